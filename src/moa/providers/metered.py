@@ -66,7 +66,7 @@ class _Watched:
         return self
 
     async def __anext__(self) -> ReplyEvent:
-        event = await anext(self.inner)
+        event = await self._next()
         record = self._record
         if isinstance(event, Finish):
             record.finish_reason, record.served_by = event.reason, event.served_by
