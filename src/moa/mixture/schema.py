@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from moa.messages import Sampling
 from moa.mixture.reference import REFERENCE, check_reference
 from moa.prices import Price, UsDollars
-from moa.validation import Checked, fault
+from moa.validation import Checked, Text, fault
 
 MAX_SAMPLES = 256
 """Most samples of one proposer; more is a slip of the finger."""
@@ -32,7 +32,6 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
 _NUMERIC = BeforeValidator(_not_text)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMERIC]
 Grace = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMERIC]
