@@ -1,10 +1,8 @@
-import functools
 import string
 from typing import Any
 
 import orjson
 import pytest
-from botocore.session import Session
 from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +11,7 @@ from moa.errors import BadRequest, UnsupportedInput
 from moa.messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
 from moa.providers.base import ModelRequest
 from moa.providers.bedrock import encode
-from tests.providers.bedrock.conftest import ask
+from tests.support.bedrock_calls import CONVERSE_INPUT, ask
 
 CLAUDE = "us.anthropic.claude-3-haiku-20240307-v1:0"
 LLAMA = "us.meta.llama3-2-3b-instruct-v1:0"
@@ -29,15 +27,10 @@ def text(value: str) -> dict[str, str]:
     return {"text": value}
 
 
-@functools.cache
-def converse_input() -> Any:
-    return Session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape
-
-
 def faults(request: ModelRequest) -> str:
     """What botocore's own service model finds wrong with a body, as it is sent."""
     sent = orjson.loads(encode.body(request))
-    return str(ParamValidator().validate({"modelId": request.model, **sent}, converse_input()).generate_report())
+    return str(ParamValidator().validate({"modelId": request.model, **sent}, CONVERSE_INPUT).generate_report())
 
 
 # ── address ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -362,7 +355,7 @@ OPTIONS = st.builds(
     ReplyOptions,
     tools=st.sampled_from([(), (WEATHER,)]),
     tool_choice=st.sampled_from([None, "auto", "none", "required"]),
-    response_format=st.sampled_from([None, SCHEMA]),
+    response_format=st.sampled_from([None, SCHEMA] if "outputConfig" in CONVERSE_INPUT.members else [None]),
 )
 
 

@@ -6,7 +6,7 @@ from moa.errors import AuthenticationFailed, BrokenReply, ConnectionFailed, Idle
 from moa.messages import ToolCall
 from moa.providers.base import Finish, Reply, TextDelta, collect
 from moa.usage import TokenUsage
-from tests.providers.bedrock.conftest import MODEL, ask, provider_at, serving
+from tests.support.bedrock_calls import MODEL, ask, provider_at, serving
 from tests.support.bedrock_server import BedrockServer, Fails, Says, Sends
 from tests.support.event_stream import exception
 

@@ -89,6 +89,9 @@ def _new_signer(address: _Address, endpoint: Endpoint) -> _Signer:
 
     token = endpoint.api_key.get_secret_value() if endpoint.api_key else _token_of_environment(address.service)
     if token:
+        if not address.url.startswith("https://"):
+            # botocore refuses this too, but not in its older releases.
+            raise ValueError(f"a Bedrock API key is sent over https only, not to {address.url}")
         return _Signer(address=address, endpoint=endpoint, auth=BearerAuth(FrozenAuthToken(token)), credentials=None)
     credentials = address.session.get_credentials()
     if credentials is None:
