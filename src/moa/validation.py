@@ -6,12 +6,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 Key = tuple[str | int, ...]
 """Where a value stands: mapping keys and list indices from the top."""
 
+
+def _not_text(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("float_type", "expected a number")
+    return value
+
+
+NUMERIC = BeforeValidator(_not_text)
+"""Refuses numbers in quotes and truth values where a number is expected."""
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMERIC]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMERIC]
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
 """Text that is more than white space."""
 

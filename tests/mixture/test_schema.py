@@ -177,24 +177,9 @@ def test_no_layers_is_a_mixture_but_a_missing_key_is_not() -> None:
     assert refused("aggregator: {model: a/b}\n").key == "layers"
 
 
-@pytest.mark.parametrize(
-    ("line", "key"),
-    [
-        ("budget_usd: 0.05", "budget_usd"),
-        ("degrade: [proposers]", "degrade"),
-        ("allow_unpriced: true", "allow_unpriced"),
-        ("aggregator: {model: a/b, hedge: {after_s: 2}}", "aggregator.hedge"),
-    ],
-)
-def test_a_key_of_a_later_version_is_refused_with_a_sentence_that_says_so(line: str, key: str) -> None:
-    error = refused(f"layers: []\n{line}\n" + ("" if "aggregator" in line else "aggregator: {model: a/b}\n"))
-
-    assert (error.line, error.key) == (2, key)
-    assert "not in this version yet" in str(error)
-
-
-def test_a_key_of_a_later_version_is_still_checked_for_its_type() -> None:
+def test_a_budget_is_a_positive_amount_and_degrading_has_three_steps() -> None:
     assert "a number" in str(refused("layers: []\naggregator: {model: a/b}\nbudget_usd: much\n"))
+    assert refused("layers: []\naggregator: {model: a/b}\ndegrade: [everything]\n").key == "degrade.0"
 
 
 @pytest.mark.parametrize("value", [{1}, object(), {"x": {1}}])

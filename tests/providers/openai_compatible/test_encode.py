@@ -62,7 +62,11 @@ def test_encode_writes_tools_and_formats_as_they_are() -> None:
 
     body = body_of(ask(options=options))
 
-    assert (body["tools"], body["tool_choice"], body["response_format"]) == ([TOOL], "required", {"type": "json_object"})
+    assert (body["tools"], body["tool_choice"], body["response_format"]) == (
+        [TOOL],
+        "required",
+        {"type": "json_object"},
+    )
     assert (body["logprobs"], body["top_logprobs"]) == (True, 2)
 
 
