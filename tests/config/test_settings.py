@@ -162,6 +162,7 @@ def test_a_chosen_file_that_is_missing_is_an_error(home: Home) -> None:
         ("endpoints: {openai: {headers: {a: 5}}}", "endpoints.openai.headers.a", "text, got a number"),
         ("endpoints: {openai: {headers: {a: \"sk-hidden\\r\\nb: c\"}}}", "endpoints.openai.headers.a", "one line"),
         ("endpoints: {openai: {proxy: 'socks5://sk-hidden'}}", "endpoints.openai.proxy", "HTTP proxy"),
+        ("endpoints: {openai: sk-hidden}", "endpoints.openai", "mapping (key: value), got text"),
         ("endpoints: {openai: {max_concurrency: 0}}", "endpoints.openai.max_concurrency", "at least 1"),
         ("endpoints: {openai: {prices: {m: {input: -1, output: 1}}}}", "endpoints.openai.prices.m.input", "at least"),
         ("endpoints: {openai: {prices: {m: {inptu: 1}}}}", "endpoints.openai.prices.m.inptu", "did you mean 'input'"),
