@@ -169,7 +169,7 @@ def test_a_chosen_file_that_is_missing_is_an_error(home: Home) -> None:
         ("endpoints: {a/b: {kind: local}}", "endpoints.a/b", "expected a name"),
         ("endpoints: {openai: {requests_per_minute: 0}}", "endpoints.openai.requests_per_minute", "at least 1"),
         ("endpoints: {openai: {retry: {attempts: 3}}}", "endpoints.openai.retry.attempts", "max_attempts"),
-        ("endpoints: {openai: {breaker: {cooldown_s: 0}}}", "endpoints.openai.breaker.cooldown_s", "above 0"),
+        ("endpoints: {openai: {breaker: {cooldown_s: 0}}}", "endpoints.openai.breaker.cooldown_s", "greater than 0"),
         ("cache: {mode: read_write}", "cache", "not in this version"),
     ],
 )  # fmt: skip
