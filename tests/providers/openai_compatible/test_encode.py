@@ -101,7 +101,10 @@ def test_encode_gives_messages_back_in_the_shape_in_which_they_came() -> None:
 def test_encode_speaks_the_dialect_that_was_learned() -> None:
     sampling = Sampling(temperature=0.5, max_tokens=7)
 
-    body = body_of(ask(sampling=sampling), Dialect().without("max_tokens").without("temperature"))
+    body = body_of(
+        ask(sampling=sampling),
+        Dialect(dropped=frozenset({"temperature"}), renamed={"max_tokens": "max_completion_tokens"}),
+    )
 
     assert body["max_completion_tokens"] == 7
     assert not {"max_tokens", "temperature"} & body.keys()
