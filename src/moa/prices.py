@@ -2,6 +2,25 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("decimal_type", "expected a number")
+    return value
+
+
+UsDollars = Annotated[
+    Decimal,
+    BeforeValidator(_number, json_schema_input_type=float),
+    Field(ge=0, allow_inf_nan=False),
+    PlainSerializer(float, return_type=float, when_used="json"),
+]
+"""An amount in checked files: a finite number from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +34,9 @@ class Price:
         cache_write: Price of prompt tokens that are written to it; None: as `input`.
     """
 
-    input: Decimal
-    output: Decimal
-    cached_input: Decimal | None = None
-    cache_write: Decimal | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    input: UsDollars
+    output: UsDollars
+    cached_input: UsDollars | None = None
+    cache_write: UsDollars | None = None
