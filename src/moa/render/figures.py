@@ -42,7 +42,7 @@ def spent(spend: Spend) -> str:
     if spend.priced_usd or not spend.unpriced_calls:
         parts.append(usd(spend.priced_usd))
     if spend.estimated_usd:
-        parts.append(f"about {usd(spend.estimated_usd)} for calls that were cut off")
+        parts.append(f"about {usd(spend.estimated_usd)} estimated")
     if spend.unpriced_calls:
         parts.append(f"price unknown for {count(spend.unpriced_calls, 'call')}")
     return " + ".join(parts)

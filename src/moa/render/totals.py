@@ -33,7 +33,7 @@ def _ledger_parts(ledger: Ledger) -> list[str]:
     usage, estimated = ledger.usage, ledger.estimated_usage
     parts = [count(len(ledger.calls), "call"), f"{usage.input_tokens:,} in + {count(usage.output_tokens, 'token')} out"]
     if estimated.total_tokens:
-        parts.append(f"about {count(estimated.total_tokens, 'token')} more for calls that were cut off")
+        parts.append(f"about {count(estimated.total_tokens, 'token')} in calls that were cut off")
     return [*parts, spent(ledger.spend)]
 
 
