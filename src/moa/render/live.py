@@ -14,7 +14,7 @@ from moa.render.untrusted import one_line
 from moa.usage import Spend
 
 FRAMES_PER_SECOND = 10
-_FIGURES_WIDTH = 45
+_FIGURES_WIDTH = 44
 """Columns that state, time, tokens and cost take at most; the names get the rest."""
 _LEAST_NAME_WIDTH = 12
 _MOST_NAME_WIDTH = 48
@@ -70,20 +70,18 @@ def _name_width(rows: Sequence[AgentRow], width: int) -> int:
 
 def _table(rows: Sequence[AgentRow], signs: Symbols, now: float, name_width: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=3, no_wrap=True)
-    table.add_column(width=name_width, no_wrap=True, overflow="ellipsis")
+    table.add_column(width=name_width + 3, no_wrap=True, overflow="crop")
     table.add_column(width=9, no_wrap=True)
-    for _ in range(3):
-        table.add_column(justify="right", min_width=7, no_wrap=True)
+    for width in (7, 9, 8):
+        table.add_column(justify="right", min_width=width, no_wrap=True)
     for row in rows:
         style = _STYLES[row.state]
         table.add_row(
-            Text(f"  {_sign(row, signs, now)}", style=style),
-            Text(one_line(row.agent, limit=200)),
+            Text.assemble((f" {_sign(row, signs, now)} ", style), one_line(row.agent, limit=name_width)),
             Text(row.state, style=style),
             Text(_time(row, now)),
             Text(_tokens(row), style="dim"),
-            Text(_cost(row.spend), style="dim"),
+            Text(_cost(row), style="dim"),
         )
     return table
 
@@ -113,8 +111,9 @@ def _tokens(row: AgentRow) -> str:
     return f"~{row.estimated_tokens:,} tok" if row.written_bytes else ""
 
 
-def _cost(spend: Spend | None) -> str:
-    if spend is None:
+def _cost(row: AgentRow) -> str:
+    spend = row.spend
+    if spend is None or (row.failure and spend == Spend()):
         return ""
     if spend.unpriced_calls:
         return "price ?"
@@ -125,7 +124,7 @@ def _failures(rows: Sequence[AgentRow], signs: Symbols) -> Iterator[RenderableTy
     for row in rows:
         if row.failure:
             text = Text(one_line(f"{row.agent}: {row.failure}", limit=_FAILURE_LIMIT), style="red")
-            yield Padding(text, (0, 0, 0, 5))
+            yield Padding(text, (0, 0, 0, 3))
 
 
 def finished_line(row: AgentRow) -> str:

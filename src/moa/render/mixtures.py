@@ -59,7 +59,7 @@ def mixture_list(mixtures: Sequence[Mixture]) -> Table:
     """Return a table of mixtures: name, shape, what each is for."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     for mixture in mixtures:
         details = Text.assemble((summary(mixture), ""), *([(f"\n{safe(mixture.description)}", "dim")]))
         table.add_row(Text(safe(mixture.name), style="bold"), details)

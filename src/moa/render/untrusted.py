@@ -39,11 +39,11 @@ def safe(text: str) -> str:
 
 
 def one_line(text: str, *, limit: int) -> str:
-    """Return the text made safe, on one line, shortened with an ellipsis.
+    """Return the text made safe, on one line; three dots (which every terminal can write) end it if it was shortened.
 
     Args:
         text: Anything.
-        limit: Most characters of the result, at least 1.
+        limit: Most characters of the result, at least 4.
     """
     line = " ".join(safe(text).split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+    return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
