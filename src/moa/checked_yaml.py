@@ -40,18 +40,23 @@ class Document:
         error: What to raise if it can't be used.
         path: The file, None for a mapping given in code.
         lines: Line of each key and list item, from 1.
+        overridden: Keys whose values don't come from the file.
     """
 
     data: Any
     error: FileError
     path: Path | None = None
     lines: Mapping[Key, int] = field(default_factory=dict, repr=False)
+    overridden: frozenset[Key] = frozenset()
 
     def failure(self, message: str, key: Key = ()) -> MixtureError | ConfigError:
         """Return the document's error for one key, with the line of it or of what contains it."""
-        within = (key[:length] for length in range(len(key), -1, -1))
+        dotted = ".".join(map(str, key)) or None
+        within = [key[:length] for length in range(len(key), -1, -1)]
+        if not self.overridden.isdisjoint(within):
+            return self.error(f"{message} (set by an override)", key=dotted)
         line = next((self.lines[part] for part in within if part in self.lines), None)
-        return self.error(message, path=self.path, line=line, key=".".join(map(str, key)) or None)
+        return self.error(message, path=self.path, line=line, key=dotted)
 
 
 class _Loader(yaml.SafeLoader):

@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from moa.ledger import ErrorInfo, Ledger
+from moa.usage import TokenUsage
 
 
 class MoaError(Exception):
@@ -156,11 +157,16 @@ class ProviderError(MoaError):
         retry_after_s: Seconds that the service asks to wait, None if it didn't say.
         retryable: The same request may well succeed a little later.
         maybe_billed: The service may have generated (and billed) tokens before the failure.
+        usage: Tokens that the service reported all the same, None if it reported none.
+        ask_again: What stood in the way is out of the way (the provider has learned what this server rejects): the
+            same request may be sent again at once. `providers.metered` does so, as a further attempt in the ledger.
     """
 
     code = "provider_error"
     retryable = False
     maybe_billed = False
+    usage: TokenUsage | None = None
+    ask_again = False
 
     def __init__(
         self, message: str, *, model: str, status: int | None = None, retry_after_s: float | None = None

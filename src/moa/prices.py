@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 
@@ -16,8 +16,9 @@ def _number(value: object) -> object:
 
 UsDollars = Annotated[
     Decimal,
-    BeforeValidator(_number, json_schema_input_type=float),
     Field(ge=0, allow_inf_nan=False),
+    BeforeValidator(_number),
+    WithJsonSchema({"type": "number", "minimum": 0}),
     PlainSerializer(float, return_type=float, when_used="json"),
 ]
 """An amount in checked files: a finite number from 0."""

@@ -101,9 +101,9 @@ _PLAIN = {
     "dataclass_type": "a mapping (key: value)",
     "dict_type": "a mapping (key: value)",
     "mapping_type": "a mapping (key: value)",
-    "greater_than": "a value greater than {gt}",
-    "greater_than_equal": "a value of at least {ge}",
-    "less_than_equal": "a value of at most {le}",
+    "greater_than": "a value greater than {gt:g}",
+    "greater_than_equal": "a value of at least {ge:g}",
+    "less_than_equal": "a value of at most {le:g}",
     "string_too_short": "text that is not empty",
 }
 

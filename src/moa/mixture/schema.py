@@ -15,7 +15,7 @@ MAX_SAMPLES = 256
 """Most samples of one proposer; more is a slip of the finger."""
 
 
-def _not_bool(value: object) -> object:
+def _not_text(value: object) -> object:
     if isinstance(value, bool | str):
         raise PydanticCustomError("float_type", "expected a number")
     return value
@@ -33,8 +33,11 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
 
 
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
-Number = Annotated[float, BeforeValidator(_not_bool, json_schema_input_type=float), Field(allow_inf_nan=False)]
-Seconds = Annotated[Number, Field(gt=0)]
+_NUMERIC = BeforeValidator(_not_text)
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMERIC]
+Grace = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMERIC]
+Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), _NUMERIC]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _NUMERIC]
 Reference = Annotated[str, AfterValidator(check_reference), Field(json_schema_extra={"pattern": REFERENCE})]
 Extra = Annotated[dict[str, Any], AfterValidator(_json_object)]
 Degrade = Literal["proposers", "layers", "aggregator_alone"]
@@ -80,8 +83,8 @@ class Agent(Checked):
     model: Reference
     name: Text | None = None
     role: Text | None = None
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
     top_k: Annotated[StrictInt, Field(ge=0)] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
     stop: tuple[Annotated[str, StringConstraints(strict=True, min_length=1)], ...] = ()
@@ -119,7 +122,7 @@ class Wait(Checked):
     """
 
     min_proposals: Annotated[StrictInt, Field(ge=1)] = 1
-    grace_s: Annotated[Number, Field(ge=0)] | None = None
+    grace_s: Grace | None = None
 
 
 class Layer(Checked):
@@ -190,7 +193,7 @@ class Mixture(Checked):
     wait: Wait | None = None
     on_aggregator_failure: Literal["error", "best_proposal"] = "error"
     deadline_s: Seconds | None = None
-    budget_usd: Annotated[UsDollars, Field(gt=0)] | None = None
+    budget_usd: UsDollars | None = None
     degrade: tuple[Degrade, ...] = ()
     allow_unpriced: StrictBool = False
 

@@ -1,8 +1,9 @@
 """The innermost wrapper of every provider: writes each attempt into the ledger, whatever becomes of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from moa.errors import ProviderError
 from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
@@ -10,12 +11,18 @@ from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, Reply
 from moa.providers.estimates import estimated_input_tokens, estimated_tokens
 from moa.usage import TokenUsage
 
+MOST_ATTEMPTS = 8
+"""Attempts at most while errors say that the call may be made again at once: each has removed another obstacle, and no
+server has more of them."""
+
 
 class Metered:
     """A provider that reports each of its attempts to the request's call record.
 
     Usage that the service reports is written down as reported. A reply that was cut off (cancelled, timed out, broken)
     may have been billed all the same: its prompt and what had come of it are written down as estimated.
+
+    An error whose `ask_again` is set makes it try once more, as a further attempt in the books.
     """
 
     def __init__(self, inner: Provider) -> None:
@@ -25,33 +32,51 @@ class Metered:
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
         """Open a reply and keep its books."""
-        call = request.call
-        if call is None:
-            async with self._inner.stream(request) as events:
-                yield events
-            return
-        record = call.start(asked_at=request.asked_at, hedge=request.hedge)
-        watched = _Watched(record, call, timed=request.deltas)
-        try:
-            async with self._inner.stream(request) as events:
-                watched.inner = events
-                yield watched
-        except ProviderError as error:
-            record.status, record.error = "failed", error.info
-            _close(record, call, request, watched.fold, maybe_billed=error.maybe_billed)
-            raise
-        except BaseException as error:
-            record.status, record.error = "cancelled", _interruption(error)
-            raise
-        else:
-            record.status = "ok" if watched.fold.finish else "cancelled"
-        finally:
-            if record.ended_at is None:
-                _close(record, call, request, watched.fold, maybe_billed=True)
+        call = request.call or _unread(request)
+        # Only the first attempt has waited for its place: a further one goes out at once.
+        asked_at = request.asked_at
+        for left in reversed(range(MOST_ATTEMPTS)):
+            watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
+            try:
+                with _booked(watched, request, call):
+                    async with self._inner.stream(request) as watched.inner:
+                        yield watched
+                return
+            except ProviderError as error:
+                if watched.inner is not None or not error.ask_again or not left:
+                    raise
+            asked_at = None
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
         await self._inner.aclose()
+
+
+def _unread(request: ModelRequest) -> CallRecord:
+    """Return books that nobody reads."""
+    return CallRecord(
+        id=0, agent="", model=request.reference, purpose="", layer=0, price=lambda usage: None, now=time.perf_counter
+    )
+
+
+@contextmanager
+def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord) -> Iterator[None]:
+    """Write down how an attempt ends, however it ends."""
+    record = watched.record
+    try:
+        yield
+    except ProviderError as error:
+        record.status, record.error = "failed", error.info
+        _close(watched, request, call, error)
+        raise
+    except BaseException as error:
+        record.status, record.error = "cancelled", _interruption(error)
+        raise
+    else:
+        record.status = "ok" if watched.fold.finish else "cancelled"
+    finally:
+        if record.ended_at is None:
+            _close(watched, request, call, None)
 
 
 class _Watched:
@@ -59,15 +84,18 @@ class _Watched:
 
     def __init__(self, record: AttemptRecord, call: CallRecord, *, timed: bool) -> None:
         self.fold = ReplyFold()
-        self.inner: AsyncIterator[ReplyEvent]
-        self._record, self._call, self._timed = record, call, timed
+        self.record = record
+        self.inner: AsyncIterator[ReplyEvent] | None = None
+        self._call, self._timed = call, timed
 
     def __aiter__(self) -> AsyncIterator[ReplyEvent]:
         return self
 
     async def __anext__(self) -> ReplyEvent:
+        if self.inner is None:
+            raise StopAsyncIteration
         event = await anext(self.inner)
-        record = self._record
+        record = self.record
         if isinstance(event, Finish):
             record.finish_reason, record.served_by = event.reason, event.served_by
         elif self._timed and record.first_token_at is None:
@@ -82,13 +110,13 @@ def _interruption(error: BaseException) -> ErrorInfo:
     return ErrorInfo(code="interrupted", message=f"the call was left because of {type(error).__name__}")
 
 
-def _close(
-    record: AttemptRecord, call: CallRecord, request: ModelRequest, fold: ReplyFold, *, maybe_billed: bool
-) -> None:
+def _close(watched: _Watched, request: ModelRequest, call: CallRecord, error: ProviderError | None) -> None:
+    record, fold = watched.record, watched.fold
     record.ended_at = call.now()
-    if fold.finish and fold.finish.usage:
-        record.usage, record.usage_source = fold.finish.usage, "reported"
-    elif maybe_billed or fold.written:
+    reported = (fold.finish and fold.finish.usage) or (error and error.usage)
+    if reported:
+        record.usage, record.usage_source = reported, "reported"
+    elif error is None or error.maybe_billed or fold.written:
         record.usage, record.usage_source = _estimate(request, fold), "estimated"
 
 
