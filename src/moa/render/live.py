@@ -65,7 +65,7 @@ def _groups(progress: RunProgress) -> list[tuple[str, Sequence[AgentRow]]]:
 
 def _name_width(rows: Sequence[AgentRow], width: int) -> int:
     longest = max((len(row.agent) for row in rows), default=0)
-    return max(_LEAST_NAME_WIDTH, min(longest, width - _FIGURES_WIDTH, _MOST_NAME_WIDTH))
+    return min(longest, max(_LEAST_NAME_WIDTH, width - _FIGURES_WIDTH), _MOST_NAME_WIDTH)
 
 
 def _table(rows: Sequence[AgentRow], signs: Symbols, now: float, name_width: int) -> Table:

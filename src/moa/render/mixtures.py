@@ -61,8 +61,9 @@ def mixture_list(mixtures: Sequence[Mixture]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for mixture in mixtures:
-        details = Text.assemble((summary(mixture), ""), *([(f"\n{safe(mixture.description)}", "dim")]))
-        table.add_row(Text(safe(mixture.name), style="bold"), details)
+        lines = [Text(summary(mixture))]
+        lines += [Text(safe(mixture.description.strip()), style="dim")] if mixture.description else []
+        table.add_row(Text(safe(mixture.name), style="bold"), Text("\n").join(lines))
     return table
 
 
