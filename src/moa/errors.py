@@ -24,6 +24,9 @@
     │   ├── AuthenticationFailed    the key is wrong or expired, or may not use this model
     │   ├── ModelNotFound           the endpoint doesn't know this model
     │   ├── Abandoned               the run went on without this call
+    │   ├── CircuitOpen             skipped: the model has failed several times in a row
+    │   ├── BudgetExceeded          the call may cost more than is left of a budget
+    │   ├── ProviderFault           the provider itself raised something else: a bug in it
     │   └── BadRequest              the service won't take this request
     │       ├── ContextTooLong      the prompt doesn't fit into the model's window
     │       └── UnsupportedInput    the model can't take this kind of input
@@ -248,6 +251,24 @@ class Abandoned(ProviderError):
     """The run went on without this call: it was slower than the mixture waits."""
 
     code, maybe_billed = "abandoned", True
+
+
+class CircuitOpen(ProviderError):
+    """The call was skipped: its model has failed several times in a row."""
+
+    code = "circuit_open"
+
+
+class BudgetExceeded(ProviderError):
+    """The call was not made: at worst it would cost more than is left of a budget."""
+
+    code = "budget_exceeded"
+
+
+class ProviderFault(ProviderError):
+    """The provider raised something that is no `ProviderError`: a bug in it, told as this call's failure."""
+
+    code, maybe_billed = "provider_fault", True
 
 
 class BadRequest(ProviderError):

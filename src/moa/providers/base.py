@@ -26,6 +26,7 @@ class ModelRequest:
         sampling: Parameters; None inside means "the service's default".
         options: Tools, response format and the like.
         deltas: Whether the reply is wanted piece by piece; if not, a provider may use a cheaper call.
+        replayable: Whether a policy may begin anew after part of the reply has come; never once a user has seen it.
         idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
         sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
         call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
@@ -39,6 +40,7 @@ class ModelRequest:
     sampling: Sampling = field(default_factory=Sampling)
     options: ReplyOptions = field(default_factory=ReplyOptions)
     deltas: bool = True
+    replayable: bool = False
     idle_timeout_s: float | None = None
     sample: int = 0
     call: CallRecord | None = None
@@ -88,7 +90,12 @@ class Finish:
     request_id: str | None = None
 
 
-ReplyEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What came so far is void: its attempt failed and another one begins. Only replayable requests see this."""
+
+
+ReplyEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Restarted
 ReplyStream = AbstractAsyncContextManager[AsyncIterator[ReplyEvent]]
 
 
@@ -131,11 +138,11 @@ class ReplyFold:
     """Adds up the events of one reply; also tells what had come when a reply broke off."""
 
     def __init__(self) -> None:
+        self.finish: Finish | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._logprobs: list[Mapping[str, Any]] = []
         self._tools: dict[int, ToolCall] = {}
-        self.finish: Finish | None = None
 
     def add(self, event: ReplyEvent) -> None:
         """Take in the next event."""
@@ -149,6 +156,8 @@ class ReplyFold:
                 self._add_tool(event)
             case Finish():
                 self.finish = event
+            case Restarted():
+                self._text, self._reasoning, self._logprobs, self._tools = [], [], [], {}
 
     def _add_tool(self, delta: ToolCallDelta) -> None:
         known = self._tools.get(delta.index, ToolCall(id="", name="", arguments=""))
