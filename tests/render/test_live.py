@@ -20,15 +20,15 @@ def _run() -> RunProgress:
 def test_live_run_shows_each_agents_state_time_tokens_and_cost() -> None:
     assert drawn(LiveRun(_run(), lambda: 12.5), width=70) == (
         "layer 1\n"
-        " ✓ fast    done         1.2 s    184 tok  $0.00023\n"
-        " ✓ cut     cut off      1.2 s    512 tok   price ?\n"
-        " ✗ broken  failed      340 ms\n"
-        " ⊘ late    abandoned   340 ms\n"
-        " ⠴ busy    writing      2.5 s     ~2 tok\n"
+        " ✓ fast        done         1.2 s    184 tok  $0.00023\n"
+        " ✓ cut         cut off      1.2 s    512 tok   price ?\n"
+        " ✗ broken      failed      340 ms\n"
+        " ⊘ late        abandoned   340 ms\n"
+        " ⠴ busy        writing      2.5 s     ~2 tok\n"
         "   broken: slow down␛[2J please\n"
         "   late: slower than the mixture waits\n"
         "aggregator\n"
-        " ○ writer  waiting"
+        " ○ lab/writer  waiting"
     )
 
 
@@ -49,6 +49,16 @@ def test_live_run_keeps_to_a_narrow_terminal() -> None:
     assert max(map(len, picture.splitlines())) <= 60
     assert "a-model-with-..." in picture
     assert "$0.00023" in picture
+
+
+def test_live_run_points_at_the_answer_that_is_shown_below_it() -> None:
+    progress = RunProgress()
+    progress.apply(started(), 0.0)
+    progress.apply(CallStarted(layer=1, index=0, agent="writer", model="lab/writer", fallback=False), 1.0)
+    progress.apply(AnswerDelta("Hello"), 2.0)
+    progress.hand_over()
+
+    assert drawn(LiveRun(progress, lambda: 3.0)) == "model\n ▼ lab/writer  answering"
 
 
 def test_progress_forgets_what_a_proposer_wrote_when_it_starts_anew() -> None:

@@ -17,36 +17,39 @@ def _ledger(*attempts: Attempt) -> Ledger:
     )
 
 
-def _answer(ledger: Ledger, *degraded: Degradation, first_token_s: float | None = 1.9) -> Answer:
+def _answer(ledger: Ledger, *, first_token_s: float | None = 1.9) -> Answer:
     return Answer(
         id="run",
         mixture="test",
-        status="degraded" if degraded else "complete",
+        status="complete",
         text="Hello",
         finish_reason="stop",
         agent="writer",
         model="lab/writer",
         ledger=ledger,
         latency=Latency(total_s=2.4, first_token_s=first_token_s, critical_path_s=2.39, overhead_s=0.01),
-        degraded=degraded,
     )
 
 
 def test_totals_line_sums_time_calls_tokens_and_money() -> None:
     answer = _answer(_ledger(attempt(output=100), attempt(output=1100)))
 
-    line = "2.4 s · first token 1.9 s · 2 calls · 20 in + 1,200 tokens out · $0.00046"
+    line = "2.4 s · first token 1.9 s · 2 calls · 20 in + 1,200 out tokens · $0.00046"
     assert totals_line(answer, UNICODE) == line
     assert totals_line(answer, ASCII) == line.replace("·", "|")
 
 
-def test_totals_line_leaves_out_what_is_unknown_and_counts_the_reasons_of_a_degraded_answer() -> None:
-    reason = Degradation(agent="slow", code="abandoned", message="slower than\nthe mixture waits")
-    answer = _answer(_ledger(attempt(output=1, cost_usd=None)), reason, first_token_s=None)
+def test_totals_line_leaves_out_what_is_unknown() -> None:
+    answer = _answer(_ledger(attempt(output=1, cost_usd=None)), first_token_s=None)
 
-    line = "2.4 s · 1 call · 10 in + 1 token out · price unknown for 1 call · degraded (1 reason)"
+    line = "2.4 s · 1 call · 10 in + 1 out tokens · price unknown for 1 call"
     assert totals_line(answer, UNICODE) == line
-    assert degraded_lines(answer.degraded) == ("slow: slower than the mixture waits",)
+
+
+def test_degraded_lines_tell_each_reason_on_one_line() -> None:
+    reason = Degradation(agent="slow", code="abandoned", message="slower than\nthe mixture waits")
+
+    assert degraded_lines([reason]) == ("slow: slower than the mixture waits",)
 
 
 def test_ledger_line_keeps_estimates_of_cut_off_calls_apart() -> None:
@@ -60,6 +63,5 @@ def test_ledger_line_keeps_estimates_of_cut_off_calls_apart() -> None:
 
     line = ledger_line(_ledger(attempt(output=5), cut), UNICODE)
 
-    assert line == (
-        "2 calls · 10 in + 5 tokens out · about 10 tokens in calls that were cut off · $0.00023 + about $0.0020 estimated"
-    )
+    known, estimated = "2 calls · 10 in + 5 out tokens", "about 10 tokens in calls that were cut off"
+    assert line == f"{known} · {estimated} · $0.00023 + about $0.0020 estimated"

@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -36,8 +37,16 @@ def _options(
     """Run mixtures of language models: several propose, one aggregates."""
 
 
+def _let_streams_take_any_character() -> None:
+    # What an encoding lacks is written as an escape; by default it would be a crash.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command; an expected error becomes one clear message and an exit code."""
+    _let_streams_take_any_character()
     try:
         app()
     except MoaError as error:

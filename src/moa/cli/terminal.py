@@ -16,14 +16,6 @@ from moa.render.totals import degraded_lines, ledger_line, totals_line
 from moa.render.untrusted import safe
 
 
-def prepare_streams() -> None:
-    """Let characters that a stream's encoding lacks be written as escapes; by default they would be a crash."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
-
-
 def out_console() -> Console:
     """A console on standard output that takes text literally."""
     return Console(file=sys.stdout, markup=False, emoji=False, highlight=False, soft_wrap=False)

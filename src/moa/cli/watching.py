@@ -32,8 +32,8 @@ class Progress(Protocol):
         """Take in the next event."""
         ...
 
-    def stop(self) -> None:
-        """Leave the last picture where it is: something else will be written below it."""
+    def hand_over(self) -> None:
+        """Leave the last picture where it is: the answer will be written below it."""
         ...
 
 
@@ -60,16 +60,19 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop drawing."""
-        self.stop()
+        """Draw a last time and leave the picture where it is."""
+        self._live.stop()
 
     def show(self, event: Event) -> None:
         """Take in the next event; the picture moves by itself."""
         self._progress.apply(event, self._now())
 
-    def stop(self) -> None:
-        """Draw a last time and leave the picture where it is."""
-        self._live.stop()
+    def hand_over(self) -> None:
+        """Stop drawing, with a blank line before what comes."""
+        if self._live.is_started:
+            self._progress.hand_over()
+            self._live.stop()
+            say("")
 
 
 class LineProgress:
@@ -96,8 +99,8 @@ class LineProgress:
             row = self._progress.layers[event.proposal.layer - 1][event.proposal.index]
             say(f"layer {event.proposal.layer}: {finished_line(row)}")
 
-    def stop(self) -> None:
-        """Nothing is drawn over."""
+    def hand_over(self) -> None:
+        """Lines stay where they are."""
 
 
 def progress_for_stderr() -> LiveProgress | LineProgress:
@@ -125,7 +128,7 @@ async def watch(stream: RunStream, progress: Progress, writer: AnswerWriter | No
                         answer = event.answer
                     progress.show(event)
                     if writer and isinstance(event, AnswerDelta) and not event.reasoning:
-                        progress.stop()
+                        progress.hand_over()
                         writer.write(event.text)
         if answer is None:
             raise EngineError("the run ended without an answer", ledger=stream.ledger)

@@ -25,11 +25,16 @@ _STYLES: dict[AgentState, str] = {
     "asked": "cyan",
     "thinking": "magenta",
     "writing": "cyan",
+    "answering": "green",
     "done": "green",
     "cut off": "yellow",
     "failed": "red",
     "abandoned": "yellow",
 }
+
+
+_Named = tuple[str, AgentRow]
+"""A row and what it is called."""
 
 
 class LiveRun:
@@ -51,33 +56,35 @@ class LiveRun:
         for title, rows in groups:
             yield Text(title, style="dim")
             yield _table(rows, signs, now, width)
-            yield from _failures(rows, signs)
+            yield from _failures(rows)
 
 
-def _groups(progress: RunProgress) -> list[tuple[str, Sequence[AgentRow]]]:
-    groups: list[tuple[str, Sequence[AgentRow]]] = [
-        (f"layer {number}", rows) for number, rows in enumerate(progress.layers, 1)
+def _groups(progress: RunProgress) -> list[tuple[str, Sequence[_Named]]]:
+    groups: list[tuple[str, Sequence[_Named]]] = [
+        (f"layer {number}", [(row.agent, row) for row in rows]) for number, rows in enumerate(progress.layers, 1)
     ]
     if progress.aggregator:
-        groups.append(("aggregator" if progress.layers else "model", [progress.aggregator]))
+        # Its name is always the same; which model it is says more.
+        last = [(progress.aggregator.model, progress.aggregator)]
+        groups.append(("aggregator" if progress.layers else "model", last))
     return groups
 
 
-def _name_width(rows: Sequence[AgentRow], width: int) -> int:
-    longest = max((len(row.agent) for row in rows), default=0)
+def _name_width(rows: Sequence[_Named], width: int) -> int:
+    longest = max((len(name) for name, _ in rows), default=0)
     return min(longest, max(_LEAST_NAME_WIDTH, width - _FIGURES_WIDTH), _MOST_NAME_WIDTH)
 
 
-def _table(rows: Sequence[AgentRow], signs: Symbols, now: float, name_width: int) -> Table:
+def _table(rows: Sequence[_Named], signs: Symbols, now: float, name_width: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=name_width + 3, no_wrap=True, overflow="crop")
     table.add_column(width=9, no_wrap=True)
     for width in (7, 9, 8):
         table.add_column(justify="right", min_width=width, no_wrap=True)
-    for row in rows:
+    for name, row in rows:
         style = _STYLES[row.state]
         table.add_row(
-            Text.assemble((f" {_sign(row, signs, now)} ", style), one_line(row.agent, limit=name_width)),
+            Text.assemble((f" {_sign(row, signs, now)} ", style), one_line(name, limit=name_width)),
             Text(row.state, style=style),
             Text(_time(row, now)),
             Text(_tokens(row), style="dim"),
@@ -96,10 +103,14 @@ def _sign(row: AgentRow, signs: Symbols, now: float) -> str:
             return signs.failed
         case "abandoned":
             return signs.left
+        case "answering":
+            return signs.arrow
     return signs.spinner[int(now * FRAMES_PER_SECOND) % len(signs.spinner)]
 
 
 def _time(row: AgentRow, now: float) -> str:
+    if row.state == "answering":
+        return ""
     if row.duration_s is not None:
         return seconds(row.duration_s)
     return "" if row.started_at is None else f"{now - row.started_at:.1f} s"
@@ -108,7 +119,7 @@ def _time(row: AgentRow, now: float) -> str:
 def _tokens(row: AgentRow) -> str:
     if row.output_tokens is not None:
         return f"{row.output_tokens:,} tok"
-    return f"~{row.estimated_tokens:,} tok" if row.written_bytes else ""
+    return f"~{row.estimated_tokens:,} tok" if row.running and row.written_bytes else ""
 
 
 def _cost(row: AgentRow) -> str:
@@ -120,8 +131,8 @@ def _cost(row: AgentRow) -> str:
     return usd(spend.priced_usd) if not spend.estimated_usd else f"~{usd(spend.priced_usd + spend.estimated_usd)}"
 
 
-def _failures(rows: Sequence[AgentRow], signs: Symbols) -> Iterator[RenderableType]:
-    for row in rows:
+def _failures(rows: Sequence[_Named]) -> Iterator[RenderableType]:
+    for _, row in rows:
         if row.failure:
             text = Text(one_line(f"{row.agent}: {row.failure}", limit=_FAILURE_LIMIT), style="red")
             yield Padding(text, (0, 0, 0, 3))

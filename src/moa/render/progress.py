@@ -21,7 +21,7 @@ from moa.proposals import Answer, Proposal
 from moa.providers.estimates import BYTES_PER_TOKEN
 from moa.usage import Spend
 
-AgentState = Literal["waiting", "asked", "thinking", "writing", "done", "cut off", "failed", "abandoned"]
+AgentState = Literal["waiting", "asked", "thinking", "writing", "answering", "done", "cut off", "failed", "abandoned"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +31,8 @@ class AgentRow:
     Attributes:
         agent: Its unique name.
         model: Reference of the model that is asked now: its own, or a fallback.
-        state: `asked` until the first token, then `thinking` (reasoning only) or `writing`.
+        state: `asked` until the first token, then `thinking` (reasoning only) or `writing`; `answering` if its text is
+            shown elsewhere as it comes.
         started_at: The clock's reading when its layer was asked; None before.
         duration_s: Seconds that it took; None while it runs.
         written_bytes: UTF-8 bytes that came so far.
@@ -110,6 +111,11 @@ class RunProgress:
                 self._end(answer)
             case _:
                 pass
+
+    def hand_over(self) -> None:
+        """Note that from now on the answer is shown elsewhere: the aggregator's row won't be drawn again."""
+        if self.aggregator and self.aggregator.running:
+            self.aggregator.state = "answering"
 
     def _start(self, event: RunStarted) -> None:
         self.mixture = event.mixture

@@ -16,7 +16,7 @@ def totals_line(answer: Answer, signs: Symbols) -> str:
     parts = [seconds(answer.latency.total_s)]
     if answer.latency.first_token_s is not None:
         parts.append(f"first token {seconds(answer.latency.first_token_s)}")
-    return f" {signs.dot} ".join([*parts, *_ledger_parts(answer.ledger), *_status_parts(answer)])
+    return f" {signs.dot} ".join([*parts, *_ledger_parts(answer.ledger)])
 
 
 def ledger_line(ledger: Ledger, signs: Symbols) -> str:
@@ -31,13 +31,7 @@ def degraded_lines(reasons: Sequence[Degradation]) -> tuple[str, ...]:
 
 def _ledger_parts(ledger: Ledger) -> list[str]:
     usage, estimated = ledger.usage, ledger.estimated_usage
-    parts = [count(len(ledger.calls), "call"), f"{usage.input_tokens:,} in + {count(usage.output_tokens, 'token')} out"]
+    parts = [count(len(ledger.calls), "call"), f"{usage.input_tokens:,} in + {usage.output_tokens:,} out tokens"]
     if estimated.total_tokens:
         parts.append(f"about {count(estimated.total_tokens, 'token')} in calls that were cut off")
     return [*parts, spent(ledger.spend)]
-
-
-def _status_parts(answer: Answer) -> list[str]:
-    if answer.status == "complete":
-        return []
-    return [f"degraded ({count(len(answer.degraded), 'reason')})"]
