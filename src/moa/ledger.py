@@ -254,9 +254,9 @@ class CallRecord:
         return record
 
     def explain(self, error: ErrorInfo) -> None:
-        """Write down why the last attempt is of no use although the service may have ended it well."""
-        if self.attempts:
-            last = self.attempts[-1]
+        """Write down why the last attempt is of no use although it ended well, or was cancelled; a failure stands."""
+        last = self.attempts[-1] if self.attempts else None
+        if last is not None and last.status != "failed":
             last.error = error
             last.status = "failed" if last.status == "ok" else last.status
 

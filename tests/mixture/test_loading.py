@@ -11,7 +11,10 @@ import yaml
 from moa.errors import MixtureError, TemplateError, UnknownMixture
 from moa.mixture.loading import json_schema, load, preset_names, single
 from moa.mixture.prompts import render_synthesis
+from moa.mixture.reference import split_reference
 from moa.mixture.schema import Agent, Mixture
+from moa.prices import find_price
+from moa.usage import TokenUsage
 
 MAPPING = {"layers": [{"proposers": [{"model": "lab/a"}, {"model": "lab/b"}]}], "aggregator": {"model": "lab/c"}}
 HAIKU = "bedrock/anthropic.claude-3-haiku-20240307-v1:0"
@@ -268,3 +271,16 @@ def test_mixtures_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         mixture.name = "other"  # type: ignore[misc]
     assert isinstance(mixture, Mixture)
+
+
+SERVED = ["bedrock-haiku", "bedrock-haiku-3-layer", "bedrock-current", "together-current", "self-moa"]
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_every_model_of_a_preset_that_is_still_served_has_a_price(name: str) -> None:
+    services = {"bedrock": "aws", "together": "together"}
+    usage = TokenUsage(input_tokens=1, output_tokens=1)
+
+    for reference in load(name).references:
+        endpoint, model = split_reference(reference)
+        assert find_price(services[endpoint], model)(usage), reference

@@ -122,14 +122,23 @@ class Series:
             idle_timeout_s=seat.agent.idle_timeout_s,
             sample=seat.sample,
             call=call,
+            ends_at=self._ends_at(),
         )
         try:
             async with asyncio.timeout(seat.agent.timeout_s):
                 return await _read(model, request, question)
         except TimeoutError:
-            error = CallTimedOut(f"no whole reply within {seat.agent.timeout_s:g} s", model=model.reference)
+            timed_out = CallTimedOut(f"no whole reply within {seat.agent.timeout_s:g} s", model=model.reference)
+            call.explain(timed_out.info)
+            raise timed_out from None
+        except ProviderError as error:
             call.explain(error.info)
-            raise error from None
+            raise
+
+    def _ends_at(self) -> float:
+        ends_at = self._context.meter.now() + self.seat.agent.timeout_s
+        deadline_at = self._context.deadline_at
+        return ends_at if deadline_at is None else min(ends_at, deadline_at)
 
     def explain(self, error: ErrorInfo) -> None:
         """Write down why the last call is of no use."""

@@ -4,6 +4,7 @@ A reply is a series of deltas with one `Finish` at its end; `collect` folds them
 `ProviderError`s and nothing else, and never puts an error's text into the reply.
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class ModelRequest:
         idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
         sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
         call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
+        ends_at: The clock's reading when the caller gives up; None if it doesn't.
         asked_at: The clock's reading when the request began to wait for a free place; None if it did not.
         hedge: It is a second attempt beside a slow one.
     """
@@ -44,8 +46,15 @@ class ModelRequest:
     idle_timeout_s: float | None = None
     sample: int = 0
     call: CallRecord | None = None
+    ends_at: float | None = None
     asked_at: float | None = None
     hedge: bool = False
+
+    def seconds_left(self) -> float:
+        """Seconds until the caller gives up, infinity if it doesn't."""
+        if self.ends_at is None or self.call is None:
+            return math.inf
+        return self.ends_at - self.call.now()
 
 
 @dataclass(frozen=True, slots=True)
