@@ -20,7 +20,7 @@ from moa.cli.choices import (
 def ask(
     prompt: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PROMPT]...", help="What to ask; - stands for standard input, as does no prompt."),
+        typer.Argument(metavar="PROMPT", help="What to ask; - stands for standard input, as does no prompt."),
     ] = None,
     mixture: MixtureOption = None,
     model: ModelOption = None,

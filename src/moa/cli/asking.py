@@ -8,7 +8,7 @@ from moa.cli.choices import read_prompt
 from moa.cli.chosen import chosen_mixture
 from moa.cli.exits import COMPLETE, DEGRADED, INTERRUPTED
 from moa.cli.runs import Cancelled, Runs
-from moa.cli.terminal import AnswerWriter, print_json, show_cancelled, show_spent, show_totals, write_answer
+from moa.cli.terminal import AnswerWriter, print_json, show_cancelled, show_totals, write_answer
 from moa.errors import MoaError
 from moa.images import image_from_file
 from moa.ledger import ErrorInfo
@@ -43,7 +43,6 @@ def put(question: Question, *, as_json: bool, stream: bool, strict: bool) -> int
     except MoaError as error:
         if as_json:
             print_json(failure_dict(error))
-        show_spent(error)
         raise
     except Cancelled as stop:
         if as_json:

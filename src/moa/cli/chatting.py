@@ -17,7 +17,6 @@ from moa.cli.terminal import (
     say,
     show_cancelled,
     show_error,
-    show_spent,
     show_totals,
 )
 from moa.errors import MoaError, UsageError
@@ -145,7 +144,6 @@ def _answer(line: str, talk: Talk, runs: Runs) -> None:
     except MoaError as error:
         talk.ledgers.append(failure_ledger(error))
         show_error(error)
-        show_spent(error)
     else:
         talk.turns = [*turns, Message(role="assistant", content=answer.text)]
         talk.answers.append(answer)

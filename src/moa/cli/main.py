@@ -1,6 +1,7 @@
 """The command `moa`: registers its commands, and is the outermost door for their errors."""
 
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated
@@ -44,11 +45,15 @@ def _let_streams_take_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def main() -> None:
-    """Run the command; an expected error becomes one clear message and an exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; an expected error becomes one clear message and an exit code.
+
+    Args:
+        arguments: In place of those of the process.
+    """
     _let_streams_take_any_character()
     try:
-        app()
+        app(arguments, prog_name="moa")
     except MoaError as error:
         # Imported here, as only errors need it: it loads rich.
         from moa.cli.terminal import show_error

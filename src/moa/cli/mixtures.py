@@ -39,7 +39,7 @@ def show(
 
 @mixtures.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Mixture files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Mixture files.")],
 ) -> None:
     """Check mixture files; exit with 2 if one of them can't be used."""
     from moa.cli.terminal import out_console, show_error
@@ -67,7 +67,7 @@ def schema() -> None:
 
 @mixtures.command()
 def init(
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = _DEFAULT_FILE,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = _DEFAULT_FILE,
 ) -> None:
     """Write a commented mixture file to start from; never over an existing one."""
     from importlib.resources import files

@@ -39,9 +39,12 @@ def say(lines: str | Iterable[str], *, style: str = "") -> None:
 
 
 def show_error(error: MoaError) -> None:
-    """Print an error on standard error, its first line marked as one."""
+    """Print an error on standard error, its first line marked as one, and what the run used until then."""
     first, *rest = failure_lines(error)
     say((f"error: {first}", *rest), style="red")
+    ledger = failure_ledger(error)
+    if ledger.calls:
+        say(ledger_line(ledger, err_symbols()), style="dim")
 
 
 def show_totals(answer: Answer) -> None:
@@ -51,13 +54,6 @@ def show_totals(answer: Answer) -> None:
         say("")
     say((f"degraded: {line}" for line in degraded_lines(answer.degraded)), style="yellow")
     say(totals_line(answer, signs), style="dim")
-
-
-def show_spent(error: MoaError) -> None:
-    """Print on standard error what a failed run used, if it used anything."""
-    ledger = failure_ledger(error)
-    if ledger.calls:
-        say(ledger_line(ledger, err_symbols()), style="dim")
 
 
 def show_cancelled(ledger: Ledger) -> None:

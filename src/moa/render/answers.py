@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
@@ -30,7 +29,8 @@ class ProposalsPicture:
             for proposal in layer.roster:
                 title = f"layer {layer.number} {dot} {one_line(proposal.agent, limit=60)} {dot} {_state(proposal)}"
                 yield Rule(Text(title), align="left", style="dim", characters="-" if options.ascii_only else "─")
-                yield Padding(_body(proposal), (0, 0, 1, 0))
+                yield _body(proposal)
+                yield Text()
 
 
 def _state(proposal: Proposal) -> str:
