@@ -61,6 +61,17 @@ def test_live_run_points_at_the_answer_that_is_shown_below_it() -> None:
     assert drawn(LiveRun(progress, lambda: 3.0)) == "model\n ▼ lab/writer  answering"
 
 
+def test_live_run_shows_what_a_cancelled_run_left_behind() -> None:
+    progress = _run()
+    progress.cancel(12.5)
+
+    picture = drawn(LiveRun(progress, lambda: 99.0))
+
+    assert " ⊘ busy        cancelled    2.5 s\n" in picture
+    assert " ✓ fast        done         1.2 s" in picture
+    assert " ○ lab/writer  waiting" in picture
+
+
 def test_progress_forgets_what_a_proposer_wrote_when_it_starts_anew() -> None:
     progress = RunProgress()
     progress.apply(started(("one",)), 0.0)

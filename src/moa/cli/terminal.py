@@ -26,6 +26,11 @@ def err_console() -> Console:
     return Console(file=sys.stderr, markup=False, emoji=False, highlight=False, soft_wrap=False)
 
 
+def out_symbols() -> Symbols:
+    """The signs that standard output can write."""
+    return symbols_for(sys.stdout.encoding or "ascii")
+
+
 def err_symbols() -> Symbols:
     """The signs that standard error can write."""
     return symbols_for(sys.stderr.encoding or "ascii")

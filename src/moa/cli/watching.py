@@ -61,6 +61,8 @@ class LiveProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Draw a last time and leave the picture where it is."""
+        if kind is not None:
+            self._progress.cancel(self._now())
         self._live.stop()
 
     def show(self, event: Event) -> None:

@@ -30,6 +30,7 @@ _STYLES: dict[AgentState, str] = {
     "cut off": "yellow",
     "failed": "red",
     "abandoned": "yellow",
+    "cancelled": "yellow",
 }
 
 
@@ -101,7 +102,7 @@ def _sign(row: AgentRow, signs: Symbols, now: float) -> str:
             return signs.done
         case "failed":
             return signs.failed
-        case "abandoned":
+        case "abandoned" | "cancelled":
             return signs.left
         case "answering":
             return signs.arrow

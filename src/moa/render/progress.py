@@ -21,7 +21,9 @@ from moa.proposals import Answer, Proposal
 from moa.providers.estimates import BYTES_PER_TOKEN
 from moa.usage import Spend
 
-AgentState = Literal["waiting", "asked", "thinking", "writing", "answering", "done", "cut off", "failed", "abandoned"]
+AgentState = Literal[
+    "waiting", "asked", "thinking", "writing", "answering", "done", "cut off", "failed", "abandoned", "cancelled"
+]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,6 +118,18 @@ class RunProgress:
         """Note that from now on the answer is shown elsewhere: the aggregator's row won't be drawn again."""
         if self.aggregator and self.aggregator.running:
             self.aggregator.state = "answering"
+
+    def cancel(self, now: float) -> None:
+        """Note that the run was left: nothing runs any more.
+
+        Args:
+            now: Reading of the clock that the events came with, in seconds.
+        """
+        rows = [row for layer in self.layers for row in layer] + ([self.aggregator] if self.aggregator else [])
+        for row in rows:
+            if row.running:
+                row.state = "cancelled"
+                row.duration_s = None if row.started_at is None else now - row.started_at
 
     def _start(self, event: RunStarted) -> None:
         self.mixture = event.mixture
