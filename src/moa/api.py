@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +14,13 @@ from moa.engine.agents import Emit
 from moa.engine.plan import RunOptions, make_plan
 from moa.engine.run import execute
 from moa.engine.stream import RunStream
+from moa.errors import UsageError
 from moa.events import Event
 from moa.ledger import Meter, Now
 from moa.messages import ImagePart, Message, ReplyOptions, Sampling, conversation
 from moa.mixture.loading import load
 from moa.mixture.schema import Mixture
+from moa.policies.spend import Budget
 from moa.proposals import Answer
 from moa.providers.base import Provider
 
@@ -36,6 +39,7 @@ class RunArguments(TypedDict, total=False):
         images: Images for the last user turn.
         seed: Makes a run repeatable where services take seeds; each sample gets its own seed derived from it.
         deadline_s: Seconds for the whole run; the mixture's own deadline holds too.
+        budget_usd: US dollars for the whole run; the mixture's own budget holds too.
         options: Tools, response format and the like, for the aggregator.
         sampling: Parameters that override the aggregator's own.
     """
@@ -44,6 +48,7 @@ class RunArguments(TypedDict, total=False):
     images: Sequence[ImagePart]
     seed: int | None
     deadline_s: float | None
+    budget_usd: float | Decimal | None
     options: ReplyOptions
     sampling: Sampling | None
 
@@ -62,7 +67,11 @@ class Engine:
         config: Path of a `moa.yaml`; None looks in the usual places.
         settings: Ready-made settings in place of a file.
         providers: Providers in place of those of the settings, by endpoint name.
+        budget_usd: US dollars for everything that this engine runs.
         clock: Monotonic clock, in seconds.
+
+    Attributes:
+        budget: The engine's own budget, with what has been spent of it; None if none was set.
 
     Raises:
         ConfigError: The configuration can't be used.
@@ -74,10 +83,12 @@ class Engine:
         *,
         settings: Settings | None = None,
         providers: Mapping[str, Provider] | None = None,
+        budget_usd: float | Decimal | None = None,
         clock: Now = time.perf_counter,
     ) -> None:
         self.settings = settings or load_settings(config)
-        self._models = Catalogue(self.settings, providers or {})
+        self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
+        self._models = Catalogue(self.settings, providers or {}, clock)
         self._clock = clock
 
     async def run(self, mixture: MixtureLike, prompt: Prompt, **arguments: Unpack[RunArguments]) -> Answer:
@@ -128,10 +139,11 @@ class Engine:
         answer: bool = False,
         proposals: bool = False,
     ) -> tuple[Callable[[Emit], Awaitable[Answer]], Meter]:
-        meter = Meter(self._clock)
+        meter, budget_usd = Meter(self._clock), arguments.get("budget_usd")
         options = RunOptions(
             seed=arguments.get("seed"),
             deadline_s=arguments.get("deadline_s"),
+            budget_usd=None if budget_usd is None else _usd(budget_usd),
             reply=arguments.get("options", ReplyOptions()),
             sampling=arguments.get("sampling"),
             proposal_deltas=proposals,
@@ -139,7 +151,7 @@ class Engine:
         )
         talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
         plan = make_plan(load(mixture), self._models, options)
-        return partial(execute, plan, talk, self._models, meter), meter
+        return partial(execute, plan, talk, self._models, self.budget, meter), meter
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -158,3 +170,11 @@ class Engine:
 
 def _ignore(event: Event) -> None:
     """Nobody watches a run whose answer alone is wanted."""
+
+
+def _usd(amount: float | Decimal) -> Decimal:
+    """An amount as users write it: 0.01 means one cent, not the nearest binary fraction."""
+    usd = Decimal(str(amount))
+    if not (usd.is_finite() and usd > 0):
+        raise UsageError(f"a budget of {amount} US dollars makes no sense: give a positive amount")
+    return usd

@@ -15,10 +15,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from moa.errors import ConfigError, MixtureError
-from moa.validation import explain
+from moa.validation import Key, explain
 
 M = TypeVar("M", bound=BaseModel)
-Key = tuple[str | int, ...]
 FileError = type[MixtureError] | type[ConfigError]
 
 MAX_BYTES = 1_000_000

@@ -31,6 +31,7 @@
     │       ├── ContextTooLong      the prompt doesn't fit into the model's window
     │       └── UnsupportedInput    the model can't take this kind of input
     └── EngineError                 a run failed; carries the ledger of what it cost
+        ├── OverBudget              the run's worst case doesn't fit its budget, whatever may be dropped
         ├── LayerFailed             too few proposals arrived
         ├── AggregationFailed       no aggregator gave an answer
         ├── AnswerInterrupted       the answer broke off after part of it was shown
@@ -306,6 +307,12 @@ class EngineError(MoaError):
     def __str__(self) -> str:
         causes = "; ".join(map(str, self.failures))
         return f"{self.args[0]} ({causes})" if causes else str(self.args[0])
+
+
+class OverBudget(EngineError):
+    """At worst the rest of the run would cost more than is left of its budget, even without all that may be dropped."""
+
+    code = "over_budget"
 
 
 class LayerFailed(EngineError):

@@ -8,7 +8,7 @@ is sent, so the books stay right when a run is cancelled half-way.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -229,7 +229,10 @@ class AttemptRecord:
 
 @dataclass(slots=True, kw_only=True)
 class CallRecord:
-    """A call while it runs; what a request carries so that providers and policies can report to the ledger."""
+    """A call while it runs; what a request carries so that providers and policies can report to the ledger.
+
+    `run` tells the calls of one run from those of others.
+    """
 
     id: int
     agent: str
@@ -238,6 +241,7 @@ class CallRecord:
     layer: int
     price: Pricer
     now: Now
+    run: Hashable = None
     attempts: list[AttemptRecord] = field(default_factory=list)
 
     def start(self, *, asked_at: float | None = None, hedge: bool = False, cached: bool = False) -> AttemptRecord:
@@ -295,6 +299,7 @@ class Meter:
             layer=layer,
             price=price,
             now=self.now,
+            run=id(self),
         )
         self._calls.append(record)
         return record

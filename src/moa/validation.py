@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 Key = tuple[str | int, ...]
+"""Where a value stands: mapping keys and list indices from the top."""
+
+Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
+"""Text that is more than white space."""
 
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
@@ -64,6 +68,8 @@ def _key(finding: ErrorDetails, model: type[BaseModel]) -> Key:
     key: list[str | int] = []
     kind: Any = model
     for part in finding["loc"]:
+        if part == "[key]":  # pydantic's mark for a mapping's key that is wrong itself
+            break
         inside = _inside(kind, part)
         if inside is None and finding["type"] not in _UNKNOWN_KEY:
             continue
@@ -105,6 +111,7 @@ _PLAIN = {
     "greater_than_equal": "a value of at least {ge:g}",
     "less_than_equal": "a value of at most {le:g}",
     "string_too_short": "text that is not empty",
+    "string_pattern_mismatch": "text that is not empty",
 }
 
 

@@ -9,7 +9,8 @@ from moa.errors import BadRequest, CallTimedOut, ContextTooLong, EmptyReply, Pro
 from moa.events import CallStarted, Event
 from moa.ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa.messages import Conversation, ReplyOptions
-from moa.providers.base import ModelRequest, Reply, ReplyEvent, ReplyFold
+from moa.policies.spend import Budget
+from moa.providers.base import Account, Hedging, ModelRequest, Reply, ReplyEvent, ReplyFold
 
 Emit = Callable[[Event], None]
 Listener = Callable[[ReplyEvent], None]
@@ -22,6 +23,8 @@ class RunContext:
     Attributes:
         deadline_at: Reading of the meter's clock at which the run's time is over; None for no limit.
         prices_ready: To be awaited before attempts are turned into values with prices.
+        budget: The run's own budget, None if it has none.
+        account: What its calls are paid from, None if nobody set a budget.
     """
 
     plan: Plan
@@ -29,6 +32,8 @@ class RunContext:
     emit: Emit
     deadline_at: float | None
     prices_ready: Callable[[], Awaitable[None]]
+    budget: Budget | None = None
+    account: Account | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +127,9 @@ class Series:
             idle_timeout_s=seat.agent.idle_timeout_s,
             sample=seat.sample,
             call=call,
+            account=self._context.account,
             ends_at=self._ends_at(),
+            hedging=None if seat.agent.hedge is None else Hedging(after_s=seat.agent.hedge.after_s),
         )
         try:
             async with asyncio.timeout(seat.agent.timeout_s):

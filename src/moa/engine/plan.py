@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Protocol
 
@@ -47,6 +48,7 @@ class RunOptions:
     Attributes:
         seed: Makes the samples of every agent repeatable where services take seeds.
         deadline_s: Seconds for the whole run; the mixture's own deadline holds too, the tighter one wins.
+        budget_usd: US dollars for the whole run; the mixture's own budget holds too, the tighter one wins.
         reply: Tools, response format and the like, for the aggregator.
         sampling: Parameters that override the aggregator's own.
         proposal_deltas: Whether proposals are told of piece by piece.
@@ -55,6 +57,7 @@ class RunOptions:
 
     seed: int | None = None
     deadline_s: float | None = None
+    budget_usd: Decimal | None = None
     reply: ReplyOptions = ReplyOptions()
     sampling: Sampling | None = None
     proposal_deltas: bool = False
@@ -101,6 +104,12 @@ class Plan:
     def deadline_s(self) -> float | None:
         """Seconds for the whole run, None if nobody set a limit."""
         limits = [limit for limit in (self.mixture.deadline_s, self.options.deadline_s) if limit is not None]
+        return min(limits, default=None)
+
+    @property
+    def budget_usd(self) -> Decimal | None:
+        """US dollars for the whole run, None if nobody set a limit."""
+        limits = [limit for limit in (self.mixture.budget_usd, self.options.budget_usd) if limit is not None]
         return min(limits, default=None)
 
     @property

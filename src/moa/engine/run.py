@@ -1,32 +1,37 @@
 """One run from end to end: the layers, the aggregator, the answer with its books."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from moa.engine.agents import Emit, RunContext
 from moa.engine.aggregation import Outcome, aggregate
 from moa.engine.context import without_tools
 from moa.engine.layers import run_layer
-from moa.engine.plan import Models, Plan
+from moa.engine.plan import Models, Plan, Seat
+from moa.engine.thrift import Rest, cut_to_budget, require_priced
 from moa.errors import UsageError
 from moa.events import LayerFinished, RunFinished, RunStarted
 from moa.ledger import Meter
 from moa.messages import Conversation
 from moa.mixture.prompts import Rendered, render_selection, render_synthesis
 from moa.mixture.schema import Wait
+from moa.policies.spend import Budget, Purse
 from moa.proposals import Answer, Degradation, Latency, LayerResult, Proposal
 
 AGGREGATOR_SHARE = 1 / 3
 """Part of a run's deadline that the proposers' layers leave to the aggregator."""
 
 
-async def execute(plan: Plan, conversation: Conversation, models: Models, meter: Meter, emit: Emit) -> Answer:
+async def execute(
+    plan: Plan, conversation: Conversation, models: Models, shared: Budget | None, meter: Meter, emit: Emit
+) -> Answer:
     """Run a mixture once and return its answer.
 
     Args:
         plan: Who is asked, in which order.
         conversation: What the caller said; never changed.
         models: Tells when prices are ready.
+        shared: A budget that the run shares with others, None if there is none.
         meter: Keeps the books; started when the caller asked.
         emit: Hears every event, `RunFinished` last.
 
@@ -36,8 +41,7 @@ async def execute(plan: Plan, conversation: Conversation, models: Models, meter:
     """
     _require_possible(plan)
     run_id = f"run-{uuid4().hex[:16]}"
-    deadline_at = None if plan.deadline_s is None else meter.started_at + plan.deadline_s
-    context = RunContext(plan=plan, meter=meter, emit=emit, deadline_at=deadline_at, prices_ready=models.prices_ready)
+    context = await _context(plan, models, shared, meter, emit)
     emit(
         RunStarted(
             id=run_id,
@@ -46,10 +50,10 @@ async def execute(plan: Plan, conversation: Conversation, models: Models, meter:
             aggregator=plan.aggregator.info,
         )
     )
-    layers, prompt = await _run_layers(context, conversation)
-    proposals = layers[-1].proposals if layers else ()
-    outcome = await aggregate(context, conversation, prompt, proposals)
-    answer = _answer(run_id, context, layers, outcome)
+    done = await _run_layers(context, conversation)
+    proposals = done.layers[-1].proposals if done.layers else ()
+    outcome = await aggregate(context, conversation, done.prompt, proposals)
+    answer = _answer(run_id, context, done, outcome)
     emit(RunFinished(answer=answer))
     return answer
 
@@ -59,26 +63,59 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-async def _run_layers(context: RunContext, conversation: Conversation) -> tuple[tuple[LayerResult, ...], str | None]:
-    plan, told = context.plan, without_tools(conversation)
-    results: list[LayerResult] = []
+async def _context(plan: Plan, models: Models, shared: Budget | None, meter: Meter, emit: Emit) -> RunContext:
+    own = None if plan.budget_usd is None else Budget(plan.budget_usd)
+    budgets = [budget for budget in (own, shared) if budget is not None]
+    if budgets:
+        await models.prices_ready()
+        require_priced(plan)
+    return RunContext(
+        plan=plan,
+        meter=meter,
+        emit=emit,
+        deadline_at=None if plan.deadline_s is None else meter.started_at + plan.deadline_s,
+        prices_ready=models.prices_ready,
+        budget=own,
+        account=Purse(budgets, allow_unpriced=plan.mixture.allow_unpriced) if budgets else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """The proposers' part of a run: its layers, why they are less than planned, the prompt that shows the last one."""
+
+    layers: tuple[LayerResult, ...] = ()
+    degraded: tuple[Degradation, ...] = ()
     prompt: str | None = None
-    for seats in plan.layers:
-        layer = plan.mixture.layers[len(results)]
+
+    def and_then(self, seats: tuple[Seat, ...], result: LayerResult, rendered: Rendered) -> "_Done":
+        """All this with one more layer."""
+        result = _with_escapes(result, rendered)
+        degraded = (*self.degraded, *_degradations(seats, result))
+        return _Done(layers=(*self.layers, result), degraded=degraded, prompt=rendered.text)
+
+
+async def _run_layers(context: RunContext, conversation: Conversation) -> _Done:
+    plan, told, done = context.plan, without_tools(conversation), _Done()
+    left = plan.layers
+    while True:
+        shown = [proposal.text for proposal in done.layers[-1].proposals] if done.layers else []
+        left, dropped = cut_to_budget(context, Rest(layers=left, conversation=conversation, shown=shown))
+        done = replace(done, degraded=(*done.degraded, *dropped))
+        if not left:
+            break
+        seats, left = left[0], left[1:]
         result = await run_layer(
             context,
             seats,
             told,
-            prompt,
-            wait=layer.wait or plan.mixture.wait or Wait(),
-            close_at=_close_at(context, layers_left=len(plan.layers) - len(results)),
+            done.prompt,
+            wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or Wait(),
+            close_at=_close_at(context, layers_left=1 + len(left)),
         )
-        rendered = _render(plan, result, is_last=len(results) + 1 == len(plan.layers))
-        result = _with_escapes(result, rendered)
-        context.emit(LayerFinished(result=result))
-        results.append(result)
-        prompt = rendered.text
-    return tuple(results), prompt
+        done = done.and_then(seats, result, _render(plan, result, is_last=not left))
+        context.emit(LayerFinished(result=done.layers[-1]))
+    return done
 
 
 def _close_at(context: RunContext, *, layers_left: int) -> float | None:
@@ -107,9 +144,9 @@ def _with_escapes(result: LayerResult, rendered: Rendered) -> LayerResult:
     return replace(result, roster=roster)
 
 
-def _answer(run_id: str, context: RunContext, layers: tuple[LayerResult, ...], outcome: Outcome) -> Answer:
+def _answer(run_id: str, context: RunContext, done: _Done, outcome: Outcome) -> Answer:
     plan, meter = context.plan, context.meter
-    degraded = (*_degraded_layers(plan, layers), *outcome.degraded)
+    degraded = (*done.degraded, *outcome.degraded)
     return Answer(
         id=run_id,
         mixture=plan.mixture.name,
@@ -121,22 +158,21 @@ def _answer(run_id: str, context: RunContext, layers: tuple[LayerResult, ...], o
         finish_reason=outcome.finish_reason,
         agent=outcome.agent,
         model=outcome.model,
-        layers=layers,
+        layers=done.layers,
         attempts=outcome.attempts,
         aggregation_s=outcome.duration_s,
         selected=outcome.selected,
         logprobs=outcome.logprobs,
         ledger=meter.ledger(),
-        latency=_latency(meter, layers, outcome),
+        latency=_latency(meter, done.layers, outcome),
         seed=plan.options.seed,
         unseeded=plan.unseeded,
     )
 
 
-def _degraded_layers(plan: Plan, layers: tuple[LayerResult, ...]) -> tuple[Degradation, ...]:
+def _degradations(seats: tuple[Seat, ...], layer: LayerResult) -> tuple[Degradation, ...]:
     return tuple(
         reason
-        for seats, layer in zip(plan.layers, layers, strict=True)
         for seat, proposal in zip(seats, layer.roster, strict=True)
         if (reason := _degradation(proposal, own_model=seat.agent.model))
     )

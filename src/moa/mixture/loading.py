@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from moa.checked_yaml import Document, Key, check, from_file, from_mapping, from_text
+from moa.checked_yaml import Document, check, from_file, from_mapping, from_text
 from moa.errors import MixtureError, TemplateError, UnknownMixture
 from moa.mixture.schema import Mixture
 from moa.mixture.templates import BadTemplate, check_template
-from moa.validation import nearest
+from moa.validation import Key, nearest
 
 _BUILT_IN_PROMPTS = ("default", "numbered")
 

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from moa.messages import Sampling
 from moa.mixture.reference import REFERENCE, check_reference
 from moa.prices import Price, UsDollars
-from moa.validation import Checked, fault
+from moa.validation import Checked, Text, fault
 
 MAX_SAMPLES = 256
 """Most samples of one proposer; more is a slip of the finger."""
@@ -32,7 +32,6 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
 _NUMERIC = BeforeValidator(_not_text)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMERIC]
 Grace = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMERIC]
@@ -47,10 +46,10 @@ class Hedge(Checked):
     """When to ask a second time beside a slow call.
 
     Attributes:
-        after_s: Seconds without a first token.
+        after_s: Seconds to wait for the first attempt; None: the agent's own 95th percentile, once 20 calls are known.
     """
 
-    after_s: Seconds
+    after_s: Seconds | None = None
 
 
 class Agent(Checked):
@@ -75,10 +74,6 @@ class Agent(Checked):
         price: US dollars per million tokens, before any other table of prices.
         extra: Further fields of the service's request body, passed through untouched.
     """
-
-    refused: ClassVar = {
-        "hedge": "hedged calls are not in this version yet: they come with a later one; remove the key for now",
-    }
 
     model: Reference
     name: Text | None = None
@@ -176,12 +171,6 @@ class Mixture(Checked):
         degrade: What a budget may drop, in this order.
         allow_unpriced: Whether models without a known price may run under a budget.
     """
-
-    refused: ClassVar = {
-        "budget_usd": "budgets are not in this version yet: they come with a later one; remove the key for now",
-        "degrade": "degrading under a budget is not in this version yet: it comes with a later one; remove the key",
-        "allow_unpriced": "budgets are not in this version yet: they come with a later one; remove the key for now",
-    }
 
     name: Text = "mixture"
     description: str = ""

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from moa.errors import (
     BrokenReply,
@@ -16,22 +15,10 @@ from moa.errors import (
 )
 from moa.ledger import Now
 from moa.providers.base import ModelRequest, Provider, ReplyEvent
+from moa.providers.endpoint import BreakerSettings
 
 FAULTS = (ServiceFailed, ConnectionFailed, IdleTimedOut, BrokenReply, ProviderFault)
 """What counts as a failure of the model's service. Throttling doesn't: a busy service is a working one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerSettings:
-    """When a model is skipped.
-
-    Attributes:
-        failures: Faults in a row that open the breaker.
-        cooldown_s: Seconds until one call is let through to probe; if it succeeds the breaker closes.
-    """
-
-    failures: int = 5
-    cooldown_s: float = 30.0
 
 
 class Breaker:

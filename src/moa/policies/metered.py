@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from decimal import Decimal
 
 from moa.errors import MoaError, ProviderError, ProviderFault
 from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
+from moa.policies.spend import Settle
 from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold
 from moa.providers.estimates import estimated_input_tokens, estimated_tokens
 from moa.usage import TokenUsage
@@ -36,9 +38,13 @@ class Metered:
         # Only the first attempt has waited for its place: a further one goes out at once.
         asked_at = request.asked_at
         for left in reversed(range(MOST_ATTEMPTS)):
+            settle = None
+            if request.account is not None:
+                asked_at = call.now() if asked_at is None else asked_at
+                settle = await request.account.reserve(request)
             watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
             try:
-                with _booked(watched, request, call):
+                with _booked(watched, request, call, settle):
                     async with AsyncExitStack() as stack:
                         watched.inner = await self._open(stack, request)
                         yield watched
@@ -75,8 +81,10 @@ def _unread(request: ModelRequest) -> CallRecord:
 
 
 @contextmanager
-def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord) -> Iterator[None]:
-    """Write down how an attempt ends, however it ends."""
+def _booked(
+    watched: "_Watched", request: ModelRequest, call: CallRecord, settle: Settle | None
+) -> Iterator[None]:
+    """Write down how an attempt ends, however it ends, and settle what was reserved for it."""
     record = watched.record
     try:
         yield
@@ -92,6 +100,8 @@ def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord) -> Ite
     finally:
         if record.ended_at is None:
             _close(watched, request, call, None)
+        if settle is not None:
+            settle((call.price(record.usage) if record.usage else None) or Decimal(0))
 
 
 class _Watched:

@@ -5,34 +5,12 @@ import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from moa.errors import ProviderError
 from moa.providers.base import ModelRequest, Provider, ReplyEvent, Restarted
+from moa.providers.endpoint import RetrySettings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrySettings:
-    """When and how often to try again.
-
-    Source: exponential backoff with full jitter as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015);
-    the budget as in "Site Reliability Engineering", chapter 22 (retries as a share of the fresh calls).
-
-    Attributes:
-        max_attempts: Attempts of one call, the first one counted.
-        base_s: Longest pause after the first attempt, in seconds; it doubles with every further one.
-        cap_s: Longest pause of all, in seconds. A pause that the service asks for is not capped.
-        per_call: Retries that each fresh call adds to the budget.
-        burst: Most retries that the budget holds; what it begins with.
-    """
-
-    max_attempts: int = 4
-    base_s: float = 0.5
-    cap_s: float = 20.0
-    per_call: float = 0.2
-    burst: float = 10.0
 
 
 class RetryBudget:

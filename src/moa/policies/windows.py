@@ -6,12 +6,13 @@ from dataclasses import dataclass
 WINDOW_S = 60.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """An amount that was let through at a moment; the amount may be corrected afterwards."""
+    """An amount that was let through at a moment, and whether it still counts."""
 
     at: float
     amount: float
+    counts: bool = True
 
 
 class SlidingWindow:
@@ -50,10 +51,12 @@ class SlidingWindow:
 
     def correct(self, entry: Entry, amount: float) -> None:
         """Set the amount that was let through to what it really was."""
-        if entry in self._entries:
+        if entry.counts:
             self._sum += amount - entry.amount
             entry.amount = amount
 
     def _forget(self, now: float) -> None:
         while self._entries and self._entries[0].at + WINDOW_S <= now:
-            self._sum -= self._entries.popleft().amount
+            oldest = self._entries.popleft()
+            oldest.counts = False
+            self._sum -= oldest.amount

@@ -5,15 +5,35 @@ A reply is a series of deltas with one `Finish` at its end; `collect` folds them
 """
 
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol
 
 from moa.errors import BrokenReply
 from moa.ledger import CallRecord
 from moa.messages import Conversation, ReplyOptions, Sampling, ToolCall
 from moa.usage import TokenUsage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hedging:
+    """When to ask a second time beside a slow call: after so many seconds, or (None) after the agent's own p95."""
+
+    after_s: float | None = None
+
+
+class Account(Protocol):
+    """Money that a call may spend."""
+
+    async def reserve(self, request: "ModelRequest") -> Callable[[Decimal], None]:
+        """Reserve the worst case of a request; what comes back settles it with what was charged in US dollars.
+
+        Raises:
+            BudgetExceeded: It may cost more than is left.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +51,10 @@ class ModelRequest:
         idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
         sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
         call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
+        account: What the call is paid from; None if nobody set a budget.
         ends_at: The clock's reading when the caller gives up; None if it doesn't.
         asked_at: The clock's reading when the request began to wait for a free place; None if it did not.
+        hedging: When to ask a second time beside this request; None never does.
         hedge: It is a second attempt beside a slow one.
     """
 
@@ -46,8 +68,10 @@ class ModelRequest:
     idle_timeout_s: float | None = None
     sample: int = 0
     call: CallRecord | None = None
+    account: Account | None = None
     ends_at: float | None = None
     asked_at: float | None = None
+    hedging: Hedging | None = None
     hedge: bool = False
 
     def seconds_left(self) -> float:

@@ -2,18 +2,23 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Protocol
 
 import aiohttp
 from yarl import URL
 
-from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut
+from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, ProviderError
 
 CONNECT_TIMEOUT_S = 10.0
 """Seconds to connect, TLS included; a host that doesn't answer by then is down."""
+
+STALE_WITHIN_S = 1.0
+"""Seconds after sending in which a kept connection that breaks counts as one that the server had closed before."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Most bytes that we take of one reply; no model writes that much."""
@@ -58,11 +63,11 @@ class HttpTransport:
         ca_bundle: PEM file with further certificate authorities.
 
     Raises:
-        ConfigError: The PEM file can't be read.
+        ConfigError: The proxy has no http(s) address, or the PEM file can't be read.
     """
 
     def __init__(self, *, limit: int | None = None, proxy: str | None = None, ca_bundle: str | None = None) -> None:
-        self._limit, self._proxy = limit or 0, proxy
+        self._limit, self._proxy = limit or 0, _proxy(proxy)
         self._ssl = _ssl_context(ca_bundle)
         self._session: aiohttp.ClientSession | None = None
 
@@ -70,28 +75,47 @@ class HttpTransport:
     async def __call__(self, request: HttpRequest) -> AsyncIterator[HttpResponse]:
         """Send a request and give its response; leaving the block early closes the connection.
 
+        Servers close connections that are idle, and a request may just then be on its way over one. aiohttp does not
+        send a POST twice, and neither is it done here, where no ledger would see it: the error's `ask_again` is set.
+
         Raises:
             ConnectionFailed: No response began.
-            BrokenReply: The body broke off or is too large.
+            BrokenReply: What came is no HTTP; the body broke off or is too large.
             IdleTimedOut: The body stayed silent for too long.
         """
         # Built in advance and told to be `encoded`: parsing the address anew costs more than sending the request.
         url = URL(request.url, encoded=True)
+        session, kept, sent_at = self._open_session(), _Kept(), time.perf_counter()
         try:
-            response = await self._open_session().post(
-                url, data=request.body, headers=request.headers, proxy=self._proxy, allow_redirects=False
+            response = await session.post(
+                url,
+                data=request.body,
+                headers=request.headers,
+                proxy=self._proxy,
+                allow_redirects=False,
+                trace_request_ctx=kept,
             )
+        except aiohttp.ClientResponseError as error:
+            raise _no_http(error, url, request.reference) from None  # its text holds the whole address: maybe a key
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ConnectionFailed(_reason(error, url), model=request.reference) from error
+            failed = ConnectionFailed(_reason(error, url), model=request.reference)
+            failed.ask_again = kept.was_used and time.perf_counter() - sent_at < STALE_WITHIN_S
+            raise failed from None
         async with response:
-            yield _Response(response, request)
+            reply = _Response(response, request)
+            try:
+                yield reply
+            finally:
+                reply.close()
 
     def _open_session(self) -> aiohttp.ClientSession:
         # Opened on first use, as aiohttp ties a session to the running loop.
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._limit, ssl=self._ssl, ttl_dns_cache=300)
+            reuse = aiohttp.TraceConfig()
+            reuse.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
-                connector=connector,
+                connector=aiohttp.TCPConnector(limit=self._limit, ssl=self._ssl, ttl_dns_cache=300),
+                trace_configs=[reuse],
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
                 read_bufsize=2**18,
@@ -105,36 +129,82 @@ class HttpTransport:
             self._session = None
 
 
+class _Kept:
+    """Whether a request went over a connection that was kept from an earlier one."""
+
+    def __init__(self) -> None:
+        self.was_used = False
+
+
+async def _note_reuse(session: aiohttp.ClientSession, context: SimpleNamespace, event: object) -> None:
+    context.trace_request_ctx.was_used = True
+
+
 class _Response:
+    """A reply of aiohttp's. It is its own iterator over the body's pieces: no generator that could be left behind."""
+
     def __init__(self, response: aiohttp.ClientResponse, request: HttpRequest) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self._response, self._request = response, request
+        self._content, self._length = response.content, response.content_length or 0
+        self._request = request
+        self._seen = 0
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
-        if (self._response.content_length or 0) > MAX_BODY_BYTES:
+        if self._length > MAX_BODY_BYTES:
             raise self._too_large()
         return b"".join([chunk async for chunk in self.chunks()])
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        idle_s, seen = self._request.idle_timeout_s, 0
-        while True:
-            try:
-                async with asyncio.timeout(idle_s):
-                    chunk = await self._response.content.readany()
-            except TimeoutError as error:
-                raise IdleTimedOut(f"silent for {idle_s:g} s", model=self._request.reference) from error
-            except (aiohttp.ClientError, OSError) as error:
-                raise BrokenReply(f"the reply broke off: {error}", model=self._request.reference) from error
-            if not chunk:
-                return
-            seen += len(chunk)
-            if seen > MAX_BODY_BYTES:
-                raise self._too_large()
-            yield chunk
+    def chunks(self) -> AsyncIterator[bytes]:
+        if self._timer is None and self._request.idle_timeout_s is not None:
+            self._watch(self._request.idle_timeout_s)
+        return self
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._waiting_since = self._loop.time()
+        try:
+            chunk = await self._content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise BrokenReply(f"the reply broke off: {_words(error)}", model=self._request.reference) from error
+        finally:
+            self._waiting_since = None
+        if not chunk:
+            raise StopAsyncIteration
+        self._seen += len(chunk)
+        if self._seen > MAX_BODY_BYTES:
+            raise self._too_large()
+        return chunk
+
+    def _watch(self, idle_s: float, silent_s: float = 0.0) -> None:
+        # One timer looks again and again: a timeout for each piece would cost as much as decoding the piece.
+        self._timer = self._loop.call_later(idle_s - silent_s, self._look, idle_s)
+
+    def _look(self, idle_s: float) -> None:
+        # Only time spent waiting for the server counts: while nobody reads, it may well be held up by us.
+        silent_s = 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
+        if silent_s < idle_s:
+            self._watch(idle_s, silent_s)
+        else:
+            self._content.set_exception(IdleTimedOut(f"silent for {idle_s:g} s", model=self._request.reference))
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _too_large(self) -> BrokenReply:
         return BrokenReply(f"the reply is larger than {MAX_BODY_BYTES:,} bytes", model=self._request.reference)
+
+
+def _proxy(address: str | None) -> str | None:
+    if address is not None and not address.startswith(("http://", "https://")):
+        raise ConfigError("the proxy's address must begin with http:// or https://", key="proxy")
+    return address
 
 
 def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext | bool:
@@ -148,9 +218,20 @@ def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext | bool:
     return context
 
 
+def _no_http(error: aiohttp.ClientResponseError, url: URL, reference: str) -> ProviderError:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ConnectionFailed(f"the proxy answered HTTP {error.status}: {_words(error)}", model=reference)
+    return BrokenReply(f"what {url.host}:{url.port} answers is no HTTP: {_words(error)}", model=reference)
+
+
 def _reason(error: Exception, url: URL) -> str:
     # The address is shown without its path and query: they may hold keys.
     place = f"{url.scheme}://{url.host}:{url.port}"
     if isinstance(error, TimeoutError):
         return f"no connection to {place} within {CONNECT_TIMEOUT_S:g} s"
-    return f"no reply from {place}: {error or type(error).__name__}"
+    return f"no reply from {place}: {_words(error)}"
+
+
+def _words(error: Exception) -> str:
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -27,7 +27,7 @@ def open_bedrock(
     aws = Aws(endpoint, make_session)
     if transport is not None:
         return BedrockProvider(aws, transport, aclose=_nothing_to_close)
-    http = HttpTransport(limit=endpoint.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle)
+    http = HttpTransport(limit=endpoint.limits.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle)
     return BedrockProvider(aws, http, aclose=http.aclose)
 
 

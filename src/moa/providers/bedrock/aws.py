@@ -34,66 +34,6 @@ def require_botocore(find_spec: Callable[[str], object] = importlib.util.find_sp
         raise MissingDependency.of("Amazon Bedrock", extra="bedrock")
 
 
-class Aws:
-    """Signs the requests of one endpoint; credentials are fetched and renewed in a thread, once for all who wait.
-
-    Args:
-        endpoint: Region, profile, address, headers and query; an `api_key` is sent as a Bedrock API key.
-        make_session: Makes the botocore session; None for one of the endpoint's profile.
-    """
-
-    def __init__(self, endpoint: Endpoint, make_session: SessionFactory | None = None) -> None:
-        self._endpoint = endpoint
-        self._make_session = make_session or self._profile_session
-        self._address: _Address | None = None
-        self._signer: _Signer | None = None
-        self._renewal: asyncio.Task[_Signer] | None = None
-
-    async def signed(self, path: str, body: bytes, *, reference: str) -> tuple[str, dict[str, str]]:
-        """Return the whole address and the headers of a request.
-
-        Raises:
-            AuthenticationFailed: There are no usable credentials.
-            ConnectionFailed: The service that hands out credentials can't be reached.
-            BadRequest: There is no region, or the address is none.
-        """
-        try:
-            return (await self._ready()).sign(path, body)
-        except _faults() as error:
-            raise _failure(error, reference) from error
-
-    async def _ready(self) -> "_Signer":
-        signer = self._signer
-        if signer is None or signer.expires_within(REFRESH_BEFORE_S):
-            # Shielded: a caller that gives up doesn't take the others' credentials away.
-            return await asyncio.shield(self._start_renewal())
-        if signer.expires_within(None):
-            self._start_renewal()  # in the background: these credentials are still good
-        return signer
-
-    def _start_renewal(self) -> "asyncio.Task[_Signer]":
-        if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.ensure_future(asyncio.to_thread(self._renew))
-            self._renewal.add_done_callback(_note_outcome)
-        return self._renewal
-
-    def _renew(self) -> "_Signer":
-        address = self._address = self._address or _find_address(self._make_session(), self._endpoint)
-        signer = self._signer = _new_signer(address, self._endpoint)
-        return signer
-
-    def _profile_session(self) -> Any:
-        from botocore.session import Session  # type: ignore[import-untyped]
-
-        return Session(profile=self._endpoint.profile)
-
-
-def _note_outcome(task: "asyncio.Task[Any]") -> None:
-    # Whoever waits gets the exception; if nobody does any more, it must not be reported as forgotten.
-    if not task.cancelled():
-        task.exception()
-
-
 @dataclass(frozen=True, slots=True)
 class _Address:
     """Where an endpoint is, by botocore's rules, and the session that knows its credentials."""
@@ -105,7 +45,14 @@ class _Address:
 
 
 def _find_address(session: Any, endpoint: Endpoint) -> _Address:
-    client = session.create_client("bedrock-runtime", region_name=endpoint.region, endpoint_url=endpoint.endpoint_url)
+    # The client never calls anything; given any keys, it doesn't search for credentials, which may take seconds.
+    client = session.create_client(
+        "bedrock-runtime",
+        region_name=endpoint.region,
+        endpoint_url=endpoint.endpoint_url,
+        aws_access_key_id="unused",
+        aws_secret_access_key="unused",
+    )
     meta = client.meta
     url = meta.endpoint_url.rstrip("/")
     return _Address(session=session, url=url, region=meta.region_name, service=meta.service_model.signing_name)
@@ -142,6 +89,9 @@ def _new_signer(address: _Address, endpoint: Endpoint) -> _Signer:
 
     token = endpoint.api_key.get_secret_value() if endpoint.api_key else _token_of_environment(address.service)
     if token:
+        if not address.url.startswith("https://"):
+            # botocore refuses this too, but not in its older releases.
+            raise ValueError(f"a Bedrock API key is sent over https only, not to {address.url}")
         return _Signer(address=address, endpoint=endpoint, auth=BearerAuth(FrozenAuthToken(token)), credentials=None)
     credentials = address.session.get_credentials()
     if credentials is None:
@@ -159,6 +109,66 @@ def _token_of_environment(service: str) -> str | None:
     return token if isinstance(token, str) else None
 
 
+class Aws:
+    """Signs the requests of one endpoint; credentials are fetched and renewed in a thread, once for all who wait.
+
+    Args:
+        endpoint: Region, profile, address, headers and query; an `api_key` is sent as a Bedrock API key.
+        make_session: Makes the botocore session; None for one of the endpoint's profile.
+    """
+
+    def __init__(self, endpoint: Endpoint, make_session: SessionFactory | None = None) -> None:
+        self._endpoint = endpoint
+        self._make_session = make_session or self._profile_session
+        self._address: _Address | None = None
+        self._signer: _Signer | None = None
+        self._renewal: asyncio.Task[_Signer] | None = None
+
+    async def signed(self, path: str, body: bytes, *, reference: str) -> tuple[str, dict[str, str]]:
+        """Return the whole address and the headers of a request.
+
+        Raises:
+            AuthenticationFailed: There are no usable credentials.
+            ConnectionFailed: The service that hands out credentials can't be reached.
+            BadRequest: There is no region, or the address is none.
+        """
+        try:
+            return (await self._ready()).sign(path, body)
+        except _faults() as error:
+            raise _failure(error, reference) from error
+
+    async def _ready(self) -> _Signer:
+        signer = self._signer
+        if signer is None or signer.expires_within(REFRESH_BEFORE_S):
+            # Shielded: a caller that gives up doesn't take the others' credentials away.
+            return await asyncio.shield(self._start_renewal())
+        if signer.expires_within(None):
+            self._start_renewal()  # in the background: these credentials are still good
+        return signer
+
+    def _start_renewal(self) -> asyncio.Task[_Signer]:
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.ensure_future(asyncio.to_thread(self._renew))
+            self._renewal.add_done_callback(_note_outcome)
+        return self._renewal
+
+    def _renew(self) -> _Signer:
+        address = self._address = self._address or _find_address(self._make_session(), self._endpoint)
+        signer = self._signer = _new_signer(address, self._endpoint)
+        return signer
+
+    def _profile_session(self) -> Any:
+        from botocore.session import Session  # type: ignore[import-untyped]
+
+        return Session(profile=self._endpoint.profile)
+
+
+def _note_outcome(task: asyncio.Task[Any]) -> None:
+    # Whoever waits gets the exception; if nobody does any more, it must not be reported as forgotten.
+    if not task.cancelled():
+        task.exception()
+
+
 def _faults() -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -166,6 +176,7 @@ def _faults() -> tuple[type[Exception], ...]:
 
 
 def _failure(error: Exception, reference: str) -> ProviderError:
+    from botocore.exceptions import ConnectionError as Unreachable
     from botocore.exceptions import HTTPClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 
     match error:
@@ -180,7 +191,7 @@ def _failure(error: Exception, reference: str) -> ProviderError:
             return AuthenticationFailed(sentence, model=reference)
         case ProfileNotFound():
             return AuthenticationFailed(f"{error}: check the endpoint's `profile`", model=reference)
-        case HTTPClientError():
+        case HTTPClientError() | Unreachable():
             return ConnectionFailed(f"AWS credentials can't be fetched: {error}", model=reference)
         case ValueError():
             return BadRequest(f"the endpoint's address or region can't be used: {error}", model=reference)

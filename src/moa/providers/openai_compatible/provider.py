@@ -58,7 +58,7 @@ class OpenAICompatible:
         self._own = None
         if transport is None:
             transport = self._own = HttpTransport(
-                limit=endpoint.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
+                limit=endpoint.limits.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
             )
         self._transport: Transport = transport
         self._dialects: dict[str, Dialect] = {}

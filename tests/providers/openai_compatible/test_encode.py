@@ -1,0 +1,109 @@
+import base64
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from moa.errors import BadRequest
+from moa.messages import ReplyOptions, Sampling, conversation
+from moa.providers.base import ModelRequest
+from moa.providers.openai_compatible.dialect import Dialect
+from moa.providers.openai_compatible.encode import encode
+from tests.providers.requests import ask
+
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+def body_of(request: ModelRequest, dialect: Dialect | None = None) -> dict[str, Any]:
+    return json.loads(encode(request, dialect or Dialect()))
+
+
+def test_encode_writes_nothing_that_was_not_asked_for() -> None:
+    assert body_of(ask(deltas=False)) == {"model": "small", "messages": [{"role": "user", "content": "Say hello."}]}
+
+
+def test_encode_asks_for_usage_when_the_reply_is_streamed() -> None:
+    body = body_of(ask())
+
+    assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
+
+
+def test_encode_writes_every_sampling_parameter() -> None:
+    sampling = Sampling(
+        temperature=0.0, top_p=0.9, top_k=40, max_tokens=5, stop=("a", "b"), seed=0, reasoning_effort="low"
+    )
+
+    body = body_of(ask(sampling=sampling, deltas=False))
+
+    assert {name: value for name, value in body.items() if name not in ("model", "messages")} == {
+        "temperature": 0.0,
+        "top_p": 0.9,
+        "top_k": 40,
+        "max_tokens": 5,
+        "stop": ["a", "b"],
+        "seed": 0,
+        "reasoning_effort": "low",
+    }
+
+
+def test_encode_lets_extra_win_untouched_even_over_the_dialect() -> None:
+    sampling = Sampling(temperature=0.5, extra={"temperature": 0.1, "top_k": 3, "provider": {"order": ["x"]}})
+
+    body = body_of(ask(sampling=sampling), Dialect(dropped=frozenset({"temperature", "top_k"})))
+
+    assert (body["temperature"], body["top_k"], body["provider"]) == (0.1, 3, {"order": ["x"]})
+
+
+def test_encode_writes_tools_and_formats_as_they_are() -> None:
+    options = ReplyOptions(
+        tools=(TOOL,), tool_choice="required", response_format={"type": "json_object"}, top_logprobs=2
+    )
+
+    body = body_of(ask(options=options))
+
+    assert (body["tools"], body["tool_choice"], body["response_format"]) == ([TOOL], "required", {"type": "json_object"})
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 2)
+
+
+def test_encode_gives_messages_back_in_the_shape_in_which_they_came() -> None:
+    pixel = base64.b64encode(b"png").decode()
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "user",
+            "name": "ann",
+            "content": [
+                {"type": "text", "text": "What is it?"},
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{pixel}", "detail": "low"}},
+                {"type": "image_url", "image_url": {"url": "https://images.test/a.png"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"SF"}'}}
+            ],
+        },
+        {"role": "tool", "content": "sunny", "tool_call_id": "c1"},
+    ]
+
+    request = ModelRequest(reference="lab/small", model="small", messages=conversation(messages))
+
+    assert body_of(request)["messages"] == messages
+
+
+def test_encode_speaks_the_dialect_that_was_learned() -> None:
+    sampling = Sampling(temperature=0.5, max_tokens=7)
+
+    body = body_of(ask(sampling=sampling), Dialect().without("max_tokens").without("temperature"))
+
+    assert body["max_completion_tokens"] == 7
+    assert not {"max_tokens", "temperature"} & body.keys()
+
+
+@pytest.mark.parametrize("extra", [{"x": Decimal(1)}, {"x": "\ud800"}, {"x": 2**70}])
+def test_encode_turns_down_what_json_can_not_hold(extra: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest, match="can't be written as JSON"):
+        encode(ask(sampling=Sampling(extra=extra)))

@@ -1,0 +1,43 @@
+"""Requests, books and endpoints that the providers' tests use."""
+
+from typing import Any
+
+from pydantic import SecretStr
+
+from moa.ledger import Attempt, Meter
+from moa.messages import conversation
+from moa.providers.base import ModelRequest, Provider, ReplyEvent
+from moa.providers.endpoint import Endpoint
+
+KEY = "sk-secret-0123456789"
+
+
+def ask(model: str = "small", prompt: str = "Say hello.", **fields: Any) -> ModelRequest:
+    """Return a request for a model of the endpoint `lab`."""
+    return ModelRequest(reference=f"lab/{model}", model=model, messages=conversation(prompt), **fields)
+
+
+def lab(base_url: str, **fields: Any) -> Endpoint:
+    """Return the endpoint `lab`, with a key."""
+    return Endpoint(name="lab", kind="openai", base_url=base_url, api_key=SecretStr(KEY), **fields)
+
+
+async def events_of(provider: Provider, request: ModelRequest) -> list[ReplyEvent]:
+    """Return all events of a reply."""
+    async with provider.stream(request) as events:
+        return [event async for event in events]
+
+
+class Books:
+    """A ledger with one open call: `books.call` goes into a request, `books.attempts` is what was written down."""
+
+    def __init__(self, model: str = "lab/small") -> None:
+        self.meter = Meter()
+        self.call = self.meter.open_call(
+            agent="a", model=model, purpose="proposal", layer=1, price=lambda usage: None
+        )
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The call's attempts so far."""
+        return self.meter.ledger().attempts
