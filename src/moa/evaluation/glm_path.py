@@ -1,4 +1,4 @@
-"""The official fit: an L1 logistic regression by liblinear, its strength chosen by grouped cross-validation."""
+"""The official fit: L1 logistic regression by liblinear, its strength chosen by grouped cross-validation."""
 
 import threading
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def _select(rows: Rows, chosen: Ints) -> Rows:
 
 
 def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Floats:
-    """Fit probabilities as the official code does: each row once as a win, once as a loss, weighted by both."""
+    """Fit probabilities as the official code does: each row as a win and as a loss, weighted by both."""
     model = LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", fit_intercept=False, random_state=generator
     )

@@ -1,7 +1,8 @@
-"""The values that every statistic here comes back as."""
+"""The values that every statistic here comes back as, and the quantiles behind their intervals."""
 
 from dataclasses import dataclass
-from statistics import NormalDist
+
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 """Default confidence level: two-sided 5 %."""
@@ -33,38 +34,44 @@ class Estimate:
     n: int
 
 
-def normal_quantile(level: float) -> float:
-    """Return how many standard errors a two-sided normal interval extends.
+def student_quantile(level: float, n: int) -> float:
+    """Return how many standard errors a two-sided interval extends with `n` independent values.
 
     Args:
         level: Confidence, between 0 and 1.
+        n: Number of independent values, at least 2.
 
     Returns:
-        1.96 for 0.95.
+        1.963 for 0.95 and 805.
 
     Raises:
-        ValueError: The level is not between 0 and 1.
+        ValueError: The level or the number makes no interval.
+
+    Source:
+        Student's t with n - 1 degrees of freedom.
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"a confidence level lies between 0 and 1, not at {level}")
-    return NormalDist().inv_cdf(0.5 + level / 2.0)
+    if n < 2:
+        raise ValueError(f"an interval needs at least 2 independent values, not {n}")
+    return float(stdtrit(n - 1, 0.5 + level / 2.0))
 
 
-def normal_estimate(value: float, standard_error: float, n: int, level: float = LEVEL) -> Estimate:
-    """Return the estimate with a normal interval around its value.
+def student_estimate(value: float, standard_error: float, n: int, level: float = LEVEL) -> Estimate:
+    """Return the estimate with Student's interval around its value.
 
     Args:
         value: The figure.
         standard_error: In the figure's unit.
-        n: How many independent prompts it rests on.
+        n: How many independent prompts it rests on, at least 2.
         level: Confidence, between 0 and 1.
 
     Returns:
         The estimate.
 
     Raises:
-        ValueError: The level is not between 0 and 1.
+        ValueError: The level or the number makes no interval.
     """
-    reach = normal_quantile(level) * standard_error
+    reach = student_quantile(level, n) * standard_error
     interval = Interval(low=value - reach, high=value + reach, level=level)
     return Estimate(value=value, standard_error=standard_error, interval=interval, n=n)

@@ -70,9 +70,7 @@ def _objective(features: Floats, target: Floats, scaled: Floats, weights: Floats
     return loss + np.abs(weights).sum(axis=1)
 
 
-def _newton_step(
-    features: Floats, target: Floats, scaled: Floats, weights: Floats
-) -> tuple[Floats, Floats]:
+def _newton_step(features: Floats, target: Floats, scaled: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Return the step to the optimum of the penalised quadratic model and the decrease that it promises."""
     gradient, curvature = gradient_and_curvature(features, target, scaled, weights)
     pull = (curvature @ weights[:, :, None])[:, :, 0] - gradient

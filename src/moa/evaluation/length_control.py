@@ -245,7 +245,9 @@ class FoldSensitivity:
         return max(self.by_order.values()) - min(self.by_order.values())
 
 
-def fold_sensitivity(design: Design, shuffles: Sequence[int] = range(_FOLD_SHUFFLES)) -> FoldSensitivity | None:
+def fold_sensitivity(
+    design: Design, shuffles: Sequence[int] = range(_FOLD_SHUFFLES)
+) -> FoldSensitivity | None:
     """Return the win rate under every documented fold order and under seeded shuffles.
 
     Args:

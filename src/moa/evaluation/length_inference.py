@@ -1,4 +1,4 @@
-"""The sampling error of length-controlled win rates: influence values, bootstrap by prompt, paired differences.
+"""The sampling error of length-controlled win rates: influence values, bootstrap, paired differences.
 
 Prompts are the sampling unit. The regulariser's rows are part of the method, not of the sample: they stay as
 they are in every resample, and so does the strength that cross-validation chose.
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from moa.evaluation.arrays import Floats, Ints, sigmoid
-from moa.evaluation.intervals import LEVEL, Estimate, Interval, normal_estimate
+from moa.evaluation.intervals import LEVEL, Estimate, student_estimate
 from moa.evaluation.l1_logistic import fit_exactly, gradient_and_curvature
 from moa.evaluation.length_control import Design, LengthFit, standard_deviation, system_features
+from moa.evaluation.statistics import RESAMPLES, bootstrap_counts, percentile_interval
 
-RESAMPLES = 1000
 _CHUNK = 50  # resamples solved side by side: the arrays of a chunk stay in the processor's cache
 
 
@@ -36,8 +36,8 @@ def influence_values(fit: LengthFit) -> Floats:
     """Return what each prompt adds to the error of the length-controlled win rate.
 
     Their mean is 0; their standard deviation divided by the root of the number of prompts is the standard
-    error. Three ways in which a prompt matters are added: its own prediction, its pull on the weights, and its
-    share in the standard deviation that the length differences are divided by.
+    error. Three ways in which a prompt matters are added: its own prediction, its pull on the weights, and
+    its share in the standard deviation that the length differences are divided by.
 
     Args:
         fit: The fitted model.
@@ -78,7 +78,7 @@ def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate:
         Percent 0-100, with a standard error in percentage points that includes the error of the weights.
     """
     values = influence_values(fit)
-    return normal_estimate(fit.win_rate, standard_error_of(values), len(values), level)
+    return student_estimate(fit.win_rate, standard_error_of(values), len(values), level)
 
 
 def standard_error_of(influence: Floats) -> float:
@@ -103,7 +103,7 @@ def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resamp
         Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 6.
     """
     n = len(fit.design.judged)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.int64)
+    counts = bootstrap_counts(n, seed=seed, resamples=resamples)
     weights = refit(fit, counts)
     predicted = sigmoid(weights @ fit.design.at_equal_length)
     win_rates = 100.0 * np.einsum("bn,bn->b", counts, predicted) / n
@@ -127,12 +127,6 @@ def refit(fit: LengthFit, counts: Ints) -> Floats:
     return np.concatenate(fitted)
 
 
-def percentile_interval(values: Floats, level: float = LEVEL) -> Interval:
-    """Return the range that holds the middle `level` of the bootstrap values."""
-    low, high = np.quantile(values, [0.5 - level / 2.0, 0.5 + level / 2.0])
-    return Interval(low=float(low), high=float(high), level=level)
-
-
 def lc_difference(
     first: LengthFit, second: LengthFit, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Estimate:
@@ -146,8 +140,8 @@ def lc_difference(
         level: Confidence, between 0 and 1.
 
     Returns:
-        Percentage points: the standard error from the difference of the influence values, the interval from the
-        bootstrap.
+        Percentage points: the standard error from the difference of the influence values, the interval from
+        the bootstrap.
 
     Raises:
         ValueError: The systems have different numbers of prompts.
