@@ -1,0 +1,1 @@
+"""Mixtures of language models: run them, prove that they are worth it, serve them."""

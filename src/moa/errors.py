@@ -1,0 +1,329 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    MoaError
+    ├── UsageError                  a request or an option that makes no sense; nothing was sent
+    ├── MixtureError                a mixture file or mapping that can't be used
+    │   ├── UnknownMixture          no preset and no file of that name
+    │   └── TemplateError           an aggregator prompt that can't be rendered
+    ├── ConfigError                 endpoints or settings that can't be used
+    │   ├── UnknownEndpoint         a model reference names an endpoint that nobody configured
+    │   ├── MissingCredentials      the endpoint needs a key that isn't there
+    │   └── MissingDependency       the feature needs an optional package
+    ├── ProviderError               one call to one model failed
+    │   ├── RateLimited             429, throttling, or the service's own words for it
+    │   ├── QuotaExhausted          the account has no credit left
+    │   ├── ServiceFailed           5xx, overloaded, or an error event inside a stream
+    │   ├── ConnectionFailed        refused, reset, unknown host, TLS
+    │   ├── CallTimedOut            the agent's own time limit was over
+    │   ├── IdleTimedOut            the reply stayed silent for too long
+    │   ├── BrokenReply             a reply that breaks off, or is not what the protocol says
+    │   ├── EmptyReply              a whole reply without content
+    │   ├── Refused                 a content filter or guardrail stepped in
+    │   ├── AuthenticationFailed    the key is wrong or expired, or may not use this model
+    │   ├── ModelNotFound           the endpoint doesn't know this model
+    │   ├── Abandoned               the run went on without this call
+    │   └── BadRequest              the service won't take this request
+    │       ├── ContextTooLong      the prompt doesn't fit into the model's window
+    │       └── UnsupportedInput    the model can't take this kind of input
+    └── EngineError                 a run failed; carries the ledger of what it cost
+        ├── LayerFailed             too few proposals arrived
+        ├── AggregationFailed       no aggregator gave an answer
+        ├── AnswerInterrupted       the answer broke off after part of it was shown
+        └── DeadlineExceeded        the run's time was over
+
+Every error says what failed, where, and what to do. `code` is stable and safe to match on.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from moa.ledger import ErrorInfo, Ledger
+
+
+class MoaError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    code = "moa_error"
+
+    @property
+    def info(self) -> ErrorInfo:
+        """The error as data, for ledgers and JSON."""
+        return ErrorInfo(code=self.code, message=str(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by state: keyword-only constructors break the default way."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[MoaError], args: tuple[Any, ...], state: dict[str, Any]) -> MoaError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class UsageError(MoaError):
+    """A request or an option makes no sense; nothing was sent and nothing was spent."""
+
+    code = "usage_error"
+
+
+class MixtureError(MoaError):
+    """A mixture can't be used as it is written.
+
+    Attributes:
+        path: The file, or None for a mapping given in code.
+        line: Line in that file, from 1; None if unknown.
+        key: Dotted path of the value, e.g. `layers.0.proposers.1.temperature`; None for the whole.
+    """
+
+    code = "invalid_mixture"
+
+    def __init__(
+        self, message: str, *, path: Path | None = None, line: int | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path, self.line, self.key = path, line, key
+
+    def __str__(self) -> str:
+        return _located(self.args[0], self.path, self.line, self.key)
+
+
+class UnknownMixture(MixtureError):
+    """No preset and no file has this name."""
+
+    code = "unknown_mixture"
+
+
+class TemplateError(MixtureError):
+    """An aggregator prompt can't be rendered, or never uses the proposals."""
+
+    code = "invalid_template"
+
+
+class ConfigError(MoaError):
+    """The endpoints or settings can't be used as they are written; attributes as in `MixtureError`."""
+
+    code = "invalid_config"
+
+    def __init__(
+        self, message: str, *, path: Path | None = None, line: int | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path, self.line, self.key = path, line, key
+
+    def __str__(self) -> str:
+        return _located(self.args[0], self.path, self.line, self.key)
+
+
+class UnknownEndpoint(ConfigError):
+    """A model reference names an endpoint that is neither built in nor configured."""
+
+    code = "unknown_endpoint"
+
+
+class MissingCredentials(ConfigError):
+    """The endpoint needs a key that isn't there."""
+
+    code = "missing_credentials"
+
+
+class MissingDependency(ConfigError):
+    """The feature needs an optional package that isn't installed."""
+
+    code = "missing_dependency"
+
+    @classmethod
+    def of(cls, feature: str, *, extra: str) -> Self:
+        """The error for a feature of this package's extra, with the command that installs it."""
+        return cls(f'{feature} needs an optional package: pip install "mixture-of-agents[{extra}]"')
+
+
+def _located(message: str, path: Path | None, line: int | None, key: str | None) -> str:
+    place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
+    return f"{place}{key}: {message}" if key else f"{place}{message}"
+
+
+class ProviderError(MoaError):
+    """One call to one model failed.
+
+    Attributes:
+        model: Model reference, `endpoint/model-id`.
+        status: HTTP status of the service's answer, None if there was none.
+        retry_after_s: Seconds that the service asks to wait, None if it didn't say.
+        retryable: The same request may well succeed a little later.
+        maybe_billed: The service may have generated (and billed) tokens before the failure.
+    """
+
+    code = "provider_error"
+    retryable = False
+    maybe_billed = False
+
+    def __init__(
+        self, message: str, *, model: str, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.model, self.status, self.retry_after_s = model, status, retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.args[0]}"
+
+
+class RateLimited(ProviderError):
+    """The service answered 429, or its own words for it."""
+
+    code, retryable = "rate_limited", True
+
+
+class QuotaExhausted(ProviderError):
+    """The account behind the key has no credit left; waiting doesn't help."""
+
+    code = "quota_exhausted"
+
+
+class ServiceFailed(ProviderError):
+    """The service failed: 5xx, overloaded, or an error event inside a stream."""
+
+    code, retryable = "service_failed", True
+
+
+class ConnectionFailed(ProviderError):
+    """No reply began: connection refused or reset, unknown host, TLS trouble."""
+
+    code, retryable = "connection_failed", True
+
+
+class CallTimedOut(ProviderError):
+    """The agent's own time limit was over before its reply was whole."""
+
+    code, maybe_billed = "call_timed_out", True
+
+
+class IdleTimedOut(ProviderError):
+    """The reply had begun and then stayed silent for longer than the idle limit."""
+
+    code, retryable, maybe_billed = "idle_timed_out", True, True
+
+
+class BrokenReply(ProviderError):
+    """The reply broke off, or is not what the protocol says."""
+
+    code, retryable, maybe_billed = "broken_reply", True, True
+
+
+class EmptyReply(ProviderError):
+    """The reply is whole but has no content (at most reasoning)."""
+
+    code, maybe_billed = "empty_reply", True
+
+
+class Refused(ProviderError):
+    """A content filter or guardrail of the service stepped in."""
+
+    code, maybe_billed = "refused", True
+
+
+class AuthenticationFailed(ProviderError):
+    """The key is wrong or expired, or may not use this model."""
+
+    code = "authentication_failed"
+
+
+class ModelNotFound(ProviderError):
+    """The endpoint doesn't know this model."""
+
+    code = "model_not_found"
+
+
+class Abandoned(ProviderError):
+    """The run went on without this call: it was slower than the mixture waits."""
+
+    code, maybe_billed = "abandoned", True
+
+
+class BadRequest(ProviderError):
+    """The service won't take this request; sending it again doesn't help."""
+
+    code = "bad_request"
+
+
+class ContextTooLong(BadRequest):
+    """The prompt doesn't fit into the model's context window."""
+
+    code = "context_too_long"
+
+
+class UnsupportedInput(BadRequest):
+    """The model can't take this kind of input, e.g. images."""
+
+    code = "unsupported_input"
+
+
+class EngineError(MoaError):
+    """A run failed.
+
+    Attributes:
+        ledger: What the run used and cost until then.
+        failures: The real causes, one for each agent that failed.
+    """
+
+    code = "run_failed"
+
+    def __init__(self, message: str, *, ledger: Ledger, failures: Sequence[ProviderError] = ()) -> None:
+        super().__init__(message)
+        self.ledger, self.failures = ledger, tuple(failures)
+
+    def __str__(self) -> str:
+        causes = "; ".join(map(str, self.failures))
+        return f"{self.args[0]} ({causes})" if causes else str(self.args[0])
+
+
+class LayerFailed(EngineError):
+    """A layer ended with fewer proposals than the mixture needs."""
+
+    code = "layer_failed"
+
+    def __init__(self, *, layer: int, needed: int, got: int, ledger: Ledger, failures: Sequence[ProviderError]) -> None:
+        super().__init__(f"layer {layer}: {got} of {needed} needed proposals arrived", ledger=ledger, failures=failures)
+        self.layer, self.needed, self.got = layer, needed, got
+
+
+class AggregationFailed(EngineError):
+    """Neither the aggregator nor its fallbacks gave an answer."""
+
+    code = "aggregation_failed"
+
+
+class AnswerInterrupted(EngineError):
+    """The answer broke off after part of it had been shown; nothing is replayed.
+
+    Attributes:
+        partial_text: What had been shown.
+    """
+
+    code = "answer_interrupted"
+
+    def __init__(
+        self, message: str, *, partial_text: str, ledger: Ledger, failures: Sequence[ProviderError] = ()
+    ) -> None:
+        super().__init__(message, ledger=ledger, failures=failures)
+        self.partial_text = partial_text
+
+
+class DeadlineExceeded(EngineError):
+    """The run's time was over.
+
+    Attributes:
+        partial_text: The part of the answer that had been shown, empty if none.
+    """
+
+    code = "deadline_exceeded"
+
+    def __init__(
+        self, message: str, *, ledger: Ledger, failures: Sequence[ProviderError] = (), partial_text: str = ""
+    ) -> None:
+        super().__init__(message, ledger=ledger, failures=failures)
+        self.partial_text = partial_text

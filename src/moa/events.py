@@ -1,0 +1,113 @@
+"""What a run tells while it runs. The last event carries the answer; a run that fails raises instead."""
+
+from dataclasses import dataclass
+
+from moa.proposals import Answer, LayerResult, Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentInfo:
+    """Who takes part: an agent's unique name, its model reference and its place in the roster, from 0."""
+
+    agent: str
+    model: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """The run began. `layers` is the roster of every proposers' layer, `aggregator` the last agent."""
+
+    id: str
+    mixture: str
+    layers: tuple[tuple[AgentInfo, ...], ...]
+    aggregator: AgentInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStarted:
+    """All proposers of a layer were asked at once."""
+
+    layer: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted:
+    """An agent asks a model: its own, or (`fallback`) the next one in its chain. The aggregator's layer is the last."""
+
+    layer: int
+    index: int
+    agent: str
+    model: str
+    fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalDelta:
+    """A piece of a proposal while it is written; `reasoning` marks text that the model thinks to itself."""
+
+    layer: int
+    index: int
+    text: str
+    reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRestarted:
+    """A proposer begins anew (a retry or a fallback): what it had written so far is void."""
+
+    layer: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalFinished:
+    """A proposer ended, well or not."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFinished:
+    """A layer closed."""
+
+    result: LayerResult
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDelta:
+    """A piece of the answer; `reasoning` marks text that the aggregator thinks to itself."""
+
+    text: str
+    reasoning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerToolCallDelta:
+    """A piece of a tool call of the answer; `id` and `name` come with its first piece."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The run ended well; always the last event."""
+
+    answer: Answer
+
+
+Event = (
+    RunStarted
+    | LayerStarted
+    | CallStarted
+    | ProposalDelta
+    | ProposalRestarted
+    | ProposalFinished
+    | LayerFinished
+    | AnswerDelta
+    | AnswerToolCallDelta
+    | RunFinished
+)

@@ -1,0 +1,27 @@
+"""Token counts for when no service has reported any: worst cases before a call, and calls that were cut off."""
+
+from moa.providers.base import ModelRequest
+
+BYTES_PER_TOKEN = 4
+"""UTF-8 bytes per token: the usual rule of thumb for English; scripts of three bytes a character come out near
+the 0.7 to 1 token a character that current tokenizers need."""
+
+TOKENS_PER_MESSAGE = 4
+"""Role and separators of a message in the common chat templates."""
+
+TOKENS_PER_IMAGE = 1600
+"""The most that Anthropic's models count for an image (width x height / 750, resized to 1.15 megapixels)."""
+
+
+def estimated_tokens(text: str) -> int:
+    """Return about how many tokens a text has, rounded up."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+
+
+def estimated_input_tokens(request: ModelRequest) -> int:
+    """Return about how many tokens a request's prompt has."""
+    total = 0
+    for message in request.messages:
+        total += TOKENS_PER_MESSAGE + estimated_tokens(message.text) + TOKENS_PER_IMAGE * len(message.images)
+        total += sum(estimated_tokens(call.name + call.arguments) for call in message.tool_calls)
+    return total + sum(estimated_tokens(str(tool)) for tool in request.options.tools)
