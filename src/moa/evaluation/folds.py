@@ -14,9 +14,7 @@ from moa.evaluation.arrays import Ints
 FOLDS = 5
 FoldOrder = Literal["published", "stable"]
 
-_INSERTION_SORT_SPAN = (
-    15  # NumPy's SMALL_QUICKSORT: spans no longer than this are insertion-sorted, ties stay
-)
+_INSERTION_SORT_SPAN = 15  # NumPy's SMALL_QUICKSORT: spans no longer than this are insertion-sorted, ties stay
 
 
 def fold_of_rows(n_rows: int, order: FoldOrder = "published") -> Ints:

@@ -49,14 +49,13 @@ def fit_exactly(
     raise ArithmeticError(f"an L1 logistic regression did not converge in {_MAX_ITERATIONS} Newton steps")
 
 
-def gradient_and_curvature(
-    features: Floats, target: Floats, scaled: Floats, weights: Floats
-) -> tuple[Floats, Floats]:
+def gradient_and_curvature(features: Floats, target: Floats, scaled: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Return gradient (problems, features) and Hessian (problems, features, features) without the penalty."""
     fitted = sigmoid(_logits(features, weights))
-    gradient = (features @ (scaled * (fitted - target))[:, :, None])[:, :, 0]
+    gradient: Floats = (features @ (scaled * (fitted - target))[:, :, None])[:, :, 0]
     bend = scaled * fitted * (1.0 - fitted)
-    return gradient, (features * bend[:, None, :]) @ features.transpose(0, 2, 1)
+    curvature: Floats = (features * bend[:, None, :]) @ features.transpose(0, 2, 1)
+    return gradient, curvature
 
 
 def _logits(features: Floats, weights: Floats) -> Floats:

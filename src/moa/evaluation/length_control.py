@@ -14,9 +14,7 @@ from moa.evaluation.arrays import Bools, Floats, Ints, sigmoid
 from moa.evaluation.folds import FoldOrder, fold_of_rows, shuffled_folds
 from moa.evaluation.glm_path import PathFit, Rows, fit_by_cross_validation
 
-LengthModel = Literal[
-    "length_controlled_v1", "length_controlled_noreg", "length_controlled_minimal", "length_only"
-]
+LengthModel = Literal["length_controlled_v1", "length_controlled_noreg", "length_controlled_minimal", "length_only"]
 """The first three are the official code's. `length_only` is the formula of `length_controlled_minimal` where
 there is no difficulty and no regulariser to be had: other prompts, or another baseline."""
 
@@ -130,13 +128,15 @@ class LengthFit:
     strength: float
 
 
-def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None = None) -> Design:
+def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None = None, *, share: float = 1.0) -> Design:
     """Return the design of the named model.
 
     Args:
         name: Which model.
         judged: The system's rows; those of the first two models need difficulties.
         gamed: The regulariser, needed by `length_controlled_v1` and ignored by the others.
+        share: Which part of the planned prompts is judged, 0-1. The regulariser weighs that much less, so that
+            a look at half of the prompts aims at the same figure as the look at all.
 
     Returns:
         The design.
@@ -150,7 +150,8 @@ def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None =
     regularised = name == "length_controlled_v1"
     if regularised and gamed is None:
         raise ValueError("length_controlled_v1 needs the rows of the gamed baselines (df_gamed.csv)")
-    design = Design(name=name, judged=judged, gamed=gamed if regularised else None)
+    kept = gamed if regularised else None
+    design = Design(name=name, judged=judged, gamed=kept, gamed_weight=share * GAMED_WEIGHT)
     if design.uses_difficulty:
         _known(judged.difficulty)
     return design
@@ -245,9 +246,7 @@ class FoldSensitivity:
         return max(self.by_order.values()) - min(self.by_order.values())
 
 
-def fold_sensitivity(
-    design: Design, shuffles: Sequence[int] = range(_FOLD_SHUFFLES)
-) -> FoldSensitivity | None:
+def fold_sensitivity(design: Design, shuffles: Sequence[int] = range(_FOLD_SHUFFLES)) -> FoldSensitivity | None:
     """Return the win rate under every documented fold order and under seeded shuffles.
 
     Args:

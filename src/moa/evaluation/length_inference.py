@@ -11,7 +11,7 @@ import numpy as np
 from moa.evaluation.arrays import Floats, Ints, sigmoid
 from moa.evaluation.intervals import LEVEL, Estimate, student_estimate
 from moa.evaluation.l1_logistic import fit_exactly, gradient_and_curvature
-from moa.evaluation.length_control import Design, LengthFit, standard_deviation, system_features
+from moa.evaluation.length_control import Design, LengthFit, predict_win_rate, standard_deviation, system_features
 from moa.evaluation.statistics import RESAMPLES, bootstrap_counts, percentile_interval
 
 _CHUNK = 50  # resamples solved side by side: the arrays of a chunk stay in the processor's cache
@@ -62,9 +62,7 @@ def influence_values(fit: LengthFit) -> Floats:
     centred_pull = own_pull - own_pull.mean(axis=1, keepdims=True)
     through_weights = -n * (answer @ centred_pull)
     through_spread = -(answer @ _gradient_by_spread(design, features[0], scaled[0], target, weights[0]))
-    return 100.0 * (
-        predicted - predicted.mean() + through_weights + through_spread * _spread_influence(design)
-    )
+    return 100.0 * (predicted - predicted.mean() + through_weights + through_spread * _spread_influence(design))
 
 
 def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate:
@@ -158,6 +156,42 @@ def lc_difference(
     )
 
 
+def predicted_estimate(
+    of: LengthFit, against: LengthFit, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Estimate:
+    """Return the official prediction of one system's win rate against another, with its sampling error.
+
+    Args:
+        of: Fit of the system, with difficulties.
+        against: Fit of the other, on the same prompts in the same order and against the same baseline.
+        seed: Seed of the bootstrap.
+        resamples: How many bootstrap samples, paired by prompt.
+        level: Confidence, between 0 and 1.
+
+    Returns:
+        Percent 0-100 at equal length. It is a prediction of the two models, not a judged comparison.
+
+    Raises:
+        ValueError: The systems have different prompts, or were fitted without difficulties.
+
+    Source:
+        `length_control.predict_win_rate`.
+    """
+    difficulty = of.design.judged.difficulty
+    if difficulty is None or len(difficulty) != len(against.design.judged):
+        raise ValueError("a prediction between two systems needs the same prompts and their difficulties")
+    drawn, other = (resample(fit, seed=seed, resamples=resamples) for fit in (of, against))
+    gap = drawn.weights - other.weights
+    predicted = sigmoid(gap[:, 2:3] + gap[:, 1:2] * difficulty)
+    values: Floats = 100.0 * np.einsum("bn,bn->b", drawn.counts, predicted) / len(difficulty)
+    return Estimate(
+        value=predict_win_rate(of.weights, against.weights, difficulty),
+        standard_error=standard_deviation(values),
+        interval=percentile_interval(values, level),
+        n=len(difficulty),
+    )
+
+
 def _weighted_rows(design: Design, counts: Ints, strength: float) -> tuple[Floats, Floats, Floats]:
     """Return weights (samples, rows) times the strength, targets (rows,) and features (samples, ., rows)."""
     present = design.judged.present
@@ -176,7 +210,9 @@ def _spreads(values: Floats, counts: Ints) -> Floats:
     total = counts.sum(axis=1)
     centred = values - values.mean()
     mean = counts @ centred / total
-    return np.sqrt(np.maximum(counts @ centred**2 - total * mean**2, 0.0) / (total - 1))
+    squares = np.maximum(counts @ centred**2 - total * mean**2, 0.0)
+    spreads: Floats = np.sqrt(squares / (total - 1))
+    return spreads
 
 
 def _solve_active(curvature: Floats, slope: Floats, weights: Floats) -> Floats:
@@ -187,9 +223,7 @@ def _solve_active(curvature: Floats, slope: Floats, weights: Floats) -> Floats:
     return answer
 
 
-def _gradient_by_spread(
-    design: Design, features: Floats, scaled: Floats, target: Floats, weights: Floats
-) -> Floats:
+def _gradient_by_spread(design: Design, features: Floats, scaled: Floats, target: Floats, weights: Floats) -> Floats:
     """Return how the gradient of the fit moves with the length differences' standard deviation."""
     n_prior, spread = design.prior_features.shape[1], standard_deviation(design.judged.shorter_by)
     if spread == 0:
@@ -210,4 +244,5 @@ def _spread_influence(design: Design) -> Floats:
     if spread == 0:
         return np.zeros_like(values)
     squares = (values - values.mean()) ** 2
-    return (squares - squares.mean()) / (2.0 * spread)
+    influence: Floats = (squares - squares.mean()) / (2.0 * spread)
+    return influence

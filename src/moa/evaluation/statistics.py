@@ -68,9 +68,7 @@ class ByCategory:
     multiplicity: str
 
 
-def mean_estimate(
-    values: Floats, clusters: Sequence[Hashable] | None = None, level: float = LEVEL
-) -> Estimate | None:
+def mean_estimate(values: Floats, clusters: Sequence[Hashable] | None = None, level: float = LEVEL) -> Estimate | None:
     """Return the mean with its analytic interval, clustered by prompt.
 
     Args:
@@ -174,9 +172,7 @@ def percentile_interval(values: Floats, level: float = LEVEL) -> Interval:
     return Interval(low=float(low), high=float(high), level=level)
 
 
-def prompts_to_settle(
-    difference: float, deviation: float, *, power: float = POWER, level: float = LEVEL
-) -> int:
+def prompts_to_settle(difference: float, deviation: float, *, power: float = POWER, level: float = LEVEL) -> int:
     """Return how many prompts show a true difference with the given probability.
 
     Args:
@@ -327,5 +323,5 @@ def _cluster_sums(values: Floats, clusters: Sequence[Hashable] | None) -> tuple[
     numbers: dict[Hashable, int] = {}
     kept_clusters = [cluster for cluster, keep in zip(clusters, present, strict=True) if keep]
     rows = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in kept_clusters], dtype=np.int64)
-    sums = np.bincount(rows, weights=values[present], minlength=len(numbers))
+    sums = np.bincount(rows, weights=values[present], minlength=len(numbers)).astype(np.float64)
     return sums, np.bincount(rows, minlength=len(numbers)).astype(np.float64)
