@@ -65,8 +65,9 @@ def _logits(features: Floats, weights: Floats) -> Floats:
 
 def _objective(features: Floats, target: Floats, scaled: Floats, weights: Floats) -> Floats:
     logits = _logits(features, weights)
-    loss: Floats = np.einsum("bn,bn->b", scaled, log1p_exp(logits) - target * logits)
-    return loss + np.abs(weights).sum(axis=1)
+    loss = np.einsum("bn,bn->b", scaled, log1p_exp(logits) - target * logits)
+    objective: Floats = loss + np.abs(weights).sum(axis=1)
+    return objective
 
 
 def _newton_step(features: Floats, target: Floats, scaled: Floats, weights: Floats) -> tuple[Floats, Floats]:

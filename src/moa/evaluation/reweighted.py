@@ -1,0 +1,63 @@
+"""A length model fitted again with its prompts counted differently: for resamples and for influence values.
+
+The regulariser's rows are part of the method, not of the sample: they stay as they are in every resample, and
+so does the strength that cross-validation chose.
+"""
+
+import numpy as np
+
+from moa.evaluation.arrays import Floats, Ints
+from moa.evaluation.l1_logistic import fit_exactly
+from moa.evaluation.length_control import Design, LengthFit, system_features
+
+_CHUNK = 50  # samples solved side by side: the arrays of a chunk stay in the processor's cache
+
+
+def refit(fit: LengthFit, counts: Ints) -> Floats:
+    """Return the exact optimum, at the chosen strength, of each reweighted sample.
+
+    Args:
+        fit: The fitted model.
+        counts: How often each prompt counts, shape (samples, prompts).
+
+    Returns:
+        Weights, shape (samples, features).
+    """
+    fitted = []
+    for first in range(0, len(counts), _CHUNK):
+        weight, target, features = weighted_rows(fit.design, counts[first : first + _CHUNK], 1.0)
+        fitted.append(fit_exactly(features, target, weight, fit.strength, fit.weights))
+    return np.concatenate(fitted)
+
+
+def weighted_rows(design: Design, counts: Ints, strength: float) -> tuple[Floats, Floats, Floats]:
+    """Return what is fitted when prompts count differently.
+
+    Args:
+        design: The model and its rows.
+        counts: How often each prompt counts, shape (samples, prompts).
+        strength: What the weights are multiplied by: C, or 1.
+
+    Returns:
+        Weights, shape (samples, rows); targets, shape (rows,); features, shape (samples, features, rows); the
+        regulariser's rows first.
+    """
+    present = design.judged.present
+    mine = system_features(design, _spreads(design.judged.shorter_by, counts))
+    prior = np.broadcast_to(design.prior_features, (len(counts), *design.prior_features.shape))
+    prior_weight = np.full((len(counts), prior.shape[2]), design.gamed_weight)
+    weight = np.concatenate([prior_weight, counts * present], axis=1) * strength
+    # A missing verdict has weight 0; its target must only be a number.
+    observed = np.where(present, design.judged.preference, 0.0)
+    target = np.concatenate([design.prior_preference, observed])
+    return weight, target, np.concatenate([prior, mine], axis=2)
+
+
+def _spreads(values: Floats, counts: Ints) -> Floats:
+    """Return the sample standard deviation of each reweighted sample."""
+    total = counts.sum(axis=1)
+    centred = values - values.mean()
+    mean = counts @ centred / total
+    squares = np.maximum(counts @ centred**2 - total * mean**2, 0.0)
+    spreads: Floats = np.sqrt(squares / (total - 1))
+    return spreads
