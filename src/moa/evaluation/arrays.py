@@ -15,7 +15,10 @@ def sigmoid(logits: Floats) -> Floats:
     return 0.5 * (1.0 + half)
 
 
-def log1p_exp(logits: Floats) -> Floats:
-    """Return log(1 + exp(logits)) without overflow."""
+def cross_entropy(logits: Floats, target: Floats) -> Floats:
+    """Return -target log(p) - (1 - target) log(1 - p), p being the sigmoid of the logits.
+
+    Written so that nothing cancels where the logits are large and right.
+    """
     tail: Floats = np.log1p(np.exp(-np.abs(logits)))
-    return np.maximum(logits, 0.0) + tail
+    return tail + (1.0 - target) * np.maximum(logits, 0.0) + target * np.maximum(-logits, 0.0)

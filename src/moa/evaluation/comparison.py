@@ -19,7 +19,8 @@ class Comparison:
 
     Attributes:
         win_rate_difference: Percentage points, paired by prompt; None on too little data.
-        lc_difference: Of the length-controlled win rates, percentage points; None on too few verdicts.
+        lc_difference: Of the length-controlled win rates, percentage points; None on too little data, or where
+            the systems don't differ on any prompt.
         lc_model: The length model of both.
         predicted_win_rate: Percent 0-100 of the first against the second, as the official model predicts it;
             None where the model has no difficulties.
@@ -68,27 +69,17 @@ def compare(
     name, _ = choose_model(mine, data, align)
     fits = [fit_annotations(rows, data, name, align) for rows in (mine, theirs)]
     raw = paired_difference(100 * win_probabilities(mine), 100 * win_probabilities(theirs), level=level)
-    if fits[0] is None or fits[1] is None:
-        return Comparison(
-            win_rate_difference=raw,
-            lc_difference=None,
-            lc_model=name,
-            predicted_win_rate=None,
-            verdict=None,
-            n=len(mine),
-        )
-    gap = lc_difference(fits[0], fits[1], seed=seed, resamples=resamples, level=level)
-    predicted = (
-        predicted_estimate(fits[0], fits[1], seed=seed, resamples=resamples, level=level)
-        if fits[0].design.uses_difficulty
-        else None
-    )
+    gap = predicted = None
+    if fits[0] is not None and fits[1] is not None:
+        gap = lc_difference(fits[0], fits[1], seed=seed, resamples=resamples, level=level)
+        if fits[0].design.uses_difficulty:
+            predicted = predicted_estimate(fits[0], fits[1], seed=seed, resamples=resamples, level=level)
     return Comparison(
         win_rate_difference=raw,
         lc_difference=gap,
         lc_model=name,
         predicted_win_rate=predicted,
-        verdict=non_inferiority(gap, margin=margin, reference=0.0),
+        verdict=None if gap is None else non_inferiority(gap, margin=margin, reference=0.0),
         n=len(mine),
     )
 

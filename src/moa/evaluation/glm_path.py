@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from moa.evaluation.arrays import Floats, Ints, log1p_exp
+from moa.evaluation.arrays import Floats, Ints, cross_entropy
 from moa.evaluation.folds import FOLDS
+from moa.evaluation.l1_logistic import fit_exactly
 
 STRENGTHS = np.logspace(-4, 4, 10)
 """The official grid of C, scikit-learn's `Cs=10`."""
 
 _SEED = 123
-_SMALLEST_PROBABILITY = 1e-15
+_LARGEST_LOGIT = float(np.log(1e15))  # probabilities from 1e-15 to 1 - 1e-15
 _liblinear = threading.Lock()  # liblinear keeps its random generator in a C global
 
 
@@ -79,6 +80,10 @@ def _select(rows: Rows, chosen: Ints) -> Rows:
 
 def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Floats:
     """Fit probabilities as the official code does: each row as a win and as a loss, weighted by both."""
+    if np.all(rows.target == rows.target[0]) and rows.target[0] in (0.0, 1.0):
+        # Nothing but wins, or losses: liblinear wants both, the optimum exists all the same.
+        exact: Floats = fit_exactly(rows.features.T[None], rows.target, rows.weight[None], strength)[0]
+        return exact
     model = LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", fit_intercept=False, random_state=generator
     )
@@ -91,7 +96,6 @@ def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Float
 
 def _mean_loss(rows: Rows, weights: Floats) -> float:
     """Return the weighted log loss, divided by the number of rows (not by the sum of weights)."""
-    logits = rows.features @ weights
-    ceiling = -np.log(_SMALLEST_PROBABILITY)
-    win, loss = np.minimum(log1p_exp(-logits), ceiling), np.minimum(log1p_exp(logits), ceiling)
-    return float(np.mean(rows.weight * (rows.target * win + (1.0 - rows.target) * loss)))
+    # The official code clips probabilities, which keeps a sure and wrong prediction finite.
+    logits = np.clip(rows.features @ weights, -_LARGEST_LOGIT, _LARGEST_LOGIT)
+    return float(np.mean(rows.weight * cross_entropy(logits, rows.target)))

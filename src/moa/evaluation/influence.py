@@ -7,7 +7,7 @@ import numpy as np
 from moa.evaluation.arrays import Floats, sigmoid
 from moa.evaluation.l1_logistic import gradient_and_curvature
 from moa.evaluation.length_control import Design, LengthFit, standard_deviation
-from moa.evaluation.reweighted import refit, weighted_rows
+from moa.evaluation.reweighted import inference_strength, refit, weighted_rows
 
 
 class _Optimum(NamedTuple):
@@ -34,17 +34,18 @@ def influence_values(fit: LengthFit) -> Floats:
         Percentage points, one for each prompt.
 
     Source:
-        Hampel 1974, JASA 69(346); van der Vaart, Asymptotic Statistics, section 5.3 (M-estimators). Features
-        that the penalty holds at zero stay there.
+        Hampel 1974, JASA 69(346); van der Vaart, Asymptotic Statistics, section 5.3 (M-estimators). A weight that
+        the penalty holds at zero counts as free: taken as fixed, it would hide its error.
     """
     once = np.ones((1, len(fit.design.judged)), dtype=np.int64)
     weights = refit(fit, once)
-    scaled, target, features = weighted_rows(fit.design, once, fit.strength)
+    weight, target, features = weighted_rows(fit.design, once)
+    scaled = inference_strength(fit) * weight
     _, curvature = gradient_and_curvature(features, target, scaled, weights)
     at = _Optimum(fit.design, weights[0], features[0], scaled[0], target)
     predicted = sigmoid(at.weights @ at.design.at_equal_length)
     slope = (at.design.at_equal_length * (predicted * (1.0 - predicted))).mean(axis=1)
-    answer = _solve_active(curvature[0], slope, at.weights)
+    answer = _solve(curvature[0], slope)
     through_weights = -len(predicted) * (answer @ _own_pull(at))
     through_spread = -(answer @ _gradient_by_spread(at)) * _spread_influence(at.design)
     influence: Floats = 100.0 * (predicted - predicted.mean() + through_weights + through_spread)
@@ -65,11 +66,9 @@ def _own_pull(at: _Optimum) -> Floats:
     return centred
 
 
-def _solve_active(curvature: Floats, slope: Floats, weights: Floats) -> Floats:
-    """Return curvature^-1 slope over the features that the penalty does not hold at zero, 0 elsewhere."""
-    active = weights != 0
-    answer = np.zeros_like(slope)
-    answer[active] = np.linalg.solve(curvature[np.ix_(active, active)], slope[active])
+def _solve(curvature: Floats, slope: Floats) -> Floats:
+    """Return curvature^-1 slope; a feature that is always zero, as length is where all are equal, gets 0."""
+    answer: Floats = np.linalg.pinv(curvature, hermitian=True) @ slope
     return answer
 
 

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from moa.evaluation.arrays import Floats, log1p_exp, sigmoid
+from moa.evaluation.arrays import Floats, cross_entropy, sigmoid
 
 _MAX_ITERATIONS = 200
 _TOLERANCE = 1e-9
@@ -65,7 +65,7 @@ def _logits(features: Floats, weights: Floats) -> Floats:
 
 def _objective(features: Floats, target: Floats, scaled: Floats, weights: Floats) -> Floats:
     logits = _logits(features, weights)
-    loss = np.einsum("bn,bn->b", scaled, log1p_exp(logits) - target * logits)
+    loss = np.einsum("bn,bn->b", scaled, cross_entropy(logits, target))
     objective: Floats = loss + np.abs(weights).sum(axis=1)
     return objective
 

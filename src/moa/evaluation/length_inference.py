@@ -27,7 +27,7 @@ class Resampled:
     win_rates: Floats
 
 
-def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate:
+def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate | None:
     """Return the length-controlled win rate with the standard error of its influence values.
 
     Args:
@@ -35,10 +35,18 @@ def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate:
         level: Confidence of the interval, between 0 and 1.
 
     Returns:
-        Percent 0-100, with a standard error in percentage points that includes the error of the weights.
+        Percent 0-100, with a standard error in percentage points that includes the error of the weights; None
+        where all verdicts are equal and so say nothing about the sampling error.
     """
+    if not varies(fit):
+        return None
     values = influence_values(fit)
     return student_estimate(fit.win_rate, standard_error_of(values), len(values), level)
+
+
+def varies(fit: LengthFit) -> bool:
+    """Return whether any two verdicts differ."""
+    return bool(np.ptp(fit.design.judged.preference[fit.design.judged.present]) > 0)
 
 
 def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resampled:
@@ -67,7 +75,7 @@ def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resamp
 
 def lc_difference(
     first: LengthFit, second: LengthFit, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Estimate:
+) -> Estimate | None:
     """Return how much higher the first system's length-controlled win rate is, paired by prompt.
 
     Args:
@@ -79,7 +87,7 @@ def lc_difference(
 
     Returns:
         Percentage points: the standard error from the difference of the influence values, the interval from
-        the bootstrap.
+        the bootstrap. None where the systems don't differ on any prompt.
 
     Raises:
         ValueError: The systems have different numbers of prompts.
@@ -87,6 +95,8 @@ def lc_difference(
     if len(first.design.judged) != len(second.design.judged):
         raise ValueError("a paired difference needs both systems on the same prompts")
     influence = influence_values(first) - influence_values(second)
+    if np.allclose(influence, 0.0) or not (varies(first) or varies(second)):
+        return None
     draws = [resample(fit, seed=seed, resamples=resamples).win_rates for fit in (first, second)]
     return Estimate(
         value=first.win_rate - second.win_rate,

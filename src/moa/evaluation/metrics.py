@@ -36,7 +36,8 @@ class Metrics:
         counts: Win rate and counts, equal to the official code's.
         avg_length: Mean length of the system's outputs in characters, rounded down as on the leaderboard.
         length_controlled_win_rate: None on too few verdicts.
-        lc_standard_error: Sampling error, with that of the weights (influence values).
+        lc_standard_error: Sampling error, with that of the weights (influence values); None where all verdicts
+            are equal.
         lc_interval: Bootstrap by prompt.
         official_lc_standard_error: What the official code calls `lc_standard_error`: 2 to 6 times too small.
         lc_model: Which length model.
@@ -114,15 +115,19 @@ def metrics(
         reason = "50 by construction: the system is the baseline"
     elif fit is None:
         reason = f"no figure: fewer than {MIN_JUDGED} verdicts"
-    drawn = None if fit is None else resample(fit, seed=seed, resamples=resamples).win_rates
+    estimate = None if fit is None else lc_estimate(fit, level)
+    interval = None
+    if fit is not None and estimate is not None:
+        drawn = resample(fit, seed=seed, resamples=resamples)
+        interval = percentile_interval(drawn.win_rates, level)
     return Metrics(
         system=system,
         baseline=baseline,
         counts=count_wins(win_probabilities(annotations)),
         avg_length=int(np.mean([len(a.output_2) for a in annotations])),
         length_controlled_win_rate=by_construction if fit is None else fit.win_rate,
-        lc_standard_error=None if fit is None else lc_estimate(fit, level).standard_error,
-        lc_interval=None if drawn is None else percentile_interval(drawn, level),
+        lc_standard_error=None if estimate is None else estimate.standard_error,
+        lc_interval=interval,
         official_lc_standard_error=None if fit is None else fit.official_standard_error,
         lc_model=name,
         lc_reason=reason,

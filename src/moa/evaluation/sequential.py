@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from moa.evaluation.arrays import Bools, Floats, Ints
+from moa.evaluation.arrays import Bools, Floats, Ints, sigmoid
 from moa.evaluation.intervals import LEVEL, Interval
 from moa.evaluation.length_control import standard_deviation
 from moa.evaluation.statistics import MARGIN
@@ -190,30 +190,56 @@ def confidence_interval(preferences: Floats, *, level: float = LEVEL, population
     return Interval(low=100.0 * low, high=100.0 * high, level=level)
 
 
-def asymptotic_interval(value: float, influence: Floats, *, planned: int, level: float = LEVEL) -> Interval | None:
+def length_controlled_interval(
+    win_rate: float, influence: Floats, *, planned: int, level: float = LEVEL
+) -> Interval | None:
     """Return where a length-controlled win rate lies, valid (for large numbers) at every look.
 
+    The sequence is made for the logit and transformed back: near 0 and 100 % a rate's own error is skewed, and
+    a symmetric interval misses too often at early looks.
+
     Args:
-        value: The win rate at this look, percent 0-100.
+        win_rate: At this look, percent, between 0 and 100.
         influence: Influence values at this look, percentage points, one for each prompt judged.
         planned: At how many prompts the sequence should be tightest, e.g. half of all.
         level: Probability 0-1 that the interval holds at all looks together.
 
     Returns:
-        Percent, or None for fewer than `MIN_LENGTH_CONTROLLED` prompts.
+        Percent 0-100, or None for fewer than `MIN_LENGTH_CONTROLLED` prompts.
 
     Source:
         Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024, Annals of Statistics 52(6), arXiv 2103.06476:
-        theorem 2.2 (the sequence), section 3 (influence values), appendix B.2 (the choice of rho).
+        theorem 2.2 (the sequence), section 3 (influence values), appendix B.2 (the choice of rho); the delta
+        method for the logit.
     """
-    n, miss = len(influence), 1.0 - level
-    if n < MIN_LENGTH_CONTROLLED:
+    if len(influence) < MIN_LENGTH_CONTROLLED:
         return None
+    rate = win_rate / 100.0
+    reach = asymptotic_reach(len(influence), planned=planned, level=level)
+    reach *= standard_deviation(influence) / 100.0 / (rate * (1.0 - rate))
+    ends = math.log(rate / (1.0 - rate)) + np.array([-reach, reach])
+    low, high = 100.0 * sigmoid(ends)
+    return Interval(low=float(low), high=float(high), level=level)
+
+
+def asymptotic_reach(n: int, *, planned: int, level: float = LEVEL) -> float:
+    """Return how many standard deviations of one value an asymptotic confidence sequence extends after `n`.
+
+    Args:
+        n: Values so far, at least 1.
+        planned: At how many values the sequence should be tightest.
+        level: Probability 0-1 that the interval holds at all looks together.
+
+    Returns:
+        A number of standard deviations; it falls about as sqrt(log n / n).
+
+    Source:
+        arXiv 2103.06476, theorem 2.2, equation 7, and appendix B.2 for rho.
+    """
+    miss = 1.0 - level
     rho2 = (-2.0 * math.log(miss) + math.log(-2.0 * math.log(miss) + 1.0)) / planned
     growth = n * rho2 + 1.0
-    reach = math.sqrt(2.0 * growth / (n * n * rho2) * math.log(math.sqrt(growth) / miss))
-    reach *= standard_deviation(influence)
-    return Interval(low=value - reach, high=value + reach, level=level)
+    return math.sqrt(2.0 * growth / (n * n * rho2) * math.log(math.sqrt(growth) / miss))
 
 
 def decide(interval: Interval, *, margin: float = MARGIN, reference: float = 50.0) -> Decision:
