@@ -24,6 +24,9 @@
     │   ├── AuthenticationFailed    the key is wrong or expired, or may not use this model
     │   ├── ModelNotFound           the endpoint doesn't know this model
     │   ├── Abandoned               the run went on without this call
+    │   ├── CircuitOpen             skipped: the model has failed several times in a row
+    │   ├── BudgetExceeded          the call may cost more than is left of a budget
+    │   ├── ProviderFault           the provider itself raised something else: a bug in it
     │   └── BadRequest              the service won't take this request
     │       ├── ContextTooLong      the prompt doesn't fit into the model's window
     │       └── UnsupportedInput    the model can't take this kind of input
@@ -42,6 +45,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from moa.ledger import ErrorInfo, Ledger
+from moa.usage import TokenUsage
 
 
 class MoaError(Exception):
@@ -157,11 +161,16 @@ class ProviderError(MoaError):
         retry_after_s: Seconds that the service asks to wait, None if it didn't say.
         retryable: The same request may well succeed a little later.
         maybe_billed: The service may have generated (and billed) tokens before the failure.
+        usage: Tokens that the service reported all the same, None if it reported none.
+        ask_again: What stood in the way is out of the way (the provider has learned what this server rejects): the
+            same request may be sent again at once. `providers.metered` does so, as a further attempt in the ledger.
     """
 
     code = "provider_error"
     retryable = False
     maybe_billed = False
+    usage: TokenUsage | None = None
+    ask_again = False
 
     def __init__(
         self, message: str, *, model: str, status: int | None = None, retry_after_s: float | None = None
@@ -243,6 +252,24 @@ class Abandoned(ProviderError):
     """The run went on without this call: it was slower than the mixture waits."""
 
     code, maybe_billed = "abandoned", True
+
+
+class CircuitOpen(ProviderError):
+    """The call was skipped: its model has failed several times in a row."""
+
+    code = "circuit_open"
+
+
+class BudgetExceeded(ProviderError):
+    """The call was not made: at worst it would cost more than is left of a budget."""
+
+    code = "budget_exceeded"
+
+
+class ProviderFault(ProviderError):
+    """The provider raised something that is no `ProviderError`: a bug in it, told as this call's failure."""
+
+    code, maybe_billed = "provider_fault", True
 
 
 class BadRequest(ProviderError):

@@ -253,6 +253,13 @@ class CallRecord:
         self.attempts.append(record)
         return record
 
+    def explain(self, error: ErrorInfo) -> None:
+        """Write down why the last attempt is of no use although it ended well, or was cancelled; a failure stands."""
+        last = self.attempts[-1] if self.attempts else None
+        if last is not None and last.status != "failed":
+            last.error = error
+            last.status = "failed" if last.status == "ok" else last.status
+
     def value(self, run_started_at: float) -> Call:
         """The call as a value, as of now."""
         now = self.now()

@@ -4,6 +4,7 @@ A reply is a series of deltas with one `Finish` at its end; `collect` folds them
 `ProviderError`s and nothing else, and never puts an error's text into the reply.
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -26,9 +27,11 @@ class ModelRequest:
         sampling: Parameters; None inside means "the service's default".
         options: Tools, response format and the like.
         deltas: Whether the reply is wanted piece by piece; if not, a provider may use a cheaper call.
+        replayable: Whether a policy may begin anew after part of the reply has come; never once a user has seen it.
         idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
         sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
         call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
+        ends_at: The clock's reading when the caller gives up; None if it doesn't.
         asked_at: The clock's reading when the request began to wait for a free place; None if it did not.
         hedge: It is a second attempt beside a slow one.
     """
@@ -39,11 +42,19 @@ class ModelRequest:
     sampling: Sampling = field(default_factory=Sampling)
     options: ReplyOptions = field(default_factory=ReplyOptions)
     deltas: bool = True
+    replayable: bool = False
     idle_timeout_s: float | None = None
     sample: int = 0
     call: CallRecord | None = None
+    ends_at: float | None = None
     asked_at: float | None = None
     hedge: bool = False
+
+    def seconds_left(self) -> float:
+        """Seconds until the caller gives up, infinity if it doesn't."""
+        if self.ends_at is None or self.call is None:
+            return math.inf
+        return self.ends_at - self.call.now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,12 @@ class Finish:
     request_id: str | None = None
 
 
-ReplyEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What came so far is void: its attempt failed and another one begins. Only replayable requests see this."""
+
+
+ReplyEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Restarted
 ReplyStream = AbstractAsyncContextManager[AsyncIterator[ReplyEvent]]
 
 
@@ -131,11 +147,11 @@ class ReplyFold:
     """Adds up the events of one reply; also tells what had come when a reply broke off."""
 
     def __init__(self) -> None:
+        self.finish: Finish | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._logprobs: list[Mapping[str, Any]] = []
         self._tools: dict[int, ToolCall] = {}
-        self.finish: Finish | None = None
 
     def add(self, event: ReplyEvent) -> None:
         """Take in the next event."""
@@ -149,6 +165,8 @@ class ReplyFold:
                 self._add_tool(event)
             case Finish():
                 self.finish = event
+            case Restarted():
+                self._text, self._reasoning, self._logprobs, self._tools = [], [], [], {}
 
     def _add_tool(self, delta: ToolCallDelta) -> None:
         known = self._tools.get(delta.index, ToolCall(id="", name="", arguments=""))

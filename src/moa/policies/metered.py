@@ -1,0 +1,144 @@
+"""The innermost wrapper of every provider: writes each attempt into the ledger, whatever becomes of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+from moa.errors import MoaError, ProviderError, ProviderFault
+from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
+from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold
+from moa.providers.estimates import estimated_input_tokens, estimated_tokens
+from moa.usage import TokenUsage
+
+MOST_ATTEMPTS = 8
+"""Attempts at most while errors say that the call may be made again at once: each has removed another obstacle, and no
+server has more of them."""
+
+
+class Metered:
+    """A provider that reports each of its attempts to the request's call record.
+
+    Usage that the service reports is written down as reported. A reply that was cut off (cancelled, timed out, broken)
+    may have been billed all the same: its prompt and what had come of it are written down as estimated.
+
+    An error whose `ask_again` is set makes it try once more, as a further attempt in the books.
+    """
+
+    def __init__(self, inner: Provider) -> None:
+        self.takes_seed = inner.takes_seed
+        self._inner = inner
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        """Open a reply and keep its books."""
+        call = request.call or _unread(request)
+        # Only the first attempt has waited for its place: a further one goes out at once.
+        asked_at = request.asked_at
+        for left in reversed(range(MOST_ATTEMPTS)):
+            watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
+            try:
+                with _booked(watched, request, call):
+                    async with AsyncExitStack() as stack:
+                        watched.inner = await self._open(stack, request)
+                        yield watched
+                return
+            except ProviderError as error:
+                if watched.inner is not None or not error.ask_again or not left:
+                    raise
+            asked_at = None
+
+    async def _open(self, stack: AsyncExitStack, request: ModelRequest) -> AsyncIterator[ReplyEvent]:
+        try:
+            return await stack.enter_async_context(self._inner.stream(request))
+        except MoaError:
+            raise
+        except Exception as error:
+            raise _fault(error, request.reference) from error
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+
+def _fault(error: Exception, reference: str) -> ProviderFault:
+    # Providers may come from other packages. This is the door through which their bugs come in: here each of them
+    # becomes the failure of one call, or it would take the whole run down.
+    return ProviderFault(f"a bug in its provider: {type(error).__name__}: {error}", model=reference)
+
+
+def _unread(request: ModelRequest) -> CallRecord:
+    """Return books that nobody reads."""
+    return CallRecord(
+        id=0, agent="", model=request.reference, purpose="", layer=0, price=lambda usage: None, now=time.perf_counter
+    )
+
+
+@contextmanager
+def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord) -> Iterator[None]:
+    """Write down how an attempt ends, however it ends."""
+    record = watched.record
+    try:
+        yield
+    except ProviderError as error:
+        record.status, record.error = "failed", error.info
+        _close(watched, request, call, error)
+        raise
+    except BaseException as error:
+        record.status, record.error = "cancelled", _interruption(error)
+        raise
+    else:
+        record.status = "ok" if watched.fold.finish else "cancelled"
+    finally:
+        if record.ended_at is None:
+            _close(watched, request, call, None)
+
+
+class _Watched:
+    """The reply's events on their way through: notes the first token (of a reply that came whole: none) and the end."""
+
+    def __init__(self, record: AttemptRecord, call: CallRecord, *, timed: bool) -> None:
+        self.fold = ReplyFold()
+        self.record = record
+        self.inner: AsyncIterator[ReplyEvent] | None = None
+        self._call, self._timed = call, timed
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        if self.inner is None:
+            raise StopAsyncIteration
+        try:
+            event = await anext(self.inner)
+        except (MoaError, StopAsyncIteration):
+            raise
+        except Exception as error:
+            raise _fault(error, self._call.model) from error
+        record = self.record
+        if isinstance(event, Finish):
+            record.finish_reason, record.served_by = event.reason, event.served_by
+        elif self._timed and record.first_token_at is None:
+            record.first_token_at = self._call.now()
+        self.fold.add(event)
+        return event
+
+
+def _interruption(error: BaseException) -> ErrorInfo:
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return ErrorInfo(code="cancelled", message="the call was cancelled")
+    return ErrorInfo(code="interrupted", message=f"the call was left because of {type(error).__name__}")
+
+
+def _close(watched: _Watched, request: ModelRequest, call: CallRecord, error: ProviderError | None) -> None:
+    record, fold = watched.record, watched.fold
+    record.ended_at = call.now()
+    reported = (fold.finish and fold.finish.usage) or (error and error.usage)
+    if reported:
+        record.usage, record.usage_source = reported, "reported"
+    elif error is None or error.maybe_billed or fold.written:
+        record.usage, record.usage_source = _estimate(request, fold), "estimated"
+
+
+def _estimate(request: ModelRequest, fold: ReplyFold) -> TokenUsage:
+    return TokenUsage(input_tokens=estimated_input_tokens(request), output_tokens=estimated_tokens(fold.written))

@@ -1,0 +1,65 @@
+"""What a model's server is known to reject, and how a request is written so that it doesn't."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from moa.providers.openai_compatible.complaint import Complaint
+
+RENAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""Two names of one parameter: OpenAI's reasoning models know only the second, most other servers only the first."""
+
+DROPPABLE = frozenset({"stream_options", "seed", "temperature", "top_p", "top_k", "logprobs", "top_logprobs"})
+"""What a request can do without. Tools, stop texts and the response format are not here: without them the reply would
+be another one than what was asked for."""
+
+_REJECTED_STATUS = frozenset({400, 404, 422, 501})
+_REJECTING = re.compile(
+    r"unsupported|n[o']t (?:\w+ )?support|unrecogni[sz]ed|unknown|unexpected|not permitted|extra_forbidden|extra inputs"
+    r"|not allowed|cannot find field|not a valid (?:field|param)|not available|deprecated",
+    re.IGNORECASE,
+)
+_PARAMETER = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(DROPPABLE | RENAMES.keys()))})(?!\w)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How requests for one model are written: parameters to leave out, and others to call by another name."""
+
+    dropped: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def spoken(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request's fields in this dialect."""
+        kept = {name: value for name, value in body.items() if name not in self.dropped}
+        return {self.renamed.get(name, name): value for name, value in kept.items()}
+
+    def without(self, parameter: str) -> Self:
+        """Return the dialect that also avoids a rejected parameter."""
+        plain = {spoken: name for name, spoken in self.renamed.items()}.get(parameter, parameter)
+        if plain in RENAMES and plain not in self.renamed:
+            return replace(self, renamed={**self.renamed, plain: RENAMES[plain]})
+        together = {"logprobs", "top_logprobs"} if parameter == "logprobs" else {parameter}
+        return replace(self, dropped=self.dropped | together)
+
+    def avoids(self, parameter: str) -> bool:
+        """Whether requests in this dialect never use the parameter by this name."""
+        return parameter in self.dropped or parameter in self.renamed
+
+
+def rejected_parameter(status: int, complaint: Complaint, sent: Collection[str]) -> str | None:
+    """Return the parameter that a server's error turns down, None if it is about something else.
+
+    Args:
+        status: HTTP status of the error.
+        complaint: What the error says.
+        sent: Names of the fields that we put into the request; those that the user added are never taken away.
+    """
+    if status not in _REJECTED_STATUS or not _REJECTING.search(f"{complaint.code} {complaint.message}"):
+        return None
+    # Some servers go on to list the parameters that they do take, so only the first one that is named counts.
+    named = complaint.parameter if _PARAMETER.fullmatch(complaint.parameter) else None
+    if named is None and (found := _PARAMETER.search(complaint.message)):
+        named = found.group()
+    return named if named in sent else None

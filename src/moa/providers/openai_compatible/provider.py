@@ -1,0 +1,228 @@
+"""The provider: moves bytes between the transport and the pure parts, and remembers what servers reject."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from yarl import URL
+
+from moa.errors import BadRequest, BrokenReply, ConfigError, IdleTimedOut, ProviderError
+from moa.providers.base import ModelRequest, Provider, ReplyEvent
+from moa.providers.endpoint import Endpoint
+from moa.providers.http import HttpRequest, HttpResponse, HttpTransport, Transport
+from moa.providers.openai_compatible.complaint import read_complaint
+from moa.providers.openai_compatible.decode import StreamDecoder, decode_reply
+from moa.providers.openai_compatible.dialect import Dialect, rejected_parameter
+from moa.providers.openai_compatible.encode import encode, parameters
+from moa.providers.openai_compatible.failures import failure
+
+_log = logging.getLogger(__name__)
+_PLAIN = Dialect()
+
+DRAIN_S = 0.1
+"""Seconds to wait for the end of a stream's body after `[DONE]`."""
+
+
+def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = None) -> Provider:
+    """Return a provider for models behind the OpenAI chat completions API.
+
+    Args:
+        endpoint: Where they are. `options` may hold `takes_seed` (default true).
+        transport: What requests are sent with; by default the endpoint's own connections.
+
+    Raises:
+        ConfigError: The endpoint has no usable `base_url`, or its certificates can't be read.
+    """
+    return OpenAICompatible(endpoint, transport)
+
+
+class OpenAICompatible:
+    """Calls models behind the chat completions API.
+
+    When a server rejects a parameter that a request can do without, or knows by another name, the model's requests
+    avoid it from then on, and the error's `ask_again` is set.
+
+    Args:
+        endpoint: Where they are.
+        transport: What requests are sent with.
+    """
+
+    def __init__(self, endpoint: Endpoint, transport: Transport | None = None) -> None:
+        self.takes_seed = bool(endpoint.options.get("takes_seed", True))
+        self._url = _address(endpoint)
+        self._headers = _headers(endpoint)
+        self._secrets = _secrets(endpoint)
+        self._own = None
+        if transport is None:
+            transport = self._own = HttpTransport(
+                limit=endpoint.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
+            )
+        self._transport: Transport = transport
+        self._dialects: dict[str, Dialect] = {}
+
+    @property
+    def dropped(self) -> Mapping[str, tuple[str, ...]]:
+        """By model id: the parameters that are no longer sent because its server rejects them."""
+        return {model: tuple(sorted(dialect.dropped)) for model, dialect in self._dialects.items() if dialect.dropped}
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        """Open a reply.
+
+        Raises:
+            ProviderError: On entering or while iterating.
+        """
+        dialect = self._dialects.get(request.model, _PLAIN)
+        sent = HttpRequest(
+            url=self._url,
+            headers=self._headers,
+            body=encode(request, dialect),
+            reference=request.reference,
+            idle_timeout_s=request.idle_timeout_s if request.deltas else None,
+        )
+        try:
+            async with self._transport(sent) as response:
+                if not 200 <= response.status < 300:
+                    raise self._failure(request, dialect, response, await response.read())
+                if _is_stream(response, request):
+                    yield _StreamedReply(response, request.reference)
+                else:
+                    body = await response.read()
+                    yield _WholeReply(_decoded(body, response, request.reference))
+        except ProviderError as error:
+            # Whatever a server says, it must not show the key that was sent to it.
+            error.args = tuple(_redacted(str(argument), self._secrets) for argument in error.args)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._own is not None:
+            await self._own.aclose()
+
+    def _failure(self, request: ModelRequest, dialect: Dialect, response: HttpResponse, body: bytes) -> ProviderError:
+        complaint = read_complaint(body)
+        error = failure(complaint, reference=request.reference, status=response.status, headers=response.headers)
+        if isinstance(error, BadRequest):
+            spoken = dialect.spoken(parameters(request)).keys() - request.sampling.extra.keys()
+            if parameter := rejected_parameter(response.status, complaint, spoken):
+                error.ask_again = self._learn(request, parameter)
+        return error
+
+    def _learn(self, request: ModelRequest, parameter: str) -> bool:
+        # Another call may have learned it since this one was written: it is asked again all the same.
+        known = self._dialects.get(request.model, _PLAIN)
+        if not known.avoids(parameter):
+            self._dialects[request.model] = known.without(parameter)
+            _log.debug("%s rejects %s: it is left out or renamed from now on", request.reference, parameter)
+        return True
+
+
+class _WholeReply:
+    """The events of a reply that is all there."""
+
+    def __init__(self, events: list[ReplyEvent]) -> None:
+        self._events = iter(events)
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        for event in self._events:
+            return event
+        raise StopAsyncIteration
+
+
+class _StreamedReply:
+    """The events of a reply while it comes: no generator, so that nothing is left behind when it is dropped."""
+
+    def __init__(self, response: HttpResponse, reference: str) -> None:
+        self._chunks = response.chunks()
+        self._decoder = StreamDecoder(reference=reference, request_id=response.headers.get("x-request-id"))
+        self._ready: deque[ReplyEvent] = deque()
+        self._ended = False
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        while not self._ready:
+            if self._ended:
+                raise StopAsyncIteration
+            self._ready.extend(await self._more())
+        return self._ready.popleft()
+
+    async def _more(self) -> list[ReplyEvent]:
+        decoder = self._decoder
+        try:
+            chunk = await anext(self._chunks, None)
+        except (BrokenReply, IdleTimedOut):
+            # All text had come before the connection failed: at most the usage is lost.
+            if not decoder.whole:
+                raise
+            chunk = None
+        if chunk is not None:
+            events = decoder.feed(chunk)
+            if not decoder.done:
+                return events
+            self._ended = True
+            await self._drain()
+            return events + decoder.end()
+        self._ended = True
+        return decoder.end()
+
+    async def _drain(self) -> None:
+        """Read the end of the body after `[DONE]`, mostly there already: a connection is kept only if it was seen."""
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while await anext(self._chunks, None):
+                    pass
+        except (TimeoutError, ProviderError):
+            _log.debug("a server kept its stream open after [DONE]; its connection is closed")
+
+
+def _is_stream(response: HttpResponse, request: ModelRequest) -> bool:
+    """Whether the body is a stream: what the server says counts more than what was asked for."""
+    kind = response.headers.get("content-type", "").lower()
+    return "event-stream" in kind or (request.deltas and "json" not in kind)
+
+
+def _decoded(body: bytes, response: HttpResponse, reference: str) -> list[ReplyEvent]:
+    return decode_reply(body, reference=reference, request_id=response.headers.get("x-request-id"))
+
+
+def _address(endpoint: Endpoint) -> str:
+    try:
+        url = URL(endpoint.base_url or "")
+    except ValueError as error:
+        raise ConfigError(f"{endpoint.base_url!r} is no address: {error}", key=_key(endpoint)) from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigError(f"{endpoint.base_url!r} is no http(s) address", key=_key(endpoint))
+    if not url.path.endswith("/chat/completions"):
+        url = url / "chat/completions"
+    return str(url.extend_query(endpoint.query))
+
+
+def _key(endpoint: Endpoint) -> str:
+    return f"endpoints.{endpoint.name}.base_url"
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "User-Agent": f"mixture-of-agents/{version('mixture-of-agents')}"}
+    if endpoint.api_key is not None:
+        headers["Authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}"
+    return headers | dict(endpoint.headers)
+
+
+def _secrets(endpoint: Endpoint) -> tuple[str, ...]:
+    """Everything that may be secret and is long enough to be told from ordinary words."""
+    key = [endpoint.api_key.get_secret_value()] if endpoint.api_key is not None else []
+    return tuple(secret for secret in (*key, *endpoint.headers.values(), *endpoint.query.values()) if len(secret) >= 8)
+
+
+def _redacted(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
