@@ -52,12 +52,11 @@ async def test_provider_and_llamacpp_understand_each_other(llamacpp: str) -> Non
 
     streamed, whole = replies
     assert streamed.text
-    assert (streamed.text, streamed.finish.reason, streamed.finish.usage) == (
-        whole.text,
-        whole.finish.reason,
-        whole.finish.usage,
-    )
+    assert (streamed.text, streamed.finish.reason) == (whole.text, whole.finish.reason)
+    assert streamed.finish.usage is not None
     assert whole.finish.usage is not None
     assert 0 < whole.finish.usage.output_tokens <= 12
+    # What it still has in its cache differs from call to call, what it read and wrote doesn't.
+    assert streamed.finish.usage.total_tokens == whole.finish.usage.total_tokens
     assert "".join(entry["token"] for entry in logprobs.logprobs).startswith(logprobs.text)
     assert all(len(entry["top_logprobs"]) == 2 for entry in logprobs.logprobs)
