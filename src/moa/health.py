@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Literal
 from urllib.parse import urlsplit
 
+from moa.config.environment import is_loopback
 from moa.config.settings import Settings
 from moa.errors import ConfigError, MissingDependency, ProviderError
 from moa.mixture.schema import Mixture
@@ -16,7 +17,7 @@ from moa.providers.registry import open_provider
 CONNECT_TIMEOUT_S = 3.0
 """Seconds that an endpoint has to take a connection."""
 
-State = Literal["ready", "no key", "missing", "unreachable", "unusable"]
+State = Literal["ready", "no key", "not running", "missing", "unreachable", "unusable"]
 
 Connect = Callable[[str, int], Awaitable[None]]
 """Opens and closes a connection to a host and port; raises `OSError` if it can't."""
@@ -29,8 +30,9 @@ class Health:
     Attributes:
         name: The endpoint's.
         kind: Its adapter.
-        state: `ready`; `no key` if its credentials aren't there; `missing` if a package isn't installed; `unreachable`
-            if nobody takes the connection; `unusable` if its settings are wrong.
+        state: `ready`; `no key` if its credentials aren't there; `not running` if it is a server on this machine that
+            takes no connection, `unreachable` if it is elsewhere; `missing` if a package isn't installed; `unusable`
+            if its settings are wrong.
         detail: What was found, in a few words.
         fix: What to do about it, as one command where there is one; None if it is ready.
     """
@@ -138,9 +140,10 @@ async def _reached(endpoint: Endpoint, url: str, found: str, connect: Connect | 
     try:
         await connect(host, port)
     except OSError:
-        own = host in ("127.0.0.1", "::1", "localhost")
-        fix = _start(endpoint) if own else "check the address, the network and HTTPS_PROXY"
-        return _health(endpoint, "unreachable", f"{host}:{port} takes no connection", fix)
+        detail = f"{host}:{port} takes no connection"
+        if is_loopback(host):
+            return _health(endpoint, "not running", detail, _start(endpoint))
+        return _health(endpoint, "unreachable", detail, "check the address, the network and HTTPS_PROXY")
     return _health(endpoint, "ready", f"{found}, {host} answers")
 
 
@@ -150,7 +153,7 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def _start(endpoint: Endpoint) -> str:
-    return "ollama serve" if endpoint.name == "ollama" else f"start the server at {endpoint.base_url}"
+    return "ollama serve" if endpoint.name == "ollama" else "start it"
 
 
 def _command_of(error: MissingDependency) -> str:
