@@ -145,6 +145,7 @@ def test_an_unknown_price_stays_unknown(provider: str | None, model: str) -> Non
 
 
 def test_a_dated_name_of_a_listed_model_is_priced() -> None:
+    assert cost("openai", "gpt-6-sol-2026-01-31") == oracle("openai", "gpt-6-sol", USAGE)
     assert cost("deepseek", "deepseek-v4-pro-0813") == cost("deepseek", "deepseek-v4-pro") is not None
     assert cost("openai", "ft:gpt-4o-mini-2024-07-18:me::abc") == oracle("openai", "ft:gpt-4o-mini-2024-07-18:x", USAGE)
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
 from moa.catalogue import Catalogue
-from moa.config import Settings, load_settings
+from moa.config.settings import Settings, load_settings
 from moa.engine.agents import Emit
 from moa.engine.plan import RunOptions, make_plan
 from moa.engine.run import execute

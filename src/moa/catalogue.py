@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from moa.config import Settings
+from moa.config.settings import Settings
 from moa.engine.plan import Model
 from moa.ledger import Now
 from moa.policies.breaker import Breaker

@@ -30,6 +30,7 @@
     │   └── BadRequest              the service won't take this request
     │       ├── ContextTooLong      the prompt doesn't fit into the model's window
     │       └── UnsupportedInput    the model can't take this kind of input
+    ├── EvaluationDataError         a file to evaluate, or of reference data, that can't be used
     └── EngineError                 a run failed; carries the ledger of what it cost
         ├── OverBudget              the run's worst case doesn't fit its budget, whatever may be dropped
         ├── LayerFailed             too few proposals arrived
@@ -288,6 +289,28 @@ class UnsupportedInput(BadRequest):
     """The model can't take this kind of input, e.g. images."""
 
     code = "unsupported_input"
+
+
+class EvaluationDataError(MoaError):
+    """A file to evaluate, or of reference data, can't be used as it is.
+
+    Attributes:
+        path: The file, or None for values given in code.
+        row: Its row or record, from 1; None for the whole file.
+        key: The column or field; None for the whole row.
+    """
+
+    code = "invalid_evaluation_data"
+
+    def __init__(
+        self, message: str, *, path: Path | None = None, row: int | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path, self.row, self.key = path, row, key
+
+    def __str__(self) -> str:
+        row = "" if self.row is None else f"row {self.row}: "
+        return _located(f"{row}{self.args[0]}", self.path, None, self.key)
 
 
 class EngineError(MoaError):

@@ -20,7 +20,7 @@ BEDROCK = "aws"
 
 _ARN = re.compile(r"^arn:[^/]*:(?:foundation-model|inference-profile)/")
 _PROFILE = re.compile(r"^(?:global|regional|apac|us-gov|[a-z]{2})\.(?=[a-z0-9-]+\.)")
-_VERSION = re.compile(r"(?:-v(?P<major>\d+))?(?P<minor>(?::\w+)*)$")
+_BEDROCK_ID = re.compile(r"(.*?)(?:-v(\d+))?((?::\w+)*)", re.DOTALL)
 _DATE_OR_NOTHING = re.compile(r"(?:-latest|-preview)?(?:[-@.]?[0-9-]*)")
 _NOT_BY_THE_TOKEN = ("requests_kcount",)
 
@@ -86,11 +86,8 @@ def _same_bedrock_model(model: str, info: Any) -> bool:
 
 def _bedrock_name(model: str) -> tuple[str, list[str]]:
     """An id's stem and the numbers of its version: `us.meta.llama3-8b-v1:0` is `meta.llama3-8b` and `1`, `0`."""
-    match = _VERSION.search(model)
-    if match is None:
-        return model, []
-    numbers = [match["major"] or "", *match["minor"].split(":")[1:2]]
-    return _PROFILE.sub("", model[: match.start()]), numbers if match["major"] else []
+    stem, major, minor = _BEDROCK_ID.fullmatch(model).groups()  # type: ignore[union-attr]  # it matches every text
+    return _PROFILE.sub("", stem), [major, *minor.split(":")[1:2]] if major else []
 
 
 def _same_model(model: str, info: Any) -> bool:
@@ -116,7 +113,7 @@ def _rules(match: Any) -> Iterator[tuple[str, str]]:
         if hasattr(match, kind):
             yield kind, getattr(match, kind).lower()
     if hasattr(match, "regex"):
-        yield "regex", getattr(match.regex, "pattern", match.regex)
+        yield "regex", match.regex
 
 
 def _flat_price(prices: Any) -> Price | None:

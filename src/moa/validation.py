@@ -6,12 +6,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 Key = tuple[str | int, ...]
 """Where a value stands: mapping keys and list indices from the top."""
 
+
+def _not_text(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("float_type", "expected a number")
+    return value
+
+
+NUMERIC = BeforeValidator(_not_text)
+"""Refuses numbers in quotes and truth values where a number is expected."""
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMERIC]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMERIC]
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
 """Text that is more than white space."""
 
@@ -57,25 +78,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:
     """
     findings = error.errors(include_url=False)
     finding = next((found for found in findings if found["type"] in _UNKNOWN_KEY), findings[0])
-    key = _key(finding, model)
+    key = _key(finding)
     message = _sentence(finding, key, model)
-    others = len({_key(found, model) for found in findings} - {key})
+    others = len({_key(found) for found in findings} - {key})
     return key, f"{message} (and {others} more to correct)" if others else message
 
 
-def _key(finding: ErrorDetails, model: type[BaseModel]) -> Key:
-    """The finding's place without the names of union members that pydantic adds."""
-    key: list[str | int] = []
-    kind: Any = model
-    for part in finding["loc"]:
-        if part == "[key]":  # pydantic's mark for a mapping's key that is wrong itself
-            break
-        inside = _inside(kind, part)
-        if inside is None and finding["type"] not in _UNKNOWN_KEY:
-            continue
-        key.append(part)
-        kind = inside
-    return (*key, *finding.get("ctx", {}).get("at", ()))
+def _key(finding: ErrorDetails) -> Key:
+    place = finding["loc"]
+    if "[key]" in place:  # pydantic's mark behind a mapping's key that is wrong itself
+        place = place[: place.index("[key]")]
+    return (*place, *finding.get("ctx", {}).get("at", ()))
 
 
 def _sentence(finding: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
@@ -149,6 +162,7 @@ def _meant(finding: ErrorDetails) -> str:
 
 
 def _known_keys(model: type[BaseModel], key: Key) -> tuple[str, ...]:
+    """What may stand below a key, which leads through fields of models, items of tuples and values of mappings."""
     kind: Any = model
     for part in key:
         kind = _inside(kind, part)
@@ -156,24 +170,14 @@ def _known_keys(model: type[BaseModel], key: Key) -> tuple[str, ...]:
 
 
 def _inside(kind: Any, part: str | int) -> Any:
-    """The type of a value's part: a model's field, a list's item, a mapping's value; None if it has no such part."""
     kind = _core(kind)
-    own = _fields(kind)
-    if own:
-        return own.get(str(part))
-    arguments = get_args(kind)
-    if not arguments:
-        return None
-    return arguments[1] if issubclass(get_origin(kind), Mapping) else arguments[0] if isinstance(part, int) else None
+    return _fields(kind)[str(part)] if _fields(kind) else get_args(kind)[0 if isinstance(part, int) else 1]
 
 
 def _core(kind: Any) -> Any:
-    """The type without `Annotated` and `| None`; of a union, the member that has parts."""
-    if get_origin(kind) is Annotated:
-        return _core(get_args(kind)[0])
+    """The type without `| None`."""
     if get_origin(kind) in (Union, types.UnionType):
-        members = [_core(member) for member in get_args(kind)]
-        return next((member for member in members if _fields(member) or get_args(member)), members[0])
+        return next(member for member in get_args(kind) if member is not types.NoneType)
     return kind
 
 

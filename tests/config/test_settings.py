@@ -78,7 +78,7 @@ def test_a_files_endpoints_are_resolved_completely(home: Home) -> None:
     settings = home.load(LAB_KEY="s3cret")
 
     lab, model = settings.endpoint("lab/my-model")
-    assert (model, lab.base_url, lab.max_concurrency) == ("my-model", "http://127.0.0.1:9000/v1", 64)
+    assert (model, lab.base_url, lab.limits.max_concurrency) == ("my-model", "http://127.0.0.1:9000/v1", 64)
     assert lab.api_key == SecretStr("s3cret")
     assert (lab.headers, lab.query, lab.options) == ({"X-Team": "blue-secret"}, {"v": "1"}, {"a": 1})
     assert lab.prices == {"my-model": Price(input=Decimal("0.2"), output=Decimal("0.8"))}
@@ -162,13 +162,14 @@ def test_a_chosen_file_that_is_missing_is_an_error(home: Home) -> None:
         ("endpoints: {openai: {headers: {a: 5}}}", "endpoints.openai.headers.a", "text, got a number"),
         ("endpoints: {openai: {headers: {a: \"sk-hidden\\r\\nb: c\"}}}", "endpoints.openai.headers.a", "one line"),
         ("endpoints: {openai: {proxy: 'socks5://sk-hidden'}}", "endpoints.openai.proxy", "HTTP proxy"),
+        ("endpoints: {openai: sk-hidden}", "endpoints.openai", "mapping (key: value), got text"),
         ("endpoints: {openai: {max_concurrency: 0}}", "endpoints.openai.max_concurrency", "at least 1"),
         ("endpoints: {openai: {prices: {m: {input: -1, output: 1}}}}", "endpoints.openai.prices.m.input", "at least"),
         ("endpoints: {openai: {prices: {m: {inptu: 1}}}}", "endpoints.openai.prices.m.inptu", "did you mean 'input'"),
         ("endpoints: {a/b: {kind: local}}", "endpoints.a/b", "expected a name"),
-        ("endpoints: {openai: {requests_per_minute: 6}}", "endpoints.openai.requests_per_minute", "not in"),
-        ("endpoints: {openai: {adaptive: true}}", "endpoints.openai.adaptive", "not in this version"),
-        ("endpoints: {openai: {retry: {attempts: 3}}}", "endpoints.openai.retry", "not in this version"),
+        ("endpoints: {openai: {requests_per_minute: 0}}", "endpoints.openai.requests_per_minute", "at least 1"),
+        ("endpoints: {openai: {retry: {attempts: 3}}}", "endpoints.openai.retry.attempts", "max_attempts"),
+        ("endpoints: {openai: {breaker: {cooldown_s: 0}}}", "endpoints.openai.breaker.cooldown_s", "greater than 0"),
         ("cache: {mode: read_write}", "cache", "not in this version"),
     ],
 )  # fmt: skip
@@ -197,7 +198,7 @@ def test_a_trusted_file_changes_only_what_it_gives(home: Home) -> None:
     settings = home.load(OPENAI_API_KEY="k")
 
     openai = settings.endpoint("openai/gpt-4o")[0]
-    assert (openai.max_concurrency, openai.base_url) == (5, "https://api.openai.com/v1")
+    assert (openai.limits.max_concurrency, openai.base_url) == (5, "https://api.openai.com/v1")
     assert openai.price_provider == "openai"
     assert (settings.endpoints["bedrock"].region, settings.endpoints["bedrock"].price_provider) == ("eu-west-1", "aws")
 
@@ -246,7 +247,7 @@ def test_a_file_in_the_working_folder_may_describe_endpoints_of_its_own(home: Ho
     settings = home.load(LAB_KEY="k", OPENAI_API_KEY="k")
 
     assert settings.endpoint("lab/m")[0].api_key == SecretStr("k")
-    assert settings.endpoint("openai/m")[0].max_concurrency == 3
+    assert settings.endpoint("openai/m")[0].limits.max_concurrency == 3
     assert settings.endpoint("ollama/m")[0].base_url == "http://10.0.0.5:1"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from moa.api import Engine
-from moa.config import Settings
+from moa.config.settings import Settings
 from moa.errors import DeadlineExceeded, LayerFailed
 from moa.events import AnswerDelta
 from moa.mixture.schema import Mixture
@@ -152,7 +152,7 @@ async def test_a_call_that_ignores_its_cancellation_does_not_hold_up_the_run() -
     providers = {"fake": scripted({"a": "one", "agg": "done"}), "stubborn": Stubborn()}
     mixture = mixture_of(["a"], wait={"min_proposals": 1, "grace_s": 1}).as_dict()
     mixture["layers"][0]["proposers"].append({"model": "stubborn/x"})
-    async with Engine(settings=Settings(), providers=providers, clock=loop_time) as engine:
+    async with Engine(settings=Settings(endpoints={}), providers=providers, clock=loop_time) as engine:
         answer = await engine.run(mixture, "hi")
         assert answer.text == "done"
         assert answer.latency.total_s < 2

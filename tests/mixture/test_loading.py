@@ -118,6 +118,22 @@ def test_a_missing_file_is_unknown_by_its_path(tmp_path: Path) -> None:
             load(source)
 
 
+@pytest.mark.parametrize("source", ["x" * 5000, "a\0b", "~nobody-of-this-name/x"])
+def test_a_text_that_can_be_no_files_name_is_unknown(source: str) -> None:
+    with pytest.raises(UnknownMixture, match="no preset and no file"):
+        load(source)
+
+
+def test_yaml_given_as_text_is_answered_with_what_to_do() -> None:
+    with pytest.raises(UnknownMixture, match="as a mapping or as a file"):
+        load(yaml.safe_dump(MAPPING))
+
+
+def test_a_folder_is_no_mixture(tmp_path: Path) -> None:
+    with pytest.raises(MixtureError, match="can't be read"):
+        load(tmp_path)
+
+
 def test_a_file_gives_its_name_to_a_mixture_without_one(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(MAPPING))
@@ -204,6 +220,7 @@ def test_a_template_is_read_beside_the_mixtures_file(tmp_path: Path) -> None:
     mixture = load(write(tmp_path, "These: {{ proposals | join(' / ') }}"))
 
     assert render_synthesis(mixture, ["a", "b"]).text == "These: a / b"
+    assert load(mixture, overrides=["prompt=numbered"]).template is None
     (tmp_path / "mine.j2").unlink()
     assert load(mixture.as_dict()) == mixture
 

@@ -33,9 +33,7 @@ class Books:
 
     def __init__(self, model: str = "lab/small") -> None:
         self.meter = Meter()
-        self.call = self.meter.open_call(
-            agent="a", model=model, purpose="proposal", layer=1, price=lambda usage: None
-        )
+        self.call = self.meter.open_call(agent="a", model=model, purpose="proposal", layer=1, price=lambda usage: None)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

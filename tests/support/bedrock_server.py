@@ -146,6 +146,7 @@ class Seen:
     content: bytes
     headers: Mapping[str, str]
     signed: bool
+    peer: object
 
 
 class BedrockServer:
@@ -251,6 +252,7 @@ async def _seen(request: web.Request) -> Seen:
         content=content,
         headers=request.headers.copy(),
         signed=is_signed(request.raw_path, request.headers, content),
+        peer=request.transport and request.transport.get_extra_info("peername"),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moa.api import Engine
-from moa.config import Settings
+from moa.config.settings import Settings
 from moa.mixture.loading import load
 from moa.mixture.schema import Mixture
 from moa.providers.base import ModelRequest
@@ -26,7 +26,7 @@ def scripted(scripts: Scripts, *, takes_seed: bool = True) -> ScriptedProvider:
 
 def engine_of(provider: ScriptedProvider, **arguments: Any) -> Engine:
     """An engine whose endpoint `fake` is the provider, on the running loop's clock."""
-    return Engine(settings=Settings(), providers={"fake": provider}, clock=loop_time, **arguments)
+    return Engine(settings=Settings(endpoints={}), providers={"fake": provider}, clock=loop_time, **arguments)
 
 
 def mixture_of(

@@ -106,13 +106,19 @@ Script = Callable[[dict[str, Any], int], Behaviour]
 
 @dataclass(frozen=True)
 class Received:
-    """One request: its body, headers and query, the model's id, and its number among this model's requests, from 0."""
+    """One request.
+
+    Attributes:
+        number: Its number among this model's requests, from 0.
+        peer: The address that it came from, which tells connections apart.
+    """
 
     body: dict[str, Any]
     headers: Mapping[str, str]
     query: Mapping[str, str]
     model: str
     number: int
+    peer: object
 
 
 @dataclass
@@ -184,7 +190,8 @@ class ModelServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         model = body["model"]
-        received = Received(body, dict(request.headers), dict(request.query), model, self._counts[model])
+        peer = request.get_extra_info("peername")
+        received = Received(body, dict(request.headers), dict(request.query), model, self._counts[model], peer)
         self._counts[model] += 1
         self.requests.append(received)
         self.running += 1

@@ -4,11 +4,12 @@ import re
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from moa.mixture.reference import ENDPOINT_NAME
 from moa.prices import Price
-from moa.validation import Checked, Text
+from moa.providers.endpoint import BreakerSettings, LimitSettings, RetrySettings
+from moa.validation import Amount, Checked, Seconds, Text
 
 
 def _http_parts(text: str, expected: str) -> SplitResult:
@@ -56,6 +57,9 @@ def _one_line(text: str) -> str:
 
 _LATER = "is not in this version yet: it comes with a later one; remove the key for now"
 
+OFF = BeforeValidator(lambda value: None if value is False else value)
+"""Lets `false` switch a policy off."""
+
 OneLine = Annotated[str, AfterValidator(_one_line)]
 Name = Annotated[str, AfterValidator(_endpoint_name)]
 Variable = Annotated[str, AfterValidator(_variable)]
@@ -63,7 +67,60 @@ Address = Annotated[str, AfterValidator(_web_address)]
 Positive = Annotated[StrictInt, Field(ge=1)]
 
 
-class EndpointSettings(Checked):
+class Limited(Checked):
+    """How much may be asked at once and per minute.
+
+    Attributes:
+        max_concurrency: Most calls at once.
+        requests_per_minute: Most calls begun within any minute.
+        tokens_per_minute: Most tokens, input and output, within any minute.
+        adaptive: Find the concurrency by itself, up to max_concurrency.
+    """
+
+    max_concurrency: Positive | None = None
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    adaptive: StrictBool = False
+
+    @property
+    def limits(self) -> LimitSettings:
+        """The four as the policies take them."""
+        return LimitSettings(
+            max_concurrency=self.max_concurrency,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            adaptive=self.adaptive,
+        )
+
+
+class Retrying(Checked):
+    """When and how often a failed call is tried again; see `RetrySettings`."""
+
+    max_attempts: Annotated[StrictInt, Field(ge=1, le=20)] = 4
+    base_s: Seconds = 0.5
+    cap_s: Seconds = 20.0
+    per_call: Amount = 0.2
+    burst: Amount = 10.0
+
+    @property
+    def settings(self) -> RetrySettings:
+        """The same as the policy takes it."""
+        return RetrySettings(**self.model_dump())
+
+
+class Breaking(Checked):
+    """When a failing model is left alone; see `BreakerSettings`."""
+
+    failures: Positive = 5
+    cooldown_s: Seconds = 30.0
+
+    @property
+    def settings(self) -> BreakerSettings:
+        """The same as the policy takes it."""
+        return BreakerSettings(**self.model_dump())
+
+
+class EndpointSettings(Limited):
     """One endpoint as the file describes it. For a built-in endpoint, only what is given changes.
 
     Attributes:
@@ -73,7 +130,7 @@ class EndpointSettings(Checked):
         region: For `bedrock`; else the AWS chain decides.
         profile: For `bedrock`; else the AWS chain decides.
         endpoint_url: For `bedrock`: another address than AWS's own.
-        max_concurrency: Most calls at once.
+        models: Further limits for single models, by model id.
         headers: Sent with every request.
         query: Added to every request's address.
         proxy: Address of an HTTP proxy; without it the usual environment variables count.
@@ -81,20 +138,9 @@ class EndpointSettings(Checked):
         prices: US dollars per million tokens, by model id; `*` is every other model.
         price_provider: The service's id in genai-prices.
         options: What else the adapter of this kind takes.
-        requests_per_minute: A limit of the service.
-        tokens_per_minute: A limit of the service.
-        adaptive: Whether concurrency follows what the service takes.
-        retry: How failed calls are repeated.
-        breaker: When a failing model is left alone.
+        retry: When a failed call is tried again; `false` never does.
+        breaker: When a failing model is left alone; `false` never does.
     """
-
-    refused: ClassVar = {
-        "requests_per_minute": f"a limit of requests {_LATER}",
-        "tokens_per_minute": f"a limit of tokens {_LATER}",
-        "adaptive": f"adaptive concurrency {_LATER}",
-        "retry": f"setting retries {_LATER}",
-        "breaker": f"a breaker {_LATER}",
-    }
 
     kind: Text | None = None
     base_url: Address | None = None
@@ -102,7 +148,7 @@ class EndpointSettings(Checked):
     region: Text | None = None
     profile: Text | None = None
     endpoint_url: Address | None = None
-    max_concurrency: Positive | None = None
+    models: dict[str, Limited] = Field(default_factory=dict)
     headers: dict[OneLine, OneLine] = Field(default_factory=dict, repr=False)
     query: dict[str, str] = Field(default_factory=dict, repr=False)
     proxy: Annotated[str, AfterValidator(_proxy_address)] | None = Field(default=None, repr=False)
@@ -110,11 +156,8 @@ class EndpointSettings(Checked):
     prices: dict[str, Price] = Field(default_factory=dict)
     price_provider: Text | None = None
     options: dict[str, Any] = Field(default_factory=dict)
-    requests_per_minute: Positive | None = None
-    tokens_per_minute: Positive | None = None
-    adaptive: StrictBool = False
-    retry: dict[str, Any] | None = None
-    breaker: dict[str, Any] | None = None
+    retry: Annotated[Retrying | None, OFF] = Retrying()
+    breaker: Annotated[Breaking | None, OFF] = Breaking()
 
 
 class CacheSettings(Checked):

@@ -81,9 +81,10 @@ class Series:
         Raises:
             ProviderError: The last failure; all of them are in `failures`.
         """
-        for self.model in self.seat.models:
+        for model in self.seat.models:
+            self.model = model
             try:
-                return await self._ask_model(self.model, question)
+                return await self._ask_model(model, question)
             except ProviderError as error:
                 self.failures.append(error)
                 if question.may_go_on is not None and not question.may_go_on():

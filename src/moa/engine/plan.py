@@ -1,7 +1,7 @@
 """A mixture made ready to run: every agent with its models, its seed and its place."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Protocol
@@ -58,7 +58,7 @@ class RunOptions:
     seed: int | None = None
     deadline_s: float | None = None
     budget_usd: Decimal | None = None
-    reply: ReplyOptions = ReplyOptions()
+    reply: ReplyOptions = field(default_factory=ReplyOptions)
     sampling: Sampling | None = None
     proposal_deltas: bool = False
     answer_deltas: bool = False

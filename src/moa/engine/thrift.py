@@ -45,8 +45,8 @@ def require_priced(plan: Plan) -> None:
     unpriced = {model.reference for seat in seats for model in seat.models if model.price(probe) is None}
     if unpriced and not plan.mixture.allow_unpriced:
         raise UsageError(
-            f"a budget needs prices, and nobody knows that of {', '.join(sorted(unpriced))}: set `price:` for the agent "
-            "or `prices:` for the endpoint, or `allow_unpriced: true` to leave such calls out of the budget"
+            f"a budget needs prices, and nobody knows that of {', '.join(sorted(unpriced))}: set `price:` for the "
+            "agent or `prices:` for the endpoint, or `allow_unpriced: true` to leave such calls out of the budget"
         )
     unbounded = sorted({seat.name for seat in seats if seat.sampling.max_tokens is None})
     if unbounded:
@@ -70,8 +70,8 @@ def cut_to_budget(context: RunContext, rest: Rest) -> tuple[Layers, tuple[Degrad
         if least <= left_usd:
             return layers, _dropped(rest.layers, layers)
     raise OverBudget(
-        f"at worst the rest of the run costs ${least:.6f}, but ${left_usd:.6f} of ${context.budget.limit_usd:f} is left: "
-        "raise the budget, lower max_tokens, or let `degrade:` drop more",
+        f"at worst the rest of the run costs ${least:.6f}, but only ${left_usd:.6f} of ${context.budget.limit_usd:f} "
+        "is left: raise the budget, lower max_tokens, or let `degrade:` drop more",
         ledger=context.meter.ledger(),
     )
 
@@ -102,7 +102,8 @@ def _candidates(rest: Rest, plan: Plan) -> Iterator[Layers]:
     layers = rest.layers
     yield layers
     for step in plan.mixture.degrade:
-        for layers in _smaller(step, layers, rest, plan):
+        for smaller in _smaller(step, layers, rest, plan):
+            layers = smaller
             yield layers
 
 

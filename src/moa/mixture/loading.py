@@ -10,7 +10,6 @@ from typing import Any
 from moa.checked_yaml import Document, check, from_file, from_mapping, from_text
 from moa.errors import MixtureError, TemplateError, UnknownMixture
 from moa.mixture.schema import Mixture
-from moa.mixture.templates import BadTemplate, check_template
 from moa.validation import Key, nearest
 
 _BUILT_IN_PROMPTS = ("default", "numbered")
@@ -82,20 +81,33 @@ def _document(source: str | Path | Mapping[str, Any] | Mixture) -> Document:
         return from_mapping(source, MixtureError)
     if isinstance(source, str) and source in preset_names():
         return _preset_document(source)
-    path = Path(source).expanduser()
-    if path.is_file() or (path.exists() and path.suffix in (".yaml", ".yml")):
-        return from_file(path, MixtureError)
-    raise _unknown(source, path)
+    path = _existing(source)
+    if path is None:
+        raise _unknown(source)
+    return from_file(path, MixtureError)
 
 
-def _unknown(source: str | Path, path: Path) -> UnknownMixture:
-    if isinstance(source, Path) or path.suffix in (".yaml", ".yml"):
-        return UnknownMixture("there is no such file", path=path)
+def _existing(source: str | Path) -> Path | None:
+    try:
+        path = Path(source).expanduser()
+        return path if path.exists() and (path.is_file() or isinstance(source, Path) or _is_file_name(source)) else None
+    except (OSError, RuntimeError, ValueError):  # too long for a name, an unknown ~user, a NUL
+        return None
+
+
+def _is_file_name(source: str) -> bool:
+    return source.endswith((".yaml", ".yml")) and "\n" not in source
+
+
+def _unknown(source: str | Path) -> UnknownMixture:
+    if isinstance(source, Path) or _is_file_name(source):
+        return UnknownMixture("there is no such file", path=Path(source))
+    if "\n" in source:
+        return UnknownMixture("this is a text of several lines, no name: give the mixture as a mapping or as a file")
     names = preset_names()
-    meant = nearest(source, names) or ":"
     return UnknownMixture(
-        f"no preset and no file is called {source!r}{meant} Presets are {', '.join(names)}; "
-        "files end in .yaml (one model alone is given by its reference, endpoint/model-id)"
+        f"no preset and no file is called {source!r:.80}{nearest(source, names) or '.'} "
+        f"Presets are {', '.join(names)}; files end in .yaml"
     )
 
 
@@ -114,6 +126,9 @@ def _overridden(document: Document, overrides: Sequence[str]) -> Document:
             raise MixtureError(f"the override {override!r} is not key=value, e.g. aggregator.temperature=0.2")
         value = from_text(text, MixtureError).data if text.strip() else None
         keys.append(_put(document, dotted.strip().split("."), value))
+    if ("prompt",) in keys:
+        # The text of the former prompt's file, in the mapping of a loaded mixture.
+        document.data.pop("template", None)
     return replace(document, overridden=frozenset(keys))
 
 
@@ -147,6 +162,9 @@ def _with_template(mixture: Mixture, document: Document) -> Mixture:
     """The mixture with the text of its prompt's file, if it names one."""
     if mixture.prompt in _BUILT_IN_PROMPTS:
         return mixture
+    # Jinja2 is imported by those who have a template only.
+    from moa.mixture.templates import BadTemplate, check_template
+
     folder = document.path.parent if document.path else Path()
     path = folder / Path(mixture.prompt).expanduser()
     template = mixture.template if mixture.template is not None else _read_template(path, document)

@@ -8,7 +8,6 @@ from moa.messages import Conversation, Message, TextPart
 from moa.mixture.escaping import ITEM, TAG, Delimiter, escape
 from moa.mixture.escaping import unescape as _unescape
 from moa.mixture.schema import Mixture
-from moa.mixture.templates import BadTemplate, frame
 
 SYNTHESIS = (
     "You have been provided with a set of responses from various open-source models to the latest user query. Your "
@@ -113,6 +112,9 @@ def _fill(pieces: Sequence[str], proposals: Sequence[str], kinds: tuple[Delimite
 
 
 def _frame(template: str, count: int) -> tuple[str, ...]:
+    # Jinja2 is imported by those who have a template only.
+    from moa.mixture.templates import BadTemplate, frame
+
     try:
         return frame(template, count)
     except BadTemplate as error:

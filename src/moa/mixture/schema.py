@@ -1,24 +1,17 @@
 """What a mixture is, as checked values. The mixture file has exactly these keys."""
 
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstraints, model_validator
 
 from moa.messages import Sampling
 from moa.mixture.reference import REFERENCE, check_reference
 from moa.prices import Price, UsDollars
-from moa.validation import Checked, Text, fault
+from moa.validation import NUMERIC, Amount, Checked, Seconds, Text, fault
 
 MAX_SAMPLES = 256
 """Most samples of one proposer; more is a slip of the finger."""
-
-
-def _not_text(value: object) -> object:
-    if isinstance(value, bool | str):
-        raise PydanticCustomError("float_type", "expected a number")
-    return value
 
 
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
@@ -32,11 +25,8 @@ def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-_NUMERIC = BeforeValidator(_not_text)
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMERIC]
-Grace = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMERIC]
-Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), _NUMERIC]
-Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _NUMERIC]
+Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), NUMERIC]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NUMERIC]
 Reference = Annotated[str, AfterValidator(check_reference), Field(json_schema_extra={"pattern": REFERENCE})]
 Extra = Annotated[dict[str, Any], AfterValidator(_json_object)]
 Degrade = Literal["proposers", "layers", "aggregator_alone"]
@@ -117,7 +107,7 @@ class Wait(Checked):
     """
 
     min_proposals: Annotated[StrictInt, Field(ge=1)] = 1
-    grace_s: Grace | None = None
+    grace_s: Amount | None = None
 
 
 class Layer(Checked):

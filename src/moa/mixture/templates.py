@@ -25,8 +25,8 @@ from jinja2.sandbox import SandboxedEnvironment
 MAX_RENDERED = 1_000_000
 """Most characters that a template may make around the proposals."""
 
-MAX_RANGE = 1_000
-"""Longest `range` inside a template."""
+MAX_STEPS = 100_000
+"""Most steps of all loops over `range` of a template."""
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private use: no template has a reason to contain them
 _PLACE = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
@@ -52,18 +52,23 @@ class _Sandbox(SandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-def _range(*arguments: int) -> range:
-    numbers = range(*arguments)
-    if len(numbers) > MAX_RANGE:
-        raise SecurityError(f"a range has {len(numbers)} numbers: at most {MAX_RANGE} are allowed")
-    return numbers
+class _Steps:
+    """The template's `range`, whose numbers are counted over the whole template, nested loops included."""
+
+    def __init__(self) -> None:
+        self._left = MAX_STEPS
+
+    def range(self, *arguments: int) -> Iterator[int]:
+        for number in range(*arguments):
+            self._left -= 1
+            if self._left < 0:
+                raise SecurityError(f"its loops over range make more than {MAX_STEPS:,} steps")
+            yield number
 
 
 def _environment() -> SandboxedEnvironment:
-    environment = _Sandbox(
-        autoescape=False, undefined=jinja2.StrictUndefined, keep_trailing_newline=False, trim_blocks=True
-    )
-    environment.globals = {"range": _range}
+    environment = _Sandbox(autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.globals = {"range": _Steps().range}
     return environment
 
 

@@ -81,9 +81,7 @@ def _unread(request: ModelRequest) -> CallRecord:
 
 
 @contextmanager
-def _booked(
-    watched: "_Watched", request: ModelRequest, call: CallRecord, settle: Settle | None
-) -> Iterator[None]:
+def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord, settle: Settle | None) -> Iterator[None]:
     """Write down how an attempt ends, however it ends, and settle what was reserved for it."""
     record = watched.record
     try:

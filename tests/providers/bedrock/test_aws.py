@@ -216,16 +216,15 @@ async def test_caller_that_gives_up_leaves_the_credentials_to_the_others() -> No
     assert impatient.cancelled()
 
 
-async def test_client_is_made_once_for_an_endpoint() -> None:
-    sessions: list[Session] = []
+async def test_client_is_made_once_however_often_credentials_are_renewed() -> None:
+    expiring, sessions = Expiring(30, 30, 3600), list[Session]()
 
     def make() -> Session:
-        sessions.append(signing_session())
+        sessions.append(expiring.session())
         return sessions[-1]
 
     connection = Aws(BEDROCK, make)
-    await asyncio.gather(*(headers_of(connection) for _ in range(5)))
-    await headers_of(connection)
+    assert [key_id(await headers_of(connection)) for _ in range(3)] == ["AKID2", "AKID3", "AKID3"]
     assert len(sessions) == 1
 
 

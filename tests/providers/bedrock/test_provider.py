@@ -105,6 +105,18 @@ async def test_silence_inside_a_stream_is_an_idle_timeout() -> None:
             await collect(provider, ask(idle_timeout_s=0.02))
 
 
+async def test_stream_leaves_its_connection_to_the_next_call() -> None:
+    end = asyncio.Event()
+    async with serving(Sends(Says("a").frames(), hold=end)) as (server, provider):
+        for _ in range(2):
+            async with provider.stream(ask()) as events:
+                async for event in events:
+                    if isinstance(event, Finish):
+                        end.set()
+
+    assert len({seen.peer for seen in server.seen}) == 1
+
+
 async def test_whole_stream_stays_whole_although_its_connection_never_ends() -> None:
     async with serving(Sends(Says("all").frames(), hold=asyncio.Event())) as (_, provider):
         reply = await collect(provider, ask(idle_timeout_s=0.02))

@@ -62,7 +62,11 @@ def test_encode_writes_tools_and_formats_as_they_are() -> None:
 
     body = body_of(ask(options=options))
 
-    assert (body["tools"], body["tool_choice"], body["response_format"]) == ([TOOL], "required", {"type": "json_object"})
+    assert (body["tools"], body["tool_choice"], body["response_format"]) == (
+        [TOOL],
+        "required",
+        {"type": "json_object"},
+    )
     assert (body["logprobs"], body["top_logprobs"]) == (True, 2)
 
 
@@ -97,7 +101,10 @@ def test_encode_gives_messages_back_in_the_shape_in_which_they_came() -> None:
 def test_encode_speaks_the_dialect_that_was_learned() -> None:
     sampling = Sampling(temperature=0.5, max_tokens=7)
 
-    body = body_of(ask(sampling=sampling), Dialect().without("max_tokens").without("temperature"))
+    body = body_of(
+        ask(sampling=sampling),
+        Dialect(dropped=frozenset({"temperature"}), renamed={"max_tokens": "max_completion_tokens"}),
+    )
 
     assert body["max_completion_tokens"] == 7
     assert not {"max_tokens", "temperature"} & body.keys()

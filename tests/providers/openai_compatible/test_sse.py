@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ def read(*chunks: bytes) -> list[tuple[bytes, bytes]]:
 
 def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    return [stream[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    return [stream[start:stop] for start, stop in pairwise(places)]
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
@@ -40,7 +42,9 @@ def test_reader_takes_an_error_field_as_an_event_of_that_name() -> None:
     assert read(b'error: {"code":500}\n\n') == [(b"error", b'{"code":500}')]
 
 
-FIELDS = st.sampled_from([b"data: x", b"data:", b"data:{}", b"event: e", b": c", b"", b"data", b"error: e", b"data: \xc3\xa9"])
+FIELDS = st.sampled_from(
+    [b"data: x", b"data:", b"data:{}", b"event: e", b": c", b"", b"data", b"error: e", b"data: \xc3\xa9"]
+)
 
 
 @given(

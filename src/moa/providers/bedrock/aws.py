@@ -101,7 +101,7 @@ def _new_signer(address: _Address, endpoint: Endpoint) -> _Signer:
 
 
 def _token_of_environment(service: str) -> str | None:
-    # AWS_BEARER_TOKEN_BEDROCK, which botocore reads since 1.39; like its clients, it is preferred to other credentials.
+    # AWS_BEARER_TOKEN_BEDROCK, if this botocore knows it; as in its clients, it is preferred to other credentials.
     from botocore import utils  # type: ignore[import-untyped]
 
     read = getattr(utils, "get_token_from_environment", None)

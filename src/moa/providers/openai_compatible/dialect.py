@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from moa.providers.openai_compatible.complaint import Complaint
 
-RENAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-"""Two names of one parameter: OpenAI's reasoning models know only the second, most other servers only the first."""
+RENAMES = {"max_tokens": "max_completion_tokens"}
+"""Another name of a parameter: OpenAI's reasoning models know only the second, most other servers only the first."""
 
 DROPPABLE = frozenset({"stream_options", "seed", "temperature", "top_p", "top_k", "logprobs", "top_logprobs"})
 """What a request can do without. Tools, stop texts and the response format are not here: without them the reply would
@@ -20,7 +20,7 @@ _REJECTING = re.compile(
     r"|not allowed|cannot find field|not a valid (?:field|param)|not available|deprecated",
     re.IGNORECASE,
 )
-_PARAMETER = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(DROPPABLE | RENAMES.keys()))})(?!\w)")
+_PARAMETER = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(DROPPABLE.union(*RENAMES.items())))})(?!\w)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +35,14 @@ class Dialect:
         kept = {name: value for name, value in body.items() if name not in self.dropped}
         return {self.renamed.get(name, name): value for name, value in kept.items()}
 
-    def without(self, parameter: str) -> Self:
-        """Return the dialect that also avoids a rejected parameter."""
-        plain = {spoken: name for name, spoken in self.renamed.items()}.get(parameter, parameter)
-        if plain in RENAMES and plain not in self.renamed:
-            return replace(self, renamed={**self.renamed, plain: RENAMES[plain]})
-        together = {"logprobs", "top_logprobs"} if parameter == "logprobs" else {parameter}
-        return replace(self, dropped=self.dropped | together)
-
-    def avoids(self, parameter: str) -> bool:
-        """Whether requests in this dialect never use the parameter by this name."""
-        return parameter in self.dropped or parameter in self.renamed
+    def without(self, parameter: str) -> Self | None:
+        """Return the dialect that also avoids a rejected parameter, None if there is no way (left) to avoid it."""
+        if parameter in RENAMES and parameter not in self.renamed:
+            return replace(self, renamed={**self.renamed, parameter: RENAMES[parameter]})
+        if parameter in DROPPABLE - self.dropped:
+            together = {"logprobs", "top_logprobs"} if parameter == "logprobs" else {parameter}
+            return replace(self, dropped=self.dropped | together)
+        return None
 
 
 def rejected_parameter(status: int, complaint: Complaint, sent: Collection[str]) -> str | None:

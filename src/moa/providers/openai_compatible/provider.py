@@ -108,14 +108,16 @@ class OpenAICompatible:
         if isinstance(error, BadRequest):
             spoken = dialect.spoken(parameters(request)).keys() - request.sampling.extra.keys()
             if parameter := rejected_parameter(response.status, complaint, spoken):
-                error.ask_again = self._learn(request, parameter)
+                error.ask_again = self._learn(request, dialect, parameter)
         return error
 
-    def _learn(self, request: ModelRequest, parameter: str) -> bool:
-        # Another call may have learned it since this one was written: it is asked again all the same.
-        known = self._dialects.get(request.model, _PLAIN)
-        if not known.avoids(parameter):
-            self._dialects[request.model] = known.without(parameter)
+    def _learn(self, request: ModelRequest, dialect: Dialect, parameter: str) -> bool:
+        """Note that a request written in this dialect was rejected; return whether there is another way to write it."""
+        if dialect.without(parameter) is None:
+            return False
+        # Another call may have learned the same since this one was written.
+        if better := self._dialects.get(request.model, _PLAIN).without(parameter):
+            self._dialects[request.model] = better
             _log.debug("%s rejects %s: it is left out or renamed from now on", request.reference, parameter)
         return True
 
@@ -212,8 +214,15 @@ def _key(endpoint: Endpoint) -> str:
 def _headers(endpoint: Endpoint) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "User-Agent": f"mixture-of-agents/{version('mixture-of-agents')}"}
     if endpoint.api_key is not None:
-        headers["Authorization"] = f"Bearer {endpoint.api_key.get_secret_value()}"
-    return headers | dict(endpoint.headers)
+        headers["Authorization"] = f"Bearer {endpoint.api_key.get_secret_value().strip()}"
+    headers |= endpoint.headers
+    for name, value in headers.items():
+        if not value.isprintable():
+            raise ConfigError(
+                "it holds a line break or another character that no header may have",
+                key=f"endpoints.{endpoint.name}.headers.{name}",
+            )
+    return headers
 
 
 def _secrets(endpoint: Endpoint) -> tuple[str, ...]:

@@ -1,0 +1,446 @@
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moa.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    BrokenReply,
+    ContextTooLong,
+    ModelNotFound,
+    ProviderError,
+    RateLimited,
+    Refused,
+    ServiceFailed,
+)
+from moa.messages import ToolCall
+from moa.providers.base import Reply, ReplyEvent, ReplyFold, ToolCallDelta
+from moa.providers.openai_compatible.decode import StreamDecoder, decode_reply
+from moa.providers.openai_compatible.usage import read_usage
+from moa.usage import TokenUsage
+
+Json = dict[str, Any]
+USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+TOKENS = TokenUsage(input_tokens=9, output_tokens=3)
+
+
+def fold(events: list[ReplyEvent]) -> Reply:
+    folded = ReplyFold()
+    for event in events:
+        folded.add(event)
+    return folded.reply("lab/small")
+
+
+def whole(message: Json | None, finish: str | None = "stop", **fields: Any) -> Reply:
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    return fold(decode_reply(json.dumps({"choices": [choice], **fields}).encode(), reference="lab/small"))
+
+
+def sse(*chunks: Json | str) -> bytes:
+    lines = (chunk if isinstance(chunk, str) else json.dumps(chunk) for chunk in chunks)
+    return "".join(f"data: {line}\n\n" for line in lines).encode()
+
+
+def piece(finish: str | None = None, logprobs: Json | None = None, **delta: Any) -> Json:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"id": "c-1", "model": "m-1", "choices": [choice | ({"logprobs": logprobs} if logprobs else {})]}
+
+
+def streamed(*chunks: bytes) -> Reply:
+    decoder = StreamDecoder(reference="lab/small")
+    events = [event for chunk in chunks for event in decoder.feed(chunk)]
+    return fold(events + decoder.end())
+
+
+GOOD = sse(
+    piece(role="assistant", content=""),
+    piece(content="Grüße, "),
+    piece(content="Welt"),
+    piece("stop"),
+    {"id": "c-1", "choices": [], "usage": USAGE},
+    "[DONE]",
+)
+
+
+# -- streams -------------------------------------------------------------------------------------------------------
+
+
+def test_stream_is_folded_to_text_usage_and_names() -> None:
+    reply = streamed(GOOD)
+
+    assert (reply.text, reply.finish.reason, reply.finish.usage) == ("Grüße, Welt", "stop", TOKENS)
+    assert (reply.finish.served_by, reply.finish.request_id) == ("m-1", "c-1")
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+def test_stream_cut_off_anywhere_is_a_failure_or_the_whole_text(newline: bytes) -> None:
+    stream = GOOD.replace(b"\n", newline)
+    finished = stream.index(b'"stop"')
+    outcomes = set()
+
+    for cut in range(len(stream)):
+        try:
+            reply = streamed(stream[:cut])
+        except BrokenReply:
+            outcomes.add("broken")
+            assert cut < stream.index(newline, finished), "the finish reason had come"
+        else:
+            outcomes.add("whole")
+            assert cut > finished
+            assert (reply.text, reply.finish.reason) == ("Grüße, Welt", "stop")
+            assert reply.finish.usage in (None, TOKENS)
+
+    assert outcomes == {"broken", "whole"}
+
+
+@given(st.lists(st.integers(min_value=0, max_value=len(GOOD)), max_size=8))
+def test_stream_means_the_same_wherever_its_bytes_are_broken(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(GOOD)]
+
+    assert streamed(*(GOOD[a:b] for a, b in pairwise(places))) == streamed(GOOD)
+
+
+def test_stream_is_whole_without_done_once_a_finish_reason_has_come() -> None:
+    assert streamed(sse(piece(content="yes"), piece("length"))).finish.reason == "length"
+
+
+@pytest.mark.parametrize("tail", [(), ("[DONE]",)])
+def test_stream_without_a_finish_reason_is_broken_even_if_it_says_done(tail: tuple[str, ...]) -> None:
+    with pytest.raises(BrokenReply, match="without a finish reason"):
+        streamed(sse(piece(content="half a sen"), *tail))
+
+
+def test_stream_ignores_what_follows_done() -> None:
+    assert streamed(GOOD + sse("no JSON", piece(content="more"))).text == "Grüße, Welt"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (piece(content="yes") | {"usage": {**USAGE, "completion_tokens": 1}}, piece("stop") | {"usage": USAGE}),
+        (piece(content="yes"), piece("stop"), {"choices": [], "usage": USAGE}),
+        (piece(content="yes"), piece("stop") | {"x_groq": {"usage": USAGE}}),
+        (piece(content="yes"), piece("stop") | {"usage": None}, {"usage": USAGE}),
+    ],
+    ids=["on every chunk", "after the choices", "where Groq puts it", "without choices"],
+)
+def test_stream_finds_the_usage_wherever_it_stands(chunks: tuple[Json, ...]) -> None:
+    assert streamed(sse(*chunks, "[DONE]")).finish.usage == TOKENS
+
+
+def test_stream_puts_tool_calls_together_from_their_pieces() -> None:
+    def call(index: int, arguments: str, **fields: str) -> Json:
+        name = {"name": fields.pop("name")} if "name" in fields else {}
+        return piece(tool_calls=[{"index": index, "function": {**name, "arguments": arguments}, **fields}])
+
+    reply = streamed(
+        sse(
+            call(0, "", id="c0", name="f"),
+            call(0, '{"a"'),
+            call(1, "{}", id="c1", name="g"),
+            call(0, ":1}"),
+            piece("stop"),
+        )
+    )
+
+    assert reply.tool_calls == (
+        ToolCall(id="c0", name="f", arguments='{"a":1}'),
+        ToolCall(id="c1", name="g", arguments="{}"),
+    )
+    assert reply.finish.reason == "tool_calls"
+
+
+def test_stream_numbers_tool_calls_whose_service_does_not() -> None:
+    calls = [{"id": f"c{at}", "function": {"name": "f", "arguments": {"at": at}}} for at in range(2)]
+
+    reply = streamed(sse(*(piece(tool_calls=[call]) for call in calls), piece("tool_calls")))
+
+    assert [(call.id, call.arguments) for call in reply.tool_calls] == [("c0", '{"at":0}'), ("c1", '{"at":1}')]
+
+
+def test_stream_hands_out_each_delta_as_soon_as_it_is_there() -> None:
+    decoder = StreamDecoder(reference="lab/small")
+
+    found = decoder.feed(sse(piece(tool_calls=[{"index": 2, "id": "c", "function": {"name": "f", "arguments": "{"}}])))
+
+    assert found == [ToolCallDelta(index=2, id="c", name="f", arguments="{")]
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"error": {"message": "boom", "type": "server_error"}}, ServiceFailed),
+        ({"error": {"message": "slow down", "code": 429}}, RateLimited),
+        ({"error": {"message": "Rate limit reached", "type": "tokens", "code": "rate_limit_exceeded"}}, RateLimited),
+        ({"error": "model runner has unexpectedly stopped"}, ServiceFailed),
+        ({"error": {"message": "Overloaded", "type": "overloaded_error"}}, ServiceFailed),
+        ({"error": {"message": "bad", "type": "invalid_request_error"}}, BadRequest),
+        ({"error": {"message": "exceeds the available context size", "code": 400}}, ContextTooLong),
+        ({"error": {"message": "no", "code": "invalid_api_key"}}, AuthenticationFailed),
+        ({"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}, ModelNotFound),
+        ({"object": "error", "message": "boom", "code": 50001}, ServiceFailed),
+        (piece("error") | {"error": {"message": "upstream is gone", "code": 502}}, ServiceFailed),
+        (piece("insufficient_system_resource"), ServiceFailed),
+        (piece("abort"), ServiceFailed),
+    ],
+)
+def test_stream_turns_an_error_inside_of_it_into_a_failure(event: Json, expected: type[ProviderError]) -> None:
+    with pytest.raises(ProviderError) as caught:
+        streamed(sse(piece(content="half "), event, "[DONE]"))
+
+    assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize(
+    "line", [b'event: error\ndata: {"message":"boom"}\n\n', b'error: {"code":500}\n\n', b"event: error\ndata: boom\n\n"]
+)
+def test_stream_takes_error_events_by_their_name(line: bytes) -> None:
+    with pytest.raises(ServiceFailed):
+        streamed(sse(piece(content="half ")) + line)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"data: {broken\n\n",
+        b'data: {"choices":[{"delta":{"content":"\xff\xfe"}}]}\n\n',
+        b"data: 5\n\n",
+        b"data: []\n\n",
+        sse({"choices": ["x"]}),
+        sse({"choices": "x"}),
+        sse({"choices": [{"delta": "x"}]}),
+        sse(piece(content=5)),
+        sse(piece(content=[{"type": "audio"}])),
+        sse(piece(tool_calls="x")),
+        sse(piece(tool_calls=["x"])),
+        sse(piece(tool_calls=[{"id": "c"}])),
+        b"<html><body>data: 1</body></html>",
+        b"",
+    ],
+)
+def test_stream_of_anything_else_is_broken(data: bytes) -> None:
+    with pytest.raises(BrokenReply):
+        streamed(data + b"data: [DONE]\n\n")
+
+
+# -- whole replies -------------------------------------------------------------------------------------------------
+
+
+def test_reply_is_folded_to_text_usage_and_names() -> None:
+    reply = whole({"content": "yes"}, id="c-1", model="m-1", usage=USAGE)
+
+    assert (reply.text, reply.finish.reason, reply.finish.usage) == ("yes", "stop", TOKENS)
+    assert (reply.finish.served_by, reply.finish.request_id) == ("m-1", "c-1")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("eos", "stop"),
+        ("max_tokens", "length"),
+        ("SAFETY", "content_filter"),
+        ("COMPLETE", "stop"),
+        ("own", "own"),
+        (None, "stop"),
+    ],
+)
+def test_reply_has_a_finish_reason_in_the_usual_words(said: str | None, meant: str) -> None:
+    assert whole({"content": "yes"}, said).finish.reason == meant
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_reply_without_content_is_empty_and_has_no_text(content: str | None) -> None:
+    reply = whole({"content": content}, usage=USAGE)
+
+    assert reply.is_empty
+    assert reply.finish.usage == TOKENS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>Bad gateway</html>",
+        b'{"choices":[{"mess',
+        b'{"choices":[{"message":{"content":"\xff"}}]}',
+        b"{}",
+        b'{"choices":[]}',
+        b'{"choices":null}',
+        b'{"choices":[null]}',
+        b'{"choices":[{}]}',
+        b'{"choices":[{"message":null}]}',
+        b'{"choices":[{"message":{"content":{}}}]}',
+        b"null",
+        b"[]",
+        b'"text"',
+    ],
+)
+def test_reply_of_anything_else_is_broken(body: bytes) -> None:
+    with pytest.raises(BrokenReply):
+        decode_reply(body, reference="lab/small")
+
+
+def test_reply_cut_off_anywhere_is_broken() -> None:
+    body = json.dumps({"choices": [{"message": {"content": "whole"}, "finish_reason": "stop"}]}).encode()
+
+    for cut in range(len(body)):
+        with pytest.raises(BrokenReply):
+            decode_reply(body[:cut], reference="lab/small")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "boom"}},
+        [{"error": {"code": 503, "message": "boom"}}],
+        {"object": "error", "message": "boom"},
+    ],
+)
+def test_reply_that_is_an_error_in_spite_of_http_200_is_a_failure(body: object) -> None:
+    with pytest.raises(ServiceFailed, match="boom"):
+        decode_reply(json.dumps(body).encode(), reference="lab/small")
+
+
+# -- both ways -----------------------------------------------------------------------------------------------------
+
+
+def both(message: Json, *deltas: Json, finish: str = "stop") -> list[Reply]:
+    return [whole(message, finish), streamed(sse(*(piece(**delta) for delta in deltas), piece(finish)))]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_reasoning_is_kept_apart_from_the_text(field: str) -> None:
+    for reply in both(
+        {field: "hm hm", "content": "yes"}, {field: "hm "}, {field: "hm", "content": None}, {"content": "yes"}
+    ):
+        assert (reply.reasoning, reply.text) == ("hm hm", "yes")
+
+
+def test_reasoning_is_read_once_when_a_service_sends_it_twice() -> None:
+    details = [{"type": "reasoning.text", "text": "hm"}]
+
+    for reply in both(
+        {"reasoning": "hm", "reasoning_details": details, "content": "yes"},
+        {"reasoning": "hm", "reasoning_details": details},
+        {"content": "yes"},
+    ):
+        assert reply.reasoning == "hm"
+
+
+def test_reasoning_is_found_in_details_alone() -> None:
+    details = [{"type": "reasoning.summary", "summary": "hm"}, {"type": "reasoning.encrypted", "data": "x"}]
+
+    for reply in both({"reasoning_details": details, "content": "a"}, {"reasoning_details": details}, {"content": "a"}):
+        assert (reply.reasoning, reply.text) == ("hm", "a")
+
+
+def test_reasoning_is_found_in_parts_of_content() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+    for reply in both(
+        {"content": [thinking, {"type": "text", "text": "a"}]}, {"content": [thinking]}, {"content": "a"}
+    ):
+        assert (reply.reasoning, reply.text) == ("hm", "a")
+
+
+def test_reasoning_that_holds_the_answer_behind_its_closing_tag_gives_it_back() -> None:
+    for reply in both(
+        {"reasoning_content": "hm</think>\n\nyes"},
+        {"reasoning_content": "hm</thi"},
+        {"reasoning_content": "nk>\n\nyes"},
+    ):
+        assert reply.text == "yes"
+
+
+@pytest.mark.parametrize("reasoning", ["only thoughts", "thoughts</think>  \n"])
+def test_reasoning_alone_leaves_the_text_empty(reasoning: str) -> None:
+    for reply in both({"reasoning_content": reasoning}, {"reasoning_content": reasoning}):
+        assert reply.is_empty
+
+
+def test_thoughts_that_are_never_closed_leave_the_text_empty() -> None:
+    for reply in both(
+        {"content": "<think>and so on"}, {"content": "<thi"}, {"content": "nk>and so on"}, finish="length"
+    ):
+        assert (reply.reasoning, reply.text) == ("and so on", "")
+
+
+def test_refusal_is_an_error_that_knows_its_usage() -> None:
+    streams = sse(
+        piece(refusal="I can't "), piece(refusal="help."), piece("stop"), {"choices": [], "usage": USAGE}, "[DONE]"
+    )
+
+    with pytest.raises(Refused, match=r"I can't help\.") as from_stream:
+        streamed(streams)
+    with pytest.raises(Refused, match=r"I can't help\.") as from_whole:
+        whole({"content": None, "refusal": "I can't help."}, usage=USAGE)
+
+    assert from_stream.value.usage == from_whole.value.usage == TOKENS
+
+
+def test_content_filter_is_a_refusal_only_if_it_left_nothing() -> None:
+    with pytest.raises(Refused):
+        whole({"content": ""}, "content_filter")
+    with pytest.raises(Refused):
+        streamed(sse(piece(content=""), piece("content_filter")))
+
+    for reply in both({"content": "the beginning"}, {"content": "the beginning"}, finish="content_filter"):
+        assert (reply.text, reply.finish.reason) == ("the beginning", "content_filter")
+
+
+def test_logprobs_keep_the_apis_shape_both_ways() -> None:
+    def entry(token: str) -> Json:
+        return {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": []}
+
+    tokens = ["<think>", "hm", "</think>", "y", "es"]
+    chunks = [piece(content=token, logprobs={"content": [entry(token)]}) for token in tokens]
+    choice = {
+        "message": {"content": "".join(tokens)},
+        "logprobs": {"content": [entry(token) for token in tokens]},
+        "finish_reason": "stop",
+    }
+
+    replies = [
+        streamed(sse(*chunks, piece("stop"))),
+        fold(decode_reply(json.dumps({"choices": [choice]}).encode(), reference="lab/small")),
+    ]
+
+    assert [reply.logprobs for reply in replies] == [(entry("y"), entry("es"))] * 2
+
+
+# -- usage ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        (USAGE, TOKENS),
+        ({"prompt_tokens": 9, "completion_tokens": 0}, TokenUsage(input_tokens=9)),
+        (
+            {
+                **USAGE,
+                "prompt_tokens_details": {"cached_tokens": 4},
+                "completion_tokens_details": {"reasoning_tokens": 2},
+            },
+            TokenUsage(input_tokens=9, output_tokens=3, cached_input_tokens=4, reasoning_tokens=2),
+        ),
+        ({**USAGE, "prompt_cache_hit_tokens": 4}, TokenUsage(input_tokens=9, output_tokens=3, cached_input_tokens=4)),
+        (
+            {**USAGE, "total_tokens": 17, "completion_tokens_details": {"reasoning_tokens": 5}},
+            TokenUsage(input_tokens=9, output_tokens=8, reasoning_tokens=5),
+        ),
+        ({**USAGE, "prompt_tokens_details": None}, TOKENS),
+        ({}, None),
+        (None, None),
+        ("9", None),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, None),
+        ({"prompt_tokens": "9", "completion_tokens": None}, None),
+        ({"prompt_tokens": -1, "completion_tokens": 3}, TokenUsage(output_tokens=3)),
+    ],
+)
+def test_usage_is_read_or_left_unknown(reported: object, expected: TokenUsage | None) -> None:
+    assert read_usage(reported) == expected

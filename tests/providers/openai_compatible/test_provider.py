@@ -1,0 +1,439 @@
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+
+from moa.errors import (
+    BadRequest,
+    BrokenReply,
+    ConfigError,
+    ConnectionFailed,
+    IdleTimedOut,
+    ProviderError,
+    RateLimited,
+    ServiceFailed,
+)
+from moa.messages import ReplyOptions, Sampling
+from moa.providers.base import Provider, TextDelta, collect
+from moa.providers.endpoint import Endpoint
+from moa.providers.http import HttpRequest, HttpResponse
+from moa.providers.metered import Metered
+from moa.providers.openai_compatible import open_openai_compatible
+from moa.providers.openai_compatible.provider import OpenAICompatible
+from tests.providers.requests import KEY, Books, ask, events_of, lab
+from tests.support.model_server import Behaviour, Drip, Hang, ModelServer, Raw, Reset, Status, Text, sse
+
+HAIKU = Text(("Old ", "pond, ", "a frog"), reasoning="five seven five")
+TOOLS = Text(
+    "",
+    tool_calls=({"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},),
+    finish="tool_calls",
+)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def provider(server: ModelServer) -> AsyncIterator[Provider]:
+    opened = open_openai_compatible(lab(server.base_url))
+    yield opened
+    await opened.aclose()
+
+
+# -- replies -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behaviour", [HAIKU, TOOLS, Text("", finish="length"), Drip(HAIKU), Drip(HAIKU, size=7)])
+async def test_reply_is_the_same_streamed_and_not(
+    server: ModelServer, provider: Provider, behaviour: Behaviour
+) -> None:
+    server.behave("small", behaviour)
+
+    assert await collect(provider, ask()) == await collect(provider, ask(deltas=False))
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+@pytest.mark.parametrize("behaviour", [HAIKU, TOOLS])
+async def test_reply_agrees_with_the_official_client(
+    server: ModelServer, provider: Provider, behaviour: Behaviour, deltas: bool
+) -> None:
+    server.behave("small", behaviour)
+    ours = await collect(provider, ask(deltas=deltas))
+
+    async with AsyncOpenAI(api_key=KEY, base_url=server.base_url) as client:
+        theirs = await _official(client, streamed=deltas)
+
+    assert theirs == {
+        "text": ours.text,
+        "tools": [(call.id, call.name, call.arguments) for call in ours.tool_calls],
+        "finish": ours.finish.reason,
+        "usage": ours.finish.usage and (ours.finish.usage.input_tokens, ours.finish.usage.output_tokens),
+    }
+
+
+async def _official(client: AsyncOpenAI, *, streamed: bool) -> dict[str, Any]:
+    messages: list[Any] = [{"role": "user", "content": "Say hello."}]
+    if streamed:
+        async with client.chat.completions.stream(
+            model="small", messages=messages, stream_options={"include_usage": True}
+        ) as events:
+            completion: Any = await events.get_final_completion()
+    else:
+        completion = await client.chat.completions.create(model="small", messages=messages)
+    choice, usage = completion.choices[0], completion.usage
+    return {
+        "text": choice.message.content or "",
+        "tools": [(c.id, c.function.name, c.function.arguments) for c in choice.message.tool_calls or []],
+        "finish": choice.finish_reason,
+        "usage": (usage.prompt_tokens, usage.completion_tokens),
+    }
+
+
+async def test_request_is_the_official_clients(server: ModelServer, provider: Provider) -> None:
+    server.behave("small", HAIKU)
+    fields: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 5, "stop": ["x"], "seed": 3}
+    sampling = Sampling(temperature=0.5, top_p=0.9, max_tokens=5, stop=("x",), seed=3)
+
+    await collect(provider, ask(sampling=sampling))
+    async with AsyncOpenAI(api_key=KEY, base_url=server.base_url) as client:
+        await client.chat.completions.create(
+            model="small",
+            messages=[{"role": "user", "content": "Say hello."}],
+            stream=True,
+            stream_options={"include_usage": True},
+            **fields,
+        )
+
+    ours, theirs = server.requests
+    assert ours.body == theirs.body
+    assert ours.headers["Authorization"] == theirs.headers["Authorization"]
+
+
+async def test_text_arrives_before_the_reply_is_whole(server: ModelServer, provider: Provider) -> None:
+    server.behave("small", Hang(after=("first ",)))
+
+    async with provider.stream(ask()) as events:
+        assert await anext(events) == TextDelta("first ")
+        assert server.running == 1
+
+
+async def test_leaving_the_reply_early_ends_the_call_on_the_server(server: ModelServer, provider: Provider) -> None:
+    server.behave("small", Hang(after=("first ",)))
+
+    async with provider.stream(ask()) as events:
+        await anext(events)
+
+    await server.until(lambda: server.cancelled == 1)
+    # The fake server runs in this loop too; the handlers are its.
+    others = [str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert [task for task in others if "RequestHandler" not in task] == []
+
+
+@pytest.mark.parametrize("after", [(), ("first ",)])
+@pytest.mark.parametrize("deltas", [True, False])
+async def test_cancelling_the_call_ends_it_on_the_server(
+    server: ModelServer, provider: Provider, after: tuple[str, ...], deltas: bool
+) -> None:
+    server.behave("small", Hang(after=after))
+    call = asyncio.create_task(collect(provider, ask(deltas=deltas)))
+    await server.until(lambda: server.bill.cut_off_input_tokens > 0)
+
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await server.until(lambda: server.cancelled == 1)
+
+
+async def test_connection_is_kept_after_a_whole_reply(server: ModelServer, provider: Provider) -> None:
+    server.behave("small", HAIKU)
+
+    for deltas in (True, False, True):
+        await collect(provider, ask(deltas=deltas))
+
+    assert len({received.peer for received in server.requests}) == 1
+
+
+async def test_more_than_a_hundred_calls_run_at_once(server: ModelServer, provider: Provider) -> None:
+    gate = asyncio.Event()
+    server.behave("small", Text("yes", gate=gate))
+
+    calls = [asyncio.create_task(collect(provider, ask())) for _ in range(120)]
+    await server.until(lambda: server.running == 120)
+    gate.set()
+
+    assert {reply.text for reply in await asyncio.gather(*calls)} == {"yes"}
+
+
+async def test_concurrency_stays_within_the_endpoints_limit(server: ModelServer) -> None:
+    limited = open_openai_compatible(lab(server.base_url, max_concurrency=3))
+    server.behave("small", HAIKU)
+
+    await asyncio.gather(*(collect(limited, ask()) for _ in range(12)))
+    await limited.aclose()
+
+    assert (len(server.requests), server.peak) == (12, 3)
+
+
+async def test_stream_in_place_of_json_and_json_in_place_of_a_stream_are_understood(
+    server: ModelServer, provider: Provider
+) -> None:
+    body = b'{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}'
+    server.behave("json", Raw(body, content_type="application/json; charset=utf-8"))
+    server.behave("sse", Raw(b'data: {"choices":[{"delta":{"content":"yes"},"finish_reason":"stop"}]}\n\n'))
+
+    assert (await collect(provider, ask("json"))).text == "yes"
+    assert (await collect(provider, ask("sse", deltas=False))).text == "yes"
+
+
+# -- faults --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (Status(429, headers={"retry-after": "3"}), RateLimited),
+        (Status(500), ServiceFailed),
+        (Status(503, "no healthy upstream"), ServiceFailed),
+        (Status(307, headers={"location": "http://127.0.0.1:1/v1/chat/completions?key=x"}), BadRequest),
+        (Reset(), ConnectionFailed),
+        (Reset(after_bytes=40), BrokenReply),
+        (Raw(b"<html>Please log in</html>", content_type="text/html"), BrokenReply),
+        (Raw(b"", content_type="application/json"), BrokenReply),
+        (Raw(b"", content_type="text/event-stream"), BrokenReply),
+        (Raw(b'{"choices":[]}', content_type="application/json"), BrokenReply),
+        (Raw(b'{"error":{"message":"boom"}}', content_type="application/json"), ServiceFailed),
+        (Raw(b'data: {"choices":[{"delta":{"content":"ha'), BrokenReply),
+    ],
+)
+async def test_fault_is_an_error_and_never_text(
+    server: ModelServer, provider: Provider, behaviour: Behaviour, expected: type[ProviderError], deltas: bool
+) -> None:
+    server.behave("small", behaviour)
+
+    with pytest.raises(ProviderError) as caught:
+        await collect(provider, ask(deltas=deltas))
+
+    assert type(caught.value) is expected
+    assert caught.value.model == "lab/small"
+    assert len(server.requests) == 1
+
+
+async def test_stream_reset_after_any_byte_is_a_failure_or_the_whole_text(
+    server: ModelServer, provider: Provider
+) -> None:
+    text = Text(("yes ", "no"))
+    last = len(b"".join(sse(text, {"model": "small", "messages": [], "stream_options": {"include_usage": True}})))
+    server.behave("small", lambda body, number: Reset(after_bytes=number, of=text))
+    outcomes = []
+
+    for _ in range(last + 1):
+        try:
+            reply = await collect(provider, ask())
+        except BrokenReply:
+            outcomes.append("broken")
+        else:
+            outcomes.append("whole")
+            assert (reply.text, reply.finish.reason) == ("yes no", "stop")
+
+    assert (outcomes[0], outcomes[-1]) == ("broken", "whole")
+
+
+async def test_silence_inside_a_stream_is_an_idle_timeout(server: ModelServer, provider: Provider) -> None:
+    server.behave("small", Hang(after=("first ",)))
+
+    with pytest.raises(IdleTimedOut):
+        await collect(provider, ask(idle_timeout_s=0.02))
+
+    await server.until(lambda: server.cancelled == 1)
+
+
+async def test_silence_before_the_headers_is_no_idle_timeout(server: ModelServer, provider: Provider) -> None:
+    gate = asyncio.Event()
+    server.behave("small", Text("late", gate=gate))
+    call = asyncio.create_task(collect(provider, ask(idle_timeout_s=0.01)))
+    await server.until(lambda: server.running == 1)
+    asyncio.get_running_loop().call_later(0.05, gate.set)
+
+    assert (await call).text == "late"
+
+
+async def test_stream_left_open_after_its_end_gives_the_reply_and_its_connection_up() -> None:
+    class Endless:
+        status, headers = 200, {"content-type": "text/event-stream"}
+
+        async def read(self) -> bytes:
+            raise AssertionError("a stream is not read whole")
+
+        async def chunks(self) -> AsyncIterator[bytes]:
+            yield b'data: {"choices":[{"delta":{"content":"yes"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+            await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def transport(request: HttpRequest) -> AsyncIterator[HttpResponse]:
+        yield Endless()
+
+    provider = open_openai_compatible(lab("http://models.test/v1"), transport)
+
+    assert (await collect(provider, ask())).text == "yes"
+
+
+# -- secrets -------------------------------------------------------------------------------------------------------
+
+
+async def test_errors_never_show_the_key_even_if_the_server_does(server: ModelServer, provider: Provider) -> None:
+    server.behave("status", Status(401, f"who is {KEY}?"))
+    server.behave("stream", Raw(f'data: {{"error":{{"message":"who is {KEY}?"}}}}\n\n'.encode()))
+
+    for model in ("status", "stream"):
+        with pytest.raises(ProviderError, match=r"who is \*\*\*") as caught:
+            await collect(provider, ask(model))
+        assert KEY not in repr(caught.value) + str(caught.value) + str(caught.value.info)
+
+
+async def test_key_is_sent_only_if_there_is_one(server: ModelServer) -> None:
+    endpoint = Endpoint(
+        name="lab",
+        kind="openai",
+        base_url=server.base_url + "/",
+        headers={"x-team": "blue"},
+        query={"api-version": "1"},
+    )
+    server.behave("small", HAIKU)
+    provider = open_openai_compatible(endpoint)
+
+    await collect(provider, ask())
+    await provider.aclose()
+
+    (received,) = server.requests
+    assert "Authorization" not in received.headers
+    assert (received.headers["x-team"], received.query) == ("blue", {"api-version": "1"})
+    assert received.headers["User-Agent"].startswith("mixture-of-agents/")
+
+
+@pytest.mark.parametrize("base_url", [None, "", "models.test/v1", "ftp://models.test", "http://", "http://[::1"])
+def test_endpoint_without_a_usable_address_is_turned_down(base_url: str | None) -> None:
+    with pytest.raises(ConfigError, match="endpoints\\.lab\\.base_url"):
+        open_openai_compatible(Endpoint(name="lab", kind="openai", base_url=base_url))
+
+
+def test_key_that_no_header_can_hold_is_turned_down_without_showing_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_openai_compatible(lab("http://models.test", headers={"x-key": "two\nlines"}))
+
+    assert "two" not in str(caught.value)
+
+
+def test_seeds_are_taken_unless_the_endpoint_says_otherwise() -> None:
+    assert open_openai_compatible(lab("http://models.test")).takes_seed
+    assert not open_openai_compatible(lab("http://models.test", options={"takes_seed": False})).takes_seed
+
+
+# -- servers that reject parameters --------------------------------------------------------------------------------
+
+
+def rejecting(*names: str) -> Callable[[dict[str, Any], int], Behaviour]:
+    """Return a model that takes none of these parameters and complains of one at a time."""
+
+    def behave(body: dict[str, Any], number: int) -> Behaviour:
+        for name in names:
+            if name in body:
+                message = f"Unsupported parameter: '{name}' is not supported with this model."
+                return Status(400, {"error": {"message": message, "param": name, "code": "unsupported_parameter"}})
+        return HAIKU
+
+    return behave
+
+
+async def test_rejected_parameters_are_avoided_from_then_on(
+    server: ModelServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "moa")
+    raw = OpenAICompatible(lab(server.base_url))
+    provider, books = Metered(raw), Books()
+    server.behave("small", rejecting("stream_options", "max_tokens", "temperature"))
+    sampling = Sampling(temperature=0.5, max_tokens=5, top_p=0.9)
+
+    await collect(provider, ask(sampling=sampling, call=books.call))
+    await collect(provider, ask(sampling=sampling, call=books.call))
+    await provider.aclose()
+
+    assert [attempt.status for attempt in books.attempts] == ["failed", "failed", "failed", "ok", "ok"]
+    assert raw.dropped == {"small": ("stream_options", "temperature")}
+    last = server.requests[-1].body
+    assert (last["max_completion_tokens"], last["top_p"]) == (5, 0.9)
+    assert not {"stream_options", "max_tokens", "temperature"} & last.keys()
+    assert [record.getMessage().split(":")[0] for record in caplog.records if record.name.startswith("moa")] == [
+        f"lab/small rejects {name}" for name in ("stream_options", "max_tokens", "temperature")
+    ]
+
+
+async def test_rejected_parameters_are_learned_for_one_model_only(server: ModelServer) -> None:
+    provider = Metered(OpenAICompatible(lab(server.base_url)))
+    server.behave("small", rejecting("temperature"))
+    server.behave("large", HAIKU)
+
+    for model in ("small", "large"):
+        await collect(provider, ask(model, sampling=Sampling(temperature=0.5)))
+    await provider.aclose()
+
+    assert server.requests[-1].body["temperature"] == 0.5
+
+
+async def test_rejected_parameter_is_learned_by_calls_that_run_at_once(server: ModelServer) -> None:
+    provider = Metered(OpenAICompatible(lab(server.base_url)))
+    server.behave("small", rejecting("seed", "top_k"))
+
+    replies = await asyncio.gather(*(collect(provider, ask(sampling=Sampling(seed=1, top_k=2))) for _ in range(8)))
+    await provider.aclose()
+
+    assert {reply.text for reply in replies} == {"Old pond, a frog"}
+
+
+@pytest.mark.parametrize("name", ["tools", "response_format", "stop", "reasoning_effort"])
+async def test_what_makes_another_reply_is_never_left_out(server: ModelServer, provider: Provider, name: str) -> None:
+    server.behave("small", rejecting(name))
+    request = ask(
+        sampling=Sampling(stop=("x",), reasoning_effort="low"),
+        options=ReplyOptions(
+            tools=({"type": "function", "function": {"name": "f"}},), response_format={"type": "text"}
+        ),
+    )
+
+    with pytest.raises(BadRequest, match=name):
+        await collect(Metered(provider), request)
+
+    assert len(server.requests) == 1
+
+
+async def test_what_the_user_added_is_never_left_out(server: ModelServer, provider: Provider) -> None:
+    server.behave("small", rejecting("top_k"))
+
+    with pytest.raises(BadRequest):
+        await collect(Metered(provider), ask(sampling=Sampling(extra={"top_k": 3})))
+
+    assert len(server.requests) == 1
+
+
+async def test_server_that_knows_no_token_limit_at_all_is_asked_twice(server: ModelServer, provider: Provider) -> None:
+    server.behave("small", rejecting("max_tokens", "max_completion_tokens"))
+
+    with pytest.raises(BadRequest, match="max_completion_tokens"):
+        await collect(Metered(provider), ask(sampling=Sampling(max_tokens=5)))
+
+    assert len(server.requests) == 2
+
+
+async def test_events_end_after_their_last_one(server: ModelServer, provider: Provider) -> None:
+    server.behave("small", HAIKU)
+
+    assert len(await events_of(provider, ask())) == 5

@@ -1,0 +1,286 @@
+import asyncio
+import contextlib
+import gzip
+import inspect
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import client_exceptions
+from aiohttp.client_reqrep import ConnectionKey
+from yarl import URL
+
+from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, ProviderError
+from moa.providers.http import MAX_BODY_BYTES, HttpRequest, HttpTransport
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[str]:
+    """Serve raw connections on loopback; gives the address."""
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError):
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(closing, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        server.close()
+
+
+def answering(*replies: bytes, close: bool = True) -> Serve:
+    """Return a server that answers the requests of one connection with these bytes; `close`: and then hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in replies:
+            await request_on(reader)
+            writer.write(reply)
+            await writer.drain()
+        if not close:
+            await reader.read()
+
+    return serve
+
+
+async def request_on(reader: asyncio.StreamReader) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    (length,) = (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    await reader.readexactly(length)
+
+
+def response(body: bytes, *headers: bytes, length: int | None = None) -> bytes:
+    head = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % (len(body) if length is None else length), *headers]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[HttpTransport]:
+    opened = HttpTransport()
+    yield opened
+    await opened.aclose()
+
+
+def post(url: str, **fields: Any) -> HttpRequest:
+    return HttpRequest(url=url, headers={}, body=b"{}", reference="lab/small", **fields)
+
+
+async def read(transport: HttpTransport, url: str, **fields: Any) -> bytes:
+    async with transport(post(url, **fields)) as reply:
+        return await reply.read()
+
+
+async def test_transport_gives_status_headers_and_body(transport: HttpTransport) -> None:
+    async with listening(answering(response(b"hello", b"X-Request-Id: r1"))) as url, transport(post(url)) as reply:
+        assert (reply.status, reply.headers["x-request-id"], await reply.read()) == (200, "r1", b"hello")
+
+
+async def test_transport_does_not_follow_redirects(transport: HttpTransport) -> None:
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
+
+    async with listening(answering(moved)) as url, transport(post(url)) as reply:
+        assert reply.status == 307
+
+
+async def test_refused_connection_is_a_connection_failure(transport: HttpTransport, unused_tcp_port: int) -> None:
+    with pytest.raises(ConnectionFailed, match=f"no reply from http://127.0.0.1:{unused_tcp_port}"):
+        await read(transport, f"http://127.0.0.1:{unused_tcp_port}/v1?key=secret")
+
+
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200"])
+async def test_connection_closed_before_the_headers_is_a_connection_failure(
+    transport: HttpTransport, reply: bytes
+) -> None:
+    async with listening(answering(reply)) as url:
+        with pytest.raises(ConnectionFailed) as caught:
+            await read(transport, url)
+
+    assert not caught.value.ask_again
+
+
+@pytest.mark.parametrize("reply", [b"SSH-2.0-OpenSSH_9\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"])
+async def test_answer_that_is_no_http_is_a_broken_reply_that_hides_the_address(
+    transport: HttpTransport, reply: bytes
+) -> None:
+    async with listening(answering(reply)) as url:
+        with pytest.raises(BrokenReply, match="is no HTTP") as caught:
+            await read(transport, url + "?key=secret")
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        response(b"half", length=8),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n\r\n",
+        response(b"no gzip at all", b"Content-Encoding: gzip"),
+    ],
+)
+async def test_body_that_breaks_off_is_a_broken_reply(transport: HttpTransport, reply: bytes) -> None:
+    async with listening(answering(reply)) as url:
+        with pytest.raises(BrokenReply):
+            await read(transport, url)
+
+
+async def test_body_that_unpacks_to_far_more_than_a_reply_is_given_up(transport: HttpTransport) -> None:
+    bomb = gzip.compress(bytes(MAX_BODY_BYTES + 1), compresslevel=1)
+
+    async with listening(answering(response(bomb, b"Content-Encoding: gzip"))) as url:
+        with pytest.raises(BrokenReply, match="larger than"):
+            await read(transport, url)
+
+
+async def test_body_that_announces_far_more_than_a_reply_is_not_read(transport: HttpTransport) -> None:
+    async with listening(answering(response(b"", length=2**40), close=False)) as url:
+        with pytest.raises(BrokenReply, match="larger than"):
+            await read(transport, url)
+
+
+async def test_silence_in_the_body_is_an_idle_timeout(transport: HttpTransport) -> None:
+    async with listening(answering(response(b"half", length=8), close=False)) as url:
+        with pytest.raises(IdleTimedOut, match=r"silent for 0\.02 s"):
+            await read(transport, url, idle_timeout_s=0.02)
+
+
+async def test_time_in_which_nobody_reads_is_no_silence(transport: HttpTransport) -> None:
+    finish = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_on(reader)
+        writer.write(response(b"half", length=8))
+        await finish.wait()
+        writer.write(b"more")
+
+    async with listening(serve) as url, transport(post(url, idle_timeout_s=0.02)) as reply:
+        chunks = reply.chunks()
+        assert await anext(chunks) == b"half"
+        await asyncio.sleep(0.07)  # longer than the limit, whatever else runs: this is the time in question
+        finish.set()
+        assert await anext(chunks) == b"more"
+
+
+async def test_stale_connection_is_told_from_a_dead_server(transport: HttpTransport) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await request_on(reader)
+        writer.write(response(b"ok"))
+        await request_on(reader)
+        writer.transport.abort()
+
+    async with listening(serve) as url:
+        assert await read(transport, url) == b"ok"
+        with pytest.raises(ConnectionFailed) as caught:
+            await read(transport, url)
+        assert caught.value.ask_again
+        assert await read(transport, url) == b"ok"
+
+    assert connections == 2
+
+
+async def test_leaving_the_block_early_closes_the_connection(transport: HttpTransport) -> None:
+    closed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_on(reader)
+        writer.write(response(b"half", length=8))
+        assert await reader.read() == b""
+        closed.set()
+
+    async with listening(serve) as url:
+        async with transport(post(url)) as reply:
+            assert await anext(reply.chunks()) == b"half"
+        async with asyncio.timeout(5):
+            await closed.wait()
+
+
+async def test_cancelling_a_call_closes_its_connection_before_the_headers(transport: HttpTransport) -> None:
+    asked, closed = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_on(reader)
+        asked.set()
+        assert await reader.read() == b""
+        closed.set()
+
+    async with listening(serve) as url:
+        call = asyncio.create_task(read(transport, url))
+        await asked.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with asyncio.timeout(5):
+            await closed.wait()
+
+
+def test_certificates_that_can_not_be_read_are_turned_down(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+
+    for path in (tmp_path / "missing.pem", tmp_path / "empty.pem"):
+        with pytest.raises(ConfigError, match=path.name):
+            HttpTransport(ca_bundle=str(path))
+
+
+def test_proxy_of_another_kind_is_turned_down() -> None:
+    with pytest.raises(ConfigError, match="http"):
+        HttpTransport(proxy="socks5://127.0.0.1:1")
+
+
+# -- every error of the library below ------------------------------------------------------------------------------
+
+
+def client_errors() -> Iterator[type[aiohttp.ClientError]]:
+    """Give every error that aiohttp's client may raise, but those of web sockets."""
+    for _, kind in inspect.getmembers(client_exceptions, inspect.isclass):
+        if issubclass(kind, aiohttp.ClientError) and "WS" not in kind.__name__:
+            yield kind
+
+
+def example(kind: type[aiohttp.ClientError]) -> aiohttp.ClientError:
+    """Return such an error, made as aiohttp makes it."""
+    key = ConnectionKey("models.test", 443, True, True, None, None, None)
+    info = SimpleNamespace(real_url=URL("http://models.test/?key=secret"))
+    arguments: list[tuple[Any, ...]] = [
+        (),
+        (key, OSError(1, "x")),
+        (key, ssl.SSLCertVerificationError("x")),
+        ("path", key, OSError(1, "x")),
+        (info, ()),
+        (URL("http://models.test/?key=secret"),),
+        (b"got", b"expected", "models.test", 443),
+    ]
+    for given in arguments:
+        try:
+            error = kind(*given)
+            str(error)
+        except (TypeError, AttributeError):
+            continue
+        return error
+    raise AssertionError(f"no way to make a {kind.__name__}")
+
+
+@pytest.mark.parametrize("kind", list(client_errors()), ids=lambda kind: kind.__name__)
+async def test_every_client_error_becomes_ours(kind: type[aiohttp.ClientError]) -> None:
+    class Failing(HttpTransport):
+        def _open_session(self) -> Any:
+            async def fail(*args: object, **fields: object) -> None:
+                raise example(kind)
+
+            return SimpleNamespace(post=fail)
+
+    with pytest.raises(ProviderError) as caught:
+        await read(Failing(), "http://models.test/v1?key=secret")
+
+    assert type(caught.value) in (ConnectionFailed, BrokenReply)
+    assert caught.value.retryable

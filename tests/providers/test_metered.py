@@ -1,0 +1,192 @@
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from moa.errors import BadRequest, BrokenReply, ProviderError, RateLimited, Refused
+from moa.providers.base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, collect
+from moa.providers.metered import MOST_ATTEMPTS, Metered
+from moa.usage import TokenUsage
+from tests.providers.requests import Books, ask
+
+USAGE = TokenUsage(input_tokens=9, output_tokens=2)
+END = Finish(reason="stop", usage=USAGE, served_by="small-2")
+
+Step = ReplyEvent | BaseException | asyncio.Event
+
+
+class Scripted:
+    """A provider that goes through one list of steps for each attempt; an error as the first step refuses to open."""
+
+    takes_seed = True
+
+    def __init__(self, *scripts: Sequence[Step]) -> None:
+        self._scripts = list(scripts)
+        self.closed = False
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+        if script and isinstance(script[0], BaseException):
+            raise script[0]
+        yield self._events(script)
+
+    async def _events(self, script: Sequence[Step]) -> AsyncIterator[ReplyEvent]:
+        for step in script:
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                yield step
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def failing(kind: type[ProviderError] = BrokenReply, **facts: Any) -> ProviderError:
+    error = kind("planned", model="lab/small")
+    for name, value in facts.items():
+        setattr(error, name, value)
+    return error
+
+
+async def booked(*scripts: Sequence[Step], expect: type[BaseException] | None = None, **fields: Any) -> Books:
+    books = Books()
+    call = collect(Metered(Scripted(*scripts)), ask(call=books.call, **fields))
+    if expect is None:
+        await call
+    else:
+        with pytest.raises(expect):
+            await call
+    return books
+
+
+async def test_attempt_that_went_well_is_written_down_as_reported() -> None:
+    (attempt,) = (await booked([TextDelta("a"), END])).attempts
+
+    assert (attempt.status, attempt.usage, attempt.usage_source) == ("ok", USAGE, "reported")
+    assert (attempt.finish_reason, attempt.served_by, attempt.error) == ("stop", "small-2", None)
+    assert attempt.first_token_s is not None
+    assert 0 <= attempt.first_token_s <= attempt.duration_s
+
+
+async def test_attempt_that_was_not_streamed_has_no_first_token() -> None:
+    (attempt,) = (await booked([TextDelta("a"), END], deltas=False)).attempts
+
+    assert attempt.first_token_s is None
+
+
+async def test_usage_that_no_service_reported_is_estimated() -> None:
+    (attempt,) = (await booked([TextDelta("eight by"), Finish(reason="stop")])).attempts
+
+    assert (attempt.status, attempt.usage_source) == ("ok", "estimated")
+    assert attempt.usage == TokenUsage(input_tokens=7, output_tokens=2)
+
+
+async def test_request_that_was_turned_down_used_nothing() -> None:
+    (attempt,) = (await booked([failing(RateLimited)], expect=RateLimited)).attempts
+
+    assert (attempt.status, attempt.usage, attempt.usage_source) == ("failed", None, "unknown")
+    assert attempt.error is not None
+    assert attempt.error.code == "rate_limited"
+
+
+async def test_reply_that_broke_off_is_estimated_from_what_had_come() -> None:
+    (attempt,) = (await booked([ReasoningDelta("hm h"), TextDelta("four"), failing()], expect=BrokenReply)).attempts
+
+    assert (attempt.status, attempt.usage_source) == ("failed", "estimated")
+    assert attempt.usage == TokenUsage(input_tokens=7, output_tokens=2)
+
+
+async def test_usage_that_came_with_an_error_is_reported() -> None:
+    (attempt,) = (await booked([failing(Refused, usage=USAGE)], expect=Refused)).attempts
+
+    assert (attempt.status, attempt.usage, attempt.usage_source) == ("failed", USAGE, "reported")
+
+
+async def test_cancelled_attempt_is_written_down_with_what_had_come() -> None:
+    books, begun = Books(), asyncio.Event()
+    provider = Metered(Scripted([TextDelta("four"), asyncio.Event(), END]))
+
+    async def call() -> None:
+        async with provider.stream(ask(call=books.call)) as events:
+            await anext(events)
+            begun.set()
+            await anext(events)
+
+    task = asyncio.create_task(call())
+    await begun.wait()
+    assert books.attempts[0].status == "running"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    (attempt,) = books.attempts
+    assert (attempt.status, attempt.usage_source) == ("cancelled", "estimated")
+    assert attempt.usage == TokenUsage(input_tokens=7, output_tokens=1)
+    assert attempt.error is not None
+    assert attempt.error.code == "cancelled"
+
+
+async def test_reply_that_was_left_early_is_cancelled_and_estimated() -> None:
+    books = Books()
+
+    async with Metered(Scripted([TextDelta("four"), END])).stream(ask(call=books.call)) as events:
+        await anext(events)
+
+    assert (books.attempts[0].status, books.attempts[0].usage_source) == ("cancelled", "estimated")
+
+
+async def test_reply_that_was_left_by_an_error_of_its_reader_is_cancelled() -> None:
+    books = Books()
+
+    async def read() -> None:
+        async with Metered(Scripted([TextDelta("four"), END])).stream(ask(call=books.call)) as events:
+            await anext(events)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await read()
+
+    (attempt,) = books.attempts
+    assert attempt.status == "cancelled"
+    assert attempt.error is not None
+    assert "ZeroDivisionError" in attempt.error.message
+
+
+async def test_call_may_be_made_again_at_once_as_a_further_attempt() -> None:
+    books = Books()
+    asked_at = books.meter.started_at - 3
+    again = failing(BadRequest, ask_again=True)
+
+    await collect(Metered(Scripted([again], [again], [TextDelta("a"), END])), ask(call=books.call, asked_at=asked_at))
+
+    assert [attempt.status for attempt in books.attempts] == ["failed", "failed", "ok"]
+    assert books.attempts[0].queue_s >= 3
+    assert [attempt.queue_s for attempt in books.attempts[1:]] == [0, 0]
+
+
+async def test_call_is_not_made_again_for_ever() -> None:
+    books = await booked([failing(BadRequest, ask_again=True)], expect=BadRequest)
+
+    assert len(books.attempts) == MOST_ATTEMPTS
+
+
+@pytest.mark.parametrize("script", [[failing()], [TextDelta("a"), failing(ask_again=True)]])
+async def test_call_is_not_made_again_otherwise(script: Sequence[Step]) -> None:
+    assert len((await booked(script, [END], expect=BrokenReply)).attempts) == 1
+
+
+async def test_provider_works_without_books() -> None:
+    assert (await collect(Metered(Scripted([TextDelta("a"), END])), ask())).text == "a"
+
+
+async def test_closing_closes_the_provider_inside() -> None:
+    inner = Scripted([END])
+
+    await Metered(inner).aclose()
+
+    assert inner.closed
