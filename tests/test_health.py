@@ -21,6 +21,16 @@ class _Network:
             raise ConnectionRefusedError
 
 
+@pytest.fixture(autouse=True)
+def _away_from_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody's own AWS credentials, and no search for those of a machine in AWS."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
 async def _healths(
     folder: Path, yaml: str, connect: Connect | None, environ: Mapping[str, str] | None = None
 ) -> dict[str, Health]:
@@ -70,9 +80,6 @@ async def test_check_endpoints_says_what_is_wrong_with_an_endpoint_of_another_ki
 
 
 async def test_check_endpoints_finds_the_credentials_of_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     host = "bedrock-runtime.eu-west-1.amazonaws.com"
@@ -80,6 +87,12 @@ async def test_check_endpoints_finds_the_credentials_of_aws(tmp_path: Path, monk
     healths = await _healths(tmp_path, "endpoints: {bedrock: {region: eu-west-1}}", _Network(host))
 
     assert healths["bedrock"].detail == f"AWS credentials found, {host} answers"
+
+
+async def test_check_endpoints_says_how_to_get_credentials_of_aws(tmp_path: Path) -> None:
+    healths = await _healths(tmp_path, "endpoints: {bedrock: {region: eu-west-1}}", _Network())
+
+    assert (healths["bedrock"].state, healths["bedrock"].fix) == ("no key", "aws configure")
 
 
 async def test_connect_tcp_refuses_where_nobody_listens() -> None:

