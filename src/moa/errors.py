@@ -164,7 +164,7 @@ class ProviderError(MoaError):
         maybe_billed: The service may have generated (and billed) tokens before the failure.
         usage: Tokens that the service reported all the same, None if it reported none.
         ask_again: What stood in the way is out of the way (the provider has learned what this server rejects): the
-            same request may be sent again at once. `providers.metered` does so, as a further attempt in the ledger.
+            same request may be sent again at once. `policies.metered` does so, as a further attempt in the ledger.
     """
 
     code = "provider_error"

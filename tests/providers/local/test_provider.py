@@ -11,7 +11,7 @@ import pytest
 from moa.errors import ConfigError, ContextTooLong, ModelNotFound
 from moa.messages import Sampling, conversation
 from moa.providers.base import ModelRequest, Provider, Reply, collect
-from moa.providers.endpoint import Endpoint
+from moa.providers.endpoint import Endpoint, LimitSettings
 from moa.providers.local import open_local
 from moa.providers.local.server import Servers
 from moa.providers.local.weights import SMOLLM2, packaged
@@ -135,8 +135,8 @@ def test_open_local_has_a_slot_for_each_concurrent_call_unless_told_otherwise() 
         return provider._settings.slots  # type: ignore[attr-defined,no-any-return]
 
     assert slots(local()) == 1
-    assert slots(local(max_concurrency=3)) == 3
-    assert slots(local(max_concurrency=3, options={"slots": 2})) == 2
+    assert slots(local(limits=LimitSettings(max_concurrency=3))) == 3
+    assert slots(local(limits=LimitSettings(max_concurrency=3), options={"slots": 2})) == 2
 
 
 def test_a_process_that_used_the_model_prints_nothing_but_its_own_output_and_ends_well() -> None:
@@ -144,7 +144,7 @@ def test_a_process_that_used_the_model_prints_nothing_but_its_own_output_and_end
         "import asyncio\n"
         "from moa.messages import Sampling, conversation\n"
         "from moa.providers.base import ModelRequest, collect\n"
-        "from moa.providers.endpoint import Endpoint\n"
+        "from moa.providers.endpoint import Endpoint, LimitSettings\n"
         "from moa.providers.local import open_local\n"
         "async def main():\n"
         "    provider = open_local(Endpoint(name='local', kind='local', options={'context': 512}))\n"

@@ -98,7 +98,7 @@ def _served(name: str, server: RunningServer) -> Endpoint:
 
 
 def _settings(endpoint: Endpoint) -> ServerSettings:
-    slots = {"slots": endpoint.max_concurrency} if endpoint.max_concurrency else {}
+    slots = {"slots": endpoint.limits.max_concurrency} if endpoint.limits.max_concurrency else {}
     return ServerSettings(model=EMBEDDED, **(slots | _numbers(endpoint.name, endpoint.options)))
 
 
