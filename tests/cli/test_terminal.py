@@ -6,6 +6,8 @@ from moa.cli.terminal import AnswerWriter, print_json
 
 
 class _Terminal(io.StringIO):
+    encoding = "utf-8"
+
     def isatty(self) -> bool:
         return True
 
@@ -47,3 +49,12 @@ def test_print_json_is_valid_in_every_encoding() -> None:
         with redirect_stdout(stream):
             print_json(document)
         assert json.loads(raw.getvalue().decode(encoding)) == document
+
+
+def test_print_json_escapes_what_a_terminal_would_obey() -> None:
+    terminal = _Terminal()
+    with redirect_stdout(terminal):
+        print_json({"text": "naïve \x9b31m"})
+
+    assert terminal.getvalue().isascii()
+    assert json.loads(terminal.getvalue()) == {"text": "naïve \x9b31m"}
