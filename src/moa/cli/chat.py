@@ -34,4 +34,5 @@ def chat(
     from moa.cli.chosen import chosen_mixture
 
     chosen = chosen_mixture(mixture, model, overrides or ())
-    raise typer.Exit(converse(Talk(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed), config))
+    talk = Talk(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
+    raise typer.Exit(converse(talk, config))
