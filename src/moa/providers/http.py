@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Protocol
 
@@ -28,9 +28,9 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 class HttpRequest:
     """A POST request. `reference` names the model in errors; `idle_timeout_s` bounds silence inside a streamed body."""
 
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     reference: str
     idle_timeout_s: float | None = None
 
@@ -61,13 +61,22 @@ class HttpTransport:
         limit: Most connections at once; None for no limit (aiohttp's own default of 100 would throttle unseen).
         proxy: Address of an HTTP proxy.
         ca_bundle: PEM file with further certificate authorities.
+        keep_alive: Whether a connection is used again. llama.cpp closes it after every stream without saying so, and a
+            request that follows at once would be lost on it.
 
     Raises:
         ConfigError: The proxy has no http(s) address, or the PEM file can't be read.
     """
 
-    def __init__(self, *, limit: int | None = None, proxy: str | None = None, ca_bundle: str | None = None) -> None:
-        self._limit, self._proxy = limit or 0, _proxy(proxy)
+    def __init__(
+        self,
+        *,
+        limit: int | None = None,
+        proxy: str | None = None,
+        ca_bundle: str | None = None,
+        keep_alive: bool = True,
+    ) -> None:
+        self._limit, self._proxy, self._keep_alive = limit or 0, _proxy(proxy), keep_alive
         self._ssl = _ssl_context(ca_bundle)
         self._session: aiohttp.ClientSession | None = None
 
@@ -114,7 +123,9 @@ class HttpTransport:
             reuse = aiohttp.TraceConfig()
             reuse.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._limit, ssl=self._ssl, ttl_dns_cache=300),
+                connector=aiohttp.TCPConnector(
+                    limit=self._limit, ssl=self._ssl, ttl_dns_cache=300, force_close=not self._keep_alive
+                ),
                 trace_configs=[reuse],
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),

@@ -162,6 +162,17 @@ async def test_connection_is_kept_after_a_whole_reply(server: ModelServer, provi
     assert len({received.peer for received in server.requests}) == 1
 
 
+async def test_connection_is_not_kept_when_the_endpoint_says_so(server: ModelServer) -> None:
+    server.behave("small", HAIKU)
+    provider = open_openai_compatible(lab(server.base_url, options={"keep_alive": False}))
+
+    for _ in range(2):
+        await collect(provider, ask())
+    await provider.aclose()
+
+    assert len({received.peer for received in server.requests}) == 2
+
+
 async def test_more_than_a_hundred_calls_run_at_once(server: ModelServer, provider: Provider) -> None:
     gate = asyncio.Event()
     server.behave("small", Text("yes", gate=gate))
