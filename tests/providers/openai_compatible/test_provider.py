@@ -25,7 +25,8 @@ from moa.providers.metered import Metered
 from moa.providers.openai_compatible import open_openai_compatible
 from moa.providers.openai_compatible.provider import OpenAICompatible
 from tests.providers.requests import KEY, Books, ask, events_of, lab
-from tests.support.model_server import Behaviour, Drip, Hang, ModelServer, Raw, Reset, Status, Text, sse
+from tests.support.behaviours import Behaviour, sse
+from tests.support.model_server import Drip, Hang, ModelServer, Raw, Reset, Status, Text
 
 HAIKU = Text(("Old ", "pond, ", "a frog"), reasoning="five seven five")
 TOOLS = Text(
