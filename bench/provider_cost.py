@@ -17,9 +17,9 @@ from aiohttp import web
 
 from moa.ledger import Meter
 from moa.messages import Sampling, conversation
+from moa.policies.metered import Metered
 from moa.providers.base import ModelRequest, collect
 from moa.providers.endpoint import Endpoint
-from moa.providers.metered import Metered
 from moa.providers.openai_compatible import open_openai_compatible
 
 CHUNKS, CALLS, ROUNDS = 100, 200, 5

@@ -24,10 +24,15 @@
     │   ├── AuthenticationFailed    the key is wrong or expired, or may not use this model
     │   ├── ModelNotFound           the endpoint doesn't know this model
     │   ├── Abandoned               the run went on without this call
+    │   ├── CircuitOpen             skipped: the model has failed several times in a row
+    │   ├── BudgetExceeded          the call may cost more than is left of a budget
+    │   ├── ProviderFault           the provider itself raised something else: a bug in it
     │   └── BadRequest              the service won't take this request
     │       ├── ContextTooLong      the prompt doesn't fit into the model's window
     │       └── UnsupportedInput    the model can't take this kind of input
+    ├── EvaluationDataError         a file to evaluate, or of reference data, that can't be used
     └── EngineError                 a run failed; carries the ledger of what it cost
+        ├── OverBudget              the run's worst case doesn't fit its budget, whatever may be dropped
         ├── LayerFailed             too few proposals arrived
         ├── AggregationFailed       no aggregator gave an answer
         ├── AnswerInterrupted       the answer broke off after part of it was shown
@@ -159,7 +164,7 @@ class ProviderError(MoaError):
         maybe_billed: The service may have generated (and billed) tokens before the failure.
         usage: Tokens that the service reported all the same, None if it reported none.
         ask_again: What stood in the way is out of the way (the provider has learned what this server rejects): the
-            same request may be sent again at once. `providers.metered` does so, as a further attempt in the ledger.
+            same request may be sent again at once. `policies.metered` does so, as a further attempt in the ledger.
     """
 
     code = "provider_error"
@@ -250,6 +255,24 @@ class Abandoned(ProviderError):
     code, maybe_billed = "abandoned", True
 
 
+class CircuitOpen(ProviderError):
+    """The call was skipped: its model has failed several times in a row."""
+
+    code = "circuit_open"
+
+
+class BudgetExceeded(ProviderError):
+    """The call was not made: at worst it would cost more than is left of a budget."""
+
+    code = "budget_exceeded"
+
+
+class ProviderFault(ProviderError):
+    """The provider raised something that is no `ProviderError`: a bug in it, told as this call's failure."""
+
+    code, maybe_billed = "provider_fault", True
+
+
 class BadRequest(ProviderError):
     """The service won't take this request; sending it again doesn't help."""
 
@@ -266,6 +289,28 @@ class UnsupportedInput(BadRequest):
     """The model can't take this kind of input, e.g. images."""
 
     code = "unsupported_input"
+
+
+class EvaluationDataError(MoaError):
+    """A file to evaluate, or of reference data, can't be used as it is.
+
+    Attributes:
+        path: The file, or None for values given in code.
+        row: Its row or record, from 1; None for the whole file.
+        key: The column or field; None for the whole row.
+    """
+
+    code = "invalid_evaluation_data"
+
+    def __init__(
+        self, message: str, *, path: Path | None = None, row: int | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path, self.row, self.key = path, row, key
+
+    def __str__(self) -> str:
+        row = "" if self.row is None else f"row {self.row}: "
+        return _located(f"{row}{self.args[0]}", self.path, None, self.key)
 
 
 class EngineError(MoaError):
@@ -285,6 +330,12 @@ class EngineError(MoaError):
     def __str__(self) -> str:
         causes = "; ".join(map(str, self.failures))
         return f"{self.args[0]} ({causes})" if causes else str(self.args[0])
+
+
+class OverBudget(EngineError):
+    """At worst the rest of the run would cost more than is left of its budget, even without all that may be dropped."""
+
+    code = "over_budget"
 
 
 class LayerFailed(EngineError):

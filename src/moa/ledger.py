@@ -8,7 +8,7 @@ is sent, so the books stay right when a run is cancelled half-way.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -229,7 +229,10 @@ class AttemptRecord:
 
 @dataclass(slots=True, kw_only=True)
 class CallRecord:
-    """A call while it runs; what a request carries so that providers and policies can report to the ledger."""
+    """A call while it runs; what a request carries so that providers and policies can report to the ledger.
+
+    `run` tells the calls of one run from those of others.
+    """
 
     id: int
     agent: str
@@ -238,6 +241,7 @@ class CallRecord:
     layer: int
     price: Pricer
     now: Now
+    run: Hashable = None
     attempts: list[AttemptRecord] = field(default_factory=list)
 
     def start(self, *, asked_at: float | None = None, hedge: bool = False, cached: bool = False) -> AttemptRecord:
@@ -252,6 +256,13 @@ class CallRecord:
         record = AttemptRecord(asked_at=now if asked_at is None else asked_at, sent_at=now, hedge=hedge, cached=cached)
         self.attempts.append(record)
         return record
+
+    def explain(self, error: ErrorInfo) -> None:
+        """Write down why the last attempt is of no use although it ended well, or was cancelled; a failure stands."""
+        last = self.attempts[-1] if self.attempts else None
+        if last is not None and last.status != "failed":
+            last.error = error
+            last.status = "failed" if last.status == "ok" else last.status
 
     def value(self, run_started_at: float) -> Call:
         """The call as a value, as of now."""
@@ -288,6 +299,7 @@ class Meter:
             layer=layer,
             price=price,
             now=self.now,
+            run=id(self),
         )
         self._calls.append(record)
         return record

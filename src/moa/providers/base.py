@@ -4,15 +4,36 @@ A reply is a series of deltas with one `Finish` at its end; `collect` folds them
 `ProviderError`s and nothing else, and never puts an error's text into the reply.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol
 
 from moa.errors import BrokenReply
 from moa.ledger import CallRecord
 from moa.messages import Conversation, ReplyOptions, Sampling, ToolCall
 from moa.usage import TokenUsage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hedging:
+    """When to ask a second time beside a slow call: after so many seconds, or (None) after the agent's own p95."""
+
+    after_s: float | None = None
+
+
+class Account(Protocol):
+    """Money that a call may spend."""
+
+    async def reserve(self, request: "ModelRequest") -> Callable[[Decimal], None]:
+        """Reserve the worst case of a request; what comes back settles it with what was charged in US dollars.
+
+        Raises:
+            BudgetExceeded: It may cost more than is left.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +47,14 @@ class ModelRequest:
         sampling: Parameters; None inside means "the service's default".
         options: Tools, response format and the like.
         deltas: Whether the reply is wanted piece by piece; if not, a provider may use a cheaper call.
+        replayable: Whether a policy may begin anew after part of the reply has come; never once a user has seen it.
         idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
         sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
         call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
+        account: What the call is paid from; None if nobody set a budget.
+        ends_at: The clock's reading when the caller gives up; None if it doesn't.
         asked_at: The clock's reading when the request began to wait for a free place; None if it did not.
+        hedging: When to ask a second time beside this request; None never does.
         hedge: It is a second attempt beside a slow one.
     """
 
@@ -39,11 +64,21 @@ class ModelRequest:
     sampling: Sampling = field(default_factory=Sampling)
     options: ReplyOptions = field(default_factory=ReplyOptions)
     deltas: bool = True
+    replayable: bool = False
     idle_timeout_s: float | None = None
     sample: int = 0
     call: CallRecord | None = None
+    account: Account | None = None
+    ends_at: float | None = None
     asked_at: float | None = None
+    hedging: Hedging | None = None
     hedge: bool = False
+
+    def seconds_left(self) -> float:
+        """Seconds until the caller gives up, infinity if it doesn't."""
+        if self.ends_at is None or self.call is None:
+            return math.inf
+        return self.ends_at - self.call.now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +123,12 @@ class Finish:
     request_id: str | None = None
 
 
-ReplyEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What came so far is void: its attempt failed and another one begins. Only replayable requests see this."""
+
+
+ReplyEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Restarted
 ReplyStream = AbstractAsyncContextManager[AsyncIterator[ReplyEvent]]
 
 
@@ -131,11 +171,11 @@ class ReplyFold:
     """Adds up the events of one reply; also tells what had come when a reply broke off."""
 
     def __init__(self) -> None:
+        self.finish: Finish | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._logprobs: list[Mapping[str, Any]] = []
         self._tools: dict[int, ToolCall] = {}
-        self.finish: Finish | None = None
 
     def add(self, event: ReplyEvent) -> None:
         """Take in the next event."""
@@ -149,6 +189,8 @@ class ReplyFold:
                 self._add_tool(event)
             case Finish():
                 self.finish = event
+            case Restarted():
+                self._text, self._reasoning, self._logprobs, self._tools = [], [], [], {}
 
     def _add_tool(self, delta: ToolCallDelta) -> None:
         known = self._tools.get(delta.index, ToolCall(id="", name="", arguments=""))

@@ -1,5 +1,6 @@
 """Token counts for when no service has reported any: worst cases before a call, and calls that were cut off."""
 
+from moa.messages import Conversation
 from moa.providers.base import ModelRequest
 
 BYTES_PER_TOKEN = 4
@@ -18,10 +19,16 @@ def estimated_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
 
 
-def estimated_input_tokens(request: ModelRequest) -> int:
-    """Return about how many tokens a request's prompt has."""
+def estimated_conversation_tokens(conversation: Conversation) -> int:
+    """Return about how many tokens a conversation has."""
     total = 0
-    for message in request.messages:
+    for message in conversation:
         total += TOKENS_PER_MESSAGE + estimated_tokens(message.text) + TOKENS_PER_IMAGE * len(message.images)
         total += sum(estimated_tokens(call.name + call.arguments) for call in message.tool_calls)
-    return total + sum(estimated_tokens(str(tool)) for tool in request.options.tools)
+    return total
+
+
+def estimated_input_tokens(request: ModelRequest) -> int:
+    """Return about how many tokens a request's prompt has."""
+    tools = sum(estimated_tokens(str(tool)) for tool in request.options.tools)
+    return estimated_conversation_tokens(request.messages) + tools

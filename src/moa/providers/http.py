@@ -61,22 +61,13 @@ class HttpTransport:
         limit: Most connections at once; None for no limit (aiohttp's own default of 100 would throttle unseen).
         proxy: Address of an HTTP proxy.
         ca_bundle: PEM file with further certificate authorities.
-        keep_alive: Whether a connection is used again. llama.cpp closes it after every stream without saying so, and a
-            request that follows at once would be lost on it.
 
     Raises:
         ConfigError: The proxy has no http(s) address, or the PEM file can't be read.
     """
 
-    def __init__(
-        self,
-        *,
-        limit: int | None = None,
-        proxy: str | None = None,
-        ca_bundle: str | None = None,
-        keep_alive: bool = True,
-    ) -> None:
-        self._limit, self._proxy, self._keep_alive = limit or 0, _proxy(proxy), keep_alive
+    def __init__(self, *, limit: int | None = None, proxy: str | None = None, ca_bundle: str | None = None) -> None:
+        self._limit, self._proxy = limit or 0, _proxy(proxy)
         self._ssl = _ssl_context(ca_bundle)
         self._session: aiohttp.ClientSession | None = None
 
@@ -123,9 +114,7 @@ class HttpTransport:
             reuse = aiohttp.TraceConfig()
             reuse.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._limit, ssl=self._ssl, ttl_dns_cache=300, force_close=not self._keep_alive
-                ),
+                connector=aiohttp.TCPConnector(limit=self._limit, ssl=self._ssl, ttl_dns_cache=300),
                 trace_configs=[reuse],
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),

@@ -19,10 +19,10 @@ from moa.errors import (
     ServiceFailed,
 )
 from moa.messages import ReplyOptions, Sampling
+from moa.policies.metered import Metered
 from moa.providers.base import Provider, TextDelta, collect
-from moa.providers.endpoint import Endpoint
+from moa.providers.endpoint import Endpoint, LimitSettings
 from moa.providers.http import HttpRequest, HttpResponse
-from moa.providers.metered import Metered
 from moa.providers.openai_compatible import open_openai_compatible
 from moa.providers.openai_compatible.provider import OpenAICompatible
 from tests.providers.requests import KEY, Books, ask, events_of, lab
@@ -166,7 +166,7 @@ async def test_connection_is_kept_after_a_whole_reply(server: ModelServer, provi
 
 async def test_connection_is_not_kept_when_the_endpoint_says_so(server: ModelServer) -> None:
     server.behave("small", HAIKU)
-    provider = open_openai_compatible(lab(server.base_url, options={"keep_alive": False}))
+    provider = open_openai_compatible(lab(server.base_url, headers={"Connection": "close"}))
 
     for _ in range(2):
         await collect(provider, ask())
@@ -187,7 +187,7 @@ async def test_more_than_a_hundred_calls_run_at_once(server: ModelServer, provid
 
 
 async def test_concurrency_stays_within_the_endpoints_limit(server: ModelServer) -> None:
-    limited = open_openai_compatible(lab(server.base_url, max_concurrency=3))
+    limited = open_openai_compatible(lab(server.base_url, limits=LimitSettings(max_concurrency=3)))
     server.behave("small", HAIKU)
 
     await asyncio.gather(*(collect(limited, ask()) for _ in range(12)))

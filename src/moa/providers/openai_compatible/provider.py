@@ -30,7 +30,7 @@ def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = Non
     """Return a provider for models behind the OpenAI chat completions API.
 
     Args:
-        endpoint: Where they are. `options` may hold `takes_seed` and `keep_alive` (both true by default).
+        endpoint: Where they are. `options` may hold `takes_seed` (default true).
         transport: What requests are sent with; by default the endpoint's own connections.
 
     Raises:
@@ -58,10 +58,7 @@ class OpenAICompatible:
         self._own = None
         if transport is None:
             transport = self._own = HttpTransport(
-                limit=endpoint.max_concurrency,
-                proxy=endpoint.proxy,
-                ca_bundle=endpoint.ca_bundle,
-                keep_alive=bool(endpoint.options.get("keep_alive", True)),
+                limit=endpoint.limits.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
             )
         self._transport: Transport = transport
         self._dialects: dict[str, Dialect] = {}

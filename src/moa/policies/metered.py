@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from decimal import Decimal
 
-from moa.errors import ProviderError
+from moa.errors import MoaError, ProviderError, ProviderFault
 from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
+from moa.policies.spend import Settle
 from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold
 from moa.providers.estimates import estimated_input_tokens, estimated_tokens
 from moa.usage import TokenUsage
@@ -36,10 +38,15 @@ class Metered:
         # Only the first attempt has waited for its place: a further one goes out at once.
         asked_at = request.asked_at
         for left in reversed(range(MOST_ATTEMPTS)):
+            settle = None
+            if request.account is not None:
+                asked_at = call.now() if asked_at is None else asked_at
+                settle = await request.account.reserve(request)
             watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
             try:
-                with _booked(watched, request, call):
-                    async with self._inner.stream(request) as watched.inner:
+                with _booked(watched, request, call, settle):
+                    async with AsyncExitStack() as stack:
+                        watched.inner = await self._open(stack, request)
                         yield watched
                 return
             except ProviderError as error:
@@ -47,9 +54,23 @@ class Metered:
                     raise
             asked_at = None
 
+    async def _open(self, stack: AsyncExitStack, request: ModelRequest) -> AsyncIterator[ReplyEvent]:
+        try:
+            return await stack.enter_async_context(self._inner.stream(request))
+        except MoaError:
+            raise
+        except Exception as error:
+            raise _fault(error, request.reference) from error
+
     async def aclose(self) -> None:
         """Close the wrapped provider."""
         await self._inner.aclose()
+
+
+def _fault(error: Exception, reference: str) -> ProviderFault:
+    # Providers may come from other packages. This is the door through which their bugs come in: here each of them
+    # becomes the failure of one call, or it would take the whole run down.
+    return ProviderFault(f"a bug in its provider: {type(error).__name__}: {error}", model=reference)
 
 
 def _unread(request: ModelRequest) -> CallRecord:
@@ -60,8 +81,8 @@ def _unread(request: ModelRequest) -> CallRecord:
 
 
 @contextmanager
-def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord) -> Iterator[None]:
-    """Write down how an attempt ends, however it ends."""
+def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord, settle: Settle | None) -> Iterator[None]:
+    """Write down how an attempt ends, however it ends, and settle what was reserved for it."""
     record = watched.record
     try:
         yield
@@ -77,6 +98,8 @@ def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord) -> Ite
     finally:
         if record.ended_at is None:
             _close(watched, request, call, None)
+        if settle is not None:
+            settle((call.price(record.usage) if record.usage else None) or Decimal(0))
 
 
 class _Watched:
@@ -94,7 +117,12 @@ class _Watched:
     async def __anext__(self) -> ReplyEvent:
         if self.inner is None:
             raise StopAsyncIteration
-        event = await anext(self.inner)
+        try:
+            event = await anext(self.inner)
+        except (MoaError, StopAsyncIteration):
+            raise
+        except Exception as error:
+            raise _fault(error, self._call.model) from error
         record = self.record
         if isinstance(event, Finish):
             record.finish_reason, record.served_by = event.reason, event.served_by

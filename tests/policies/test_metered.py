@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from moa.errors import BadRequest, BrokenReply, ProviderError, RateLimited, Refused
+from moa.policies.metered import MOST_ATTEMPTS, Metered
 from moa.providers.base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, collect
-from moa.providers.metered import MOST_ATTEMPTS, Metered
 from moa.usage import TokenUsage
 from tests.providers.requests import Books, ask
 

@@ -1,0 +1,172 @@
+"""How often sequential evaluation errs on real annotations, and how many judgements it saves.
+
+Shuffles the 805 real verdicts of each annotated leaderboard model and stops each shuffle when it is decided.
+`false` is the share of false decisions; `missed` the share of series whose interval excludes the truth at any
+look, decided or not, which is what the promised 5 % is about:
+`uv run python bench/sequential.py [--shuffles 1000] [--lc-shuffles 20] [--data ../shared/alpaca_eval]`.
+"""
+
+import argparse
+import csv
+import gzip
+import time
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from moa.evaluation.arrays import Floats, Ints
+from moa.evaluation.influence import influence_values
+from moa.evaluation.intervals import Interval
+from moa.evaluation.length_control import GamedBaselines, Judged, LengthFit, design_for, fit_length_model
+from moa.evaluation.reweighted import refit
+from moa.evaluation.sequential import Decision, decide, exceeds, length_controlled_interval, settle_many
+from moa.evaluation.statistics import MARGIN
+
+LOOKS = range(100, 801, 50)
+
+
+def main() -> None:
+    """Print error rates and judgements saved."""
+    options = _options()
+    models = _read_models(options.data)
+    for label, finite in (("all prompts like these", False), ("exactly these prompts", True)):
+        _report(f"win rate of {label}", *_simulate(models, options.shuffles, finite))
+    if options.lc_shuffles:
+        gamed = _read_gamed(options.data)
+        _report("LC win rate", *_simulate_lc(models, gamed, options.lc_shuffles))
+
+
+def is_false(decision: Decision, truth: float) -> bool:
+    """Return whether a decision contradicts the true rate (percent)."""
+    return {
+        Decision.WIN: truth <= 50,
+        Decision.LOSE: truth >= 50,
+        Decision.WITHIN: abs(truth - 50) >= MARGIN,
+        Decision.CONTINUE: False,
+    }[decision]
+
+
+def _simulate(models: dict[str, Judged], shuffles: int, finite: bool) -> tuple[list[str], float]:
+    started, lines, rng = time.perf_counter(), [], np.random.default_rng(0)
+    for name, judged in models.items():
+        values = judged.preference
+        n = len(values)
+        series = values[rng.permuted(np.tile(np.arange(n), (shuffles, 1)), axis=1)]
+        if not finite:  # a sample of an endless population with these verdicts
+            series = values[rng.integers(n, size=(shuffles, n))]
+        population, truth = n if finite else None, float(values.mean())
+        decisions, times = settle_many(series, population=population)
+        missed = exceeds(series, truth, population=population)[:, -1]
+        missed |= exceeds(1 - series, 1 - truth, population=population)[:, -1]
+        lines.append(_line(name, 100 * truth, decisions, times, n, float(missed.mean())))
+    return lines, time.perf_counter() - started
+
+
+def _simulate_lc(models: dict[str, Judged], gamed: GamedBaselines, shuffles: int) -> tuple[list[str], float]:
+    started, lines, rng = time.perf_counter(), [], np.random.default_rng(0)
+    for name, judged in models.items():
+        fit = fit_length_model(design_for("length_controlled_v1", judged, gamed))
+        if fit is None:
+            continue
+        runs = [_one_lc_run(fit, gamed, rng) for _ in range(shuffles)]
+        times = np.array([run.judged for run in runs])
+        missed = float(np.mean([run.missed for run in runs]))
+        decisions = [run.decision for run in runs]
+        lines.append(_line(name, fit.win_rate, decisions, times, len(judged), missed))
+    return lines, time.perf_counter() - started
+
+
+class Run(NamedTuple):
+    """One series of looks: its first decision, when that came, and whether any look missed the truth."""
+
+    decision: Decision
+    judged: int
+    missed: bool
+
+
+def _one_lc_run(fit: LengthFit, gamed: GamedBaselines, rng: np.random.Generator) -> Run:
+    """Draw with replacement, as from an endless population, and look every 50 judgements."""
+    n = len(fit.design.judged)
+    order = rng.integers(n, size=n)
+    intervals = {look: _lc_look(fit, gamed, order[:look]) for look in LOOKS}
+    missed = any(not i.low <= fit.win_rate <= i.high for i in intervals.values())
+    for look, interval in intervals.items():
+        if (decision := decide(interval)) is not Decision.CONTINUE:
+            return Run(decision, look, missed)
+    return Run(Decision.CONTINUE, n, missed)
+
+
+def _lc_look(fit: LengthFit, gamed: GamedBaselines, rows: Ints) -> Interval:
+    judged, n = fit.design.judged, len(fit.design.judged)
+    part = Judged(
+        preference=judged.preference[rows],
+        shorter_by=judged.shorter_by[rows],
+        difficulty=None if judged.difficulty is None else judged.difficulty[rows],
+    )
+    design = design_for("length_controlled_v1", part, gamed, share=len(rows) / n)
+    # The strength is that of the whole: cross-validation at every look would only cost time.
+    weights = refit(replace(fit, design=design), np.ones((1, len(rows)), dtype=np.int64))[0]
+    here = replace(fit, design=design, weights=weights, win_rate=_rate(weights, design.at_equal_length))
+    interval = length_controlled_interval(here.win_rate, influence_values(here), planned=n // 2)
+    if interval is None:
+        raise SystemExit(f"{len(rows)} prompts are too few for a look")
+    return interval
+
+
+def _rate(weights: Floats, features: Floats) -> float:
+    return 100.0 * float(np.mean(1.0 / (1.0 + np.exp(-(weights @ features)))))
+
+
+def _line(name: str, truth: float, decisions: list[Decision], times: Ints, n: int, missed: float) -> str:
+    false = np.mean([is_false(decision, truth) for decision in decisions])
+    saved = 1 - times.mean() / n
+    counted = ", ".join(f"{key} {count}" for key, count in Counter(map(str, decisions)).most_common())
+    return f"{name[:32]:32} {truth:7.2f} {false:8.4f} {missed:8.4f} {times.mean():7.1f} {saved:7.1%}  {counted}"
+
+
+def _report(title: str, lines: list[str], seconds: float) -> None:
+    print(
+        f"\n{title} ({seconds:.1f} s)\n{'model':32} {'truth':>7} {'false':>8} {'missed':>8} {'judged':>7} {'saved':>7}"
+    )
+    print("\n".join(lines))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shuffles", type=int, default=1000)
+    parser.add_argument("--lc-shuffles", type=int, default=20)
+    parser.add_argument("--data", type=Path, default=Path("../shared/alpaca_eval"))
+    return parser.parse_args()
+
+
+def _read_models(folder: Path) -> dict[str, Judged]:
+    with (folder / "instruction_difficulty.csv").open() as file:
+        difficulty = np.array([float(row["instruction_difficulty"]) for row in csv.DictReader(file)])
+    rows = defaultdict(list)
+    with gzip.open(folder / "annotations.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            rows[row["model"]].append(row)
+    return {name: _judged(found, difficulty) for name, found in rows.items()}
+
+
+def _judged(rows: list[dict[str, str]], difficulty: Floats) -> Judged:
+    return Judged(
+        preference=np.array([(float(row["preference"]) or 1.5) - 1 for row in rows]),
+        shorter_by=np.array([float(row["len_1"]) - float(row["len_2"]) for row in rows]),
+        difficulty=difficulty[[int(row["index"]) for row in rows]],
+    )
+
+
+def _read_gamed(folder: Path) -> GamedBaselines:
+    with (folder / "df_gamed.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = ("preference", "std_delta_len", "instruction_difficulty")
+    columns = [np.array([float(row[name]) for row in rows]) for name in names]
+    return GamedBaselines(preference=columns[0], std_delta_len=columns[1], difficulty=columns[2])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The engine as users hold it: what many runs share, and how one run is asked for."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+from moa.catalogue import Catalogue
+from moa.config.settings import Settings, load_settings
+from moa.engine.agents import Emit
+from moa.engine.plan import RunOptions, make_plan
+from moa.engine.run import execute
+from moa.engine.stream import RunStream
+from moa.errors import UsageError
+from moa.events import Event
+from moa.ledger import Meter, Now
+from moa.messages import ImagePart, Message, ReplyOptions, Sampling, conversation
+from moa.mixture.loading import load
+from moa.mixture.schema import Mixture
+from moa.policies.spend import Budget
+from moa.proposals import Answer
+from moa.providers.base import Provider
+
+MixtureLike = Mixture | str | Path | Mapping[str, Any]
+"""A mixture, the name of a preset, the path of a mixture file, or what such a file holds."""
+
+Prompt = str | Sequence[Message | Mapping[str, Any]]
+"""One user turn, or a whole conversation (messages, or mappings in the OpenAI API's shape)."""
+
+
+class RunArguments(TypedDict, total=False):
+    """What every way of running takes besides the mixture and the prompt.
+
+    Attributes:
+        system: A system message to put in front of the conversation.
+        images: Images for the last user turn.
+        seed: Makes a run repeatable where services take seeds; each sample gets its own seed derived from it.
+        deadline_s: Seconds for the whole run; the mixture's own deadline holds too.
+        budget_usd: US dollars for the whole run; the mixture's own budget holds too.
+        options: Tools, response format and the like, for the aggregator.
+        sampling: Parameters that override the aggregator's own.
+    """
+
+    system: str | None
+    images: Sequence[ImagePart]
+    seed: int | None
+    deadline_s: float | None
+    budget_usd: float | Decimal | None
+    options: ReplyOptions
+    sampling: Sampling | None
+
+
+class Engine:
+    """Runs mixtures; holds what many runs share: connections, the embedded model, prices.
+
+    ::
+
+        async with moa.Engine() as engine:
+            answers = await asyncio.gather(*(engine.run("local", prompt) for prompt in prompts))
+
+    An engine belongs to the event loop in which it is first used.
+
+    Args:
+        config: Path of a `moa.yaml`; None looks in the usual places.
+        settings: Ready-made settings in place of a file.
+        providers: Providers in place of those of the settings, by endpoint name.
+        budget_usd: US dollars for everything that this engine runs.
+        clock: Monotonic clock, in seconds.
+
+    Attributes:
+        budget: The engine's own budget, with what has been spent of it; None if none was set.
+
+    Raises:
+        ConfigError: The configuration can't be used.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | None = None,
+        *,
+        settings: Settings | None = None,
+        providers: Mapping[str, Provider] | None = None,
+        budget_usd: float | Decimal | None = None,
+        clock: Now = time.perf_counter,
+    ) -> None:
+        self.settings = settings or load_settings(config)
+        self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
+        self._models = Catalogue(self.settings, providers or {}, clock)
+        self._clock = clock
+
+    async def run(self, mixture: MixtureLike, prompt: Prompt, **arguments: Unpack[RunArguments]) -> Answer:
+        """Run a mixture and return its answer.
+
+        Args:
+            mixture: A `Mixture`, a preset's name, a file's path, or a mapping.
+            prompt: Text, or a conversation.
+            **arguments: See `RunArguments`.
+
+        Raises:
+            MixtureError: The mixture can't be used.
+            ConfigError: An endpoint can't be used.
+            UsageError: The conversation or an option makes no sense.
+            EngineError: The run failed; its ledger tells what was spent.
+        """
+        run, _ = self._prepare(mixture, prompt, arguments)
+        return await run(_ignore)
+
+    def stream(
+        self,
+        mixture: MixtureLike,
+        prompt: Prompt,
+        *,
+        proposal_deltas: bool = True,
+        **arguments: Unpack[RunArguments],
+    ) -> RunStream:
+        """Return a run as a stream of events, to be entered with `async with`.
+
+        Args:
+            mixture: A `Mixture`, a preset's name, a file's path, or a mapping.
+            prompt: Text, or a conversation.
+            proposal_deltas: Whether proposals are told of piece by piece, not just the answer.
+            **arguments: See `RunArguments`.
+
+        Raises:
+            MixtureError, ConfigError, UsageError: As in `run`; failures of the run come from the iteration.
+        """
+        run, meter = self._prepare(mixture, prompt, arguments, answer=True, proposals=proposal_deltas)
+        return RunStream(run, meter)
+
+    def _prepare(
+        self,
+        mixture: MixtureLike,
+        prompt: Prompt,
+        arguments: RunArguments,
+        *,
+        answer: bool = False,
+        proposals: bool = False,
+    ) -> tuple[Callable[[Emit], Awaitable[Answer]], Meter]:
+        meter, budget_usd = Meter(self._clock), arguments.get("budget_usd")
+        options = RunOptions(
+            seed=arguments.get("seed"),
+            deadline_s=arguments.get("deadline_s"),
+            budget_usd=None if budget_usd is None else _usd(budget_usd),
+            reply=arguments.get("options", ReplyOptions()),
+            sampling=arguments.get("sampling"),
+            proposal_deltas=proposals,
+            answer_deltas=answer,
+        )
+        talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
+        plan = make_plan(load(mixture), self._models, options)
+        return partial(execute, plan, talk, self._models, self.budget, meter), meter
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._models.aclose()
+
+    async def __aenter__(self) -> Self:
+        """The engine itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        await self.aclose()
+
+
+def _ignore(event: Event) -> None:
+    """Nobody watches a run whose answer alone is wanted."""
+
+
+def _usd(amount: float | Decimal) -> Decimal:
+    """An amount as users write it: 0.01 means one cent, not the nearest binary fraction."""
+    usd = Decimal(str(amount))
+    if not (usd.is_finite() and usd > 0):
+        raise UsageError(f"a budget of {amount} US dollars makes no sense: give a positive amount")
+    return usd

@@ -1,0 +1,73 @@
+"""What `moa ask` does once its command line is understood."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from moa.cli.choices import read_prompt
+from moa.cli.chosen import chosen_mixture
+from moa.cli.exits import COMPLETE, DEGRADED, INTERRUPTED
+from moa.cli.runs import Cancelled, Runs
+from moa.cli.terminal import AnswerWriter, print_json, show_cancelled, show_totals, write_answer
+from moa.errors import MoaError
+from moa.images import image_from_file
+from moa.ledger import ErrorInfo
+from moa.proposals import Answer
+from moa.render.failures import failure_dict, unfinished_dict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the command line asks; see the options of `moa ask`."""
+
+    words: tuple[str, ...]
+    mixture: str | None
+    model: str | None
+    system: str | None
+    images: tuple[Path, ...]
+    overrides: tuple[str, ...]
+    deadline_s: float | None
+    budget_usd: float | None
+    seed: int | None
+    config: Path | None
+
+
+def put(question: Question, *, as_json: bool, stream: bool, strict: bool) -> int:
+    """Ask, show, and return the exit code.
+
+    Raises:
+        MoaError: There is no answer; under `as_json` the object that says so is printed already.
+    """
+    try:
+        answer = _answer(question, stream=stream and not as_json)
+    except MoaError as error:
+        if as_json:
+            print_json(failure_dict(error))
+        raise
+    except Cancelled as stop:
+        if as_json:
+            print_json(unfinished_dict(ErrorInfo(code="cancelled", message="cancelled by Ctrl-C"), stop.ledger))
+        show_cancelled(stop.ledger)
+        return INTERRUPTED
+    if as_json:
+        print_json(answer.as_dict())
+    elif not stream:
+        write_answer(answer.text)
+    show_totals(answer)
+    return DEGRADED if strict and answer.status == "degraded" else COMPLETE
+
+
+def _answer(question: Question, *, stream: bool) -> Answer:
+    mixture = chosen_mixture(question.mixture, question.model, question.overrides, question.budget_usd)
+    images = tuple(image_from_file(path) for path in question.images)
+    prompt = read_prompt(question.words, sys.stdin)
+    with Runs(question.config) as runs:
+        return runs.run(
+            mixture,
+            prompt,
+            writer=AnswerWriter(sys.stdout) if stream else None,
+            system=question.system,
+            images=images,
+            seed=question.seed,
+            deadline_s=question.deadline_s,
+        )

@@ -1,0 +1,37 @@
+"""`moa chat`: a conversation with a mixture."""
+
+import typer
+
+from moa.cli.choices import (
+    BudgetOption,
+    ConfigOption,
+    DeadlineOption,
+    MixtureOption,
+    ModelOption,
+    SeedOption,
+    SetOption,
+    SystemOption,
+)
+
+
+def chat(
+    mixture: MixtureOption = None,
+    model: ModelOption = None,
+    system: SystemOption = None,
+    overrides: SetOption = None,
+    deadline: DeadlineOption = None,
+    budget: BudgetOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Talk with a mixture of models.
+
+    Every line is a turn; /help lists the commands. Ctrl-C stops an answer, Ctrl-D leaves. Also takes its turns from a
+    pipe, one on each line.
+    """
+    # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
+    from moa.cli.chatting import Talk, converse
+    from moa.cli.chosen import chosen_mixture
+
+    chosen = chosen_mixture(mixture, model, overrides or (), budget)
+    raise typer.Exit(converse(Talk(mixture=chosen, system=system, deadline_s=deadline, seed=seed), config))

@@ -1,0 +1,32 @@
+"""What the command's exit code says."""
+
+from moa.errors import ConfigError, EngineError, EvaluationDataError, MixtureError, MoaError, ProviderError, UsageError
+
+COMPLETE = 0
+FAILED = 1
+USAGE = 2
+DEGRADED = 3
+"""Only with `--strict`: there is an answer, but it is less than the mixture planned."""
+INTERRUPTED = 130
+"""The shell's own code for Ctrl-C: 128 + SIGINT."""
+
+_BY_ERROR: dict[type[MoaError], int] = {
+    UsageError: USAGE,
+    MixtureError: USAGE,
+    ConfigError: USAGE,
+    EvaluationDataError: USAGE,
+    ProviderError: FAILED,
+    EngineError: FAILED,
+}
+
+
+def exit_code(kind: type[MoaError]) -> int:
+    """Return the exit code of a class of errors: its own, or that of the nearest class above it.
+
+    Raises:
+        LookupError: Nobody has decided about this class; a test walks the whole tree.
+    """
+    for ancestor in kind.__mro__:
+        if ancestor in _BY_ERROR:
+            return _BY_ERROR[ancestor]
+    raise LookupError(f"no exit code is set for {kind.__name__}")

@@ -1,0 +1,71 @@
+"""What environment variables say about addresses: proxies, and where some servers are."""
+
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
+
+from moa.errors import ConfigError
+
+OLLAMA_PORT = 11434
+
+
+def base_url_from(environ: Mapping[str, str], name: str) -> str | None:
+    """Return the address that the environment gives a built-in endpoint, None if it gives none.
+
+    `OPENAI_BASE_URL` and `OLLAMA_HOST` count, as they do for those projects' own clients.
+
+    Raises:
+        ConfigError: OLLAMA_HOST is no address.
+    """
+    if name == "openai":
+        return environ.get("OPENAI_BASE_URL", "").strip().rstrip("/") or None
+    if name == "ollama" and (host := environ.get("OLLAMA_HOST", "").strip()):
+        return _ollama_url(host)
+    return None
+
+
+def _ollama_url(host: str) -> str:
+    """The address in OLLAMA_HOST: `host`, `host:port`, `:port` or a whole URL, as Ollama reads it."""
+    scheme, _, rest = host.rpartition("://")
+    try:
+        parts = urlsplit(f"//{rest}")
+        port = parts.port or {"": OLLAMA_PORT, "http": 80, "https": 443}[scheme]
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"OLLAMA_HOST is {host!r}: expected host, host:port or http://host:port") from error
+    name = parts.hostname or "127.0.0.1"
+    # A server that listens on every address is reached by the loopback one.
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    shown = f"[{name}]" if ":" in name else name
+    return f"{scheme or 'http'}://{shown}:{port}{parts.path.rstrip('/')}/v1"
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
+    """Return the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY choose for an address, None for a direct connection.
+
+    The loopback addresses never go through a proxy.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxies = {kind: _either(environ, f"{kind}_proxy") for kind in ("http", "https", "no")}
+    if environ.get("REQUEST_METHOD"):
+        # Under CGI, HTTP_PROXY is set by whoever sends a header `Proxy`.
+        proxies["http"] = environ.get("http_proxy", "")
+    proxy = proxies[parts.scheme] if parts.scheme in ("http", "https") else ""
+    if not proxy or is_loopback(host) or proxy_bypass_environment(parts.netloc, proxies):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: `localhost` or a loopback address."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _either(environ: Mapping[str, str], name: str) -> str:
+    return (environ.get(name) or environ.get(name.upper()) or "").strip()

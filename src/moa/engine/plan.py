@@ -1,0 +1,177 @@
+"""A mixture made ready to run: every agent with its models, its seed and its place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Protocol
+
+from moa.events import AgentInfo
+from moa.ledger import Pricer
+from moa.messages import ReplyOptions, Sampling
+from moa.mixture.roster import Member, roster
+from moa.mixture.schema import Agent, Mixture
+from moa.prices import Price
+from moa.providers.base import Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that is ready to be asked: its reference, its id at its service, who calls it, what it costs."""
+
+    reference: str
+    id: str
+    provider: Provider
+    price: Pricer
+
+
+class Models(Protocol):
+    """Where the engine gets its models from."""
+
+    def model(self, reference: str, price: Price | None) -> Model:
+        """Return the model of a reference; `price` overrides every known price.
+
+        Raises:
+            ConfigError: Its endpoint is unknown or can't be used.
+        """
+        ...
+
+    async def prices_ready(self) -> None:
+        """Wait until prices can be asked without blocking the event loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What a caller may ask of one run.
+
+    Attributes:
+        seed: Makes the samples of every agent repeatable where services take seeds.
+        deadline_s: Seconds for the whole run; the mixture's own deadline holds too, the tighter one wins.
+        budget_usd: US dollars for the whole run; the mixture's own budget holds too, the tighter one wins.
+        reply: Tools, response format and the like, for the aggregator.
+        sampling: Parameters that override the aggregator's own.
+        proposal_deltas: Whether proposals are told of piece by piece.
+        answer_deltas: Whether the answer is told of piece by piece.
+    """
+
+    seed: int | None = None
+    deadline_s: float | None = None
+    budget_usd: Decimal | None = None
+    reply: ReplyOptions = field(default_factory=ReplyOptions)
+    sampling: Sampling | None = None
+    proposal_deltas: bool = False
+    answer_deltas: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """An agent in its place.
+
+    Attributes:
+        name: Unique in its layer.
+        layer: From 1; the aggregator's is the last.
+        index: Place in the roster, from 0.
+        models: The agent's own model, then its fallbacks.
+        sampling: With the seed of this run and sample.
+        sample: Number of this sample of the agent, from 0.
+    """
+
+    name: str
+    layer: int
+    index: int
+    agent: Agent
+    models: tuple[Model, ...]
+    sampling: Sampling
+    sample: int = 0
+
+    @property
+    def info(self) -> AgentInfo:
+        """The seat as events tell of it."""
+        return AgentInfo(agent=self.name, model=self.agent.model, index=self.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Who is asked, in which order, with what."""
+
+    mixture: Mixture
+    layers: tuple[tuple[Seat, ...], ...]
+    aggregator: Seat
+    options: RunOptions
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Seconds for the whole run, None if nobody set a limit."""
+        limits = [limit for limit in (self.mixture.deadline_s, self.options.deadline_s) if limit is not None]
+        return min(limits, default=None)
+
+    @property
+    def budget_usd(self) -> Decimal | None:
+        """US dollars for the whole run, None if nobody set a limit."""
+        limits = [limit for limit in (self.mixture.budget_usd, self.options.budget_usd) if limit is not None]
+        return min(limits, default=None)
+
+    @property
+    def unseeded(self) -> tuple[str, ...]:
+        """References of models whose service takes no seed although this run has one; sorted."""
+        models = (model for seat in self._seats() if seat.sampling.seed is not None for model in seat.models)
+        return tuple(sorted({model.reference for model in models if not model.provider.takes_seed}))
+
+    def _seats(self) -> Iterator[Seat]:
+        for layer in self.layers:
+            yield from layer
+        yield self.aggregator
+
+
+def make_plan(mixture: Mixture, models: Models, options: RunOptions) -> Plan:
+    """Return the plan of one run.
+
+    Raises:
+        ConfigError: A model's endpoint is unknown or can't be used; nothing has been sent.
+    """
+    layers = tuple(
+        tuple(_seat(member, number, models, options.seed) for member in roster(layer))
+        for number, layer in enumerate(mixture.layers, 1)
+    )
+    last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
+    aggregator = _seat(last, len(layers) + 1, models, options.seed)
+    if options.sampling is not None:
+        aggregator = replace(aggregator, sampling=_overridden(aggregator.sampling, options.sampling))
+    return Plan(mixture=mixture, layers=layers, aggregator=aggregator, options=options)
+
+
+def _seat(member: Member, layer: int, models: Models, seed: int | None) -> Seat:
+    agent = member.agent
+    own = models.model(agent.model, agent.price)
+    fallbacks = tuple(models.model(reference, None) for reference in agent.fallback)
+    sampling = agent.sampling
+    if seed is not None:
+        sampling = replace(sampling, seed=derived_seed(seed, layer, member.name, member.sample))
+    elif sampling.seed is not None and member.sample:
+        sampling = replace(sampling, seed=sampling.seed + member.sample)
+    return Seat(
+        name=member.name,
+        layer=layer,
+        index=member.index,
+        agent=agent,
+        models=(own, *fallbacks),
+        sampling=sampling,
+        sample=member.sample,
+    )
+
+
+def derived_seed(seed: int, layer: int, agent: str, sample: int) -> int:
+    """Return the seed of one sample: from 0 to 2**31 - 1, which every service takes.
+
+    With one seed for all of them the samples of an agent would be the same text.
+    """
+    digest = blake2b(f"{seed}/{layer}/{agent}/{sample}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _overridden(own: Sampling, override: Sampling) -> Sampling:
+    names = ("temperature", "top_p", "top_k", "max_tokens", "seed", "reasoning_effort")
+    given = {name: value for name in names if (value := getattr(override, name)) is not None}
+    stop, extra = override.stop or own.stop, {**own.extra, **override.extra}
+    return replace(own, **given, stop=stop, extra=extra)

@@ -1,0 +1,199 @@
+"""One run from end to end: the layers, the aggregator, the answer with its books."""
+
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from moa.engine.agents import Emit, RunContext
+from moa.engine.aggregation import Outcome, aggregate
+from moa.engine.context import without_tools
+from moa.engine.layers import run_layer
+from moa.engine.plan import Models, Plan, Seat
+from moa.engine.thrift import Rest, cut_to_budget, require_priced
+from moa.errors import UsageError
+from moa.events import LayerFinished, RunFinished, RunStarted
+from moa.ledger import Meter
+from moa.messages import Conversation
+from moa.mixture.prompts import Rendered, render_selection, render_synthesis
+from moa.mixture.schema import Wait
+from moa.policies.spend import Budget, Purse
+from moa.proposals import Answer, Degradation, Latency, LayerResult, Proposal
+
+AGGREGATOR_SHARE = 1 / 3
+"""Part of a run's deadline that the proposers' layers leave to the aggregator."""
+
+
+async def execute(
+    plan: Plan, conversation: Conversation, models: Models, shared: Budget | None, meter: Meter, emit: Emit
+) -> Answer:
+    """Run a mixture once and return its answer.
+
+    Args:
+        plan: Who is asked, in which order.
+        conversation: What the caller said; never changed.
+        models: Tells when prices are ready.
+        shared: A budget that the run shares with others, None if there is none.
+        meter: Keeps the books; started when the caller asked.
+        emit: Hears every event, `RunFinished` last.
+
+    Raises:
+        UsageError: The mixture can't do what is asked; nothing was sent.
+        EngineError: The run failed; its ledger tells what was spent.
+    """
+    _require_possible(plan)
+    run_id = f"run-{uuid4().hex[:16]}"
+    context = await _context(plan, models, shared, meter, emit)
+    emit(
+        RunStarted(
+            id=run_id,
+            mixture=plan.mixture.name,
+            layers=tuple(tuple(seat.info for seat in seats) for seats in plan.layers),
+            aggregator=plan.aggregator.info,
+        )
+    )
+    done = await _run_layers(context, conversation)
+    proposals = done.layers[-1].proposals if done.layers else ()
+    outcome = await aggregate(context, conversation, done.prompt, proposals)
+    answer = _answer(run_id, context, done, outcome)
+    emit(RunFinished(answer=answer))
+    return answer
+
+
+def _require_possible(plan: Plan) -> None:
+    if plan.mixture.aggregation == "selection" and plan.options.reply.tools:
+        raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
+
+
+async def _context(plan: Plan, models: Models, shared: Budget | None, meter: Meter, emit: Emit) -> RunContext:
+    own = None if plan.budget_usd is None else Budget(plan.budget_usd)
+    budgets = [budget for budget in (own, shared) if budget is not None]
+    if budgets:
+        await models.prices_ready()
+        require_priced(plan)
+    return RunContext(
+        plan=plan,
+        meter=meter,
+        emit=emit,
+        deadline_at=None if plan.deadline_s is None else meter.started_at + plan.deadline_s,
+        prices_ready=models.prices_ready,
+        budget=own,
+        account=Purse(budgets, allow_unpriced=plan.mixture.allow_unpriced) if budgets else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """The proposers' part of a run: its layers, why they are less than planned, the prompt that shows the last one."""
+
+    layers: tuple[LayerResult, ...] = ()
+    degraded: tuple[Degradation, ...] = ()
+    prompt: str | None = None
+
+    def and_then(self, seats: tuple[Seat, ...], result: LayerResult, rendered: Rendered) -> "_Done":
+        """All this with one more layer."""
+        result = _with_escapes(result, rendered)
+        degraded = (*self.degraded, *_degradations(seats, result))
+        return _Done(layers=(*self.layers, result), degraded=degraded, prompt=rendered.text)
+
+
+async def _run_layers(context: RunContext, conversation: Conversation) -> _Done:
+    plan, told, done = context.plan, without_tools(conversation), _Done()
+    left = plan.layers
+    while True:
+        shown = [proposal.text for proposal in done.layers[-1].proposals] if done.layers else []
+        left, dropped = cut_to_budget(context, Rest(layers=left, conversation=conversation, shown=shown))
+        done = replace(done, degraded=(*done.degraded, *dropped))
+        if not left:
+            break
+        seats, left = left[0], left[1:]
+        result = await run_layer(
+            context,
+            seats,
+            told,
+            done.prompt,
+            wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or Wait(),
+            close_at=_close_at(context, layers_left=1 + len(left)),
+        )
+        done = done.and_then(seats, result, _render(plan, result, is_last=not left))
+        context.emit(LayerFinished(result=done.layers[-1]))
+    return done
+
+
+def _close_at(context: RunContext, *, layers_left: int) -> float | None:
+    """When a layer has to close: the layers share evenly what they don't leave to the aggregator."""
+    if context.deadline_at is None or context.plan.deadline_s is None:
+        return None
+    now = context.meter.now()
+    layers_end = context.deadline_at - context.plan.deadline_s * AGGREGATOR_SHARE
+    return now + max(0.0, layers_end - now) / layers_left
+
+
+def _render(plan: Plan, result: LayerResult, *, is_last: bool) -> Rendered:
+    texts = [proposal.text for proposal in result.proposals]
+    if is_last and plan.mixture.aggregation == "selection":
+        return render_selection(texts)
+    return render_synthesis(plan.mixture, texts)
+
+
+def _with_escapes(result: LayerResult, rendered: Rendered) -> LayerResult:
+    if not any(rendered.escaped):
+        return result
+    marks = iter(rendered.escaped)
+    roster = tuple(
+        replace(proposal, escaped=next(marks)) if proposal.status == "used" else proposal for proposal in result.roster
+    )
+    return replace(result, roster=roster)
+
+
+def _answer(run_id: str, context: RunContext, done: _Done, outcome: Outcome) -> Answer:
+    plan, meter = context.plan, context.meter
+    degraded = (*done.degraded, *outcome.degraded)
+    return Answer(
+        id=run_id,
+        mixture=plan.mixture.name,
+        status="degraded" if degraded else "complete",
+        degraded=degraded,
+        text=outcome.text,
+        reasoning=outcome.reasoning,
+        tool_calls=outcome.tool_calls,
+        finish_reason=outcome.finish_reason,
+        agent=outcome.agent,
+        model=outcome.model,
+        layers=done.layers,
+        attempts=outcome.attempts,
+        aggregation_s=outcome.duration_s,
+        selected=outcome.selected,
+        logprobs=outcome.logprobs,
+        ledger=meter.ledger(),
+        latency=_latency(meter, done.layers, outcome),
+        seed=plan.options.seed,
+        unseeded=plan.unseeded,
+    )
+
+
+def _degradations(seats: tuple[Seat, ...], layer: LayerResult) -> tuple[Degradation, ...]:
+    return tuple(
+        reason
+        for seat, proposal in zip(seats, layer.roster, strict=True)
+        if (reason := _degradation(proposal, own_model=seat.agent.model))
+    )
+
+
+def _degradation(proposal: Proposal, *, own_model: str) -> Degradation | None:
+    if proposal.error is not None:
+        return Degradation(agent=proposal.agent, code=proposal.error.code, message=proposal.error.message)
+    if proposal.model != own_model:
+        message = f"{proposal.model} answered instead of {own_model}"
+        return Degradation(agent=proposal.agent, code="fallback", message=message)
+    return None
+
+
+def _latency(meter: Meter, layers: tuple[LayerResult, ...], outcome: Outcome) -> Latency:
+    total_s = meter.elapsed_s()
+    critical_s = sum(layer.duration_s for layer in layers) + outcome.duration_s
+    first_at = outcome.first_token_at
+    return Latency(
+        total_s=total_s,
+        first_token_s=None if first_at is None else first_at - meter.started_at,
+        critical_path_s=critical_s,
+        overhead_s=max(0.0, total_s - critical_s),
+    )

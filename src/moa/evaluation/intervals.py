@@ -1,0 +1,77 @@
+"""The values that every statistic here comes back as, and the quantiles behind their intervals."""
+
+from dataclasses import dataclass
+
+from scipy.special import stdtrit
+
+LEVEL = 0.95
+"""Default confidence level: two-sided 5 %."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """Where a quantity lies with the stated confidence; ends in the quantity's own unit."""
+
+    low: float
+    high: float
+    level: float = LEVEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure with its sampling error.
+
+    Attributes:
+        value: The figure, in its own unit.
+        standard_error: In the same unit.
+        interval: In the same unit.
+        n: How many independent prompts (clusters) it rests on.
+    """
+
+    value: float
+    standard_error: float
+    interval: Interval
+    n: int
+
+
+def student_quantile(level: float, n: int) -> float:
+    """Return how many standard errors a two-sided interval extends with `n` independent values.
+
+    Args:
+        level: Confidence, between 0 and 1.
+        n: Number of independent values, at least 2.
+
+    Returns:
+        1.963 for 0.95 and 805.
+
+    Raises:
+        ValueError: The level or the number makes no interval.
+
+    Source:
+        Student's t with n - 1 degrees of freedom.
+    """
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"a confidence level lies between 0 and 1, not at {level}")
+    if n < 2:
+        raise ValueError(f"an interval needs at least 2 independent values, not {n}")
+    return float(stdtrit(n - 1, 0.5 + level / 2.0))
+
+
+def student_estimate(value: float, standard_error: float, n: int, level: float = LEVEL) -> Estimate:
+    """Return the estimate with Student's interval around its value.
+
+    Args:
+        value: The figure.
+        standard_error: In the figure's unit.
+        n: How many independent prompts it rests on, at least 2.
+        level: Confidence, between 0 and 1.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        ValueError: The level or the number makes no interval.
+    """
+    reach = student_quantile(level, n) * standard_error
+    interval = Interval(low=value - reach, high=value + reach, level=level)
+    return Estimate(value=value, standard_error=standard_error, interval=interval, n=n)

@@ -1,0 +1,142 @@
+"""The sampling error of length-controlled win rates, prompts being the sampling unit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moa.evaluation.arrays import Floats, Ints, sigmoid
+from moa.evaluation.influence import influence_values, standard_error_of
+from moa.evaluation.intervals import LEVEL, Estimate, student_estimate
+from moa.evaluation.length_control import LengthFit, predict_win_rate, standard_deviation
+from moa.evaluation.reweighted import refit
+from moa.evaluation.statistics import RESAMPLES, bootstrap_counts, percentile_interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Resampled:
+    """A length model refitted to bootstrap samples of its prompts.
+
+    Attributes:
+        counts: How often each prompt was drawn, shape (resamples, prompts).
+        weights: The fitted weights, shape (resamples, features).
+        win_rates: Percent 0-100, shape (resamples,).
+    """
+
+    counts: Ints
+    weights: Floats
+    win_rates: Floats
+
+
+def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate | None:
+    """Return the length-controlled win rate with the standard error of its influence values.
+
+    Args:
+        fit: The fitted model.
+        level: Confidence of the interval, between 0 and 1.
+
+    Returns:
+        Percent 0-100, with a standard error in percentage points that includes the error of the weights; None
+        where all verdicts are equal and so say nothing about the sampling error.
+    """
+    if not varies(fit):
+        return None
+    values = influence_values(fit)
+    return student_estimate(fit.win_rate, standard_error_of(values), len(values), level)
+
+
+def varies(fit: LengthFit) -> bool:
+    """Return whether any two verdicts differ."""
+    return bool(np.ptp(fit.design.judged.preference[fit.design.judged.present]) > 0)
+
+
+def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resampled:
+    """Return the model refitted to seeded bootstrap samples of its prompts.
+
+    The same seed and number of prompts give the same draws, so that two systems' samples are paired.
+
+    Args:
+        fit: The fitted model.
+        seed: Seed of the draws.
+        resamples: How many.
+
+    Returns:
+        The samples and their win rates.
+
+    Source:
+        Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 6.
+    """
+    n = len(fit.design.judged)
+    counts = bootstrap_counts(n, seed=seed, resamples=resamples)
+    weights = refit(fit, counts)
+    predicted = sigmoid(weights @ fit.design.at_equal_length)
+    win_rates = 100.0 * np.einsum("bn,bn->b", counts, predicted) / n
+    return Resampled(counts=counts, weights=weights, win_rates=win_rates)
+
+
+def lc_difference(
+    first: LengthFit, second: LengthFit, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Estimate | None:
+    """Return how much higher the first system's length-controlled win rate is, paired by prompt.
+
+    Args:
+        first: Fit of the one system.
+        second: Fit of the other, on the same prompts in the same order and against the same baseline.
+        seed: Seed of the bootstrap.
+        resamples: How many bootstrap samples.
+        level: Confidence, between 0 and 1.
+
+    Returns:
+        Percentage points: the standard error from the difference of the influence values, the interval from
+        the bootstrap. None where the systems don't differ on any prompt.
+
+    Raises:
+        ValueError: The systems have different numbers of prompts.
+    """
+    if len(first.design.judged) != len(second.design.judged):
+        raise ValueError("a paired difference needs both systems on the same prompts")
+    influence = influence_values(first) - influence_values(second)
+    if np.allclose(influence, 0.0) or not (varies(first) or varies(second)):
+        return None
+    draws = [resample(fit, seed=seed, resamples=resamples).win_rates for fit in (first, second)]
+    return Estimate(
+        value=first.win_rate - second.win_rate,
+        standard_error=standard_error_of(influence),
+        interval=percentile_interval(draws[0] - draws[1], level),
+        n=len(influence),
+    )
+
+
+def predicted_estimate(
+    of: LengthFit, against: LengthFit, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Estimate:
+    """Return the official prediction of one system's win rate against another, with its sampling error.
+
+    Args:
+        of: Fit of the system, with difficulties.
+        against: Fit of the other, on the same prompts in the same order and against the same baseline.
+        seed: Seed of the bootstrap.
+        resamples: How many bootstrap samples, paired by prompt.
+        level: Confidence, between 0 and 1.
+
+    Returns:
+        Percent 0-100 at equal length. It is a prediction of the two models, not a judged comparison.
+
+    Raises:
+        ValueError: The systems have different prompts, or were fitted without difficulties.
+
+    Source:
+        `length_control.predict_win_rate`.
+    """
+    difficulty = of.design.judged.difficulty
+    if difficulty is None or len(difficulty) != len(against.design.judged):
+        raise ValueError("a prediction between two systems needs the same prompts and their difficulties")
+    drawn, other = (resample(fit, seed=seed, resamples=resamples) for fit in (of, against))
+    gap = drawn.weights - other.weights
+    predicted = sigmoid(gap[:, 2:3] + gap[:, 1:2] * difficulty)
+    values: Floats = 100.0 * np.einsum("bn,bn->b", drawn.counts, predicted) / len(difficulty)
+    return Estimate(
+        value=predict_win_rate(of.weights, against.weights, difficulty),
+        standard_error=standard_deviation(values),
+        interval=percentile_interval(values, level),
+        n=len(difficulty),
+    )

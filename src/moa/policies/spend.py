@@ -1,0 +1,114 @@
+"""Budgets: the worst case of a call is reserved before it is made, and settled when its cost is known."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from moa.errors import BudgetExceeded
+from moa.providers.base import ModelRequest
+from moa.providers.estimates import estimated_input_tokens
+from moa.usage import TokenUsage
+
+Settle = Callable[[Decimal], None]
+"""To be called once with what a call was really charged, in US dollars."""
+
+ASSUMED_OUTPUT_TOKENS = 1024
+"""What rate limits assume of a call without max_tokens; a budget doesn't assume, it refuses such calls."""
+
+
+def worst_case(request: ModelRequest) -> TokenUsage:
+    """Return the most tokens that a request may use: its prompt by estimate, its output by max_tokens."""
+    output = request.sampling.max_tokens or ASSUMED_OUTPUT_TOKENS
+    return TokenUsage(input_tokens=estimated_input_tokens(request), output_tokens=output)
+
+
+class Budget:
+    """US dollars that several calls share. What is spent exceeds it by no more than prompts were underestimated.
+
+    Args:
+        limit_usd: All that may be spent.
+    """
+
+    def __init__(self, limit_usd: Decimal) -> None:
+        self.limit_usd = limit_usd
+        self.spent_usd = Decimal(0)
+        self._reserved = Decimal(0)
+        self._settled: list[asyncio.Future[None]] = []
+
+    @property
+    def left_usd(self) -> Decimal:
+        """What is neither spent nor reserved; below 0 if a prompt was underestimated."""
+        return self.limit_usd - self.spent_usd - self._reserved
+
+    async def reserve(self, amount_usd: Decimal, reference: str) -> Settle:
+        """Reserve an amount, waiting while calls that are under way may still give back enough.
+
+        Raises:
+            BudgetExceeded: The amount doesn't fit, whatever comes back.
+        """
+        while amount_usd > self.left_usd:
+            if amount_usd > self.limit_usd - self.spent_usd or not self._reserved:
+                raise BudgetExceeded(
+                    f"at worst ${amount_usd:.6f}, but only ${max(self.left_usd, Decimal(0)):.6f} is left "
+                    f"of the budget of ${self.limit_usd:f}",
+                    model=reference,
+                )
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settled.append(waiting)
+            await waiting
+        self._reserved += amount_usd
+        return lambda charged_usd: self._settle(amount_usd, charged_usd)
+
+    def _settle(self, reserved_usd: Decimal, charged_usd: Decimal) -> None:
+        self._reserved -= reserved_usd
+        self.spent_usd += charged_usd
+        waiting, self._settled = self._settled, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+class Purse:
+    """The budgets that one run is paid from: its own, and those that it shares.
+
+    Args:
+        budgets: Each must have room for a call.
+        allow_unpriced: Whether calls at unknown prices are made; they count nothing.
+    """
+
+    def __init__(self, budgets: Sequence[Budget], *, allow_unpriced: bool = False) -> None:
+        self.budgets = tuple(budgets)
+        self.allow_unpriced = allow_unpriced
+
+    async def reserve(self, request: ModelRequest) -> Settle:
+        """Reserve a request's worst case in every budget, or in none.
+
+        Raises:
+            BudgetExceeded: One of them has no room for it, or nobody knows what it may cost.
+        """
+        amount_usd = self._worst_usd(request)
+        settles: list[Settle] = []
+        try:
+            for budget in self.budgets:
+                settles.append(await budget.reserve(amount_usd, request.reference))
+        except BaseException:
+            _settle_all(settles, Decimal(0))
+            raise
+        return lambda charged_usd: _settle_all(settles, charged_usd)
+
+    def _worst_usd(self, request: ModelRequest) -> Decimal:
+        price = request.call.price(worst_case(request)) if request.call else None
+        if price is None and self.allow_unpriced:
+            return Decimal(0)
+        if price is None:
+            message = "its price is unknown: set `price:`, or `allow_unpriced: true` to leave it out of the budget"
+            raise BudgetExceeded(message, model=request.reference)
+        if request.sampling.max_tokens is None:
+            message = "its worst case is unknown: set `max_tokens`, a budget needs it"
+            raise BudgetExceeded(message, model=request.reference)
+        return price
+
+
+def _settle_all(settles: Sequence[Settle], charged_usd: Decimal) -> None:
+    for settle in settles:
+        settle(charged_usd)

@@ -1,0 +1,211 @@
+"""The last step: synthesis, selection, fallbacks, the best proposal."""
+
+from typing import Any
+
+import pytest
+
+from moa.errors import AggregationFailed, BadRequest, ServiceFailed, UsageError
+from moa.events import AnswerDelta
+from moa.messages import Message, ReplyOptions, Sampling, ToolCall
+from moa.mixture.schema import Mixture
+from moa.proposals import Answer
+from moa.providers.base import Finish, ModelRequest, ReasoningDelta, ToolCallDelta
+from moa.providers.scripted import Pause, Script, ScriptedProvider
+from moa.usage import TokenUsage
+from tests.support.engines import engine_of, mixture_of, scripted, system_text
+from tests.support.virtual_clock import virtual_time
+
+USED = TokenUsage(input_tokens=1, output_tokens=1)
+CUT = Finish(reason="length", usage=USED)
+
+
+async def _run(provider: ScriptedProvider, mixture: Mixture | dict[str, Any], **arguments: Any) -> Answer:
+    async with engine_of(provider) as engine:
+        return await engine.run(mixture, "hi", **arguments)
+
+
+def _fails(model: str) -> list[ServiceFailed]:
+    return [ServiceFailed(f"{model} broke", model=f"fake/{model}")]
+
+
+@virtual_time
+async def test_the_aggregators_prompt_follows_the_callers_system_message_and_its_role() -> None:
+    provider = scripted({"a": "one", "agg": "done"})
+    mixture = mixture_of(["a"], aggregator={"model": "agg", "role": "You are an editor."})
+    await _run(provider, mixture, system="Answer in French.")
+
+    first, second = provider.requests
+    assert system_text(first) == "Answer in French."
+    assert system_text(second).startswith("Answer in French.\n\nYou are an editor.\n\nYou have been provided with")
+    assert second.messages[-1] == Message(role="user", content="hi")
+
+
+@virtual_time
+async def test_without_layers_the_model_answers_the_plain_conversation() -> None:
+    provider = scripted({"agg": "done"})
+    answer = await _run(provider, mixture_of())
+
+    assert provider.requests[0].messages == (Message(role="user", content="hi"),)
+    assert (answer.text, answer.status, answer.layers) == ("done", "complete", ())
+
+
+@virtual_time
+async def test_a_fallback_answers_for_an_aggregator_that_fails() -> None:
+    provider = scripted({"a": "one", "agg": _fails("agg"), "b": _fails("b"), "c": "instead"})
+    answer = await _run(provider, mixture_of(["a"], aggregator={"model": "agg", "fallback": ["fake/b", "fake/c"]}))
+
+    assert (answer.text, answer.model, answer.status) == ("instead", "fake/c", "degraded")
+    assert [call.model for call in answer.ledger.calls] == ["fake/a", "fake/agg", "fake/b", "fake/c"]
+    assert [reason.code for reason in answer.degraded] == ["fallback"]
+
+
+@virtual_time
+async def test_a_fallback_answers_for_a_proposer_that_fails() -> None:
+    provider = scripted({"a": _fails("a"), "spare": "instead", "agg": "done"})
+    answer = await _run(provider, mixture_of([{"model": "a", "fallback": ["fake/spare"]}]))
+
+    assert answer.proposals[0].model == "fake/spare"
+    assert len(answer.proposals[0].attempts) == 2
+    assert [(reason.agent, reason.code) for reason in answer.degraded] == [("a", "fallback")]
+
+
+@virtual_time
+async def test_without_any_aggregator_left_the_run_fails_with_every_cause() -> None:
+    provider = scripted({"a": "one", "agg": _fails("agg"), "b": _fails("b")})
+    with pytest.raises(AggregationFailed) as caught:
+        await _run(provider, mixture_of(["a"], aggregator={"model": "agg", "fallback": ["fake/b"]}))
+
+    assert [failure.model for failure in caught.value.failures] == ["fake/agg", "fake/b"]
+    assert caught.value.ledger.usage.total_tokens > 0
+
+
+@virtual_time
+async def test_the_longest_complete_proposal_answers_if_the_mixture_says_so() -> None:
+    scripts = {"a": "short", "b": "rather longer", "c": ["the longest, but it was cut off", CUT], "agg": _fails("agg")}
+    answer = await _run(scripted(scripts), mixture_of(["a", "b", "c"], on_aggregator_failure="best_proposal"))
+
+    assert (answer.text, answer.agent, answer.status) == ("rather longer", "b", "degraded")
+    assert [(reason.agent, reason.code) for reason in answer.degraded] == [("aggregator", "aggregation_failed")]
+    assert "agg broke" in answer.degraded[0].message
+
+
+@virtual_time
+async def test_an_answer_that_was_cut_off_is_degraded() -> None:
+    answer = await _run(scripted({"a": "one", "agg": ["as far as it goes", CUT]}), mixture_of(["a"]))
+
+    assert (answer.status, answer.finish_reason) == ("degraded", "length")
+    assert [reason.code for reason in answer.degraded] == ["cut_off"]
+
+
+@virtual_time
+async def test_a_reply_of_reasoning_alone_is_empty_and_says_what_to_do() -> None:
+    scripts = {"a": [ReasoningDelta("hm, hm"), CUT], "b": "fine", "agg": "done"}
+    answer = await _run(scripted(scripts), mixture_of(["a", "b"]))
+
+    assert [(reason.agent, reason.code) for reason in answer.degraded] == [("a", "empty_reply")]
+    assert "max_tokens" in answer.degraded[0].message
+    assert answer.ledger.calls[0].attempts[0].status == "failed"
+    assert answer.ledger.calls[0].attempts[0].usage == USED
+
+
+@virtual_time
+async def test_an_answer_of_tool_calls_alone_is_not_empty() -> None:
+    wish = ToolCallDelta(index=0, id="call-1", name="weather", arguments='{"city": "SF"}')
+    provider = scripted({"a": "one", "agg": [wish, Finish(reason="tool_calls", usage=USED)]})
+    tools = ({"type": "function", "function": {"name": "weather", "parameters": {}}},)
+    answer = await _run(provider, mixture_of(["a"]), options=ReplyOptions(tools=tools))
+
+    assert answer.tool_calls == (ToolCall(id="call-1", name="weather", arguments='{"city": "SF"}'),)
+    assert (answer.status, answer.finish_reason) == ("complete", "tool_calls")
+    assert provider.requests[0].options.tools == ()
+    assert provider.requests[1].options.tools == tools
+
+
+@virtual_time
+async def test_proposers_read_earlier_tool_results_as_text_and_the_aggregator_as_they_are() -> None:
+    provider = scripted({"a": "one", "agg": "done"})
+    talk = [
+        Message(role="user", content="Weather?"),
+        Message(role="assistant", tool_calls=(ToolCall(id="1", name="weather", arguments="{}"),)),
+        Message(role="tool", content="sunny", tool_call_id="1"),
+    ]
+    async with engine_of(provider) as engine:
+        await engine.run(mixture_of(["a"]), talk)
+
+    proposer, aggregator = provider.requests
+    assert [turn.role for turn in proposer.messages] == ["user", "assistant", "user"]
+    assert proposer.messages[-1].text == "Result of the tool weather:\nsunny"
+    assert aggregator.messages[1:] == tuple(talk)
+
+
+@virtual_time
+async def test_a_callers_sampling_overrides_the_aggregators_alone() -> None:
+    provider = scripted({"a": "one", "agg": "done"})
+    mixture = mixture_of([{"model": "a", "temperature": 0.7}], aggregator={"model": "agg", "top_p": 0.5})
+    await _run(provider, mixture, sampling=Sampling(temperature=0.1, max_tokens=9))
+
+    assert provider.requests[0].sampling == Sampling(temperature=0.7)
+    assert provider.requests[1].sampling == Sampling(temperature=0.1, top_p=0.5, max_tokens=9)
+
+
+# Selection
+
+
+def _selecting(*layer: str, **keys: Any) -> Mixture:
+    return mixture_of(layer, aggregation="selection", **keys)
+
+
+@pytest.mark.parametrize(
+    "reply", ['{"best": 2}', 'Sure!\n```json\n{"best": 2}\n```', 'Of the 3, {"best": 2, "why": "it is 1st-rate"}']
+)
+@virtual_time
+async def test_the_selected_proposal_is_returned_whole(reply: str) -> None:
+    answer = await _run(scripted({"a": "one", "b": "the second", "agg": reply}), _selecting("a", "b"))
+
+    assert (answer.text, answer.agent, answer.model, answer.selected) == ("the second", "b", "fake/b", 1)
+    assert answer.status == "complete"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["2", "The best is number 2.", '{"best": 3}', '{"best": true}', '{"best": 1} or {"best": 2}', '{"best": 0}'],
+)
+@virtual_time
+async def test_a_reply_that_names_no_proposal_is_a_failure(reply: str) -> None:
+    with pytest.raises(AggregationFailed) as caught:
+        await _run(scripted({"a": "one", "b": "two", "agg": reply}), _selecting("a", "b"))
+
+    assert [failure.code for failure in caught.value.failures] == ["broken_reply"]
+
+
+@virtual_time
+async def test_a_service_that_refuses_the_response_format_is_asked_without_it() -> None:
+    def pick(request: ModelRequest) -> Script:
+        if request.options.response_format:
+            return [BadRequest("response_format is not supported", model=request.reference)]
+        return '{"best": 1}'
+
+    answer = await _run(scripted({"a": "one", "b": "two", "agg": pick}), _selecting("a", "b"))
+
+    assert answer.text == "one"
+    assert [call.attempts[0].status for call in answer.ledger.calls[-2:]] == ["failed", "ok"]
+
+
+@virtual_time
+async def test_selection_shows_nothing_of_the_verdict_and_then_the_proposal_at_once() -> None:
+    scripts = {"a": "one", "agg": ['{"best"', Pause(1), ": 1}"]}
+    async with engine_of(scripted(scripts)) as engine, engine.stream(_selecting("a"), "hi") as events:
+        shown = [event.text async for event in events if isinstance(event, AnswerDelta)]
+
+    assert shown == ["one"]
+
+
+@virtual_time
+async def test_selection_passes_the_response_format_to_the_proposers_and_refuses_tools() -> None:
+    provider = scripted({"a": "{}", "agg": '{"best": 1}'})
+    form = {"type": "json_object"}
+    await _run(provider, _selecting("a"), options=ReplyOptions(response_format=form))
+    assert provider.requests[0].options.response_format == form
+
+    with pytest.raises(UsageError, match="tools"):
+        await _run(provider, _selecting("a"), options=ReplyOptions(tools=({"type": "function"},)))

@@ -1,0 +1,231 @@
+import itertools
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moa.errors import BrokenReply, ProviderError, Refused
+from moa.providers.base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers.bedrock.aws import FrameReader
+from moa.providers.bedrock.decode import Frame, StreamDecoder, whole_reply
+from moa.usage import TokenUsage
+from tests.support.bedrock_server import Says
+from tests.support.event_stream import event, frame
+
+REFERENCE = "bedrock/some.model"
+SAYS = Says("Grüße, ", "世界", reasoning=["hm"], tools=[("t1", "weather", ['{"city":', '"Rome"}'])], stop="tool_use")
+
+
+def streamed(*chunks: bytes) -> list[ReplyEvent]:
+    reader, decoder = FrameReader(reference=REFERENCE), StreamDecoder(reference=REFERENCE)
+    events = [e for chunk in chunks for frame in reader.feed(chunk) for e in decoder.feed(frame)]
+    decoder.end()
+    return events
+
+
+def whole(told: Any) -> list[ReplyEvent]:
+    return whole_reply(orjson.dumps(told), reference=REFERENCE)
+
+
+def reply(*blocks: Any, stop: str = "end_turn", **fields: Any) -> dict[str, Any]:
+    usage = {"inputTokens": 1, "outputTokens": 1}
+    return {"output": {"message": {"content": list(blocks)}}, "stopReason": stop, "usage": usage, **fields}
+
+
+# ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_stream_gives_its_pieces_in_order() -> None:
+    assert streamed(b"".join(SAYS.frames())) == [
+        ReasoningDelta("hm"),
+        TextDelta("Grüße, "),
+        TextDelta("世界"),
+        ToolCallDelta(index=0, id="t1", name="weather"),
+        ToolCallDelta(index=0, arguments='{"city":'),
+        ToolCallDelta(index=0, arguments='"Rome"}'),
+        Finish(reason="tool_calls", usage=TokenUsage(input_tokens=7, output_tokens=2)),
+    ]
+
+
+@given(cuts=st.lists(st.integers(0, len(b"".join(SAYS.frames()))), max_size=12))
+def test_stream_broken_anywhere_gives_the_same(cuts: list[int]) -> None:
+    content = b"".join(SAYS.frames())
+    edges = [0, *sorted(cuts), len(content)]
+    pieces = [content[start:end] for start, end in itertools.pairwise(edges)]
+
+    assert streamed(*pieces) == streamed(content)
+
+
+@given(end=st.integers(0, len(b"".join(SAYS.frames())) - 1))
+def test_stream_cut_off_anywhere_is_a_broken_reply(end: int) -> None:
+    with pytest.raises(BrokenReply):
+        streamed(b"".join(SAYS.frames())[:end])
+
+
+@given(at=st.integers(0, len(b"".join(SAYS.frames())) - 1), flipped=st.integers(1, 255))
+def test_stream_with_any_byte_changed_is_a_broken_reply(at: int, flipped: int) -> None:
+    content = bytearray(b"".join(SAYS.frames()))
+    content[at] ^= flipped
+
+    with pytest.raises(BrokenReply):
+        streamed(bytes(content))
+
+
+@given(noise=st.binary(min_size=1, max_size=200))
+def test_noise_is_a_broken_reply(noise: bytes) -> None:
+    with pytest.raises(BrokenReply):
+        streamed(noise)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": 5}}),
+        ("contentBlockDelta", {"contentBlockIndex": 0}),
+        ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"toolUse": {"input": {}}}}),
+        ("contentBlockDelta", {"contentBlockIndex": 9, "delta": {"toolUse": {"input": "{"}}}),
+        ("contentBlockDelta", {"contentBlockIndex": [9], "delta": {"toolUse": {"input": "{"}}}),
+        ("contentBlockStart", {"contentBlockIndex": 0, "start": {"toolUse": {"name": "weather"}}}),
+        ("messageStop", {}),
+        ("messageStop", ["end_turn"]),
+        ("metadata", "usage"),
+    ],
+)
+def test_event_that_is_not_what_the_service_model_says_is_a_broken_reply(kind: str, told: Any) -> None:
+    with pytest.raises(BrokenReply):
+        streamed(event(kind, told), *SAYS.frames())
+
+
+def test_event_that_is_not_json_is_a_broken_reply() -> None:
+    with pytest.raises(BrokenReply, match="not JSON"):
+        streamed(frame({":message-type": "event", ":event-type": "metadata"}, b"{"))
+
+
+def test_events_and_deltas_of_later_versions_are_passed_over() -> None:
+    unknown = [
+        event("somethingNew", {"a": 1}),
+        event("contentBlockStart", {"contentBlockIndex": 5, "start": {"image": {"format": "png"}}}),
+        event("contentBlockDelta", {"contentBlockIndex": 5, "delta": {"citation": {}}}),
+        event("contentBlockDelta", {"contentBlockIndex": 5, "delta": {"reasoningContent": {"signature": "s"}}}),
+        event("contentBlockStop", {"contentBlockIndex": 5}),
+    ]
+    assert streamed(*unknown, *SAYS.frames()) == streamed(*SAYS.frames())
+
+
+def test_message_without_a_type_is_an_error_not_text() -> None:
+    with pytest.raises(ProviderError):
+        StreamDecoder(reference=REFERENCE).feed(Frame({}, b'{"delta": {"text": "boo"}}'))
+
+
+def test_empty_pieces_give_no_events() -> None:
+    assert [type(e) for e in streamed(*Says("", "a", "").frames())] == [TextDelta, Finish]
+
+
+# ── whole replies ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_whole_reply_gives_its_blocks_in_order() -> None:
+    assert whole_reply(SAYS.whole(), reference=REFERENCE) == [
+        ReasoningDelta("hm"),
+        TextDelta("Grüße, 世界"),
+        ToolCallDelta(index=0, id="t1", name="weather", arguments='{"city":"Rome"}'),
+        Finish(reason="tool_calls", usage=TokenUsage(input_tokens=7, output_tokens=2)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        orjson.dumps({"output": {"message": {"content": "text"}}, "stopReason": "end_turn"}),
+        orjson.dumps({"output": {"message": {"content": []}}}),
+        orjson.dumps(reply({"text": None})),
+        orjson.dumps(reply({"toolUse": {"name": "x"}})),
+        orjson.dumps(reply({"text": "a"}, usage={"inputTokens": "7", "outputTokens": 1})),
+        orjson.dumps(reply({"text": "a"}, usage={"inputTokens": 7, "outputTokens": 1, "cacheReadInputTokens": "x"})),
+        orjson.dumps(reply({"text": "a"}, usage=[])),
+    ],
+)
+def test_reply_that_is_not_what_the_service_model_says_is_a_broken_reply(content: bytes) -> None:
+    with pytest.raises(BrokenReply):
+        whole_reply(content, reference=REFERENCE)
+
+
+@given(content=st.binary(max_size=60) | st.recursive(st.none() | st.text(max_size=5), st.lists).map(orjson.dumps))
+def test_garbage_is_never_text(content: bytes) -> None:
+    with pytest.raises(BrokenReply):
+        whole_reply(content, reference=REFERENCE)
+
+
+def test_block_without_anything_to_show_is_passed_over() -> None:
+    hidden = {"reasoningContent": {"redactedContent": "AAE="}}
+
+    assert [type(e) for e in whole(reply(hidden, {"text": ""}, {"text": "a"}))] == [TextDelta, Finish]
+
+
+def test_unreported_usage_stays_unknown() -> None:
+    assert whole(reply({"text": "a"}, usage=None))[-1] == Finish(reason="stop", usage=None)
+
+
+# ── how replies end ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("tool_use", "tool_calls"),
+        ("guardrail_intervened", "content_filter"),
+        ("content_filtered", "content_filter"),
+        ("something_new", "something_new"),
+    ],
+)
+def test_stop_reason_is_said_in_our_words(stop: str, reason: str) -> None:
+    says = Says("text", stop=stop)
+
+    for events in (whole_reply(says.whole(), reference=REFERENCE), streamed(*says.frames())):
+        assert isinstance(events[-1], Finish)
+        assert events[-1].reason == reason
+
+
+@pytest.mark.parametrize("stop", ["guardrail_intervened", "content_filtered"])
+@pytest.mark.parametrize(
+    "says",
+    [
+        lambda stop: Says(stop=stop),
+        lambda stop: Says(reasoning=["hm"], stop=stop),
+        # The guardrail turned the prompt away before the model saw it; the text is the guardrail's.
+        lambda stop: Says("Sorry, no.", stop=stop, usage={"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}),
+    ],
+    ids=["no text", "only reasoning", "no token"],
+)
+def test_filtered_reply_without_the_models_own_text_is_refused(stop: str, says: Any) -> None:
+    with pytest.raises(Refused, match=stop):
+        whole_reply(says(stop).whole(), reference=REFERENCE)
+    with pytest.raises(Refused, match=stop):
+        streamed(*says(stop).frames())
+
+
+@pytest.mark.parametrize("stop", ["malformed_model_output", "malformed_tool_use"])
+def test_reply_that_bedrock_cant_read_is_a_broken_reply(stop: str) -> None:
+    with pytest.raises(BrokenReply, match=stop):
+        whole_reply(Says("x", stop=stop).whole(), reference=REFERENCE)
+    with pytest.raises(BrokenReply, match=stop):
+        streamed(*Says("x", stop=stop).frames())
+
+
+def test_cached_tokens_are_part_of_the_input_tokens() -> None:
+    usage = {"inputTokens": 5, "outputTokens": 2, "cacheReadInputTokens": 100, "cacheWriteInputTokens": 30}
+
+    assert whole(reply({"text": "a"}, usage=usage))[-1] == Finish(
+        reason="stop",
+        usage=TokenUsage(input_tokens=135, output_tokens=2, cached_input_tokens=100, cache_write_tokens=30),
+    )

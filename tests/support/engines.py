@@ -1,0 +1,52 @@
+"""Engines and mixtures of scripted models, in a line each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from moa.api import Engine
+from moa.config.settings import Settings
+from moa.mixture.loading import load
+from moa.mixture.schema import Mixture
+from moa.providers.base import ModelRequest
+from moa.providers.scripted import Script, ScriptedProvider
+from tests.support.virtual_clock import loop_time
+
+Scripts = Mapping[str, Script | Callable[[ModelRequest], Script]]
+
+
+def scripted(scripts: Scripts, *, takes_seed: bool = True) -> ScriptedProvider:
+    """A provider with one script for each model id."""
+
+    def script(request: ModelRequest) -> Script:
+        chosen = scripts[request.model]
+        return chosen(request) if callable(chosen) else chosen
+
+    return ScriptedProvider(script, takes_seed=takes_seed)
+
+
+def engine_of(provider: ScriptedProvider, **arguments: Any) -> Engine:
+    """An engine whose endpoint `fake` is the provider, on the running loop's clock."""
+    return Engine(settings=Settings(endpoints={}), providers={"fake": provider}, clock=loop_time, **arguments)
+
+
+def mixture_of(
+    *layers: Sequence[str | dict[str, Any]], aggregator: str | dict[str, Any] = "agg", **keys: Any
+) -> Mixture:
+    """A mixture of models of the endpoint `fake`: each layer lists model ids, or agents as mappings."""
+    return load(
+        {
+            "name": "test",
+            "layers": [{"proposers": [_agent(entry) for entry in layer]} for layer in layers],
+            "aggregator": _agent(aggregator),
+            **keys,
+        }
+    )
+
+
+def _agent(entry: str | dict[str, Any]) -> dict[str, Any]:
+    return {"model": f"fake/{entry}"} if isinstance(entry, str) else {**entry, "model": f"fake/{entry['model']}"}
+
+
+def system_text(request: ModelRequest) -> str:
+    """All system text that a request carries."""
+    return "\n".join(message.text for message in request.messages if message.role == "system")
