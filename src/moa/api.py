@@ -20,6 +20,7 @@ from moa.ledger import Meter, Now
 from moa.messages import ImagePart, Message, ReplyOptions, Sampling, conversation
 from moa.mixture.loading import load
 from moa.mixture.schema import Mixture
+from moa.policies.cache.settings import CacheSettings
 from moa.policies.spend import Budget
 from moa.proposals import Answer
 from moa.providers.base import Provider
@@ -68,6 +69,7 @@ class Engine:
         settings: Ready-made settings in place of a file.
         providers: Providers in place of those of the settings, by endpoint name.
         budget_usd: US dollars for everything that this engine runs.
+        cache: Where replies are kept, in place of what the settings say; a path alone is read and written.
         clock: Monotonic clock, in seconds.
 
     Attributes:
@@ -84,11 +86,13 @@ class Engine:
         settings: Settings | None = None,
         providers: Mapping[str, Provider] | None = None,
         budget_usd: float | Decimal | None = None,
+        cache: CacheSettings | str | Path | None = None,
         clock: Now = time.perf_counter,
     ) -> None:
         self.settings = settings or load_settings(config)
         self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
-        self._models = Catalogue(self.settings, providers or {}, clock)
+        kept = CacheSettings(path=Path(cache)) if isinstance(cache, str | Path) else cache or self.settings.cache
+        self._models = Catalogue(self.settings, providers or {}, clock, kept)
         self._clock = clock
 
     async def run(self, mixture: MixtureLike, prompt: Prompt, **arguments: Unpack[RunArguments]) -> Answer:
