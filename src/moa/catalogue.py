@@ -28,14 +28,11 @@ class Catalogue:
         given: Providers in place of those that the settings would open, by endpoint name; whoever gave them closes
             them. An endpoint that the settings don't know has no policies.
         now: Monotonic clock, in seconds.
-        cache: Where replies are kept; None: nowhere.
+        cache: Where replies are kept, and how they are used.
     """
 
-    def __init__(
-        self, settings: Settings, given: Mapping[str, Provider], now: Now, cache: CacheSettings | None = None
-    ) -> None:
-        self._settings, self._given, self._now = settings, given, now
-        self._cache = cache if cache is not None and cache.mode != "off" else None
+    def __init__(self, settings: Settings, given: Mapping[str, Provider], now: Now, cache: CacheSettings) -> None:
+        self._settings, self._given, self._now, self._cache = settings, given, now, cache
         self._shelf: Shelf | None = None
         self._opened: dict[str, Provider] = {}
         self._doors: dict[str, Provider] = {}
@@ -84,7 +81,7 @@ class Catalogue:
         return self._cached(Hedge(provider), endpoint)
 
     def _cached(self, provider: Provider, endpoint: Endpoint) -> Provider:
-        if self._cache is None:
+        if self._cache.mode == "off":
             return provider
         if self._shelf is None:
             self._shelf = Shelf(self._cache)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moa.cli.ask import ask
+from moa.cli.cache import cache
 from moa.cli.chat import chat
 from moa.cli.doctor import doctor
 from moa.cli.exits import INTERRUPTED, exit_code
@@ -20,6 +21,7 @@ app.command()(ask)
 app.command()(chat)
 app.add_typer(mixtures)
 app.command()(doctor)
+app.add_typer(cache)
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,6 +20,10 @@ from moa.providers.endpoint import Endpoint
 from moa.validation import nearest
 
 FILE_NAME = "moa.yaml"
+CACHE_NAME = "calls.sqlite"
+
+NO_CACHE = CacheSettings(path=Path(CACHE_NAME), mode="off")
+"""What settings that were made in code have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +33,13 @@ class Settings:
     Attributes:
         endpoints: By name, built-in ones included.
         key_variables: For endpoints that need a key: the environment variable that holds it.
-        cache: Where replies are kept, and how they are used; None: nowhere.
+        cache: Where replies are kept, and how they are used.
         source: The file that was read, None if there is none.
     """
 
     endpoints: Mapping[str, Endpoint]
     key_variables: Mapping[str, str] = field(default_factory=dict)
-    cache: CacheSettings | None = None
+    cache: CacheSettings = NO_CACHE
     source: Path | None = None
 
     def endpoint(self, reference: str) -> tuple[Endpoint, str]:
@@ -103,12 +107,11 @@ def load_settings(
 
 def _cache(given: Caching, environ: Mapping[str, str], source: Path | None) -> CacheSettings:
     named = _beside(source, given.path)
-    path = Path(named) if named else cache_folder(environ) / "calls.sqlite"
+    path = Path(named) if named else _cache_folder(environ) / CACHE_NAME
     return CacheSettings(path=path, mode=given.mode, max_size_mb=given.max_size_mb)
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Return this package's folder in the user's cache folder; it may not exist yet."""
+def _cache_folder(environ: Mapping[str, str]) -> Path:
     named = environ.get("XDG_CACHE_HOME") or environ.get("LOCALAPPDATA")
     return (Path(named) if named else Path(environ.get("HOME") or Path.home()) / ".cache") / "moa"
 

@@ -14,10 +14,8 @@ def event_dict(event: ReplyEvent) -> dict[str, Any]:
     """Return an event of a reply as a JSON-ready mapping; `event_from` takes it back."""
     match event:
         case TextDelta():
-            return {
-                "text": event.text,
-                **({"logprobs": [dict(item) for item in event.logprobs]} if event.logprobs else {}),
-            }
+            logprobs = {"logprobs": [dict(item) for item in event.logprobs]} if event.logprobs else {}
+            return {"text": event.text, **logprobs}
         case ReasoningDelta():
             return {"reasoning": event.text}
         case ToolCallDelta():

@@ -6,6 +6,7 @@ from typing import Literal
 
 CacheMode = Literal["off", "read", "write", "read_write", "refresh"]
 
+DEFAULT_MODE: CacheMode = "read_write"
 DEFAULT_SIZE_MB = 1000
 
 
@@ -31,7 +32,7 @@ class CacheSettings:
     """
 
     path: Path
-    mode: CacheMode = "read_write"
+    mode: CacheMode = DEFAULT_MODE
     max_size_mb: int = DEFAULT_SIZE_MB
 
     @property

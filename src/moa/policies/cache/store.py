@@ -15,7 +15,7 @@ from typing import Any
 
 from moa.errors import ConfigError
 from moa.policies.cache.entry import Entry, entry_from
-from moa.policies.cache.settings import CacheSettings
+from moa.policies.cache.settings import DEFAULT_MODE, CacheSettings
 
 APPLICATION_ID = 0x6D6F6163
 """Marks the file as ours: "moac"."""
@@ -116,11 +116,13 @@ class Store:
             ConfigError: The file can't be written.
         """
         how = "REPLACE" if replace else "IGNORE"
-        with self._told_clearly(), self._writing():
-            before = self._db.total_changes
-            self._db.executemany(f"INSERT OR {how} INTO replies VALUES (?, ?, ?, ?, ?)", self._rows(entries))
-            kept = self._db.total_changes - before
-            self._make_room()
+        with self._told_clearly():
+            with self._writing():
+                before = self._db.total_changes
+                self._db.executemany(f"INSERT OR {how} INTO replies VALUES (?, ?, ?, ?, ?)", self._rows(entries))
+                kept = self._db.total_changes - before
+                self._make_room()
+            self._shrink()
         return kept
 
     def _rows(self, entries: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str, str, int, int]]:
@@ -159,8 +161,7 @@ class Store:
         with self._told_clearly():
             with self._writing():
                 gone = self._db.execute("DELETE FROM replies").rowcount
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
             return gone
 
     def close(self) -> None:
@@ -191,8 +192,11 @@ class Store:
             goal = int(self._max_bytes * KEPT_SHARE)
             while (excess := self._used_bytes() - goal) > 0 and self._forget(excess):
                 pass
+
+    def _shrink(self) -> None:
         if self._pragma("page_count") * self._pragma("page_size") > self._max_bytes:
-            self._db.execute(f"PRAGMA incremental_vacuum({SHRINK_PAGES})").fetchall()
+            # As a script: a single statement would be stopped after its first page.
+            self._db.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
 
     def _forget(self, excess: int) -> int:
         """Remove the replies that were not used for the longest time, about so many bytes of them."""
@@ -219,10 +223,8 @@ class Store:
         except sqlite3.OperationalError as error:
             raise ConfigError(f"the cache can't be used: {error}: {_cure(error)}", path=path) from error
         except (sqlite3.Error, ValueError) as error:
-            cure = "nothing in it was changed: give another path, or delete the file to begin anew"
-            raise ConfigError(
-                f"the cache is damaged, or no cache of this program ({error}); {cure}", path=path
-            ) from error
+            what = f"this is no cache of this version, or a damaged one ({error}); nothing in it was changed"
+            raise ConfigError(f"{what}: give another path, or delete the file to begin anew", path=path) from error
 
 
 def _cure(error: sqlite3.Error) -> str:
@@ -241,7 +243,9 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
             # Replies are nobody else's business; SQLite gives its side files the same rights.
             path.touch(mode=0o600)
         elif not path.is_file():
-            raise ConfigError(f"there is no cache here, and mode {settings.mode!r} makes none", path=path)
+            raise ConfigError(
+                f"there is no cache here; it is made when a reply is kept (mode: {DEFAULT_MODE})", path=path
+            )
     except OSError as error:
         raise ConfigError(f"the cache can't be used: {error.strerror}", path=path) from error
     uri = f"{path.absolute().as_uri()}?mode={mode}"
@@ -258,7 +262,7 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection, settings: CacheSettings) -> None:
     ours, empty = _whose(db)
     if not ours and not (empty and settings.writes):
-        raise sqlite3.DatabaseError("the file belongs to another program, or to another version of this one")
+        raise sqlite3.DatabaseError("it belongs to another program or version")
     if empty:
         _make_tables(db)
     if settings.writes:
