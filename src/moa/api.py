@@ -1,7 +1,7 @@
 """The engine as users hold it: what many runs share, and how one run is asked for."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any, Self, TypedDict, Unpack
 
 from moa.catalogue import Catalogue
 from moa.config.settings import Settings, load_settings
-from moa.engine.agents import Emit
 from moa.engine.plan import RunOptions, make_plan
 from moa.engine.run import execute
 from moa.engine.stream import RunStream
@@ -24,6 +23,7 @@ from moa.policies.cache.settings import CacheSettings
 from moa.policies.spend import Budget
 from moa.proposals import Answer
 from moa.providers.base import Provider
+from moa.traces.recording import Recorder, Run
 
 MixtureLike = Mixture | str | Path | Mapping[str, Any]
 """A mixture, the name of a preset, the path of a mixture file, or what such a file holds."""
@@ -43,6 +43,7 @@ class RunArguments(TypedDict, total=False):
         budget_usd: US dollars for the whole run; the mixture's own budget holds too.
         options: Tools, response format and the like, for the aggregator.
         sampling: Parameters that override the aggregator's own.
+        trace: A file to write the run to, as `moa trace show` and `moa trace replay` read it; it holds no secrets.
     """
 
     system: str | None
@@ -52,6 +53,7 @@ class RunArguments(TypedDict, total=False):
     budget_usd: float | Decimal | None
     options: ReplyOptions
     sampling: Sampling | None
+    trace: str | Path | None
 
 
 class Engine:
@@ -144,7 +146,7 @@ class Engine:
         *,
         answer: bool = False,
         proposals: bool = False,
-    ) -> tuple[Callable[[Emit], Awaitable[Answer]], Meter]:
+    ) -> tuple[Run, Meter]:
         meter, budget_usd = Meter(self._clock), arguments.get("budget_usd")
         options = RunOptions(
             seed=arguments.get("seed"),
@@ -156,8 +158,12 @@ class Engine:
             answer_deltas=answer,
         )
         talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
-        plan = make_plan(load(mixture), self._models, options)
-        return partial(execute, plan, talk, self._models, self.budget, meter), meter
+        trace = arguments.get("trace")
+        recorder = None if trace is None else Recorder(Path(trace), meter, self.settings.endpoints)
+        models = self._models if recorder is None else recorder.listening(self._models)
+        plan = make_plan(load(mixture), models, options)
+        run: Run = partial(execute, plan, talk, models, self.budget, meter)
+        return run if recorder is None else recorder.recorded(run, plan, talk), meter
 
     async def aclose(self) -> None:
         """Close all connections."""
