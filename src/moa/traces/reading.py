@@ -60,7 +60,7 @@ def read_trace(path: str | Path) -> Trace:
 def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         what = "this is no trace" if number == 1 else "the trace is damaged"
         raise TraceError(f"{what}: this is no JSON", path=path, line=number) from error
     if not isinstance(data, dict) or (number == 1 and data.get("type") != "trace"):
