@@ -35,10 +35,10 @@ def show(
 
 @trace.command()
 def replay(file: FileArgument) -> None:
-    """Run a recorded run again, without network, and print its answer.
+    """Run a recorded run again, without network, and say whether the same comes out.
 
     The models say what they said then, at the same moments, but no time passes. Exits with 1 if something comes out
-    differently, or if there is no answer.
+    differently; a failed run that fails for the same reasons is the same.
     """
     from moa.cli.traced import show_replay
     from moa.traces.replaying import replay as run_again

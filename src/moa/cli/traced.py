@@ -56,7 +56,7 @@ def write_page(trace: Trace, path: Path) -> None:
 
 
 def show_replay(replay: Replay) -> bool:
-    """Print what came out of a replay, and whether there is an answer and it is the recorded one."""
+    """Print what came out of a replay, and return whether it is what was recorded."""
     if replay.answer is not None:
         write_answer(replay.answer.text)
         show_totals(replay.answer)
@@ -69,4 +69,4 @@ def show_replay(replay: Replay) -> bool:
         compared = replay.trace.outcome is not None
         same = "the same as was recorded" if compared else "as far as the trace goes: it breaks off"
         say(f"replayed {err_symbols().dot} {same}", style="dim")
-    return replay.answer is not None and not replay.differences
+    return not replay.differences

@@ -37,6 +37,13 @@ class Bar:
     figures: str
     problem: str = ""
 
+    @property
+    def writes_s(self) -> float:
+        """When it began to write; a reply that came whole is all writing, one that never came is none."""
+        if self.first_token_s is not None:
+            return self.first_token_s
+        return self.sent_s if self.state in ("ok", "cached") else self.ended_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:

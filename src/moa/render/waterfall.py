@@ -67,7 +67,7 @@ def _chart(bar: Bar, whole: Timeline, width: int, signs: str) -> Text:
     start, sent = round(bar.queued_s * scale), round(bar.sent_s * scale)
     end = min(width, max(round(bar.ended_s * scale), start + 1))
     start, sent = min(start, end - 1), min(sent, end)
-    first = sent if bar.first_token_s is None else min(round(bar.first_token_s * scale), end)
+    first = min(max(round(bar.writes_s * scale), sent), end)
     cells = signs[0] * (sent - start) + signs[1] * (first - sent) + signs[2] * (end - first)
     return Text(" " * start).append(cells, style=_STYLES[bar.state])
 

@@ -5,7 +5,8 @@ so that the engine meets the very same replies and faults at the very same momen
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -118,6 +119,17 @@ def _result(answer: Answer | None, error: MoaError | None, ledger: Ledger) -> di
     return unfinished_dict(ErrorInfo(code="cancelled", message="the run was cancelled"), ledger)
 
 
+_Said = Mapping[tuple[int, str], deque[RecordedCall]]
+"""What is left to be said to each agent of each layer."""
+
+
+def _by_seat(calls: tuple[RecordedCall, ...]) -> _Said:
+    said: dict[tuple[int, str], deque[RecordedCall]] = {}
+    for call in calls:
+        said.setdefault((call.layer, call.agent), deque()).append(call)
+    return said
+
+
 class _RecordedModels:
     """The models of a trace.
 
@@ -129,6 +141,7 @@ class _RecordedModels:
 
     def __init__(self, trace: Trace, meter: Meter, found: list[str]) -> None:
         self._trace, self._meter, self._found = trace, meter, found
+        self._said = _by_seat(trace.calls)
         self._costs = {
             (call.model, attempt.usage): attempt.cost_usd
             for call in trace.ledger.calls
@@ -138,7 +151,8 @@ class _RecordedModels:
 
     def model(self, reference: str, price: Price | None) -> Model:
         name, _, model_id = reference.partition("/")
-        provider = _Recorded(self._trace, self._meter, self._found, takes_seed=reference not in self._trace.unseeded)
+        provider = _Recorded(self._trace, self._said, self._meter, self._found)
+        provider.takes_seed = reference not in self._trace.unseeded
         prices = self._trace.price_lists.get(name)
         listed = find_price(
             prices.price_provider if prices else None, model_id, own=prices.prices if prices else {}, override=price
@@ -161,16 +175,20 @@ class _RecordedModels:
 class _Recorded:
     """A provider that says to each call what was recorded of it."""
 
-    def __init__(self, trace: Trace, meter: Meter, found: list[str], *, takes_seed: bool) -> None:
-        self.takes_seed = takes_seed
-        self._calls = {call.id: call for call in trace.calls}
-        self._meter, self._found = meter, found
+    takes_seed = True
+
+    def __init__(self, trace: Trace, said: _Said, meter: Meter, found: list[str]) -> None:
+        self._trace, self._said, self._meter, self._found = trace, said, meter, found
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
         call = request.call
         assert call is not None, "the engine's calls are in its books"
         recorded = self._recorded(request, call)
+        if recorded is None:
+            # The trace breaks off before this call: so does the replay.
+            await asyncio.Event().wait()
+            return
         settle = None
         if request.account is not None and any(not attempt.cached for attempt in recorded.attempts):
             settle = await request.account.reserve(request)
@@ -182,11 +200,14 @@ class _Recorded:
             if settle is not None:
                 settle(call.value(self._meter.started_at).spend.charged_usd)
 
-    def _recorded(self, request: ModelRequest, call: CallRecord) -> RecordedCall:
-        recorded = self._calls.get(call.id)
-        if recorded is None or (recorded.agent, recorded.model) != (call.agent, call.model):
+    def _recorded(self, request: ModelRequest, call: CallRecord) -> RecordedCall | None:
+        calls = self._said.get((call.layer, call.agent))
+        if not calls and self._trace.outcome is None:
+            return None
+        recorded = calls.popleft() if calls else None
+        if recorded is None or recorded.model != call.model:
             self._found.append(f"call {call.id}: {call.agent} asks {call.model}, which was not recorded")
-            raise ProviderFault(f"the trace holds no such call {call.id} of {call.agent}", model=call.model)
+            raise ProviderFault(f"the trace holds no such call of {call.agent}", model=call.model)
         if recorded.asked != request_digest(request):
             self._found.append(f"call {call.id}: {call.agent} asks {call.model} something else than it did")
         return recorded
