@@ -50,7 +50,8 @@ async def run_layer(
     every = [Series(seat, context) for seat in seats]
     tasks = [asyncio.create_task(_propose(series, context, conversation, prompt, started_at)) for series in every]
     try:
-        closed = await wait_for_proposals(tasks, wait, meter.now, close_at)
+        left_s = None if close_at is None else close_at - started_at
+        closed = await wait_for_proposals(tasks, wait, left_s)
         closed_at = max(series.ended_at for series in every) if closed == "all" else meter.now()
     finally:
         await cancel_all([task for task in tasks if not task.done()])
