@@ -1,6 +1,7 @@
 """How long a layer waits: for all of its proposers, or for enough of them and a little longer."""
 
 import asyncio
+import math
 from collections.abc import Collection
 from typing import Literal
 
@@ -15,20 +16,18 @@ CANCEL_PATIENCE_S = 0.1
 """Seconds that a cancelled call gets to close its connection; a call that takes longer goes on in the background."""
 
 
-async def wait_for_proposals(
-    tasks: Collection[asyncio.Task[Proposal]], wait: Wait, seconds_left: float | None
-) -> Closed:
+async def wait_for_proposals(tasks: Collection[asyncio.Task[Proposal]], wait: Wait, seconds_left: float) -> Closed:
     """Wait until a layer may close, and say why it may.
 
     Args:
         tasks: One for each proposer.
         wait: How many proposals are enough, and how long stragglers then get.
-        seconds_left: Until the layer has to close; None for no limit.
+        seconds_left: Until the layer has to close; infinity for no limit.
     """
     tally = _Tally(len(tasks), wait)
     for task in tasks:
         task.add_done_callback(tally.note)
-    if seconds_left is not None:
+    if seconds_left < math.inf:
         tally.close_after(max(0.0, seconds_left), "deadline")
     try:
         return await tally.closed

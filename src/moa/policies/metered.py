@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from decimal import Decimal
 from types import TracebackType
 
@@ -41,7 +41,8 @@ class Metered:
             settle = None
             if request.account is not None:
                 asked_at = call.now() if asked_at is None else asked_at
-                settle = await request.account.reserve(request)
+                with request.time.paused() if request.time else nullcontext():
+                    settle = await request.account.reserve(request)
             watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
             try:
                 async with _Guarded(self._inner.stream(request), request.reference) as watched.inner:
