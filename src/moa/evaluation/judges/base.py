@@ -1,12 +1,13 @@
 """What every judge takes and gives: pairs and verdicts, and how many pairs are judged side by side."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from moa.api import Engine
 from moa.evaluation.annotations import DRAW
+from moa.evaluation.judges.asking import together
 from moa.ledger import ErrorInfo, Ledger
 from moa.usage import json_usd
 
@@ -152,10 +153,4 @@ async def judge_all(
         on_verdict(pair, verdict)
         return verdict
 
-    tasks: Sequence[asyncio.Task[Verdict]] = [asyncio.ensure_future(one(pair)) for pair in pairs]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return await together(*(one(pair) for pair in pairs))
