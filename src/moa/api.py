@@ -114,6 +114,7 @@ class Engine:
         prompt: Prompt,
         *,
         proposal_deltas: bool = True,
+        answer_deltas: bool = True,
         **arguments: Unpack[RunArguments],
     ) -> RunStream:
         """Return a run as a stream of events, to be entered with `async with`.
@@ -121,13 +122,14 @@ class Engine:
         Args:
             mixture: A `Mixture`, a preset's name, a file's path, or a mapping.
             prompt: Text, or a conversation.
-            proposal_deltas: Whether proposals are told of piece by piece, not just the answer.
+            proposal_deltas: Whether proposals are told of piece by piece.
+            answer_deltas: Whether the answer is; if not, services may be asked in a cheaper way.
             **arguments: See `RunArguments`.
 
         Raises:
             MixtureError, ConfigError, UsageError: As in `run`; failures of the run come from the iteration.
         """
-        run, meter = self._prepare(mixture, prompt, arguments, answer=True, proposals=proposal_deltas)
+        run, meter = self._prepare(mixture, prompt, arguments, answer=answer_deltas, proposals=proposal_deltas)
         return RunStream(run, meter)
 
     def _prepare(
