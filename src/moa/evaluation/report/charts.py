@@ -89,7 +89,7 @@ def by_category(system: str, categories: ByCategory) -> Picture | None:
     ]
     if not rows:
         return None
-    base = alt.Chart(alt.Data(values=rows), width=_WIDE - 150, height=alt.Step(30)).encode(
+    base = _chart(rows, width=_WIDE - 150, height=alt.Step(30)).encode(
         y=alt.Y("category:N", sort=alt.EncodingSortField("rate", order="descending"), title=None)
     )
     scale = alt.Scale(domain=[0, 100])
@@ -108,7 +108,7 @@ def waterfall(record: Record) -> Picture | None:
     rows = [row for call in record.calls for row in _bars(call)]
     if not rows:
         return None
-    base = alt.Chart(alt.Data(values=rows), width=_WIDE - 150, height=alt.Step(26)).encode(
+    base = _chart(rows, width=_WIDE - 150, height=alt.Step(26)).encode(
         y=alt.Y("agent:N", sort=None, title=None, axis=alt.Axis(labelLimit=190))
     )
     time = alt.X("start:Q", title="Seconds since the question")
@@ -143,12 +143,12 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> P
     low, high = min(row["longer"] for row in dots), max(row["longer"] for row in dots)
     grid = np.linspace(low, high, 60)
     curve = [{"longer": float(x), "rate": float(y)} for x, y in zip(grid, _curve(fit, longer, grid), strict=True)]
-    base = alt.Chart(alt.Data(values=dots), width=_WIDE - 60, height=240)
+    base = _chart(dots, width=_WIDE - 60, height=240)
     x = alt.X("longer:Q", title="Characters by which the system's answer is longer than the baseline's")
     spread = base.mark_rule(color=GREY, strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q", title="Win rate, %"), y2="high:Q")
     points = base.mark_point(filled=True, size=70, color=GREY, opacity=1).encode(x=x, y="rate:Q")
-    line = alt.Chart(alt.Data(values=curve)).mark_line(color=BLUE, strokeWidth=2.5).encode(x=x, y="rate:Q")
-    equal = alt.Chart(alt.Data(values=[{"longer": 0}])).mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x="longer:Q")
+    line = _chart(curve).mark_line(color=BLUE, strokeWidth=2.5).encode(x=x, y="rate:Q")
+    equal = _chart([{"longer": 0}]).mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x="longer:Q")
     caption = (
         f"{system.name}: tenths of the prompts by length difference (dots, 95 % intervals) and the length model's curve "
         f"at mean difficulty. The length-controlled win rate is read off where the lengths are equal (dashed): "
@@ -194,12 +194,12 @@ def _tradeoff_row(system: SystemSummary, summary: Summary) -> dict[str, Any] | N
     return {**row, "rate": found.length_controlled_win_rate, "low": interval.low, "high": interval.high}
 
 
-def _panel(rows: Sequence[Mapping[str, Any]], field: str, title: str) -> alt.LayerChart:
+def _panel(rows: Sequence[Mapping[str, Any]], field: str, title: str) -> Any:
     shown = [row for row in rows if row[field] is not None]
     values = [row[field] for row in shown if row[field] > 0]
     wide = len(values) == len(shown) and max(values) > 20 * min(values)
     scale = alt.Scale(type="log", nice=True) if wide else alt.Scale(zero=True, padding=20)
-    base = alt.Chart(alt.Data(values=list(shown)), width=_PANEL - 40, height=280)
+    base = _chart(shown, width=_PANEL - 40, height=280)
     x = alt.X(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
     y = alt.Y("rate:Q", title="LC win rate, %", scale=alt.Scale(zero=False, padding=18))
     colours = alt.Color(
@@ -220,8 +220,14 @@ def _panel(rows: Sequence[Mapping[str, Any]], field: str, title: str) -> alt.Lay
 
 
 def _even_line(*, vertical: bool) -> alt.Chart:
-    line = alt.Chart(alt.Data(values=[{"even": 50}])).mark_rule(color=MUTED, strokeDash=[2, 3])
+    line: alt.Chart = _chart([{"even": 50}]).mark_rule(color=MUTED, strokeDash=[2, 3])
     return line.encode(x="even:Q") if vertical else line.encode(y="even:Q")
+
+
+def _chart(rows: Sequence[Mapping[str, Any]], **size: Any) -> Any:
+    """A chart of these rows; untyped, as most of the library's methods are."""
+    data: Any = alt.Data
+    return alt.Chart(data(values=list(rows)), **size)
 
 
 def _bars(call: Mapping[str, Any]) -> list[dict[str, Any]]:
