@@ -6,7 +6,7 @@ from typing import Any
 
 from moa.api import Engine
 from moa.engine.plan import derived_seed
-from moa.errors import BudgetExceeded, EngineError
+from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, QuotaExhausted
 from moa.evaluation.datasets import Instruction
 from moa.evaluation.records import Record, books_of
 from moa.evaluation.systems import System
@@ -16,6 +16,9 @@ from moa.messages import Conversation, ReplyOptions, conversation
 from moa.proposals import Answer, LayerResult, Proposal
 
 _NO_OPTIONS = ReplyOptions()
+
+_HOPELESS = (AuthenticationFailed, ModelNotFound, QuotaExhausted)
+"""A run that failed for one of these would fail with every other prompt too."""
 
 
 async def ask(engine: Engine, system: System, instruction: Instruction, seed: int) -> Record:
@@ -29,6 +32,7 @@ async def ask(engine: Engine, system: System, instruction: Instruction, seed: in
 
     Raises:
         UsageError, ConfigError, MixtureError: It can't be asked at all.
+        EngineError: Nor would any other prompt be answered: a key is wrong, a model isn't there.
     """
     talk = conversation(instruction.prompt)
     watched = await watch(engine, system, talk, own_seed(seed, system, instruction))
@@ -122,6 +126,7 @@ async def watch(
 
     Raises:
         UsageError, ConfigError, MixtureError: It can't be asked at all.
+        EngineError: Nor would any other prompt be answered: a key is wrong, a model isn't there.
     """
     mixture = system.mixture
     if mixture is None:
@@ -139,9 +144,21 @@ async def watch(
                     case RunFinished():
                         watched.answer = event.answer
     except EngineError as error:
+        if any(isinstance(cause, _HOPELESS) for cause in error.failures):
+            raise
         watched.error = error
     watched.ledger = watched.answer.ledger if watched.answer else stream.ledger
+    _require_whole(watched)
     return watched
+
+
+def _require_whole(watched: Watched) -> None:
+    """Make sure that no member is missing for good: what would be measured is another mixture."""
+    codes = {kind.code for kind in _HOPELESS}
+    for proposal in watched.loose:
+        if proposal.error is not None and proposal.error.code in codes:
+            message = f"the mixture would be measured without {proposal.agent} ({proposal.error.message})"
+            raise EngineError(message, ledger=watched.ledger)
 
 
 def cached_proposal(parent: Record, system: System) -> Record | None:

@@ -1,5 +1,6 @@
 """What turns prompts into outputs: the mixture, its parts by themselves, and what it is compared with."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,14 @@ class System:
             "role": self.role,
             "member": self.member,
             "mixture": None if self.mixture is None else self.mixture.as_dict(),
-            "price": None if self.price is None else self.price.model_dump(mode="json", exclude_none=True),
-            "rows": None if self.outputs is None else len(self.outputs),
+            "price": None if self.price is None else [float(self.price.input), float(self.price.output)],
+            "outputs": None if self.outputs is None else _digest(self.outputs),
         }
+
+
+def _digest(outputs: Mapping[str, Output]) -> str:
+    told = [(output.instruction, output.output) for output in outputs.values()]
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parts_of(mixture: Mixture, *, self_moa: str | None = None, selection: bool = False) -> tuple[System, ...]:
