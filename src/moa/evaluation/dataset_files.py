@@ -1,7 +1,6 @@
 """Rows of the users' own files: JSON, JSON Lines, CSV, Parquet."""
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,8 @@ def read_table(path: Path) -> list[Any]:
 
 def _read_csv(path: Path) -> list[Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig", newline="")
-        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file, strict=True))
     except UnicodeDecodeError as error:
         raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
     except (OSError, csv.Error) as error:

@@ -98,8 +98,12 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Return a journal's lines, and cut off a last line that was being written when the process was killed.
+def read_journal(path: Path, *, repair: bool = False) -> list[dict[str, Any]]:
+    """Return a journal's lines, without a last one that was being written when the process was killed.
+
+    Args:
+        path: The file; none has no lines.
+        repair: Cut such a line off, so that others can be appended; for whoever has the file to himself.
 
     Raises:
         EvaluationDataError: The file can't be read, or a line before the last one is no JSON object.
@@ -117,7 +121,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         # After a power cut the last line may have its end but not all that was before it.
         parsed.pop()
         whole -= len(lines[-2]) + 1
-    if whole < len(raw):
+    if repair and whole < len(raw):
         os.truncate(path, whole)
     if None in parsed:
         row = parsed.index(None) + 1

@@ -31,6 +31,7 @@ class Record:
         cost_usd: Price of all calls in US dollars; None if any has no known price.
         priced_usd: Price of those whose price is known.
         estimated_usd: Price of usage that had to be estimated, not part of `priced_usd`.
+        bought_usd: What was really spent on it, estimates included: nothing for what other systems had bought already.
         calls: The ledger's calls as JSON values.
         layers: How the layers ended, with their proposals, as JSON values.
         degraded: Why it is less than the mixture planned, as JSON values.
@@ -56,6 +57,7 @@ class Record:
     cost_usd: float | None = None
     priced_usd: float = 0.0
     estimated_usd: float = 0.0
+    bought_usd: float = 0.0
     calls: tuple[Mapping[str, Any], ...] = ()
     layers: tuple[Mapping[str, Any], ...] = ()
     degraded: tuple[Mapping[str, str], ...] = ()
@@ -68,11 +70,6 @@ class Record:
     def has_output(self) -> bool:
         """Whether there is an output to be judged."""
         return self.status in ("complete", "degraded")
-
-    @property
-    def bought_usd(self) -> float:
-        """US dollars that were spent on it, estimates included; 0 where it was derived."""
-        return 0.0 if self.derived else self.priced_usd + self.estimated_usd
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -87,9 +84,11 @@ class Record:
             TypeError: A field is missing.
         """
         known = {field.name for field in fields(cls)}
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        usage = given.get("usage")
-        return cls(**{k: v for k, v in given.items() if k in known} | {"usage": usage and usage_of(usage)})
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
+        }
+        usage = values.get("usage")
+        return cls(**{**given, "usage": None if usage is None else usage_of(usage)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +110,11 @@ class Books:
             "estimated_usd": self.estimated_usd,
             "replayed": self.cached,
         }
+
+    @property
+    def spent_usd(self) -> float:
+        """What is known to have been spent, estimates included."""
+        return self.priced_usd + self.estimated_usd
 
 
 def books_of(calls: Sequence[Mapping[str, Any]]) -> Books:
