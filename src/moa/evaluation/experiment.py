@@ -240,11 +240,20 @@ class Experiment:
         if self.settlement is not None and self.settlement.decision is not Decision.CONTINUE:
             self._stop("decided")
 
+    def _unjudgeable(self) -> int:
+        """How many pairs lack an output, at most."""
+        opponent = self._setup.opponent
+        each = {system.name: 1 for system in self._setup.judged}
+        if opponent is not None:
+            each[opponent.name] = len(each)
+        return sum(each.get(system, 0) for system, _ in self._failed)
+
     def _tell(self) -> None:
         setup, tally = self._setup, self._tally
         answers = sum(len(self.records[system.name]) for system in setup.bought)
         verdicts = sum(len(rows) for rows in self.rows.values())
-        answers_total, verdicts_total = (len(systems) * len(self._order) for systems in (setup.bought, setup.judged))
+        answers_total = len(setup.bought) * len(self._order)
+        verdicts_total = len(setup.judged) * len(self._order) - self._unjudgeable()
         left = max(0, answers_total - answers) + max(0, verdicts_total - verdicts)
         self._on_progress(
             Progress(
