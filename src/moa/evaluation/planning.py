@@ -3,13 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 from moa.engine.thrift import PROMPT_TOKENS
 from moa.evaluation.datasets import Instruction
 from moa.evaluation.judges.base import Judge
 from moa.evaluation.judges.pairwise import NAME as PAIRWISE
+from moa.evaluation.judging import is_final
 from moa.evaluation.preparing import Prepared
 from moa.evaluation.pricing import pricer_of
+from moa.evaluation.run_directory import RunDirectory
 from moa.evaluation.setup import Setup
 from moa.evaluation.systems import System
 from moa.ledger import Pricer
@@ -71,6 +75,18 @@ class Need:
             seconds=self.seconds + other.seconds,
         )
 
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping; `cost_usd` is null if any price is unknown."""
+        return {
+            "name": self.name,
+            "calls": self.calls,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": None if self.unpriced else float(self.priced_usd),
+            "priced_usd": float(self.priced_usd),
+            "unpriced": list(self.unpriced),
+        }
+
     def after(self, seconds: float) -> "Need":
         """The same, taking so many seconds."""
         return replace(self, seconds=seconds)
@@ -99,6 +115,16 @@ class Plan:
     def minutes(self) -> float:
         """Of wall time, if nobody limits the rate."""
         return self.total.seconds / self.concurrency / 60.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {
+            "prompts": self.prompts,
+            "systems": [need.as_dict() for need in self.needs],
+            "total": self.total.as_dict(),
+            "minutes": self.minutes,
+            "assumptions": list(self.assumptions),
+        }
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -137,6 +163,30 @@ def plan(prepared: Prepared, answered: Known = _nothing, judged: Known = _nothin
         pairs = [one for system in setup.judged for one in _left(setup, system, judged)]
         needs.append(sum((rates.verdict(setup.judge, one) for one in pairs), Need(name="judging")))
     return Plan(needs=tuple(needs), prompts=len(setup.instructions), concurrency=setup.concurrency)
+
+
+def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
+    """Return what is still to be bought for a run directory; all of it if there is none.
+
+    Raises:
+        EvaluationDataError: The directory can't be read.
+    """
+    if out is None or not RunDirectory(out).manifest_path.exists():
+        return plan(prepared)
+    folder, setup = RunDirectory(out), prepared.setup
+    answered = {
+        system.name: {index for index, record in folder.records(system.name).items() if record.has_output}
+        for system in setup.systems
+    }
+    judged = {
+        system.name: {row["index"] for row in folder.verdict_rows(system.name) if is_final(row)}
+        for system in setup.judged
+    }
+    return plan(
+        prepared,
+        lambda system, index: index in answered[system.name],
+        lambda system, index: index in judged[system.name],
+    )
 
 
 def _left(setup: Setup, system: System, known: Known) -> list[Instruction]:
