@@ -96,7 +96,7 @@ def by_category(system: str, categories: ByCategory) -> Picture | None:
     scale = alt.Scale(domain=[0, 100])
     spread = base.mark_rule(color=BLUE, strokeWidth=2).encode(x=alt.X("low:Q", scale=scale, title=None), x2="high:Q")
     dots = base.mark_point(filled=True, size=90, color=BLUE, opacity=1).encode(
-        x=alt.X("rate:Q", scale=scale, title="Win rate, %")
+        x=alt.X("rate:Q", scale=scale, title="Win rate, %", axis=alt.Axis(tickCount=10))
     )
     labels = base.mark_text(align="left", color=MUTED, fontSize=11).encode(x=alt.datum(101), text="n:N")
     chart = _even_line(vertical=True) + spread + dots + labels
