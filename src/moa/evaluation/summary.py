@@ -43,7 +43,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
+class Collected:
     """What an evaluation left behind.
 
     Attributes:
@@ -107,7 +107,7 @@ class Summary:
 
     Attributes:
         systems: The mixture first.
-        opponent: As in `Evaluation`; likewise judge, comparable, warnings, how.
+        opponent: As in `Collected`; likewise judge, comparable, warnings, how.
         conclusion: What to do.
         best_member: How the mixture compares with the best of its members; None if there is none to compare with.
     """
@@ -156,7 +156,7 @@ class BestMember:
 
 
 def summarize(
-    evaluation: Evaluation,
+    evaluation: Collected,
     data: AlpacaEvalData | None = None,
     *,
     margin: float = MARGIN,
@@ -177,7 +177,10 @@ def summarize(
         EvaluationDataError: Annotations don't belong together.
     """
     rated = board if evaluation.comparable and evaluation.opponent == BASELINE else None
-    systems = tuple(_system_summary(system, data, seed, rated) for system in evaluation.systems)
+    first, *others = (_system_summary(system, data, seed, rated) for system in evaluation.systems)
+    # A dozen fits: shown for the system that it is all about.
+    fit = None if first.metrics is None else first.metrics.fit
+    systems = (replace(first, folds=None if fit is None else fold_sensitivity(fit.design)), *others)
     return Summary(
         systems=systems,
         opponent=evaluation.opponent,
@@ -209,7 +212,6 @@ def _system_summary(
     return replace(
         summary,
         metrics=found,
-        folds=None if found.fit is None else fold_sensitivity(found.fit.design),
         categories=_categories(system.annotations),
         judged=judge_record(system.rows),
         rank=None if board is None or win_rate is None else rank(win_rate, board),
@@ -233,7 +235,7 @@ def _copied(system: Evaluated) -> Mapping[str, Copied] | None:
 
 
 def _conclusion(
-    evaluation: Evaluation,
+    evaluation: Collected,
     systems: Sequence[SystemSummary],
     data: AlpacaEvalData | None,
     margin: float,
@@ -260,7 +262,7 @@ def _conclusion(
     )
 
 
-def _baseline(evaluation: Evaluation) -> Evaluated | None:
+def _baseline(evaluation: Collected) -> Evaluated | None:
     """The system that the mixture is to replace: one that was judged like the mixture, or else the opponent."""
     named = [system for system in evaluation.systems if system.role == "baseline"]
     return next(iter(named), next((s for s in evaluation.systems if s.name == evaluation.opponent), None))
@@ -292,7 +294,7 @@ def _difference_quality(both: Comparison, margin: float) -> Quality:
 
 
 def _best_member(
-    evaluation: Evaluation, systems: Sequence[SystemSummary], data: AlpacaEvalData | None, seed: int
+    evaluation: Collected, systems: Sequence[SystemSummary], data: AlpacaEvalData | None, seed: int
 ) -> BestMember | None:
     mixture = evaluation.systems[0]
     members = [(one, all_of) for one, all_of in zip(systems, evaluation.systems, strict=True) if one.role == "member"]
@@ -332,16 +334,14 @@ def _figure(system: SystemSummary) -> float | None:
     return found.counts.win_rate if found.length_controlled_win_rate is None else found.length_controlled_win_rate
 
 
-def _warnings(evaluation: Evaluation, systems: Sequence[SystemSummary]) -> list[str]:
+def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[str]:
     found = []
     if evaluation.judge is not None and not evaluation.comparable:
         found.append(f"The judge {evaluation.judge} is not the leaderboard's: figures are not comparable with it.")
+    missing = [f"{s.judged.missing} of {s.judged.n} for {s.name}" for s in systems if s.judged and s.judged.missing]
+    if missing:
+        found.append(f"Verdicts are missing: {', '.join(missing)}.")
     for system in systems:
-        if system.judged is not None and system.judged.missing:
-            reasons = ", ".join(f"{code} {number}" for code, number in system.judged.reasons.items())
-            found.append(
-                f"{system.name}: {system.judged.missing} verdicts are missing ({reasons or 'no reason given'})."
-            )
         if system.hygiene.judge_marks:
             found.append(
                 f"{system.name}: {system.hygiene.judge_marks} outputs hold marks that change a judge's prompt."

@@ -138,6 +138,6 @@ def _rule(finding: NonInferiority) -> str:
     interval = finding.estimate.interval
     return (
         f"Non-inferiority with a margin of {finding.margin:g} points: better if the {100 * interval.level:g} % "
-        "interval lies above equality, comparable if it lies above equality less the margin, worse if it lies below equality, "
-        "undecided otherwise. What is comparable is worth using only if it is cheaper or faster."
+        "interval lies above equality, comparable if it lies above equality less the margin, worse if it lies below "
+        "equality, undecided otherwise. What is comparable is worth using only if it is cheaper or faster."
     )

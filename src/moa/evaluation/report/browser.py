@@ -6,7 +6,7 @@ from typing import Any
 
 from moa.evaluation.annotations import DRAW
 from moa.evaluation.judge_record import is_flipped
-from moa.evaluation.summary import Evaluated, Evaluation
+from moa.evaluation.summary import Collected, Evaluated
 from moa.evaluation.text_signs import leaks, looks_cut_off, refuses
 
 
@@ -54,7 +54,7 @@ class Prompt:
     proposals: tuple[Shown, ...]
 
 
-def prompts(evaluation: Evaluation) -> tuple[Prompt, ...]:
+def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
     """Return the prompts that the first system was asked, in their order."""
     mixture, *rest = evaluation.systems
     rows = {_index(row, number): row for number, row in enumerate(mixture.rows)}

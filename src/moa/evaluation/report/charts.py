@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import altair as alt
@@ -15,7 +16,7 @@ from moa.evaluation.report.palette import BLUE, GREEN, GREY, GRID, INK, MUTED, O
 from moa.evaluation.statistics import ByCategory, mean_estimate
 from moa.evaluation.summary import Summary, SystemSummary
 
-_PANEL, _WIDE = 330, 640
+_PANEL, _WIDE = 470, 930
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 _BINS = 10
 
@@ -95,7 +96,7 @@ def by_category(system: str, categories: ByCategory) -> Picture | None:
     scale = alt.Scale(domain=[0, 100])
     spread = base.mark_rule(color=BLUE, strokeWidth=2).encode(x=alt.X("low:Q", scale=scale, title=None), x2="high:Q")
     dots = base.mark_point(filled=True, size=90, color=BLUE, opacity=1).encode(
-        x=alt.X("rate:Q", scale=scale, title="Win rate, %")
+        x=alt.X("rate:Q", scale=scale, title="Win rate, %", axis=alt.Axis(tickCount=10))
     )
     labels = base.mark_text(align="left", color=MUTED, fontSize=11).encode(x=alt.datum(101), text="n:N")
     chart = _even_line(vertical=True) + spread + dots + labels
@@ -150,8 +151,8 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> P
     line = _chart(curve).mark_line(color=BLUE, strokeWidth=2.5).encode(x=x, y="rate:Q")
     equal = _chart([{"longer": 0}]).mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x="longer:Q")
     caption = (
-        f"{system.name}: tenths of the prompts by length difference (dots, 95 % intervals) and the length model's curve "
-        f"at mean difficulty. The length-controlled win rate is read off where the lengths are equal (dashed): "
+        f"{system.name}: tenths of the prompts by length difference (dots, 95 % intervals) and the length model's "
+        f"curve at mean difficulty. The length-controlled win rate is read off where the lengths are equal (dashed): "
         f"{fit.win_rate:.1f} %."
     )
     chart = _even_line(vertical=False) + equal + spread + points + line
@@ -195,7 +196,7 @@ def _tradeoff_row(system: SystemSummary, summary: Summary) -> dict[str, Any] | N
 
 
 def _panel(rows: Sequence[Mapping[str, Any]], field: str, title: str) -> Any:
-    shown = [row for row in rows if row[field] is not None]
+    shown = _with_label_places([row for row in rows if row[field] is not None])
     values = [row[field] for row in shown if row[field] > 0]
     wide = len(values) == len(shown) and max(values) > 20 * min(values)
     scale = alt.Scale(type="log", nice=True) if wide else alt.Scale(zero=True, padding=20)
@@ -209,14 +210,23 @@ def _panel(rows: Sequence[Mapping[str, Any]], field: str, title: str) -> Any:
         x=x, y=alt.Y("low:Q", title="LC win rate, %"), y2="high:Q", color=colours
     )
     dots = base.mark_point(filled=True, size=120, opacity=1).encode(x=x, y=y, color=colours)
-    middle = (max(row[field] for row in shown) + min(0.0, *(row[field] for row in shown))) / 2
+    middle = float(np.sqrt(max(values) * min(values))) if wide else max(row[field] for row in shown) / 2
     labels = [
-        base.transform_filter(f"datum.{field} {side} {middle}")
-        .mark_text(align=align, dx=dx, dy=-9, color=INK, fontSize=11)
+        base.transform_filter(f"datum.{field} {side} {middle} && datum.place == {place}")
+        .mark_text(align=align, dx=dx, dy=13 if place else -9, color=INK, fontSize=11)
         .encode(x=x, y=y, text="name:N")
         for side, align, dx in (("<=", "left", 7), (">", "right", -7))
+        for place in (0, 1)
     ]
     return alt.layer(_even_line(vertical=False), spread, dots, *labels)
+
+
+def _with_label_places(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a place for each label: above its point, or below where the next point is near above it."""
+    ranked = sorted(rows, key=lambda row: row["rate"])
+    reach = max(row["high"] for row in rows) - min(row["low"] for row in rows)
+    near = [above["rate"] - row["rate"] < 0.06 * reach for row, above in pairwise(ranked)]
+    return [{**row, "place": int(crowded)} for row, crowded in zip(ranked, [*near, False], strict=True)]
 
 
 def _even_line(*, vertical: bool) -> alt.Chart:

@@ -15,7 +15,7 @@ from moa.evaluation.report.browser import prompts
 from moa.evaluation.report.charts import Picture, median_run, pictures
 from moa.evaluation.report.drawing import svg
 from moa.evaluation.report.palette import with_page_colours
-from moa.evaluation.summary import Evaluation, Summary, SystemSummary
+from moa.evaluation.summary import Collected, Summary, SystemSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Report:
     pictures: tuple[Picture, ...]
 
 
-def make_report(summary: Summary, evaluation: Evaluation, *, title: str) -> Report:
+def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Report:
     """Return the report of an evaluation.
 
     Args:
@@ -115,6 +115,7 @@ def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
         "usd": figures.money(None if money is None else money.cost.usd),
         "total": figures.middle_and_tail(None if money is None else money.total),
         "first_token": figures.middle_and_tail(None if money is None else money.first_token),
+        "answers": clean.n,
         "length": f"{system.avg_length:,.0f}",
         "cut_off": f"{figures.share(cut_off, clean.n)}{'*' if clean.cut_off is None else ''}",
         "empty": figures.share(clean.empty, clean.n),
