@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moa.config.settings import Settings
-from moa.evaluation.evaluate import Evaluation, aevaluate
+from moa.evaluation.evaluating import Evaluation, aevaluate
 from moa.mixture.schema import Mixture
 from moa.providers.base import ModelRequest
 from moa.providers.scripted import Script, ScriptedProvider

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from moa.cli import evaluate_files
 from moa.cli.choices import ConfigOption, MixtureOption, SetOption
 
 evaluation = typer.Typer(
@@ -35,7 +36,9 @@ ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, help="An
 BudgetOption = Annotated[
     float | None, typer.Option("--budget", metavar="USD", help="US dollars for all of it; a larger one goes on.")
 ]
-PlanOption = Annotated[bool, typer.Option("--plan", help="Only say what it would take: calls, tokens, dollars, minutes.")]
+PlanOption = Annotated[
+    bool, typer.Option("--plan", help="Only say what it would take: calls, tokens, dollars, minutes.")
+]
 DataOption = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="AlpacaEval's files, in place of the hub's.")
 ]
@@ -48,7 +51,7 @@ def run(
     mixture: MixtureOption = None,
     baseline: BaselineOption = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, pairwise, or another.")
+        str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, or pairwise.")
     ] = None,
     judge_model: Annotated[
         list[str] | None, typer.Option("--judge-model", metavar="MODEL", help="What the judge asks; several: a panel.")
@@ -82,8 +85,7 @@ def run(
     for it; where the baseline fails, the verdict is missing. The same command goes on after an interruption, a kill,
     or a used-up budget; what was bought is not bought again. Examples:
 
-        moa eval run starter -m bedrock-haiku --baseline bedrock/anthropic.claude-3-5-sonnet-20240620-v1:0 \\
-            --judge pairwise --judge-model bedrock/amazon.nova-pro-v1:0 --out runs/first --plan
+        moa eval run starter -m mixture.yaml --baseline openai/gpt-4o --judge-model openai/gpt-4o --out runs/a --plan
 
         moa eval run alpaca_eval -m mixture.yaml --baseline sonnet.json --judge alpaca_eval_gpt4_turbo --out runs/805
 
@@ -99,7 +101,7 @@ def run(
         baseline=baseline,
         baseline_price=baseline_price,
         reference=reference,
-        judge=judge or "pairwise",
+        judge=judge or ("pairwise" if judge_model else "alpaca_eval_gpt4_turbo"),
         judge_models=tuple(judge_model or ()),
         self_moa=self_moa,
         selection=selection,
@@ -218,3 +220,6 @@ def compare(
     from moa.cli.evaluated import compare_runs
 
     compare_runs(first, second, margin=margin, seed=seed, data_dir=data_dir, as_json=as_json)
+
+
+evaluate_files.register(evaluation)

@@ -12,7 +12,7 @@ from moa.cli.evaluation_progress import watching
 from moa.cli.exits import COMPLETE, INTERRUPTED, STOPPED
 from moa.cli.terminal import say
 from moa.errors import UsageError
-from moa.evaluation.evaluate import Evaluation, carry_out
+from moa.evaluation.evaluating import Evaluation, carry_out
 from moa.evaluation.planning import plan_rest
 from moa.evaluation.preparing import CONCURRENCY, Options, Prepared, prepare
 from moa.evaluation.setup import Until

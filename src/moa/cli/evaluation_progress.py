@@ -22,7 +22,12 @@ def watching() -> Iterator[Callable[[Progress], None]]:
     if not console.is_terminal:
         yield _Lines().show
         return
-    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
     with Bars(*columns, console=console, transient=False) as bars:
         yield _Terminal(bars).show
 
