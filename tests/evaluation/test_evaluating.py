@@ -1,9 +1,12 @@
 import json
 from collections import Counter
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from moa.config.settings import Settings
 from moa.errors import AuthenticationFailed, EngineError, ServiceFailed, UsageError
 from moa.evaluation.annotations import read_annotations
 from moa.evaluation.evaluating import aevaluate, evaluate
@@ -12,6 +15,8 @@ from moa.evaluation.progress import Progress
 from moa.evaluation.run_directory import RunDirectory
 from moa.providers.base import ModelRequest
 from moa.providers.scripted import Pause, Script
+from moa.rates import Price
+from moa.usage import TokenUsage
 from tests.support.engines import mixture_of
 from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, rows, trio
 
@@ -70,9 +75,6 @@ async def test_a_member_that_the_mixture_did_not_wait_for_is_asked_alone(tmp_pat
     assert (record.output, record.derived) == ("alone", False)
 
 
-_SEEN: dict[str, set[int | None]] = {}
-
-
 def _is_layered(request: ModelRequest) -> bool:
     """Whether a request of `two` is a proposal: those are asked whole, answers are streamed."""
     return not request.deltas
@@ -113,11 +115,6 @@ async def test_every_system_is_judged_against_the_baseline(tmp_path: Path) -> No
 
 
 async def test_a_baseline_of_outputs_carries_usage_seconds_and_price(tmp_path: Path) -> None:
-    from decimal import Decimal
-
-    from moa.rates import Price
-    from moa.usage import TokenUsage
-
     usage = TokenUsage(input_tokens=1_000_000, output_tokens=2_000_000)
     outputs = [
         Output(instruction=prompt["prompt"], output="filed", generator="sonnet", usage=usage, seconds=2.5)
@@ -158,9 +155,7 @@ async def test_a_failed_answer_is_kept_with_its_error_and_loses_without_asking_t
 
 async def test_resuming_asks_again_only_what_failed(tmp_path: Path) -> None:
     down = {"now": True}
-    provider = models(
-        agg=lambda request: [ServiceFailed("down", model="fake/agg")] if down["now"] else "answer of agg"
-    )
+    provider = models(agg=lambda request: [ServiceFailed("down", model="fake/agg")] if down["now"] else "answer of agg")
     await evaluated(tmp_path, provider, **judged())
     down["now"] = False
     again = models()
@@ -199,7 +194,7 @@ async def test_what_was_generated_can_be_judged_later(tmp_path: Path) -> None:
         ({"seed": 1}, "seed was 0, is 1"),
         ({"limit": 3}, "prompts.count was 6, is 3"),
         ({"judge_model": "fake/other"}, 'judge.name was "pairwise@fake/judge", is "pairwise@fake/other"'),
-        ({"baseline": "fake/agg"}, 'systems[fake/agg].name was "fake/big"'),
+        ({"baseline": "fake/agg"}, 'systems[fake/big].name was "fake/big", is "fake/agg"'),
         ({"mixture": trio(prompt="numbered")}, 'systems[test].mixture.prompt was nothing, is "numbered"'),
         ({"prompts": [*PROMPTS[:5], {"prompt": "another"}]}, "prompts.sha256 was"),
     ],
@@ -214,15 +209,9 @@ async def test_a_changed_evaluation_is_refused_and_what_changed_is_named(
     with pytest.raises(UsageError, match="was begun with other settings") as caught:
         await evaluated(tmp_path, again, **judged(**changed))
 
-    assert told.replace("fake/agg].name", "").split(" was")[0] or told
-    assert _told(told, str(caught.value))
+    assert told in str(caught.value)
     assert asked(again) == {}
     assert (tmp_path / "manifest.json").read_text() == manifest
-
-
-def _told(told: str, message: str) -> bool:
-    place, _, value = told.partition(" was ")
-    return value in message and place.split("[")[0] in message
 
 
 async def test_a_run_directory_that_is_in_use_is_refused(tmp_path: Path) -> None:
@@ -267,7 +256,7 @@ async def test_a_budget_stops_cleanly_with_whole_answers_and_a_larger_one_goes_o
     provider = models(one="answer", two="answer", agg="answer")
 
     done = await evaluated(tmp_path, provider, mixture, budget_usd=30, concurrency=2)
-    calls = asked(provider).total() if isinstance(asked(provider), Counter) else sum(asked(provider).values())
+    calls = sum(asked(provider).values())
 
     assert done.ended == "budget"
     assert done.progress.spent_usd == calls * 2 <= 30
@@ -292,7 +281,7 @@ async def test_a_budget_needs_prices_and_says_so_before_anything_is_bought(tmp_p
 async def test_a_wrong_key_stops_the_evaluation_at_once(tmp_path: Path) -> None:
     provider = models(two=[AuthenticationFailed("no such key", model="fake/two")])
 
-    with pytest.raises(EngineError, match="without two.*no such key"):
+    with pytest.raises(EngineError, match=r"without two.*no such key"):
         await evaluated(tmp_path, provider, concurrency=1)
 
     assert sum(asked(provider).values()) <= 4
@@ -323,7 +312,7 @@ async def test_systems_are_asked_interleaved_in_random_order(tmp_path: Path) -> 
 
     order = [request.model for request in provider.requests if request.model in ("one", "big")]
     texts = [request.messages[-1].text for request in provider.requests if request.model == "big"]
-    assert 10 < sum(one != other for one, other in zip(order, order[1:], strict=False)) < 79
+    assert 10 < sum(one != other for one, other in pairwise(order)) < 79
     assert sorted(texts) != texts
     halves = Counter(order[:40])
     assert abs(halves["one"] - halves["big"]) <= 2
@@ -360,8 +349,6 @@ async def test_both_sides_are_judged_against_a_reference_if_there_is_one(tmp_pat
 
 
 def test_evaluate_works_from_synchronous_code(tmp_path: Path) -> None:
-    from moa.config.settings import Settings
-
     done = evaluate(
         PROMPTS, trio(), out=tmp_path, settings=Settings(endpoints={}), providers={"fake": models()}, concurrency=2
     )

@@ -3,8 +3,9 @@
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,22 +17,29 @@ Line = Mapping[str, Any]
 
 
 class Journal:
-    """Appends lines to files; one thread writes and syncs them in batches, so that the event loop never waits for it.
+    """Appends lines to files, inside of an event loop that never waits for the disk.
 
-    Lines reach the disk in the order of appending, also across files.
+    One thread writes what has come at once, so that a killed process leaves it behind; another one syncs what was
+    written, which takes longer, so that a power cut does too. Lines reach the disk in the order of appending, also
+    across files.
     """
 
     def __init__(self) -> None:
         self._pending: list[tuple[Path, bytes]] = []
-        self._noted = self._written = 0
-        self._batch: asyncio.Future[None] | None = None
+        self._unsynced: set[Path] = set()
+        self._noted = self._written = self._synced = 0
+        self._writing: asyncio.Future[None] | None = None
+        self._syncing: asyncio.Future[None] | None = None
+        self._error: EvaluationDataError | None = None
         self._files: dict[Path, BinaryIO] = {}
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._syncer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal-sync")
 
     def note(self, path: Path, line: Line) -> None:
         """Append a line without waiting; it is on the disk before any line that is appended later."""
         self._pending.append((path, orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)))
         self._noted += 1
+        self._go_on()
 
     async def append(self, path: Path, *lines: Line) -> None:
         """Append lines; comes back when they, and all that were noted before, are on the disk.
@@ -41,51 +49,87 @@ class Journal:
         """
         for line in lines:
             self.note(path, line)
-        await self._written_up_to(self._noted)
+        await self._synced_up_to(self._noted)
 
-    async def _written_up_to(self, number: int) -> None:
-        while self._written < number:
-            # Whoever comes while a batch is being written waits for the next one, which takes all that came meanwhile.
-            if self._batch is None:
-                self._batch = asyncio.ensure_future(self._write_batch())
-            await asyncio.shield(self._batch)
+    async def _synced_up_to(self, number: int) -> None:
+        while self._synced < number:
+            if self._error is not None:
+                raise self._error
+            stage = self._syncing or self._writing
+            if stage is not None:
+                await asyncio.shield(stage)
+
+    def _go_on(self) -> None:
+        """Begin each stage that has work and is not at work: whoever comes meanwhile is part of its next batch."""
+        if self._error is not None:
+            return
+        if self._writing is None and self._pending:
+            self._writing = asyncio.ensure_future(self._write_batch())
+        if self._syncing is None and self._unsynced:
+            self._syncing = asyncio.ensure_future(self._sync_batch())
 
     async def _write_batch(self) -> None:
         batch, self._pending = self._pending, []
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch)
             self._written += len(batch)
+            self._unsynced |= {path for path, _ in batch}
+        except EvaluationDataError as error:
+            self._error = error
         finally:
-            self._batch = None
+            self._writing = None
+            self._go_on()
+
+    async def _sync_batch(self) -> None:
+        paths, number, self._unsynced = self._unsynced, self._written, set()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._syncer, self._sync, paths)
+            self._synced = number
+        except EvaluationDataError as error:
+            self._error = error
+        finally:
+            self._syncing = None
+            self._go_on()
 
     def _write(self, batch: list[tuple[Path, bytes]]) -> None:
         by_path: defaultdict[Path, list[bytes]] = defaultdict(list)
         for path, line in batch:
             by_path[path].append(line)
         for path, lines in by_path.items():
-            try:
-                file = self._open(path)
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as error:
-                raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
+            with _told_of(path):
+                left = memoryview(b"".join(lines))
+                while left:  # a disk that is nearly full takes a part
+                    left = left[self._open(path).write(left) :]
 
     def _open(self, path: Path) -> BinaryIO:
         if path not in self._files:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._files[path] = path.open("ab")
+            self._files[path] = path.open("ab", buffering=0)
             _sync_folder(path.parent)
         return self._files[path]
+
+    def _sync(self, paths: set[Path]) -> None:
+        for path in paths:
+            with _told_of(path):
+                os.fsync(self._files[path].fileno())
 
     async def aclose(self) -> None:
         """Write what is left and close the files."""
         try:
-            await self._written_up_to(self._noted)
+            await self._synced_up_to(self._noted)
         finally:
-            self._thread.shutdown()
+            self._writer.shutdown()
+            self._syncer.shutdown()
             for file in self._files.values():
                 file.close()
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
 
 
 def _sync_folder(folder: Path) -> None:
