@@ -1,6 +1,7 @@
 """The last step: one answer out of the proposals, by synthesis or selection, or by the best that is left."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -89,10 +90,8 @@ async def aggregate(
     started_at = context.meter.now()
     series, audience = Series(context.plan.aggregator, context), _Audience(context)
     question = _question(context, conversation, prompt, proposals, audience)
-    left_s = None if context.deadline_at is None else max(0.0, context.deadline_at - started_at)
     try:
-        async with asyncio.timeout(left_s):
-            reply = await series.ask(question)
+        reply = await _ask_in_time(series, question, question.until - started_at)
     except (ProviderError, TimeoutError) as error:
         await context.prices_ready()
         failed = _failure(error, context, series, audience)
@@ -106,6 +105,14 @@ async def aggregate(
     return _written(reply, series, audience, duration_s)
 
 
+async def _ask_in_time(series: Series, question: Question, left_s: float) -> Reply:
+    if left_s <= 0:
+        # Not even asked: a call that begins may be billed.
+        raise TimeoutError
+    async with asyncio.timeout(None if left_s == math.inf else left_s):
+        return await series.ask(question)
+
+
 def _question(
     context: RunContext,
     conversation: Conversation,
@@ -115,6 +122,7 @@ def _question(
 ) -> Question:
     plan = context.plan
     messages = briefed(conversation, plan.mixture.aggregator.role, prompt)
+    until = math.inf if context.deadline_at is None else context.deadline_at
     if plan.mixture.aggregation == "selection" and proposals:
         count = len(proposals)
         return Question(
@@ -122,6 +130,7 @@ def _question(
             purpose="answer",
             options=(ReplyOptions(response_format=choice_format(count)), ReplyOptions()),
             check=partial(chosen, count=count),
+            until=until,
         )
     streamed = plan.options.answer_deltas
     return Question(
@@ -131,6 +140,7 @@ def _question(
         deltas=streamed,
         replayable=not streamed,
         listener=audience.hear if streamed else None,
+        until=until,
         may_go_on=lambda: audience.saw_nothing,
     )
 
