@@ -10,6 +10,7 @@ import typer
 from moa.cli.ask import ask
 from moa.cli.chat import chat
 from moa.cli.doctor import doctor
+from moa.cli.evaluate import evaluation
 from moa.cli.exits import INTERRUPTED, exit_code
 from moa.cli.mixtures import mixtures
 from moa.errors import MoaError
@@ -20,6 +21,7 @@ app.command()(ask)
 app.command()(chat)
 app.add_typer(mixtures)
 app.command()(doctor)
+app.add_typer(evaluation)
 
 
 def _print_version(wanted: bool) -> None:

@@ -132,7 +132,8 @@ async def watch(
     if mixture is None:
         raise ValueError(f"{system.name} is a file of outputs: it can't be asked")
     watched = Watched(budgeted=engine.budget is not None and mixture.budget_usd is None)
-    stream = engine.stream(mixture, talk, seed=seed, options=options)
+    # The answer is streamed, as users see it, for the time of its first token; proposals are not, as when serving.
+    stream = engine.stream(mixture, talk, seed=seed, options=options, proposal_deltas=False)
     try:
         async with stream as events:
             async for event in events:

@@ -141,7 +141,7 @@ class Experiment:
     def _queue_dependents(self, instruction: Instruction) -> None:
         """Queue what could not be asked before the mixture was: selection, and members that it did not wait for."""
         for system in self._setup.systems:
-            is_late = system.role == "member" and instruction.index not in self.records[system.name]
+            is_late = system.role == "member" and system.cached and instruction.index not in self.records[system.name]
             if is_late or (system.role == "selection" and not self._has_output(system, instruction.index)):
                 self._queue_answer(system, instruction)
 
@@ -169,12 +169,16 @@ class Experiment:
         self._crew.stop()
 
     async def _answer(self, system: System, instruction: Instruction) -> None:
-        """Have one prompt answered, write it down, and only then count it and do what follows from it."""
+        """Have one prompt answered; the next one may begin while it is written down."""
         record = await self._asked(system, instruction)
+        self._tally.pay(system.name, record.bought_usd, priced=record.cost_usd is not None)
+        self._crew.tidy(partial(self._commit, system, instruction, record))
+
+    async def _commit(self, system: System, instruction: Instruction, record: Record) -> None:
+        """Write a record down, and only then count it and do what follows from it."""
         if system.role == "mixture" and record.status != "stopped":
             self._derive(instruction, record)
         await self._journal.append(self._folder.calls(system.name), record.as_dict())
-        self._tally.pay(system.name, record.bought_usd, priced=record.cost_usd is not None)
         if record.status == "stopped":
             self._stop("budget")
             return
@@ -196,7 +200,7 @@ class Experiment:
     def _derive(self, instruction: Instruction, parent: Record) -> None:
         """Make the members' records that follow from the mixture's; they are on the disk before it is."""
         for system in self._setup.systems:
-            if system.role != "member" or self._has_output(system, instruction.index):
+            if system.role != "member" or not system.cached or self._has_output(system, instruction.index):
                 continue
             record = cached_proposal(parent, system)
             if record is not None and (record.has_output or record.index not in self.records[system.name]):
@@ -214,8 +218,11 @@ class Experiment:
             if not any(isinstance(cause, BudgetExceeded) for cause in error.failures):
                 raise
             row = {"index": index, "stopped": True, "calls": [call.as_dict() for call in error.ledger.calls]}
-        await self._journal.append(self._folder.verdicts(system.name), row)
         self._pay_judge(row)
+        self._crew.tidy(partial(self._commit_verdict, system, index, row))
+
+    async def _commit_verdict(self, system: System, index: int, row: Row) -> None:
+        await self._journal.append(self._folder.verdicts(system.name), row)
         if row.get("stopped"):
             self._stop("budget")
             return
@@ -240,11 +247,20 @@ class Experiment:
         if self.settlement is not None and self.settlement.decision is not Decision.CONTINUE:
             self._stop("decided")
 
+    def _unjudgeable(self) -> int:
+        """How many pairs lack an output, at most."""
+        opponent = self._setup.opponent
+        each = {system.name: 1 for system in self._setup.judged}
+        if opponent is not None:
+            each[opponent.name] = len(each)
+        return sum(each.get(system, 0) for system, _ in self._failed)
+
     def _tell(self) -> None:
         setup, tally = self._setup, self._tally
         answers = sum(len(self.records[system.name]) for system in setup.bought)
         verdicts = sum(len(rows) for rows in self.rows.values())
-        answers_total, verdicts_total = (len(systems) * len(self._order) for systems in (setup.bought, setup.judged))
+        answers_total = len(setup.bought) * len(self._order)
+        verdicts_total = len(setup.judged) * len(self._order) - self._unjudgeable()
         left = max(0, answers_total - answers) + max(0, verdicts_total - verdicts)
         self._on_progress(
             Progress(

@@ -62,6 +62,7 @@ class Options(TypedDict, total=False):
         judge_model: The model, or models, that a judge asks in place of its own.
         self_moa: A member, `aggregator` or a model reference for a Self-MoA of the same shape; see `parts_of`.
         selection: Whether the aggregator also picks one of layer 1's proposals.
+        cached: Whether members answer by the mixture's proposals, which costs nothing; if not, they are asked alone.
         data_dir: A folder with AlpacaEval's files, to be read in place of the hub.
         limit: Only the first so many prompts.
         sample: Only so many prompts, drawn at random by category.
@@ -82,6 +83,7 @@ class Options(TypedDict, total=False):
     judge_model: str | Sequence[str] | None
     self_moa: str | None
     selection: bool
+    cached: bool
     data_dir: Path | None
     limit: int | None
     sample: int | None
@@ -161,7 +163,12 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
     data_dir, seed = options.get("data_dir"), options.get("seed", 0)
     limit, sample = options.get("limit"), options.get("sample")
     instructions = load_instructions(prompts, data_dir=data_dir, limit=limit, sample=sample, seed=seed)
-    parts = parts_of(load(mixture), self_moa=options.get("self_moa"), selection=options.get("selection", False))
+    parts = parts_of(
+        load(mixture),
+        self_moa=options.get("self_moa"),
+        selection=options.get("selection", False),
+        cached=options.get("cached", True),
+    )
     baseline, reference = _opponents(prompts, instructions, options)
     systems = (*parts, *(system for system in (baseline, reference) if system is not None))
     check_names(systems)

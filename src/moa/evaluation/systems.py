@@ -33,6 +33,8 @@ class System:
         member: For a member, its name in the roster of layer 1.
         outputs: For a file: its outputs by instruction.
         price: For a file: of its tokens.
+        cached: For a member: it answers by the mixture's proposals. If not, it is asked alone, which costs as much
+            again but shows when its first token comes: proposals are not streamed.
     """
 
     name: str
@@ -41,11 +43,14 @@ class System:
     member: str | None = None
     outputs: Mapping[str, Output] | None = None
     price: Price | None = None
+    cached: bool = True
 
     @property
     def is_asked(self) -> bool:
         """Whether it is asked by itself, and not fed by the mixture's proposals or by a file."""
-        return self.mixture is not None and self.role not in ("member", "selection")
+        if self.role == "member":
+            return not self.cached
+        return self.mixture is not None and self.role != "selection"
 
     def as_dict(self) -> dict[str, Any]:
         """What a manifest says of it: all that is needed to ask it again."""
@@ -53,6 +58,7 @@ class System:
             "name": self.name,
             "role": self.role,
             "member": self.member,
+            "cached": self.cached,
             "mixture": None if self.mixture is None else self.mixture.as_dict(),
             "price": None if self.price is None else [float(self.price.input), float(self.price.output)],
             "outputs": None if self.outputs is None else _digest(self.outputs),
@@ -64,7 +70,9 @@ def _digest(outputs: Mapping[str, Output]) -> str:
     return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def parts_of(mixture: Mixture, *, self_moa: str | None = None, selection: bool = False) -> tuple[System, ...]:
+def parts_of(
+    mixture: Mixture, *, self_moa: str | None = None, selection: bool = False, cached: bool = True
+) -> tuple[System, ...]:
     """Return the mixture, its aggregator alone, every member of layer 1 alone, and what is asked for besides.
 
     A member is an agent: of its samples the first one counts, so that nothing is picked after the fact.
@@ -74,6 +82,7 @@ def parts_of(mixture: Mixture, *, self_moa: str | None = None, selection: bool =
         self_moa: Name of a member of layer 1, `aggregator`, or a model reference: a mixture of the same shape, with
             as many calls, in which this one alone proposes.
         selection: Best-of-n: the aggregator picks one of layer 1's proposals.
+        cached: Whether members answer by the mixture's proposals, and are not asked again.
 
     Raises:
         UsageError: The mixture has no layers or no such member.
@@ -86,7 +95,7 @@ def parts_of(mixture: Mixture, *, self_moa: str | None = None, selection: bool =
         return (own,)
     alone = _alone(mixture.aggregator, mixture)
     systems = [own, System(name=f"{mixture.name}.aggregator", role="aggregator", mixture=alone)]
-    systems += [_member(member, mixture) for member in roster(mixture.layers[0]) if member.sample == 0]
+    systems += [_member(member, mixture, cached) for member in roster(mixture.layers[0]) if member.sample == 0]
     if self_moa:
         agent = _proposer(self_moa, mixture)
         systems.append(System(name=f"{mixture.name}.self-moa", role="self_moa", mixture=self_moa_of(mixture, agent)))
@@ -104,12 +113,13 @@ def _alone(agent: Agent, mixture: Mixture) -> Mixture:
     return Mixture(name=mixture.name, layers=(), aggregator=one).model_copy(update=limits)
 
 
-def _member(member: Member, mixture: Mixture) -> System:
+def _member(member: Member, mixture: Mixture, cached: bool) -> System:
     return System(
         name=f"{mixture.name}.member.{member.name}",
         role="member",
         member=member.name,
         mixture=_alone(member.agent, mixture),
+        cached=cached,
     )
 
 
