@@ -21,7 +21,7 @@ _HOPELESS = (AuthenticationFailed, ModelNotFound, QuotaExhausted)
 """A run that failed for one of these would fail with every other prompt too."""
 
 
-async def ask(engine: Engine, system: System, instruction: Instruction, seed: int) -> Record:
+async def ask(engine: Engine, system: System, instruction: Instruction, seed: int, *, again: bool = False) -> Record:
     """Return what a system answers to a prompt; a run that fails is a record too.
 
     Args:
@@ -29,6 +29,7 @@ async def ask(engine: Engine, system: System, instruction: Instruction, seed: in
         system: One that has a mixture.
         instruction: The prompt.
         seed: Of the evaluation; system and prompt get one of their own derived from it.
+        again: It was asked before, and there is a record of that.
 
     Raises:
         UsageError, ConfigError, MixtureError: It can't be asked at all.
@@ -36,7 +37,7 @@ async def ask(engine: Engine, system: System, instruction: Instruction, seed: in
     """
     talk = conversation(instruction.prompt)
     watched = await watch(engine, system, talk, own_seed(seed, system, instruction))
-    return watched.record(system, instruction)
+    return watched.record(system, instruction, again=again)
 
 
 def own_seed(seed: int, system: System, instruction: Instruction) -> int:
@@ -83,7 +84,7 @@ class Watched:
             layers.append({"layer": begun, "closed_by": "failure", "duration_s": ended_s, "proposals": proposals})
         return tuple(layers)
 
-    def record(self, system: System, instruction: Instruction) -> Record:
+    def record(self, system: System, instruction: Instruction, *, again: bool) -> Record:
         """All of it as a record."""
         calls = tuple(call.as_dict() for call in self.ledger.calls)
         books = books_of(calls)
@@ -93,7 +94,7 @@ class Watched:
             "calls": calls,
             "layers": self.layer_dicts(),
             "started_s": self.started_s,
-            "bought_usd": books.spent_usd,
+            "bought_usd": books.bought_usd(known=again),
             **books.fields(),
         }
         if self.out_of_money:

@@ -25,7 +25,7 @@ from moa.evaluation.tally import Tally
 
 Ended = Literal["complete", "budget", "decided"]
 
-_JUDGE = "judge"
+_JUDGE = "judge of "
 _NEXT_TO_NOTHING_USD = 1e-9
 
 
@@ -66,6 +66,8 @@ class Experiment:
         self._looks = Looks(setup, self._order)
         self._queued: set[tuple[str, int]] = set()
         self._failed: set[tuple[str, int]] = set()
+        # Of what there is a record, be it of a failure: what it cost is in the tally.
+        self._told: set[tuple[str, int]] = set()
         self._load()
 
     @property
@@ -96,11 +98,12 @@ class Experiment:
         for system in self._setup.systems:
             for record in self._folder.all_records(system.name):
                 self._tally.pay(system.name, record.bought_usd, priced=record.cost_usd is not None)
+                self._told.add((system.name, record.index))
             for record in self._folder.records(system.name).values():
                 self._keep(record)
         for system in self._setup.judged:
             for row in self._folder.verdict_rows(system.name):
-                self._pay_judge(row)
+                self._pay_judge(system, row)
                 if is_final(row):
                     self.rows[system.name][row["index"]] = row
 
@@ -191,11 +194,11 @@ class Experiment:
         self._tell()
 
     async def _asked(self, system: System, instruction: Instruction) -> Record:
-        seed = self._setup.seed
+        seed, again = self._setup.seed, (system.name, instruction.index) in self._told
         if system.role == "selection":
             parent = self.records[self._setup.mixture.name][instruction.index]
-            return await select(self._engine, system, instruction, parent, seed)
-        return await ask(self._engine, system, instruction, seed)
+            return await select(self._engine, system, instruction, parent, seed, again=again)
+        return await ask(self._engine, system, instruction, seed, again=again)
 
     def _derive(self, instruction: Instruction, parent: Record) -> None:
         """Make the members' records that follow from the mixture's; they are on the disk before it is."""
@@ -218,7 +221,7 @@ class Experiment:
             if not any(isinstance(cause, BudgetExceeded) for cause in error.failures):
                 raise
             row = {"index": index, "stopped": True, "calls": [call.as_dict() for call in error.ledger.calls]}
-        self._pay_judge(row)
+        self._pay_judge(system, row)
         self._crew.tidy(partial(self._commit_verdict, system, index, row))
 
     async def _commit_verdict(self, system: System, index: int, row: Row) -> None:
@@ -231,9 +234,10 @@ class Experiment:
         self._look()
         self._tell()
 
-    def _pay_judge(self, row: Row) -> None:
-        books = books_of(row["calls"])
-        self._tally.pay(_JUDGE, books.spent_usd, priced=books.cost_usd is not None)
+    def _pay_judge(self, system: System, row: Row) -> None:
+        books, key = books_of(row["calls"]), (_JUDGE + system.name, row["index"])
+        self._tally.pay(_JUDGE, books.bought_usd(known=key in self._told), priced=books.cost_usd is not None)
+        self._told.add(key)
 
     def _keep(self, record: Record) -> None:
         self.records[record.system][record.index] = record

@@ -93,12 +93,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """The sums of some calls; fields as in `Record`."""
+    """The sums of some calls; fields as in `Record`.
+
+    Attributes:
+        fresh_usd: What was bought just now, estimates included: without replies that were given again.
+    """
 
     usage: TokenUsage
     cost_usd: float | None
     priced_usd: float
     estimated_usd: float
+    fresh_usd: float
     cached: bool
 
     def fields(self) -> dict[str, Any]:
@@ -111,15 +116,19 @@ class Books:
             "replayed": self.cached,
         }
 
-    @property
-    def spent_usd(self) -> float:
-        """What is known to have been spent, estimates included."""
-        return self.priced_usd + self.estimated_usd
+    def bought_usd(self, *, known: bool) -> float:
+        """What was spent, estimates included.
+
+        Args:
+            known: An earlier record has told of the replies that were given again. If not, they come from a process
+                that was killed before it could: then this is where they are counted.
+        """
+        return self.fresh_usd if known else self.priced_usd + self.estimated_usd
 
 
 def books_of(calls: Sequence[Mapping[str, Any]]) -> Books:
     """Return the sums of calls in the ledger's JSON form; an unknown price stays unknown."""
-    usage, reported, estimated, unpriced, cached = TokenUsage(), 0.0, 0.0, False, False
+    usage, reported, estimated, again, unpriced, cached = TokenUsage(), 0.0, 0.0, 0.0, False, False
     for attempt in (attempt for call in calls for attempt in call["attempts"]):
         cached = cached or attempt["cached"]
         used = attempt["usage"]
@@ -127,6 +136,7 @@ def books_of(calls: Sequence[Mapping[str, Any]]) -> Books:
             continue
         if attempt["usage_source"] == "reported":
             usage += usage_of(used)
+        again += (attempt["cost_usd"] or 0.0) if attempt["cached"] else 0.0
         if attempt["cost_usd"] is None:
             unpriced = True
         elif attempt["usage_source"] == "estimated":
@@ -134,7 +144,14 @@ def books_of(calls: Sequence[Mapping[str, Any]]) -> Books:
         else:
             reported += attempt["cost_usd"]
     cost = None if unpriced else reported
-    return Books(usage=usage, cost_usd=cost, priced_usd=reported, estimated_usd=estimated, cached=cached)
+    return Books(
+        usage=usage,
+        cost_usd=cost,
+        priced_usd=reported,
+        estimated_usd=estimated,
+        fresh_usd=reported + estimated - again,
+        cached=cached,
+    )
 
 
 def usage_of(values: Mapping[str, int]) -> TokenUsage:

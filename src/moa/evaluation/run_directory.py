@@ -58,10 +58,17 @@ class RunDirectory:
             EvaluationDataError: It can't be read or written.
         """
         self._take()
+        try:
+            self._begin(protocol, session)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, protocol: Mapping[str, Any], session: Mapping[str, Any]) -> None:
         known = self.manifest() if self.manifest_path.exists() else None
-        sessions = [*(known or {}).get("sessions", ()), dict(session)]
         if known is not None:
             self._require_same(known, protocol)
+        sessions = [*(known or {}).get("sessions", ()), dict(session)]
         write_json(self.manifest_path, {"format": FORMAT, "protocol": protocol, "sessions": sessions})
         for journal in (*self.path.glob("calls/*.jsonl"), *self.path.glob("journal/**/*.jsonl")):
             read_journal(journal, repair=True)
@@ -72,6 +79,7 @@ class RunDirectory:
             self._lock = (self.path / ".lock").open("ab")
             _lock(self._lock)
         except BlockingIOError as error:
+            self.close()
             raise UsageError(f"{self.path}: another process is working in this run directory") from error
         except OSError as error:
             raise EvaluationDataError(f"can't be used as run directory: {error.strerror}", path=self.path) from error

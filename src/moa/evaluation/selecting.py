@@ -16,7 +16,9 @@ from moa.mixture.prompts import render_selection, with_system
 from moa.providers.base import Finish, Reply
 
 
-async def select(engine: Engine, system: System, instruction: Instruction, parent: Record, seed: int) -> Record:
+async def select(
+    engine: Engine, system: System, instruction: Instruction, parent: Record, seed: int, *, again: bool = False
+) -> Record:
     """Return which of the mixture's proposals its aggregator picks.
 
     Costs and times are those of layer 1 and of the picking; only the picking is bought.
@@ -27,6 +29,7 @@ async def select(engine: Engine, system: System, instruction: Instruction, paren
         instruction: The prompt.
         parent: The mixture's record of the same prompt.
         seed: Of the evaluation.
+        again: It was asked before, and there is a record of that.
 
     Raises:
         UsageError, ConfigError, MixtureError: It can't be asked at all.
@@ -38,7 +41,7 @@ async def select(engine: Engine, system: System, instruction: Instruction, paren
     if len(proposals) > 1:
         tries = await _ask(engine, system, instruction, [one["text"] for one in proposals], seed)
         picked, error = _pick(tries[-1], len(proposals))
-    record = _record(system, parent, tries)
+    record = _record(system, parent, tries, again=again)
     if tries and tries[-1].out_of_money:
         return _with(record, status="stopped", error=error.as_dict())
     if picked is None:
@@ -67,7 +70,7 @@ def _pick(last: Watched, count: int) -> tuple[int | None, ErrorInfo]:
         return None, error.info
 
 
-def _record(system: System, parent: Record, tries: list[Watched]) -> dict[str, Any]:
+def _record(system: System, parent: Record, tries: list[Watched], *, again: bool) -> dict[str, Any]:
     own = tuple(call.as_dict() for one in tries for call in one.ledger.calls)
     calls = (*layer_1_calls(parent), *own)
     return {
@@ -77,7 +80,7 @@ def _record(system: System, parent: Record, tries: list[Watched]) -> dict[str, A
         "layers": parent.layers[:1],
         "derived": not tries,
         "started_s": parent.started_s,
-        "bought_usd": books_of(own).spent_usd,
+        "bought_usd": books_of(own).bought_usd(known=again),
         **books_of(calls).fields(),
     }
 
