@@ -158,9 +158,7 @@ async def test_a_failed_answer_is_kept_with_its_error_and_loses_without_asking_t
 
 async def test_resuming_asks_again_only_what_failed(tmp_path: Path) -> None:
     down = {"now": True}
-    provider = models(
-        agg=lambda request: [ServiceFailed("down", model="fake/agg")] if down["now"] else "answer of agg"
-    )
+    provider = models(agg=lambda request: [ServiceFailed("down", model="fake/agg")] if down["now"] else "answer of agg")
     await evaluated(tmp_path, provider, **judged())
     down["now"] = False
     again = models()
