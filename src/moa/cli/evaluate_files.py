@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from moa.cli.choices import BudgetOption, ConfigOption
+from moa.cli.extras import needs_extra
 
 DataOption = Annotated[
     Path | None,
@@ -53,7 +54,8 @@ def judge(
     Judgements that are in the annotations file already are kept and not asked for again.
     """
     # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
-    from moa.cli.evaluating_files import Judging, judge_files
+    with needs_extra("moa eval", "eval"):
+        from moa.cli.evaluating_files import Judging, judge_files
 
     judge_files(
         Judging(
@@ -83,7 +85,8 @@ def metrics(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print win rate, length-controlled win rate and their errors for a file of annotations."""
-    from moa.cli.evaluating_files import show_metrics
+    with needs_extra("moa eval", "eval"):
+        from moa.cli.evaluating_files import show_metrics
 
     show_metrics(
         annotations,
@@ -103,7 +106,8 @@ def report(
     ] = None,
 ) -> None:
     """Write summary.json, report.html, report.md and the charts of an evaluation, and print its verdict."""
-    from moa.cli.evaluating_files import report_on
+    with needs_extra("moa eval", "eval"):
+        from moa.cli.evaluating_files import report_on
 
     report_on(run, data_dir, margin)
 
@@ -121,7 +125,8 @@ def correlate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print how far a leaderboard and other ratings of the same models agree (Spearman, bootstrap interval)."""
-    from moa.cli.evaluating_files import show_correlation
+    with needs_extra("moa eval", "eval"):
+        from moa.cli.evaluating_files import show_correlation
 
     show_correlation(ratings, leaderboard, column=column, names=names, seed=seed, as_json=as_json)
 

@@ -8,7 +8,7 @@ from moa.evaluation.collecting import collect, margin_of
 from moa.evaluation.leaderboard import published
 from moa.evaluation.outputs import write_json
 from moa.evaluation.reference_data import AlpacaEvalData
-from moa.evaluation.report.drawing import png, svg
+from moa.evaluation.report.drawing import png
 from moa.evaluation.report.page import Report, make_report
 from moa.evaluation.run_directory import RunDirectory
 from moa.evaluation.summary import Summary, summarize
@@ -53,8 +53,8 @@ def _write(run: Path, report: Report) -> None:
     charts = run / "charts"
     try:
         charts.mkdir(exist_ok=True)
-        for picture in report.pictures:
-            (charts / f"{picture.name}.svg").write_text(svg(picture.document), encoding="utf-8")
+        for picture, drawing in report.drawings:
+            (charts / f"{picture.name}.svg").write_text(drawing, encoding="utf-8")
             (charts / f"{picture.name}.png").write_bytes(png(picture.document))
         (run / "report.md").write_text(report.markdown, encoding="utf-8")
         (run / "report.html").write_text(report.html, encoding="utf-8")

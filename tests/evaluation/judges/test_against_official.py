@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -88,4 +87,3 @@ async def test_every_verdict_is_the_official_packages_on_the_same_outputs_and_ju
     assert sum(value is None for value in expected.values()) > 5
     missing = sum(verdict.failure is not None for verdict in verdicts)
     assert len(ours) == asked_by_them + missing, "only verdicts that were missing are asked for again"
-    print("requests", asked_by_them, len(ours), "missing", missing, file=sys.stderr)

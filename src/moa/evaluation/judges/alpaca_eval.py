@@ -33,7 +33,17 @@ _PLACEHOLDER = re.compile(r"{([^ \s]+?)}")
 _FIELDS = ("instruction", "output_1", "output_2")
 _OPENED, _CLOSED = "<|im_start|>", "<|im_end|>"
 
-_ASKED = {"model_name", "max_tokens", "temperature", "top_p", "logprobs", "top_logprobs", "tools", "tool_choice"}
+_ASKED = {
+    "model_name",
+    "max_tokens",
+    "max_tokens_to_sample",
+    "temperature",
+    "top_p",
+    "logprobs",
+    "top_logprobs",
+    "tools",
+    "tool_choice",
+}
 _UNIMPORTANT = {"requires_chatml", "num_procs", "sleep_time", "price_per_token", "client_kwargs"}
 
 
@@ -212,7 +222,7 @@ def _checked(name: str, document: Mapping[str, Any], folder: Path) -> Evaluator:
         sampling={
             "temperature": asked.get("temperature", 0.7),
             "top_p": asked.get("top_p", 1.0),
-            "max_tokens": asked.get("max_tokens", 2048),
+            "max_tokens": asked.get("max_tokens", asked.get("max_tokens_to_sample", 2048)),
         },
         options=ReplyOptions(
             tools=tuple(asked.get("tools", ())),

@@ -50,7 +50,7 @@ _FORMAT: Mapping[str, Any] = {
     },
 }
 _OBJECT = re.compile(r"\{[^{}]*\}")
-_LOOSE = re.compile(r"""["']?\bverdict\b["'*]*\s*[:=]\s*["'*]*(A|B|tie)\b""", re.IGNORECASE)
+_LOOSE = re.compile(r"""["']?\bverdict\b["'*]*\s*[:=][\s"'*]*(A|B|tie)\b""", re.IGNORECASE)
 _PREFERENCES = {"a": 1.0, "b": 2.0, "tie": DRAW}
 
 

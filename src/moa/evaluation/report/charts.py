@@ -15,6 +15,7 @@ from moa.evaluation.records import Record
 from moa.evaluation.report.palette import BLUE, GREEN, GREY, GRID, INK, MUTED, ORANGE, PAPER, ROLE_COLOURS
 from moa.evaluation.statistics import ByCategory, mean_estimate
 from moa.evaluation.summary import Summary, SystemSummary
+from moa.render.figures import seconds
 
 _PANEL, _WIDE = 470, 930
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
@@ -100,7 +101,7 @@ def by_category(system: str, categories: ByCategory) -> Picture | None:
     )
     labels = base.mark_text(align="left", color=MUTED, fontSize=11).encode(x=alt.datum(101), text="n:N")
     chart = _even_line(vertical=True) + spread + dots + labels
-    caption = f"{system}, raw win rate. {categories.multiplicity}. Categories with fewer than 5 prompts are left out."
+    caption = f"{system}, raw win rate. {categories.multiplicity}. Left out: fewer than 5 prompts, or equal verdicts."
     return Picture(name="categories", title="By category", caption=caption, document=_finished(chart))
 
 
@@ -252,7 +253,7 @@ def _bars(call: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "end": start + attempt["duration_s"],
                 "first": None if first is None else start + first,
                 "kind": call["purpose"] if attempt["status"] == "ok" else "failed",
-                "label": f"{attempt['duration_s']:.1f} s",
+                "label": seconds(attempt["duration_s"]),
             }
         )
     return rows

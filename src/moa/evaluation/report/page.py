@@ -25,12 +25,12 @@ class Report:
     Attributes:
         html: One self-contained file.
         markdown: Verdict, tables and captions; the charts are named, as files beside it.
-        pictures: The charts.
+        drawings: The charts, each with its SVG.
     """
 
     html: str
     markdown: str
-    pictures: tuple[Picture, ...]
+    drawings: tuple[tuple[Picture, str], ...]
 
 
 def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Report:
@@ -46,6 +46,7 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     """
     mixture = evaluation.systems[0]
     drawn = pictures(summary, mixture.annotations, median_run(mixture.records))
+    drawings = tuple((picture, svg(picture.document)) for picture in drawn)
     style, script = (_asset(name) for name in ("report.css", "report.js"))
     values = {
         "title": title,
@@ -66,12 +67,12 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
             style=Markup(style),
             script=Markup(script),
             policy=_policy(style, script),
-            charts=[(picture, Markup(with_page_colours(svg(picture.document)))) for picture in drawn],
+            charts=[(picture, Markup(with_page_colours(drawing))) for picture, drawing in drawings],
             prompts=shown,
             categories=sorted({prompt.category for prompt in shown} - {""}),
         ),
         markdown=markdown.render(**values, charts=drawn),
-        pictures=drawn,
+        drawings=drawings,
     )
 
 
