@@ -53,7 +53,9 @@ async def _states(browser: Browser, width: int, scheme: str) -> None:
 async def _opened(browser: Browser, width: int, scheme: str) -> AsyncIterator[tuple[PageServer, Page]]:
     viewport = {"width": width, "height": WIDTHS[width]}
     scale = 2 if width < 1000 else 1
-    context = await browser.new_context(viewport=viewport, color_scheme=scheme, device_scale_factor=scale, reduced_motion="reduce")
+    context = await browser.new_context(
+        viewport=viewport, color_scheme=scheme, device_scale_factor=scale, reduced_motion="reduce"
+    )
     async with PageServer([city_mixture(), deep_mixture()]) as server:
         page = await context.new_page()
         await page.goto(server.url)

@@ -109,4 +109,6 @@ def _written(text: str, pace_s: float, *, stop_at: float = 1.0, gate: Gate | Non
 
 
 def _end(model: str, reason: str = "stop") -> Finish:
-    return Finish(reason=reason, usage=TokenUsage(input_tokens=len(model) * 9, output_tokens=len(model) * 5), served_by=model)
+    return Finish(
+        reason=reason, usage=TokenUsage(input_tokens=len(model) * 9, output_tokens=len(model) * 5), served_by=model
+    )

@@ -1,7 +1,8 @@
 """A stand-in for the real server, for tests of the page: the same endpoints over a real engine of scripted models."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,13 +34,12 @@ class PageServer:
         models: Behind every endpoint; its scripts may be replaced at any time.
         mixtures: What is offered.
         refusal: If given, every request to the API gets this status and error.
+        runs: The bodies of all requests for runs.
+        keys: What every request to the API had as its authorization.
     """
 
     def __init__(self, mixtures: Sequence[Mixture]) -> None:
-        self.mixtures = tuple(mixtures)
-        self.models = GatedProvider()
-        self.refusal: tuple[int, dict[str, Any]] | None = None
-        self._engine = Engine(settings=Settings(endpoints={}), providers=dict.fromkeys(ENDPOINTS, self.models))
+        self.reset(mixtures)
         self._runner = web.AppRunner(self._app(), handler_cancellation=True, shutdown_timeout=0.1)
         self.url = ""
 
@@ -54,22 +54,45 @@ class PageServer:
         await self._runner.cleanup()
         await self._engine.aclose()
 
+    def reset(self, mixtures: Sequence[Mixture]) -> None:
+        """Forget everything that has happened."""
+        self.mixtures = tuple(mixtures)
+        self.models = GatedProvider()
+        self.refusal: tuple[int, dict[str, Any]] | None = None
+        self.runs: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self._engine = Engine(settings=Settings(endpoints={}), providers=dict.fromkeys(ENDPOINTS, self.models))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return as soon as a condition holds; fails after 5 seconds."""
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    def drop(self) -> None:
+        """Break off every connection, as if the server had been killed."""
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            connection.transport.abort()
+
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
-        app.router.add_get("/", lambda _: _file("index.html"))
+        app.router.add_get("/", _file)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/api/mixtures", self._mixtures)
         app.router.add_post("/api/check", self._check)
         app.router.add_post("/api/yaml", self._yaml)
         app.router.add_post("/api/runs", self._run)
-        app.router.add_get("/{name:[a-z_]+[.](?:js|css|svg)}", lambda request: _file(request.match_info["name"]))
+        app.router.add_get("/{name:[a-z_]+[.](?:js|css|svg)}", _file)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        if self.refusal and request.path.startswith(("/api", "/v1")):
-            status, error = self.refusal
-            return web.json_response({"error": error}, status=status)
+        if request.path.startswith(("/api/", "/v1/")):
+            self.keys.append(request.headers.get("authorization"))
+            if self.refusal:
+                status, error = self.refusal
+                return web.json_response({"error": error}, status=status)
         try:
             return await handler(request)
         except MoaError as error:
@@ -89,7 +112,7 @@ class PageServer:
             mixture = check(Mixture, from_text(text, MixtureError))
         except MixtureError as error:
             return web.json_response({"error": _fault(error)})
-        return web.json_response({"ok": True, "mixture": mixture.as_dict()})
+        return web.json_response({"ok": True, "mixture": _entry(mixture)})
 
     async def _yaml(self, request: web.Request) -> web.Response:
         mixture = load((await request.json())["mixture"])
@@ -97,6 +120,7 @@ class PageServer:
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        self.runs.append(body)
         mixture = next((one for one in self.mixtures if one.name == body["mixture"]), body["mixture"])
         arguments = {name: body[name] for name in ("seed", "deadline_s", "budget_usd") if name in body}
         stream = self._engine.stream(mixture, body["messages"], **arguments)
@@ -112,9 +136,10 @@ class PageServer:
         return response
 
 
-async def _file(name: str) -> web.Response:
+async def _file(request: web.Request) -> web.Response:
+    name = request.match_info.get("name", "index.html")
     kinds = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
-    headers = {"content-security-policy": CSP, "x-content-type-options": "nosniff"}
+    headers = {"content-security-policy": CSP, "x-content-type-options": "nosniff", "cache-control": "max-age=60"}
     text = (PAGE / name).read_text(encoding="utf-8")
     return web.Response(text=text, content_type=kinds[name.rpartition(".")[2]], charset="utf-8", headers=headers)
 
@@ -125,7 +150,9 @@ async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
 
 def _fault(error: MoaError) -> dict[str, Any]:
     place = {"key": error.key, "line": error.line} if isinstance(error, MixtureError) else {}
-    return {"code": error.code, "message": str(error.args[0]), **place}
+    causes = "; ".join(map(str, error.failures)) if isinstance(error, EngineError) else ""
+    message = f"{error.args[0]} ({causes})" if causes else str(error.args[0])
+    return {"code": error.code, "message": message, **place}
 
 
 def _ledger(error: EngineError) -> dict[str, Any]:

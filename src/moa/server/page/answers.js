@@ -14,7 +14,8 @@ export class Answers {
 
   /** Draw `[{title, run}]`. */
   draw(runs) {
-    if (runs.length !== this.columns.length || runs.some(({ run }, index) => run !== this.columns[index].run)) this.build(runs);
+    if (runs.length !== this.columns.length || runs.some(({ run }, index) => run !== this.columns[index].run))
+      this.build(runs);
     for (const column of this.columns) column.draw();
   }
 
@@ -35,7 +36,11 @@ export class Answers {
 class AnswerColumn {
   constructor(title, run) {
     this.run = run;
-    this.copy = element("button", { type: "button", class: "quiet", hidden: true, on: { click: () => copy(run.aggregator.text, this.copy) } }, "Copy");
+    this.copy = element(
+      "button",
+      { type: "button", class: "quiet", hidden: true, on: { click: () => copy(run.aggregator.text, this.copy) } },
+      "Copy",
+    );
     this.thinking = element("p", { class: "thoughts", dir: "auto" });
     this.thoughts = element("details", { hidden: true }, element("summary", {}, "Thinking"), this.thinking);
     this.body = element("div", { class: "prose" });
@@ -81,7 +86,8 @@ function waitingFor(run) {
 
 function notesOf(run) {
   if (run.state === "failed") return [failure(run)];
-  if (run.state === "stopped") return [element("p", { class: "notice" }, "Stopped. Every call that was still running has been cancelled.")];
+  if (run.state === "stopped")
+    return [element("p", { class: "notice" }, "Stopped. Every call that was still running has been cancelled.")];
   const reasons = run.answer?.degraded ?? [];
   const calls = run.answer?.answer?.tool_calls ?? [];
   const cut = run.aggregator.state === "cut off" && !reasons.length;
@@ -94,11 +100,26 @@ function notesOf(run) {
 
 function failure(run) {
   const { code, message } = run.error;
-  const spent = run.ledger?.calls?.length ? element("p", {}, `${count(run.ledger.calls.length, "call")} had been made; what they cost stands below.`) : null;
-  return element("div", { class: "notice bad", role: "alert" }, element("p", {}, element("strong", {}, "The run failed. "), message), spent, element("p", { class: "code" }, code));
+  const spent = run.ledger?.calls?.length
+    ? element("p", {}, `${count(run.ledger.calls.length, "call")} had been made; what they cost stands below.`)
+    : null;
+  return element(
+    "div",
+    { class: "notice bad", role: "alert" },
+    element("p", {}, element("strong", {}, "The run failed. "), message),
+    spent,
+    element("p", { class: "code" }, code),
+  );
 }
 
 function degraded(reasons) {
-  const lines = reasons.map(({ agent, message }) => element("li", {}, message.includes(agent) ? null : element("strong", {}, `${agent}: `), message));
-  return element("div", { class: "notice" }, element("p", {}, "Degraded: less than the mixture planned went into this answer."), element("ul", {}, ...lines));
+  const lines = reasons.map(({ agent, message }) =>
+    element("li", {}, message.includes(agent) ? null : element("strong", {}, `${agent}: `), message),
+  );
+  return element(
+    "div",
+    { class: "notice" },
+    element("p", {}, "Degraded: less than the mixture planned went into this answer."),
+    element("ul", {}, ...lines),
+  );
 }

@@ -37,8 +37,8 @@ export async function yamlOf(mixture) {
 /** Return the mixture that a YAML text holds, checked; throws a Fault with key and line. */
 export async function checked(yaml) {
   const found = await json("/api/check", { yaml });
-  if (found.error) throw new Fault(found.error);
-  return found.mixture;
+  if (found.error) throw new Fault({ ...found.error, message: withoutPlace(found.error) });
+  return found.mixture.mixture;
 }
 
 /** Yield the events of a run; aborting the signal stops the run. */
@@ -72,7 +72,12 @@ function options(body, signal) {
   const headers = key ? { authorization: `Bearer ${key}` } : {};
   const shared = { signal, credentials: "same-origin", cache: "no-store" };
   if (body === undefined) return { ...shared, headers };
-  return { ...shared, method: "POST", headers: { ...headers, "content-type": "application/json" }, body: JSON.stringify(body) };
+  return {
+    ...shared,
+    method: "POST",
+    headers: { ...headers, "content-type": "application/json" },
+    body: JSON.stringify(body),
+  };
 }
 
 async function faultOf(response) {
@@ -80,9 +85,15 @@ async function faultOf(response) {
   const error = body.error ?? {};
   return new Fault({
     code: error.code ?? `http_${response.status}`,
-    message: error.message ?? `The server answered with status ${response.status}.`,
-    key: error.key,
+    message: withoutPlace(error) ?? `The server answered with status ${response.status}.`,
+    key: error.key ?? error.param,
     line: error.line,
     status: response.status,
   });
+}
+
+/** The message alone: its place is shown where it belongs. */
+function withoutPlace({ message, key, param }) {
+  const place = `${key ?? param}: `;
+  return message?.startsWith(place) ? message.slice(place.length) : message;
 }

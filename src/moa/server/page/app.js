@@ -26,9 +26,22 @@ class Playground {
     this.answers = new Answers(byId("answers"));
     this.waterfall = new Waterfall(byId("waterfall"));
     this.announcer = new Announcer(byId("status"));
-    this.composer = new Composer({ run: () => this.run(), stop: () => this.stop(), chosen: (name) => this.choose(name) });
-    this.editor = new Editor({ bar: byId("editor-bar"), picture: this.picture, changed: (mixture, fault) => this.edited(mixture, fault) });
-    this.history = new HistoryView({ dialog: byId("history"), opener: byId("history-open"), badge: byId("history-count"), show: (record) => this.recall(record) });
+    this.composer = new Composer({
+      run: () => this.run(),
+      stop: () => this.stop(),
+      chosen: (name) => this.choose(name),
+    });
+    this.editor = new Editor({
+      bar: byId("editor-bar"),
+      picture: this.picture,
+      changed: (mixture, fault) => this.edited(mixture, fault),
+    });
+    this.history = new HistoryView({
+      dialog: byId("history"),
+      opener: byId("history-open"),
+      badge: byId("history-count"),
+      show: (record) => this.recall(record),
+    });
     this.frames = frames(() => this.draw());
     byId("edit").addEventListener("click", () => (this.editor.isOpen ? this.closeEditor() : this.openEditor()));
     byId("yaml").addEventListener("click", () => this.saveYaml());
@@ -51,13 +64,30 @@ class Playground {
   }
 
   showLoadFault(fault) {
-    const again = element("button", { type: "button", class: "primary", on: { click: () => this.load() } }, "Try again");
-    this.answers.empty(element("div", { class: "empty", role: "alert" }, element("h2", {}, "The mixtures could not be loaded"), element("p", {}, fault.message), again));
+    const again = element(
+      "button",
+      { type: "button", class: "primary", on: { click: () => this.load() } },
+      "Try again",
+    );
+    this.answers.empty(
+      element(
+        "div",
+        { class: "empty", role: "alert" },
+        element("h2", {}, "The mixtures could not be loaded"),
+        element("p", {}, fault.message),
+        again,
+      ),
+    );
   }
 
   showNoMixtures() {
     this.answers.empty(
-      element("div", { class: "empty" }, element("h2", {}, "This server has no mixture yet"), element("p", {}, "Start it with one: ", element("code", {}, "moa serve -m my-mixture.yaml"))),
+      element(
+        "div",
+        { class: "empty" },
+        element("h2", {}, "This server has no mixture yet"),
+        element("p", {}, "Start it with one: ", element("code", {}, "moa serve -m my-mixture.yaml")),
+      ),
     );
   }
 
@@ -94,7 +124,8 @@ class Playground {
     setText(byId("picture-title"), this.mixture.name ?? "Mixture");
     this.picture.draw(newRun(rosterOf(this.mixture)));
     if (this.session) return;
-    const hint = "Type a prompt and press Enter. The layers come alive above, and the answer appears here. Or begin with one of these:";
+    const hint =
+      "Type a prompt and press Enter. The layers come alive above, and the answer appears here. Or begin with one of these:";
     this.answers.empty(element("div", { class: "empty" }, element("p", {}, hint), this.composer.examples()));
   }
 
@@ -126,7 +157,12 @@ class Playground {
     if (!asked) return;
     this.notice(null);
     const prices = Object.fromEntries(this.mixtures.flatMap(({ mixture }) => pricesIn(mixture)));
-    const request = { ...asked, mixture: this.mixture, name: this.name, baseline_price: prices[asked.baseline] ?? null };
+    const request = {
+      ...asked,
+      mixture: this.mixture,
+      name: this.name,
+      baseline_price: prices[asked.baseline] ?? null,
+    };
     this.begin(new Session(request, () => this.frames.request()));
     const fault = await this.session.go();
     this.end(fault);
@@ -139,7 +175,8 @@ class Playground {
     this.announcer.say("Running.");
     this.frames.follow(() => session.isRunning);
     const stage = byId("stage");
-    if (stage.getBoundingClientRect().top > innerHeight / 2) stage.scrollIntoView({ behavior: calm() ? "auto" : "smooth" });
+    if (stage.getBoundingClientRect().top > innerHeight / 2)
+      stage.scrollIntoView({ behavior: calm() ? "auto" : "smooth" });
   }
 
   end(fault) {
@@ -177,7 +214,9 @@ class Playground {
       return;
     }
     Object.assign(this, { mixture: record.request.mixture, name: null, fault: null });
-    const own = this.mixtures.find(({ name, mixture }) => name === record.request.name && JSON.stringify(mixture) === JSON.stringify(this.mixture));
+    const own = this.mixtures.find(
+      ({ name, mixture }) => name === record.request.name && JSON.stringify(mixture) === JSON.stringify(this.mixture),
+    );
     if (own) this.name = own.name;
     this.composer.offer(this.mixtures, this.name, own ? null : (this.mixture.name ?? "mixture"));
     this.composer.fill(record.request);
@@ -235,7 +274,8 @@ class Playground {
 }
 
 function outcome(run) {
-  const said = { finished: "The answer is complete", failed: "The run failed", stopped: "Stopped" }[run.state] ?? "The run ended";
+  const said =
+    { finished: "The answer is complete", failed: "The run failed", stopped: "Stopped" }[run.state] ?? "The run ended";
   return run.answer?.status === "degraded" ? "The answer is there, degraded." : `${said}.`;
 }
 

@@ -18,7 +18,11 @@ export class AgentCard {
     this.version = -1;
     const [endpoint, model] = partsOf(agent.model);
     this.state = element("span", { class: "state" });
-    this.button = element("button", { type: "button", class: "card-open", title: agent.model, on: { click: () => open(this) } }, role === "aggregator" ? model : agent.agent);
+    this.button = element(
+      "button",
+      { type: "button", class: "card-open", title: agent.model, on: { click: () => open(this) } },
+      role === "aggregator" ? model : agent.agent,
+    );
     this.text = element("p", { class: "preview", dir: "auto", "aria-hidden": "true" });
     this.time = element("span", { class: "number" });
     this.tokens = element("span", { class: "number" });
@@ -28,6 +32,7 @@ export class AgentCard {
       { class: `card ${role}` },
       element("header", {}, element("h3", {}, this.button), this.state),
       element("p", { class: "endpoint" }, role === "aggregator" ? `Aggregator · ${endpoint}` : endpoint),
+      element("p", { class: "settings" }, agent.settings || "the service’s own settings"),
       this.text,
       element("footer", {}, this.time, this.tokens, this.cost),
     );

@@ -42,13 +42,17 @@ export class Composer {
       this.complain("");
       this.prompt.focus();
     };
-    const chips = EXAMPLES.map((text) => element("button", { type: "button", class: "chip", on: { click: use(text) } }, text));
+    const chips = EXAMPLES.map((text) =>
+      element("button", { type: "button", class: "chip", on: { click: use(text) } }, text),
+    );
     return element("div", { class: "examples", role: "group", "aria-label": "Examples" }, ...chips);
   }
 
   /** Offer mixtures; `edited` is the name of the one that differs from the server's, or null. */
   offer(mixtures, chosen, edited) {
-    const options = mixtures.map(({ name }) => element("option", { value: name, selected: !edited && name === chosen }, name));
+    const options = mixtures.map(({ name }) =>
+      element("option", { value: name, selected: !edited && name === chosen }, name),
+    );
     if (edited) options.unshift(element("option", { value: "", selected: true }, `${edited} (edited)`));
     this.mixture.replaceChildren(...options);
     this.mixture.disabled = false;

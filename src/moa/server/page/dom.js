@@ -14,7 +14,12 @@ export function element(tag, properties = {}, ...children) {
     if (name === "on") listen(made, value);
     else if (value !== false && value != null) made.setAttribute(name, value === true ? "" : String(value));
   }
-  made.append(...children.flat().filter((child) => child !== false && child != null).map(asNode));
+  made.append(
+    ...children
+      .flat()
+      .filter((child) => child !== false && child != null)
+      .map(asNode),
+  );
   return made;
 }
 

@@ -11,7 +11,13 @@ const AGENT_FIELDS = [
   { name: "temperature", label: "Temperature", numeric: true, hint: "0 to 2; empty: the service decides" },
   { name: "max_tokens", label: "Max tokens", numeric: true, hint: "Most tokens of the reply" },
 ];
-const SAMPLES = { name: "samples", label: "Samples", numeric: true, placeholder: "1", hint: "How many times it answers, side by side" };
+const SAMPLES = {
+  name: "samples",
+  label: "Samples",
+  numeric: true,
+  placeholder: "1",
+  hint: "How many times it answers, side by side",
+};
 
 /**
  * The editor.
@@ -58,10 +64,28 @@ export class Editor {
         "div",
         { class: "editor-fields" },
         this.field(draft, { name: "name", key: "name", label: "Name" }),
-        this.field(draft, { name: "aggregation", key: "aggregation", label: "Aggregation", choices: ["synthesis", "selection"], otherwise: "synthesis" }),
-        this.field(draft, { name: "prompt", key: "prompt", label: "Aggregator’s prompt", choices: prompts, otherwise: "default" }),
+        this.field(draft, {
+          name: "aggregation",
+          key: "aggregation",
+          label: "Aggregation",
+          choices: ["synthesis", "selection"],
+          otherwise: "synthesis",
+        }),
+        this.field(draft, {
+          name: "prompt",
+          key: "prompt",
+          label: "Aggregator’s prompt",
+          choices: prompts,
+          otherwise: "default",
+        }),
       ),
-      element("div", { class: "buttons" }, button("Add layer", () => this.addLayer()), button("Edit as YAML", () => this.showYaml()), button("Open file…", () => this.openFile())),
+      element(
+        "div",
+        { class: "buttons" },
+        button("Add layer", () => this.addLayer()),
+        button("Edit as YAML", () => this.showYaml()),
+        button("Open file…", () => this.openFile()),
+      ),
       this.summary,
     ];
   }
@@ -80,16 +104,38 @@ export class Editor {
   layerCards(layer, index) {
     const cards = layer.proposers.map((agent, place) => {
       const key = `layers.${index}.proposers.${place}`;
-      return { node: this.card(agent, key, `Proposer ${place + 1}`, button("Remove", () => this.removeProposer(index, place), `Remove proposer ${place + 1} of layer ${index + 1}`)) };
+      return {
+        node: this.card(
+          agent,
+          key,
+          `Proposer ${place + 1}`,
+          button(
+            "Remove",
+            () => this.removeProposer(index, place),
+            `Remove proposer ${place + 1} of layer ${index + 1}`,
+          ),
+        ),
+      };
     });
-    const add = element("div", { class: "card add" }, button("Add proposer", () => this.addProposer(index), `Add a proposer to layer ${index + 1}`), button("Remove layer", () => this.removeLayer(index), `Remove layer ${index + 1}`));
+    const add = element(
+      "div",
+      { class: "card add" },
+      button("Add proposer", () => this.addProposer(index), `Add a proposer to layer ${index + 1}`),
+      button("Remove layer", () => this.removeLayer(index), `Remove layer ${index + 1}`),
+    );
     return [...cards, { node: add }];
   }
 
   card(agent, key, title, ...buttons) {
     const names = key === "aggregator" ? AGENT_FIELDS : [...AGENT_FIELDS, SAMPLES];
     const fields = names.map((about) => this.field(agent, { ...about, key: `${key}.${about.name}` }));
-    return element("fieldset", { class: `card form ${key === "aggregator" ? "aggregator" : ""}` }, element("legend", {}, title), ...fields, ...buttons);
+    return element(
+      "fieldset",
+      { class: `card form ${key === "aggregator" ? "aggregator" : ""}` },
+      element("legend", {}, title),
+      ...fields,
+      ...buttons,
+    );
   }
 
   addProposer(index) {
@@ -164,11 +210,27 @@ export class Editor {
 
   buildYaml(text) {
     this.fields = [];
-    this.yaml = element("textarea", { id: "yaml-text", class: "code", rows: 24, spellcheck: "false", "aria-describedby": "yaml-error" });
+    this.yaml = element("textarea", {
+      id: "yaml-text",
+      class: "code",
+      rows: 24,
+      spellcheck: "false",
+      "aria-describedby": "yaml-error",
+    });
     this.yaml.value = text;
     const error = element("p", { id: "yaml-error", class: "field-error", role: "alert", hidden: true });
     const use = button("Use this", () => this.useYaml(error));
-    this.bar.replaceChildren(element("label", { for: "yaml-text" }, "Mixture as YAML"), this.yaml, error, element("div", { class: "buttons" }, use, button("Back to the form", () => this.build())));
+    this.bar.replaceChildren(
+      element("label", { for: "yaml-text" }, "Mixture as YAML"),
+      this.yaml,
+      error,
+      element(
+        "div",
+        { class: "buttons" },
+        use,
+        button("Back to the form", () => this.build()),
+      ),
+    );
     this.yaml.focus();
   }
 

@@ -12,14 +12,38 @@ let number = 0;
  * @param {(value: any) => void} changed Gets the value; undefined if the field is empty.
  */
 export class Field {
-  constructor({ key, label, value, numeric = false, placeholder = numeric ? "auto" : null, choices = null, list = null, hint = "" }, changed) {
+  constructor(
+    {
+      key,
+      label,
+      value,
+      numeric = false,
+      placeholder = numeric ? "auto" : null,
+      choices = null,
+      list = null,
+      hint = "",
+    },
+    changed,
+  ) {
     this.key = key;
     const id = `field-${(number += 1)}`;
     this.error = element("p", { class: "field-error", id: `${id}-error`, hidden: true });
     const shared = { id, "data-key": key, "aria-describedby": `${id}-error`, title: hint || null };
     this.input = choices
-      ? element("select", shared, ...choices.map((choice) => element("option", { value: choice, selected: choice === value }, choice)))
-      : element("input", { ...shared, type: "text", list, value: value ?? "", inputmode: numeric ? "decimal" : null, spellcheck: "false", placeholder });
+      ? element(
+          "select",
+          shared,
+          ...choices.map((choice) => element("option", { value: choice, selected: choice === value }, choice)),
+        )
+      : element("input", {
+          ...shared,
+          type: "text",
+          list,
+          value: value ?? "",
+          inputmode: numeric ? "decimal" : null,
+          spellcheck: "false",
+          placeholder,
+        });
     this.input.addEventListener("input", () => changed(read(this.input.value, numeric)));
     this.node = element("div", { class: "field" }, element("label", { for: id }, label), this.input, this.error);
   }

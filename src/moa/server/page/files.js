@@ -14,7 +14,11 @@ export function save(name, text, type) {
 
 /** Return a file's name out of any text. */
 export function fileName(text, ending) {
-  const plain = text.normalize("NFKD").replace(/[^\w.-]+/g, "-").replace(/^[-.]+|[-.]+$/g, "").slice(0, 60);
+  const plain = text
+    .normalize("NFKD")
+    .replace(/[^\w.-]+/g, "-")
+    .replace(/^[-.]+|[-.]+$/g, "")
+    .slice(0, 60);
   return `${plain || "moa"}.${ending}`;
 }
 
@@ -31,7 +35,10 @@ export function chosenFile(accept) {
 /** Copy a text; the button says how it went. */
 export async function copy(text, button) {
   const label = button.textContent;
-  const done = await navigator.clipboard.writeText(text).then(() => "Copied", () => "Copying is not allowed here");
+  const done = await navigator.clipboard.writeText(text).then(
+    () => "Copied",
+    () => "Copying is not allowed here",
+  );
   button.textContent = done;
   setTimeout(() => {
     button.textContent = label;

@@ -48,7 +48,9 @@ export function take(text) {
 export function traceOf(session) {
   const { id, at, request } = recordOf(session);
   const head = { type: "trace", version: VERSION, id, at, request };
-  const events = session.runs.flatMap(({ run }, index) => run.events.map((event) => (index ? { run: index, ...event } : event)));
+  const events = session.runs.flatMap(({ run }, index) =>
+    run.events.map((event) => (index ? { run: index, ...event } : event)),
+  );
   return [head, ...events].map((line) => `${JSON.stringify(line)}\n`).join("");
 }
 
@@ -59,7 +61,10 @@ function recordsIn(text) {
 }
 
 function recordOfTrace(text) {
-  const [head, ...events] = text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  const [head, ...events] = text
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
   const runs = [[], []];
   for (const { run = 0, ...event } of events) runs[run]?.push(event);
   return { id: head.id, at: head.at, request: head.request, runs: runs.map(compact) };
@@ -102,7 +107,8 @@ function slim(event, open, place) {
     return copy;
   }
   if (event.type === "layer_finished") return { ...event, layer: { ...event.layer, proposals: [] } };
-  if (event.type === "run_finished") return { ...event, answer: { ...event.answer, layers: [], text: event.answer.text } };
+  if (event.type === "run_finished")
+    return { ...event, answer: { ...event.answer, layers: [], text: event.answer.text } };
   return event;
 }
 

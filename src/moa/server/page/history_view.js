@@ -13,7 +13,11 @@ export class HistoryView {
     Object.assign(this, { dialog, badge, show });
     this.list = element("ul", { class: "history-list" });
     this.notice = element("p", { class: "hint", role: "status" });
-    this.clear = element("button", { type: "button", class: "quiet", on: { click: () => this.clearAll() } }, "Delete all");
+    this.clear = element(
+      "button",
+      { type: "button", class: "quiet", on: { click: () => this.clearAll() } },
+      "Delete all",
+    );
     dialog.replaceChildren(this.layout());
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     opener.addEventListener("click", () => this.open());
@@ -51,7 +55,11 @@ export class HistoryView {
     const records = history.records();
     this.clear.hidden = records.length === 0;
     setText(this.clear, "Delete all");
-    this.list.replaceChildren(...(records.length ? records.map((record) => this.entry(record)) : [element("li", { class: "empty" }, "No runs yet. Every run that ends is kept here.")]));
+    this.list.replaceChildren(
+      ...(records.length
+        ? records.map((record) => this.entry(record))
+        : [element("li", { class: "empty" }, "No runs yet. Every run that ends is kept here.")]),
+    );
     this.count();
   }
 
@@ -61,10 +69,23 @@ export class HistoryView {
       "button",
       { type: "button", class: "history-open", on: { click: () => this.choose(record) } },
       element("strong", {}, request.prompt.slice(0, 160)),
-      element("span", {}, [request.mixture.name ?? "mixture", request.baseline, ...outcome(record)].filter(Boolean).join(" · ")),
+      element(
+        "span",
+        {},
+        [request.mixture.name ?? "mixture", request.baseline, ...outcome(record)].filter(Boolean).join(" · "),
+      ),
       element("time", { datetime: record.at }, when(record.at)),
     );
-    const remove = element("button", { type: "button", class: "quiet", "aria-label": `Delete the run “${request.prompt.slice(0, 40)}”`, on: { click: () => this.remove(record.id) } }, "Delete");
+    const remove = element(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        "aria-label": `Delete the run “${request.prompt.slice(0, 40)}”`,
+        on: { click: () => this.remove(record.id) },
+      },
+      "Delete",
+    );
     return element("li", {}, open, remove);
   }
 
@@ -108,7 +129,13 @@ function outcome({ runs }) {
   const last = runs[0]?.findLast(({ type }) => ["run_finished", "error", "stopped"].includes(type));
   if (last?.type !== "run_finished") return [last?.type === "error" ? "failed" : "stopped"];
   const { answer } = last;
-  return [answer.status === "degraded" ? "degraded" : "", seconds(answer.latency.total_s), cost(answer.cost_usd, answer.estimated_usd)];
+  // Files from elsewhere may hold anything: what is not there is not shown.
+  if (!answer?.latency) return [];
+  return [
+    answer.status === "degraded" ? "degraded" : "",
+    seconds(answer.latency.total_s),
+    cost(answer.cost_usd, answer.estimated_usd),
+  ];
 }
 
 function when(at) {

@@ -4,7 +4,14 @@
 import { element } from "./dom.js";
 
 const MAX_DEPTH = 8;
-const MARKERS = [["***", ["strong", "em"]], ["**", ["strong"]], ["__", ["strong"]], ["~~", ["del"]], ["*", ["em"]], ["_", ["em"]]];
+const MARKERS = [
+  ["***", ["strong", "em"]],
+  ["**", ["strong"]],
+  ["__", ["strong"]],
+  ["~~", ["del"]],
+  ["*", ["em"]],
+  ["_", ["em"]],
+];
 const ESCAPABLE = /[!-/:-@[-`{-~]/;
 const SPECIAL = /[\\`*_~[!<h\n]/g;
 const WORD = /[\p{L}\p{N}]/u;
@@ -186,5 +193,9 @@ export function webAddress(text) {
 
 function anchor(address, children) {
   const rel = "noopener noreferrer nofollow";
-  return element("a", { href: address, target: "_blank", rel, title: address, referrerpolicy: "no-referrer" }, ...children);
+  return element(
+    "a",
+    { href: address, target: "_blank", rel, title: address, referrerpolicy: "no-referrer" },
+    ...children,
+  );
 }

@@ -182,7 +182,10 @@ function startsBlock(line) {
 function paragraph(lines, at) {
   let end = at + 1;
   while (end < lines.length && lines[end].trim() && !interrupts(lines, end)) end += 1;
-  const text = lines.slice(at, end).map((line) => line.trim()).join("\n");
+  const text = lines
+    .slice(at, end)
+    .map((line) => line.trim())
+    .join("\n");
   return [element("p", { dir: "auto" }, ...inline(text)), end];
 }
 
@@ -204,7 +207,11 @@ function table(lines, at) {
   let end = at + 2;
   while (end < lines.length && lines[end].trim() && lines[end].includes("|")) end += 1;
   const row = (tag, texts) =>
-    element("tr", {}, ...head.map((_, column) => element(tag, { dir: "auto", class: aligned[column] }, ...inline(texts[column] ?? ""))));
+    element(
+      "tr",
+      {},
+      ...head.map((_, column) => element(tag, { dir: "auto", class: aligned[column] }, ...inline(texts[column] ?? ""))),
+    );
   const body = lines.slice(at + 2, end).map((line) => row("td", cells(line)));
   const made = element("table", {}, element("thead", {}, row("th", head)), element("tbody", {}, ...body));
   return [element("div", { class: "scroll", tabindex: 0 }, made), end];

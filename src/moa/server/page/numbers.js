@@ -25,7 +25,8 @@ export function seconds(duration) {
 export function usd(amount) {
   if (amount === 0) return "$0";
   if (amount < 0.000001) return "<$0.000001";
-  if (amount >= 0.1) return `$${amount.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
+  if (amount >= 0.1)
+    return `$${amount.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
   return `$${amount.toFixed(1 - Math.floor(Math.log10(amount)))}`;
 }
 

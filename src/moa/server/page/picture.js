@@ -56,6 +56,15 @@ export class Picture {
 }
 
 function layerOf(row, number) {
-  const cards = element("ul", { class: "cards", "data-count": Math.min(row.length, 8) }, ...row.map(({ node }) => element("li", {}, node)));
-  return element("section", { class: "layer", "aria-label": `Layer ${number}, ${count(row.length, "proposer")}` }, element("h2", { class: "layer-name" }, `Layer ${number}`), cards);
+  const cards = element(
+    "ul",
+    { class: "cards", "data-count": Math.min(row.length, 8) },
+    ...row.map(({ node }) => element("li", {}, node)),
+  );
+  return element(
+    "section",
+    { class: "layer", "aria-label": `Layer ${number}, ${count(row.length, "proposer")}` },
+    element("h2", { class: "layer-name" }, `Layer ${number}`),
+    cards,
+  );
 }

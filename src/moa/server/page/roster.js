@@ -1,11 +1,11 @@
 // Who takes part in a mixture: the same names that the engine gives, for the picture before a run has begun.
 
-/** Return `{name, layers: [[{agent, model}]], aggregator: {agent, model}}`. */
+/** Return `{name, layers: [[{agent, model, settings}]], aggregator: {agent, model, settings}}`. */
 export function rosterOf(mixture) {
   return {
     name: mixture.name ?? "mixture",
     layers: (mixture.layers ?? []).map((layer) => seatsOf(layer.proposers ?? [])),
-    aggregator: { agent: nameOf(mixture.aggregator ?? {}), model: mixture.aggregator?.model ?? "" },
+    aggregator: { ...seatOf(mixture.aggregator ?? {}), agent: mixture.aggregator?.name ?? "aggregator" },
   };
 }
 
@@ -29,7 +29,7 @@ export function partsOf(reference) {
 
 function seatsOf(proposers) {
   const seats = proposers.flatMap((agent) =>
-    Array.from({ length: Math.min(Math.max(agent.samples ?? 1, 1), 64) }, () => ({ agent: nameOf(agent), model: agent.model ?? "" })),
+    Array.from({ length: Math.min(Math.max(agent.samples ?? 1, 1), 64) }, () => seatOf(agent)),
   );
   const seen = new Map();
   return seats.map((seat) => {
@@ -39,6 +39,8 @@ function seatsOf(proposers) {
   });
 }
 
-function nameOf(agent) {
-  return agent.name ?? partsOf(agent.model ?? "")[1];
+function seatOf(agent) {
+  const { model = "", name, temperature, max_tokens: most } = agent;
+  const settings = [temperature != null && `temperature ${temperature}`, most != null && `at most ${most} tokens`];
+  return { agent: name ?? partsOf(model)[1], model, settings: settings.filter(Boolean).join(", ") };
 }

@@ -18,9 +18,13 @@ export function newRun({ name, layers, aggregator }) {
   };
 }
 
-function newAgent({ agent, model }, layer, index) {
+function newAgent({ agent, model, settings = "" }, layer, index) {
   return {
-    agent, model, layer, index,
+    agent,
+    model,
+    settings,
+    layer,
+    index,
     version: 0,
     state: "waiting",
     asked: model,

@@ -13,9 +13,18 @@ import { fold, isRunning, newRun } from "./run.js";
  */
 export class Session {
   constructor(request, changed = () => {}) {
-    Object.assign(this, { request, changed, at: new Date().toISOString(), id: crypto.randomUUID?.() ?? String(Date.now()) });
+    Object.assign(this, {
+      request,
+      changed,
+      at: new Date().toISOString(),
+      id: crypto.randomUUID?.() ?? String(Date.now()),
+    });
     this.controller = new AbortController();
-    this.runs = plannedRuns(request).map(({ title, mixture, sent }) => ({ title, sent, run: newRun(rosterOf(mixture)) }));
+    this.runs = plannedRuns(request).map(({ title, mixture, sent }) => ({
+      title,
+      sent,
+      run: newRun(rosterOf(mixture)),
+    }));
   }
 
   get isRunning() {

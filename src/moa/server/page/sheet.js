@@ -18,16 +18,31 @@ export class Sheet {
     this.body = element("div", { class: "prose" });
     this.view = new MarkdownView(this.body);
     this.attempts = element("div", {});
-    this.copy = element("button", { type: "button", class: "quiet", on: { click: () => copy(this.agent.text, this.copy) } }, "Copy");
+    this.copy = element(
+      "button",
+      { type: "button", class: "quiet", on: { click: () => copy(this.agent.text, this.copy) } },
+      "Copy",
+    );
     dialog.replaceChildren(this.layout());
     dialog.addEventListener("close", () => this.close());
   }
 
   layout() {
     const close = element("button", { type: "submit", class: "quiet" }, "Close");
-    const head = element("form", { method: "dialog", class: "section-head" }, this.title, element("div", { class: "buttons" }, this.copy, close));
+    const head = element(
+      "form",
+      { method: "dialog", class: "section-head" },
+      this.title,
+      element("div", { class: "buttons" }, this.copy, close),
+    );
     const meta = element("div", { class: "sheet-meta" }, this.model, this.state);
-    return element("div", { class: "sheet-inner" }, head, meta, element("div", { class: "sheet-body", tabindex: 0 }, this.notice, this.thoughts, this.body, this.attempts));
+    return element(
+      "div",
+      { class: "sheet-inner" },
+      head,
+      meta,
+      element("div", { class: "sheet-body", tabindex: 0 }, this.notice, this.thoughts, this.body, this.attempts),
+    );
   }
 
   open(agent) {
@@ -47,7 +62,10 @@ export class Sheet {
     if (!agent || agent.version === this.version) return;
     this.version = agent.version;
     setText(this.title, agent.agent);
-    setText(this.model, agent.asked === agent.model ? agent.model : `${agent.model}, asked in its stead: ${agent.asked}`);
+    setText(
+      this.model,
+      agent.asked === agent.model ? agent.model : `${agent.model}, asked in its stead: ${agent.asked}`,
+    );
     setText(this.state, agent.state);
     this.dialog.dataset.state = agent.state;
     this.notice.hidden = !agent.error;
@@ -64,8 +82,14 @@ const COLUMNS = ["Attempt", "Began", "First token", "Took", "Tokens in", "Tokens
 
 function attemptsTable(attempts) {
   const head = element("tr", {}, ...COLUMNS.map((name) => element("th", { scope: "col" }, name)));
-  const rows = attempts.map((attempt, index) => element("tr", {}, ...attemptCells(attempt, index).map((cell) => element("td", { class: "number" }, cell))));
-  return element("div", { class: "scroll", tabindex: 0 }, element("table", { class: "attempts" }, element("thead", {}, head), element("tbody", {}, ...rows)));
+  const rows = attempts.map((attempt, index) =>
+    element("tr", {}, ...attemptCells(attempt, index).map((cell) => element("td", { class: "number" }, cell))),
+  );
+  return element(
+    "div",
+    { class: "scroll", tabindex: 0 },
+    element("table", { class: "attempts" }, element("thead", {}, head), element("tbody", {}, ...rows)),
+  );
 }
 
 function attemptCells(attempt, index) {

@@ -18,7 +18,10 @@ export class Waterfall {
     const rows = runs.flatMap(({ run }, index) => rowsOf(run).map((row) => ({ ...row, note: index ? "alone" : "" })));
     const shape = rows.map((row) => `${row.name} ${row.note}`).join("\n");
     if (shape !== this.shape) this.build(rows, shape);
-    const spanS = niceSpan(Math.max(0.05, ...runs.map(({ run }) => run.elapsedS), ...rows.map(endOf)), runs.some(({ run }) => isRunning(run)));
+    const spanS = niceSpan(
+      Math.max(0.05, ...runs.map(({ run }) => run.elapsedS), ...rows.map(endOf)),
+      runs.some(({ run }) => isRunning(run)),
+    );
     if (spanS !== this.spanS) this.ticks(spanS);
     rows.forEach((row, index) => this.bars[index].draw(row, spanS));
   }
@@ -45,7 +48,13 @@ class Bar {
     this.write = element("i", { class: "write" });
     this.figures = element("span", { class: "number" });
     const label = element("span", { class: "who", title }, name, note ? element("small", {}, ` ${note}`) : null);
-    this.node = element("li", {}, label, element("div", { class: "track", "aria-hidden": "true" }, this.queue, this.wait, this.write), this.figures);
+    this.node = element(
+      "li",
+      {},
+      label,
+      element("div", { class: "track", "aria-hidden": "true" }, this.queue, this.wait, this.write),
+      this.figures,
+    );
   }
 
   draw(row, spanS) {
@@ -65,7 +74,11 @@ function place(bar, startS, durationS, spanS) {
 
 function rowsOf(run) {
   const calls = run.ledger?.calls;
-  return calls?.length ? calls.flatMap((call) => rowsOfCall(call, run)) : agentsOf(run).filter((agent) => agent.startedS !== null).map((agent) => liveRow(agent, run));
+  return calls?.length
+    ? calls.flatMap((call) => rowsOfCall(call, run))
+    : agentsOf(run)
+        .filter((agent) => agent.startedS !== null)
+        .map((agent) => liveRow(agent, run));
 }
 
 function nameIn(run, { agent, model }, isLast) {
@@ -83,7 +96,9 @@ function rowsOfCall(call, run) {
     firstS: attempt.first_token_s,
     durationS: attempt.duration_s,
     state: attempt.status,
-    figures: [seconds(attempt.queue_s + attempt.duration_s), tokens(attempt), price(attempt)].filter(Boolean).join(" · "),
+    figures: [seconds(attempt.queue_s + attempt.duration_s), tokens(attempt), price(attempt)]
+      .filter(Boolean)
+      .join(" · "),
   }));
 }
 
@@ -100,7 +115,16 @@ function price({ usage, usage_source: source, cost_usd: costUsd }) {
 function liveRow(agent, run) {
   const durationS = agent.durationS ?? Math.max(0, run.elapsedS - agent.startedS);
   const state = isBusy(agent) ? "running" : agent.state === "done" || agent.state === "cut off" ? "ok" : "failed";
-  return { name: nameIn(run, agent, agent === run.aggregator), title: agent.asked, startS: agent.startedS, queueS: 0, firstS: agent.firstTokenS, durationS, state, figures: seconds(durationS) };
+  return {
+    name: nameIn(run, agent, agent === run.aggregator),
+    title: agent.asked,
+    startS: agent.startedS,
+    queueS: 0,
+    firstS: agent.firstTokenS,
+    durationS,
+    state,
+    figures: seconds(durationS),
+  };
 }
 
 function endOf(row) {
@@ -129,5 +153,11 @@ function tick(at, spanS) {
 
 function legend() {
   const entry = (name, text) => element("span", {}, element("i", { class: name }), text);
-  return element("p", { class: "legend" }, entry("queue", "in line"), entry("wait", "to the first token"), entry("write", "writing"));
+  return element(
+    "p",
+    { class: "legend" },
+    entry("queue", "in line"),
+    entry("wait", "to the first token"),
+    entry("write", "writing"),
+  );
 }
