@@ -35,9 +35,9 @@ _PROPOSALS = {
     HAIKU: "1. Walk or bike across the Golden Gate Bridge for views of the bay, Alcatraz and the Marin Headlands.\n"
     "2. Explore Golden Gate Park: the Japanese Tea Garden, the de Young and the bison paddock.\n"
     "3. Ride a historic cable car from Powell Street to Fisherman’s Wharf.",
-    MIXTRAL: "San Francisco has something for everyone. Start at **Alcatraz Island**, where the audio tour tells of "
-    "escapes; the ferry leaves from Pier 33. Then visit the Exploratorium, a museum that one is meant to touch, and end "
-    "in the Mission District with murals and burritos.",
+    MIXTRAL: "San Francisco has something for everyone. Start at **Alcatraz Island**, where the audio tour tells "
+    "of escapes; the ferry leaves from Pier 33. Then visit the Exploratorium, a museum that one is meant to touch, and "
+    "end in the Mission District with murals and burritos.",
     LLAMA: "Here are three ideas:\n- Visit Fisherman’s Wharf and watch the sea lions at Pier 39.\n- Walk down Lombard "
     "Street, the crookedest street in the world.\n- Have dim sum in Chinatown, the oldest in North America, and",
 }

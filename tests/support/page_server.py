@@ -12,6 +12,7 @@ from aiohttp import web
 from moa.api import Engine
 from moa.checked_yaml import check, from_text
 from moa.config.settings import Settings
+from moa.engine.stream import RunStream
 from moa.errors import EngineError, MixtureError, MoaError
 from moa.events import Event
 from moa.mixture.loading import load
@@ -40,6 +41,7 @@ class PageServer:
 
     def __init__(self, mixtures: Sequence[Mixture]) -> None:
         self.reset(mixtures)
+        self._ended = asyncio.Condition()
         self._runner = web.AppRunner(self._app(), handler_cancellation=True, shutdown_timeout=0.1)
         self.url = ""
 
@@ -64,10 +66,9 @@ class PageServer:
         self._engine = Engine(settings=Settings(endpoints={}), providers=dict.fromkeys(ENDPOINTS, self.models))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return as soon as a condition holds; fails after 5 seconds."""
-        async with asyncio.timeout(5):
-            while not condition():
-                await asyncio.sleep(0.005)
+        """Return as soon as a condition holds; looked at whenever a run has ended. Fails after 5 seconds."""
+        async with asyncio.timeout(5), self._ended:
+            await self._ended.wait_for(condition)
 
     def drop(self) -> None:
         """Break off every connection, as if the server had been killed."""
@@ -126,6 +127,14 @@ class PageServer:
         stream = self._engine.stream(mixture, body["messages"], **arguments)
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-store"})
         await response.prepare(request)
+        try:
+            await self._tell(stream, response)
+        finally:
+            async with self._ended:
+                self._ended.notify_all()
+        return response
+
+    async def _tell(self, stream: RunStream, response: web.StreamResponse) -> None:
         async with stream as events:
             try:
                 async for event in events:
@@ -133,7 +142,6 @@ class PageServer:
             except MoaError as error:
                 ledger = _ledger(error) if isinstance(error, EngineError) else None
                 await _send(response, {"type": "error", "error": _fault(error), "ledger": ledger})
-        return response
 
 
 async def _file(request: web.Request) -> web.Response:

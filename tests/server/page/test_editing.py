@@ -22,7 +22,7 @@ def proposer(page: Page, number: int) -> Locator:
 
 
 async def test_an_edited_mixture_is_what_runs(page: Page, server: PageServer) -> None:
-    server.models.scripts = dict.fromkeys((HAIKU, MIXTRAL, LLAMA, QWEN, GLM), ["fine", PLAIN])
+    server.models.scripts = {key: ["fine", PLAIN] for key in (HAIKU, MIXTRAL, LLAMA, QWEN, GLM)}
     await open_editor(page)
     await page.get_by_role("button", name="Remove proposer 4 of layer 1").click()
     await proposer(page, 1).get_by_label("Temperature").fill("0.9")

@@ -34,7 +34,7 @@ HOSTILE = """<script>window.owned = 1</script>
 async def test_hostile_proposals_and_answers_stay_text(page: Page, server: PageServer) -> None:
     fetched: list[str] = []
     page.on("request", lambda request: fetched.append(request.url))
-    server.models.scripts = dict.fromkeys((HAIKU, MIXTRAL, LLAMA, QWEN, GLM), [HOSTILE, PLAIN])
+    server.models.scripts = {key: [HOSTILE, PLAIN] for key in (HAIKU, MIXTRAL, LLAMA, QWEN, GLM)}
 
     await run_to_the_end(page)
     await page.get_by_role("button", name=HAIKU).click()

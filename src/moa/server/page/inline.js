@@ -57,7 +57,7 @@ function special(text, at, depth, barren) {
   if (depth >= MAX_DEPTH) return literal;
   if (sign === "<") return angleLink(text, at) ?? literal;
   if (sign === "[") return link(text, at, depth, barren) ?? literal;
-  if (sign === "!") return picture(text, at, depth, barren) ?? literal;
+  if (sign === "!") return picture(text, at, barren) ?? literal;
   return emphasis(text, at, depth, barren);
 }
 
@@ -134,7 +134,7 @@ function link(text, at, depth, barren) {
 }
 
 /** An image is never fetched (its address could carry what was said): it becomes a link. */
-function picture(text, at, depth, barren) {
+function picture(text, at, barren) {
   if (text[at + 1] !== "[") return null;
   const parts = bracketed(text, at + 1, barren);
   const address = parts && webAddress(parts.target);
