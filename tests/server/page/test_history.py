@@ -1,5 +1,6 @@
 """Runs of the past, kept in the browser."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -22,7 +23,8 @@ async def saved(page: Page, button: str) -> tuple[Download, str]:
     async with page.expect_download() as caught:
         await page.get_by_role("button", name=button).click()
     download = await caught.value
-    return download, Path(await download.path()).read_text(encoding="utf-8")
+    path = await download.path()
+    return download, await asyncio.to_thread(path.read_text, encoding="utf-8")
 
 
 async def choose_file(page: Page, file: Path) -> None:

@@ -24,8 +24,9 @@ _RENDER = """async (text) => {
   const { markdown } = await import("/markdown.js");
   const holder = document.createElement("div");
   holder.append(...markdown(text));
+  const kept = ["href", "start", "class"];
   for (const one of holder.querySelectorAll("*")) {
-    for (const name of one.getAttributeNames()) if (!["href", "start", "class"].includes(name)) one.removeAttribute(name);
+    for (const name of one.getAttributeNames()) if (!kept.includes(name)) one.removeAttribute(name);
   }
   return holder.innerHTML;
 }"""
