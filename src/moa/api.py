@@ -125,7 +125,7 @@ class Engine:
             mixture: A `Mixture`, a preset's name, a file's path, or a mapping.
             prompt: Text, or a conversation.
             proposal_deltas: Whether proposals are told of piece by piece.
-            answer_deltas: Whether the answer is told of piece by piece, and not just as a whole at the end.
+            answer_deltas: Whether the answer is; if not, services may be asked in a cheaper way.
             **arguments: See `RunArguments`.
 
         Raises:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -25,6 +24,9 @@ app.command()(doctor)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        # Imported here: with its e-mail parser it takes a tenth of what `moa --help` may.
+        from importlib.metadata import version
+
         print(f"moa {version('mixture-of-agents')}")
         raise typer.Exit
 

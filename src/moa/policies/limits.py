@@ -137,7 +137,7 @@ class Limiter:
 
     def _wait_s(self, tokens: int) -> float:
         """Seconds until a call may begin; infinity: when another one ends."""
-        if self._running >= max(1, math.floor(self._allowed)):
+        if self._running + 1 > max(1.0, self._allowed):
             return math.inf
         now = self._now()
         by_requests = self._requests.wait_s(1, now) if self._requests else 0.0
