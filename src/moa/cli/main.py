@@ -12,6 +12,7 @@ from moa.cli.chat import chat
 from moa.cli.doctor import doctor
 from moa.cli.exits import INTERRUPTED, exit_code
 from moa.cli.mixtures import mixtures
+from moa.cli.serve import serve
 from moa.errors import MoaError
 
 # Help stays plain: with rich, typer alone takes longer than `moa --help` may.
@@ -19,6 +20,7 @@ app = typer.Typer(name="moa", no_args_is_help=True, rich_markup_mode=None, prett
 app.command()(ask)
 app.command()(chat)
 app.add_typer(mixtures)
+app.command()(serve)
 app.command()(doctor)
 
 

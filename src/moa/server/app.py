@@ -1,7 +1,10 @@
 """The application: every door with its address."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from opentelemetry.trace import Tracer
@@ -14,8 +17,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from moa.api import Engine
+from moa.server.doors import APIS, answer
 from moa.server.gate import Gate
 from moa.server.guard import Guard
+from moa.server.listing import model_dict, model_list
 from moa.server.menu import Menu
 from moa.server.metrics import CONTENT_TYPE, Metrics
 from moa.server.options import ServerOptions
@@ -61,6 +66,9 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
             CORSMiddleware, allow_origins=options.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]
         )
     _add_operations(app, service)
+    _add_models(app, service)
+    for api in APIS:
+        app.router.routes.append(Route(api.path, Door(partial(answer, service, api)), methods=["POST"]))
     _add_playground(app, service)
     return app
 
@@ -103,6 +111,20 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         """Counts and times for Prometheus."""
         return Response(service.metrics.page(), media_type=CONTENT_TYPE)
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    created, settings = int(time.time()), service.engine.settings
+
+    @app.get("/v1/models", tags=["models"])
+    async def models() -> JSONResponse:
+        """All mixtures and their models."""
+        return JSONResponse(await asyncio.to_thread(model_list, service.menu, settings, created))
+
+    @app.get("/v1/models/{name:path}", tags=["models"])
+    async def model(name: str) -> JSONResponse:
+        """One of them."""
+        return JSONResponse(await asyncio.to_thread(model_dict, service.menu.find(name), settings, created))
 
 
 def _add_playground(app: FastAPI, service: Service) -> None:

@@ -77,7 +77,7 @@ class Guard:
             elif not visit.gone:
                 raise
         except Exception as error:
-            error_log.exception("%s %s failed", visit.method, visit.path, extra={"request_id": visit.id})
+            error_log.exception("%s %s failed", visit.method, visit.raw_path, extra={"request_id": visit.id})
             await self._fail(visit, INTERNAL, error)
         finally:
             _note(visit)
@@ -151,11 +151,11 @@ def _note(visit: Visit) -> None:
         "client": visit.client,
         "caller": visit.caller.name,
         "method": visit.method,
-        "path": visit.path,
+        "path": visit.raw_path,
         "status": status,
         "seconds": round(seconds, 4),
         **visit.notes,
     }
     access_log.info(
-        "%s %s %s %d %.3f s", visit.client, visit.method, visit.path, status, seconds, extra={"facts": facts}
+        "%s %s %s %d %.3f s", visit.client, visit.method, visit.raw_path, status, seconds, extra={"facts": facts}
     )

@@ -3,11 +3,12 @@
 from typing import Protocol
 
 from moa.engine.stream import RunStream
+from moa.errors import MoaError
 from moa.events import Event, RunFinished
 from moa.proposals import Answer
 from moa.server.failures import Failure
 from moa.server.menu import Served
-from moa.server.service import Service
+from moa.server.service import Booking, Service
 from moa.server.visit import Visit
 from moa.server.watch import Watch
 
@@ -43,23 +44,31 @@ async def stream(service: Service, visit: Visit, served: Served, run: RunStream,
     """
     visit.in_band = script.failure
     await visit.open_stream()
-    if opening := script.opening():
-        await visit.write(opening)
-    last = b""
+    await visit.write(script.opening())
     watch = Watch(visit, keep_alive=script.keep_alive, every_s=service.options.keep_alive_s)
     async with watch, service.booked(visit, served, run) as booking:
-        pieces: list[bytes] = []
+        rest = await _written(visit, run, script, booking)
+    await visit.end(rest + script.closing())
+
+
+async def _written(visit: Visit, run: RunStream, script: Script, booking: Booking) -> bytes:
+    """Write a run's events; return what is left to be written with the end."""
+    pieces: list[bytes] = []
+    try:
         async for event in run:
             if piece := script.event(event):
                 pieces.append(piece)
             if isinstance(event, RunFinished):
                 booking.answer = event.answer
-                last = b"".join(pieces)
+            # What is there already goes out together: a system call costs more than writing a hundred events.
             elif pieces and not run.has_more_ready:
-                # What is there already goes out together: a system call costs more than writing a hundred events.
                 await visit.write(b"".join(pieces))
                 pieces.clear()
-    await visit.end(last + script.closing())
+    except MoaError:
+        if pieces:
+            await visit.write(b"".join(pieces))
+        raise
+    return b"".join(pieces)
 
 
 async def whole(service: Service, visit: Visit, served: Served, run: RunStream) -> Answer:

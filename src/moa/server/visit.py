@@ -28,6 +28,7 @@ class Visit:
 
     Attributes:
         id: Names the request in headers, logs and traces.
+        path: Unquoted, without the query; `raw_path` is as it came, and so has no line breaks.
         headers: The request's, names in lower case; of repeated ones the last.
         caller: Whose key it came with.
         status: Of the reply, 0 before its headers are sent.
@@ -42,6 +43,7 @@ class Visit:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.raw_path: str = scope.get("raw_path", b"").decode("ascii", "replace")
         self.client: str = scope["client"][0] if scope.get("client") else "-"
         self.caller: Caller = ANYBODY
         self.status = 0
