@@ -9,6 +9,10 @@ from moa.server import relay
 from moa.server.ask import Ask
 from moa.server.chat_reply import ChatScript, chat_reply
 from moa.server.chat_request import read_chat_request
+from moa.server.messages_reply import MessagesScript, messages_reply
+from moa.server.messages_request import read_messages_request
+from moa.server.responses_reply import ResponsesScript, responses_reply
+from moa.server.responses_request import read_responses_request
 from moa.server.service import Service
 from moa.server.visit import HeaderList, Visit
 
@@ -40,7 +44,9 @@ class Api:
 
 
 CHAT = Api(path="/v1/chat/completions", read=read_chat_request, whole=chat_reply, script=ChatScript)
-APIS = (CHAT,)
+RESPONSES = Api(path="/v1/responses", read=read_responses_request, whole=responses_reply, script=ResponsesScript)
+MESSAGES = Api(path="/v1/messages", read=read_messages_request, whole=messages_reply, script=MessagesScript)
+APIS = (CHAT, RESPONSES, MESSAGES)
 
 
 async def answer(service: Service, api: Api, visit: Visit) -> None:
