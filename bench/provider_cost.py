@@ -1,6 +1,6 @@
 """CPU time of a call through the OpenAI-compatible provider, beside the same call with bare aiohttp.
 
-Run it with `uv run python bench/provider_cost.py`. The server has a process of its own and is not counted. Read the
+Run it with `uv run python -m bench.provider_cost`. The server has a process of its own and is not counted. Read the
 ratios: milliseconds depend on the machine.
 """
 

@@ -11,6 +11,7 @@ from moa.policies.breaker import Breaker
 from moa.providers.base import collect
 from moa.providers.endpoint import BreakerSettings
 from moa.providers.scripted import Pause, Script, ScriptedProvider
+from moa.providers.time_limit import TimeLimit
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time
 
@@ -94,9 +95,8 @@ async def test_only_one_call_probes_while_the_others_are_skipped() -> None:
 async def test_calls_that_hang_until_their_time_is_over_open_it() -> None:
     switch = Switch([Pause(float("inf"))])
     for _ in range(3):
-        request = replace(plain_request(Meter(loop_time)), ends_at=loop_time() + 5)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(5):
-                await collect(switch.breaker, request)
+            async with TimeLimit(5, now=loop_time) as limit:
+                await collect(switch.breaker, replace(plain_request(Meter(loop_time)), time=limit))
 
     assert isinstance(await switch.ask(), CircuitOpen)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from moa.policies.windows import WINDOW_S, SlidingWindow
 from moa.providers.base import Finish, ModelRequest, collect
 from moa.providers.endpoint import LimitSettings
 from moa.providers.scripted import Pause, Script, ScriptedProvider
+from moa.providers.time_limit import TimeLimit
 from moa.usage import TokenUsage
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time
@@ -94,6 +96,23 @@ async def test_a_call_larger_than_the_limit_waits_for_an_empty_minute_and_then_r
 
     assert crowd.began[0] == 0
     assert crowd.began[1] >= 60
+
+
+@virtual_time
+async def test_a_calls_time_stands_still_while_it_waits_for_its_turn() -> None:
+    crowd = Crowd(LimitSettings(max_concurrency=1))
+
+    async def ask_within(seconds: float) -> str:
+        async with TimeLimit(seconds, now=loop_time) as limit:
+            reply = await collect(crowd.provider, replace(plain_request(Meter(loop_time)), time=limit))
+        return reply.text
+
+    assert await asyncio.gather(*(ask_within(1.5) for _ in range(5))) == ["fine"] * 5
+    assert loop_time() == 5
+
+    crowd.script = [Pause(2), "late"]
+    with pytest.raises(TimeoutError):
+        await ask_within(1.5)
 
 
 @virtual_time

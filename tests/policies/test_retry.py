@@ -24,6 +24,7 @@ from moa.policies.retry import Retry
 from moa.providers.base import Finish, ModelRequest, Restarted, TextDelta, collect
 from moa.providers.endpoint import RetrySettings
 from moa.providers.scripted import Script, ScriptedProvider
+from moa.providers.time_limit import TimeLimit
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time
 
@@ -105,10 +106,10 @@ async def test_the_services_own_wait_is_kept() -> None:
 
 @virtual_time
 async def test_a_wait_that_outlasts_the_call_is_not_begun() -> None:
-    meter = Meter(loop_time)
-    request = replace(plain_request(meter), ends_at=30.0)
+    retry = _retry(_failing(1, lambda: RateLimited("slow down", model="fake/a", retry_after_s=40)))
     with pytest.raises(RateLimited):
-        await collect(_retry(_failing(1, lambda: RateLimited("slow down", model="fake/a", retry_after_s=40))), request)
+        async with TimeLimit(30, now=loop_time) as limit:
+            await collect(retry, replace(plain_request(), time=limit))
 
     assert loop_time() == 0
 

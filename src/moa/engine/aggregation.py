@@ -1,6 +1,7 @@
 """The last step: one answer out of the proposals, by synthesis or selection, or by the best that is left."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -115,6 +116,7 @@ def _question(
 ) -> Question:
     plan = context.plan
     messages = briefed(conversation, plan.mixture.aggregator.role, prompt)
+    until = math.inf if context.deadline_at is None else context.deadline_at
     if plan.mixture.aggregation == "selection" and proposals:
         count = len(proposals)
         return Question(
@@ -122,6 +124,7 @@ def _question(
             purpose="answer",
             options=(ReplyOptions(response_format=choice_format(count)), ReplyOptions()),
             check=partial(chosen, count=count),
+            until=until,
         )
     streamed = plan.options.answer_deltas
     return Question(
@@ -131,6 +134,7 @@ def _question(
         deltas=streamed,
         replayable=not streamed,
         listener=audience.hear if streamed else None,
+        until=until,
         may_go_on=lambda: audience.saw_nothing,
     )
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from moa.errors import RateLimited
@@ -182,7 +182,8 @@ class Limits:
         place = limiter.try_enter(tokens)
         if place is None:
             asked_at = request.asked_at or (request.call.now() if request.call else None)
-            place = await limiter.enter(request.call.run if request.call else None, tokens)
+            with request.time.paused() if request.time else nullcontext():
+                place = await limiter.enter(request.call.run if request.call else None, tokens)
             request = replace(request, asked_at=asked_at)
         used_tokens: int | None = None
         try:
