@@ -3,7 +3,7 @@
 Shuffles the 805 real verdicts of each annotated leaderboard model and stops each shuffle when it is decided.
 `false` is the share of false decisions; `missed` the share of series whose interval excludes the truth at any
 look, decided or not, which is what the promised 5 % is about:
-`uv run python bench/sequential.py [--shuffles 1000] [--lc-shuffles 20] [--data ../shared/alpaca_eval]`.
+`uv run python -m bench.sequential [--shuffles 1000] [--lc-shuffles 20] [--data ../shared/alpaca_eval]`.
 """
 
 import argparse

@@ -40,6 +40,7 @@ class RunArguments(TypedDict, total=False):
         seed: Makes a run repeatable where services take seeds; each sample gets its own seed derived from it.
         deadline_s: Seconds for the whole run; the mixture's own deadline holds too.
         budget_usd: US dollars for the whole run; the mixture's own budget holds too.
+        shared_budget: A budget that this run shares with others; the engine's own holds too.
         options: Tools, response format and the like, for the aggregator.
         sampling: Parameters that override the aggregator's own.
     """
@@ -49,6 +50,7 @@ class RunArguments(TypedDict, total=False):
     seed: int | None
     deadline_s: float | None
     budget_usd: float | Decimal | None
+    shared_budget: Budget | None
     options: ReplyOptions
     sampling: Sampling | None
 
@@ -114,6 +116,7 @@ class Engine:
         prompt: Prompt,
         *,
         proposal_deltas: bool = True,
+        answer_deltas: bool = True,
         **arguments: Unpack[RunArguments],
     ) -> RunStream:
         """Return a run as a stream of events, to be entered with `async with`.
@@ -121,13 +124,14 @@ class Engine:
         Args:
             mixture: A `Mixture`, a preset's name, a file's path, or a mapping.
             prompt: Text, or a conversation.
-            proposal_deltas: Whether proposals are told of piece by piece, not just the answer.
+            proposal_deltas: Whether proposals are told of piece by piece.
+            answer_deltas: Whether the answer is; if not, services may be asked in a cheaper way.
             **arguments: See `RunArguments`.
 
         Raises:
             MixtureError, ConfigError, UsageError: As in `run`; failures of the run come from the iteration.
         """
-        run, meter = self._prepare(mixture, prompt, arguments, answer=True, proposals=proposal_deltas)
+        run, meter = self._prepare(mixture, prompt, arguments, answer=answer_deltas, proposals=proposal_deltas)
         return RunStream(run, meter)
 
     def _prepare(
@@ -151,7 +155,8 @@ class Engine:
         )
         talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
         plan = make_plan(load(mixture), self._models, options)
-        return partial(execute, plan, talk, self._models, self.budget, meter), meter
+        shared = [budget for budget in (self.budget, arguments.get("shared_budget")) if budget is not None]
+        return partial(execute, plan, talk, self._models, shared, meter), meter
 
     async def aclose(self) -> None:
         """Close all connections."""

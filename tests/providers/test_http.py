@@ -224,6 +224,12 @@ async def test_cancelling_a_call_closes_its_connection_before_the_headers(transp
             await closed.wait()
 
 
+def test_request_shows_neither_headers_nor_address_nor_body() -> None:
+    request = HttpRequest(url="http://x/?key=s3cret", headers={"a": "s3cret"}, body=b"s3cret", reference="lab/small")
+
+    assert "s3cret" not in repr(request)
+
+
 def test_certificates_that_can_not_be_read_are_turned_down(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
 

@@ -58,7 +58,7 @@ def put(question: Question, *, as_json: bool, stream: bool, strict: bool) -> int
 
 
 def _answer(question: Question, *, stream: bool) -> Answer:
-    mixture = chosen_mixture(question.mixture, question.model, question.overrides, question.budget_usd)
+    mixture = chosen_mixture(question.mixture, question.model, question.overrides)
     images = tuple(image_from_file(path) for path in question.images)
     prompt = read_prompt(question.words, sys.stdin)
     with Runs(question.config) as runs:
@@ -70,4 +70,5 @@ def _answer(question: Question, *, stream: bool) -> Answer:
             images=images,
             seed=question.seed,
             deadline_s=question.deadline_s,
+            budget_usd=question.budget_usd,
         )

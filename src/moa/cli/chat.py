@@ -33,5 +33,6 @@ def chat(
     from moa.cli.chatting import Talk, converse
     from moa.cli.chosen import chosen_mixture
 
-    chosen = chosen_mixture(mixture, model, overrides or (), budget)
-    raise typer.Exit(converse(Talk(mixture=chosen, system=system, deadline_s=deadline, seed=seed), config))
+    chosen = chosen_mixture(mixture, model, overrides or ())
+    talk = Talk(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
+    raise typer.Exit(converse(talk, config))

@@ -40,6 +40,7 @@ class Talk:
         mixture: What answers the next turn.
         system: System message, None for none.
         deadline_s: Seconds for each answer.
+        budget_usd: US dollars for each answer.
         seed: Seed of each run.
         turns: What was said so far, the system message left out.
         answers: Every answer of the session, also those whose turns were cleared.
@@ -49,6 +50,7 @@ class Talk:
     mixture: Mixture
     system: str | None = None
     deadline_s: float | None = None
+    budget_usd: float | None = None
     seed: int | None = None
     turns: list[Message] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -136,6 +138,7 @@ def _answer(line: str, talk: Talk, runs: Runs) -> None:
             writer=AnswerWriter(sys.stdout),
             system=talk.system,
             deadline_s=talk.deadline_s,
+            budget_usd=talk.budget_usd,
             seed=talk.seed,
         )
     except Cancelled as stop:

@@ -8,9 +8,7 @@ from moa.mixture.loading import load, single
 from moa.mixture.schema import Mixture
 
 
-def chosen_mixture(
-    mixture: str | None, model: str | None, overrides: Sequence[str] = (), budget_usd: float | None = None
-) -> Mixture:
+def chosen_mixture(mixture: str | None, model: str | None, overrides: Sequence[str] = ()) -> Mixture:
     """Return the mixture that the options name, with their overrides.
 
     Raises:
@@ -19,5 +17,4 @@ def chosen_mixture(
     """
     if mixture and model:
         raise UsageError("give --mixture or --model, not both")
-    changes = [*overrides, *([] if budget_usd is None else [f"budget_usd={budget_usd:f}"])]
-    return load(single(model) if model else mixture or DEFAULT_MIXTURE, overrides=changes)
+    return load(single(model) if model else mixture or DEFAULT_MIXTURE, overrides=overrides)

@@ -1,6 +1,6 @@
 """What the command's exit code says."""
 
-from moa.errors import ConfigError, EngineError, MixtureError, MoaError, ProviderError, UsageError
+from moa.errors import ConfigError, EngineError, EvaluationDataError, MixtureError, MoaError, ProviderError, UsageError
 
 COMPLETE = 0
 FAILED = 1
@@ -14,6 +14,7 @@ _BY_ERROR: dict[type[MoaError], int] = {
     UsageError: USAGE,
     MixtureError: USAGE,
     ConfigError: USAGE,
+    EvaluationDataError: USAGE,
     ProviderError: FAILED,
     EngineError: FAILED,
 }

@@ -14,6 +14,7 @@ from moa.render.untrusted import safe
 _STYLES: dict[State, str] = {
     "ready": "green",
     "no key": "dim",
+    "not running": "dim",
     "missing": "yellow",
     "unreachable": "yellow",
     "unusable": "red",
@@ -31,7 +32,7 @@ def health_table(healths: Sequence[Health]) -> Table:
         style = _STYLES[health.state]
         detail = Text(safe(health.detail))
         if health.fix:
-            detail.append(f"\n{safe(health.fix)}", style="bold")
+            detail.append(": ").append(safe(health.fix), style="bold")
         name = Text.assemble((f" {_sign(health.state, signs)} ", style), safe(health.name))
         table.add_row(name, Text(health.state, style=style), detail)
     return table
@@ -41,7 +42,7 @@ def _sign(state: State, signs: Symbols) -> str:
     match state:
         case "ready":
             return signs.done
-        case "no key":
+        case "no key" | "not running":
             return signs.waiting
     return signs.failed
 

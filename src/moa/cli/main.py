@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from moa.cli.chat import chat
 from moa.cli.doctor import doctor
 from moa.cli.exits import INTERRUPTED, exit_code
 from moa.cli.mixtures import mixtures
+from moa.cli.serve import serve
 from moa.errors import MoaError
 
 # Help stays plain: with rich, typer alone takes longer than `moa --help` may.
@@ -20,11 +20,15 @@ app = typer.Typer(name="moa", no_args_is_help=True, rich_markup_mode=None, prett
 app.command()(ask)
 app.command()(chat)
 app.add_typer(mixtures)
+app.command()(serve)
 app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        # Imported here: with its e-mail parser it takes a tenth of what `moa --help` may.
+        from importlib.metadata import version
+
         print(f"moa {version('mixture-of-agents')}")
         raise typer.Exit
 

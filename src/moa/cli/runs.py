@@ -71,7 +71,13 @@ class Runs:
         async def answer() -> Answer:
             nonlocal stream
             progress = progress_for_stderr()
-            stream = self._engine.stream(mixture, prompt, proposal_deltas=progress.wants_deltas, **arguments)
+            stream = self._engine.stream(
+                mixture,
+                prompt,
+                proposal_deltas=progress.wants_deltas,
+                answer_deltas=writer is not None,
+                **arguments,
+            )
             return await watch(stream, progress, writer)
 
         try:

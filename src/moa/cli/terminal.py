@@ -37,10 +37,10 @@ def err_symbols() -> Symbols:
 
 
 def say(lines: str | Iterable[str], *, style: str = "") -> None:
-    """Print lines on standard error; the terminal wraps them, so that they can be copied whole."""
+    """Print lines on standard error, made harmless; the terminal wraps them, so that they can be copied whole."""
     console = err_console()
     for line in (lines,) if isinstance(lines, str) else lines:
-        console.print(line, style=style, soft_wrap=True)
+        console.print(safe(line), style=style, soft_wrap=True)
 
 
 def show_error(error: MoaError) -> None:
@@ -67,9 +67,12 @@ def show_cancelled(ledger: Ledger) -> None:
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print one JSON object on standard output, valid in every encoding."""
+    """Print one JSON object on standard output, valid in every encoding and harmless for a terminal."""
+    text = json.dumps(document, ensure_ascii=False, indent=2)
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(document, ensure_ascii=not is_utf8, indent=2), flush=True)
+    if not is_utf8 or (sys.stdout.isatty() and safe(text) != text):
+        text = json.dumps(document, indent=2)
+    print(text, flush=True)
 
 
 class AnswerWriter:

@@ -36,7 +36,8 @@ BUILT_IN: Mapping[str, EndpointSettings] = MappingProxyType(
         "vllm": _own_server(8000),
         "llamacpp": _own_server(8080),
         "bedrock": EndpointSettings(kind="bedrock", price_provider="aws"),
-        "local": EndpointSettings(kind="local", prices={ANY_MODEL: FREE}),
+        # One reply at a time: what is computed side by side changes the last bits, and with them the words, of a reply.
+        "local": EndpointSettings(kind="local", prices={ANY_MODEL: FREE}, max_concurrency=1),
     }
 )
 """By name. A file may change any of them."""

@@ -1,6 +1,6 @@
 """Asking one agent: its own model first, then its fallbacks, each within the agent's time limits."""
 
-import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from moa.ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa.messages import Conversation, ReplyOptions
 from moa.policies.spend import Budget
 from moa.providers.base import Account, Hedging, ModelRequest, Reply, ReplyEvent, ReplyFold
+from moa.providers.time_limit import TimeLimit
 
 Emit = Callable[[Event], None]
 Listener = Callable[[ReplyEvent], None]
@@ -47,6 +48,7 @@ class Question:
         replayable: Whether a reply may begin anew after part of it has come.
         listener: Hears the reply's events.
         check: Takes a reply and its model's reference, raises a `ProviderError` if the reply is of no use.
+        until: The clock's reading when the answer is of no use any more.
         may_go_on: Whether another model may still be asked after a failure; None: always.
     """
 
@@ -57,6 +59,7 @@ class Question:
     replayable: bool = True
     listener: Listener | None = None
     check: Callable[[Reply, str], object] | None = None
+    until: float = math.inf
     may_go_on: Callable[[], bool] | None = None
 
 
@@ -117,6 +120,7 @@ class Series:
                 fallback=model is not seat.models[0],
             )
         )
+        time = TimeLimit(seat.agent.timeout_s, now=meter.now, until=question.until)
         request = ModelRequest(
             reference=model.reference,
             model=model.id,
@@ -129,11 +133,11 @@ class Series:
             sample=seat.sample,
             call=call,
             account=self._context.account,
-            ends_at=self._ends_at(),
+            time=time,
             hedging=None if seat.agent.hedge is None else Hedging(after_s=seat.agent.hedge.after_s),
         )
         try:
-            async with asyncio.timeout(seat.agent.timeout_s):
+            async with time:
                 return await _read(model, request, question)
         except TimeoutError:
             timed_out = CallTimedOut(f"no whole reply within {seat.agent.timeout_s:g} s", model=model.reference)
@@ -142,11 +146,6 @@ class Series:
         except ProviderError as error:
             call.explain(error.info)
             raise
-
-    def _ends_at(self) -> float:
-        ends_at = self._context.meter.now() + self.seat.agent.timeout_s
-        deadline_at = self._context.deadline_at
-        return ends_at if deadline_at is None else min(ends_at, deadline_at)
 
     def explain(self, error: ErrorInfo) -> None:
         """Write down why the last call is of no use."""

@@ -1,6 +1,7 @@
 """The last step: one answer out of the proposals, by synthesis or selection, or by the best that is left."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,8 +50,8 @@ class _Audience:
 
     def hear(self, event: ReplyEvent) -> None:
         match event:
-            case TextDelta(text=text):
-                self.show(text)
+            case TextDelta(text=text, logprobs=logprobs):
+                self.show(text, logprobs)
             case ReasoningDelta():
                 self._context.emit(AnswerDelta(event.text, reasoning=True))
             case ToolCallDelta():
@@ -59,11 +60,11 @@ class _Audience:
                     AnswerToolCallDelta(index=event.index, id=event.id, name=event.name, arguments=event.arguments)
                 )
 
-    def show(self, text: str) -> None:
-        if text:
+    def show(self, text: str, logprobs: tuple[Mapping[str, Any], ...] = ()) -> None:
+        if text or logprobs:
             self._note_first()
             self.shown.append(text)
-            self._context.emit(AnswerDelta(text))
+            self._context.emit(AnswerDelta(text, logprobs=logprobs))
 
     def _note_first(self) -> None:
         if self.first_token_at is None:
@@ -115,6 +116,7 @@ def _question(
 ) -> Question:
     plan = context.plan
     messages = briefed(conversation, plan.mixture.aggregator.role, prompt)
+    until = math.inf if context.deadline_at is None else context.deadline_at
     if plan.mixture.aggregation == "selection" and proposals:
         count = len(proposals)
         return Question(
@@ -122,6 +124,7 @@ def _question(
             purpose="answer",
             options=(ReplyOptions(response_format=choice_format(count)), ReplyOptions()),
             check=partial(chosen, count=count),
+            until=until,
         )
     streamed = plan.options.answer_deltas
     return Question(
@@ -131,6 +134,7 @@ def _question(
         deltas=streamed,
         replayable=not streamed,
         listener=audience.hear if streamed else None,
+        until=until,
         may_go_on=lambda: audience.saw_nothing,
     )
 

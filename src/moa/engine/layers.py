@@ -1,6 +1,8 @@
 """Running one layer: all proposers at once, until it may close."""
 
 import asyncio
+import math
+from dataclasses import dataclass
 
 from moa.engine.agents import Emit, Listener, Question, RunContext, Series
 from moa.engine.context import briefed
@@ -21,88 +23,96 @@ _WHY_ABANDONED = {
 }
 
 
-async def run_layer(
-    context: RunContext,
-    seats: tuple[Seat, ...],
-    conversation: Conversation,
-    prompt: str | None,
-    *,
-    wait: Wait,
-    close_at: float | None,
-) -> LayerResult:
-    """Ask all proposers of a layer at once and return what came of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTask:
+    """What one layer has to do.
 
-    Args:
+    Attributes:
         context: The run.
         seats: The layer's proposers.
         conversation: What the caller said.
         prompt: System text that shows the proposals of the layer before; None in layer 1.
         wait: When the layer may close without all of them.
-        close_at: The clock's reading when it has to.
+        started_at: The clock's reading when the layer began.
+        close_at: The clock's reading when it has to close; infinity for never.
+    """
+
+    context: RunContext
+    seats: tuple[Seat, ...]
+    conversation: Conversation
+    prompt: str | None
+    wait: Wait
+    started_at: float
+    close_at: float = math.inf
+
+
+async def run_layer(layer: LayerTask) -> LayerResult:
+    """Ask all proposers of a layer at once and return what came of it.
 
     Raises:
         LayerFailed: Fewer proposals came than needed; carries every cause.
         DeadlineExceeded: So it was when the layer had to close.
     """
-    meter = context.meter
-    number, started_at = seats[0].layer, meter.now()
+    context, meter, number = layer.context, layer.context.meter, layer.seats[0].layer
     context.emit(LayerStarted(layer=number))
-    every = [Series(seat, context) for seat in seats]
-    tasks = [asyncio.create_task(_propose(series, context, conversation, prompt, started_at)) for series in every]
+    every = [Series(seat, context) for seat in layer.seats]
+    tasks = [asyncio.create_task(_propose(layer, series)) for series in every]
     try:
-        closed = await wait_for_proposals(tasks, wait, meter.now, close_at)
+        closed = await wait_for_proposals(tasks, layer.wait, layer.close_at - layer.started_at)
         closed_at = max(series.ended_at for series in every) if closed == "all" else meter.now()
     finally:
         await cancel_all([task for task in tasks if not task.done()])
     roster = [
-        task.result() if task.done() and not task.cancelled() else await _abandoned(series, context, started_at, closed)
+        task.result() if task.done() and not task.cancelled() else await _abandoned(layer, series, closed)
         for task, series in zip(tasks, every, strict=True)
     ]
-    got = sum(proposal.status == "used" for proposal in roster)
-    _require_enough(context, number, got, every, wait, closed)
+    _require_enough(layer, roster, every, closed)
     return LayerResult(
         number=number,
         roster=tuple(roster),
         closed_by="all" if closed == "hopeless" else closed,
-        started_s=started_at - meter.started_at,
-        duration_s=closed_at - started_at,
+        started_s=layer.started_at - meter.started_at,
+        duration_s=closed_at - layer.started_at,
     )
 
 
-async def _propose(
-    series: Series, context: RunContext, conversation: Conversation, prompt: str | None, started_at: float
-) -> Proposal:
-    seat, plan = series.seat, context.plan
-    deltas = plan.options.proposal_deltas
+async def _propose(layer: LayerTask, series: Series) -> Proposal:
+    seat, context = series.seat, layer.context
+    deltas = context.plan.options.proposal_deltas
     question = Question(
-        messages=briefed(conversation, seat.agent.role, prompt),
+        messages=briefed(layer.conversation, seat.agent.role, layer.prompt),
         purpose="proposal",
-        options=(proposers_options(plan),),
+        options=(proposers_options(context.plan),),
         deltas=deltas,
         listener=_teller(seat, context.emit) if deltas else None,
+        until=layer.close_at,
     )
     try:
         reply = await series.ask(question)
     except ProviderError as error:
-        proposal = await _ended(series, context, started_at, status="failed", error=error.info)
-    else:
-        proposal = await _ended(series, context, started_at, status="used", reply=reply)
-    context.emit(ProposalFinished(proposal=proposal))
-    return proposal
+        return await _told(layer, series, status="failed", error=error.info)
+    return await _told(layer, series, status="used", reply=reply)
 
 
-async def _ended(
+async def _abandoned(layer: LayerTask, series: Series, closed: Closed) -> Proposal:
+    error = Abandoned(f"not waited for: {_WHY_ABANDONED[closed]}", model=series.model.reference)
+    series.failures.append(error)
+    series.explain(error.info)
+    return await _told(layer, series, status="abandoned", error=error.info)
+
+
+async def _told(
+    layer: LayerTask,
     series: Series,
-    context: RunContext,
-    started_at: float,
     *,
     status: ProposalStatus,
     reply: Reply | None = None,
     error: ErrorInfo | None = None,
 ) -> Proposal:
-    duration_s = series.ended_at - started_at
-    await context.prices_ready()
-    return Proposal(
+    """How a proposer ended, told to whoever listens."""
+    duration_s = series.ended_at - layer.started_at
+    await layer.context.prices_ready()
+    proposal = Proposal(
         agent=series.seat.name,
         model=series.model.reference,
         layer=series.seat.layer,
@@ -115,29 +125,20 @@ async def _ended(
         duration_s=duration_s,
         error=error,
     )
-
-
-async def _abandoned(series: Series, context: RunContext, started_at: float, closed: Closed) -> Proposal:
-    error = Abandoned(f"not waited for: {_WHY_ABANDONED[closed]}", model=series.model.reference)
-    series.failures.append(error)
-    series.explain(error.info)
-    proposal = await _ended(series, context, started_at, status="abandoned", error=error.info)
-    context.emit(ProposalFinished(proposal=proposal))
+    layer.context.emit(ProposalFinished(proposal=proposal))
     return proposal
 
 
-def _require_enough(context: RunContext, layer: int, got: int, every: list[Series], wait: Wait, closed: Closed) -> None:
-    if got >= wait.min_proposals:
+def _require_enough(layer: LayerTask, roster: list[Proposal], every: list[Series], closed: Closed) -> None:
+    got, needed = sum(proposal.status == "used" for proposal in roster), layer.wait.min_proposals
+    if got >= needed:
         return
+    number, ledger = layer.seats[0].layer, layer.context.meter.ledger()
     failures = [series.failures[-1] for series in every if series.failures]
-    ledger = context.meter.ledger()
     if closed == "deadline":
-        raise DeadlineExceeded(
-            f"layer {layer} had {got} of {wait.min_proposals} needed proposals when it had to close",
-            ledger=ledger,
-            failures=failures,
-        )
-    raise LayerFailed(layer=layer, needed=wait.min_proposals, got=got, ledger=ledger, failures=failures)
+        message = f"layer {number} had {got} of {needed} needed proposals when it had to close"
+        raise DeadlineExceeded(message, ledger=ledger, failures=failures)
+    raise LayerFailed(layer=number, needed=needed, got=got, ledger=ledger, failures=failures)
 
 
 def proposers_options(plan: Plan) -> ReplyOptions:

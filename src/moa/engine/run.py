@@ -1,12 +1,14 @@
 """One run from end to end: the layers, the aggregator, the answer with its books."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from moa.engine.agents import Emit, RunContext
 from moa.engine.aggregation import Outcome, aggregate
 from moa.engine.context import without_tools
-from moa.engine.layers import run_layer
+from moa.engine.layers import LayerTask, run_layer
 from moa.engine.plan import Models, Plan, Seat
 from moa.engine.thrift import Rest, cut_to_budget, require_priced
 from moa.errors import UsageError
@@ -23,7 +25,7 @@ AGGREGATOR_SHARE = 1 / 3
 
 
 async def execute(
-    plan: Plan, conversation: Conversation, models: Models, shared: Budget | None, meter: Meter, emit: Emit
+    plan: Plan, conversation: Conversation, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit
 ) -> Answer:
     """Run a mixture once and return its answer.
 
@@ -31,7 +33,7 @@ async def execute(
         plan: Who is asked, in which order.
         conversation: What the caller said; never changed.
         models: Tells when prices are ready.
-        shared: A budget that the run shares with others, None if there is none.
+        shared: Budgets that the run shares with others.
         meter: Keeps the books; started when the caller asked.
         emit: Hears every event, `RunFinished` last.
 
@@ -63,9 +65,9 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-async def _context(plan: Plan, models: Models, shared: Budget | None, meter: Meter, emit: Emit) -> RunContext:
+async def _context(plan: Plan, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit) -> RunContext:
     own = None if plan.budget_usd is None else Budget(plan.budget_usd)
-    budgets = [budget for budget in (own, shared) if budget is not None]
+    budgets = [*shared] if own is None else [own, *shared]
     if budgets:
         await models.prices_ready()
         require_priced(plan)
@@ -105,23 +107,25 @@ async def _run_layers(context: RunContext, conversation: Conversation) -> _Done:
         if not left:
             break
         seats, left = left[0], left[1:]
-        result = await run_layer(
-            context,
-            seats,
-            told,
-            done.prompt,
+        task = LayerTask(
+            context=context,
+            seats=seats,
+            conversation=told,
+            prompt=done.prompt,
             wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or Wait(),
+            started_at=context.meter.now(),
             close_at=_close_at(context, layers_left=1 + len(left)),
         )
+        result = await run_layer(task)
         done = done.and_then(seats, result, _render(plan, result, is_last=not left))
         context.emit(LayerFinished(result=done.layers[-1]))
     return done
 
 
-def _close_at(context: RunContext, *, layers_left: int) -> float | None:
+def _close_at(context: RunContext, *, layers_left: int) -> float:
     """When a layer has to close: the layers share evenly what they don't leave to the aggregator."""
     if context.deadline_at is None or context.plan.deadline_s is None:
-        return None
+        return math.inf
     now = context.meter.now()
     layers_end = context.deadline_at - context.plan.deadline_s * AGGREGATOR_SHARE
     return now + max(0.0, layers_end - now) / layers_left

@@ -57,7 +57,7 @@ class Agent(Checked):
         seed: For services that have one.
         reasoning_effort: In the service's words: `low`, `high` …
         samples: How many times it answers, side by side; Self-MoA is one proposer with several.
-        timeout_s: Seconds for the whole reply, retries included.
+        timeout_s: Seconds for the whole reply, retries included, waiting for a free place not.
         idle_timeout_s: Longest silence inside a streamed reply, in seconds.
         fallback: References that answer in its stead, in this order, if its own model can't.
         hedge: When to ask a second time beside a slow call.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from moa.errors import (
     BrokenReply,
@@ -14,7 +14,7 @@ from moa.errors import (
     ServiceFailed,
 )
 from moa.ledger import Now
-from moa.providers.base import ModelRequest, Provider, ReplyEvent
+from moa.providers.base import ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers.endpoint import BreakerSettings
 
 FAULTS = (ServiceFailed, ConnectionFailed, IdleTimedOut, BrokenReply, ProviderFault)
@@ -38,36 +38,33 @@ class Breaker:
         self._probing = False
         self._last: ProviderError | None = None
 
-    @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        """Open a reply, unless the breaker is open.
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply, unless the breaker is open: then entering it raises `CircuitOpen`, and nothing is sent."""
+        return _Guarded(self, request)
 
-        Raises:
-            CircuitOpen: It is; nothing was sent.
-        """
-        is_probe = self._admit(request)
-        try:
-            async with self._inner.stream(request) as events:
-                yield events
-        except FAULTS as error:
+    def open(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply, whatever the breaker says."""
+        return self._inner.stream(request)
+
+    def note_end(self, error: BaseException | None, request: ModelRequest, *, is_probe: bool) -> None:
+        """Take in how a call ended; None: well."""
+        if is_probe:
+            self._probing = False
+        if isinstance(error, FAULTS):
             self._note_fault(error)
-            raise
-        except asyncio.CancelledError:
+        elif isinstance(error, asyncio.CancelledError):
             if request.seconds_left() <= 0:
                 self._note_fault(None)
-            raise
-        except ProviderError:
+        elif error is None or isinstance(error, ProviderError):
             # It answered, if only to say no.
             self._in_a_row = 0
-            raise
-        else:
-            self._in_a_row = 0
-        finally:
-            if is_probe:
-                self._probing = False
 
-    def _admit(self, request: ModelRequest) -> bool:
-        """Whether this call is the probe of a breaker that cooled down."""
+    def admit(self, request: ModelRequest) -> bool:
+        """Let a call through; whether it is the probe of a breaker that cooled down.
+
+        Raises:
+            CircuitOpen: The breaker is open.
+        """
         if self._in_a_row < self._settings.failures:
             return False
         if self._now() >= self._open_until and not self._probing:
@@ -88,3 +85,28 @@ class Breaker:
     async def aclose(self) -> None:
         """Close the wrapped provider."""
         await self._inner.aclose()
+
+
+class _Guarded:
+    """One call behind a breaker. A class in place of a generator: every call passes here, though hardly any fails."""
+
+    __slots__ = ("_breaker", "_inner", "_is_probe", "_request")
+
+    def __init__(self, breaker: Breaker, request: ModelRequest) -> None:
+        self._breaker, self._request = breaker, request
+        self._inner = breaker.open(request)
+        self._is_probe = False
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        self._is_probe = self._breaker.admit(self._request)
+        try:
+            return await self._inner.__aenter__()
+        except BaseException as error:
+            self._breaker.note_end(error, self._request, is_probe=self._is_probe)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._breaker.note_end(error, self._request, is_probe=self._is_probe)
+        return await self._inner.__aexit__(kind, error, trace)

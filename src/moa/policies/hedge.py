@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from moa.errors import ProviderError
-from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent
+from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream
 
 LEAST_SAMPLES = 20
 """Latencies that an agent must have shown before its 95th percentile means anything."""
@@ -47,13 +47,12 @@ class Hedge:
         self._inner = inner
         self._latencies = Latencies()
 
-    @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+    def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, twice if need be."""
-        if request.hedging is None:
-            async with self._inner.stream(request) as plain:
-                yield plain
-            return
+        return self._inner.stream(request) if request.hedging is None else self._hedged(request)
+
+    @asynccontextmanager
+    async def _hedged(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
         events = self._race(request)
         try:
             yield events

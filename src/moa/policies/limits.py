@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from moa.errors import RateLimited
@@ -137,7 +137,7 @@ class Limiter:
 
     def _wait_s(self, tokens: int) -> float:
         """Seconds until a call may begin; infinity: when another one ends."""
-        if self._running >= max(1, math.floor(self._allowed)):
+        if self._running + 1 > max(1.0, self._allowed):
             return math.inf
         now = self._now()
         by_requests = self._requests.wait_s(1, now) if self._requests else 0.0
@@ -182,7 +182,8 @@ class Limits:
         place = limiter.try_enter(tokens)
         if place is None:
             asked_at = request.asked_at or (request.call.now() if request.call else None)
-            place = await limiter.enter(request.call.run if request.call else None, tokens)
+            with request.time.paused() if request.time else nullcontext():
+                place = await limiter.enter(request.call.run if request.call else None, tokens)
             request = replace(request, asked_at=asked_at)
         used_tokens: int | None = None
         try:

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from decimal import Decimal
+from types import TracebackType
 
 from moa.errors import MoaError, ProviderError, ProviderFault
 from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
-from moa.policies.spend import Settle
-from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold
+from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream
 from moa.providers.estimates import estimated_input_tokens, estimated_tokens
 from moa.usage import TokenUsage
 
@@ -41,26 +41,23 @@ class Metered:
             settle = None
             if request.account is not None:
                 asked_at = call.now() if asked_at is None else asked_at
-                settle = await request.account.reserve(request)
+                with request.time.paused() if request.time else nullcontext():
+                    settle = await request.account.reserve(request)
             watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
             try:
-                with _booked(watched, request, call, settle):
-                    async with AsyncExitStack() as stack:
-                        watched.inner = await self._open(stack, request)
-                        yield watched
-                return
-            except ProviderError as error:
-                if watched.inner is not None or not error.ask_again or not left:
+                async with _Guarded(self._inner.stream(request), request.reference) as watched.inner:
+                    yield watched
+            except BaseException as error:
+                _note_end(watched, request, call, error)
+                if watched.inner is not None or not left or not _may_ask_again(error):
                     raise
+            else:
+                _note_end(watched, request, call, None)
+                return
+            finally:
+                if settle is not None:
+                    settle((call.price(usage) if (usage := watched.record.usage) else None) or Decimal(0))
             asked_at = None
-
-    async def _open(self, stack: AsyncExitStack, request: ModelRequest) -> AsyncIterator[ReplyEvent]:
-        try:
-            return await stack.enter_async_context(self._inner.stream(request))
-        except MoaError:
-            raise
-        except Exception as error:
-            raise _fault(error, request.reference) from error
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
@@ -68,8 +65,6 @@ class Metered:
 
 
 def _fault(error: Exception, reference: str) -> ProviderFault:
-    # Providers may come from other packages. This is the door through which their bugs come in: here each of them
-    # becomes the failure of one call, or it would take the whole run down.
     return ProviderFault(f"a bug in its provider: {type(error).__name__}: {error}", model=reference)
 
 
@@ -80,26 +75,46 @@ def _unread(request: ModelRequest) -> CallRecord:
     )
 
 
-@contextmanager
-def _booked(watched: "_Watched", request: ModelRequest, call: CallRecord, settle: Settle | None) -> Iterator[None]:
-    """Write down how an attempt ends, however it ends, and settle what was reserved for it."""
-    record = watched.record
-    try:
-        yield
-    except ProviderError as error:
-        record.status, record.error = "failed", error.info
-        _close(watched, request, call, error)
-        raise
-    except BaseException as error:
+class _Guarded:
+    """Opens a provider's reply; what is no error of ours becomes one.
+
+    Providers may come from other packages. This is the door through which their bugs come in: here each of them becomes
+    the failure of one call, or it would take the whole run down.
+    """
+
+    __slots__ = ("_inner", "_reference")
+
+    def __init__(self, inner: ReplyStream, reference: str) -> None:
+        self._inner, self._reference = inner, reference
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        try:
+            return await self._inner.__aenter__()
+        except MoaError:
+            raise
+        except Exception as error:
+            raise _fault(error, self._reference) from error
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._inner.__aexit__(kind, error, trace)
+
+
+def _may_ask_again(error: BaseException) -> bool:
+    return isinstance(error, ProviderError) and error.ask_again
+
+
+def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, error: BaseException | None) -> None:
+    """Write down how an attempt ended, however it ended."""
+    record, failed = watched.record, error if isinstance(error, ProviderError) else None
+    if failed is not None:
+        record.status, record.error = "failed", failed.info
+    elif error is not None:
         record.status, record.error = "cancelled", _interruption(error)
-        raise
     else:
         record.status = "ok" if watched.fold.finish else "cancelled"
-    finally:
-        if record.ended_at is None:
-            _close(watched, request, call, None)
-        if settle is not None:
-            settle((call.price(record.usage) if record.usage else None) or Decimal(0))
+    _close(watched, request, call, failed)
 
 
 class _Watched:

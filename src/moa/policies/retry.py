@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from types import TracebackType
 
 from moa.errors import ProviderError
-from moa.providers.base import ModelRequest, Provider, ReplyEvent, Restarted
+from moa.providers.base import ModelRequest, Provider, ReplyEvent, ReplyStream, Restarted
 from moa.providers.endpoint import RetrySettings
 
 log = logging.getLogger(__name__)
@@ -49,40 +49,19 @@ class Retry:
         self.takes_seed = inner.takes_seed
         self._inner, self._settings = inner, settings
         self._rng = rng or random.Random()
-        self._budget = RetryBudget(settings)
+        self.budget = RetryBudget(settings)
 
-    @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+    def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, again if need be."""
-        events = self._events(request)
-        try:
-            yield events
-        finally:
-            await events.aclose()
+        self.budget.note_fresh_call()
+        return _Attempts(self, request)
 
-    async def _events(self, request: ModelRequest) -> AsyncGenerator[ReplyEvent]:
-        self._budget.note_fresh_call()
-        attempt, begun = 1, False
-        while True:
-            try:
-                async with self._inner.stream(request) as events:
-                    async for event in events:
-                        begun = True
-                        yield event
-                return
-            except ProviderError as error:
-                pause_s = self._pause_s(error, request, attempt, begun=begun)
-                if pause_s is None:
-                    raise
-                log.debug("%s; attempt %d follows in %.2f s", error, attempt + 1, pause_s)
-            if begun:
-                begun = False
-                yield Restarted()
-            await asyncio.sleep(pause_s)
-            attempt += 1
+    def attempt(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply once."""
+        return self._inner.stream(request)
 
-    def _pause_s(self, error: ProviderError, request: ModelRequest, attempt: int, *, begun: bool) -> float | None:
-        """Seconds until the next attempt, None if there is to be none."""
+    def pause_s(self, error: ProviderError, request: ModelRequest, attempt: int, *, begun: bool) -> float | None:
+        """Seconds until the next attempt, None if there is to be none; a retry of the budget is used up."""
         settings = self._settings
         if not error.retryable or attempt >= settings.max_attempts or (begun and not request.replayable):
             return None
@@ -91,10 +70,68 @@ class Retry:
         if error.retry_after_s is not None:
             # A little later than asked, each at another moment: all who were throttled together would come together.
             pause_s += error.retry_after_s
-        if pause_s >= request.seconds_left() or not self._budget.take():
+        if pause_s >= request.seconds_left() or not self.budget.take():
             return None
         return pause_s
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
         await self._inner.aclose()
+
+
+class _Attempts:
+    """One call's attempts, one after another; the reply of the one that goes well.
+
+    A class in place of two generators: a call passes here even if nothing ever fails.
+    """
+
+    __slots__ = ("_begun", "_count", "_events", "_manager", "_request", "_retry")
+
+    def __init__(self, retry: Retry, request: ModelRequest) -> None:
+        self._retry, self._request = retry, request
+        self._count, self._begun = 1, False
+        self._manager: ReplyStream | None = None
+        self._events: AsyncIterator[ReplyEvent] | None = None
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._leave(error)
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        while True:
+            try:
+                event = await self._next()
+            except ProviderError as error:
+                pause_s = self._retry.pause_s(error, self._request, self._count, begun=self._begun)
+                if pause_s is None:
+                    raise
+                await self._leave(error)
+                log.debug("%s; attempt %d follows in %.2f s", error, self._count + 1, pause_s)
+            else:
+                self._begun = True
+                return event
+            self._count += 1
+            await asyncio.sleep(pause_s)
+            if self._begun:
+                self._begun = False
+                return Restarted()
+
+    async def _next(self) -> ReplyEvent:
+        if self._events is None:
+            self._manager = self._retry.attempt(self._request)
+            self._events = await self._manager.__aenter__()
+        return await anext(self._events)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        """Close the attempt, if one is open, telling it why."""
+        manager, opened = self._manager, self._events is not None
+        self._manager = self._events = None
+        if manager is not None and opened:
+            await manager.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from moa.errors import BrokenReply
 from moa.ledger import CallRecord
 from moa.messages import Conversation, ReplyOptions, Sampling, ToolCall
+from moa.providers.time_limit import TimeLimit
 from moa.usage import TokenUsage
 
 
@@ -52,7 +53,7 @@ class ModelRequest:
         sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
         call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
         account: What the call is paid from; None if nobody set a budget.
-        ends_at: The clock's reading when the caller gives up; None if it doesn't.
+        time: The time that the call may take; None for no limit.
         asked_at: The clock's reading when the request began to wait for a free place; None if it did not.
         hedging: When to ask a second time beside this request; None never does.
         hedge: It is a second attempt beside a slow one.
@@ -69,16 +70,14 @@ class ModelRequest:
     sample: int = 0
     call: CallRecord | None = None
     account: Account | None = None
-    ends_at: float | None = None
+    time: TimeLimit | None = None
     asked_at: float | None = None
     hedging: Hedging | None = None
     hedge: bool = False
 
     def seconds_left(self) -> float:
         """Seconds until the caller gives up, infinity if it doesn't."""
-        if self.ends_at is None or self.call is None:
-            return math.inf
-        return self.ends_at - self.call.now()
+        return math.inf if self.time is None else self.time.seconds_left()
 
 
 @dataclass(frozen=True, slots=True)

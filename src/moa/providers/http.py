@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Protocol
 
@@ -28,9 +28,9 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 class HttpRequest:
     """A POST request. `reference` names the model in errors; `idle_timeout_s` bounds silence inside a streamed body."""
 
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     reference: str
     idle_timeout_s: float | None = None
 

@@ -114,6 +114,14 @@ def test_stream_without_a_finish_reason_is_broken_even_if_it_says_done(tail: tup
         streamed(sse(piece(content="half a sen"), *tail))
 
 
+def test_stream_ignores_choices_that_nobody_asked_for() -> None:
+    second = {"choices": [{"index": 1, "delta": {"content": "other"}, "finish_reason": "stop"}]}
+
+    assert streamed(sse(piece(content="yes"), second, piece("length"))).text == "yes"
+    with pytest.raises(BrokenReply):
+        streamed(sse(piece(content="yes"), second))
+
+
 def test_stream_ignores_what_follows_done() -> None:
     assert streamed(GOOD + sse("no JSON", piece(content="more"))).text == "Grüße, Welt"
 

@@ -19,9 +19,11 @@ from moa.providers.openai_compatible.complaint import MOST_SHOWN, read_complaint
 from moa.providers.openai_compatible.failures import failure, retry_after_s
 
 
-def error_of(status: int, body: object, headers: dict[str, str] | None = None) -> ProviderError:
+def error_of(
+    status: int, body: object, headers: dict[str, str] | None = None, *, has_images: bool = False
+) -> ProviderError:
     sent = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return failure(read_complaint(sent), reference="lab/small", status=status, headers=headers)
+    return failure(read_complaint(sent), reference="lab/small", status=status, headers=headers, has_images=has_images)
 
 
 def openai(message: str, **fields: Any) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def openai(message: str, **fields: Any) -> dict[str, Any]:
         (429, openai("Rate limit reached", code="rate_limit_exceeded"), RateLimited),
         (429, "", RateLimited),
         (429, openai("You exceeded your current quota", code="insufficient_quota"), QuotaExhausted),
+        (429, openai("You exceeded your current quota", code=429, status="RESOURCE_EXHAUSTED"), RateLimited),
         (498, openai("Flex capacity exceeded"), RateLimited),
         (500, "Internal Server Error", ServiceFailed),
         (502, "<html><title>502 Bad Gateway</title></html>", ServiceFailed),
@@ -138,7 +141,8 @@ def test_failure_is_a_refusal_when_a_filter_stepped_in(body: object) -> None:
     ],
 )
 def test_failure_is_unsupported_input_when_a_model_takes_no_images(status: int, message: str) -> None:
-    assert type(error_of(status, openai(message))) is UnsupportedInput
+    assert type(error_of(status, openai(message), has_images=True)) is UnsupportedInput
+    assert type(error_of(status, openai(message))) is not UnsupportedInput
 
 
 def test_failure_shows_what_the_server_said_in_one_short_line() -> None:

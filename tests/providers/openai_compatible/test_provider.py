@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +26,8 @@ from moa.providers.http import HttpRequest, HttpResponse
 from moa.providers.openai_compatible import open_openai_compatible
 from moa.providers.openai_compatible.provider import OpenAICompatible
 from tests.providers.requests import KEY, Books, ask, events_of, lab
-from tests.support.model_server import Behaviour, Drip, Hang, ModelServer, Raw, Reset, Status, Text, sse
+from tests.support.behaviours import Behaviour, sse
+from tests.support.model_server import Drip, Hang, ModelServer, Raw, Reset, Status, Text
 
 HAIKU = Text(("Old ", "pond, ", "a frog"), reasoning="five seven five")
 TOOLS = Text(
@@ -162,6 +164,17 @@ async def test_connection_is_kept_after_a_whole_reply(server: ModelServer, provi
     assert len({received.peer for received in server.requests}) == 1
 
 
+async def test_connection_is_not_kept_when_the_endpoint_says_so(server: ModelServer) -> None:
+    server.behave("small", HAIKU)
+    provider = open_openai_compatible(lab(server.base_url, headers={"Connection": "close"}))
+
+    for _ in range(2):
+        await collect(provider, ask())
+    await provider.aclose()
+
+    assert len({received.peer for received in server.requests}) == 2
+
+
 async def test_more_than_a_hundred_calls_run_at_once(server: ModelServer, provider: Provider) -> None:
     gate = asyncio.Event()
     server.behave("small", Text("yes", gate=gate))
@@ -285,6 +298,28 @@ async def test_stream_left_open_after_its_end_gives_the_reply_and_its_connection
     provider = open_openai_compatible(lab("http://models.test/v1"), transport)
 
     assert (await collect(provider, ask())).text == "yes"
+
+
+async def test_reported_usage_is_the_servers_bill_and_cut_off_replies_are_estimated_apart(server: ModelServer) -> None:
+    provider, books = Metered(open_openai_compatible(lab(server.base_url))), Books()
+    faults = (Status(429), Status(500), Reset(), Reset(after_bytes=200), Raw(b"data: {broken"))
+    server.behave("small", *faults, HAIKU, Text("", finish="content_filter"), Text("cut off here", finish="length"))
+
+    for deltas in (True, False):
+        for _ in range(8):
+            with contextlib.suppress(ProviderError):
+                await collect(provider, ask(call=books.call, deltas=deltas))
+    await provider.aclose()
+
+    ledger = books.meter.ledger()
+    assert len(ledger.attempts) == len(server.requests) >= 16
+    assert (ledger.usage.input_tokens, ledger.usage.output_tokens) == (
+        server.bill.input_tokens,
+        server.bill.output_tokens,
+    )
+    assert {
+        attempt.error.code for attempt in ledger.attempts if attempt.usage_source == "estimated" and attempt.error
+    } == {"broken_reply"}
 
 
 # -- secrets -------------------------------------------------------------------------------------------------------

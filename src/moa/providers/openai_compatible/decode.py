@@ -153,7 +153,10 @@ class _Events:
         self._has_text = self._has_tools = False
 
     def choice(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Take in what surrounds the message, and return the first choice, None if there is none."""
+        """Take in what surrounds the message, and return its choice, None if there is none.
+
+        Only the choice of index 0 counts: we never ask for more than one.
+        """
         get = reply.get
         if get("error") or get("object") == "error":
             raise self.error(reply)
@@ -169,6 +172,8 @@ class _Events:
             return None
         if not isinstance(choice, dict):
             raise self.broken("its choice is no object", reply)
+        if choice.get("index"):
+            return None
         if reason := choice.get("finish_reason"):
             self._finish(str(reason).lower(), choice)
         return choice

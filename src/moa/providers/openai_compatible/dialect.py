@@ -14,7 +14,7 @@ DROPPABLE = frozenset({"stream_options", "seed", "temperature", "top_p", "top_k"
 """What a request can do without. Tools, stop texts and the response format are not here: without them the reply would
 be another one than what was asked for."""
 
-_REJECTED_STATUS = frozenset({400, 404, 422, 501})
+_REJECTED_STATUS = frozenset({400, 422, 501})
 _REJECTING = re.compile(
     r"unsupported|n[o']t (?:\w+ )?support|unrecogni[sz]ed|unknown|unexpected|not permitted|extra_forbidden|extra inputs"
     r"|not allowed|cannot find field|not a valid (?:field|param)|not available|deprecated",

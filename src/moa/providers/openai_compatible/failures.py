@@ -30,8 +30,9 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _QUOTA = re.compile(
-    r"insufficient_quota|insufficient[_ ](?:balance|credits?|funds)|exceeded your current quota|out of credits?"
-    r"|billing_hard_limit|billing[_ ]not[_ ]active|credit balance|payment required|quota_exceeded",
+    # Not "exceeded your current quota": Gemini says so of its limits per minute too.
+    r"insufficient_quota|insufficient[_ ](?:balance|credits?|funds)|out of credits?"
+    r"|billing_hard_limit|billing[_ ]not[_ ]active|credit balance|payment required",
     re.IGNORECASE,
 )
 _FILTER = re.compile(
@@ -81,6 +82,7 @@ def failure(
     reference: str,
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
+    has_images: bool = False,
     now: Callable[[], float] = time.time,
 ) -> ProviderError:
     """Return our error for a server's complaint.
@@ -90,9 +92,10 @@ def failure(
         reference: The model's, for the error.
         status: HTTP status of the reply, None for an error that came inside of a good reply.
         headers: The reply's headers.
+        has_images: The request had images, so that words about images are about them.
         now: The time of day in seconds since 1970, to which a Retry-After date is compared.
     """
-    kind = _kind(complaint, status or complaint.status)
+    kind = _kind(complaint, status or complaint.status, has_images=has_images)
     words = complaint.message or complaint.code or "no reason given"
     place = f"HTTP {status}" if status else "error in the reply"
     advice = f" ({_ADVICE[kind]})" if kind in _ADVICE else ""
@@ -100,18 +103,17 @@ def failure(
     return kind(f"{place}: {words}{advice}", model=reference, status=status, retry_after_s=wait_s)
 
 
-def _kind(complaint: Complaint, status: int | None) -> type[ProviderError]:
+def _kind(complaint: Complaint, status: int | None, *, has_images: bool) -> type[ProviderError]:
     said = f"{complaint.code} {complaint.message}"
     if status is not None and 300 <= status < 400:
         return BadRequest
-    # A page in plain words may be about anything; what services mean stands in their code and first sentence.
     if _CONTEXT.search(said) and status not in (401, 403, 404, 429):
         return ContextTooLong
     if _FILTER.search(said) and (status is None or status in (400, 403, 422, 451)):
         return Refused
     if _QUOTA.search(said) and (status is None or status in (400, 402, 403, 429)):
         return QuotaExhausted
-    if _NO_IMAGES.search(said) and (status is None or status in (400, 404, 415, 422, 500, 501)):
+    if has_images and _NO_IMAGES.search(said) and status in (400, 404, 415, 422, 500, 501):
         return UnsupportedInput
     if status is None:
         return _kind_in_words(said)

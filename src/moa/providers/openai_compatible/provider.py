@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from yarl import URL
 
-from moa.errors import BadRequest, BrokenReply, ConfigError, IdleTimedOut, ProviderError
+from moa.errors import BrokenReply, ConfigError, ContextTooLong, IdleTimedOut, ProviderError
 from moa.providers.base import ModelRequest, Provider, ReplyEvent
 from moa.providers.endpoint import Endpoint
 from moa.providers.http import HttpRequest, HttpResponse, HttpTransport, Transport
@@ -104,8 +104,14 @@ class OpenAICompatible:
 
     def _failure(self, request: ModelRequest, dialect: Dialect, response: HttpResponse, body: bytes) -> ProviderError:
         complaint = read_complaint(body)
-        error = failure(complaint, reference=request.reference, status=response.status, headers=response.headers)
-        if isinstance(error, BadRequest):
+        error = failure(
+            complaint,
+            reference=request.reference,
+            status=response.status,
+            headers=response.headers,
+            has_images=any(message.images for message in request.messages),
+        )
+        if not isinstance(error, ContextTooLong):
             spoken = dialect.spoken(parameters(request)).keys() - request.sampling.extra.keys()
             if parameter := rejected_parameter(response.status, complaint, spoken):
                 error.ask_again = self._learn(request, dialect, parameter)
@@ -188,7 +194,7 @@ class _StreamedReply:
 def _is_stream(response: HttpResponse, request: ModelRequest) -> bool:
     """Whether the body is a stream: what the server says counts more than what was asked for."""
     kind = response.headers.get("content-type", "").lower()
-    return "event-stream" in kind or (request.deltas and "json" not in kind)
+    return "event-stream" in kind or (request.deltas and "json" not in kind and "html" not in kind)
 
 
 def _decoded(body: bytes, response: HttpResponse, reference: str) -> list[ReplyEvent]:

@@ -1,0 +1,1 @@
+"""Measurements of the project, each run by `uv run python -m bench.NAME`."""

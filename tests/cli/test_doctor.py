@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from tests.cli.moa_command import moa
+
+
+@pytest.mark.usefixtures("folder")
+def test_doctor_shows_each_endpoint_and_the_command_that_fixes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GROQ_API_KEY", raising=False)
+    monkeypatch.setenv("MISTRAL_API_KEY", "secret-of-mine")
+
+    ended = moa("doctor", "--offline", "-m", "pair.yaml")
+
+    lines = {line.split()[1]: " ".join(line.split()[2:]) for line in ended.out.splitlines() if len(line.split()) > 2}
+    assert ended.code == 0
+    assert lines["groq"] == "no key its key is missing: export GROQ_API_KEY=..."
+    assert lines["mistral"] == "ready MISTRAL_API_KEY is set, not contacted"
+    assert lines["demo"] == "ready kind scripted"
+    assert "The mixture pair can run." in ended.err
+    assert "secret-of-mine" not in ended.out + ended.err
+
+
+def test_doctor_exits_with_1_and_the_reason_if_the_mixture_cannot_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GROQ_API_KEY", raising=False)
+    (folder / "hosted.yaml").write_text("layers: []\naggregator: {model: groq/some-model}\n")
+
+    ended = moa("doctor", "--offline", "-m", "hosted.yaml")
+
+    assert ended.code == 1
+    assert "The mixture hosted can't run:\n  groq/some-model: its key is missing: export GROQ_API_KEY=..." in ended.err

@@ -1,0 +1,146 @@
+"""Running under a budget: what is dropped, what is refused, what is spent."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from moa.api import Engine
+from moa.config.settings import Settings
+from moa.errors import EngineError, OverBudget, UsageError
+from moa.mixture.schema import Mixture
+from moa.providers.base import Finish
+from moa.providers.scripted import Pause
+from moa.usage import TokenUsage
+from tests.support.engines import engine_of, mixture_of, scripted
+from tests.support.virtual_clock import loop_time, virtual_time
+
+DOLLAR_A_WRITTEN_TOKEN = {"input": 0, "output": 1_000_000}
+USED = Finish(reason="stop", usage=TokenUsage(input_tokens=0, output_tokens=2))
+SCRIPTS = {model: [f"from {model}", USED] for model in ("a", "b", "c", "d", "agg")}
+
+
+def _agent(model: str, **keys: Any) -> dict[str, Any]:
+    return {"model": model, "max_tokens": 10, "price": DOLLAR_A_WRITTEN_TOKEN, **keys}
+
+
+def _mixture(*layers: str, **keys: Any) -> Mixture:
+    """Layers as strings of model ids, each agent costing at most ten dollars."""
+    return mixture_of(*([_agent(model) for model in layer] for layer in layers), aggregator=_agent("agg"), **keys)
+
+
+async def _agents_asked(mixture: Mixture, **arguments: Any) -> list[str]:
+    provider = scripted(SCRIPTS)
+    async with engine_of(provider) as engine:
+        answer = await engine.run(mixture, "hi", **arguments)
+    assert answer.ledger.spend.priced_usd <= (answer.cost_usd or 0)
+    return [request.model for request in provider.requests]
+
+
+@virtual_time
+async def test_a_run_whose_worst_case_fits_is_run_as_planned() -> None:
+    assert await _agents_asked(_mixture("abc", budget_usd=40)) == ["a", "b", "c", "agg"]
+
+
+@virtual_time
+async def test_without_degrading_a_run_that_may_cost_too_much_is_not_begun() -> None:
+    provider = scripted(SCRIPTS)
+    async with engine_of(provider) as engine:
+        with pytest.raises(OverBudget, match=r"at worst .* \$40\.000000") as caught:
+            await engine.run(_mixture("abc", budget_usd=39), "hi")
+
+    assert provider.requests == []
+    assert caught.value.ledger.calls == ()
+
+
+@pytest.mark.parametrize(
+    ("degrade", "budget", "asked"),
+    [
+        (["proposers"], 30, ["a", "c", "agg"]),
+        (["layers"], 30, ["a", "b", "agg"]),
+        (["proposers", "layers"], 25, ["a", "agg"]),
+        (["layers", "aggregator_alone"], 10, ["agg"]),
+        (["aggregator_alone"], 45, ["agg"]),
+    ],
+)
+@virtual_time
+async def test_what_is_dropped_follows_the_mixtures_order(degrade: list[str], budget: int, asked: list[str]) -> None:
+    assert await _agents_asked(_mixture("ab", "cd", degrade=degrade, budget_usd=budget)) == asked
+
+
+@virtual_time
+async def test_an_answer_names_what_was_dropped() -> None:
+    async with engine_of(scripted(SCRIPTS)) as engine:
+        answer = await engine.run(_mixture("abc", budget_usd=25, degrade=["proposers"]), "hi")
+
+    assert answer.status == "degraded"
+    assert [(reason.agent, reason.code) for reason in answer.degraded] == [("b", "budget"), ("c", "budget")]
+
+
+@virtual_time
+async def test_dropping_proposers_stops_at_a_layers_minimum() -> None:
+    mixture = _mixture("abc", budget_usd=25, degrade=["proposers"], wait={"min_proposals": 2})
+    async with engine_of(scripted(SCRIPTS)) as engine:
+        with pytest.raises(OverBudget):
+            await engine.run(mixture, "hi")
+
+
+@virtual_time
+async def test_the_tighter_budget_wins() -> None:
+    for given in ({"budget_usd": 39}, {}):
+        mixture = _mixture("abc", budget_usd=39 if not given else 1000)
+        async with engine_of(scripted(SCRIPTS)) as engine:
+            with pytest.raises(OverBudget):
+                await engine.run(mixture, "hi", **given)
+
+
+@virtual_time
+async def test_a_budget_needs_prices_and_a_worst_case() -> None:
+    async with engine_of(scripted(SCRIPTS)) as engine:
+        with pytest.raises(UsageError, match="nobody knows that of fake/a"):
+            await engine.run(
+                mixture_of([{"model": "a", "max_tokens": 5}], aggregator=_agent("agg")), "hi", budget_usd=9
+            )
+        with pytest.raises(UsageError, match="max_tokens` for a"):
+            await engine.run(mixture_of([_agent("a", max_tokens=None)], aggregator=_agent("agg")), "hi", budget_usd=99)
+
+
+@virtual_time
+async def test_unpriced_models_run_under_a_budget_if_the_mixture_says_so() -> None:
+    mixture = mixture_of([{"model": "a", "max_tokens": 5}], aggregator=_agent("agg"), allow_unpriced=True)
+    async with engine_of(scripted(SCRIPTS)) as engine:
+        answer = await engine.run(mixture, "hi", budget_usd=10)
+
+    assert answer.unpriced == ("fake/a",)
+    assert answer.cost_usd is None
+
+
+@pytest.mark.parametrize("amount", [0, -1, float("nan"), float("inf")])
+@virtual_time
+async def test_a_budget_that_makes_no_sense_is_refused(amount: float) -> None:
+    async with engine_of(scripted(SCRIPTS)) as engine:
+        with pytest.raises(UsageError, match="makes no sense"):
+            await engine.run(_mixture("a"), "hi", budget_usd=amount)
+
+
+@virtual_time
+async def test_a_budget_that_64_runs_share_is_never_exceeded() -> None:
+    scripts = {model: [Pause(1), *script] for model, script in SCRIPTS.items()}
+    async with Engine(
+        settings=Settings(endpoints={}), providers={"fake": scripted(scripts)}, clock=loop_time, budget_usd=100
+    ) as engine:
+        ended = await asyncio.gather(
+            *(engine.run(_mixture("abc"), str(number)) for number in range(64)),
+            return_exceptions=True,
+        )
+        assert engine.budget is not None
+        assert engine.budget.spent_usd <= 100
+        spent = sum((_spent(end) for end in ended), Decimal(0))
+        assert spent == engine.budget.spent_usd, "the ledgers of answers and errors tell all of it"
+        assert engine.budget.left_usd == 100 - spent
+    assert any(isinstance(end, EngineError) for end in ended)
+
+
+def _spent(end: Any) -> Decimal:
+    return end.ledger.spend.priced_usd + end.ledger.spend.estimated_usd

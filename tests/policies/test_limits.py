@@ -1,0 +1,181 @@
+"""Limits: how many calls at once and per minute, and who waits for whom."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moa.errors import RateLimited
+from moa.ledger import Meter
+from moa.policies.limits import Limiter, Limits
+from moa.policies.metered import Metered
+from moa.policies.windows import WINDOW_S, SlidingWindow
+from moa.providers.base import Finish, ModelRequest, collect
+from moa.providers.endpoint import LimitSettings
+from moa.providers.scripted import Pause, Script, ScriptedProvider
+from moa.providers.time_limit import TimeLimit
+from moa.usage import TokenUsage
+from tests.support.requests import plain_request
+from tests.support.virtual_clock import loop_time, virtual_time
+
+
+class Crowd:
+    """A limited model that notes when its calls begin and how many there are at once."""
+
+    def __init__(self, settings: LimitSettings, script: Script | None = None) -> None:
+        self.began: list[float] = []
+        self.script = script or [Pause(1), "fine"]
+        self.limiter = Limiter(settings, loop_time)
+        self.provider = Limits(Metered(ScriptedProvider(self._begin)), self.limiter)
+
+    def _begin(self, request: ModelRequest) -> Script:
+        self.began.append(loop_time())
+        return self.script
+
+    async def ask(self, meter: Meter | None = None, agent: str = "a") -> str:
+        reply = await collect(self.provider, plain_request(meter or Meter(loop_time), agent=agent))
+        return reply.text
+
+
+@virtual_time
+async def test_no_more_calls_run_at_once_than_allowed() -> None:
+    crowd = Crowd(LimitSettings(max_concurrency=3))
+    await asyncio.gather(*(crowd.ask() for _ in range(10)))
+
+    assert crowd.began == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+
+
+@virtual_time
+async def test_waiting_is_queue_time_in_the_ledger() -> None:
+    crowd, meter = Crowd(LimitSettings(max_concurrency=1)), Meter(loop_time)
+    await asyncio.gather(*(crowd.ask(meter) for _ in range(3)))
+
+    assert [attempt.queue_s for attempt in meter.ledger().attempts] == [0, 1, 2]
+    assert [attempt.duration_s for attempt in meter.ledger().attempts] == [1, 1, 1]
+
+
+@virtual_time
+async def test_runs_take_turns_so_that_a_big_one_cannot_crowd_out_a_small_one() -> None:
+    crowd, big, small = Crowd(LimitSettings(max_concurrency=1)), Meter(loop_time), Meter(loop_time)
+    done: list[str] = []
+
+    async def ask(meter: Meter, name: str) -> None:
+        await crowd.ask(meter)
+        done.append(name)
+
+    await asyncio.gather(*(ask(big, "big") for _ in range(5)), *(ask(small, "small") for _ in range(2)))
+
+    assert done == ["big", "big", "small", "big", "small", "big", "big"]
+
+
+@virtual_time
+async def test_no_more_calls_begin_within_a_minute_than_allowed() -> None:
+    crowd = Crowd(LimitSettings(requests_per_minute=3))
+    await asyncio.gather(*(crowd.ask() for _ in range(8)))
+
+    assert crowd.began == [0, 0, 0, 60, 60, 60, 120, 120]
+
+
+@virtual_time
+async def test_tokens_are_reserved_at_their_worst_and_corrected_afterwards() -> None:
+    used = TokenUsage(input_tokens=10, output_tokens=15)
+    crowd = Crowd(LimitSettings(tokens_per_minute=50), script=("fine", Finish(reason="stop", usage=used)))
+    for _ in range(4):
+        await crowd.ask()
+
+    assert crowd.began == [0, 0, 60, 60], "25 tokens each, though 15 were reserved"
+
+
+@virtual_time
+async def test_a_call_larger_than_the_limit_waits_for_an_empty_minute_and_then_runs() -> None:
+    crowd = Crowd(LimitSettings(tokens_per_minute=5))
+    await asyncio.gather(crowd.ask(), crowd.ask())
+
+    assert crowd.began[0] == 0
+    assert crowd.began[1] >= 60
+
+
+@virtual_time
+async def test_a_calls_time_stands_still_while_it_waits_for_its_turn() -> None:
+    crowd = Crowd(LimitSettings(max_concurrency=1))
+
+    async def ask_within(seconds: float) -> str:
+        async with TimeLimit(seconds, now=loop_time) as limit:
+            reply = await collect(crowd.provider, replace(plain_request(Meter(loop_time)), time=limit))
+        return reply.text
+
+    assert await asyncio.gather(*(ask_within(1.5) for _ in range(5))) == ["fine"] * 5
+    assert loop_time() == 5
+
+    crowd.script = [Pause(2), "late"]
+    with pytest.raises(TimeoutError):
+        await ask_within(1.5)
+
+
+@virtual_time
+async def test_a_waiter_that_leaves_gives_up_its_place() -> None:
+    crowd = Crowd(LimitSettings(max_concurrency=1))
+    first, second, third = (asyncio.create_task(crowd.ask()) for _ in range(3))
+    await asyncio.sleep(0.5)
+    second.cancel()
+    await asyncio.gather(first, third)
+
+    assert crowd.began == [0, 1]
+
+
+@virtual_time
+async def test_a_cancelled_call_frees_its_place() -> None:
+    crowd = Crowd(LimitSettings(max_concurrency=1), script=[Pause(float("inf"))])
+    first = asyncio.create_task(crowd.ask())
+    await asyncio.sleep(1)
+    second = asyncio.create_task(crowd.ask())
+    await asyncio.sleep(1)
+    first.cancel()
+    await asyncio.sleep(1)
+    second.cancel()
+
+    assert crowd.began == [0, 2]
+
+
+@virtual_time
+async def test_an_adaptive_limit_grows_while_all_goes_well_and_halves_when_throttled() -> None:
+    crowd = Crowd(LimitSettings(adaptive=True, max_concurrency=64))
+    await asyncio.gather(*(crowd.ask() for _ in range(200)))
+    grown = crowd.limiter.allowed
+    assert grown > 12
+
+    crowd.script = [RateLimited("slow down", model="fake/a")]
+    for _ in range(3):
+        await asyncio.sleep(1)
+        with pytest.raises(RateLimited):
+            await crowd.ask()
+    assert crowd.limiter.allowed == pytest.approx(grown / 8)
+
+
+@virtual_time
+async def test_calls_throttled_together_halve_an_adaptive_limit_once() -> None:
+    crowd = Crowd(LimitSettings(adaptive=True), script=[Pause(1), RateLimited("slow down", model="fake/a")])
+    await asyncio.gather(*(crowd.ask() for _ in range(8)), return_exceptions=True)
+
+    assert crowd.limiter.allowed == 4
+
+
+@given(
+    limit=st.integers(1, 20),
+    steps=st.lists(st.tuples(st.floats(0, 90), st.integers(1, 8)), max_size=40),
+)
+def test_a_window_never_lets_more_through_within_any_minute(limit: int, steps: Sequence[tuple[float, int]]) -> None:
+    window, now, let_through = SlidingWindow(limit), 0.0, []
+    for pause, amount in steps:
+        now += pause
+        wait_s = window.wait_s(min(amount, limit), now)
+        now += wait_s
+        assert window.wait_s(min(amount, limit), now) == pytest.approx(0, abs=1e-6)
+        window.add(min(amount, limit), now)
+        let_through.append((now, min(amount, limit)))
+
+    for at, _ in let_through:
+        assert sum(amount for when, amount in let_through if at <= when < at + WINDOW_S - 1e-6) <= limit

@@ -1,0 +1,29 @@
+"""Requests for tests of what surrounds a provider."""
+
+from decimal import Decimal
+
+from moa.ledger import Meter, Pricer
+from moa.messages import Message, Sampling
+from moa.providers.base import ModelRequest
+from moa.usage import TokenUsage
+
+
+def dollar_a_token(usage: TokenUsage) -> Decimal:
+    """A price that is easy to add up."""
+    return Decimal(usage.total_tokens)
+
+
+def plain_request(
+    meter: Meter | None = None, *, agent: str = "a", price: Pricer = dollar_a_token, max_tokens: int | None = 10
+) -> ModelRequest:
+    """A request at the model `fake/a`, in the books of a meter if one is given."""
+    call = None
+    if meter is not None:
+        call = meter.open_call(agent=agent, model="fake/a", purpose="proposal", layer=1, price=price)
+    return ModelRequest(
+        reference="fake/a",
+        model="a",
+        messages=(Message(role="user", content="hi"),),
+        sampling=Sampling(max_tokens=max_tokens),
+        call=call,
+    )
