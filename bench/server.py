@@ -8,6 +8,7 @@ the upstream alone show what the clients themselves can do:
 import argparse
 import asyncio
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -128,6 +129,12 @@ def memory_mb(pid: int) -> float:
     raise RuntimeError("the system doesn't tell")
 
 
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used: what counts where other work shares the machine."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def _hold_streams(port: int, count: int, pid: int) -> tuple[float, float]:
     before = memory_mb(pid)
     body = json.dumps({"model": "moa/pass", "messages": MESSAGES, "stream": True}).encode()
@@ -180,7 +187,7 @@ def _measure(folder: Path, seconds: float, streams: int) -> None:
     try:
         for port in (9401, 9402, 9400):
             _wait_for(port)
-        _report(seconds, streams, processes[-1].pid)
+        _report(seconds, streams, {9401: processes[0].pid, 9400: processes[2].pid})
     finally:
         for process in processes:
             process.terminate()
@@ -196,16 +203,19 @@ def _wait_for(port: int) -> None:
     raise RuntimeError(f"nothing listens at {port}")
 
 
-def _report(seconds: float, streams: int, pid: int) -> None:
+def _report(seconds: float, streams: int, pids: dict[int, int]) -> None:
     load(9400, "moa/fast", False, 4, 1.0)
     for what, streamed in (("requests", False), ("streams", True)):
         for label, port, model in (("upstream alone", 9401, "zero"), ("through moa", 9400, "moa/fast")):
+            used_s = cpu_s(pids[port])
             rate, busy_ms = load(port, model, streamed, 32, seconds)
+            each_ms = (cpu_s(pids[port]) - used_s) / (rate * seconds) * 1000
             _, alone_ms = load(port, model, streamed, 1, seconds / 2)
             print(
-                f"{what:9} {label:15} {rate:8.0f}/s  median {busy_ms:6.2f} ms of 32 clients, {alone_ms:5.2f} ms of one"
+                f"{what:9} {label:15} {rate:8.0f}/s  median {busy_ms:7.2f} ms of 32 clients, {alone_ms:6.2f} of one; "
+                f"processor time {each_ms:5.2f} ms each: at most {1000 / each_ms:6.0f}/s with a core of its own"
             )
-    before, during = asyncio.run(_hold_streams(9400, streams, pid))
+    before, during = asyncio.run(_hold_streams(9400, streams, pids[9400]))
     print(
         f"memory: {before:.0f} MB, with {streams} open streams {during:.0f} MB: "
         f"{(during - before) * 1024 / streams:.0f} kB each"

@@ -60,15 +60,15 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     app = FastAPI(title="Mixture of agents", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service
     app.add_exception_handler(HTTPException, _refuse)
-    app.add_middleware(Guard, options=options)
+    doors = {api.path: Door(partial(answer, service, api)) for api in APIS}
+    app.add_middleware(Guard, options=options, doors=doors)
     if options.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=options.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]
         )
     _add_operations(app, service)
     _add_models(app, service)
-    for api in APIS:
-        app.router.routes.append(Route(api.path, Door(partial(answer, service, api)), methods=["POST"]))
+    app.router.routes += [Route(path, door, methods=["POST"]) for path, door in doors.items()]
     _add_playground(app, service)
     return app
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import orjson
@@ -51,10 +52,11 @@ class Guard:
     Args:
         app: The application.
         options: How the server behaves.
+        doors: By address: what POST requests get to at once. The framework's layers cost more than what is done here.
     """
 
-    def __init__(self, app: ASGIApp, options: ServerOptions) -> None:
-        self._app, self._options = app, options
+    def __init__(self, app: ASGIApp, options: ServerOptions, doors: Mapping[str, ASGIApp]) -> None:
+        self._app, self._options, self._doors = app, options, doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -66,7 +68,8 @@ class Guard:
         visit = scope[VISIT] = Visit(scope, receive, send, extra)
         try:
             self._check(visit, guarded=guarded)
-            await self._app(scope, receive, visit.send)
+            app = self._doors.get(visit.path, self._app) if visit.method == "POST" else self._app
+            await app(scope, receive, visit.send)
         except (Refusal, MoaError) as error:
             await self._fail(visit, failure_of(error, candid=self._options.is_candid), error)
         except ClientGone:

@@ -44,8 +44,7 @@ class Watch:
         visit = self._visit
         while True:
             try:
-                async with asyncio.timeout(self._every_s):
-                    message = await visit.receive()
+                message = await asyncio.wait_for(visit.receive(), self._every_s)
             except TimeoutError:
                 await self._show_life()
                 continue
