@@ -37,17 +37,17 @@ def moa_field(ask: Ask, answer: Answer, *, candid: bool) -> dict[str, Any]:
     if not ask.moa.ledger:
         return totals(answer)
     whole = answer.as_dict()
-    return {**totals(answer), **(whole if candid else _without_messages(whole))}
+    return {**totals(answer), **(whole if candid else without_messages(whole))}
 
 
-def _without_messages(value: Any) -> Any:
+def without_messages(value: Any) -> Any:
     """The value with the codes of errors alone: their sentences may hold addresses and what services said."""
     if isinstance(value, list):
-        return [_without_messages(item) for item in value]
+        return [without_messages(item) for item in value]
     if not isinstance(value, dict):
         return value
     hidden = {"message"} if "code" in value else set()
-    return {key: _without_messages(item) for key, item in value.items() if key not in hidden}
+    return {key: without_messages(item) for key, item in value.items() if key not in hidden}
 
 
 def total_headers(answer: Answer) -> HeaderList:

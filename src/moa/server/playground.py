@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field
 
 from moa.checked_yaml import check, from_text
+from moa.engine.stream import RunStream
 from moa.errors import MixtureError
 from moa.events import (
     AgentInfo,
@@ -23,11 +24,14 @@ from moa.events import (
     RunFinished,
     RunStarted,
 )
+from moa.ledger import ErrorInfo
 from moa.messages import ReplyOptions, Sampling
 from moa.mixture.roster import roster
 from moa.mixture.schema import Agent, Mixture
+from moa.render.failures import unfinished_dict
 from moa.server import relay
 from moa.server.ask import Ask, MoaFields, talk
+from moa.server.books import without_messages
 from moa.server.failures import Failure
 from moa.server.menu import Served
 from moa.server.service import Service
@@ -140,7 +144,7 @@ class Playground:
                 moa=MoaFields(proposals="reasoning", budget_usd=request.budget_usd, deadline_s=request.deadline_s),
             )
             run = service.open(visit, ask, served)
-            await relay.stream(service, visit, served, run, EventScript())
+            await relay.stream(service, visit, served, run, EventScript(run, candid=service.options.is_candid))
 
     def _chosen(self, mixture: object) -> Served:
         menu = self._service.menu
@@ -157,9 +161,17 @@ class Playground:
 
 
 class EventScript:
-    """The engine's events as JSON objects, one for each server-sent event."""
+    """The engine's events as JSON objects, one for each server-sent event.
+
+    Args:
+        run: Whose books a failure is told with.
+        candid: Whether to repeat what services said of their faults.
+    """
 
     keep_alive = b": keep-alive\n\n"
+
+    def __init__(self, run: RunStream, *, candid: bool) -> None:
+        self._run, self._candid = run, candid
 
     def opening(self) -> bytes:
         """Shows at once that the stream has begun."""
@@ -167,16 +179,23 @@ class EventScript:
 
     def event(self, event: Event) -> bytes:
         """One event."""
-        return _line(event_dict(event))
+        told = event_dict(event)
+        is_piece = isinstance(event, AnswerDelta | ProposalDelta | AnswerToolCallDelta)
+        return _line(told if is_piece else self._discreet(told))
 
     def closing(self) -> bytes:
         """`run_finished` is the last word."""
         return b""
 
     def failure(self, failure: Failure) -> bytes:
-        """The last event of a run that failed."""
+        """The last event of a run that failed, with what it used all the same."""
         causes = [dict(cause) for cause in failure.causes]
-        return _line({"type": "error", "error": {"code": failure.code, "message": failure.message, "causes": causes}})
+        error = {"code": failure.code, "message": failure.message, "causes": causes}
+        books = unfinished_dict(ErrorInfo(code=failure.code, message=failure.message), self._run.ledger)
+        return _line({"type": "error", "error": error, "ledger": self._discreet(books)})
+
+    def _discreet(self, told: dict[str, Any]) -> Any:
+        return told if self._candid else without_messages(told)
 
 
 def _line(value: dict[str, Any]) -> bytes:

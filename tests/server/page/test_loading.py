@@ -34,7 +34,7 @@ async def test_a_server_that_can_not_be_reached_is_named_as_such(blank: Page, se
 
 
 async def test_a_server_without_mixtures_says_how_to_get_one(blank: Page, server: PageServer) -> None:
-    server.mixtures = ()
+    server.reset([])
     await blank.goto(server.url)
 
     await expect(blank.get_by_text("moa serve -m my-mixture.yaml")).to_be_visible()

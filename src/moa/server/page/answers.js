@@ -113,7 +113,7 @@ function failure(run) {
 }
 
 function degraded(reasons) {
-  const lines = reasons.map(({ agent, message }) =>
+  const lines = reasons.map(({ agent, code, message = code }) =>
     element("li", {}, message.includes(agent) ? null : element("strong", {}, `${agent}: `), message),
   );
   return element(

@@ -61,7 +61,8 @@ export class AgentCard {
 }
 
 function previewOf(agent) {
-  if (agent.error) return agent.error.message.replace(`${agent.asked}: `, "");
+  // A server that is open to others tells the code alone.
+  if (agent.error) return (agent.error.message ?? agent.error.code).replace(`${agent.asked}: `, "");
   const text = agent.text || agent.reasoning;
   if (isBusy(agent)) return plain(text.slice(-PREVIEW));
   return plain(text.slice(0, PREVIEW));

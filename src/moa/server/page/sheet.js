@@ -69,7 +69,7 @@ export class Sheet {
     setText(this.state, agent.state);
     this.dialog.dataset.state = agent.state;
     this.notice.hidden = !agent.error;
-    setText(this.notice, agent.error ? agent.error.message : "");
+    setText(this.notice, agent.error ? (agent.error.message ?? agent.error.code) : "");
     this.thoughts.hidden = !agent.reasoning;
     setText(this.thinking, agent.reasoning);
     this.view.show(agent.text || (agent.startedS === null ? "*Nothing yet: it has not been asked.*" : ""));
