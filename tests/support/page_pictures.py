@@ -76,7 +76,7 @@ async def _opened(browser: Browser, width: int, scheme: str) -> AsyncIterator[tu
 async def _take(page: Page, state: str, width: int, scheme: str) -> None:
     taken = await page.screenshot(full_page=state not in _DIALOGS)
     # A palette takes a quarter of the bytes, and nobody sees the difference.
-    picture = Image.open(io.BytesIO(taken)).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    picture = Image.open(io.BytesIO(taken)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(IMAGES / f"playground-{state}-{width}-{scheme}.png", optimize=True)
 
 
