@@ -83,7 +83,9 @@ class PageServer:
                 status, error = self.refusal
                 await JSONResponse({"error": error}, status)(scope, receive, send)
                 return
-        await self._real(scope, self._recorded(receive) if path == "/api/runs" else receive, send)
+            await self._real(scope, self._recorded(receive) if path == "/api/runs" else receive, send)
+        else:
+            await self._real(scope, receive, _lasting(send))
 
     def _recorded(self, receive: Receive) -> Receive:
         body = b""
@@ -98,3 +100,15 @@ class PageServer:
             return message
 
         return recorded
+
+
+def _lasting(send: Send) -> Send:
+    """Let the browser keep the page's files: asking for each again takes as long as all the rest of a test."""
+
+    async def lasting(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(name, value) for name, value in message["headers"] if name != b"cache-control"]
+            message = {**message, "headers": [*headers, (b"cache-control", b"max-age=600")]}
+        await send(message)
+
+    return lasting
