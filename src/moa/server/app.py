@@ -23,6 +23,7 @@ from moa.server.guard import Guard
 from moa.server.listing import model_dict, model_list
 from moa.server.menu import Menu
 from moa.server.metrics import CONTENT_TYPE, Metrics
+from moa.server.openapi import describe
 from moa.server.options import ServerOptions
 from moa.server.playground import Playground, list_mixtures
 from moa.server.refusal import Refusal
@@ -57,7 +58,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         async with engine:
             yield
 
-    app = FastAPI(title="Mixture of agents", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="Mixture of agents", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service
     app.add_exception_handler(HTTPException, _refuse)
     doors = {api.path: Door(partial(answer, service, api)) for api in APIS}
@@ -106,6 +107,11 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         if service.gate.is_closed:
             return JSONResponse({"status": "shutting down"}, 503)
         return JSONResponse({"status": "ok"})
+
+    @app.get("/openapi.json", tags=["operations"])
+    async def openapi() -> JSONResponse:
+        """This description."""
+        return JSONResponse(describe(app))
 
     @app.get("/metrics", tags=["operations"], response_class=Response)
     async def metrics() -> Response:

@@ -41,17 +41,20 @@ class Watch:
             self._watcher.cancel()
 
     async def _look(self, task: asyncio.Task[object]) -> None:
-        visit = self._visit
-        while True:
-            try:
-                message = await asyncio.wait_for(visit.receive(), self._every_s)
-            except TimeoutError:
-                await self._show_life()
-                continue
-            if message["type"] == "http.disconnect":
-                visit.gone = True
-                task.cancel()
-                return
+        while not await self._has_gone():
+            await self._show_life()
+        self._visit.gone = True
+        task.cancel()
+
+    async def _has_gone(self) -> bool:
+        """Whether the client goes away before the stream has been silent for too long."""
+        try:
+            async with asyncio.timeout(self._every_s):
+                while (await self._visit.receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return False
+        return True
 
     async def _show_life(self) -> None:
         silent_s = asyncio.get_running_loop().time() - self._visit.wrote_at
