@@ -11,7 +11,7 @@ from typing import Any, Self, TypedDict, Unpack
 from moa.catalogue import Catalogue
 from moa.config.settings import Settings, load_settings
 from moa.engine.agents import Emit
-from moa.engine.plan import RunOptions, make_plan
+from moa.engine.plan import Planner, RunOptions
 from moa.engine.run import execute
 from moa.engine.stream import RunStream
 from moa.errors import UsageError
@@ -89,6 +89,7 @@ class Engine:
         self.settings = settings or load_settings(config)
         self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
         self._models = Catalogue(self.settings, providers or {}, clock)
+        self._planner = Planner(self._models)
         self._clock = clock
 
     async def run(self, mixture: MixtureLike, prompt: Prompt, **arguments: Unpack[RunArguments]) -> Answer:
@@ -152,11 +153,12 @@ class Engine:
             answer_deltas=answer,
         )
         talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
-        plan = make_plan(load(mixture), self._models, options)
+        plan = self._planner.plan(load(mixture), options)
         return partial(execute, plan, talk, self._models, self.budget, meter), meter
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self._planner.forget()
         await self._models.aclose()
 
     async def __aenter__(self) -> Self:

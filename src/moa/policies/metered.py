@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from decimal import Decimal
 from types import TracebackType
 
@@ -12,6 +12,8 @@ from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
 from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream
 from moa.providers.estimates import estimated_input_tokens, estimated_tokens
 from moa.usage import TokenUsage
+
+Settle = Callable[[Decimal], None]
 
 MOST_ATTEMPTS = 8
 """Attempts at most while errors say that the call may be made again at once: each has removed another obstacle, and no
@@ -31,33 +33,9 @@ class Metered:
         self.takes_seed = inner.takes_seed
         self._inner = inner
 
-    @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+    def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply and keep its books."""
-        call = request.call or _unread(request)
-        # Only the first attempt has waited for its place: a further one goes out at once.
-        asked_at = request.asked_at
-        for left in reversed(range(MOST_ATTEMPTS)):
-            settle = None
-            if request.account is not None:
-                asked_at = call.now() if asked_at is None else asked_at
-                with request.time.paused() if request.time else nullcontext():
-                    settle = await request.account.reserve(request)
-            watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
-            try:
-                async with _Guarded(self._inner.stream(request), request.reference) as watched.inner:
-                    yield watched
-            except BaseException as error:
-                _note_end(watched, request, call, error)
-                if watched.inner is not None or not left or not _may_ask_again(error):
-                    raise
-            else:
-                _note_end(watched, request, call, None)
-                return
-            finally:
-                if settle is not None:
-                    settle((call.price(usage) if (usage := watched.record.usage) else None) or Decimal(0))
-            asked_at = None
+        return _Metering(self._inner, request)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
@@ -75,34 +53,69 @@ def _unread(request: ModelRequest) -> CallRecord:
     )
 
 
-class _Guarded:
-    """Opens a provider's reply; what is no error of ours becomes one.
+class _Metering:
+    """One call's attempts, on entering: mostly one. A class in place of a generator: every call passes here."""
 
-    Providers may come from other packages. This is the door through which their bugs come in: here each of them becomes
-    the failure of one call, or it would take the whole run down.
-    """
+    __slots__ = ("_call", "_inner", "_provider", "_request", "_settle", "_watched")
 
-    __slots__ = ("_inner", "_reference")
-
-    def __init__(self, inner: ReplyStream, reference: str) -> None:
-        self._inner, self._reference = inner, reference
+    def __init__(self, provider: Provider, request: ModelRequest) -> None:
+        self._provider, self._request = provider, request
+        self._call = request.call or _unread(request)
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        # Only the first attempt has waited for its place: a further one goes out at once.
+        asked_at = self._request.asked_at
+        for left in reversed(range(MOST_ATTEMPTS)):
+            try:
+                return await self._begin(asked_at)
+            except ProviderError as error:
+                if not (error.ask_again and left):
+                    raise
+            asked_at = None
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _begin(self, asked_at: float | None) -> AsyncIterator[ReplyEvent]:
+        request, call = self._request, self._call
+        self._settle: Settle | None = None
+        if request.account is not None:
+            asked_at = call.now() if asked_at is None else asked_at
+            with request.time.paused() if request.time else nullcontext():
+                self._settle = await request.account.reserve(request)
+        self._watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
         try:
+            self._watched.inner = await self._enter()
+        except BaseException as error:
+            self._end(error)
+            raise
+        return self._watched
+
+    async def _enter(self) -> AsyncIterator[ReplyEvent]:
+        # Providers may come from other packages. This is the door through which their bugs come in: here each of them
+        # becomes the failure of one call, or it would take the whole run down.
+        try:
+            self._inner = self._provider.stream(self._request)
             return await self._inner.__aenter__()
         except MoaError:
             raise
         except Exception as error:
-            raise _fault(error, self._reference) from error
+            raise _fault(error, self._request.reference) from error
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._inner.__aexit__(kind, error, trace)
+    ) -> None:
+        try:
+            await self._inner.__aexit__(kind, error, trace)
+        except BaseException as failed:
+            self._end(failed)
+            raise
+        self._end(error)
 
-
-def _may_ask_again(error: BaseException) -> bool:
-    return isinstance(error, ProviderError) and error.ask_again
+    def _end(self, error: BaseException | None) -> None:
+        """Write down how the attempt ended, however it ended, and settle what was reserved for it."""
+        _note_end(self._watched, self._request, self._call, error)
+        if self._settle is not None:
+            usage = self._watched.record.usage
+            self._settle((self._call.price(usage) if usage else None) or Decimal(0))
 
 
 def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, error: BaseException | None) -> None:
