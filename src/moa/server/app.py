@@ -61,7 +61,13 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     app = FastAPI(title="Mixture of agents", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service
     app.add_exception_handler(HTTPException, _refuse)
-    doors = {api.path: Door(partial(answer, service, api)) for api in APIS}
+    page = Playground(service)
+    doors = {
+        **{api.path: Door(partial(answer, service, api)) for api in APIS},
+        "/api/check": Door(page.check),
+        "/api/yaml": Door(page.to_yaml),
+        "/api/runs": Door(page.run),
+    }
     app.add_middleware(Guard, options=options, doors=doors)
     if options.cors_origins:
         app.add_middleware(
@@ -77,7 +83,9 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
 async def _refuse(request: Request, error: Exception) -> Response:
     """Framework errors (no such path, wrong method) in the same shape as all others: the guard writes them."""
     assert isinstance(error, HTTPException)
-    raise Refusal(error.status_code, "not_found" if error.status_code == 404 else "bad_request", error.detail)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow")
+    raise Refusal(error.status_code, code, error.detail, allow=allow)
 
 
 class Door:
@@ -134,15 +142,11 @@ def _add_models(app: FastAPI, service: Service) -> None:
 
 
 def _add_playground(app: FastAPI, service: Service) -> None:
-    page = Playground(service)
-
     @app.get("/api/mixtures", tags=["playground"])
     async def mixtures() -> JSONResponse:
         """All mixtures as the page shows them."""
         return JSONResponse(list_mixtures(service))
 
-    for path, door in (("/api/check", page.check), ("/api/yaml", page.to_yaml), ("/api/runs", page.run)):
-        app.router.routes.append(Route(path, Door(door), methods=["POST"]))
     files = StaticFiles(directory=service.options.page, html=True, check_dir=False)
     for path in ("/", "/{file}"):
         app.router.routes.append(Route(path, files, methods=["GET"], include_in_schema=False))

@@ -82,6 +82,7 @@ class Failure:
     message: str
     param: str | None = None
     retry_after_s: float | None = None
+    allow: str | None = None
     causes: tuple[Mapping[str, str], ...] = ()
 
 
@@ -107,6 +108,7 @@ def failure_of(error: MoaError | Refusal, *, candid: bool) -> Failure:
             message=error.message,
             param=error.param,
             retry_after_s=error.retry_after_s,
+            allow=error.allow,
         )
     if isinstance(error, EngineError):
         return _failed_run(error, candid=candid)
