@@ -90,10 +90,8 @@ async def aggregate(
     started_at = context.meter.now()
     series, audience = Series(context.plan.aggregator, context), _Audience(context)
     question = _question(context, conversation, prompt, proposals, audience)
-    left_s = None if context.deadline_at is None else max(0.0, context.deadline_at - started_at)
     try:
-        async with asyncio.timeout(left_s):
-            reply = await series.ask(question)
+        reply = await _ask_in_time(series, question, question.until - started_at)
     except (ProviderError, TimeoutError) as error:
         await context.prices_ready()
         failed = _failure(error, context, series, audience)
@@ -105,6 +103,14 @@ async def aggregate(
     if context.plan.mixture.aggregation == "selection" and proposals:
         return _selected(reply, series, audience, proposals, duration_s)
     return _written(reply, series, audience, duration_s)
+
+
+async def _ask_in_time(series: Series, question: Question, left_s: float) -> Reply:
+    if left_s <= 0:
+        # Not even asked: a call that begins may be billed.
+        raise TimeoutError
+    async with asyncio.timeout(None if left_s == math.inf else left_s):
+        return await series.ask(question)
 
 
 def _question(

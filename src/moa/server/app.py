@@ -121,6 +121,9 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         """This description."""
         return JSONResponse(describe(app))
 
+    if not service.options.has_metrics:
+        return
+
     @app.get("/metrics", tags=["operations"], response_class=Response)
     async def metrics() -> Response:
         """Counts and times for Prometheus."""

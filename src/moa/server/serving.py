@@ -1,6 +1,7 @@
 """The server process: builds the application, listens, and stops without breaking streams off."""
 
 import asyncio
+import math
 import signal
 import socket
 from collections.abc import Callable
@@ -100,6 +101,7 @@ def make_options(serving: Serving, settings: Settings) -> ServerOptions:
         max_inflight=max(1, serving.max_inflight // serving.workers),
         max_body_bytes=serving.max_body_bytes,
         log_prompts=serving.log_prompts,
+        has_metrics=serving.workers == 1,
     )
 
 
@@ -201,7 +203,8 @@ def uvicorn_config(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
+        # One process drains by itself (see DrainingServer); several leave it to uvicorn.
+        timeout_graceful_shutdown=5 if serving.workers == 1 else math.ceil(serving.drain_s),
     )
 
 
