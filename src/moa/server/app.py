@@ -17,10 +17,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from moa.api import Engine
+from moa.prices import warm
 from moa.server.doors import APIS, answer
 from moa.server.gate import Gate
 from moa.server.guard import Guard
-from moa.server.listing import model_dict, model_list
+from moa.server.listing import model_dict, model_list, needs_prices
 from moa.server.menu import Menu
 from moa.server.metrics import CONTENT_TYPE, Metrics
 from moa.server.openapi import describe
@@ -55,8 +56,12 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # The table of prices takes a second to load: better now than while the first client waits.
+        warming = asyncio.ensure_future(asyncio.to_thread(warm)) if needs_prices(menu, engine.settings) else None
         async with engine:
             yield
+        if warming is not None:
+            await warming
 
     app = FastAPI(title="Mixture of agents", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service

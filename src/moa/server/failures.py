@@ -38,6 +38,7 @@ STATUS: Mapping[type[MoaError], int] = {
     errors.ContextTooLong: 400,
     errors.UnsupportedInput: 400,
     errors.EvaluationDataError: 500,
+    errors.TraceError: 500,
     errors.EngineError: 502,
     errors.OverBudget: 402,
     errors.LayerFailed: 502,
