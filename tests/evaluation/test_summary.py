@@ -10,8 +10,8 @@ def system(name: str, role: str, preferences: list[float | None], opponent: str 
     annotations = [
         Annotation(
             instruction=f"q{n}",
-            output_1="other",
-            output_2=f"{name} {n}",
+            output_1="w" * (5 * n % 19),
+            output_2="w" * (7 * n % 23),
             generator_1=opponent,
             generator_2=name,
             preference=preference,
@@ -26,7 +26,7 @@ def collected(*systems: Evaluated, opponent: str | None = "third", **fields: Any
     return Collected(systems=systems, opponent=opponent, **values)
 
 
-MIXED = [1.0, 2.0, 1.2, 1.9, 1.6] * 8
+MIXED = [1.0, 2.0, 1.9, 1.95, 1.8] * 8
 THIRD = Evaluated(name="third", role="reference", records={}, outputs={})
 
 
@@ -38,7 +38,7 @@ def test_verdicts_that_are_all_equal_are_judged_by_an_interval_that_holds_for_th
 
 
 def test_mixture_and_baseline_judged_against_a_third_are_compared_by_their_difference() -> None:
-    better = [preference if preference == 2.0 else preference + 0.05 for preference in MIXED]
+    better = [min(2.0, preference + 0.05 * (n % 3)) for n, preference in enumerate(MIXED)]
 
     found = summarize(collected(system("mix", "mixture", better), system("big", "baseline", MIXED), THIRD))
 
