@@ -136,3 +136,27 @@ async def test_a_conversation_that_makes_no_sense_is_refused(prompt: object) -> 
     async with ModelServer() as server, Engine(settings=_lab(server)) as engine:
         with pytest.raises(UsageError):
             await engine.run(MIXTURE, prompt)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"budget": 1}, "did you mean 'budget_usd'"),
+        ({"seed": "7"}, "a seed is a whole number"),
+        ({"seed": True}, "a seed is a whole number"),
+        ({"deadline_s": 0}, "a deadline is a positive number"),
+        ({"deadline_s": float("nan")}, "a deadline is a positive number"),
+        ({"deadline_s": "5"}, "a deadline is a positive number"),
+        ({"budget_usd": "much"}, "a budget is a number"),
+        ({"options": {}}, "give moa.ReplyOptions"),
+        ({"sampling": {"temperature": 1}}, "give moa.Sampling"),
+    ],
+)
+async def test_an_argument_that_makes_no_sense_is_refused_before_anything_is_sent(
+    arguments: dict[str, object], says: str
+) -> None:
+    async with ModelServer() as server, Engine(settings=_lab(server)) as engine:
+        with pytest.raises(UsageError, match=says):
+            await engine.run(MIXTURE, "hi", **arguments)
+
+    assert server.requests == []

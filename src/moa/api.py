@@ -1,12 +1,13 @@
 """The engine as users hold it: what many runs share, and how one run is asked for."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from moa.catalogue import Catalogue
 from moa.config.settings import Settings, load_settings
@@ -24,6 +25,7 @@ from moa.policies.spend import Budget
 from moa.proposals import Answer
 from moa.providers.base import Provider
 from moa.traces.recording import Recorder, Run
+from moa.validation import nearest
 
 MixtureLike = Mixture | str | Path | Mapping[str, Any]
 """A mixture, the name of a preset, the path of a mixture file, or what such a file holds."""
@@ -150,25 +152,19 @@ class Engine:
         answer: bool = False,
         proposals: bool = False,
     ) -> tuple[Run, Meter]:
-        meter, budget_usd = Meter(self._clock), arguments.get("budget_usd")
-        options = RunOptions(
-            seed=arguments.get("seed"),
-            deadline_s=arguments.get("deadline_s"),
-            budget_usd=None if budget_usd is None else _usd(budget_usd),
-            reply=arguments.get("options", ReplyOptions()),
-            sampling=arguments.get("sampling"),
-            proposal_deltas=proposals,
-            answer_deltas=answer,
-        )
+        options = _options(arguments, answer=answer, proposals=proposals)
         talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
         shared = [budget for budget in (self.budget, arguments.get("shared_budget")) if budget is not None]
-        trace = arguments.get("trace")
+        trace, checked = arguments.get("trace"), load(mixture)
         if trace is None:
-            plan = self._planner.plan(load(mixture), options)
+            plan = self._planner.plan(checked, options)
+            # The clock starts when all is loaded: what a process does once is no part of a run's latency.
+            meter = Meter(self._clock)
             return partial(execute, plan, talk, self._models, shared, meter), meter
+        meter = Meter(self._clock)
         recorder = Recorder(Path(trace), meter, self.settings.endpoints)
         models = recorder.listening(self._models)
-        plan = Planner(models).plan(load(mixture), options)
+        plan = Planner(models).plan(checked, options)
         return recorder.recorded(partial(execute, plan, talk, models, shared, meter), plan, talk), meter
 
     async def aclose(self) -> None:
@@ -187,13 +183,53 @@ class Engine:
         await self.aclose()
 
 
+def _options(arguments: RunArguments, *, answer: bool, proposals: bool) -> RunOptions:
+    """What is asked of a run, checked: an argument that is misspelt must not be a limit that doesn't hold.
+
+    Raises:
+        UsageError: An argument is unknown or makes no sense.
+    """
+    known = tuple(RunArguments.__annotations__)
+    for name in arguments:
+        if name not in known:
+            raise UsageError(
+                f"a run has no argument {name!r}{nearest(name, known) or '.'} Known are {', '.join(known)}"
+            )
+    seed, deadline_s, budget_usd = arguments.get("seed"), arguments.get("deadline_s"), arguments.get("budget_usd")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise UsageError(f"a seed is a whole number, not {seed!r}")
+    if deadline_s is not None and not (isinstance(deadline_s, int | float) and 0 < deadline_s < math.inf):
+        raise UsageError(f"a deadline is a positive number of seconds, not {deadline_s!r}")
+    return RunOptions(
+        seed=seed,
+        deadline_s=deadline_s,
+        budget_usd=None if budget_usd is None else _usd(budget_usd),
+        reply=_checked(arguments.get("options"), ReplyOptions, "options") or ReplyOptions(),
+        sampling=_checked(arguments.get("sampling"), Sampling, "sampling"),
+        proposal_deltas=proposals,
+        answer_deltas=answer,
+    )
+
+
+Kind = TypeVar("Kind")
+
+
+def _checked(value: Kind | None, kind: type[Kind], name: str) -> Kind | None:
+    if value is not None and not isinstance(value, kind):
+        raise UsageError(f"{name} is {type(value).__name__}: give moa.{kind.__name__}(...)")
+    return value
+
+
 def _ignore(event: Event) -> None:
     """Nobody watches a run whose answer alone is wanted."""
 
 
 def _usd(amount: float | Decimal) -> Decimal:
     """An amount as users write it: 0.01 means one cent, not the nearest binary fraction."""
-    usd = Decimal(str(amount))
+    try:
+        usd = Decimal(str(amount))
+    except InvalidOperation:
+        raise UsageError(f"a budget is a number of US dollars, not {amount!r}") from None
     if not (usd.is_finite() and usd > 0):
         raise UsageError(f"a budget of {amount} US dollars makes no sense: give a positive amount")
     return usd

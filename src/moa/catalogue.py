@@ -14,6 +14,7 @@ from moa.policies.hedge import Hedge
 from moa.policies.limits import Limiter, Limits
 from moa.policies.metered import Metered
 from moa.policies.retry import Retry
+from moa.policies.spend import Spend
 from moa.prices import Price, find_price, warm
 from moa.providers.base import Provider
 from moa.providers.endpoint import Endpoint
@@ -54,7 +55,7 @@ class Catalogue:
         endpoint, model_id = self._endpoint(reference)
         if endpoint.price_provider and self._warming is None:
             # The table of prices takes a second to load: a thread does it while the first models think.
-            self._warming = asyncio.ensure_future(asyncio.to_thread(warm))
+            self._warming = asyncio.get_running_loop().run_in_executor(None, warm)
         twin = next((model for (known, _), model in self._models.items() if known == reference), None)
         return Model(
             reference=reference,
@@ -76,6 +77,7 @@ class Catalogue:
             provider = Limits(provider, Limiter(endpoint.model_limits[model_id], self._now))
         if endpoint.breaker is not None:
             provider = Breaker(provider, endpoint.breaker, self._now)
+        provider = Spend(provider)
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry)
         return self._cached(Hedge(provider), endpoint)

@@ -21,6 +21,7 @@
     │   ├── IdleTimedOut            the reply stayed silent for too long
     │   ├── BrokenReply             a reply that breaks off, or is not what the protocol says
     │   ├── EmptyReply              a whole reply without content
+    │   ├── UnusableReply           a whole reply that doesn't do what was asked, e.g. select a proposal
     │   ├── Refused                 a content filter or guardrail stepped in
     │   ├── AuthenticationFailed    the key is wrong or expired, or may not use this model
     │   ├── ModelNotFound           the endpoint doesn't know this model
@@ -250,6 +251,12 @@ class EmptyReply(ProviderError):
     code, maybe_billed = "empty_reply", True
 
 
+class UnusableReply(ProviderError):
+    """The reply is whole and well, but doesn't do what was asked, e.g. name the best proposal."""
+
+    code, maybe_billed = "unusable_reply", True
+
+
 class Refused(ProviderError):
     """A content filter or guardrail of the service stepped in."""
 
@@ -337,7 +344,7 @@ class EngineError(MoaError):
 
     Attributes:
         ledger: What the run used and cost until then.
-        failures: The real causes, one for each agent that failed.
+        failures: The real causes, in the order of agents: one for each model that failed, fallbacks included.
     """
 
     code = "run_failed"

@@ -258,11 +258,18 @@ class CallRecord:
         return record
 
     def explain(self, error: ErrorInfo) -> None:
-        """Write down why the last attempt is of no use although it ended well, or was cancelled; a failure stands."""
+        """Write down why the last attempt is of no use although it ended well, or was cancelled; a failure stands.
+
+        An attempt that still runs counts as cancelled from now on: nobody waits for it any more.
+        """
         last = self.attempts[-1] if self.attempts else None
-        if last is not None and last.status != "failed":
-            last.error = error
-            last.status = "failed" if last.status == "ok" else last.status
+        if last is None or last.status == "failed":
+            return
+        last.error = error
+        if last.status == "running":
+            last.status, last.ended_at = "cancelled", self.now()
+        elif last.status == "ok":
+            last.status = "failed"
 
     def value(self, run_started_at: float) -> Call:
         """The call as a value, as of now."""

@@ -25,7 +25,8 @@ class Proposal:
         status: `used`: every agent of the next layer saw it. `failed`: broken, refused or empty. `abandoned`: too slow.
         text: The whole text; empty unless used.
         reasoning: What the model thought to itself, where the service shows it.
-        finish_reason: `length` marks a proposal that was cut off at max_tokens (and used all the same).
+        finish_reason: `length` marks a proposal that was cut off at max_tokens, `content_filter` one that a filter cut
+            off; both are used all the same.
         attempts: Every attempt of this agent, fallbacks included, in order.
         duration_s: Seconds from the layer's start to this proposal's end.
         error: Why it was not used; None if it was.
@@ -47,8 +48,8 @@ class Proposal:
 
     @property
     def cut_off(self) -> bool:
-        """Whether it ended at max_tokens."""
-        return self.finish_reason == "length"
+        """Whether it ended at max_tokens, or where a content filter stepped in."""
+        return self.finish_reason in ("length", "content_filter")
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""

@@ -4,16 +4,19 @@ from typing import Any
 
 import pytest
 
-from moa.errors import AggregationFailed, BadRequest, ServiceFailed, UsageError
+from moa.api import Engine
+from moa.config.settings import Settings
+from moa.errors import AggregationFailed, BadRequest, LayerFailed, ServiceFailed, UsageError
 from moa.events import AnswerDelta
 from moa.messages import Message, ReplyOptions, Sampling, ToolCall
 from moa.mixture.schema import Mixture
 from moa.proposals import Answer
 from moa.providers.base import Finish, ModelRequest, ReasoningDelta, ToolCallDelta
+from moa.providers.endpoint import BreakerSettings, Endpoint
 from moa.providers.scripted import Pause, Script, ScriptedProvider
 from moa.usage import TokenUsage
 from tests.support.engines import engine_of, mixture_of, scripted, system_text
-from tests.support.virtual_clock import virtual_time
+from tests.support.virtual_clock import loop_time, virtual_time
 
 USED = TokenUsage(input_tokens=1, output_tokens=1)
 CUT = Finish(reason="length", usage=USED)
@@ -175,7 +178,7 @@ async def test_a_reply_that_names_no_proposal_is_a_failure(reply: str) -> None:
     with pytest.raises(AggregationFailed) as caught:
         await _run(scripted({"a": "one", "b": "two", "agg": reply}), _selecting("a", "b"))
 
-    assert [failure.code for failure in caught.value.failures] == ["broken_reply"]
+    assert [failure.code for failure in caught.value.failures] == ["unusable_reply", "unusable_reply"]
 
 
 @virtual_time
@@ -209,3 +212,71 @@ async def test_selection_passes_the_response_format_to_the_proposers_and_refuses
 
     with pytest.raises(UsageError, match="tools"):
         await _run(provider, _selecting("a"), options=ReplyOptions(tools=({"type": "function"},)))
+
+
+@virtual_time
+async def test_an_unusable_selection_is_no_fault_of_the_models_service() -> None:
+    endpoint = Endpoint(name="fake", kind="given", retry=None, breaker=BreakerSettings(failures=2))
+    provider = scripted({"a": "one", "agg": "I like them all."})
+    async with Engine(
+        settings=Settings(endpoints={"fake": endpoint}), providers={"fake": provider}, clock=loop_time
+    ) as engine:
+        for _ in range(4):
+            with pytest.raises(AggregationFailed) as caught:
+                await engine.run(_selecting("a"), "hi")
+
+    assert {failure.code for failure in caught.value.failures} == {"unusable_reply"}
+
+
+# Failures before and around the aggregator
+
+
+@virtual_time
+async def test_proposals_that_are_there_answer_when_a_later_layer_fails_if_the_mixture_says_so() -> None:
+    provider = scripted({"a": "short", "b": "a longer one", "c": _fails("c"), "agg": "never"})
+    answer = await _run(provider, mixture_of(["a", "b"], ["c"], on_aggregator_failure="best_proposal"))
+
+    assert (answer.text, answer.agent, answer.status) == ("a longer one", "b", "degraded")
+    assert answer.degraded[-1].code == "layer_failed"
+    assert "c broke" in answer.degraded[-1].message
+    assert len(answer.ledger.calls) == 3
+
+
+@virtual_time
+async def test_white_space_alone_is_no_answer_that_a_fallback_would_replay() -> None:
+    scripts = {"a": "one", "agg": [" ", "\n", *_fails("agg")], "spare": [" ", "instead"]}
+    mixture = mixture_of(["a"], aggregator={"model": "agg", "fallback": ["fake/spare"]})
+    async with engine_of(scripted(scripts)) as engine, engine.stream(mixture, "hi") as events:
+        shown = [event.text async for event in events if isinstance(event, AnswerDelta)]
+
+    assert "".join(shown).strip() == "instead"
+
+
+@virtual_time
+async def test_a_proposal_of_tool_calls_alone_is_empty() -> None:
+    wish = ToolCallDelta(index=0, id="1", name="f", arguments="{}")
+    scripts = {"a": [wish, Finish(reason="tool_calls", usage=USED)], "b": "two", "agg": "done"}
+    answer = await _run(scripted(scripts), mixture_of(["a", "b"]))
+
+    assert [(reason.agent, reason.code) for reason in answer.degraded] == [("a", "empty_reply")]
+
+
+@virtual_time
+async def test_every_cause_of_a_chain_of_models_is_told() -> None:
+    provider = scripted({"a": _fails("a"), "spare": _fails("spare"), "b": "two", "agg": "done"})
+    mixture = mixture_of([{"model": "a", "fallback": ["fake/spare"]}, "b"])
+    answer = await _run(provider, mixture)
+    assert "a broke" in answer.degraded[0].message
+    assert "spare broke" in answer.degraded[0].message
+
+    with pytest.raises(LayerFailed) as caught:
+        await _run(provider, mixture_of([{"model": "a", "fallback": ["fake/spare"]}]))
+    assert [failure.model for failure in caught.value.failures] == ["fake/a", "fake/spare"]
+
+
+@virtual_time
+async def test_a_fallbacks_answer_says_what_went_wrong_before() -> None:
+    provider = scripted({"a": _fails("a"), "spare": "instead", "agg": "done"})
+    answer = await _run(provider, mixture_of([{"model": "a", "fallback": ["fake/spare"]}]))
+
+    assert "a broke" in answer.degraded[0].message

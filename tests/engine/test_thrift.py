@@ -139,8 +139,44 @@ async def test_a_budget_that_64_runs_share_is_never_exceeded() -> None:
         spent = sum((_spent(end) for end in ended), Decimal(0))
         assert spent == engine.budget.spent_usd, "the ledgers of answers and errors tell all of it"
         assert engine.budget.left_usd == 100 - spent
-    assert any(isinstance(end, EngineError) for end in ended)
+    answers = [end for end in ended if not isinstance(end, EngineError)]
+    assert len(answers) >= 60 // 8, "each run that began has an answer: eight dollars used, forty reserved"
+    assert all(not end.ledger.calls for end in ended if isinstance(end, OverBudget))
 
 
 def _spent(end: Any) -> Decimal:
     return end.ledger.spend.priced_usd + end.ledger.spend.estimated_usd
+
+
+@virtual_time
+async def test_a_shared_budget_degrades_a_run_as_its_own_does() -> None:
+    mixture = _mixture("abc", degrade=["proposers"])
+    provider = scripted(SCRIPTS)
+    async with Engine(
+        settings=Settings(endpoints={}), providers={"fake": provider}, clock=loop_time, budget_usd=25
+    ) as engine:
+        answer = await engine.run(mixture, "hi")
+
+    assert [request.model for request in provider.requests] == ["a", "agg"]
+    assert [(reason.agent, reason.code) for reason in answer.degraded] == [("b", "budget"), ("c", "budget")]
+
+
+@virtual_time
+async def test_a_mixture_that_selects_still_does_after_its_last_layer_was_dropped() -> None:
+    scripts = {**SCRIPTS, "agg": ['{"best": 1}', USED], "a": ["from a", Finish(reason="stop", usage=_used(10))]}
+    mixture = _mixture("a", "bcd", degrade=["layers"], aggregation="selection", budget_usd=50)
+    async with engine_of(scripted(scripts)) as engine:
+        answer = await engine.run(mixture, "hi")
+    assert answer.text == "from b"
+
+    mixture = mixture_of(
+        [_agent("a", max_tokens=1)], [_agent("b")], aggregator=_agent("agg"), aggregation="selection",
+        degrade=["layers"], budget_usd=21,
+    )  # fmt: skip
+    async with engine_of(scripted(scripts)) as engine:
+        answer = await engine.run(mixture, "hi")
+    assert (answer.text, [reason.code for reason in answer.degraded]) == ("from a", ["budget"])
+
+
+def _used(output_tokens: int) -> TokenUsage:
+    return TokenUsage(input_tokens=0, output_tokens=output_tokens)

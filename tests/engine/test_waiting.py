@@ -157,6 +157,8 @@ async def test_a_call_that_ignores_its_cancellation_does_not_hold_up_the_run() -
         answer = await engine.run(mixture, "hi")
         assert answer.text == "done"
         assert answer.latency.total_s < 2
+        left = answer.ledger.calls[1].attempts[0]
+        assert (left.status, left.error and left.error.code) == ("cancelled", "abandoned")
         freed.set()
         await asyncio.sleep(0)
 

@@ -111,3 +111,10 @@ async def test_a_request_without_hedging_is_passed_through() -> None:
 
     assert reply.text == "first"
     assert len(race.attempts) == 1
+
+
+@virtual_time
+async def test_an_empty_reply_does_not_win_over_a_good_one_that_is_on_its_way() -> None:
+    race = Race([Pause(3), " "], [Pause(2), "second"])
+
+    assert (await race.run()).text == "second"

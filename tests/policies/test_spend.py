@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from moa.errors import BudgetExceeded, ServiceFailed
 from moa.ledger import Meter
 from moa.policies.metered import Metered
-from moa.policies.spend import Budget, Purse, worst_case
+from moa.policies.spend import Budget, Purse, Spend, reserve_in_all, worst_case
 from moa.providers.base import Finish, collect
 from moa.providers.scripted import Pause, ScriptedProvider
 from moa.usage import TokenUsage
@@ -22,12 +22,12 @@ USED = TokenUsage(input_tokens=5, output_tokens=1)
 WORST = worst_case(plain_request()).total_tokens
 
 
-def _model(script: object = ("fine", Finish(reason="stop", usage=USED))) -> Metered:
-    return Metered(ScriptedProvider(script))
+def _model(script: object = ("fine", Finish(reason="stop", usage=USED))) -> Spend:
+    return Spend(Metered(ScriptedProvider(script)))
 
 
-async def _ask(model: Metered, *budgets: Budget, **keys: bool) -> None:
-    await collect(model, replace(plain_request(Meter(loop_time)), account=Purse(budgets, **keys)))
+async def _ask(model: Spend, budget: Budget) -> None:
+    await collect(model, replace(plain_request(Meter(loop_time)), account=Purse(budget)))
 
 
 @virtual_time
@@ -42,7 +42,7 @@ async def test_a_call_is_charged_what_it_used_and_not_its_worst_case() -> None:
 async def test_a_call_whose_worst_case_does_not_fit_is_not_made() -> None:
     provider = ScriptedProvider("fine")
     with pytest.raises(BudgetExceeded, match="at worst"):
-        await _ask(Metered(provider), Budget(Decimal(WORST - 1)))
+        await _ask(Spend(Metered(provider)), Budget(Decimal(WORST - 1)))
 
     assert provider.requests == []
 
@@ -69,7 +69,7 @@ async def test_a_call_that_no_settlement_can_make_room_for_fails_at_once() -> No
 async def test_every_budget_must_have_room_and_none_is_charged_if_one_has_not() -> None:
     wide, narrow = Budget(Decimal(1000)), Budget(Decimal(1))
     with pytest.raises(BudgetExceeded):
-        await _ask(_model(), wide, narrow)
+        await reserve_in_all([wide, narrow], Decimal(5), "fake/a")
 
     assert (wide.left_usd, narrow.left_usd) == (1000, 1)
 
@@ -99,8 +99,8 @@ async def test_an_unknown_price_needs_leave_to_be_spent() -> None:
     request = plain_request(Meter(loop_time), price=lambda usage: None)
     budget = Budget(Decimal(1))
     with pytest.raises(BudgetExceeded, match="price is unknown"):
-        await collect(_model(), replace(request, account=Purse([budget])))
-    await collect(_model(), replace(request, account=Purse([budget], allow_unpriced=True)))
+        await collect(_model(), replace(request, account=Purse(budget)))
+    await collect(_model(), replace(request, account=Purse(budget, allow_unpriced=True)))
 
     assert budget.spent_usd == 0
 
@@ -109,7 +109,7 @@ async def test_an_unknown_price_needs_leave_to_be_spent() -> None:
 async def test_a_call_without_max_tokens_has_no_worst_case() -> None:
     request = plain_request(Meter(loop_time), max_tokens=None)
     with pytest.raises(BudgetExceeded, match="max_tokens"):
-        await collect(_model(), replace(request, account=Purse([Budget(Decimal(9999))])))
+        await collect(_model(), replace(request, account=Purse(Budget(Decimal(9999)))))
 
 
 @given(limit=st.integers(0, 300), outputs=st.lists(st.integers(0, 10), max_size=30))

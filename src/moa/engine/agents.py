@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from moa.engine.plan import Model, Plan, Seat
-from moa.errors import BadRequest, CallTimedOut, ContextTooLong, EmptyReply, ProviderError
+from moa.errors import BadRequest, CallTimedOut, ContextTooLong, EmptyReply, ProviderError, UnusableReply
 from moa.events import CallStarted, Event
 from moa.ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa.messages import Conversation, ReplyOptions
@@ -43,7 +43,8 @@ class Question:
 
     Attributes:
         purpose: `proposal` or `answer`, for the ledger.
-        options: What to ask for, in the order of preference: the next is tried if a service turns one down.
+        options: What to ask for, in the order of preference: the next is tried if a service turns one
+            down, or its reply is unusable.
         deltas: Whether the reply is wanted piece by piece.
         replayable: Whether a reply may begin anew after part of it has come.
         listener: Hears the reply's events.
@@ -101,7 +102,7 @@ class Series:
                 return await self._call(model, question, options)
             except ContextTooLong:
                 raise
-            except BadRequest as error:
+            except (BadRequest, UnusableReply) as error:
                 self.failures.append(error)
         return await self._call(model, question, last)
 
@@ -175,7 +176,8 @@ async def _read(model: Model, request: ModelRequest, question: Question) -> Repl
                 question.listener(event)
         # Judged inside the block, so that the ledger hears of a reply that is of no use.
         reply = fold.reply(model.reference)
-        if reply.is_empty:
+        # Proposers are given no tools: a wish to call one is nothing that the next layer could read.
+        if reply.is_empty or (question.purpose == "proposal" and not reply.text.strip()):
             raise _empty(reply, model.reference)
         if question.check is not None:
             question.check(reply, model.reference)

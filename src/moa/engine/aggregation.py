@@ -42,6 +42,7 @@ class _Audience:
     def __init__(self, context: RunContext) -> None:
         self.shown: list[str] = []
         self.first_token_at: float | None = None
+        self._held: list[tuple[str, tuple[Mapping[str, Any], ...]]] = []
         self._context = context
 
     @property
@@ -61,10 +62,17 @@ class _Audience:
                 )
 
     def show(self, text: str, logprobs: tuple[Mapping[str, Any], ...] = ()) -> None:
-        if text or logprobs:
+        if not (text or logprobs):
+            return
+        self._held.append((text, logprobs))
+        if self.saw_nothing and not (text.strip() or logprobs):
+            # White space alone is no answer yet: another aggregator may still be asked.
+            return
+        held, self._held = self._held, []
+        for piece, alternatives in held:
             self._note_first()
-            self.shown.append(text)
-            self._context.emit(AnswerDelta(text, logprobs=logprobs))
+            self.shown.append(piece)
+            self._context.emit(AnswerDelta(piece, logprobs=alternatives))
 
     def _note_first(self) -> None:
         if self.first_token_at is None:
@@ -103,6 +111,12 @@ async def aggregate(
     if context.plan.mixture.aggregation == "selection" and proposals:
         return _selected(reply, series, audience, proposals, duration_s)
     return _written(reply, series, audience, duration_s)
+
+
+def salvage(context: RunContext, failed: EngineError, proposals: tuple[Proposal, ...]) -> Outcome:
+    """Return the best proposal as the answer of a run that failed before its aggregator could be asked."""
+    series, audience = Series(context.plan.aggregator, context), _Audience(context)
+    return _best_proposal(failed, context, series, audience, proposals, context.meter.now())
 
 
 async def _ask_in_time(series: Series, question: Question, left_s: float) -> Reply:

@@ -1,6 +1,6 @@
 """What an agent gets to read: the conversation, its role, and the proposals of the layer before."""
 
-from moa.messages import Conversation, Message
+from moa.messages import Conversation, Message, TextPart
 from moa.mixture.prompts import with_system
 
 
@@ -18,7 +18,7 @@ def without_tools(conversation: Conversation) -> Conversation:
 def _told(turn: Message, conversation: Conversation) -> Message:
     if turn.role == "tool":
         text = f"Result of the tool {_tool_name(turn.tool_call_id, conversation)}:\n{turn.text}"
-        return Message(role="user", content=text)
+        return Message(role="user", content=(TextPart(text=text), *turn.images) if turn.images else text)
     if turn.tool_calls:
         wishes = (f"I call the tool {call.name} with {call.arguments}" for call in turn.tool_calls)
         return Message(role="assistant", content="\n".join(filter(None, (turn.text, *wishes))))

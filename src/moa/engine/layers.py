@@ -89,9 +89,15 @@ async def _propose(layer: LayerTask, series: Series) -> Proposal:
     )
     try:
         reply = await series.ask(question)
-    except ProviderError as error:
-        return await _told(layer, series, status="failed", error=error.info)
+    except ProviderError:
+        return await _told(layer, series, status="failed", error=_cause(series))
     return await _told(layer, series, status="used", reply=reply)
+
+
+def _cause(series: Series) -> ErrorInfo:
+    """Why an agent failed: the code of its own model's failure, and what went wrong with its fallbacks too."""
+    message = "; ".join(map(str, series.failures))
+    return ErrorInfo(code=series.failures[0].code, message=message)
 
 
 async def _abandoned(layer: LayerTask, series: Series, closed: Closed) -> Proposal:
@@ -134,7 +140,7 @@ def _require_enough(layer: LayerTask, roster: list[Proposal], every: list[Series
     if got >= needed:
         return
     number, ledger = layer.seats[0].layer, layer.context.meter.ledger()
-    failures = [series.failures[-1] for series in every if series.failures]
+    failures = [failure for series in every for failure in series.failures]
     if closed == "deadline":
         message = f"layer {number} had {got} of {needed} needed proposals when it had to close"
         raise DeadlineExceeded(message, ledger=ledger, failures=failures)

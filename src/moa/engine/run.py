@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from moa.engine.agents import Emit, RunContext
-from moa.engine.aggregation import Outcome, aggregate
+from moa.engine.aggregation import Outcome, aggregate, salvage
 from moa.engine.context import without_tools
 from moa.engine.layers import LayerTask, run_layer
 from moa.engine.plan import Models, Plan, Seat
-from moa.engine.thrift import Rest, cut_to_budget, require_priced
-from moa.errors import UsageError
+from moa.engine.thrift import Allowance, Rest, cut_to_budget, take_allowance
+from moa.errors import EngineError, UsageError
 from moa.events import LayerFinished, RunFinished, RunStarted
 from moa.ledger import Meter
 from moa.messages import Conversation
@@ -43,7 +43,10 @@ async def execute(
     """
     _require_possible(plan)
     run_id = f"run-{uuid4().hex[:16]}"
-    context = await _context(plan, models, shared, meter, emit)
+    if shared or plan.budget_usd is not None:
+        await models.prices_ready()
+    allowance = await take_allowance(plan, conversation, shared, meter)
+    context = _context(plan, models, allowance, meter, emit)
     emit(
         RunStarted(
             id=run_id,
@@ -52,12 +55,25 @@ async def execute(
             aggregator=plan.aggregator.info,
         )
     )
-    done = await _run_layers(context, conversation)
-    proposals = done.layers[-1].proposals if done.layers else ()
-    outcome = await aggregate(context, conversation, done.prompt, proposals)
-    answer = _answer(run_id, context, done, outcome)
+    try:
+        answer = await _answered(run_id, context, conversation)
+    finally:
+        allowance.settle()
     emit(RunFinished(answer=answer))
     return answer
+
+
+async def _answered(run_id: str, context: RunContext, conversation: Conversation) -> Answer:
+    course = _Course()
+    try:
+        await _run_layers(context, conversation, course)
+    except EngineError as failed:
+        if not course.proposals or context.plan.mixture.on_aggregator_failure == "error":
+            raise
+        outcome = salvage(context, failed, course.proposals)
+    else:
+        outcome = await aggregate(context, conversation, course.prompt, course.proposals)
+    return _answer(run_id, context, course, outcome)
 
 
 def _require_possible(plan: Plan) -> None:
@@ -65,61 +81,60 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-async def _context(plan: Plan, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit) -> RunContext:
-    own = None if plan.budget_usd is None else Budget(plan.budget_usd)
-    budgets = [*shared] if own is None else [own, *shared]
-    if budgets:
-        await models.prices_ready()
-        require_priced(plan)
+def _context(plan: Plan, models: Models, allowance: Allowance, meter: Meter, emit: Emit) -> RunContext:
+    budget = allowance.budget
     return RunContext(
         plan=plan,
         meter=meter,
         emit=emit,
-        deadline_at=None if plan.deadline_s is None else meter.started_at + plan.deadline_s,
+        # From now on: a run that had to wait for its share of a budget has not begun.
+        deadline_at=None if plan.deadline_s is None else meter.now() + plan.deadline_s,
         prices_ready=models.prices_ready,
-        budget=own,
-        account=Purse(budgets, allow_unpriced=plan.mixture.allow_unpriced) if budgets else None,
+        budget=budget,
+        account=None if budget is None else Purse(budget, allow_unpriced=plan.mixture.allow_unpriced),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Done:
-    """The proposers' part of a run: its layers, why they are less than planned, the prompt that shows the last one."""
+@dataclass(slots=True, kw_only=True)
+class _Course:
+    """How far a run has come: its layers, why they are less than planned, the prompt that shows the last one."""
 
-    layers: tuple[LayerResult, ...] = ()
-    degraded: tuple[Degradation, ...] = ()
+    layers: list[LayerResult] = field(default_factory=list)
+    degraded: list[Degradation] = field(default_factory=list)
     prompt: str | None = None
 
-    def and_then(self, seats: tuple[Seat, ...], result: LayerResult, rendered: Rendered) -> "_Done":
-        """All this with one more layer."""
-        result = _with_escapes(result, rendered)
-        degraded = (*self.degraded, *_degradations(seats, result))
-        return _Done(layers=(*self.layers, result), degraded=degraded, prompt=rendered.text)
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """What the next agent is shown."""
+        return self.layers[-1].proposals if self.layers else ()
 
 
-async def _run_layers(context: RunContext, conversation: Conversation) -> _Done:
-    plan, told, done = context.plan, without_tools(conversation), _Done()
-    left = plan.layers
+async def _run_layers(context: RunContext, conversation: Conversation, course: _Course) -> None:
+    plan, told, left = context.plan, without_tools(conversation), context.plan.layers
     while True:
-        shown = [proposal.text for proposal in done.layers[-1].proposals] if done.layers else []
+        shown = [proposal.text for proposal in course.proposals]
         left, dropped = cut_to_budget(context, Rest(layers=left, conversation=conversation, shown=shown))
-        done = replace(done, degraded=(*done.degraded, *dropped))
+        course.degraded += dropped
+        if course.layers:
+            # Only now it is known who is shown it: the next layer, or the aggregator that selects.
+            rendered = _render(plan, shown, is_last=not left)
+            course.layers[-1], course.prompt = _with_escapes(course.layers[-1], rendered), rendered.text
+            context.emit(LayerFinished(result=course.layers[-1]))
         if not left:
-            break
+            return
         seats, left = left[0], left[1:]
         task = LayerTask(
             context=context,
             seats=seats,
             conversation=told,
-            prompt=done.prompt,
+            prompt=course.prompt,
             wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or Wait(),
             started_at=context.meter.now(),
             close_at=_close_at(context, layers_left=1 + len(left)),
         )
         result = await run_layer(task)
-        done = done.and_then(seats, result, _render(plan, result, is_last=not left))
-        context.emit(LayerFinished(result=done.layers[-1]))
-    return done
+        course.layers.append(result)
+        course.degraded += _degradations(seats, result)
 
 
 def _close_at(context: RunContext, *, layers_left: int) -> float:
@@ -131,8 +146,7 @@ def _close_at(context: RunContext, *, layers_left: int) -> float:
     return now + max(0.0, layers_end - now) / layers_left
 
 
-def _render(plan: Plan, result: LayerResult, *, is_last: bool) -> Rendered:
-    texts = [proposal.text for proposal in result.proposals]
+def _render(plan: Plan, texts: Sequence[str], *, is_last: bool) -> Rendered:
     if is_last and plan.mixture.aggregation == "selection":
         return render_selection(texts)
     return render_synthesis(plan.mixture, texts)
@@ -148,9 +162,9 @@ def _with_escapes(result: LayerResult, rendered: Rendered) -> LayerResult:
     return replace(result, roster=roster)
 
 
-def _answer(run_id: str, context: RunContext, done: _Done, outcome: Outcome) -> Answer:
+def _answer(run_id: str, context: RunContext, course: _Course, outcome: Outcome) -> Answer:
     plan, meter = context.plan, context.meter
-    degraded = (*done.degraded, *outcome.degraded)
+    degraded = (*course.degraded, *outcome.degraded)
     return Answer(
         id=run_id,
         mixture=plan.mixture.name,
@@ -162,13 +176,13 @@ def _answer(run_id: str, context: RunContext, done: _Done, outcome: Outcome) -> 
         finish_reason=outcome.finish_reason,
         agent=outcome.agent,
         model=outcome.model,
-        layers=done.layers,
+        layers=tuple(course.layers),
         attempts=outcome.attempts,
         aggregation_s=outcome.duration_s,
         selected=outcome.selected,
         logprobs=outcome.logprobs,
         ledger=meter.ledger(),
-        latency=_latency(meter, done.layers, outcome),
+        latency=_latency(meter, course.layers, outcome),
         seed=plan.options.seed,
         unseeded=plan.unseeded,
     )
@@ -186,12 +200,14 @@ def _degradation(proposal: Proposal, *, own_model: str) -> Degradation | None:
     if proposal.error is not None:
         return Degradation(agent=proposal.agent, code=proposal.error.code, message=proposal.error.message)
     if proposal.model != own_model:
-        message = f"{proposal.model} answered instead of {own_model}"
+        errors = [attempt.error for attempt in proposal.attempts if attempt.error]
+        cause = f": {errors[-1].message}" if errors else ""
+        message = f"{proposal.model} answered instead of {own_model}{cause}"
         return Degradation(agent=proposal.agent, code="fallback", message=message)
     return None
 
 
-def _latency(meter: Meter, layers: tuple[LayerResult, ...], outcome: Outcome) -> Latency:
+def _latency(meter: Meter, layers: Sequence[LayerResult], outcome: Outcome) -> Latency:
     total_s = meter.elapsed_s()
     critical_s = sum(layer.duration_s for layer in layers) + outcome.duration_s
     first_at = outcome.first_token_at

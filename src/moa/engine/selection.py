@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from moa.errors import BrokenReply
+from moa.errors import UnusableReply
 from moa.providers.base import Reply
 
 _OBJECT = re.compile(r"\{[^{}]*\}")
@@ -29,11 +29,11 @@ def chosen(reply: Reply, reference: str, count: int) -> int:
     prose doesn't. Objects that disagree count as none.
 
     Raises:
-        BrokenReply: The reply names no proposal, or several.
+        UnusableReply: The reply names no proposal, or several.
     """
     named = {best for best in _named(reply.text) if 1 <= best <= count}
     if len(named) != 1:
-        raise BrokenReply(f'no selection: the reply is not {{"best": 1 to {count}}}', model=reference)
+        raise UnusableReply(f'no selection: the reply is not {{"best": 1 to {count}}}', model=reference)
     return named.pop() - 1
 
 

@@ -1,22 +1,29 @@
 """What is dropped under a budget: the rest of a run is cut down until its worst case fits what is left."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from moa.engine.agents import RunContext
 from moa.engine.plan import Plan, Seat
-from moa.errors import OverBudget, UsageError
+from moa.errors import BudgetExceeded, OverBudget, UsageError
+from moa.ledger import Meter
 from moa.messages import Conversation
 from moa.mixture.schema import Degrade
+from moa.policies.spend import Budget, reserve_in_all
 from moa.proposals import Degradation
 from moa.providers.estimates import estimated_conversation_tokens, estimated_tokens
 from moa.usage import TokenUsage
 
+_ENDLESS = Decimal("Infinity")
+
 Layers = tuple[tuple[Seat, ...], ...]
 
-PROMPT_TOKENS = 400
-"""Room for the aggregator's prompt around the proposals: the default has about 150 tokens, and 10 for each proposal."""
+PROMPT_TOKENS = 250
+"""Room for the prompt around the proposals: the default one has about 150 tokens, that for selecting about 130."""
+
+TOKENS_PER_PROPOSAL = 16
+"""Room for the delimiters around a proposal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,51 @@ def require_priced(plan: Plan) -> None:
         raise UsageError(f"a budget needs to know the worst case: set `max_tokens` for {', '.join(unbounded)}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What a run may spend.
+
+    Attributes:
+        budget: Its own; None if nobody set a limit.
+        give_back: Settles with the budgets that it shares with others.
+    """
+
+    budget: Budget | None = None
+    give_back: Callable[[Decimal], None] | None = None
+
+    def settle(self) -> None:
+        """Give back what was not spent."""
+        if self.budget is not None and self.give_back is not None:
+            self.give_back(self.budget.spent_usd)
+
+
+async def take_allowance(plan: Plan, conversation: Conversation, shared: Sequence[Budget], meter: Meter) -> Allowance:
+    """Take what a run costs at worst out of the budgets that it shares, waiting while other runs may give some back.
+
+    So a budget that is nearly used up buys whole answers to the last, and not proposals without an answer.
+
+    Raises:
+        UsageError: A price or a worst case is unknown.
+        OverBudget: The worst case doesn't fit, whatever may be dropped; nothing was sent.
+    """
+    own = plan.budget_usd
+    if own is None and not shared:
+        return Allowance()
+    require_priced(plan)
+    if not shared:
+        return Allowance(budget=Budget(own or Decimal(0)))
+    rest = Rest(layers=plan.layers, conversation=conversation)
+    while True:
+        most = min(*(budget.limit_usd - budget.spent_usd for budget in shared), own if own is not None else _ENDLESS)
+        _, worst_usd = _fitting(plan, rest, most, most, meter)
+        try:
+            give_back = await reserve_in_all(shared, worst_usd, plan.aggregator.agent.model)
+        except BudgetExceeded:
+            # Others have spent more meanwhile: perhaps a smaller run still fits.
+            continue
+        return Allowance(budget=Budget(worst_usd), give_back=give_back)
+
+
 def cut_to_budget(context: RunContext, rest: Rest) -> tuple[Layers, tuple[Degradation, ...]]:
     """Return the layers that the budget allows for, and what was dropped.
 
@@ -61,18 +113,24 @@ def cut_to_budget(context: RunContext, rest: Rest) -> tuple[Layers, tuple[Degrad
     Raises:
         OverBudget: The worst case doesn't fit even so; the ledger tells what was spent before.
     """
-    if context.budget is None:
+    budget = context.budget
+    if budget is None:
         return rest.layers, ()
-    left_usd, plan = context.budget.left_usd, context.plan
+    layers, _ = _fitting(context.plan, rest, budget.left_usd, budget.limit_usd, context.meter)
+    return layers, _dropped(rest.layers, layers)
+
+
+def _fitting(plan: Plan, rest: Rest, left_usd: Decimal, limit_usd: Decimal, meter: Meter) -> tuple[Layers, Decimal]:
+    """The largest rest of the run whose worst case fits, and that worst case in US dollars."""
     least = Decimal(0)
     for layers in _candidates(rest, plan):
         least = worst_case_usd(plan, rest, layers)
         if least <= left_usd:
-            return layers, _dropped(rest.layers, layers)
+            return layers, least
     raise OverBudget(
-        f"at worst the rest of the run costs ${least:.6f}, but only ${left_usd:.6f} of ${context.budget.limit_usd:f} "
+        f"at worst the rest of the run costs ${least:.6f}, but only ${left_usd:.6f} of ${limit_usd:f} "
         "is left: raise the budget, lower max_tokens, or let `degrade:` drop more",
-        ledger=context.meter.ledger(),
+        ledger=meter.ledger(),
     )
 
 
@@ -82,12 +140,13 @@ def worst_case_usd(plan: Plan, rest: Rest, layers: Layers) -> Decimal:
     Calls at unknown prices count nothing; retries and fallbacks are not counted, they reserve for themselves.
     """
     talk = estimated_conversation_tokens(rest.conversation)
-    shown = sum(map(estimated_tokens, rest.shown))
+    around = PROMPT_TOKENS + estimated_tokens(plan.mixture.template or "")
+    shown = [estimated_tokens(text) for text in rest.shown]
     total = Decimal(0)
     for seats in (*layers, (plan.aggregator,)):
-        prompt = talk + (PROMPT_TOKENS + shown if shown else 0)
+        prompt = talk + (around + sum(shown) + TOKENS_PER_PROPOSAL * len(shown) if shown else 0)
         total += sum((_worst_usd(seat, prompt) for seat in seats), Decimal(0))
-        shown = sum(seat.sampling.max_tokens or 0 for seat in seats)
+        shown = [seat.sampling.max_tokens or 0 for seat in seats]
     return total
 
 

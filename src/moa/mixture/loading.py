@@ -169,7 +169,8 @@ def _with_template(mixture: Mixture, document: Document) -> Mixture:
     path = folder / Path(mixture.prompt).expanduser()
     template = mixture.template if mixture.template is not None else _read_template(path, document)
     try:
-        check_template(template, {1, 3, *(layer.size for layer in mixture.layers)})
+        # Any number may arrive: a template that can't show some of them would fail after money was spent.
+        check_template(template, set(range(1, 1 + max((3, *(layer.size for layer in mixture.layers))))))
     except BadTemplate as error:
         raise TemplateError(str(error), path=path, line=error.line) from error
     return mixture.model_copy(update={"template": template})

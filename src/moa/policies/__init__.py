@@ -1,4 +1,4 @@
 """What surrounds a call. Each policy wraps a provider and is one, so that they stack in any order.
 
-From the outside in, as `moa.catalogue` stacks them: cache, hedge, retry, breaker, limits, spend, the meter, the model.
+From the outside in, as `moa.catalogue` stacks them: cache, hedge, retry, spend, breaker, limits, the meter, the model.
 """

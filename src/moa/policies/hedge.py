@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from moa.errors import ProviderError
-from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream, TextDelta, ToolCallDelta
 
 LEAST_SAMPLES = 20
 """Latencies that an agent must have shown before its 95th percentile means anything."""
@@ -90,6 +90,7 @@ class _Runner:
         self.decided = asyncio.Event()
         self.error: ProviderError | None = None
         self.seconds = 0.0
+        self._has_content = False
         self._provider, self._request = provider, request
         self._started_at = asyncio.get_running_loop().time()
         self._events: asyncio.Queue[ReplyEvent | None] = asyncio.Queue()
@@ -100,6 +101,7 @@ class _Runner:
             async with self._provider.stream(self._request) as events:
                 async for event in events:
                     self._events.put_nowait(event)
+                    self._has_content = self._has_content or _is_content(event)
                     if isinstance(event, Finish) or not self._request.replayable:
                         self._decide()
         except ProviderError as error:
@@ -116,6 +118,8 @@ class _Runner:
     @property
     def is_good(self) -> bool:
         """Whether it has come far enough to win."""
+        if self.error is None and self._request.replayable:
+            return self.decided.is_set() and self._has_content
         if self.error is None:
             return self.decided.is_set()
         # A watched reply that broke off after its first token has been won by it; only the None is left otherwise.
@@ -146,6 +150,11 @@ class _Runner:
         """Cancel it and wait until its connection is closed."""
         self._task.cancel()
         await asyncio.wait([self._task])
+
+
+def _is_content(event: ReplyEvent) -> bool:
+    """Whether an event is more than reasoning and white space."""
+    return isinstance(event, ToolCallDelta) or (isinstance(event, TextDelta) and bool(event.text.strip()))
 
 
 async def _first_good(runners: list[_Runner]) -> _Runner:

@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
-from decimal import Decimal
+from collections.abc import AsyncIterator
 from types import TracebackType
 
 from moa.errors import ConnectionFailed, MoaError, ProviderError, ProviderFault
@@ -12,8 +10,6 @@ from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
 from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream
 from moa.providers.estimates import estimated_input_tokens, estimated_tokens
 from moa.usage import TokenUsage
-
-Settle = Callable[[Decimal], None]
 
 MOST_ATTEMPTS = 8
 """Attempts at most while errors say that the call may be made again at once: each has removed another obstacle, and no
@@ -62,7 +58,7 @@ def _unread(request: ModelRequest) -> CallRecord:
 class _Metering:
     """One call's attempts, on entering: mostly one. A class in place of a generator: every call passes here."""
 
-    __slots__ = ("_cached", "_call", "_inner", "_provider", "_request", "_settle", "_watched")
+    __slots__ = ("_cached", "_call", "_inner", "_provider", "_request", "_watched")
 
     def __init__(self, provider: Provider, request: ModelRequest, *, cached: bool) -> None:
         self._provider, self._request, self._cached = provider, request, cached
@@ -85,11 +81,6 @@ class _Metering:
 
     async def _begin(self, asked_at: float | None) -> AsyncIterator[ReplyEvent]:
         request, call = self._request, self._call
-        self._settle: Settle | None = None
-        if request.account is not None:
-            asked_at = call.now() if asked_at is None else asked_at
-            with request.time.paused() if request.time else nullcontext():
-                self._settle = await request.account.reserve(request)
         record = call.start(asked_at=asked_at, hedge=request.hedge, cached=self._cached)
         self._watched = _Watched(record, call, timed=request.deltas)
         try:
@@ -128,11 +119,10 @@ class _Metering:
         return _fault(error, self._request.reference)
 
     def _end(self, error: BaseException | None) -> None:
-        """Write down how the attempt ended, however it ended, and settle what was reserved for it."""
+        """Write down how the attempt ended, however it ended."""
         _note_end(self._watched, self._request, self._call, error)
-        if self._settle is not None:
-            usage = self._watched.record.usage
-            self._settle((self._call.price(usage) if usage else None) or Decimal(0))
+        if self._request.on_attempt_end is not None:
+            self._request.on_attempt_end(self._watched.record)
 
 
 def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, error: BaseException | None) -> None:

@@ -1,11 +1,14 @@
 """Budgets: the worst case of a call is reserved before it is made, and settled when its cost is known."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from decimal import Decimal
 
 from moa.errors import BudgetExceeded
-from moa.providers.base import ModelRequest
+from moa.ledger import AttemptRecord
+from moa.providers.base import Account, ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers.estimates import estimated_input_tokens
 from moa.usage import TokenUsage
 
@@ -69,36 +72,27 @@ class Budget:
 
 
 class Purse:
-    """The budgets that one run is paid from: its own, and those that it shares.
+    """What one run pays its calls from.
 
     Args:
-        budgets: Each must have room for a call.
+        budget: The run's own.
         allow_unpriced: Whether calls at unknown prices are made; they count nothing.
     """
 
-    def __init__(self, budgets: Sequence[Budget], *, allow_unpriced: bool = False) -> None:
-        self.budgets = tuple(budgets)
-        self.allow_unpriced = allow_unpriced
+    def __init__(self, budget: Budget, *, allow_unpriced: bool = False) -> None:
+        self._budget, self._allow_unpriced = budget, allow_unpriced
 
     async def reserve(self, request: ModelRequest) -> Settle:
-        """Reserve a request's worst case in every budget, or in none.
+        """Reserve a request's worst case.
 
         Raises:
-            BudgetExceeded: One of them has no room for it, or nobody knows what it may cost.
+            BudgetExceeded: There is no room for it, or nobody knows what it may cost.
         """
-        amount_usd = self._worst_usd(request)
-        settles: list[Settle] = []
-        try:
-            for budget in self.budgets:
-                settles.append(await budget.reserve(amount_usd, request.reference))
-        except BaseException:
-            _settle_all(settles, Decimal(0))
-            raise
-        return lambda charged_usd: _settle_all(settles, charged_usd)
+        return await self._budget.reserve(self._worst_usd(request), request.reference)
 
     def _worst_usd(self, request: ModelRequest) -> Decimal:
         price = request.call.price(worst_case(request)) if request.call else None
-        if price is None and self.allow_unpriced:
+        if price is None and self._allow_unpriced:
             return Decimal(0)
         if price is None:
             message = "its price is unknown: set `price:`, or `allow_unpriced: true` to leave it out of the budget"
@@ -109,6 +103,62 @@ class Purse:
         return price
 
 
-def _settle_all(settles: Sequence[Settle], charged_usd: Decimal) -> None:
-    for settle in settles:
-        settle(charged_usd)
+async def reserve_in_all(budgets: Sequence[Budget], amount_usd: Decimal, reference: str) -> Settle:
+    """Reserve an amount in several budgets, or in none; waits as `Budget.reserve` does.
+
+    Raises:
+        BudgetExceeded: One of them has no room for it, whatever comes back.
+    """
+    settles: list[Settle] = []
+
+    def settle_all(charged_usd: Decimal) -> None:
+        for settle in settles:
+            settle(charged_usd)
+
+    try:
+        for budget in budgets:
+            settles.append(await budget.reserve(amount_usd, reference))
+    except BaseException:
+        settle_all(Decimal(0))
+        raise
+    return settle_all
+
+
+class Spend:
+    """Reserves the worst case of each attempt from the request's account, and settles it with what was charged.
+
+    Stands outside of limits and breaker: an attempt that is not made for want of money takes no place of theirs.
+
+    Args:
+        inner: The provider.
+    """
+
+    def __init__(self, inner: Provider) -> None:
+        self.takes_seed = inner.takes_seed
+        self._inner = inner
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply; entering it raises `BudgetExceeded`, with nothing sent, if there is no money for it."""
+        return self._inner.stream(request) if request.account is None else self._paid(request, request.account)
+
+    @asynccontextmanager
+    async def _paid(self, request: ModelRequest, account: Account) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        charged_usd = Decimal(0)
+
+        def note(record: AttemptRecord) -> None:
+            nonlocal charged_usd
+            if record.usage is not None and request.call is not None:
+                charged_usd += request.call.price(record.usage) or Decimal(0)
+
+        asked_at = request.call.now() if request.call else None
+        with request.time.paused() if request.time else nullcontext():
+            settle = await account.reserve(request)
+        try:
+            async with self._inner.stream(replace(request, asked_at=asked_at, on_attempt_end=note)) as events:
+                yield events
+        finally:
+            settle(charged_usd)
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from moa.errors import BrokenReply
-from moa.ledger import CallRecord
+from moa.ledger import AttemptRecord, CallRecord
 from moa.messages import Conversation, ReplyOptions, Sampling, ToolCall
 from moa.providers.time_limit import TimeLimit
 from moa.usage import TokenUsage
@@ -53,6 +53,7 @@ class ModelRequest:
         sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
         call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
         account: What the call is paid from; None if nobody set a budget.
+        on_attempt_end: Hears of each attempt that has ended, for whoever reserved money for it.
         time: The time that the call may take; None for no limit.
         asked_at: The clock's reading when the request began to wait for a free place; None if it did not.
         hedging: When to ask a second time beside this request; None never does.
@@ -70,6 +71,7 @@ class ModelRequest:
     sample: int = 0
     call: CallRecord | None = None
     account: Account | None = None
+    on_attempt_end: Callable[[AttemptRecord], None] | None = None
     time: TimeLimit | None = None
     asked_at: float | None = None
     hedging: Hedging | None = None
