@@ -1,4 +1,4 @@
-"""What the site must not do: load anything from a foreign host when somebody reads it. Called by mkdocs."""
+"""What mkdocs calls while it builds the site: it must not load anything from a foreign host when somebody reads it."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,12 @@ def foreign_loads(text: str) -> list[str]:
     return [match.group() for match in _LOADS.finditer(text)]
 
 
-def on_post_build(config: Any) -> None:
+def on_page_content(html: str, **_: Any) -> str:
+    """Return a page without the `::` that docstrings put before code and Markdown doesn't know."""
+    return html.replace("<p>::</p>\n", "")
+
+
+def on_post_build(config: Any, **_: Any) -> None:
     """Stop the build if a page of the site would load something from another host."""
     site = Path(config["site_dir"])
     for page in sorted([*site.rglob("*.html"), *site.rglob("*.css")]):
