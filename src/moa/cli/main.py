@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from moa.cli.ask import ask
+from moa.cli.cache import cache
 from moa.cli.chat import chat
 from moa.cli.doctor import doctor
 from moa.cli.exits import INTERRUPTED, exit_code
 from moa.cli.mixtures import mixtures
+from moa.cli.trace import trace
 from moa.errors import MoaError
 
 # Help stays plain: with rich, typer alone takes longer than `moa --help` may.
@@ -20,6 +22,8 @@ app.command()(ask)
 app.command()(chat)
 app.add_typer(mixtures)
 app.command()(doctor)
+app.add_typer(cache)
+app.add_typer(trace)
 
 
 def _print_version(wanted: bool) -> None:

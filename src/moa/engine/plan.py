@@ -74,7 +74,7 @@ class Seat:
         index: Place in the roster, from 0.
         models: The agent's own model, then its fallbacks.
         sampling: With the seed of this run and sample.
-        sample: Number of this sample of the agent, from 0.
+        sample: How many seats before it in its layer ask the very same, so that a cache can tell their replies apart.
     """
 
     name: str
@@ -134,6 +134,7 @@ def make_plan(mixture: Mixture, models: Models, options: RunOptions) -> Plan:
         tuple(_seat(member, number, models, options.seed) for member in roster(layer))
         for number, layer in enumerate(mixture.layers, 1)
     )
+    layers = tuple(_told_apart(seats) for seats in layers)
     last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
     aggregator = _seat(last, len(layers) + 1, models, options.seed)
     if options.sampling is not None:
@@ -157,8 +158,13 @@ def _seat(member: Member, layer: int, models: Models, seed: int | None) -> Seat:
         agent=agent,
         models=(own, *fallbacks),
         sampling=sampling,
-        sample=member.sample,
     )
+
+
+def _told_apart(seats: tuple[Seat, ...]) -> tuple[Seat, ...]:
+    """The seats with their samples numbered: whoever asks what another one asks wants another reply, not that one's."""
+    asked = [(seat.models[0].reference, seat.agent.role, seat.sampling) for seat in seats]
+    return tuple(replace(seat, sample=asked[:at].count(asked[at])) for at, seat in enumerate(seats))
 
 
 def derived_seed(seed: int, layer: int, agent: str, sample: int) -> int:

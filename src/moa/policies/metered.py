@@ -25,11 +25,15 @@ class Metered:
     may have been billed all the same: its prompt and what had come of it are written down as estimated.
 
     An error whose `ask_again` is set makes it try once more, as a further attempt in the books.
+
+    Args:
+        inner: The provider.
+        cached: Its replies come from our own cache and are charged nothing.
     """
 
-    def __init__(self, inner: Provider) -> None:
+    def __init__(self, inner: Provider, *, cached: bool = False) -> None:
         self.takes_seed = inner.takes_seed
-        self._inner = inner
+        self._inner, self._cached = inner, cached
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
@@ -43,7 +47,8 @@ class Metered:
                 asked_at = call.now() if asked_at is None else asked_at
                 with request.time.paused() if request.time else nullcontext():
                     settle = await request.account.reserve(request)
-            watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
+            record = call.start(asked_at=asked_at, hedge=request.hedge, cached=self._cached)
+            watched = _Watched(record, call, timed=request.deltas)
             try:
                 async with _Guarded(self._inner.stream(request), request.reference) as watched.inner:
                     yield watched
