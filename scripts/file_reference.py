@@ -12,6 +12,7 @@ from typing import Any
 from moa.config.builtin import BUILT_IN
 from moa.config.schema import EndpointSettings, SettingsFile
 from moa.mixture.loading import json_schema
+from moa.policies.cache.settings import CacheSettings
 from moa.providers.endpoint import BreakerSettings, RetrySettings
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -105,18 +106,23 @@ def _section(name: str, definition: Mapping[str, Any], bases: Mapping[str, str])
     yield ""
 
 
-_KINDS = {kind.__name__: kind for kind in (RetrySettings, BreakerSettings)}
+_VALUES = {kind.__name__: kind for kind in (RetrySettings, BreakerSettings, CacheSettings)}
+"""What a section of the file becomes, where that one is described at length."""
 
 
 def _docstring(text: str) -> tuple[str, dict[str, str]]:
     """A docstring's first paragraph, and what it says of each attribute."""
     summary = " ".join(text.split("\n\n")[0].split())
-    elsewhere = re.search(r"; see `(\w+)`", summary)
-    if elsewhere:
-        summary = summary.replace(elsewhere.group(), "")
-        text += "\n\nAttributes:" + (getdoc(_KINDS[elsewhere.group(1)]) or "").partition("Attributes:")[2]
+    value = re.search(r"; see `(\w+)`", summary)
+    if value is None:
+        return summary, _attributes(text)
+    at_length = getdoc(_VALUES[value.group(1)]) or ""
+    return summary.replace(value.group(), ""), _attributes(at_length) | _attributes(text)
+
+
+def _attributes(text: str) -> dict[str, str]:
     about = re.findall(r"^ +(\w+): (.*(?:\n {8,}.*)*)", text.partition("Attributes:")[2], re.MULTILINE)
-    return summary, {name: " ".join(words.split()) for name, words in about}
+    return {name: " ".join(words.split()) for name, words in about}
 
 
 def _plain(text: str) -> str:
