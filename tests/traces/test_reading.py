@@ -60,6 +60,15 @@ async def test_a_trace_that_cannot_be_written_is_told_before_anything_is_sent(tm
     assert provider.requests == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+async def test_a_run_outlives_a_trace_that_cannot_be_written_on(caplog: pytest.LogCaptureFixture) -> None:
+    async with Engine(settings=Settings(endpoints={}), providers={"fake": scripted({"agg": "done"})}) as engine:
+        answer = await engine.run(mixture_of(), "hi", trace="/dev/full")
+
+    assert answer.text == "done"
+    assert "breaks off" in caplog.text
+
+
 def test_a_changed_trace_is_told(trace: Path) -> None:
     trace.write_bytes(trace.read_bytes().replace(b'"one"', b'"ONE"', 1))
 

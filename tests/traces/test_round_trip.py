@@ -108,7 +108,16 @@ WATCHED: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
         mixture_of([{"model": "a", "price": PRICE}, {"model": "b", "price": PRICE}], wait={"grace_s": 2}),
         {},
     ),
-    "a queue": ({"a": [Pause(1), "one"], "agg": "done"}, mixture_of([{"model": "a", "samples": 8}]), {}),
+    "a queue longer than an agent's own time limit": (
+        {"a": [Pause(2), "one"], "agg": "done"},
+        mixture_of([{"model": "a", "samples": 8, "timeout_s": 3}]),
+        {},
+    ),
+    "a queue, and a time limit after it": (
+        {"a": lambda request: [Pause(50 if request.sample == 3 else 2), "one"], "agg": "done"},
+        mixture_of([{"model": "a", "samples": 4, "timeout_s": 3}]),
+        {},
+    ),
     "a hedged aggregator": (
         {"a": "one", "agg": _first_then([Pause(50), "never"], [Pause(1), "second"])},
         mixture_of(["a"], aggregator={"model": "agg", "hedge": {"after_s": 2}, "price": PRICE}),

@@ -11,6 +11,7 @@ from moa.cli.ask import ask
 from moa.cli.cache import cache
 from moa.cli.chat import chat
 from moa.cli.doctor import doctor
+from moa.cli.evaluate import evaluation
 from moa.cli.exits import INTERRUPTED, exit_code
 from moa.cli.mixtures import mixtures
 from moa.cli.trace import trace
@@ -22,6 +23,7 @@ app.command()(ask)
 app.command()(chat)
 app.add_typer(mixtures)
 app.command()(doctor)
+app.add_typer(evaluation)
 app.add_typer(cache)
 app.add_typer(trace)
 

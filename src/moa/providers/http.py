@@ -14,8 +14,8 @@ from yarl import URL
 
 from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, ProviderError
 
-CONNECT_TIMEOUT_S = 10.0
-"""Seconds to connect, TLS included; a host that doesn't answer by then is down."""
+CONNECT_TIMEOUT_S = 30.0
+"""Seconds to connect, TLS included; long enough for a thousand runs that begin at once on a busy machine."""
 
 STALE_WITHIN_S = 1.0
 """Seconds after sending in which a kept connection that breaks counts as one that the server had closed before."""

@@ -63,11 +63,12 @@ def _label(bar: Bar) -> str:
 
 def _chart(bar: Bar, whole: Timeline, width: int, signs: str) -> Text:
     """The bar's line of cells; whatever lasted at all gets one."""
-    scale = width / whole.span_s if whole.span_s else 0.0
-    start, sent = round(bar.queued_s * scale), round(bar.sent_s * scale)
-    end = min(width, max(round(bar.ended_s * scale), start + 1))
-    start, sent = min(start, end - 1), min(sent, end)
-    first = min(max(round(bar.writes_s * scale), sent), end)
+    times = (bar.queued_s, bar.sent_s, bar.writes_s, bar.ended_s)
+    start, sent, first, end = (round(width * (at_s / whole.span_s)) if whole.span_s else 0 for at_s in times)
+    start = min(start, width - 1)
+    end = max(end, start + 1)
+    sent = min(max(sent, start), end)
+    first = min(max(first, sent), end)
     cells = signs[0] * (sent - start) + signs[1] * (first - sent) + signs[2] * (end - first)
     return Text(" " * start).append(cells, style=_STYLES[bar.state])
 

@@ -3,11 +3,12 @@
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from io import BufferedWriter
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from moa.render.failures import failure_dict, unfinished_dict
 from moa.traces.event_json import event_dict
 from moa.traces.listening import ListenedModels, plain
 from moa.traces.secrets import Scrubber, secrets_of
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of the file's format, in its first line."""
@@ -47,7 +50,7 @@ class Recorder:
         self._path, self._meter, self._endpoints = path, meter, endpoints
         self._scrubber = Scrubber(secrets_of(endpoints.values()))
         self._digest = hashlib.sha256()
-        self._file: BufferedWriter | None = None
+        self._file: FileIO | None = None
 
     def listening(self, models: Models) -> Models:
         """Return the same models, whose every reply is written down."""
@@ -90,7 +93,7 @@ class Recorder:
 
     def _open(self) -> None:
         try:
-            self._file = self._path.open("wb")
+            self._file = self._path.open("wb", buffering=0)
         except OSError as error:
             raise TraceError(f"the trace can't be written: {error.strerror}", path=self._path) from error
 
@@ -103,17 +106,15 @@ class Recorder:
         """Write a line with the time; nothing once the run has ended."""
         if self._file is None:
             return
-        line = (
-            json.dumps(self._scrubber.scrub({"type": kind, "at_s": self._meter.elapsed_s(), **values}), default=str)
-            + "\n"
-        )
-        data = line.encode("ascii")
-        self._digest.update(data)
+        scrubbed = self._scrubber.scrub({"type": kind, "at_s": self._meter.elapsed_s(), **values})
+        line = json.dumps(scrubbed, default=str).encode("ascii") + b"\n"
+        self._digest.update(line)
         try:
-            self._file.write(data)
-            self._file.flush()
+            self._file.write(line)
         except OSError as error:
-            raise TraceError(f"the trace can't be written: {error.strerror}", path=self._path) from error
+            # The run is worth more than its trace.
+            log.warning("the trace %s breaks off, it can't be written: %s", self._path, error.strerror)
+            self._close()
 
     def attempts(self, call: CallRecord) -> tuple[Attempt, ...]:
         """Return a call's attempts so far, unpriced: a first look at the table of prices takes a while."""

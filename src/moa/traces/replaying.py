@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -191,11 +191,14 @@ class _Recorded:
             return
         settle = None
         if request.account is not None and any(not attempt.cached for attempt in recorded.attempts):
-            settle = await request.account.reserve(request)
+            with request.time.paused() if request.time else nullcontext():
+                settle = await request.account.reserve(request)
+        queueing = asyncio.create_task(self._queue(recorded, request))
         try:
             async with aclosing(self._play(recorded)) as events:
                 yield events
         finally:
+            queueing.cancel()
             call.attempts += [_record(attempt, self._meter.started_at) for attempt in recorded.attempts]
             if settle is not None:
                 settle(call.value(self._meter.started_at).spend.charged_usd)
@@ -224,6 +227,14 @@ class _Recorded:
         # A whole reply that failed was of no use to the engine: let it say so itself.
         if recorded.error is not None and not whole:
             raise recorded.error
+
+    async def _queue(self, recorded: RecordedCall, request: ModelRequest) -> None:
+        """Let the call's time stand still where it stood still then: while an attempt waited for a free place."""
+        for attempt in recorded.attempts:
+            if request.time is not None and attempt.queue_s:
+                await self._until(attempt.started_s)
+                with request.time.paused():
+                    await self._until(attempt.started_s + attempt.queue_s)
 
     async def _until(self, at_s: float) -> None:
         await asyncio.sleep(max(0.0, self._meter.started_at + at_s - self._meter.now()))

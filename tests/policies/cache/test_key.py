@@ -149,7 +149,7 @@ def test_credentials_are_no_part_of_a_key(changes: dict[str, Any]) -> None:
 
 def test_how_a_reply_is_delivered_is_no_part_of_a_key() -> None:
     watched = asked(deltas=True, replayable=False, idle_timeout_s=1.0)
-    whole = asked(deltas=False, replayable=True, idle_timeout_s=None, hedge=True, ends_at=1.0)
+    whole = asked(deltas=False, replayable=True, idle_timeout_s=None, hedge=True, asked_at=1.0)
 
     assert cache_key(LAB, watched) == cache_key(LAB, whole)
 

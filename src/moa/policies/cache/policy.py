@@ -1,7 +1,7 @@
 """Cache: a call that was made before is answered from what was kept of it, and charged nothing."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -45,8 +45,10 @@ class Cache:
                 yield plain
             return
         asked_at = request.call.now() if request.call else None
-        async with self._shelf.turn(key):
-            entry = await self._shelf.find(key)
+        async with AsyncExitStack() as turn:
+            with request.time.paused() if request.time else nullcontext():
+                await turn.enter_async_context(self._shelf.turn(key))
+                entry = await self._shelf.find(key)
             if entry is None:
                 async with self._bought(request, key) as bought:
                     yield bought
