@@ -13,6 +13,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
+REPLY = 'Ride a cable car, then walk. {"best": 1, "reason": "Both are fine.", "verdict": "tie"}'
+"""What every model says: an answer, the choice of an aggregator that selects, and the verdict of a judge."""
+
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<head>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```\s*$",
     re.MULTILINE | re.DOTALL,
@@ -75,7 +78,7 @@ def scripted_settings(blocks: Iterable[Block]) -> str:
     models: dict[str, dict[str, object]] = {}
     for reference in sorted(presets | written):
         endpoint, _, model = reference.partition("/")
-        models.setdefault(endpoint, {})[model] = 'Ride a cable car, then walk. {"best": 1}'
+        models.setdefault(endpoint, {})[model] = REPLY
     endpoints = {
         name: {"kind": "scripted", "prices": {"*": {"input": 1, "output": 2}}, "options": {"replies": replies}}
         for name, replies in models.items()
