@@ -41,6 +41,7 @@ class RunArguments(TypedDict, total=False):
         seed: Makes a run repeatable where services take seeds; each sample gets its own seed derived from it.
         deadline_s: Seconds for the whole run; the mixture's own deadline holds too.
         budget_usd: US dollars for the whole run; the mixture's own budget holds too.
+        shared_budget: A budget that this run shares with others; the engine's own holds too.
         options: Tools, response format and the like, for the aggregator.
         sampling: Parameters that override the aggregator's own.
         trace: A file to write the run to, as `moa trace show` and `moa trace replay` read it; it holds no secrets.
@@ -51,6 +52,7 @@ class RunArguments(TypedDict, total=False):
     seed: int | None
     deadline_s: float | None
     budget_usd: float | Decimal | None
+    shared_budget: Budget | None
     options: ReplyOptions
     sampling: Sampling | None
     trace: str | Path | None
@@ -162,7 +164,8 @@ class Engine:
         recorder = None if trace is None else Recorder(Path(trace), meter, self.settings.endpoints)
         models = self._models if recorder is None else recorder.listening(self._models)
         plan = make_plan(load(mixture), models, options)
-        run: Run = partial(execute, plan, talk, models, self.budget, meter)
+        shared = [budget for budget in (self.budget, arguments.get("shared_budget")) if budget is not None]
+        run: Run = partial(execute, plan, talk, models, shared, meter)
         return run if recorder is None else recorder.recorded(run, plan, talk), meter
 
     async def aclose(self) -> None:

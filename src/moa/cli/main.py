@@ -14,6 +14,7 @@ from moa.cli.doctor import doctor
 from moa.cli.evaluate import evaluation
 from moa.cli.exits import INTERRUPTED, exit_code
 from moa.cli.mixtures import mixtures
+from moa.cli.serve import serve
 from moa.cli.trace import trace
 from moa.errors import MoaError
 
@@ -22,6 +23,7 @@ app = typer.Typer(name="moa", no_args_is_help=True, rich_markup_mode=None, prett
 app.command()(ask)
 app.command()(chat)
 app.add_typer(mixtures)
+app.command()(serve)
 app.command()(doctor)
 app.add_typer(evaluation)
 app.add_typer(cache)

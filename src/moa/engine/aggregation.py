@@ -50,8 +50,8 @@ class _Audience:
 
     def hear(self, event: ReplyEvent) -> None:
         match event:
-            case TextDelta(text=text):
-                self.show(text)
+            case TextDelta(text=text, logprobs=logprobs):
+                self.show(text, logprobs)
             case ReasoningDelta():
                 self._context.emit(AnswerDelta(event.text, reasoning=True))
             case ToolCallDelta():
@@ -60,11 +60,11 @@ class _Audience:
                     AnswerToolCallDelta(index=event.index, id=event.id, name=event.name, arguments=event.arguments)
                 )
 
-    def show(self, text: str) -> None:
-        if text:
+    def show(self, text: str, logprobs: tuple[Mapping[str, Any], ...] = ()) -> None:
+        if text or logprobs:
             self._note_first()
             self.shown.append(text)
-            self._context.emit(AnswerDelta(text))
+            self._context.emit(AnswerDelta(text, logprobs=logprobs))
 
     def _note_first(self) -> None:
         if self.first_token_at is None:

@@ -88,7 +88,7 @@ def _stream(trace: Trace, found: list[str]) -> RunStream:
     meter = Meter(asyncio.get_running_loop().time)
     models = _RecordedModels(trace, meter, found)
     plan = make_plan(trace.mixture, models, trace.options)
-    return RunStream(partial(execute, plan, trace.conversation, models, None, meter), meter)
+    return RunStream(partial(execute, plan, trace.conversation, models, (), meter), meter)
 
 
 async def _replayed(trace: Trace) -> Replay:
