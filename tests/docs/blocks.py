@@ -13,6 +13,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
+OUTCOMES = "outcomes.json"
+"""Where `run_blocks` writes what became of the Python blocks."""
+
 REPLY = 'Ride a cable car, then walk. {"best": 1, "reason": "Both are fine.", "verdict": "tie"}'
 """What every model says: an answer, the choice of an aggregator that selects, and the verdict of a judge."""
 

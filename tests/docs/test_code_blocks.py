@@ -15,8 +15,8 @@ from typer.main import get_command
 from moa.cli.main import app
 from moa.config.settings import load_settings
 from moa.mixture.loading import load, preset_names
-from tests.docs.blocks import BLOCKS, ROOT, Block, blocks_of, scripted_settings
-from tests.docs.run_blocks import OUTCOMES
+from moa.server.keys import load_keys
+from tests.docs.blocks import BLOCKS, OUTCOMES, ROOT, Block, blocks_of, scripted_settings
 
 
 def _of(*languages: str) -> Any:
@@ -77,6 +77,8 @@ def test_a_yaml_block_is_a_file_that_can_be_used(block: Block, tmp_path: Path) -
     file.write_text(block.code, encoding="utf-8")
     if "aggregator:" in block.code:
         load(file)
+    elif block.code.startswith("keys:"):
+        load_keys(file)
     else:
         load_settings(file, environ={})
 
