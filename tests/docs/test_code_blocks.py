@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,14 @@ def _commands(block: Block) -> list[list[str]]:
     return [line[1:] for line in words if line[:1] == ["moa"]]
 
 
+@cache
+def _moa() -> Any:
+    return get_command(app)
+
+
 def _parse(words: list[str]) -> None:
     """Parse a command line down to the last subcommand, or raise what the command line would; nothing is run."""
-    command: Any = get_command(app)
+    command = _moa()
     parent = None
     while True:
         with command.make_context(command.name, list(words), parent=parent) as context:
