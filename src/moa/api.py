@@ -10,7 +10,7 @@ from typing import Any, Self, TypedDict, Unpack
 
 from moa.catalogue import Catalogue
 from moa.config.settings import Settings, load_settings
-from moa.engine.plan import RunOptions, make_plan
+from moa.engine.plan import Planner, RunOptions
 from moa.engine.run import execute
 from moa.engine.stream import RunStream
 from moa.errors import UsageError
@@ -97,6 +97,7 @@ class Engine:
         self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
         kept = CacheSettings(path=Path(cache)) if isinstance(cache, str | Path) else cache or self.settings.cache
         self._models = Catalogue(self.settings, providers or {}, clock, kept)
+        self._planner = Planner(self._models)
         self._clock = clock
 
     async def run(self, mixture: MixtureLike, prompt: Prompt, **arguments: Unpack[RunArguments]) -> Answer:
@@ -160,16 +161,19 @@ class Engine:
             answer_deltas=answer,
         )
         talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
-        trace = arguments.get("trace")
-        recorder = None if trace is None else Recorder(Path(trace), meter, self.settings.endpoints)
-        models = self._models if recorder is None else recorder.listening(self._models)
-        plan = make_plan(load(mixture), models, options)
         shared = [budget for budget in (self.budget, arguments.get("shared_budget")) if budget is not None]
-        run: Run = partial(execute, plan, talk, models, shared, meter)
-        return run if recorder is None else recorder.recorded(run, plan, talk), meter
+        trace = arguments.get("trace")
+        if trace is None:
+            plan = self._planner.plan(load(mixture), options)
+            return partial(execute, plan, talk, self._models, shared, meter), meter
+        recorder = Recorder(Path(trace), meter, self.settings.endpoints)
+        models = recorder.listening(self._models)
+        plan = Planner(models).plan(load(mixture), options)
+        return recorder.recorded(partial(execute, plan, talk, models, shared, meter), plan, talk), meter
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self._planner.forget()
         await self._models.aclose()
 
     async def __aenter__(self) -> Self:

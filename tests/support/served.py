@@ -14,6 +14,7 @@ import uvicorn
 from anthropic import AsyncAnthropic
 from fastapi import FastAPI
 from openai import AsyncOpenAI
+from opentelemetry.trace import Tracer
 
 from moa.api import Engine
 from moa.config.settings import Settings
@@ -83,14 +84,20 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    *mixtures: Mixture, endpoint: Mapping[str, Any] | None = None, key: str = "unused", **options: Any
+    *mixtures: Mixture,
+    endpoint: Mapping[str, Any] | None = None,
+    key: str = "unused",
+    tracer: Tracer | None = None,
+    **options: Any,
 ) -> AsyncIterator[Served]:
     """Serve mixtures whose models are at the endpoint `lab`; each says who it is unless told otherwise."""
     async with ModelServer() as upstream:
         for model in ("one", "two", "writer"):
             upstream.behave(model, Text(("This ", "is ", model)))
         settings = Settings(endpoints={"lab": _endpoint(upstream, endpoint or {})})
-        made = create_app(Engine(settings=settings), ServerOptions(mixtures=mixtures or (DUO, SOLO), **options))
+        made = create_app(
+            Engine(settings=settings), ServerOptions(mixtures=mixtures or (DUO, SOLO), **options), tracer=tracer
+        )
         async with listening(made) as url, aiohttp.ClientSession() as http:
             server = Served(url=url, app=made, upstream=upstream, http=http, key=key)
             yield server

@@ -28,7 +28,9 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen at.")] = 8080,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes; more than one can't share limits.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes; several share no limits and have no /metrics.")
+    ] = 1,
     api_keys_file: Annotated[
         Path | None, typer.Option("--api-keys-file", metavar="FILE", help="Who may ask; needed beyond loopback.")
     ] = None,

@@ -14,21 +14,19 @@ def start(serving: Serving) -> None:
     Raises:
         MoaError: It can't be served.
     """
-    serve(serving, lambda options: _announce(serving, options))
+    serve(serving, _announce)
 
 
-def _announce(serving: Serving, options: ServerOptions) -> None:
-    host = f"[{serving.host}]" if ":" in serving.host else serving.host
-    address = f"http://{host}:{serving.port}"
+def _announce(options: ServerOptions, url: str) -> None:
     names = ", ".join(f"moa/{mixture.name}" for mixture in options.mixtures)
-    print(f"Serving {names}", file=sys.stderr)
-    print(f"Playground {address}/  API {address}/v1  (Ctrl-C stops)", file=sys.stderr)
+    print(f"Serving {names}, listening at {url}", file=sys.stderr)
+    print(f"Playground: {url}/  API: {url}/v1  (Ctrl-C stops)", file=sys.stderr, flush=True)
 
 
 def print_new_key(name: str) -> None:
     """Print a new key, which is shown this once, and what the file of keys has to hold of it."""
     key = new_key()
     print(f"Key, shown only now: {key}\n\nEntry for the file of keys:\n")
-    print(f"keys:\n  - name: {json.dumps(name)}\n    sha256: {hash_key(key)}")
+    print(f"keys:\n  - name: {json.dumps(name)}\n    sha256: {json.dumps(hash_key(key))}")
     print("    # budget_usd: 5             # until the server is started anew")
     print("    # requests_per_minute: 60")

@@ -14,6 +14,9 @@ from moa.mixture.schema import Agent, Mixture
 from moa.prices import Price
 from moa.providers.base import Provider
 
+MOST_SEATED = 64
+"""Mixtures whose agents stay seated between runs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -75,6 +78,7 @@ class Seat:
         models: The agent's own model, then its fallbacks.
         sampling: With the seed of this run and sample.
         sample: How many seats before it in its layer ask the very same, so that a cache can tell their replies apart.
+        info: The seat as events tell of it.
     """
 
     name: str
@@ -84,11 +88,7 @@ class Seat:
     models: tuple[Model, ...]
     sampling: Sampling
     sample: int = 0
-
-    @property
-    def info(self) -> AgentInfo:
-        """The seat as events tell of it."""
-        return AgentInfo(agent=self.name, model=self.agent.model, index=self.index)
+    info: AgentInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,32 +124,53 @@ class Plan:
         yield self.aggregator
 
 
-def make_plan(mixture: Mixture, models: Models, options: RunOptions) -> Plan:
-    """Return the plan of one run.
+class Planner:
+    """Makes plans. What depends on the mixture alone is kept: batches and servers run the same ones again and again.
 
-    Raises:
-        ConfigError: A model's endpoint is unknown or can't be used; nothing has been sent.
+    Args:
+        models: Where the agents' models come from.
     """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        # By identity, as comparing mixtures costs more than seating them; each entry keeps its mixture alive.
+        self._seated: dict[int, Plan] = {}
+
+    def plan(self, mixture: Mixture, options: RunOptions) -> Plan:
+        """Return the plan of one run.
+
+        Raises:
+            ConfigError: A model's endpoint is unknown or can't be used; nothing has been sent.
+        """
+        plan = self._seated.get(id(mixture))
+        if plan is None:
+            if len(self._seated) >= MOST_SEATED:
+                self._seated.clear()
+            plan = self._seated[id(mixture)] = _seated(mixture, self._models)
+        return _for_run(plan, options)
+
+    def forget(self) -> None:
+        """Forget all models: they were closed."""
+        self._seated.clear()
+
+
+def _seated(mixture: Mixture, models: Models) -> Plan:
+    """The plan of a run of which nothing special is asked."""
     layers = tuple(
-        tuple(_seat(member, number, models, options.seed) for member in roster(layer))
+        tuple(_seat(member, number, models) for member in roster(layer))
         for number, layer in enumerate(mixture.layers, 1)
     )
     layers = tuple(_told_apart(seats) for seats in layers)
     last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
-    aggregator = _seat(last, len(layers) + 1, models, options.seed)
-    if options.sampling is not None:
-        aggregator = replace(aggregator, sampling=_overridden(aggregator.sampling, options.sampling))
-    return Plan(mixture=mixture, layers=layers, aggregator=aggregator, options=options)
+    return Plan(mixture=mixture, layers=layers, aggregator=_seat(last, len(layers) + 1, models), options=RunOptions())
 
 
-def _seat(member: Member, layer: int, models: Models, seed: int | None) -> Seat:
+def _seat(member: Member, layer: int, models: Models) -> Seat:
     agent = member.agent
     own = models.model(agent.model, agent.price)
     fallbacks = tuple(models.model(reference, None) for reference in agent.fallback)
     sampling = agent.sampling
-    if seed is not None:
-        sampling = replace(sampling, seed=derived_seed(seed, layer, member.name, member.sample))
-    elif sampling.seed is not None and member.sample:
+    if sampling.seed is not None and member.sample:
         sampling = replace(sampling, seed=sampling.seed + member.sample)
     return Seat(
         name=member.name,
@@ -158,6 +179,7 @@ def _seat(member: Member, layer: int, models: Models, seed: int | None) -> Seat:
         agent=agent,
         models=(own, *fallbacks),
         sampling=sampling,
+        info=AgentInfo(agent=member.name, model=agent.model, index=member.index),
     )
 
 
@@ -165,6 +187,21 @@ def _told_apart(seats: tuple[Seat, ...]) -> tuple[Seat, ...]:
     """The seats with their samples numbered: whoever asks what another one asks wants another reply, not that one's."""
     asked = [(seat.models[0].reference, seat.agent.role, seat.sampling) for seat in seats]
     return tuple(replace(seat, sample=asked[:at].count(asked[at])) for at, seat in enumerate(seats))
+
+
+def _for_run(plan: Plan, options: RunOptions) -> Plan:
+    """The plan with what is asked of one run."""
+    layers, aggregator = plan.layers, plan.aggregator
+    if options.seed is not None:
+        layers = tuple(tuple(_seeded(seat, options.seed) for seat in seats) for seats in layers)
+        aggregator = _seeded(aggregator, options.seed)
+    if options.sampling is not None:
+        aggregator = replace(aggregator, sampling=_overridden(aggregator.sampling, options.sampling))
+    return Plan(mixture=plan.mixture, layers=layers, aggregator=aggregator, options=options)
+
+
+def _seeded(seat: Seat, seed: int) -> Seat:
+    return replace(seat, sampling=replace(seat.sampling, seed=derived_seed(seed, seat.layer, seat.name, seat.sample)))
 
 
 def derived_seed(seed: int, layer: int, agent: str, sample: int) -> int:

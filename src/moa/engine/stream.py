@@ -38,6 +38,11 @@ class RunStream:
         return self._meter.ledger()
 
     @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run was asked for."""
+        return self._meter.elapsed_s()
+
+    @property
     def has_more_ready(self) -> bool:
         """Whether the next event is there already: who writes events out can write those together."""
         return not self._queue.empty()

@@ -103,7 +103,7 @@ class Prepared:
 
     Attributes:
         setup: What is evaluated.
-        settings: Endpoints, without breakers: in an evaluation every prompt counts, so that none may be skipped.
+        settings: Endpoints, without breakers and cache: every prompt counts, and what it takes is measured.
         providers: As given.
         protocol: What must be the same when it is resumed.
     """
@@ -186,7 +186,7 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
         margin=options.get("margin", MARGIN),
     )
     _require_sensible(setup)
-    settings = _without_breakers(options.get("settings") or load_settings(options.get("config")))
+    settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
     providers = options.get("providers", {})
     require_known(settings, references(setup), providers)
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
@@ -262,9 +262,10 @@ def _require_sensible(setup: Setup) -> None:
         raise UsageError(f"--budget is a number above 0, not {setup.budget_usd:g}")
 
 
-def _without_breakers(settings: Settings) -> Settings:
+def _for_measuring(settings: Settings) -> Settings:
+    """Without breakers, as every prompt counts; without the user's cache, as its times mean nothing."""
     endpoints = {name: replace(endpoint, breaker=None) for name, endpoint in settings.endpoints.items()}
-    return replace(settings, endpoints=endpoints)
+    return replace(settings, endpoints=endpoints, cache=replace(settings.cache, mode="off"))
 
 
 def _protocol(setup: Setup, prompts: Mapping[str, Any]) -> dict[str, Any]:

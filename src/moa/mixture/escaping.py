@@ -8,6 +8,7 @@ are left alone: they are different texts for a model too.
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 _LINE_START = "(?:^|[\r\v\f\x1c-\x1e\x85\u2028\u2029])"
 _TAG = r"\s*response(?:\s*_|[\s-]*\d)"
@@ -33,8 +34,9 @@ class Delimiter:
         return _pattern(self.before + self.after).search(text) is not None
 
 
+@cache
 def _pattern(source: str) -> re.Pattern[str]:
-    # The module `re` keeps compiled patterns, so this costs a look-up.
+    # The module `re` keeps compiled patterns too, but adding up its flags alone costs more than the search.
     return re.compile(source, re.IGNORECASE | re.MULTILINE)
 
 

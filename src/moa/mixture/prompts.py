@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from moa.errors import TemplateError
 from moa.messages import Conversation, Message, TextPart
@@ -121,19 +122,21 @@ def _frame(template: str, count: int) -> tuple[str, ...]:
         raise TemplateError(str(error), line=error.line, key="prompt") from error
 
 
-def _tagged(heading: str, count: int) -> list[str]:
+@lru_cache
+def _tagged(heading: str, count: int) -> tuple[str, ...]:
     opened = [f"<Response_{number}>" for number in range(1, count + 1)]
     closed = [f"</Response_{number}>\n" for number in range(1, count)] + [f"</Response_{count}>"]
     return _around(heading, opened, closed)
 
 
-def _numbered(count: int) -> list[str]:
+@lru_cache
+def _numbered(count: int) -> tuple[str, ...]:
     return _around(SYNTHESIS, [f"{number}. " for number in range(1, count + 1)], ["\n"] * (count - 1) + [""])
 
 
-def _around(heading: str, before: list[str], after: list[str]) -> list[str]:
-    return [
+def _around(heading: str, before: list[str], after: list[str]) -> tuple[str, ...]:
+    return (
         f"{heading}\n\n{before[0]}",
         *(end + start for end, start in zip(after[:-1], before[1:], strict=True)),
         after[-1],
-    ]
+    )

@@ -2,16 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from decimal import Decimal
 from types import TracebackType
 
-from moa.errors import MoaError, ProviderError, ProviderFault
+from moa.errors import ConnectionFailed, MoaError, ProviderError, ProviderFault
 from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
 from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream
 from moa.providers.estimates import estimated_input_tokens, estimated_tokens
 from moa.usage import TokenUsage
+
+Settle = Callable[[Decimal], None]
 
 MOST_ATTEMPTS = 8
 """Attempts at most while errors say that the call may be made again at once: each has removed another obstacle, and no
@@ -35,34 +37,9 @@ class Metered:
         self.takes_seed = inner.takes_seed
         self._inner, self._cached = inner, cached
 
-    @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+    def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply and keep its books."""
-        call = request.call or _unread(request)
-        # Only the first attempt has waited for its place: a further one goes out at once.
-        asked_at = request.asked_at
-        for left in reversed(range(MOST_ATTEMPTS)):
-            settle = None
-            if request.account is not None:
-                asked_at = call.now() if asked_at is None else asked_at
-                with request.time.paused() if request.time else nullcontext():
-                    settle = await request.account.reserve(request)
-            record = call.start(asked_at=asked_at, hedge=request.hedge, cached=self._cached)
-            watched = _Watched(record, call, timed=request.deltas)
-            try:
-                async with _Guarded(self._inner.stream(request), request.reference) as watched.inner:
-                    yield watched
-            except BaseException as error:
-                _note_end(watched, request, call, error)
-                if watched.inner is not None or not left or not _may_ask_again(error):
-                    raise
-            else:
-                _note_end(watched, request, call, None)
-                return
-            finally:
-                if settle is not None:
-                    settle((call.price(usage) if (usage := watched.record.usage) else None) or Decimal(0))
-            asked_at = None
+        return _Metering(self._inner, request, cached=self._cached)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
@@ -70,6 +47,8 @@ class Metered:
 
 
 def _fault(error: Exception, reference: str) -> ProviderFault:
+    if isinstance(error, MoaError):
+        return ProviderFault(str(error), model=reference)
     return ProviderFault(f"a bug in its provider: {type(error).__name__}: {error}", model=reference)
 
 
@@ -80,34 +59,80 @@ def _unread(request: ModelRequest) -> CallRecord:
     )
 
 
-class _Guarded:
-    """Opens a provider's reply; what is no error of ours becomes one.
+class _Metering:
+    """One call's attempts, on entering: mostly one. A class in place of a generator: every call passes here."""
 
-    Providers may come from other packages. This is the door through which their bugs come in: here each of them becomes
-    the failure of one call, or it would take the whole run down.
-    """
+    __slots__ = ("_cached", "_call", "_inner", "_provider", "_request", "_settle", "_watched")
 
-    __slots__ = ("_inner", "_reference")
-
-    def __init__(self, inner: ReplyStream, reference: str) -> None:
-        self._inner, self._reference = inner, reference
+    def __init__(self, provider: Provider, request: ModelRequest, *, cached: bool) -> None:
+        self._provider, self._request, self._cached = provider, request, cached
+        self._call = request.call or _unread(request)
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        # Only the first attempt has waited for its place: a further one goes out at once.
+        asked_at = self._request.asked_at
+        lost = False
+        for left in reversed(range(MOST_ATTEMPTS)):
+            try:
+                return await self._begin(asked_at)
+            except ProviderError as error:
+                # A kept connection is found closed once; if the next one is too, it isn't its age that is to blame.
+                if not (error.ask_again and left) or (lost and isinstance(error, ConnectionFailed)):
+                    raise
+                lost = isinstance(error, ConnectionFailed)
+            asked_at = None
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _begin(self, asked_at: float | None) -> AsyncIterator[ReplyEvent]:
+        request, call = self._request, self._call
+        self._settle: Settle | None = None
+        if request.account is not None:
+            asked_at = call.now() if asked_at is None else asked_at
+            with request.time.paused() if request.time else nullcontext():
+                self._settle = await request.account.reserve(request)
+        record = call.start(asked_at=asked_at, hedge=request.hedge, cached=self._cached)
+        self._watched = _Watched(record, call, timed=request.deltas)
         try:
+            self._watched.inner = await self._enter()
+        except BaseException as error:
+            self._end(error)
+            raise
+        return self._watched
+
+    async def _enter(self) -> AsyncIterator[ReplyEvent]:
+        # Providers may come from other packages. This is the door through which their bugs come in: here each of them
+        # becomes the failure of one call, or it would take the whole run down.
+        try:
+            self._inner = self._provider.stream(self._request)
             return await self._inner.__aenter__()
-        except MoaError:
+        except ProviderError:
             raise
         except Exception as error:
-            raise _fault(error, self._reference) from error
+            raise _fault(error, self._request.reference) from error
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._inner.__aexit__(kind, error, trace)
+    ) -> None:
+        try:
+            await self._inner.__aexit__(kind, error, trace)
+        except Exception as failed:
+            ours = failed if failed is error or isinstance(failed, ProviderError) else self._fault_of(failed)
+            self._end(ours)
+            raise ours from failed.__cause__
+        except BaseException as stopped:
+            self._end(stopped)
+            raise
+        self._end(error)
 
+    def _fault_of(self, error: Exception) -> ProviderFault:
+        return _fault(error, self._request.reference)
 
-def _may_ask_again(error: BaseException) -> bool:
-    return isinstance(error, ProviderError) and error.ask_again
+    def _end(self, error: BaseException | None) -> None:
+        """Write down how the attempt ended, however it ended, and settle what was reserved for it."""
+        _note_end(self._watched, self._request, self._call, error)
+        if self._settle is not None:
+            usage = self._watched.record.usage
+            self._settle((self._call.price(usage) if usage else None) or Decimal(0))
 
 
 def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, error: BaseException | None) -> None:
@@ -139,7 +164,7 @@ class _Watched:
             raise StopAsyncIteration
         try:
             event = await anext(self.inner)
-        except (MoaError, StopAsyncIteration):
+        except (ProviderError, StopAsyncIteration):
             raise
         except Exception as error:
             raise _fault(error, self._call.model) from error

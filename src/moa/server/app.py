@@ -17,10 +17,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from moa.api import Engine
+from moa.prices import warm
 from moa.server.doors import APIS, answer
 from moa.server.gate import Gate
 from moa.server.guard import Guard
-from moa.server.listing import model_dict, model_list
+from moa.server.listing import model_dict, model_list, needs_prices
 from moa.server.menu import Menu
 from moa.server.metrics import CONTENT_TYPE, Metrics
 from moa.server.openapi import describe
@@ -55,13 +56,23 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # The table of prices takes a second to load: better now than while the first client waits.
+        warming = asyncio.ensure_future(asyncio.to_thread(warm)) if needs_prices(menu, engine.settings) else None
         async with engine:
             yield
+        if warming is not None:
+            await warming
 
     app = FastAPI(title="Mixture of agents", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service
     app.add_exception_handler(HTTPException, _refuse)
-    doors = {api.path: Door(partial(answer, service, api)) for api in APIS}
+    page = Playground(service)
+    doors = {
+        **{api.path: Door(partial(answer, service, api)) for api in APIS},
+        "/api/check": Door(page.check),
+        "/api/yaml": Door(page.to_yaml),
+        "/api/runs": Door(page.run),
+    }
     app.add_middleware(Guard, options=options, doors=doors)
     if options.cors_origins:
         app.add_middleware(
@@ -77,7 +88,9 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
 async def _refuse(request: Request, error: Exception) -> Response:
     """Framework errors (no such path, wrong method) in the same shape as all others: the guard writes them."""
     assert isinstance(error, HTTPException)
-    raise Refusal(error.status_code, "not_found" if error.status_code == 404 else "bad_request", error.detail)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow")
+    raise Refusal(error.status_code, code, error.detail, allow=allow)
 
 
 class Door:
@@ -113,6 +126,9 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         """This description."""
         return JSONResponse(describe(app))
 
+    if not service.options.has_metrics:
+        return
+
     @app.get("/metrics", tags=["operations"], response_class=Response)
     async def metrics() -> Response:
         """Counts and times for Prometheus."""
@@ -134,15 +150,11 @@ def _add_models(app: FastAPI, service: Service) -> None:
 
 
 def _add_playground(app: FastAPI, service: Service) -> None:
-    page = Playground(service)
-
     @app.get("/api/mixtures", tags=["playground"])
     async def mixtures() -> JSONResponse:
         """All mixtures as the page shows them."""
         return JSONResponse(list_mixtures(service))
 
-    for path, door in (("/api/check", page.check), ("/api/yaml", page.to_yaml), ("/api/runs", page.run)):
-        app.router.routes.append(Route(path, Door(door), methods=["POST"]))
     files = StaticFiles(directory=service.options.page, html=True, check_dir=False)
     for path in ("/", "/{file}"):
         app.router.routes.append(Route(path, files, methods=["GET"], include_in_schema=False))

@@ -39,6 +39,7 @@ STATUS: Mapping[type[MoaError], int] = {
     errors.ContextTooLong: 400,
     errors.UnsupportedInput: 400,
     errors.EvaluationDataError: 500,
+    errors.TraceError: 500,
     errors.EngineError: 502,
     errors.OverBudget: 402,
     errors.LayerFailed: 502,
@@ -83,6 +84,7 @@ class Failure:
     message: str
     param: str | None = None
     retry_after_s: float | None = None
+    allow: str | None = None
     causes: tuple[Mapping[str, str], ...] = ()
 
 
@@ -108,6 +110,7 @@ def failure_of(error: MoaError | Refusal, *, candid: bool) -> Failure:
             message=error.message,
             param=error.param,
             retry_after_s=error.retry_after_s,
+            allow=error.allow,
         )
     if isinstance(error, EngineError):
         return _failed_run(error, candid=candid)

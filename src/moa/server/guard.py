@@ -52,7 +52,8 @@ class Guard:
     Args:
         app: The application.
         options: How the server behaves.
-        doors: By address: what POST requests get to at once. The framework's layers cost more than what is done here.
+        doors: By address: what takes POST requests. They get there at once: the framework's layers cost more than all
+            that is done here.
     """
 
     def __init__(self, app: ASGIApp, options: ServerOptions, doors: Mapping[str, ASGIApp]) -> None:
@@ -94,7 +95,7 @@ class Guard:
             raise Refusal(403, "wrong_origin", "pages of other origins may not call this server")
         if guarded:
             self._identify(visit)
-        if visit.method == "POST":
+        if visit.method == "POST" and visit.path in self._doors:
             kind = visit.header(b"content-type").partition(";")[0].strip().lower()
             if kind != "application/json":
                 raise Refusal(
@@ -141,6 +142,8 @@ def _headers(failure: Failure) -> HeaderList:
         headers.append((b"www-authenticate", b"Bearer"))
     if failure.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, round(failure.retry_after_s))).encode()))
+    if failure.allow is not None:
+        headers.append((b"allow", failure.allow.encode()))
     return headers
 
 

@@ -40,3 +40,9 @@ def _window(reference: str, settings: Settings) -> int | None:
 def model_list(menu: Menu, settings: Settings, created: int) -> dict[str, Any]:
     """Return all models in the OpenAI API's shape."""
     return {"object": "list", "data": [model_dict(served, settings, created) for served in menu.all]}
+
+
+def needs_prices(menu: Menu, settings: Settings) -> bool:
+    """Whether anything that is served is priced, or measured, by the table of prices."""
+    names = {reference.partition("/")[0] for reference in menu.references}
+    return any(settings.endpoints[name].price_provider for name in names if name in settings.endpoints)

@@ -63,7 +63,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def _operation(path: str, model: str, tag: str, summary: str) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if path in STREAMS:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {"schema": {"type": "object", "required": ["data"]}}
     body = {"required": True, "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}}
     return {
         "tags": [tag],

@@ -26,6 +26,7 @@ class ServerOptions:
         body_timeout_s: Seconds in which a request's body has to arrive.
         keep_alive_s: Longest silence on a stream, in seconds, before a comment shows that it lives.
         log_prompts: Whether the access log holds the last user message; off, as prompts are private.
+        has_metrics: Whether there is `/metrics`; several processes would each tell of a part, now this one, now that.
         page: Folder of the playground.
     """
 
@@ -38,6 +39,7 @@ class ServerOptions:
     body_timeout_s: float = 30.0
     keep_alive_s: float = 10.0
     log_prompts: bool = False
+    has_metrics: bool = True
     page: Path = PAGE
 
     @property

@@ -10,11 +10,19 @@ class Refusal(Exception):
         message: What is wrong and what to do.
         param: The field of the request that is wrong, None for the whole.
         retry_after_s: Seconds after which the same request may be taken, None if it never will.
+        allow: Methods that the address takes, if this one was none of them.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, *, param: str | None = None, retry_after_s: float | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        allow: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
-        self.param, self.retry_after_s = param, retry_after_s
+        self.param, self.retry_after_s, self.allow = param, retry_after_s, allow

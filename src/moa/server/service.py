@@ -1,6 +1,5 @@
 """What all of the server's doors share, and how a run is opened and booked."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -71,8 +70,6 @@ class Service:
     async def booked(self, visit: Visit, served: Served, run: RunStream) -> AsyncIterator["Booking"]:
         """Run, and write down how it ended, however it ends."""
         booking = Booking()
-        loop = asyncio.get_running_loop()
-        started_at = loop.time()
         try:
             async with run:
                 yield booking
@@ -80,7 +77,7 @@ class Service:
             booking.status = error.code
             raise
         finally:
-            answer, seconds = booking.answer, loop.time() - started_at
+            answer, seconds = booking.answer, run.elapsed_s
             status = answer.status if answer else booking.status
             ledger = answer.ledger if answer else run.ledger
             first_s = answer.latency.first_token_s if answer else None

@@ -1,7 +1,9 @@
 """The server process: builds the application, listens, and stops without breaking streams off."""
 
 import asyncio
+import math
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from moa.api import Engine
 from moa.config.settings import Settings, load_settings
@@ -98,6 +101,7 @@ def make_options(serving: Serving, settings: Settings) -> ServerOptions:
         max_inflight=max(1, serving.max_inflight // serving.workers),
         max_body_bytes=serving.max_body_bytes,
         log_prompts=serving.log_prompts,
+        has_metrics=serving.workers == 1,
     )
 
 
@@ -151,23 +155,27 @@ def build_app(serving: Serving, options: ServerOptions | None = None) -> FastAPI
     return create_app(engine, options or make_options(serving, settings))
 
 
-def serve(serving: Serving, announce: Callable[[ServerOptions], None]) -> None:
+Announce = Callable[[ServerOptions, str], None]
+"""Hears what is served and at which address, once the server listens there."""
+
+
+def serve(serving: Serving, announce: Announce) -> None:
     """Serve until the process is told to stop.
 
     Args:
         serving: What to serve, and where.
-        announce: Hears what is served, before the server listens.
+        announce: Hears what is served, and where.
 
     Raises:
         MoaError: It can't be served.
     """
     options = make_options(serving, load_settings(serving.config))
-    announce(options)
     if serving.workers > 1:
-        _serve_in_processes(serving)
+        _serve_in_processes(serving, partial(announce, options))
         return
     app = build_app(serving, options)
-    DrainingServer(uvicorn_config(app, serving), app.state.service.gate, serving.drain_s).run()
+    config = uvicorn_config(app, serving)
+    DrainingServer(config, app.state.service.gate, serving.drain_s, partial(announce, options)).run()
 
 
 def uvicorn_config(
@@ -195,15 +203,20 @@ def uvicorn_config(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
+        # One process drains by itself (see DrainingServer); several leave it to uvicorn.
+        timeout_graceful_shutdown=5 if serving.workers == 1 else math.ceil(serving.drain_s),
     )
 
 
-def _serve_in_processes(serving: Serving) -> None:
-    from uvicorn.supervisors import Multiprocess
-
+def _serve_in_processes(serving: Serving, announce: Callable[[str], None]) -> None:
     config = uvicorn_config(partial(build_app, serving), serving)
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    door = config.bind_socket()
+    announce(_url(serving.host, door))
+    Multiprocess(config, sockets=[door]).run()
+
+
+def _url(host: str, door: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"
 
 
 class DrainingServer(uvicorn.Server):
@@ -216,12 +229,18 @@ class DrainingServer(uvicorn.Server):
         config: Uvicorn's settings.
         gate: Counts what is under way.
         drain_s: Seconds for streams to end.
+        announce: Hears where the server listens.
     """
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, gate: Gate, drain_s: float, announce: Callable[[str], None]) -> None:
         super().__init__(config)
-        self._gate, self._drain_s = gate, drain_s
+        self._gate, self._drain_s, self._announce = gate, drain_s, announce
         self._drained_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._announce(_url(self.config.host, self.servers[0].sockets[0]))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""

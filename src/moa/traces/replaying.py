@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moa.engine.plan import Model, make_plan
+from moa.engine.plan import Model, Planner
 from moa.engine.run import execute
 from moa.engine.stream import RunStream
 from moa.errors import MoaError, ProviderFault, TraceError
@@ -87,7 +87,7 @@ def replay_stream(trace: Trace) -> RunStream:
 def _stream(trace: Trace, found: list[str]) -> RunStream:
     meter = Meter(asyncio.get_running_loop().time)
     models = _RecordedModels(trace, meter, found)
-    plan = make_plan(trace.mixture, models, trace.options)
+    plan = Planner(models).plan(trace.mixture, trace.options)
     return RunStream(partial(execute, plan, trace.conversation, models, (), meter), meter)
 
 

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
+from types import TracebackType
 
 from yarl import URL
 
 from moa.errors import BrokenReply, ConfigError, ContextTooLong, IdleTimedOut, ProviderError
-from moa.providers.base import ModelRequest, Provider, ReplyEvent
+from moa.providers.base import ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers.endpoint import Endpoint
 from moa.providers.http import HttpRequest, HttpResponse, HttpTransport, Transport
 from moa.providers.openai_compatible.complaint import read_complaint
@@ -68,41 +69,41 @@ class OpenAICompatible:
         """By model id: the parameters that are no longer sent because its server rejects them."""
         return {model: tuple(sorted(dialect.dropped)) for model, dialect in self._dialects.items() if dialect.dropped}
 
-    @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+    def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply.
 
         Raises:
             ProviderError: On entering or while iterating.
         """
-        dialect = self._dialects.get(request.model, _PLAIN)
-        sent = HttpRequest(
-            url=self._url,
-            headers=self._headers,
-            body=encode(request, dialect),
-            reference=request.reference,
-            idle_timeout_s=request.idle_timeout_s if request.deltas else None,
+        return _Call(self, request)
+
+    def send(self, request: ModelRequest, dialect: Dialect) -> AbstractAsyncContextManager[HttpResponse]:
+        """Send a request, written in a dialect."""
+        return self._transport(
+            HttpRequest(
+                url=self._url,
+                headers=self._headers,
+                body=encode(request, dialect),
+                reference=request.reference,
+                idle_timeout_s=request.idle_timeout_s if request.deltas else None,
+            )
         )
-        try:
-            async with self._transport(sent) as response:
-                if not 200 <= response.status < 300:
-                    raise self._failure(request, dialect, response, await response.read())
-                if _is_stream(response, request):
-                    yield _StreamedReply(response, request.reference)
-                else:
-                    body = await response.read()
-                    yield _WholeReply(_decoded(body, response, request.reference))
-        except ProviderError as error:
-            # Whatever a server says, it must not show the key that was sent to it.
-            error.args = tuple(_redacted(str(argument), self._secrets) for argument in error.args)
-            raise
+
+    def dialect(self, model: str) -> Dialect:
+        """How requests for a model are written, as far as its server is known."""
+        return self._dialects.get(model, _PLAIN)
+
+    def redact(self, error: ProviderError) -> None:
+        """Take the key out of an error: whatever a server says, it must not show what was sent to it."""
+        error.args = tuple(_redacted(str(argument), self._secrets) for argument in error.args)
 
     async def aclose(self) -> None:
         """Close the connections."""
         if self._own is not None:
             await self._own.aclose()
 
-    def _failure(self, request: ModelRequest, dialect: Dialect, response: HttpResponse, body: bytes) -> ProviderError:
+    def rejection(self, request: ModelRequest, dialect: Dialect, response: HttpResponse, body: bytes) -> ProviderError:
+        """Return what a server's refusal means, having learned what it rejects."""
         complaint = read_complaint(body)
         error = failure(
             complaint,
@@ -126,6 +127,44 @@ class OpenAICompatible:
             self._dialects[request.model] = better
             _log.debug("%s rejects %s: it is left out or renamed from now on", request.reference, parameter)
         return True
+
+
+class _Call:
+    """One request and its reply. A class in place of a generator: every call passes here."""
+
+    __slots__ = ("_exchange", "_provider", "_request")
+
+    def __init__(self, provider: OpenAICompatible, request: ModelRequest) -> None:
+        self._provider, self._request = provider, request
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        dialect = self._provider.dialect(self._request.model)
+        self._exchange = self._provider.send(self._request, dialect)
+        try:
+            response = await self._exchange.__aenter__()
+            try:
+                return await self._events(response, dialect)
+            except BaseException as error:
+                await self._exchange.__aexit__(type(error), error, error.__traceback__)
+                raise
+        except ProviderError as error:
+            self._provider.redact(error)
+            raise
+
+    async def _events(self, response: HttpResponse, dialect: Dialect) -> AsyncIterator[ReplyEvent]:
+        request = self._request
+        if not 200 <= response.status < 300:
+            raise self._provider.rejection(request, dialect, response, await response.read())
+        if _is_stream(response, request):
+            return _StreamedReply(response, request.reference)
+        return _WholeReply(_decoded(await response.read(), response, request.reference))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exchange.__aexit__(kind, error, trace)
+        if isinstance(error, ProviderError):
+            self._provider.redact(error)
 
 
 class _WholeReply:

@@ -1,0 +1,152 @@
+"""A model server that costs next to nothing, in a process of its own, so that only its clients' work is measured."""
+
+import asyncio
+import json
+import multiprocessing
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+REPLY_TEXT = "a reply of a few words, as models give it"
+USAGE = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_HEAD_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """How the server answers.
+
+    Attributes:
+        delay_s: Seconds until it answers.
+        requests_per_s: It answers 429 to what goes beyond, in any tenth of a second; None for no limit.
+        retry_after_s: What a 429 asks its client to wait, in seconds.
+    """
+
+    delay_s: float = 0.0
+    requests_per_s: float | None = None
+    retry_after_s: float = 0.2
+
+
+@contextmanager
+def model_process(behaviour: Behaviour) -> Iterator[str]:
+    """Run the server; gives the base URL of its OpenAI-style API."""
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(behaviour, sending), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{receiving.recv()}/v1"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _run(behaviour: Behaviour, ready: Connection) -> None:
+    asyncio.run(_serve(behaviour, ready))
+
+
+async def _serve(behaviour: Behaviour, ready: Connection) -> None:
+    loop, throttle = asyncio.get_running_loop(), _Throttle(behaviour)
+    server = await loop.create_server(lambda: _Chat(behaviour, throttle), "127.0.0.1", 0, backlog=4096)
+    ready.send(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+class _Throttle:
+    """Counts the requests of the running tenth of a second."""
+
+    WINDOW_S = 0.1
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        limit = behaviour.requests_per_s
+        self._most = None if limit is None else max(1.0, limit * self.WINDOW_S)
+        self._window, self._seen = -1, 0
+
+    def refuses(self, now: float) -> bool:
+        if self._most is None:
+            return False
+        window = int(now / self.WINDOW_S)
+        if window != self._window:
+            self._window, self._seen = window, 0
+        self._seen += 1
+        return self._seen > self._most
+
+
+class _Chat(asyncio.Protocol):
+    """One connection: requests in, the same reply out, streamed if the request wants it."""
+
+    def __init__(self, behaviour: Behaviour, throttle: _Throttle) -> None:
+        self._behaviour, self._throttle = behaviour, throttle
+        self._loop = asyncio.get_running_loop()
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while (body := self._next_body()) is not None:
+            self._answer(body)
+
+    def _next_body(self) -> bytes | None:
+        head, end, rest = self._received.partition(_HEAD_END)
+        if not end:
+            return None
+        found = _LENGTH.search(head)
+        length = int(found.group(1)) if found else 0
+        if len(rest) < length:
+            return None
+        self._received = rest[length:]
+        return rest[:length]
+
+    def _answer(self, body: bytes) -> None:
+        if self._throttle.refuses(self._loop.time()):
+            self._transport.write(_throttled(self._behaviour.retry_after_s))
+        else:
+            reply = _STREAMED if b'"stream":true' in body.replace(b" ", b"") else _WHOLE
+            self._loop.call_later(self._behaviour.delay_s, self._write, reply)
+
+    def _write(self, reply: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(reply)
+
+
+def _http(status: str, body: bytes, kind: str, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + _HEAD_END + body
+
+
+def _throttled(retry_after_s: float) -> bytes:
+    body = json.dumps({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}).encode()
+    return _http("429 Too Many Requests", body, "application/json", f"Retry-After: {retry_after_s:g}")
+
+
+def _whole() -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": REPLY_TEXT}, "finish_reason": "stop"}
+    body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": USAGE}
+    return _http("200 OK", json.dumps(body).encode(), "application/json")
+
+
+def _streamed() -> bytes:
+    pieces = [({"role": "assistant", "content": REPLY_TEXT}, None), ({}, "stop")]
+    chunks = [
+        {
+            "id": "x",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+        }
+        for delta, reason in pieces
+    ]
+    events = [json.dumps(chunk) for chunk in (*chunks, {**chunks[0], "choices": [], "usage": USAGE})]
+    body = "".join(f"data: {event}\n\n" for event in (*events, "[DONE]"))
+    return _http("200 OK", body.encode(), "text/event-stream")
+
+
+_WHOLE, _STREAMED = _whole(), _streamed()
