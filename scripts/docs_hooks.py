@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mkdocs.exceptions import PluginError
-
 _LOADS = re.compile(
     r"""<(?:script|img|iframe|source|video|audio)\b[^>]*?\bsrc=["'](?:https?:)?//[^"']+"""
     r"""|<link\b(?![^>]*\brel=["']?canonical)[^>]*?\bhref=["'](?:https?:)?//[^"']+"""
@@ -26,6 +24,8 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def on_post_build(config: Any, **_: Any) -> None:
     """Stop the build if a page of the site would load something from another host."""
+    from mkdocs.exceptions import PluginError  # here, so that the rest can be tested where mkdocs isn't installed
+
     site = Path(config["site_dir"])
     for page in sorted([*site.rglob("*.html"), *site.rglob("*.css")]):
         if found := foreign_loads(page.read_text(encoding="utf-8")):
