@@ -90,7 +90,9 @@ def show_ended(done: Evaluation, setup: Setup) -> None:
 def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_json: bool) -> None:
     """Write the report, and print the verdict on standard output."""
     official = prepared.protocol["prompts"]["source"] == ALPACA_EVAL
-    written = write_report(folder, _data(data_dir) if official or data_dir else None, margin=prepared.setup.margin)
+    written = write_report(
+        folder, reference_data(data_dir) if official or data_dir else None, margin=prepared.setup.margin
+    )
     if as_json:
         print_json(written.summary.as_dict())
     else:
@@ -98,7 +100,7 @@ def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_j
     say(f"Report: {written.html}")
 
 
-def _data(folder: Path | None) -> AlpacaEvalData | None:
+def reference_data(folder: Path | None) -> AlpacaEvalData | None:
     """AlpacaEval's reference data; without it there is no official length control, but still a report."""
     try:
         return load_alpaca_eval_data(folder or _from_hub())

@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moa.api import Engine
+from moa.cli.evaluated import reference_data
 from moa.cli.terminal import err_console, print_json, say
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import read_annotations
+from moa.evaluation.datasets import ALPACA_EVAL
 from moa.evaluation.judge_files import judge_into, pairs_of
 from moa.evaluation.judge_record import judge_record
 from moa.evaluation.judges.base import Judge, Pair, Verdict
@@ -24,6 +26,7 @@ from moa.evaluation.metrics import Metrics, metrics
 from moa.evaluation.outputs import read_outputs
 from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation.reporting import write_report
+from moa.evaluation.run_directory import RunDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,9 @@ def _lines(found: Metrics) -> list[str]:
 
 def report_on(run: Path, data_dir: Path | None, margin: float | None) -> None:
     """Write a run's report and print its verdict."""
-    written = write_report(run, _data(data_dir), margin=margin)
+    official = RunDirectory(run).manifest()["protocol"]["prompts"]["source"] == ALPACA_EVAL
+    data = reference_data(data_dir) if official or data_dir else None
+    written = write_report(run, data, margin=margin)
     print(written.summary.conclusion.sentence)
     if written.summary.best_member is not None:
         print(written.summary.best_member.sentence)

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from moa.evaluation.annotations import Annotation, win_probabilities
+from moa.evaluation.arrays import Floats
 from moa.evaluation.comparison import Comparison, compare
 from moa.evaluation.copying import Copied, copied, mean_copied
 from moa.evaluation.economics import Economics, economics
 from moa.evaluation.hygiene import Hygiene, hygiene
-from moa.evaluation.intervals import LEVEL, Estimate
+from moa.evaluation.intervals import LEVEL, Estimate, student_quantile
 from moa.evaluation.judge_record import JudgeRecord, judge_record
 from moa.evaluation.leaderboard import Rank, rank
 from moa.evaluation.length_control import FoldSensitivity, fold_sensitivity
@@ -17,7 +20,8 @@ from moa.evaluation.metrics import Metrics, metrics
 from moa.evaluation.outputs import Output
 from moa.evaluation.records import Record
 from moa.evaluation.reference_data import BASELINE, AlpacaEvalData
-from moa.evaluation.statistics import MARGIN, ByCategory, by_category, non_inferiority
+from moa.evaluation.sequential import confidence_interval
+from moa.evaluation.statistics import MARGIN, MIN_PROMPTS, ByCategory, by_category, non_inferiority
 from moa.evaluation.verdict import Conclusion, Quality, conclude, ratio
 
 
@@ -243,11 +247,11 @@ def _conclusion(
 ) -> Conclusion:
     mixture = evaluation.systems[0]
     baseline = _baseline(evaluation)
-    if evaluation.opponent is None or baseline is None:
+    if baseline is None or not (mixture.annotations and (baseline.annotations or _is_opponent(baseline, evaluation))):
         sentence = f"Undecided: nothing has judged {mixture.name} yet."
         return Conclusion(advice="undecided", sentence=sentence, rule="")
     if baseline.name == evaluation.opponent:
-        quality = _win_rate_quality(systems[0], margin)
+        quality = _win_rate_quality(systems[0], mixture.annotations, margin)
     else:
         both = compare(mixture.annotations, baseline.annotations, data, margin=margin, seed=seed)
         quality = _difference_quality(both, margin)
@@ -268,13 +272,17 @@ def _baseline(evaluation: Collected) -> Evaluated | None:
     return next(iter(named), next((s for s in evaluation.systems if s.name == evaluation.opponent), None))
 
 
-def _win_rate_quality(system: SystemSummary, margin: float) -> Quality:
+def _is_opponent(system: Evaluated, evaluation: Collected) -> bool:
+    return system.name == evaluation.opponent
+
+
+def _win_rate_quality(system: SystemSummary, annotations: Sequence[Annotation], margin: float) -> Quality:
     found = system.metrics
     if found is None:
         return Quality(finding=None, measure="", is_difference=False, n=0)
     n = found.counts.n_total
     if found.length_controlled_win_rate is None or found.lc_interval is None or found.lc_standard_error is None:
-        return Quality(finding=None, measure="win rate", is_difference=False, n=n)
+        return _cautious_quality(win_probabilities(annotations), margin)
     estimate = Estimate(
         value=found.length_controlled_win_rate,
         standard_error=found.lc_standard_error,
@@ -283,6 +291,20 @@ def _win_rate_quality(system: SystemSummary, margin: float) -> Quality:
     )
     finding = non_inferiority(estimate, margin=margin)
     return Quality(finding=finding, measure="length-controlled win rate", is_difference=False, n=n)
+
+
+def _cautious_quality(probabilities: Floats, margin: float) -> Quality:
+    """From the raw win rate, by an interval that holds for few and for equal verdicts too; none for next to nothing."""
+    present = probabilities[~np.isnan(probabilities)]
+    n = len(present)
+    if n < MIN_PROMPTS:
+        return Quality(finding=None, measure="win rate", is_difference=False, n=n)
+    interval = confidence_interval(present)
+    # The error that Student's interval of this width would have: equal verdicts have none of their own.
+    error = (interval.high - interval.low) / 2.0 / student_quantile(interval.level, n)
+    estimate = Estimate(value=100.0 * float(present.mean()), standard_error=error, interval=interval, n=n)
+    finding = non_inferiority(estimate, margin=margin)
+    return Quality(finding=finding, measure="win rate", is_difference=False, n=n)
 
 
 def _difference_quality(both: Comparison, margin: float) -> Quality:
