@@ -43,7 +43,7 @@ def test_every_type_that_is_registered_exists_where_it_is_said_to_be() -> None:
 
     moa.load_ipython_extension(shell)
 
-    assert len(shell.html.shown_by) == 6
+    assert len(shell.html.shown_by) == 7
     for home, name in shell.html.shown_by:
         assert getattr(import_module(home), name).__module__ == home
 

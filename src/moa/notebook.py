@@ -12,6 +12,7 @@ _PICTURES = {
     ("moa.proposals", "Answer"): ("moa.render.notebook", "answer_html"),
     ("moa.ledger", "Ledger"): ("moa.render.waterfall", "waterfall_html"),
     ("moa.evaluation.evaluating", "Evaluation"): ("moa.evaluation.report.notebook", "evaluation_html"),
+    ("moa.evaluation.progress", "Progress"): ("moa.evaluation.report.notebook", "progress_html"),
     ("moa.evaluation.summary", "Summary"): ("moa.evaluation.report.notebook", "summary_html"),
     ("moa.evaluation.reporting", "Written"): ("moa.evaluation.report.notebook", "written_html"),
 }

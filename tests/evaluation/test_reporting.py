@@ -9,7 +9,7 @@ import pytest
 from moa.errors import EvaluationDataError
 from moa.evaluation.evaluating import Evaluation
 from moa.evaluation.progress import Progress
-from moa.evaluation.report.notebook import evaluation_html, written_html
+from moa.evaluation.report.notebook import evaluation_html, progress_html, written_html
 from moa.evaluation.reporting import write_report
 from tests.evaluation.report_case import HOSTILE, PROMPTS, run_case
 from tests.support import pages
@@ -126,6 +126,7 @@ def test_a_notebook_shows_how_an_evaluation_ended_whatever_its_folder_is_called(
     shown = pages.Page(evaluation_html(done))
 
     assert shown.is_inert
+    assert "3 of 4 answers, 1 of 2 verdicts, 1 failed, 65 s" in pages.Page(progress_html(progress)).text
     assert [cell in shown.text for cell in ("budget", "3 of 4", "1 of 2", "$0.25 + unknown prices", "65 s")] == [
         True
     ] * 5

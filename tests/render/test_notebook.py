@@ -61,7 +61,12 @@ def test_a_mixture_shows_its_layers_in_order_from_prompt_to_answer() -> None:
         {
             "name": "pair",
             "layers": [
-                {"proposers": [{"model": "lab/a", "samples": 2, "temperature": 0.7}, {"model": "lab/b", "name": "Bea"}]},
+                {
+                    "proposers": [
+                        {"model": "lab/a", "samples": 2, "temperature": 0.7},
+                        {"model": "lab/b", "name": "Bea"},
+                    ]
+                },
                 {"proposers": [{"model": "lab/c", "fallback": ["lab/d"], "role": "Doubt everything."}]},
             ],
             "aggregator": {"model": "lab/e"},
@@ -80,9 +85,8 @@ def test_a_mixture_shows_its_layers_in_order_from_prompt_to_answer() -> None:
 
 
 def test_a_model_alone_has_no_layers_and_nothing_in_a_mixture_becomes_markup() -> None:
-    page = Page(
-        mixture_html(load({"name": EVIL, "description": EVIL, "aggregator": {"model": "lab/e", "role": EVIL}, "layers": []}))
-    )  # fmt: skip
+    alone = {"name": EVIL, "description": EVIL, "layers": [], "aggregator": {"model": "lab/e", "role": EVIL}}
+    page = Page(mixture_html(load(alone)))
 
     assert page.is_inert
     assert "layer 1" not in page.text

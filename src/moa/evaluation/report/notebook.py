@@ -5,6 +5,7 @@ import base64
 from markupsafe import Markup
 
 from moa.evaluation.evaluating import Evaluation
+from moa.evaluation.progress import Progress
 from moa.evaluation.report.charts import tradeoff
 from moa.evaluation.report.drawing import svg
 from moa.evaluation.report.page import environment, rows
@@ -35,3 +36,9 @@ def written_html(written: Written) -> str:
 def evaluation_html(done: Evaluation) -> str:
     """Return how an evaluation ended and how far it came."""
     return filled("notebook_evaluation.html", done=done, elapsed=seconds(done.progress.elapsed_s))
+
+
+def progress_html(progress: Progress) -> str:
+    """Return how far an evaluation is as a bar: `on_progress=display("…", display_id=True).update` keeps it moving."""
+    left = "" if not progress.left_s else f", about {seconds(progress.left_s)} left"
+    return filled("notebook_progress.html", progress=progress, elapsed=seconds(progress.elapsed_s), left=left)
