@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -64,18 +65,32 @@ def _without_aws() -> dict[str, str]:
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """Return the notebook without what only this run had: times, and the release of its Python."""
+    """Return the notebook without what is this run's alone, or nobody reads: times, releases, texts beside pictures."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
         cell.metadata = {}
-        for output in cell.get("outputs", ()):
-            output.pop("transient", None)
-            if "metadata" in output:
-                output["metadata"] = {}
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
     return notebook
+
+
+def joined(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Return a cell's outputs, pieces of one stream put together, without the plain text of what has a picture."""
+    found: list[NotebookNode] = []
+    for output in outputs:
+        last = found[-1] if found else None
+        if output.output_type == "stream" and last and last.get("name") == output.name:
+            last.text += output.text
+            continue
+        if len(output.get("data", ())) > 1:
+            output.data.pop("text/plain", None)
+        if "metadata" in output:
+            output.metadata = {}
+        found.append(output)
+    return found
 
 
 if __name__ == "__main__":
