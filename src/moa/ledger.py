@@ -206,9 +206,24 @@ class AttemptRecord:
     finish_reason: str | None = None
     served_by: str | None = None
     error: ErrorInfo | None = None
+    _settled: Attempt | None = field(default=None, init=False, repr=False, compare=False)
 
     def value(self, run_started_at: float, now: float, price: Pricer) -> Attempt:
-        """The attempt as a value, as of `now`."""
+        """The attempt as a value, as of `now`; of one that has ended, the same value every time."""
+        if self._settled is not None:
+            return self._settled
+        value = self._value(run_started_at, now, price)
+        if self.ended_at is not None:
+            self._settled = value
+        return value
+
+    def explain(self, error: ErrorInfo) -> None:
+        """Write down why it is of no use although it ended well, or was cancelled; a failure stands."""
+        if self.status != "failed":
+            self._settled, self.error = None, error
+            self.status = "failed" if self.status == "ok" else self.status
+
+    def _value(self, run_started_at: float, now: float, price: Pricer) -> Attempt:
         first = None if self.first_token_at is None else self.first_token_at - self.sent_at
         return Attempt(
             status=self.status,
@@ -259,21 +274,23 @@ class CallRecord:
 
     def explain(self, error: ErrorInfo) -> None:
         """Write down why the last attempt is of no use although it ended well, or was cancelled; a failure stands."""
-        last = self.attempts[-1] if self.attempts else None
-        if last is not None and last.status != "failed":
-            last.error = error
-            last.status = "failed" if last.status == "ok" else last.status
+        if self.attempts:
+            self.attempts[-1].explain(error)
+
+    def values(self, run_started_at: float) -> tuple[Attempt, ...]:
+        """Its attempts as values, as of now."""
+        now = self.now()
+        return tuple([record.value(run_started_at, now, self.price) for record in self.attempts])
 
     def value(self, run_started_at: float) -> Call:
         """The call as a value, as of now."""
-        now = self.now()
         return Call(
             id=self.id,
             agent=self.agent,
             model=self.model,
             purpose=self.purpose,
             layer=self.layer,
-            attempts=tuple(record.value(run_started_at, now, self.price) for record in self.attempts),
+            attempts=self.values(run_started_at),
         )
 
 

@@ -156,7 +156,7 @@ class Series:
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt so far, in the order of starting."""
         started_at = self._context.meter.started_at
-        return tuple(attempt for call in self._calls for attempt in call.value(started_at).attempts)
+        return tuple(attempt for call in self._calls for attempt in call.values(started_at))
 
     @property
     def ended_at(self) -> float:

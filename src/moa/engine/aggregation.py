@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -92,7 +93,7 @@ async def aggregate(
     question = _question(context, conversation, prompt, proposals, audience)
     left_s = None if context.deadline_at is None else max(0.0, context.deadline_at - started_at)
     try:
-        async with asyncio.timeout(left_s):
+        async with nullcontext() if left_s is None else asyncio.timeout(left_s):
             reply = await series.ask(question)
     except (ProviderError, TimeoutError) as error:
         await context.prices_ready()

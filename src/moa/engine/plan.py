@@ -161,9 +161,7 @@ def _seated(mixture: Mixture, models: Models) -> Plan:
         for number, layer in enumerate(mixture.layers, 1)
     )
     last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
-    return Plan(
-        mixture=mixture, layers=layers, aggregator=_seat(last, len(layers) + 1, models), options=RunOptions()
-    )
+    return Plan(mixture=mixture, layers=layers, aggregator=_seat(last, len(layers) + 1, models), options=RunOptions())
 
 
 def _seat(member: Member, layer: int, models: Models) -> Seat:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from uuid import uuid4
+from secrets import token_hex
 
 from moa.engine.agents import Emit, RunContext
 from moa.engine.aggregation import Outcome, aggregate
@@ -41,7 +41,7 @@ async def execute(
         EngineError: The run failed; its ledger tells what was spent.
     """
     _require_possible(plan)
-    run_id = f"run-{uuid4().hex[:16]}"
+    run_id = f"run-{token_hex(8)}"
     context = await _context(plan, models, shared, meter, emit)
     emit(
         RunStarted(
@@ -102,7 +102,8 @@ async def _run_layers(context: RunContext, conversation: Conversation) -> _Done:
     while True:
         shown = [proposal.text for proposal in done.layers[-1].proposals] if done.layers else []
         left, dropped = cut_to_budget(context, Rest(layers=left, conversation=conversation, shown=shown))
-        done = replace(done, degraded=(*done.degraded, *dropped))
+        if dropped:
+            done = replace(done, degraded=(*done.degraded, *dropped))
         if not left:
             break
         seats, left = left[0], left[1:]
