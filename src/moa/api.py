@@ -15,7 +15,6 @@ from moa.engine.plan import Planner, RunOptions
 from moa.engine.run import execute
 from moa.engine.stream import RunStream
 from moa.errors import UsageError
-from moa.events import Event
 from moa.ledger import Meter, Now
 from moa.messages import ImagePart, Message, ReplyOptions, Sampling, conversation
 from moa.mixture.loading import load
@@ -107,7 +106,7 @@ class Engine:
             EngineError: The run failed; its ledger tells what was spent.
         """
         run, _ = self._prepare(mixture, prompt, arguments)
-        return await run(_ignore)
+        return await run(None)
 
     def stream(
         self,
@@ -141,7 +140,7 @@ class Engine:
         *,
         answer: bool = False,
         proposals: bool = False,
-    ) -> tuple[Callable[[Emit], Awaitable[Answer]], Meter]:
+    ) -> tuple[Callable[[Emit | None], Awaitable[Answer]], Meter]:
         meter, budget_usd = Meter(self._clock), arguments.get("budget_usd")
         options = RunOptions(
             seed=arguments.get("seed"),
@@ -170,10 +169,6 @@ class Engine:
     ) -> None:
         """Close all connections."""
         await self.aclose()
-
-
-def _ignore(event: Event) -> None:
-    """Nobody watches a run whose answer alone is wanted."""
 
 
 def _usd(amount: float | Decimal) -> Decimal:

@@ -54,18 +54,20 @@ class _Audience:
             case TextDelta(text=text):
                 self.show(text)
             case ReasoningDelta():
-                self._context.emit(AnswerDelta(event.text, reasoning=True))
+                self._context.tell(lambda: AnswerDelta(event.text, reasoning=True))
             case ToolCallDelta():
                 self._note_first()
-                self._context.emit(
-                    AnswerToolCallDelta(index=event.index, id=event.id, name=event.name, arguments=event.arguments)
+                self._context.tell(
+                    lambda: AnswerToolCallDelta(
+                        index=event.index, id=event.id, name=event.name, arguments=event.arguments
+                    )
                 )
 
     def show(self, text: str) -> None:
         if text:
             self._note_first()
             self.shown.append(text)
-            self._context.emit(AnswerDelta(text))
+            self._context.tell(lambda: AnswerDelta(text))
 
     def _note_first(self) -> None:
         if self.first_token_at is None:

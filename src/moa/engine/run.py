@@ -24,7 +24,7 @@ AGGREGATOR_SHARE = 1 / 3
 
 
 async def execute(
-    plan: Plan, conversation: Conversation, models: Models, shared: Budget | None, meter: Meter, emit: Emit
+    plan: Plan, conversation: Conversation, models: Models, shared: Budget | None, meter: Meter, emit: Emit | None
 ) -> Answer:
     """Run a mixture once and return its answer.
 
@@ -34,7 +34,7 @@ async def execute(
         models: Tells when prices are ready.
         shared: A budget that the run shares with others, None if there is none.
         meter: Keeps the books; started when the caller asked.
-        emit: Hears every event, `RunFinished` last.
+        emit: Hears every event, `RunFinished` last; None if nobody does.
 
     Raises:
         UsageError: The mixture can't do what is asked; nothing was sent.
@@ -43,8 +43,8 @@ async def execute(
     _require_possible(plan)
     run_id = f"run-{token_hex(8)}"
     context = await _context(plan, models, shared, meter, emit)
-    emit(
-        RunStarted(
+    context.tell(
+        lambda: RunStarted(
             id=run_id,
             mixture=plan.mixture.name,
             layers=tuple(tuple(seat.info for seat in seats) for seats in plan.layers),
@@ -55,7 +55,7 @@ async def execute(
     proposals = done.layers[-1].proposals if done.layers else ()
     outcome = await aggregate(context, conversation, done.prompt, proposals)
     answer = _answer(run_id, context, done, outcome)
-    emit(RunFinished(answer=answer))
+    context.tell(lambda: RunFinished(answer=answer))
     return answer
 
 
@@ -64,7 +64,7 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-async def _context(plan: Plan, models: Models, shared: Budget | None, meter: Meter, emit: Emit) -> RunContext:
+async def _context(plan: Plan, models: Models, shared: Budget | None, meter: Meter, emit: Emit | None) -> RunContext:
     own = None if plan.budget_usd is None else Budget(plan.budget_usd)
     budgets = [budget for budget in (own, shared) if budget is not None]
     if budgets:
@@ -118,8 +118,12 @@ async def _run_layers(context: RunContext, conversation: Conversation) -> _Done:
         )
         result = await run_layer(task)
         done = done.and_then(seats, result, _render(plan, result, is_last=not left))
-        context.emit(LayerFinished(result=done.layers[-1]))
+        _tell_finished(context, done.layers[-1])
     return done
+
+
+def _tell_finished(context: RunContext, layer: LayerResult) -> None:
+    context.tell(lambda: LayerFinished(result=layer))
 
 
 def _close_at(context: RunContext, *, layers_left: int) -> float:
