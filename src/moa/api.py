@@ -1,7 +1,7 @@
 """The engine as users hold it: what many runs share, and how one run is asked for."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any, Self, TypedDict, Unpack
 
 from moa.catalogue import Catalogue
 from moa.config.settings import Settings, load_settings
-from moa.engine.agents import Emit
 from moa.engine.plan import Planner, RunOptions
 from moa.engine.run import execute
 from moa.engine.stream import RunStream
@@ -19,9 +18,11 @@ from moa.ledger import Meter, Now
 from moa.messages import ImagePart, Message, ReplyOptions, Sampling, conversation
 from moa.mixture.loading import load
 from moa.mixture.schema import Mixture
+from moa.policies.cache.settings import CacheSettings
 from moa.policies.spend import Budget
 from moa.proposals import Answer
 from moa.providers.base import Provider
+from moa.traces.recording import Recorder, Run
 
 MixtureLike = Mixture | str | Path | Mapping[str, Any]
 """A mixture, the name of a preset, the path of a mixture file, or what such a file holds."""
@@ -39,8 +40,10 @@ class RunArguments(TypedDict, total=False):
         seed: Makes a run repeatable where services take seeds; each sample gets its own seed derived from it.
         deadline_s: Seconds for the whole run; the mixture's own deadline holds too.
         budget_usd: US dollars for the whole run; the mixture's own budget holds too.
+        shared_budget: A budget that this run shares with others; the engine's own holds too.
         options: Tools, response format and the like, for the aggregator.
         sampling: Parameters that override the aggregator's own.
+        trace: A file to write the run to, as `moa trace show` and `moa trace replay` read it; it holds no secrets.
     """
 
     system: str | None
@@ -48,8 +51,10 @@ class RunArguments(TypedDict, total=False):
     seed: int | None
     deadline_s: float | None
     budget_usd: float | Decimal | None
+    shared_budget: Budget | None
     options: ReplyOptions
     sampling: Sampling | None
+    trace: str | Path | None
 
 
 class Engine:
@@ -67,6 +72,7 @@ class Engine:
         settings: Ready-made settings in place of a file.
         providers: Providers in place of those of the settings, by endpoint name.
         budget_usd: US dollars for everything that this engine runs.
+        cache: Where replies are kept, in place of what the settings say; a path alone is read and written.
         clock: Monotonic clock, in seconds.
 
     Attributes:
@@ -83,11 +89,13 @@ class Engine:
         settings: Settings | None = None,
         providers: Mapping[str, Provider] | None = None,
         budget_usd: float | Decimal | None = None,
+        cache: CacheSettings | str | Path | None = None,
         clock: Now = time.perf_counter,
     ) -> None:
         self.settings = settings or load_settings(config)
         self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
-        self._models = Catalogue(self.settings, providers or {}, clock)
+        kept = CacheSettings(path=Path(cache)) if isinstance(cache, str | Path) else cache or self.settings.cache
+        self._models = Catalogue(self.settings, providers or {}, clock, kept)
         self._planner = Planner(self._models)
         self._clock = clock
 
@@ -140,7 +148,7 @@ class Engine:
         *,
         answer: bool = False,
         proposals: bool = False,
-    ) -> tuple[Callable[[Emit | None], Awaitable[Answer]], Meter]:
+    ) -> tuple[Run, Meter]:
         meter, budget_usd = Meter(self._clock), arguments.get("budget_usd")
         options = RunOptions(
             seed=arguments.get("seed"),
@@ -152,8 +160,15 @@ class Engine:
             answer_deltas=answer,
         )
         talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
-        plan = self._planner.plan(load(mixture), options)
-        return partial(execute, plan, talk, self._models, self.budget, meter), meter
+        shared = [budget for budget in (self.budget, arguments.get("shared_budget")) if budget is not None]
+        trace = arguments.get("trace")
+        if trace is None:
+            plan = self._planner.plan(load(mixture), options)
+            return partial(execute, plan, talk, self._models, shared, meter), meter
+        recorder = Recorder(Path(trace), meter, self.settings.endpoints)
+        models = recorder.listening(self._models)
+        plan = Planner(models).plan(load(mixture), options)
+        return recorder.recorded(partial(execute, plan, talk, models, shared, meter), plan, talk), meter
 
     async def aclose(self) -> None:
         """Close all connections."""

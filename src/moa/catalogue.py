@@ -7,6 +7,9 @@ from moa.config.settings import Settings
 from moa.engine.plan import Model
 from moa.ledger import Now
 from moa.policies.breaker import Breaker
+from moa.policies.cache.policy import Cache
+from moa.policies.cache.settings import CacheSettings
+from moa.policies.cache.shelf import Shelf
 from moa.policies.hedge import Hedge
 from moa.policies.limits import Limiter, Limits
 from moa.policies.metered import Metered
@@ -25,10 +28,12 @@ class Catalogue:
         given: Providers in place of those that the settings would open, by endpoint name; whoever gave them closes
             them. An endpoint that the settings don't know has no policies.
         now: Monotonic clock, in seconds.
+        cache: Where replies are kept, and how they are used.
     """
 
-    def __init__(self, settings: Settings, given: Mapping[str, Provider], now: Now) -> None:
-        self._settings, self._given, self._now = settings, given, now
+    def __init__(self, settings: Settings, given: Mapping[str, Provider], now: Now, cache: CacheSettings) -> None:
+        self._settings, self._given, self._now, self._cache = settings, given, now, cache
+        self._shelf: Shelf | None = None
         self._opened: dict[str, Provider] = {}
         self._doors: dict[str, Provider] = {}
         self._models: dict[tuple[str, Price | None], Model] = {}
@@ -73,7 +78,14 @@ class Catalogue:
             provider = Breaker(provider, endpoint.breaker, self._now)
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry)
-        return Hedge(provider)
+        return self._cached(Hedge(provider), endpoint)
+
+    def _cached(self, provider: Provider, endpoint: Endpoint) -> Provider:
+        if self._cache.mode == "off":
+            return provider
+        if self._shelf is None:
+            self._shelf = Shelf(self._cache)
+        return Cache(provider, self._shelf, endpoint)
 
     def _door(self, endpoint: Endpoint) -> Provider:
         if endpoint.name not in self._doors:
@@ -93,10 +105,13 @@ class Catalogue:
             await asyncio.shield(self._warming)
 
     async def aclose(self) -> None:
-        """Close every provider that was opened here."""
+        """Close every provider that was opened here, and the cache."""
         opened, self._opened = self._opened, {}
+        shelf, self._shelf = self._shelf, None
         self._doors.clear()
         self._models.clear()
         await self.prices_ready()
         for provider in opened.values():
             await provider.aclose()
+        if shelf is not None:
+            await shelf.aclose()

@@ -65,7 +65,12 @@ def run(mixture: MixtureLike, prompt: Prompt, **arguments: Unpack[RunArguments])
     Arguments and errors as in `Engine.run`. All runs share one event loop in a thread of its own, so that it doesn't
     matter whether one is running here already.
     """
-    return _background().run(arun(mixture, prompt, **arguments))
+    return in_background(arun(mixture, prompt, **arguments))
+
+
+def in_background(work: Coroutine[Any, Any, Result]) -> Result:
+    """Return what async work comes to, from synchronous code; Ctrl-C cancels it."""
+    return _background().run(work)
 
 
 class _Background:

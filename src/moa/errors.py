@@ -4,6 +4,7 @@
 
     MoaError
     ├── UsageError                  a request or an option that makes no sense; nothing was sent
+    │   └── TraceError              a trace that can't be read, written or replayed
     ├── MixtureError                a mixture file or mapping that can't be used
     │   ├── UnknownMixture          no preset and no file of that name
     │   └── TemplateError           an aggregator prompt that can't be rendered
@@ -75,6 +76,24 @@ class UsageError(MoaError):
     """A request or an option makes no sense; nothing was sent and nothing was spent."""
 
     code = "usage_error"
+
+
+class TraceError(UsageError):
+    """A trace can't be read, written or replayed.
+
+    Attributes:
+        path: The file.
+        line: Line in it, from 1; None for the whole.
+    """
+
+    code = "invalid_trace"
+
+    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.path, self.line = path, line
+
+    def __str__(self) -> str:
+        return _located(self.args[0], self.path, self.line, None)
 
 
 class MixtureError(MoaError):

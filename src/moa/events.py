@@ -1,6 +1,8 @@
 """What a run tells while it runs. The last event carries the answer; a run that fails raises instead."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from moa.proposals import Answer, LayerResult, Proposal
 
@@ -76,10 +78,14 @@ class LayerFinished:
 
 @dataclass(frozen=True, slots=True)
 class AnswerDelta:
-    """A piece of the answer; `reasoning` marks text that the aggregator thinks to itself."""
+    """A piece of the answer; `reasoning` marks text that the aggregator thinks to itself.
+
+    `logprobs` are in the OpenAI API's shape, where they were asked for.
+    """
 
     text: str
     reasoning: bool = False
+    logprobs: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -206,15 +206,15 @@ class AttemptRecord:
     finish_reason: str | None = None
     served_by: str | None = None
     error: ErrorInfo | None = None
-    _settled: Attempt | None = field(default=None, init=False, repr=False, compare=False)
+    _settled: tuple[Pricer, Attempt] | None = field(default=None, init=False, repr=False, compare=False)
 
     def value(self, run_started_at: float, now: float, price: Pricer) -> Attempt:
         """The attempt as a value, as of `now`; of one that has ended, the same value every time."""
-        if self._settled is not None:
-            return self._settled
+        if self._settled is not None and self._settled[0] is price:
+            return self._settled[1]
         value = self._value(run_started_at, now, price)
         if self.ended_at is not None:
-            self._settled = value
+            self._settled = price, value
         return value
 
     def explain(self, error: ErrorInfo) -> None:

@@ -230,3 +230,35 @@ def _tool_call(value: object) -> ToolCall:
         case {"id": str(call_id), "function": {"name": str(name), "arguments": str(arguments)}}:
             return ToolCall(id=call_id, name=name, arguments=arguments)
     raise UsageError("a tool call needs `id` and `function` with `name` and `arguments` (JSON text)")
+
+
+def message_dict(message: Message) -> dict[str, Any]:
+    """Return a message in the OpenAI API's shape; `conversation` reads it back."""
+    content = message.content if isinstance(message.content, str) else [_part_dict(part) for part in message.content]
+    fields: dict[str, Any] = {"role": message.role, "content": content}
+    if message.name is not None:
+        fields["name"] = message.name
+    if message.tool_call_id is not None:
+        fields["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        fields["content"] = content or None
+        fields["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return fields
+
+
+def _part_dict(part: Part) -> dict[str, Any]:
+    match part:
+        case TextPart():
+            return {"type": "text", "text": part.text}
+        case ImagePart():
+            image = {"url": part.url or _data_url(part)}
+            if part.detail is not None:
+                image["detail"] = part.detail
+            return {"type": "image_url", "image_url": image}
+
+
+def _data_url(part: ImagePart) -> str:
+    return f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"

@@ -49,6 +49,12 @@ def table_pricer(provider_id: str, model: str) -> Pricer:
     return partial(multiply, price) if price else partial(_calculate, provider, info)
 
 
+def context_window(provider_id: str, model: str) -> int | None:
+    """Return how many tokens fit into a model's window, None if nobody knows; arguments as in `table_pricer`."""
+    found = _find(provider_id, _plain_id(model))
+    return None if found is None else found[1].context_window
+
+
 def _unknown(usage: TokenUsage) -> Decimal | None:
     return None
 

@@ -57,7 +57,9 @@ def moa(*arguments: str, stdin: str = "") -> Ended:
 async def start_moa(*arguments: str, cwd: Path) -> asyncio.subprocess.Process:
     """Start the command as a process of its own, with pipes."""
     pipe = asyncio.subprocess.PIPE
-    command = "from moa.cli.main import main; main()"
+    # A shell that starts tests in the background lets them ignore Ctrl-C, and so their children: this one minds it.
+    command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command += "from moa.cli.main import main; main()"
     variables = {name: value for name, value in os.environ.items() if not name.startswith("MOA_")}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", command, *arguments, cwd=cwd, env=variables, stdin=pipe, stdout=pipe, stderr=pipe

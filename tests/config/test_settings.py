@@ -170,7 +170,7 @@ def test_a_chosen_file_that_is_missing_is_an_error(home: Home) -> None:
         ("endpoints: {openai: {requests_per_minute: 0}}", "endpoints.openai.requests_per_minute", "at least 1"),
         ("endpoints: {openai: {retry: {attempts: 3}}}", "endpoints.openai.retry.attempts", "max_attempts"),
         ("endpoints: {openai: {breaker: {cooldown_s: 0}}}", "endpoints.openai.breaker.cooldown_s", "greater than 0"),
-        ("cache: {mode: read_write}", "cache", "not in this version"),
+        ("cache: {mode: readwrite}", "cache.mode", "read_write"),
     ],
 )  # fmt: skip
 def test_a_fault_names_file_line_and_key_and_shows_no_value(home: Home, line: str, key: str, says: str) -> None:

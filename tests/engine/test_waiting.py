@@ -11,7 +11,8 @@ from moa.errors import DeadlineExceeded, LayerFailed
 from moa.events import AnswerDelta
 from moa.mixture.schema import Mixture
 from moa.proposals import Answer
-from moa.providers.scripted import Pause
+from moa.providers.base import ModelRequest
+from moa.providers.scripted import Pause, Script
 from tests.support.engines import Scripts, engine_of, mixture_of, scripted
 from tests.support.virtual_clock import loop_time, virtual_time
 
@@ -166,3 +167,25 @@ async def test_enough_failures_close_a_layer_with_an_error_at_once() -> None:
         await _run({"a": "", "b": [HANG]}, mixture_of(["a", "b"], wait={"min_proposals": 2}))
 
     assert loop_time() < 1
+
+
+@virtual_time
+async def test_a_clock_that_jumps_ahead_ends_the_run_by_its_deadline_and_loses_no_call() -> None:
+    # As after a laptop was asleep: between two readings an hour has passed.
+    jumped = [0.0]
+
+    def clock() -> float:
+        return loop_time() + jumped[0]
+
+    def sleep(request: ModelRequest) -> Script:
+        jumped[0] = 3600.0
+        return [Pause(1), "one"]
+
+    provider = scripted({"a": sleep, "agg": [HANG]})
+    mixture = mixture_of(["a"], deadline_s=30)
+    async with Engine(settings=Settings(endpoints={}), providers={"fake": provider}, clock=clock) as engine:
+        with pytest.raises(DeadlineExceeded) as caught:
+            await engine.run(mixture, "hi")
+
+    assert loop_time() < 30
+    assert [call.agent for call in caught.value.ledger.calls] == ["a"]

@@ -1,38 +1,11 @@
-"""An event loop whose time jumps to the next timer instead of passing: hours of waiting are tested in no time."""
+"""Tests in virtual time: hours of waiting are over in no time."""
 
 import asyncio
 import functools
-import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-
-class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """A loop in which nothing takes time but sleeping, and sleeping takes none."""
-
-    def __init__(self) -> None:
-        self._virtual_now = 0.0
-        super().__init__(_JumpingSelector(self))
-
-    def time(self) -> float:
-        return self._virtual_now
-
-    def jump(self, seconds: float) -> None:
-        self._virtual_now += seconds
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    def __init__(self, loop: VirtualClockLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("every task waits for something that will never come")
-        ready = super().select(0)
-        if not ready:
-            self._loop.jump(timeout)
-        return ready
+from moa.traces.virtual_time import VirtualClockLoop
 
 
 def virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

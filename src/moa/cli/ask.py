@@ -37,6 +37,9 @@ def ask(
     ] = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is whole.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if the answer is degraded.")] = False,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="Write the whole run to a file; see `moa trace`.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Ask a mixture of models and print its answer.
@@ -64,6 +67,7 @@ def ask(
         deadline_s=deadline,
         budget_usd=budget,
         seed=seed,
+        trace=trace,
         config=config,
     )
     raise typer.Exit(put(question, as_json=as_json, stream=not no_stream, strict=strict))

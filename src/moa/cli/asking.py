@@ -29,6 +29,7 @@ class Question:
     deadline_s: float | None
     budget_usd: float | None
     seed: int | None
+    trace: Path | None
     config: Path | None
 
 
@@ -70,5 +71,6 @@ def _answer(question: Question, *, stream: bool) -> Answer:
             images=images,
             seed=question.seed,
             deadline_s=question.deadline_s,
+            trace=question.trace,
             budget_usd=question.budget_usd,
         )

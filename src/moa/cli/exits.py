@@ -7,6 +7,8 @@ FAILED = 1
 USAGE = 2
 DEGRADED = 3
 """Only with `--strict`: there is an answer, but it is less than the mixture planned."""
+STOPPED = 4
+"""An evaluation's budget is used up: a larger one goes on from there."""
 INTERRUPTED = 130
 """The shell's own code for Ctrl-C: 128 + SIGINT."""
 

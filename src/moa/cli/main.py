@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 
 from moa.cli.ask import ask
+from moa.cli.cache import cache
 from moa.cli.chat import chat
 from moa.cli.doctor import doctor
+from moa.cli.evaluate import evaluation
 from moa.cli.exits import INTERRUPTED, exit_code
 from moa.cli.mixtures import mixtures
+from moa.cli.serve import serve
+from moa.cli.trace import trace
 from moa.errors import MoaError
 
 # Help stays plain: with rich, typer alone takes longer than `moa --help` may.
@@ -19,7 +23,11 @@ app = typer.Typer(name="moa", no_args_is_help=True, rich_markup_mode=None, prett
 app.command()(ask)
 app.command()(chat)
 app.add_typer(mixtures)
+app.command()(serve)
 app.command()(doctor)
+app.add_typer(evaluation)
+app.add_typer(cache)
+app.add_typer(trace)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,12 +1,13 @@
 """The settings file (`moa.yaml`) as checked values."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from moa.mixture.reference import ENDPOINT_NAME
+from moa.policies.cache.settings import DEFAULT_SIZE_MB, CacheMode
 from moa.prices import Price
 from moa.providers.endpoint import BreakerSettings, LimitSettings, RetrySettings
 from moa.validation import Amount, Checked, Seconds, Text
@@ -54,8 +55,6 @@ def _one_line(text: str) -> str:
         raise ValueError("expected one line of printable text")
     return text
 
-
-_LATER = "is not in this version yet: it comes with a later one; remove the key for now"
 
 OFF = BeforeValidator(lambda value: None if value is False else value)
 """Lets `false` switch a policy off."""
@@ -160,18 +159,18 @@ class EndpointSettings(Limited):
     breaker: Annotated[Breaking | None, OFF] = Breaking()
 
 
-class CacheSettings(Checked):
-    """Where replies are kept.
+class Caching(Checked):
+    """Where replies are kept, and how they are used; see `CacheSettings`.
 
     Attributes:
-        mode: `off`, or how the cache is used.
-        path: Its file.
+        mode: How the cache is used.
+        path: Its file, relative to this one; None for `calls.sqlite` in the user's cache folder.
         max_size_mb: Its largest size, in megabytes.
     """
 
-    mode: Literal["off", "read", "write", "read_write"] = "off"
+    mode: CacheMode = "off"
     path: Text | None = None
-    max_size_mb: Positive | None = None
+    max_size_mb: Positive = DEFAULT_SIZE_MB
 
 
 class SettingsFile(Checked):
@@ -183,7 +182,6 @@ class SettingsFile(Checked):
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
-    refused: ClassVar = {"cache": f"the cache {_LATER}"}
 
     endpoints: dict[Name, EndpointSettings] = Field(default_factory=dict)
-    cache: CacheSettings = Field(default_factory=CacheSettings)
+    cache: Caching = Field(default_factory=Caching)

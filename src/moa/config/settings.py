@@ -12,13 +12,18 @@ from pydantic import SecretStr
 from moa.checked_yaml import Document, check, from_file, from_mapping
 from moa.config.builtin import BUILT_IN, carries_a_key
 from moa.config.environment import base_url_from, proxy_for
-from moa.config.schema import EndpointSettings, SettingsFile
+from moa.config.schema import Caching, EndpointSettings, SettingsFile
 from moa.errors import ConfigError, MissingCredentials, UnknownEndpoint
 from moa.mixture.reference import split_reference
+from moa.policies.cache.settings import CacheSettings
 from moa.providers.endpoint import Endpoint
 from moa.validation import nearest
 
 FILE_NAME = "moa.yaml"
+CACHE_NAME = "calls.sqlite"
+
+NO_CACHE = CacheSettings(path=Path(CACHE_NAME), mode="off")
+"""What settings that were made in code have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +33,13 @@ class Settings:
     Attributes:
         endpoints: By name, built-in ones included.
         key_variables: For endpoints that need a key: the environment variable that holds it.
+        cache: Where replies are kept, and how they are used.
         source: The file that was read, None if there is none.
     """
 
     endpoints: Mapping[str, Endpoint]
     key_variables: Mapping[str, str] = field(default_factory=dict)
+    cache: CacheSettings = NO_CACHE
     source: Path | None = None
 
     def endpoint(self, reference: str) -> tuple[Endpoint, str]:
@@ -93,8 +100,20 @@ def load_settings(
         key_variables=MappingProxyType(
             {name: given.api_key_env for name, given in merged.items() if given.api_key_env}
         ),
+        cache=_cache(file.cache, environ, source),
         source=source,
     )
+
+
+def _cache(given: Caching, environ: Mapping[str, str], source: Path | None) -> CacheSettings:
+    named = _beside(source, given.path)
+    path = Path(named) if named else _cache_folder(environ) / CACHE_NAME
+    return CacheSettings(path=path, mode=given.mode, max_size_mb=given.max_size_mb)
+
+
+def _cache_folder(environ: Mapping[str, str]) -> Path:
+    named = environ.get("XDG_CACHE_HOME") or environ.get("LOCALAPPDATA")
+    return (Path(named) if named else Path(environ.get("HOME") or Path.home()) / ".cache") / "moa"
 
 
 def _source(path: str | Path | None, environ: Mapping[str, str], folder: Path) -> tuple[Path | None, bool]:

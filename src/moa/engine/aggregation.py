@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -51,8 +50,8 @@ class _Audience:
 
     def hear(self, event: ReplyEvent) -> None:
         match event:
-            case TextDelta(text=text):
-                self.show(text)
+            case TextDelta(text=text, logprobs=logprobs):
+                self.show(text, logprobs)
             case ReasoningDelta():
                 self._context.tell(lambda: AnswerDelta(event.text, reasoning=True))
             case ToolCallDelta():
@@ -63,11 +62,11 @@ class _Audience:
                     )
                 )
 
-    def show(self, text: str) -> None:
-        if text:
+    def show(self, text: str, logprobs: tuple[Mapping[str, Any], ...] = ()) -> None:
+        if text or logprobs:
             self._note_first()
             self.shown.append(text)
-            self._context.tell(lambda: AnswerDelta(text))
+            self._context.tell(lambda: AnswerDelta(text, logprobs=logprobs))
 
     def _note_first(self) -> None:
         if self.first_token_at is None:
@@ -93,10 +92,8 @@ async def aggregate(
     started_at = context.meter.now()
     series, audience = Series(context.plan.aggregator, context), _Audience(context)
     question = _question(context, conversation, prompt, proposals, audience)
-    left_s = None if context.deadline_at is None else max(0.0, context.deadline_at - started_at)
     try:
-        async with nullcontext() if left_s is None else asyncio.timeout(left_s):
-            reply = await series.ask(question)
+        reply = await _ask_in_time(series, question, question.until - started_at)
     except (ProviderError, TimeoutError) as error:
         await context.prices_ready()
         failed = _failure(error, context, series, audience)
@@ -108,6 +105,14 @@ async def aggregate(
     if context.plan.mixture.aggregation == "selection" and proposals:
         return _selected(reply, series, audience, proposals, duration_s)
     return _written(reply, series, audience, duration_s)
+
+
+async def _ask_in_time(series: Series, question: Question, left_s: float) -> Reply:
+    if left_s <= 0:
+        # Not even asked: a call that begins may be billed.
+        raise TimeoutError
+    async with asyncio.timeout(None if left_s == math.inf else left_s):
+        return await series.ask(question)
 
 
 def _question(

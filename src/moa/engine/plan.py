@@ -77,7 +77,7 @@ class Seat:
         index: Place in the roster, from 0.
         models: The agent's own model, then its fallbacks.
         sampling: With the seed of this run and sample.
-        sample: Number of this sample of the agent, from 0.
+        sample: How many seats before it in its layer ask the very same, so that a cache can tell their replies apart.
         info: The seat as events tell of it.
     """
 
@@ -87,7 +87,7 @@ class Seat:
     agent: Agent
     models: tuple[Model, ...]
     sampling: Sampling
-    sample: int
+    sample: int = 0
     info: AgentInfo
 
 
@@ -160,6 +160,7 @@ def _seated(mixture: Mixture, models: Models) -> Plan:
         tuple(_seat(member, number, models) for member in roster(layer))
         for number, layer in enumerate(mixture.layers, 1)
     )
+    layers = tuple(_told_apart(seats) for seats in layers)
     last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
     return Plan(mixture=mixture, layers=layers, aggregator=_seat(last, len(layers) + 1, models), options=RunOptions())
 
@@ -178,9 +179,14 @@ def _seat(member: Member, layer: int, models: Models) -> Seat:
         agent=agent,
         models=(own, *fallbacks),
         sampling=sampling,
-        sample=member.sample,
         info=AgentInfo(agent=member.name, model=agent.model, index=member.index),
     )
+
+
+def _told_apart(seats: tuple[Seat, ...]) -> tuple[Seat, ...]:
+    """The seats with their samples numbered: whoever asks what another one asks wants another reply, not that one's."""
+    asked = [(seat.models[0].reference, seat.agent.role, seat.sampling) for seat in seats]
+    return tuple(replace(seat, sample=asked[:at].count(asked[at])) for at, seat in enumerate(seats))
 
 
 def _for_run(plan: Plan, options: RunOptions) -> Plan:

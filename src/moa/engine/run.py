@@ -1,6 +1,7 @@
 """One run from end to end: the layers, the aggregator, the answer with its books."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from secrets import token_hex
 
@@ -24,7 +25,7 @@ AGGREGATOR_SHARE = 1 / 3
 
 
 async def execute(
-    plan: Plan, conversation: Conversation, models: Models, shared: Budget | None, meter: Meter, emit: Emit | None
+    plan: Plan, conversation: Conversation, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit | None
 ) -> Answer:
     """Run a mixture once and return its answer.
 
@@ -32,7 +33,7 @@ async def execute(
         plan: Who is asked, in which order.
         conversation: What the caller said; never changed.
         models: Tells when prices are ready.
-        shared: A budget that the run shares with others, None if there is none.
+        shared: Budgets that the run shares with others.
         meter: Keeps the books; started when the caller asked.
         emit: Hears every event, `RunFinished` last; None if nobody does.
 
@@ -64,9 +65,9 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-async def _context(plan: Plan, models: Models, shared: Budget | None, meter: Meter, emit: Emit | None) -> RunContext:
+async def _context(plan: Plan, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit | None) -> RunContext:
     own = None if plan.budget_usd is None else Budget(plan.budget_usd)
-    budgets = [budget for budget in (own, shared) if budget is not None]
+    budgets = [*shared] if own is None else [own, *shared]
     if budgets:
         await models.prices_ready()
         require_priced(plan)

@@ -37,6 +37,16 @@ class RunStream:
         """What has been used and spent so far; also after the run failed or was cancelled."""
         return self._meter.ledger()
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run was asked for."""
+        return self._meter.elapsed_s()
+
+    @property
+    def has_more_ready(self) -> bool:
+        """Whether the next event is there already: who writes events out can write those together."""
+        return not self._queue.empty()
+
     async def __aenter__(self) -> Self:
         """Start the run."""
         self._task = asyncio.ensure_future(self._run(self._queue.put_nowait))

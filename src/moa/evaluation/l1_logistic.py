@@ -14,6 +14,10 @@ _TOLERANCE = 1e-9
 _SUFFICIENT = 1e-4
 _SHORTEST_STEP = 1e-8
 _RIDGE = 1e-13
+_PATIENCE = 30
+"""Newton steps after which weights that still move are taken if the objective does not: it has no single optimum."""
+
+_FLAT = 1e-10
 
 
 def fit_exactly(
@@ -41,10 +45,15 @@ def fit_exactly(
     problems, width = len(weight), features.shape[1]
     weights = np.tile(np.zeros(width) if start is None else start, (problems, 1))
     scaled = strength * weight
-    for _ in range(_MAX_ITERATIONS):
+    for iteration in range(_MAX_ITERATIONS):
         step, decrease = _newton_step(features, target, scaled, weights)
         if np.all(np.abs(step).max(axis=1) <= _TOLERANCE * (1.0 + np.abs(weights).max(axis=1))):
             return weights + step
+        if iteration >= _PATIENCE and np.all(
+            np.abs(decrease) <= _FLAT * (1.0 + np.abs(_objective(features, target, scaled, weights)))
+        ):
+            # Equal features (every answer much longer than the baseline's) share one weight in any proportion.
+            return weights
         weights = weights + step * _step_lengths(features, target, scaled, weights, step, decrease)[:, None]
     raise ArithmeticError(f"an L1 logistic regression did not converge in {_MAX_ITERATIONS} Newton steps")
 

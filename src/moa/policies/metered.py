@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from decimal import Decimal
 from types import TracebackType
 
-from moa.errors import MoaError, ProviderError, ProviderFault
+from moa.errors import ConnectionFailed, MoaError, ProviderError, ProviderFault
 from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
 from moa.providers.base import (
     Finish,
@@ -36,15 +36,19 @@ class Metered:
     may have been billed all the same: its prompt and what had come of it are written down as estimated.
 
     An error whose `ask_again` is set makes it try once more, as a further attempt in the books.
+
+    Args:
+        inner: The provider.
+        cached: Its replies come from our own cache and are charged nothing.
     """
 
-    def __init__(self, inner: Provider) -> None:
+    def __init__(self, inner: Provider, *, cached: bool = False) -> None:
         self.takes_seed = inner.takes_seed
-        self._inner = inner
+        self._inner, self._cached = inner, cached
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply and keep its books."""
-        return _Metering(self._inner, request)
+        return _Metering(self._inner, request, cached=self._cached)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
@@ -52,6 +56,8 @@ class Metered:
 
 
 def _fault(error: Exception, reference: str) -> ProviderFault:
+    if isinstance(error, MoaError):
+        return ProviderFault(str(error), model=reference)
     return ProviderFault(f"a bug in its provider: {type(error).__name__}: {error}", model=reference)
 
 
@@ -65,21 +71,24 @@ def _unread(request: ModelRequest) -> CallRecord:
 class _Metering:
     """One call's attempts, on entering: mostly one. A class in place of a generator: every call passes here."""
 
-    __slots__ = ("_call", "_inner", "_provider", "_request", "_settle", "_watched")
+    __slots__ = ("_cached", "_call", "_inner", "_provider", "_request", "_settle", "_watched")
 
-    def __init__(self, provider: Provider, request: ModelRequest) -> None:
-        self._provider, self._request = provider, request
+    def __init__(self, provider: Provider, request: ModelRequest, *, cached: bool) -> None:
+        self._provider, self._request, self._cached = provider, request, cached
         self._call = request.call or _unread(request)
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         # Only the first attempt has waited for its place: a further one goes out at once.
         asked_at = self._request.asked_at
+        lost = False
         for left in reversed(range(MOST_ATTEMPTS)):
             try:
                 return await self._begin(asked_at)
             except ProviderError as error:
-                if not (error.ask_again and left):
+                # A kept connection is found closed once; if the next one is too, it isn't its age that is to blame.
+                if not (error.ask_again and left) or (lost and isinstance(error, ConnectionFailed)):
                     raise
+                lost = isinstance(error, ConnectionFailed)
             asked_at = None
         raise AssertionError("the last attempt returns or raises")
 
@@ -90,7 +99,8 @@ class _Metering:
             asked_at = call.now() if asked_at is None else asked_at
             with request.time.paused() if request.time else nullcontext():
                 self._settle = await request.account.reserve(request)
-        self._watched = _Watched(call.start(asked_at=asked_at, hedge=request.hedge), call, timed=request.deltas)
+        record = call.start(asked_at=asked_at, hedge=request.hedge, cached=self._cached)
+        self._watched = _Watched(record, call, timed=request.deltas)
         try:
             self._watched.inner = await self._enter()
         except BaseException as error:
@@ -104,7 +114,7 @@ class _Metering:
         try:
             self._inner = self._provider.stream(self._request)
             return await self._inner.__aenter__()
-        except MoaError:
+        except ProviderError:
             raise
         except Exception as error:
             raise _fault(error, self._request.reference) from error
@@ -114,10 +124,17 @@ class _Metering:
     ) -> None:
         try:
             await self._inner.__aexit__(kind, error, trace)
-        except BaseException as failed:
-            self._end(failed)
+        except Exception as failed:
+            ours = failed if failed is error or isinstance(failed, ProviderError) else self._fault_of(failed)
+            self._end(ours)
+            raise ours from failed.__cause__
+        except BaseException as stopped:
+            self._end(stopped)
             raise
         self._end(error)
+
+    def _fault_of(self, error: Exception) -> ProviderFault:
+        return _fault(error, self._request.reference)
 
     def _end(self, error: BaseException | None) -> None:
         """Write down how the attempt ended, however it ended, and settle what was reserved for it."""
@@ -157,7 +174,7 @@ class _Watched:
             raise StopAsyncIteration
         try:
             event = await anext(self.inner)
-        except (MoaError, StopAsyncIteration):
+        except (ProviderError, StopAsyncIteration):
             raise
         except Exception as error:
             raise _fault(error, self._call.model) from error

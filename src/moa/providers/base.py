@@ -162,8 +162,8 @@ class Reply:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is neither text nor a tool call."""
-        return not self.text.strip() and not self.tool_calls
+        """Whether there is neither text, nor a tool call, nor a log probability (a judge's blank token has some)."""
+        return not self.text.strip() and not self.tool_calls and not self.logprobs
 
 
 class ReplyFold:

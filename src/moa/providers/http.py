@@ -16,8 +16,8 @@ from yarl import URL
 
 from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, ProviderError
 
-CONNECT_TIMEOUT_S = 10.0
-"""Seconds to connect, TLS included; a host that doesn't answer by then is down."""
+CONNECT_TIMEOUT_S = 30.0
+"""Seconds to connect, TLS included; long enough for a thousand runs that begin at once on a busy machine."""
 
 STALE_WITHIN_S = 1.0
 """Seconds after sending in which a kept connection that breaks counts as one that the server had closed before."""
@@ -100,9 +100,10 @@ class HttpTransport:
             raise _no_http(error, url, request.reference) from None  # its text holds the whole address: maybe a key
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failed = ConnectionFailed(_reason(error, url), model=request.reference)
-            failed.ask_again = (
-                _hung_up(error) and not connecting.begun and time.perf_counter() - sent_at < STALE_WITHIN_S
-            )
+            hung_up = _hung_up(error)
+            failed.ask_again = hung_up and not connecting.begun and time.perf_counter() - sent_at < STALE_WITHIN_S
+            # Whoever hangs up on a connection that stood may have read the request, and may charge for it.
+            failed.maybe_billed = hung_up and not failed.ask_again
             raise failed from None
         finally:
             _connecting.reset(token)

@@ -1,13 +1,12 @@
 """A request as the JSON body of the chat completions API."""
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from moa.errors import BadRequest
-from moa.messages import ImagePart, Message, Part, ReplyOptions, Sampling, TextPart
+from moa.messages import ReplyOptions, Sampling, message_dict
 from moa.providers.base import ModelRequest
 from moa.providers.openai_compatible.dialect import Dialect
 
@@ -26,7 +25,7 @@ def encode(request: ModelRequest, dialect: Dialect = _PLAIN) -> bytes:
     """
     body = {
         "model": request.model,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [message_dict(message) for message in request.messages],
         **dialect.spoken(parameters(request)),
         **request.sampling.extra,
     }
@@ -74,34 +73,3 @@ def _options(options: ReplyOptions) -> dict[str, Any]:
 
 def _plain(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
     return value if isinstance(value, str) else dict(value)
-
-
-def _message(message: Message) -> dict[str, Any]:
-    content = message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
-    fields: dict[str, Any] = {"role": message.role, "content": content}
-    if message.name is not None:
-        fields["name"] = message.name
-    if message.tool_call_id is not None:
-        fields["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        fields["content"] = content or None
-        fields["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    return fields
-
-
-def _part(part: Part) -> dict[str, Any]:
-    match part:
-        case TextPart():
-            return {"type": "text", "text": part.text}
-        case ImagePart():
-            image = {"url": part.url or _data_url(part)}
-            if part.detail is not None:
-                image["detail"] = part.detail
-            return {"type": "image_url", "image_url": image}
-
-
-def _data_url(part: ImagePart) -> str:
-    return f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"

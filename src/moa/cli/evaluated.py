@@ -1,0 +1,200 @@
+"""What the commands of `moa eval` show: plans, endings, verdicts, cost and latency."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from moa.cli.terminal import out_console, print_json, say
+from moa.errors import EvaluationDataError, MoaError
+from moa.evaluation.annotations import Annotation, read_annotations
+from moa.evaluation.comparison import Comparison, compare
+from moa.evaluation.datasets import ALPACA_EVAL
+from moa.evaluation.economics import Economics, Percentiles, economics
+from moa.evaluation.evaluating import Evaluation
+from moa.evaluation.hub import hub_file
+from moa.evaluation.intervals import Estimate
+from moa.evaluation.judges.conflicts import conflicts
+from moa.evaluation.planning import Need, Plan
+from moa.evaluation.preparing import Prepared
+from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
+from moa.evaluation.reporting import write_report
+from moa.evaluation.run_directory import RunDirectory
+from moa.evaluation.setup import Setup
+from moa.render.figures import count, seconds, usd
+
+_DATA_FILES = ("alpaca_eval.json", "instruction_difficulty.csv", "df_gamed.csv")
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print what an evaluation would take."""
+    if as_json:
+        print_json(plan.as_dict())
+        return
+    console, table = out_console(), Table("system", box=None, pad_edge=False)
+    for heading in ("calls", "tokens in", "tokens out", "cost"):
+        table.add_column(heading, justify="right")
+    for need in (*plan.needs, plan.total):
+        table.add_row(need.name, f"{need.calls:,}", f"{need.input_tokens:,}", f"{need.output_tokens:,}", _cost(need))
+    console.print(table)
+    console.print(f"\n{count(plan.prompts, 'prompt')}, about {seconds(60 * plan.minutes)}.", soft_wrap=True)
+    if plan.total.unpriced:
+        console.print(f"Nobody knows the price of {', '.join(plan.total.unpriced)}.", soft_wrap=True)
+    for assumption in plan.assumptions:
+        console.print(f"- {assumption}", soft_wrap=True)
+
+
+def _cost(need: Need) -> str:
+    if not need.unpriced:
+        return usd(need.priced_usd)
+    return f"{usd(need.priced_usd)} + unknown" if need.priced_usd else "unknown"
+
+
+def show_warnings(prepared: Prepared) -> None:
+    """Print what has to be known before anything is bought."""
+    judge, systems = prepared.setup.judge, prepared.setup.systems
+    if judge is None:
+        return
+    sides = {one.name: one.mixture.references if one.mixture else (one.name,) for one in systems}
+    say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
+
+
+def show_ended(done: Evaluation, setup: Setup) -> None:
+    """Print on standard error how an evaluation ended and where everything is."""
+    progress = done.progress
+    spent = f"{usd(Decimal(str(progress.spent_usd)))} spent{', besides unknown prices' if progress.unpriced else ''}"
+    there = f"{progress.answers:,} of {progress.answers_total:,} answers"
+    if progress.verdicts_total:
+        there += f" and {progress.verdicts:,} of {progress.verdicts_total:,} verdicts"
+    if done.ended == "budget":
+        say(
+            f"stopped: the budget of {usd(Decimal(str(setup.budget_usd)))} does not last for more ({spent}). {there} "
+            f"are there; the same command with a larger --budget goes on",
+            style="yellow",
+        )
+    elif done.ended == "decided" and done.settlement is not None:
+        found = done.settlement
+        say(
+            f"decided after {found.judged:,} of {len(setup.instructions):,} prompts: {found.decision} "
+            f"({found.interval.low:.1f} to {found.interval.high:.1f} % for {found.target}); {there}, {spent}"
+        )
+    else:
+        say(f"{there}, {spent}")
+    if progress.failed:
+        say(f"{count(progress.failed, 'answer')} failed and count as losses; the same command asks for them again")
+    say(f"Results: {done.folder}")
+
+
+def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_json: bool) -> None:
+    """Write the report, and print the verdict on standard output."""
+    official = prepared.protocol["prompts"]["source"] == ALPACA_EVAL
+    written = write_report(
+        folder, reference_data(data_dir) if official or data_dir else None, margin=prepared.setup.margin
+    )
+    if as_json:
+        print_json(written.summary.as_dict())
+    else:
+        print(written.summary.conclusion.sentence)
+    say(f"Report: {written.html}")
+
+
+def reference_data(folder: Path | None) -> AlpacaEvalData | None:
+    """AlpacaEval's reference data; without it there is no official length control, but still a report."""
+    try:
+        return load_alpaca_eval_data(folder or _from_hub())
+    except MoaError as error:
+        say(f"warning: the length-only model is used: {error}", style="yellow")
+        return None
+
+
+def _from_hub() -> Path:
+    """The folder of the hub's cache that has all files."""
+    *_, last = [hub_file(name) for name in _DATA_FILES]
+    return last.parent
+
+
+def show_latency(folder: Path, setup: Setup, *, as_json: bool) -> None:
+    """Print cost and latency of every system."""
+    run = RunDirectory(folder)
+    found = {system.name: economics(tuple(run.records(system.name).values())) for system in setup.systems}
+    known = {name: figures for name, figures in found.items() if figures is not None}
+    if as_json:
+        print_json({name: figures.as_dict() for name, figures in known.items()})
+        return
+    table = Table("system", box=None, pad_edge=False)
+    for heading in ("p50", "p95", "p99", "first token p50", "p95", "p99", "$ per 1,000", "prompts"):
+        table.add_column(heading, justify="right")
+    for name, figures in known.items():
+        table.add_row(
+            name, *_times(figures.total), *_times(figures.first_token), _per_1000(figures), f"{figures.prompts}"
+        )
+    out_console().print(table)
+
+
+def _times(found: Percentiles | None) -> tuple[str, str, str]:
+    return ("-", "-", "-") if found is None else (seconds(found.p50), seconds(found.p95), seconds(found.p99))
+
+
+def _per_1000(figures: Economics) -> str:
+    return "unknown" if figures.cost.usd is None else usd(Decimal(str(figures.cost.usd)))
+
+
+def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_dir: Path | None, as_json: bool) -> None:
+    """Print how the mixtures of two runs compare."""
+    data = load_alpaca_eval_data(data_dir) if data_dir else None
+    mine, theirs = _annotations(first), _annotations(second)
+    found = compare(mine, theirs, data, margin=margin, seed=seed)
+    names = mine[0].generator_2, theirs[0].generator_2
+    if as_json:
+        print_json({"first": names[0], "second": names[1], "baseline": mine[0].generator_1, **_dict(found)})
+        return
+    print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {mine[0].generator_1}:")
+    print(f"win rate, A - B: {_points(found.win_rate_difference)}")
+    print(f"length-controlled win rate ({found.lc_model}), A - B: {_points(found.lc_difference)}")
+    if found.verdict is not None:
+        more = (
+            f", about {found.verdict.more_prompts} more prompts would settle it" if found.verdict.more_prompts else ""
+        )
+        print(f"verdict with a margin of {margin:g} points: {found.verdict.verdict}{more}")
+
+
+def _annotations(path: Path) -> list[Annotation]:
+    """The annotations of a file, or of the mixture of a run directory."""
+    if not path.is_dir():
+        return read_annotations(path)
+    folder = RunDirectory(path)
+    protocol = folder.manifest()["protocol"]
+    if not protocol.get("judge"):
+        raise EvaluationDataError("nothing has been judged in this run: give it a --judge", path=path)
+    return read_annotations(folder.annotations(protocol["mixture"]))
+
+
+def _points(found: Estimate | None) -> str:
+    if found is None:
+        return "too little data"
+    return f"{found.value:+.2f} points ({found.interval.low:+.2f} to {found.interval.high:+.2f})"
+
+
+def _dict(found: Comparison) -> Mapping[str, Any]:
+    verdict = found.verdict
+    return {
+        "n": found.n,
+        "win_rate_difference": _estimate(found.win_rate_difference),
+        "lc_model": found.lc_model,
+        "lc_difference": _estimate(found.lc_difference),
+        "predicted_win_rate": _estimate(found.predicted_win_rate),
+        "verdict": None if verdict is None else verdict.verdict,
+        "more_prompts": None if verdict is None else verdict.more_prompts,
+    }
+
+
+def _estimate(found: Estimate | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "value": found.value,
+        "standard_error": found.standard_error,
+        "interval": [found.interval.low, found.interval.high],
+    }

@@ -1,0 +1,173 @@
+"""What `moa eval judge | metrics | report | correlate` do once their command lines are understood."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from moa.api import Engine
+from moa.cli.evaluated import reference_data
+from moa.cli.terminal import err_console, print_json, say
+from moa.errors import EvaluationDataError
+from moa.evaluation.annotations import read_annotations
+from moa.evaluation.datasets import ALPACA_EVAL
+from moa.evaluation.judge_files import judge_into, pairs_of
+from moa.evaluation.judge_record import judge_record
+from moa.evaluation.judges.base import Judge, Pair, Verdict
+from moa.evaluation.judges.conflicts import conflicts
+from moa.evaluation.judges.loading import load_judge
+from moa.evaluation.leaderboard import correlate, published, read_ratings
+from moa.evaluation.length_control import LengthModel
+from moa.evaluation.metrics import Metrics, metrics
+from moa.evaluation.outputs import read_outputs
+from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
+from moa.evaluation.reporting import write_report
+from moa.evaluation.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """What the command line asks; see the options of `moa eval judge`."""
+
+    outputs: Path
+    reference: Path
+    out: Path
+    judge: str
+    judge_models: tuple[str, ...]
+    concurrency: int
+    limit: int | None
+    budget_usd: float | None
+    config: Path | None
+
+
+def judge_files(wanted: Judging) -> None:
+    """Judge, write the annotations, and say what came out."""
+    judge = load_judge(wanted.judge, judge_model=wanted.judge_models or None)
+    pairs = pairs_of(read_outputs(wanted.reference), read_outputs(wanted.outputs))[: wanted.limit]
+    sides = {name: (name,) for name in (pairs[0].generator_1, pairs[0].generator_2)}
+    say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
+    rows = asyncio.run(_judge(wanted, judge, pairs))
+    _show_judging(rows, judge, wanted.out)
+
+
+async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[Mapping[str, Any]]:
+    columns = (
+        TextColumn("judging"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[usd]}"),
+    )
+    spent = 0.0
+    with Progress(*columns, console=err_console(), transient=True) as progress:
+        task = progress.add_task("judging", total=len(pairs), usd="")
+
+        def note(pair: Pair, verdict: Verdict) -> None:
+            nonlocal spent
+            spent += float(verdict.ledger.spend.priced_usd)
+            progress.update(task, advance=1, usd=f"${spent:.2f}")
+
+        async with Engine(wanted.config, budget_usd=wanted.budget_usd) as engine:
+            return await judge_into(wanted.out, judge, pairs, engine, concurrency=wanted.concurrency, on_verdict=note)
+
+
+def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None:
+    found = judge_record(rows)
+    price = "price unknown" if found.usd is None else f"${found.usd:.2f}"
+    flips = "" if found.flips is None else f", {100 * found.flips:.1f} % of them flipped with the order"
+    say(f"{found.n} pairs judged by {judge.name}: {found.missing} missing{flips}; {price}. Annotations: {out}")
+    if not judge.comparable:
+        say("not comparable with the leaderboard: that has another judge", style="yellow")
+
+
+def show_metrics(
+    path: Path,
+    data_dir: Path | None,
+    *,
+    align: Literal["instruction", "row"],
+    model: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Print the figures of a file of annotations."""
+    chosen: LengthModel | None = next((name for name in get_args(LengthModel) if name == model), None)
+    found = metrics(read_annotations(path), _data(data_dir), align=align, model=chosen, seed=seed)
+    if as_json:
+        print_json({"system": found.system, "baseline": found.baseline, **found.as_dict()})
+        return
+    for line in _lines(found):
+        print(line)
+
+
+def _lines(found: Metrics) -> list[str]:
+    counts, interval = found.counts, found.lc_interval
+    ends = (
+        "" if interval is None else f", {100 * interval.level:g} % interval {interval.low:.2f} to {interval.high:.2f}"
+    )
+    return [
+        f"{found.system} against {found.baseline}",
+        f"win rate                    {_percent(counts.win_rate)}, standard error {_number(counts.standard_error)}",
+        f"length-controlled win rate  {_percent(found.length_controlled_win_rate)}{ends}",
+        f"                            {found.lc_model}: {found.lc_reason}",
+        f"standard error of it        {_number(found.lc_standard_error)} "
+        f"(the official code says {_number(found.official_lc_standard_error)}, which leaves out the weights' error)",
+        f"wins, losses, draws         {counts.n_wins}, {counts.n_wins_base}, {counts.n_draws} of {counts.n_total}",
+        f"discrete win rate           {_percent(counts.discrete_win_rate)}",
+        f"mean length                 {found.avg_length} characters",
+    ]
+
+
+def report_on(run: Path, data_dir: Path | None, margin: float | None) -> None:
+    """Write a run's report and print its verdict."""
+    official = RunDirectory(run).manifest()["protocol"]["prompts"]["source"] == ALPACA_EVAL
+    data = reference_data(data_dir) if official or data_dir else None
+    written = write_report(run, data, margin=margin)
+    print(written.summary.conclusion.sentence)
+    if written.summary.best_member is not None:
+        print(written.summary.best_member.sentence)
+    say((f"warning: {warning}" for warning in written.summary.warnings), style="yellow")
+    say(f"Report: {written.html}")
+
+
+def show_correlation(
+    ratings: Path, leaderboard: Path | None, *, column: str | None, names: Path | None, seed: int, as_json: bool
+) -> None:
+    """Print how far a leaderboard and other ratings agree."""
+    board = published() if leaderboard is None else read_ratings(leaderboard)
+    found = correlate(board, read_ratings(ratings, column), seed=seed, names=None if names is None else _names(names))
+    estimate = found.estimate
+    if as_json:
+        interval = None if estimate is None else [estimate.interval.low, estimate.interval.high]
+        figures = {"spearman": None if estimate is None else estimate.value, "interval": interval}
+        print_json({**figures, "n": len(found.models), "models": list(found.models)})
+    elif estimate is None:
+        print(f"{len(found.models)} models are in both: too few for a correlation")
+    else:
+        low, high = estimate.interval.low, estimate.interval.high
+        print(f"Spearman {estimate.value:.3f}, 95 % interval {low:.3f} to {high:.3f}, over {estimate.n} models")
+
+
+def _data(folder: Path | None) -> AlpacaEvalData | None:
+    return None if folder is None else load_alpaca_eval_data(folder)
+
+
+def _names(path: Path) -> dict[str, str]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationDataError(f"can't be read: {error}", path=path) from error
+    if not isinstance(document, dict):
+        raise EvaluationDataError("is no JSON object of names", path=path)
+    return {str(mine): str(theirs) for mine, theirs in document.items()}
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

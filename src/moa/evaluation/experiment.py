@@ -1,0 +1,282 @@
+"""One evaluation while it runs: who has to be asked what, what follows from an answer, and when it is enough."""
+
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Literal
+
+from moa.api import Engine
+from moa.errors import BudgetExceeded, EngineError
+from moa.evaluation.answering import ask, cached_proposal
+from moa.evaluation.crew import Crew
+from moa.evaluation.datasets import Instruction
+from moa.evaluation.filed import filed_record
+from moa.evaluation.journal import Journal
+from moa.evaluation.judging import Row, is_final, pair_of, row_of
+from moa.evaluation.progress import Progress
+from moa.evaluation.records import Record, books_of
+from moa.evaluation.run_directory import RunDirectory
+from moa.evaluation.selecting import select
+from moa.evaluation.sequential import Decision, Settlement
+from moa.evaluation.setup import Setup
+from moa.evaluation.stopping import Looks
+from moa.evaluation.systems import System
+from moa.evaluation.tally import Tally
+
+Ended = Literal["complete", "budget", "decided"]
+
+_JUDGE = "judge of "
+_NEXT_TO_NOTHING_USD = 1e-9
+
+
+class Experiment:
+    """Asks, judges and writes down until nothing is left, the budget is used up, or the answer is known.
+
+    Args:
+        setup: What is evaluated.
+        folder: Where; opened.
+        journal: Writes it down.
+        on_progress: Hears after every step.
+
+    Attributes:
+        ended: How it ended.
+        settlement: Under `until`, what the verdicts have settled.
+        records: What there is, by system and prompt.
+        rows: The verdicts that there are, by system and prompt.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        folder: RunDirectory,
+        journal: Journal,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._setup, self._folder, self._journal = setup, folder, journal
+        self._on_progress = on_progress
+        self.ended: Ended = "complete"
+        self.settlement: Settlement | None = None
+        self.records: dict[str, dict[int, Record]] = {system.name: {} for system in setup.systems}
+        self.rows: dict[str, dict[int, Row]] = {system.name: {} for system in setup.judged}
+        self._crew = Crew(setup.concurrency)
+        self._tally = Tally(setup.budget_usd)
+        self._random = random.Random(f"order/{setup.seed}")
+        self._order = self._random.sample(setup.instructions, len(setup.instructions))
+        self._rank = {instruction.index: float(rank) for rank, instruction in enumerate(self._order)}
+        self._looks = Looks(setup, self._order)
+        self._queued: set[tuple[str, int]] = set()
+        self._failed: set[tuple[str, int]] = set()
+        # Of what there is a record, be it of a failure: what it cost is in the tally.
+        self._told: set[tuple[str, int]] = set()
+        self._load()
+
+    @property
+    def left_usd(self) -> float | None:
+        """US dollars of the budget that earlier sessions have left, never 0; None without a budget."""
+        limit = self._setup.budget_usd
+        return None if limit is None else max(limit - self._tally.spent_usd, _NEXT_TO_NOTHING_USD)
+
+    async def run(self, engine: Engine) -> None:
+        """Do all that is left to do.
+
+        Args:
+            engine: Asks.
+
+        Raises:
+            MoaError: Asking on is of no use, or nothing can be written down.
+        """
+        self._engine = engine
+        await self._file_outputs()
+        for instruction in self._order:
+            self._begin(instruction)
+        self._look()
+        self._tell()
+        if self.ended == "complete":
+            await self._crew.run()
+
+    def _load(self) -> None:
+        for system in self._setup.systems:
+            for record in self._folder.all_records(system.name):
+                self._tally.pay(system.name, record.bought_usd, priced=record.cost_usd is not None)
+                self._told.add((system.name, record.index))
+            for record in self._folder.records(system.name).values():
+                self._keep(record)
+        for system in self._setup.judged:
+            for row in self._folder.verdict_rows(system.name):
+                self._pay_judge(system, row)
+                if is_final(row):
+                    self.rows[system.name][row["index"]] = row
+
+    async def _file_outputs(self) -> None:
+        """Write down what comes out of files, as if it had been asked."""
+        for system in self._setup.systems:
+            if system.outputs is not None:
+                known = self.records[system.name]
+                new = [filed_record(system, one) for one in self._setup.instructions if one.index not in known]
+                await self._journal.append(self._folder.calls(system.name), *(record.as_dict() for record in new))
+                for record in new:
+                    self._keep(record)
+
+    def _begin(self, instruction: Instruction) -> None:
+        """Queue what can be done for a prompt at once; the rest follows from it."""
+        parent = self.records[self._setup.mixture.name].get(instruction.index)
+        if parent is not None:
+            self._derive(instruction, parent)
+        for system in self._setup.systems:
+            if system.is_asked and not self._has_output(system, instruction.index):
+                self._queue_answer(system, instruction)
+        if parent is not None and parent.has_output:
+            self._queue_dependents(instruction)
+        self._queue_judging(instruction)
+
+    def _has_output(self, system: System, index: int) -> bool:
+        record = self.records[system.name].get(index)
+        return record is not None and record.has_output
+
+    def _queue(self, name: str, instruction: Instruction, job: Callable[[], Awaitable[None]]) -> None:
+        # Prompts in random order, and systems at random within a prompt: whenever it stops, whole prompts are done,
+        # and all systems have been asked under the same load.
+        self._crew.add((self._rank[instruction.index], self._random.random()), partial(self._affordable, name, job))
+
+    def _queue_answer(self, system: System, instruction: Instruction) -> None:
+        self._queue(system.name, instruction, partial(self._answer, system, instruction))
+
+    def _queue_dependents(self, instruction: Instruction) -> None:
+        """Queue what could not be asked before the mixture was: selection, and members that it did not wait for."""
+        for system in self._setup.systems:
+            is_late = system.role == "member" and system.cached and instruction.index not in self.records[system.name]
+            if is_late or (system.role == "selection" and not self._has_output(system, instruction.index)):
+                self._queue_answer(system, instruction)
+
+    def _queue_judging(self, instruction: Instruction) -> None:
+        opponent, index = self._setup.opponent, instruction.index
+        if opponent is None or not self._has_output(opponent, index):
+            return
+        for system in self._setup.judged:
+            key = (system.name, index)
+            if key not in self._queued and index not in self.rows[system.name] and self._has_output(system, index):
+                self._queued.add(key)
+                self._queue(_JUDGE, instruction, partial(self._judge, system, opponent, instruction))
+
+    async def _affordable(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Do a job unless the budget may not last for it."""
+        with self._tally.promise(name) as fits:
+            if fits:
+                await job()
+            else:
+                self._stop("budget")
+
+    def _stop(self, why: Ended) -> None:
+        if self.ended == "complete":
+            self.ended = why
+        self._crew.stop()
+
+    async def _answer(self, system: System, instruction: Instruction) -> None:
+        """Have one prompt answered; the next one may begin while it is written down."""
+        record = await self._asked(system, instruction)
+        self._tally.pay(system.name, record.bought_usd, priced=record.cost_usd is not None)
+        self._crew.tidy(partial(self._commit, system, instruction, record))
+
+    async def _commit(self, system: System, instruction: Instruction, record: Record) -> None:
+        """Write a record down, and only then count it and do what follows from it."""
+        if system.role == "mixture" and record.status != "stopped":
+            self._derive(instruction, record)
+        await self._journal.append(self._folder.calls(system.name), record.as_dict())
+        if record.status == "stopped":
+            self._stop("budget")
+            return
+        self._keep(record)
+        self._tally.steps += 1
+        if system.role == "mixture":
+            self._queue_dependents(instruction)
+        self._queue_judging(instruction)
+        self._look()
+        self._tell()
+
+    async def _asked(self, system: System, instruction: Instruction) -> Record:
+        seed, again = self._setup.seed, (system.name, instruction.index) in self._told
+        if system.role == "selection":
+            parent = self.records[self._setup.mixture.name][instruction.index]
+            return await select(self._engine, system, instruction, parent, seed, again=again)
+        return await ask(self._engine, system, instruction, seed, again=again)
+
+    def _derive(self, instruction: Instruction, parent: Record) -> None:
+        """Make the members' records that follow from the mixture's; they are on the disk before it is."""
+        for system in self._setup.systems:
+            if system.role != "member" or not system.cached or self._has_output(system, instruction.index):
+                continue
+            record = cached_proposal(parent, system)
+            if record is not None and (record.has_output or record.index not in self.records[system.name]):
+                self._keep(record)
+                self._journal.note(self._folder.calls(system.name), record.as_dict())
+
+    async def _judge(self, system: System, opponent: System, instruction: Instruction) -> None:
+        judge, index = self._setup.judge, instruction.index
+        if judge is None:
+            return
+        pair = pair_of(self.records[system.name][index], self.records[opponent.name][index], instruction)
+        try:
+            row = row_of(pair, await judge.judge(self._engine, pair), judge)
+        except EngineError as error:
+            if not any(isinstance(cause, BudgetExceeded) for cause in error.failures):
+                raise
+            row = {"index": index, "stopped": True, "calls": [call.as_dict() for call in error.ledger.calls]}
+        self._pay_judge(system, row)
+        self._crew.tidy(partial(self._commit_verdict, system, index, row))
+
+    async def _commit_verdict(self, system: System, index: int, row: Row) -> None:
+        await self._journal.append(self._folder.verdicts(system.name), row)
+        if row.get("stopped"):
+            self._stop("budget")
+            return
+        self.rows[system.name][index] = row
+        self._tally.steps += 1
+        self._look()
+        self._tell()
+
+    def _pay_judge(self, system: System, row: Row) -> None:
+        books, key = books_of(row["calls"]), (_JUDGE + system.name, row["index"])
+        self._tally.pay(_JUDGE, books.bought_usd(known=key in self._told), priced=books.cost_usd is not None)
+        self._told.add(key)
+
+    def _keep(self, record: Record) -> None:
+        self.records[record.system][record.index] = record
+        self._failed.discard((record.system, record.index))
+        if not record.has_output:
+            self._failed.add((record.system, record.index))
+
+    def _look(self) -> None:
+        """Stop if the verdicts so far have settled the question."""
+        self.settlement = self._looks.look(self.records, self.rows)
+        if self.settlement is not None and self.settlement.decision is not Decision.CONTINUE:
+            self._stop("decided")
+
+    def _unjudgeable(self) -> int:
+        """How many pairs lack an output, at most."""
+        opponent = self._setup.opponent
+        each = {system.name: 1 for system in self._setup.judged}
+        if opponent is not None:
+            each[opponent.name] = len(each)
+        return sum(each.get(system, 0) for system, _ in self._failed)
+
+    def _tell(self) -> None:
+        setup, tally = self._setup, self._tally
+        answers = sum(len(self.records[system.name]) for system in setup.bought)
+        verdicts = sum(len(rows) for rows in self.rows.values())
+        answers_total = len(setup.bought) * len(self._order)
+        verdicts_total = len(setup.judged) * len(self._order) - self._unjudgeable()
+        left = max(0, answers_total - answers) + max(0, verdicts_total - verdicts)
+        self._on_progress(
+            Progress(
+                answers=answers,
+                answers_total=answers_total,
+                verdicts=verdicts,
+                verdicts_total=verdicts_total,
+                failed=len(self._failed),
+                spent_usd=tally.spent_usd,
+                unpriced=tally.unpriced,
+                elapsed_s=tally.elapsed_s,
+                steps_per_s=tally.steps_per_s,
+                left_s=left / tally.steps_per_s if tally.steps_per_s else None,
+            )
+        )

@@ -1,0 +1,37 @@
+"""Files of the Hugging Face dataset tatsu-lab/alpaca_eval, kept in the hub's own cache."""
+
+from pathlib import Path
+
+from moa.errors import EvaluationDataError, MissingDependency
+
+REPOSITORY = "tatsu-lab/alpaca_eval"
+
+
+def hub_file(name: str, *, endpoint: str | None = None, cache: Path | None = None) -> Path:
+    """Return a file of the dataset, downloaded if it isn't in the cache.
+
+    Args:
+        name: e.g. `alpaca_eval.json`.
+        endpoint: The hub's address; None for huggingface_hub's own default.
+        cache: The cache's folder; None for huggingface_hub's own default.
+
+    Raises:
+        EvaluationDataError: The hub can't be reached, or doesn't have the file.
+        MissingDependency: huggingface-hub isn't installed.
+    """
+    try:
+        from httpx import HTTPError
+        from huggingface_hub import hf_hub_download
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of("downloading AlpacaEval's files", extra="eval") from error
+    try:
+        # A public file: the user's token isn't sent.
+        found = hf_hub_download(REPOSITORY, name, repo_type="dataset", endpoint=endpoint, cache_dir=cache, token=False)
+    except (HTTPError, OSError) as error:  # the hub's own errors are both
+        words = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise EvaluationDataError(
+            f"can't be downloaded from the Hugging Face dataset {REPOSITORY} ({words[0]}): "
+            "try again, or put it into a folder and give that with --data-dir",
+            path=Path(name),
+        ) from error
+    return Path(found)

@@ -1,0 +1,1 @@
+"""Judges: what prefers one of two outputs."""

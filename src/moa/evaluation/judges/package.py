@@ -1,0 +1,32 @@
+"""Where the files of the `alpaca-eval` package are; it is never imported (that would need 49 more packages)."""
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from moa.errors import MissingDependency
+
+DISTRIBUTION = "alpaca-eval"
+
+
+def package_folder() -> Path:
+    """Return the installed package's folder.
+
+    Raises:
+        MissingDependency: It isn't installed.
+    """
+    spec = find_spec("alpaca_eval")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependency(
+            "AlpacaEval's judges and leaderboards are files of the package alpaca-eval, which is not installed: "
+            "pip install --no-deps alpaca-eval"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def package_version() -> str | None:
+    """Return the installed package's version, None if it isn't installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return None

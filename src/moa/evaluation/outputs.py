@@ -1,0 +1,177 @@
+"""Outputs of a system in AlpacaEval's file format, with the tokens and times that extended files carry."""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moa.errors import EvaluationDataError
+from moa.usage import TokenUsage
+
+SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+"""How names of outputs files end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What one system answered to one instruction.
+
+    Attributes:
+        instruction: The prompt's text.
+        output: The answer; empty if there is none.
+        generator: The system's name.
+        dataset: The part of the benchmark that the instruction belongs to, if known.
+        usage: Tokens of all of its calls, None if unknown.
+        seconds: Seconds from asking to the whole answer, None if unknown.
+        finish_reason: Why the answer ended (`length`: it was cut off), None if unknown.
+        error: Why there is no output, None if there is one.
+    """
+
+    instruction: str
+    output: str
+    generator: str
+    dataset: str | None = None
+    usage: TokenUsage | None = None
+    seconds: float | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A row as `alpaca_eval` reads it; what is unknown is left out."""
+        row = {
+            "instruction": self.instruction,
+            "output": self.output,
+            "generator": self.generator,
+            "dataset": self.dataset,
+            "input_token_usage": self.usage.input_tokens if self.usage else None,
+            "output_token_usage": self.usage.output_tokens if self.usage else None,
+            "total_time": self.seconds,
+            "finish_reason": self.finish_reason,
+            "error": self.error,
+        }
+        return {key: value for key, value in row.items() if value is not None}
+
+
+def read_outputs(path: Path) -> tuple[Output, ...]:
+    """Return the outputs of a JSON or JSON Lines file in AlpacaEval's format; `.gz` is unpacked.
+
+    Args:
+        path: Each row has `instruction` and `output`, maybe `generator`, `dataset`, `input_token_usage`,
+            `output_token_usage` and `total_time` (seconds); other fields are ignored.
+
+    Returns:
+        At least one output, in the file's order. Rows without a generator get the file's stem.
+
+    Raises:
+        EvaluationDataError: The file can't be read, is not such a list, or is empty.
+    """
+    rows = read_rows(path)
+    if not rows:
+        raise EvaluationDataError("holds no output", path=path)
+    stem = path.name.split(".")[0]
+    return tuple(_output(row, stem, path, number) for number, row in enumerate(rows, 1))
+
+
+def read_rows(path: Path) -> list[Any]:
+    """Return the list in a JSON file, or the lines of a JSON Lines file; `.gz` is unpacked.
+
+    Raises:
+        EvaluationDataError: The file can't be read or is no such list.
+    """
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EvaluationDataError(f"can't be read: {reason}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
+    if path.name.removesuffix(".gz").endswith(".jsonl"):
+        return [_parsed(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    rows = _parsed(text, path, None)
+    if not isinstance(rows, list):
+        raise EvaluationDataError(f"holds {type(rows).__name__} where a list of rows is expected", path=path)
+    return rows
+
+
+def _parsed(text: str, path: Path, row: int | None) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise EvaluationDataError(f"is not JSON: {error}", path=path, row=row) from error
+
+
+def _output(row: Any, stem: str, path: Path, number: int) -> Output:
+    if not isinstance(row, dict):
+        raise EvaluationDataError(f"is {type(row).__name__} where an object is expected", path=path, row=number)
+    for key in ("instruction", "output"):
+        if not isinstance(row.get(key), str):
+            raise EvaluationDataError("is needed, as text", path=path, row=number, key=key)
+    return Output(
+        instruction=row["instruction"],
+        output=row["output"],
+        generator=str(row.get("generator") or stem),
+        dataset=row.get("dataset"),
+        usage=_usage(row, path, number),
+        seconds=_number(row, "total_time", path, number),
+        finish_reason=row.get("finish_reason"),
+        error=row.get("error"),
+    )
+
+
+def _usage(row: dict[str, Any], path: Path, number: int) -> TokenUsage | None:
+    given = [_number(row, f"{side}_token_usage", path, number) for side in ("input", "output")]
+    if given[0] is None or given[1] is None:
+        return None
+    return TokenUsage(input_tokens=round(given[0]), output_tokens=round(given[1]))
+
+
+def _number(row: dict[str, Any], key: str, path: Path, number: int) -> float | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise EvaluationDataError(f"expected a number from 0, got {value!r}", path=path, row=number, key=key)
+    return float(value)
+
+
+def write_outputs(path: Path, outputs: Iterable[Output]) -> None:
+    """Write outputs as a JSON list; the file is there whole or not at all."""
+    write_json(path, [output.as_dict() for output in outputs])
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON in place of a file, atomically and durably.
+
+    Raises:
+        EvaluationDataError: It can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(value, file, ensure_ascii=False, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
+
+
+def file_name(system: str) -> str:
+    """Return a system's name as a file's name without its ending; different systems get different ones."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", system).strip("._") or "system"
+    if plain == system and len(plain) <= 100:
+        return plain
+    return f"{plain[:100]}-{hashlib.sha256(system.encode()).hexdigest()[:6]}"

@@ -1,0 +1,75 @@
+"""Prices outside of the engine: for plans, manifests and files of outputs."""
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from moa.config.settings import Settings
+from moa.ledger import Pricer
+from moa.mixture.reference import split_reference
+from moa.mixture.schema import Agent, Mixture
+from moa.prices import find_price
+from moa.rates import Price
+from moa.usage import TokenUsage, json_usd
+
+_MILLION = 1_000_000
+
+
+def pricer_of(settings: Settings, reference: str, own: Price | None = None) -> Pricer:
+    """Return what prices a model's usage; it says None where the price is unknown.
+
+    Args:
+        settings: The endpoints.
+        reference: `endpoint/model-id`.
+        own: The agent's own price, which goes before everything else.
+    """
+    name, model = split_reference(reference)
+    endpoint = settings.endpoints.get(name)
+    if endpoint is None:
+        return find_price(None, model, override=own)
+    return find_price(endpoint.price_provider, model, own=endpoint.prices, override=own)
+
+
+def agents_of(mixture: Mixture) -> tuple[Agent, ...]:
+    """Return every agent of a mixture, the aggregator last."""
+    return (*(agent for layer in mixture.layers for agent in layer.proposers), mixture.aggregator)
+
+
+def price_list(settings: Settings, mixtures: Iterable[Mixture], models: Iterable[str]) -> dict[str, Any]:
+    """Return today's prices of all models, in US dollars per million tokens; null where unknown."""
+    own = {agent.model: agent.price for mixture in mixtures for agent in agents_of(mixture)}
+    fallbacks = [name for mixture in mixtures for name in mixture.references]
+    wanted = {**dict.fromkeys((*fallbacks, *models)), **own}
+    return {reference: _rates(pricer_of(settings, reference, price)) for reference, price in sorted(wanted.items())}
+
+
+def _rates(price: Pricer) -> dict[str, float | None]:
+    return {
+        "input": json_usd(price(TokenUsage(input_tokens=_MILLION))),
+        "output": json_usd(price(TokenUsage(output_tokens=_MILLION))),
+    }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Return the installed versions of packages, None for those that aren't there."""
+    return {package: _version(package) for package in packages}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def require_known(settings: Settings, references: Iterable[str], given: Iterable[str]) -> None:
+    """Make sure that every model's endpoint is there and has its key, before anything is bought.
+
+    Raises:
+        ConfigError: One of them can't be used.
+    """
+    ready = set(given)
+    for reference in references:
+        name = reference.partition("/")[0]
+        if not (name in ready and name not in settings.endpoints):
+            settings.endpoint(reference)

@@ -1,0 +1,42 @@
+"""Figures of a report as a person reads them; what is unknown is a dash, and says so."""
+
+from decimal import Decimal
+
+from moa.evaluation.economics import Percentiles
+from moa.evaluation.intervals import Interval
+from moa.render.figures import seconds, usd
+
+UNKNOWN = "unknown"
+NONE = "–"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a percentage, e.g. `57.3 %`."""
+    return NONE if value is None else f"{value:.{digits}f} %"
+
+
+def share(count: int | None, of: int) -> str:
+    """Return a count with its share, e.g. `12 (1.5 %)`."""
+    if count is None:
+        return UNKNOWN
+    return f"{count} ({100 * count / of:.1f} %)" if of else str(count)
+
+
+def interval(found: Interval | None) -> str:
+    """Return an interval's ends."""
+    return NONE if found is None else f"{found.low:.1f} to {found.high:.1f}"
+
+
+def money(amount: float | None) -> str:
+    """Return US dollars."""
+    return UNKNOWN if amount is None else usd(Decimal(repr(amount)))
+
+
+def time(value: float | None) -> str:
+    """Return seconds."""
+    return UNKNOWN if value is None else seconds(value)
+
+
+def middle_and_tail(found: Percentiles | None) -> str:
+    """Return the median and the 95th percentile."""
+    return UNKNOWN if found is None else f"{seconds(found.p50)} / {seconds(found.p95)}"

@@ -1,0 +1,162 @@
+"""The report: one HTML file that works offline and lets no output break out of its place; and Markdown."""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from moa.evaluation.report import figures
+from moa.evaluation.report.browser import prompts
+from moa.evaluation.report.charts import Picture, median_run, pictures
+from moa.evaluation.report.drawing import svg
+from moa.evaluation.report.palette import with_page_colours
+from moa.evaluation.summary import Collected, Summary, SystemSummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report in its forms.
+
+    Attributes:
+        html: One self-contained file.
+        markdown: Verdict, tables and captions; the charts are named, as files beside it.
+        drawings: The charts, each with its SVG.
+    """
+
+    html: str
+    markdown: str
+    drawings: tuple[tuple[Picture, str], ...]
+
+
+def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Report:
+    """Return the report of an evaluation.
+
+    Args:
+        summary: Its figures.
+        evaluation: Where they come from, for the browser of prompts.
+        title: E.g. the run's name.
+
+    Raises:
+        MissingDependency: The `eval` extra isn't installed.
+    """
+    mixture = evaluation.systems[0]
+    drawn = pictures(summary, mixture.annotations, median_run(mixture.records))
+    drawings = tuple((picture, svg(picture.document)) for picture in drawn)
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    values = {
+        "title": title,
+        "summary": summary,
+        "rows": [_row(system, summary) for system in summary.systems],
+        "guessed_ends": any(system.hygiene.cut_off is None for system in summary.systems),
+        "agents": _agents(summary.systems[0]),
+        "how": {topic: _told(value) for topic, value in summary.how.items()},
+        "f": figures,
+    }
+    html = _environment(autoescape=True).get_template("report.html.j2")
+    markdown = _environment(autoescape=False).get_template("report.md.j2")
+    shown = prompts(evaluation)
+    return Report(
+        html=html.render(
+            **values,
+            # Our own files and our own drawings, in which the drawing library has escaped every text.
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            charts=[(picture, Markup(with_page_colours(drawing))) for picture, drawing in drawings],
+            prompts=shown,
+            categories=sorted({prompt.category for prompt in shown} - {""}),
+        ),
+        markdown=markdown.render(**values, charts=drawn),
+        drawings=drawings,
+    )
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("moa.evaluation.report", "templates"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = _cell
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (files("moa.evaluation.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """The page may use this style and this script, and nothing else: no address is ever called."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
+    found, money, clean = system.metrics, system.economics, system.hygiene
+    cut_off = clean.looks_cut_off if clean.cut_off is None else clean.cut_off
+    return {
+        "name": system.name,
+        "role": system.role.replace("_", "-"),
+        "is_opponent": system.name == summary.opponent,
+        "lc": figures.percent(None if found is None else found.length_controlled_win_rate),
+        "interval": figures.interval(None if found is None else found.lc_interval),
+        "win_rate": figures.percent(None if found is None else found.counts.win_rate),
+        "n": clean.n if found is None else found.counts.n_total,
+        "usd": figures.money(None if money is None else money.cost.usd),
+        "total": figures.middle_and_tail(None if money is None else money.total),
+        "first_token": figures.middle_and_tail(None if money is None else money.first_token),
+        "answers": clean.n,
+        "length": f"{system.avg_length:,.0f}",
+        "cut_off": f"{figures.share(cut_off, clean.n)}{'*' if clean.cut_off is None else ''}",
+        "empty": figures.share(clean.empty, clean.n),
+        "refusals": figures.share(clean.refusals, clean.n),
+        "leaks": figures.share(clean.leaks, clean.n),
+        "metrics": found,
+        "folds": system.folds,
+        "judged": system.judged,
+        "rank": system.rank,
+    }
+
+
+def _agents(system: SystemSummary) -> list[dict[str, Any]]:
+    if system.economics is None:
+        return []
+    copied, critical = system.copied or {}, system.economics.critical_share
+    last = max((layer for layer, _, _ in system.economics.by_place), default=1)
+    rows = []
+    for (layer, agent, model), cost in sorted(system.economics.by_place.items(), key=lambda entry: entry[0][0]):
+        found = copied.get(agent) if layer < last else None
+        rows.append(
+            {
+                "layer": layer,
+                "agent": agent,
+                "model": model,
+                "usd": figures.money(cost.usd),
+                "tokens": f"{cost.input_tokens or 0:,.0f} in, {cost.output_tokens or 0:,.0f} out",
+                "critical": figures.percent(100 * critical[agent], 0) if agent in critical else figures.NONE,
+                "copied": figures.NONE if found is None else figures.percent(100 * found.share, 0),
+                "only_here": figures.NONE if found is None else figures.percent(100 * found.only_here, 0),
+            }
+        )
+    return rows
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+def _cell(text: object) -> str:
+    """A text as a cell of a Markdown table: nothing in it ends the cell or becomes HTML."""
+    flat = " ".join(str(text).split())
+    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")

@@ -1,0 +1,259 @@
+"""The playground's own API: mixtures as the page shows them, and runs as the engine's events."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import orjson
+import yaml
+from pydantic import Field
+
+from moa.checked_yaml import check, from_text
+from moa.engine.stream import RunStream
+from moa.errors import MixtureError
+from moa.events import (
+    AgentInfo,
+    AnswerDelta,
+    AnswerToolCallDelta,
+    CallStarted,
+    Event,
+    LayerFinished,
+    LayerStarted,
+    ProposalDelta,
+    ProposalFinished,
+    ProposalRestarted,
+    RunFinished,
+    RunStarted,
+)
+from moa.ledger import ErrorInfo
+from moa.messages import ReplyOptions, Sampling
+from moa.mixture.roster import roster
+from moa.mixture.schema import Agent, Mixture
+from moa.render.failures import unfinished_dict
+from moa.server import relay
+from moa.server.ask import Ask, MoaFields, talk
+from moa.server.books import without_messages
+from moa.server.failures import Failure
+from moa.server.menu import Served
+from moa.server.service import Service
+from moa.server.visit import Visit
+from moa.server.wire import Wire, encode, parse
+
+CUSTOM = "custom"
+"""Label of mixtures that a request brings."""
+
+
+class YamlText(Wire):
+    """A mixture file's text."""
+
+    yaml: str
+
+
+class MixtureFields(Wire):
+    """A mixture as a mapping."""
+
+    mixture: dict[str, Any]
+
+
+class RunRequest(Wire):
+    """One run.
+
+    Attributes:
+        mixture: What `GET /api/mixtures` or `GET /v1/models` lists, or a mixture as a mapping.
+        messages: In the OpenAI API's shape.
+    """
+
+    mixture: Any
+    messages: list[dict[str, Any]]
+    seed: int | None = None
+    deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+def list_mixtures(service: Service) -> list[dict[str, Any]]:
+    """Return all mixtures as the page shows them."""
+    return [_shown(mixture) for mixture in service.menu.mixtures.values()]
+
+
+def _shown(mixture: Mixture) -> dict[str, Any]:
+    return {
+        "name": mixture.name,
+        "description": mixture.description,
+        "mixture": mixture.as_dict(),
+        "layers": [
+            [{"agent": member.name, "model": member.agent.model} for member in roster(layer)]
+            for layer in mixture.layers
+        ],
+        "aggregator": _seat(mixture.aggregator),
+    }
+
+
+def _seat(aggregator: Agent) -> dict[str, str]:
+    return {"agent": aggregator.name or "aggregator", "model": aggregator.model}
+
+
+class Playground:
+    """The doors of the page's own API.
+
+    Args:
+        service: What the doors share.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def check(self, visit: Visit) -> None:
+        """Tell whether a mixture file can be used; if not, where it is wrong."""
+        text = parse(YamlText, await self._body(visit)).yaml
+        try:
+            fields = from_text(text, MixtureError).data
+            mixture = self._service.menu.requested(fields if isinstance(fields, dict) else {})
+            # Once more with the lines of the text, which only a document has.
+            check(Mixture, from_text(text, MixtureError))
+        except MixtureError as error:
+            await visit.reply(200, encode({"error": self._complaint(text, error)}))
+        else:
+            await visit.reply(200, encode({"ok": True, "mixture": _shown(mixture)}))
+
+    def _complaint(self, text: str, error: MixtureError) -> dict[str, Any]:
+        try:
+            check(Mixture, from_text(text, MixtureError))
+        except MixtureError as located:
+            error = located
+        return {"message": str(error.args[0]), "line": error.line, "key": error.key}
+
+    async def to_yaml(self, visit: Visit) -> None:
+        """Give a mixture as the text of its file."""
+        mixture = self._service.menu.requested(parse(MixtureFields, await self._body(visit)).mixture)
+        text = yaml.safe_dump(mixture.as_dict(), sort_keys=False, allow_unicode=True, width=100)
+        await visit.reply(200, encode({"yaml": text}))
+
+    async def run(self, visit: Visit) -> None:
+        """Run a mixture and tell every event."""
+        service = self._service
+        visit.caller.take_turn(visit.started_at)
+        with service.gate.entered(visit):
+            request = parse(RunRequest, await self._body(visit))
+            served = self._chosen(request.mixture)
+            ask = Ask(
+                model=served.id,
+                messages=talk(request.messages, param="messages"),
+                sampling=Sampling(),
+                options=ReplyOptions(),
+                seed=request.seed,
+                stream=True,
+                moa=MoaFields(proposals="reasoning", budget_usd=request.budget_usd, deadline_s=request.deadline_s),
+            )
+            run = service.open(visit, ask, served)
+            await relay.stream(service, visit, served, run, EventScript(run, candid=service.options.is_candid))
+
+    def _chosen(self, mixture: object) -> Served:
+        menu = self._service.menu
+        if isinstance(mixture, str):
+            return menu.find(mixture)
+        if not isinstance(mixture, dict):
+            raise MixtureError("expected a name or a mapping", key="mixture")
+        own = menu.requested(mixture)
+        return replace(menu.all[0], id=own.name, mixture=own, label=CUSTOM)
+
+    async def _body(self, visit: Visit) -> bytes:
+        options = self._service.options
+        return await visit.body(options.max_body_bytes, options.body_timeout_s)
+
+
+class EventScript:
+    """The engine's events as JSON objects, one for each server-sent event.
+
+    Args:
+        run: Whose books a failure is told with.
+        candid: Whether to repeat what services said of their faults.
+    """
+
+    keep_alive = b": keep-alive\n\n"
+
+    def __init__(self, run: RunStream, *, candid: bool) -> None:
+        self._run, self._candid = run, candid
+
+    def opening(self) -> bytes:
+        """Shows at once that the stream has begun."""
+        return b": run\n\n"
+
+    def event(self, event: Event) -> bytes:
+        """One event."""
+        told = event_dict(event)
+        is_piece = isinstance(event, AnswerDelta | ProposalDelta | AnswerToolCallDelta)
+        return _line(told if is_piece else self._discreet(told))
+
+    def closing(self) -> bytes:
+        """`run_finished` is the last word."""
+        return b""
+
+    def failure(self, failure: Failure) -> bytes:
+        """The last event of a run that failed, with what it used all the same."""
+        causes = [dict(cause) for cause in failure.causes]
+        error = {"code": failure.code, "message": failure.message, "causes": causes}
+        books = unfinished_dict(ErrorInfo(code=failure.code, message=failure.message), self._run.ledger)
+        return _line({"type": "error", "error": error, "ledger": self._discreet(books)})
+
+    def _discreet(self, told: dict[str, Any]) -> Any:
+        return told if self._candid else without_messages(told)
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"
+
+
+def event_dict(event: Event) -> dict[str, Any]:
+    """Return an event as a JSON-ready mapping; `type` names it."""
+    match event:
+        case AnswerDelta():
+            return {"type": "answer_delta", "text": event.text, "reasoning": event.reasoning}
+        case ProposalDelta():
+            return {
+                "type": "proposal_delta",
+                "layer": event.layer,
+                "index": event.index,
+                "text": event.text,
+                "reasoning": event.reasoning,
+            }
+        case AnswerToolCallDelta():
+            piece = {"index": event.index, "id": event.id, "name": event.name, "arguments": event.arguments}
+            return {"type": "answer_tool_call_delta", **piece}
+        case RunFinished():
+            return {"type": "run_finished", "answer": event.answer.as_dict()}
+    return _milestone(event)
+
+
+def _milestone(
+    event: RunStarted | LayerStarted | CallStarted | ProposalRestarted | ProposalFinished | LayerFinished,
+) -> dict[str, Any]:
+    match event:
+        case RunStarted():
+            return {
+                "type": "run_started",
+                "id": event.id,
+                "mixture": event.mixture,
+                "layers": [[_agent(agent) for agent in layer] for layer in event.layers],
+                "aggregator": _agent(event.aggregator),
+            }
+        case LayerStarted():
+            return {"type": "layer_started", "layer": event.layer}
+        case CallStarted():
+            return {
+                "type": "call_started",
+                "layer": event.layer,
+                "index": event.index,
+                "agent": event.agent,
+                "model": event.model,
+                "fallback": event.fallback,
+            }
+        case ProposalRestarted():
+            return {"type": "proposal_restarted", "layer": event.layer, "index": event.index}
+        case ProposalFinished(proposal=proposal):
+            place = {"layer": proposal.layer, "index": proposal.index}
+            return {"type": "proposal_finished", "proposal": {**proposal.as_dict(), **place}}
+        case LayerFinished():
+            return {"type": "layer_finished", "layer": event.result.as_dict()}
+
+
+def _agent(agent: AgentInfo) -> dict[str, Any]:
+    return {"agent": agent.agent, "model": agent.model, "index": agent.index}

@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from moa.cli.main import main
+
+CONFIG = """
+endpoints:
+  fake:
+    kind: scripted
+    options:
+      replies: {one: "an answer", two: "another one", agg: "the answer", big: "a big one", judge: '{"verdict": "A"}'}
+    prices: {"*": {input: 0, output: 1000000}}
+"""
+MIXTURE = """
+layers:
+  - proposers: [{model: fake/one, max_tokens: 8}, {model: fake/two, max_tokens: 8}]
+aggregator: {model: fake/agg, max_tokens: 8}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "moa.yaml").write_text(CONFIG)
+    (tmp_path / "mix.yaml").write_text(MIXTURE)
+    (tmp_path / "prompts.csv").write_text("prompt,category\nfirst,a\nsecond,b\nthird,a\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def moa(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["eval", *arguments])
+    return int(ended.value.code or 0)
+
+
+COMMON = ("prompts.csv", "-m", "mix.yaml", "--config", "moa.yaml")
+
+
+def test_plan_prints_what_it_would_take_and_makes_no_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = moa(
+        "run", *COMMON, "--baseline", "fake/big", "--judge-model", "fake/judge", "--out", "r", "--plan", "--json"
+    )
+
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert {need["name"]: need["calls"] for need in told["systems"]} == {
+        "mix": 9,
+        "mix.aggregator": 3,
+        "fake/big": 3,
+        "judging": 24,
+    }
+    assert not (folder / "r").exists()
+
+
+def test_generate_writes_outputs_and_says_where(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = moa("generate", *COMMON, "--baseline", "fake/big", "--out", "r")
+
+    assert code == 0
+    assert [row["output"] for row in json.loads((folder / "r/outputs/mix.json").read_text())] == ["the answer"] * 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "9 of 9 answers" in told.err
+    assert "Results: r" in told.err
+
+
+def test_a_used_up_budget_exits_with_4_and_says_how_to_go_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = moa("generate", *COMMON, "--out", "r", "--budget", "40", "--concurrency", "1")
+
+    assert code == 4
+    assert "a larger --budget goes on" in " ".join(capsys.readouterr().err.split())
+    assert moa("generate", *COMMON, "--out", "r", "--budget", "400") == 0
+
+
+def test_changed_settings_exit_with_2_and_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moa("generate", *COMMON, "--out", "r")
+
+    assert moa("generate", *COMMON, "--out", "r", "--seed", "5") == 2
+    assert "seed was 0, is 5" in " ".join(capsys.readouterr().err.split())
+
+
+def test_latency_asks_members_by_themselves_and_knows_their_first_token(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = moa("latency", *COMMON, "--out", "r", "--json")
+
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert told.keys() == {"mix", "mix.aggregator", "mix.member.one", "mix.member.two"}
+    assert told["mix.member.one"]["first_token_s"]["n"] == 3
+    assert told["mix"]["per_1000_prompts"]["usd"] > told["mix.aggregator"]["per_1000_prompts"]["usd"] > 0
+
+
+def test_compare_tells_the_difference_of_two_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, preferences in (("a", [2.0, 1.9, 1.2, 1.8, 1.7, 1.9]), ("b", [1.2, 1.5, 1.1, 1.9, 1.3, 1.4])):
+        rows = [
+            {
+                "instruction": f"{number}",
+                "output_1": "x" * (3 + number),
+                "generator_1": "base",
+                "output_2": "y" * (5 - number % 3),
+                "generator_2": name,
+                "preference": preference,
+            }
+            for number, preference in enumerate(preferences)
+        ]
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+
+    main_code = _quietly("compare", "a.json", "b.json", "--json")
+
+    told = json.loads(capsys.readouterr().out)
+    assert main_code == 0
+    assert (told["n"], told["baseline"]) == (6, "base")
+    assert told["win_rate_difference"]["value"] == pytest.approx(35.0)
+
+
+def _quietly(*arguments: str) -> int:
+    try:
+        main(["eval", *arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", *COMMON, "--baseline", "fake/big", "--judge-model", "fake/judge"), "--out"),
+        (("run", *COMMON, "--judge-model", "fake/judge", "--out", "r"), "give --baseline"),
+        (("generate", *COMMON, "--out", "r", "--baseline-price", "3"), "two prices per million tokens"),
+        (("run", *COMMON, "--until", "soon", "--out", "r", "--judge-model", "fake/judge"), "--until soon"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_exits_with_2_and_says_why(
+    arguments: tuple[str, ...], told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moa(*arguments) == 2
+    assert told in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,105 @@
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from moa.evaluation.judges.package import package_version
+from tests.cli.moa_command import moa
+from tests.evaluation.conftest import Reference
+from tests.evaluation.conftest import reference as reference
+from tests.evaluation.report_case import run_case
+
+KEYS = {
+    "win_rate",
+    "standard_error",
+    "n_wins",
+    "n_wins_base",
+    "n_draws",
+    "n_total",
+    "discrete_win_rate",
+    "avg_length",
+    "length_controlled_win_rate",
+    "lc_standard_error",
+    "lc_interval",
+    "lc_model",
+}
+
+
+@pytest.fixture
+def judging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a scripted judge and two files of outputs."""
+    replies = {"judge": '{"verdict": "A"}', "mute": "no idea"}
+    (tmp_path / "moa.yaml").write_text(
+        json.dumps({"endpoints": {"demo": {"kind": "scripted", "options": {"replies": replies}}}})
+    )
+    for name in ("base", "sys"):
+        rows = [{"instruction": f"q{n}", "output": f"{name} {n}", "generator": name} for n in range(12)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MOA_CONFIG", raising=False)
+    return tmp_path
+
+
+def judge(*arguments: str) -> tuple[int, str]:
+    files = ("--outputs", "sys.json", "--reference", "base.json", "--out", "annotations.json")
+    ended = moa("eval", "judge", *files, *arguments)
+    return ended.code, ended.err
+
+
+def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
+    code, told = judge("--judge", "pairwise", "--judge-model", "demo/judge")
+    figures = json.loads(moa("eval", "metrics", "annotations.json", "--json").out)
+
+    assert code == 0
+    assert "12 pairs judged by pairwise@demo/judge: 0 missing, 100.0 % of them flipped with the order" in told
+    assert "not comparable with the leaderboard" in told
+    assert figures.keys() >= KEYS
+    assert (figures["system"], figures["win_rate"], figures["n_draws"]) == ("sys", 50.0, 12)
+
+
+def test_judge_counts_missing_verdicts_and_invents_none(judging: Path) -> None:
+    _, told = judge("--judge", "pairwise", "--judge-model", "demo/mute", "--limit", "3")
+
+    assert "3 pairs judged by pairwise@demo/mute: 3 missing" in told
+    assert [row["preference"] for row in json.loads((judging / "annotations.json").read_text())] == [None] * 3
+
+
+def test_an_unknown_judge_is_one_line_and_exit_code_2(judging: Path) -> None:
+    code, told = judge("--judge", "pairwsie")
+
+    assert code == 2
+    assert "pairwsie" in told or package_version() is None
+
+
+def test_metrics_gives_the_published_figures_of_a_leaderboard_model(reference: Reference, tmp_path: Path) -> None:
+    model = next(iter(reference.rows))
+    path = reference.annotation_file(model, tmp_path)
+
+    shown = moa("eval", "metrics", str(path), "--data-dir", str(reference.folder), "--align", "row", "--json")
+
+    figures, published = json.loads(shown.out), reference.leaderboard[model]
+    assert figures["win_rate"] == pytest.approx(float(published["win_rate"]), abs=1e-6)
+    assert figures["length_controlled_win_rate"] == pytest.approx(
+        float(published["length_controlled_winrate"]), abs=0.2
+    )
+
+
+def test_report_prints_the_verdict_first_and_where_the_report_is(tmp_path: Path) -> None:
+    asyncio.run(run_case(tmp_path / "run"))
+
+    ended = moa("eval", "report", str(tmp_path / "run"))
+
+    assert ended.out.split()[0] in ("Use", "Don't", "Undecided:")
+    assert "report.html" in ended.err
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_correlate_compares_a_ratings_file_with_another_leaderboard(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("model,rating\n" + "".join(f"m{n},{n}\n" for n in range(9)))
+
+    ended = moa("eval", "correlate", str(tmp_path / "a.csv"), "--leaderboard", str(tmp_path / "b.csv"), "--json")
+
+    figures = json.loads(ended.out)
+    assert (figures["spearman"], figures["n"], len(figures["interval"])) == (pytest.approx(1.0), 9, 2)

@@ -1,0 +1,171 @@
+import pytest
+
+from moa.errors import EngineError, EvaluationDataError, MissingDependency, ModelNotFound, ServiceFailed
+from moa.evaluation.judges.alpaca_eval import AlpacaEvalJudge, is_swapped, messages
+from moa.evaluation.judges.asking import UNPARSEABLE
+from moa.evaluation.judges.base import annotation_row, judge_all
+from moa.evaluation.judges.loading import load_judge
+from moa.evaluation.judges.package import package_folder
+from moa.providers.base import ModelRequest
+from moa.providers.scripted import Pause, Script
+from tests.evaluation.judges.pairs import pair, token
+from tests.support.engines import engine_of, scripted
+from tests.support.virtual_clock import virtual_time
+
+STRAIGHT, SWAPPED = "Say hi", "Tell a joke"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _package() -> None:
+    try:
+        package_folder()
+    except MissingDependency as error:
+        pytest.skip(str(error))
+
+
+def official(model: str = "fake/judge") -> AlpacaEvalJudge:
+    judge = load_judge("alpaca_eval_gpt4_turbo", judge_model=model)
+    assert isinstance(judge, AlpacaEvalJudge)
+    return judge
+
+
+def test_the_two_instructions_of_these_tests_are_shown_in_different_orders() -> None:
+    assert [is_swapped(STRAIGHT), is_swapped(SWAPPED)] == [False, True]
+
+
+@virtual_time
+async def test_the_preference_is_the_share_of_the_token_of_the_systems_output_in_either_order() -> None:
+    provider = scripted({"judge": token("m", m=0.6, M=0.2, Both=0.1)})
+    async with engine_of(provider) as engine:
+        straight = await official().judge(engine, pair(instruction=STRAIGHT))
+        swapped = await official().judge(engine, pair(instruction=SWAPPED))
+
+    assert straight.preference == pytest.approx(1.25)  # the system's output was shown as M
+    assert swapped.preference == pytest.approx(1.75)  # it was shown as m
+    shown = [request.messages[-1].text for request in provider.requests]
+    assert shown[0].index("baseline's") < shown[0].index("system's")
+    assert shown[1].index("system's") < shown[1].index("baseline's")
+
+
+@virtual_time
+async def test_the_request_has_the_evaluators_settings_and_the_ledger_says_judgement() -> None:
+    provider = scripted({"judge": token("M", M=0.9, m=0.1)})
+    async with engine_of(provider) as engine:
+        verdict = await official().judge(engine, pair())
+
+    request = provider.requests[0]
+    assert (request.sampling.max_tokens, request.sampling.temperature, request.options.top_logprobs) == (1, 1.0, 5)
+    assert [message.role for message in request.messages] == ["system", "user"]
+    (call,) = verdict.ledger.calls
+    assert (call.purpose, call.agent) == ("judgement", "weighted_alpaca_eval_gpt4_turbo@fake/judge")
+    assert verdict.ledger.usage.total_tokens == 101
+
+
+@virtual_time
+async def test_a_missing_token_has_probability_0_and_a_blank_token_is_no_empty_reply() -> None:
+    async with engine_of(scripted({"judge": token("\n", M=0.9, Both=0.1)})) as engine:
+        verdict = await official().judge(engine, pair(instruction=STRAIGHT))
+
+    assert verdict.preference == 2.0
+
+
+@virtual_time
+async def test_a_verdict_without_either_token_is_asked_for_once_more_and_then_missing() -> None:
+    provider = scripted({"judge": token("Both", Both=0.9, The=0.1)})
+    async with engine_of(provider) as engine:
+        verdict = await official().judge(engine, pair())
+
+    assert (verdict.preference, len(provider.requests), len(verdict.ledger.calls)) == (None, 2, 2)
+    assert verdict.failure is not None
+    assert verdict.failure.code == UNPARSEABLE
+    assert provider.requests[0].sampling.seed != provider.requests[1].sampling.seed
+    assert annotation_row(pair(), verdict, "judge")["preference"] is None
+
+
+@virtual_time
+async def test_the_second_reply_counts_when_the_first_was_no_verdict() -> None:
+    replies = iter([token("Both", Both=0.9), token("M", M=0.75, m=0.25)])
+
+    def script(request: ModelRequest) -> Script:
+        return next(replies)
+
+    async with engine_of(scripted({"judge": script})) as engine:
+        verdict = await official().judge(engine, pair(instruction=STRAIGHT))
+
+    assert verdict.preference == pytest.approx(1.75)
+    assert verdict.failure is None
+
+
+@virtual_time
+async def test_equal_outputs_are_a_draw_and_nobody_is_asked() -> None:
+    provider = scripted({"judge": token("M", M=1.0)})
+    async with engine_of(provider) as engine:
+        verdict = await official().judge(engine, pair("same", "same"))
+
+    assert (verdict.preference, provider.requests) == (1.5, [])
+
+
+@virtual_time
+async def test_a_failing_service_makes_a_missing_verdict_and_a_hopeless_one_ends_the_judging() -> None:
+    broken = scripted({"judge": (ServiceFailed("down", model="fake/judge"),)})
+    async with engine_of(broken) as engine:
+        verdict = await official().judge(engine, pair())
+    assert verdict.preference is None
+    assert "down" in str(verdict.failure)
+
+    unknown = scripted(
+        {
+            "judge": (
+                Pause(0.1),
+                ModelNotFound("no such model", model="fake/judge"),
+            )
+        }
+    )
+    async with engine_of(unknown) as engine:
+        with pytest.raises(EngineError, match="no such model"):
+            await judge_all(official(), [pair(index=index) for index in range(20)], engine, concurrency=1)
+    assert len(unknown.requests) <= 2, "one that failed and maybe one that had begun"
+
+
+def test_only_the_leaderboards_judge_with_its_own_model_is_comparable() -> None:
+    own, moved, other = load_judge("alpaca_eval_gpt4_turbo"), official("azure/gpt-4-1106-preview"), official()
+
+    assert [judge.comparable for judge in (own, moved, other)] == [True, True, False]
+    assert own.name == "weighted_alpaca_eval_gpt4_turbo"
+    assert own.models == ("openai/gpt-4-1106-preview",)
+    assert not load_judge("weighted_alpaca_eval_gpt4_turbo_new").comparable
+
+
+def test_every_evaluator_of_the_package_can_be_used_or_is_refused_by_its_name_with_a_reason() -> None:
+    used, refused = [], []
+    for path in sorted((package_folder() / "evaluators_configs").glob("*/configs.yaml")):
+        try:
+            used.append(load_judge(path.parent.name, judge_model="fake/judge").name)
+        except EvaluationDataError as error:
+            refused.append((path.parent.name, str(error)))
+
+    assert len(used) > 25
+    assert all(name in reason for name, reason in refused)
+    assert any("alpaca_farm can't be used: it is a pool" in reason for _, reason in refused)
+    assert any("completion models" in reason for _, reason in refused)
+
+
+def test_an_unknown_judge_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(EvaluationDataError, match="did you mean 'weighted_alpaca_eval_gpt4_turbo'"):
+        load_judge("weighted_alpaca_eval_gpt4_turb")
+
+
+def test_a_judge_of_a_service_that_is_not_built_in_asks_for_a_model() -> None:
+    with pytest.raises(EvaluationDataError, match="--judge-model"):
+        load_judge("claude_3_opus_ranking")
+
+
+def test_messages_fill_each_placeholder_once_and_in_the_templates_order() -> None:
+    template = (
+        "<|im_start|>system\nBe fair.\n<|im_end|>\n<|im_start|>user\n{instruction}|{output_1}|{output_2}\n<|im_end|>"
+    )
+
+    system, user = messages(template, "q", "a {output_2} b", "c")
+
+    assert (system.role, system.text) == ("system", "Be fair.")
+    assert user.text == "q|a c b|{output_2}", "the official code's own weakness, kept for parity"

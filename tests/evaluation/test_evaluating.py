@@ -1,0 +1,361 @@
+import json
+from collections import Counter
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from moa.config.settings import Settings
+from moa.errors import AuthenticationFailed, EngineError, ServiceFailed, UsageError
+from moa.evaluation.annotations import read_annotations
+from moa.evaluation.evaluating import aevaluate, evaluate
+from moa.evaluation.outputs import Output, read_outputs, write_outputs
+from moa.evaluation.progress import Progress
+from moa.evaluation.run_directory import RunDirectory
+from moa.providers.base import ModelRequest
+from moa.providers.scripted import Pause, Script
+from moa.rates import Price
+from moa.usage import TokenUsage
+from tests.support.engines import mixture_of
+from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, rows, trio
+
+PICKS_SECOND = '{"best": 2}'
+
+
+def selecting(request: ModelRequest) -> Script:
+    """An aggregator that picks when it is asked to and writes otherwise."""
+    return PICKS_SECOND if request.options.response_format else "answer of agg"
+
+
+async def test_members_are_the_mixtures_proposals_and_cost_no_call(tmp_path: Path) -> None:
+    provider = models()
+
+    await evaluated(tmp_path, provider)
+
+    assert asked(provider) == {"one": 6, "two": 6, "agg": 12}
+    assert [row["output"] for row in rows(tmp_path / "outputs" / "test.member.one.json")] == ["answer of one"] * 6
+    member = RunDirectory(tmp_path).records("test.member.one")[0]
+    mixture = RunDirectory(tmp_path).records("test")[0]
+    assert member.derived
+    assert member.bought_usd == 0
+    assert member.calls == tuple(call for call in mixture.calls if call["agent"] == "one")
+    assert (member.usage.total_tokens, member.seconds) > (0, 0)  # type: ignore[union-attr]
+
+
+async def test_outputs_are_rows_that_the_official_command_reads(tmp_path: Path) -> None:
+    await evaluated(tmp_path)
+
+    (first, *_) = rows(tmp_path / "outputs" / "test.json")
+    assert {"instruction", "output", "generator", "dataset"} <= first.keys()
+    assert (first["instruction"], first["generator"], first["dataset"]) == ("question 0", "test", "a")
+    assert [output.instruction for output in read_outputs(tmp_path / "outputs" / "test.json")] == [
+        prompt["prompt"] for prompt in PROMPTS
+    ]
+
+
+async def test_samples_of_one_agent_are_one_member_whose_output_is_the_first_sample(tmp_path: Path) -> None:
+    texts = {0: "first", 1: "second"}
+    provider = models(one=lambda request: texts[request.sample])
+
+    await evaluated(tmp_path, provider, mixture_of([{"model": "one", "samples": 2}]))
+
+    names = sorted(path.stem for path in (tmp_path / "outputs").iterdir())
+    assert names == ["test", "test.aggregator", "test.member.one"]
+    assert {row["output"] for row in rows(tmp_path / "outputs" / "test.member.one.json")} == {"first"}
+
+
+async def test_a_member_that_the_mixture_did_not_wait_for_is_asked_alone(tmp_path: Path) -> None:
+    slow = ("answer of two", Pause(0.05))
+    provider = models(two=lambda request: "alone" if not _is_layered(request) else (Pause(60), *slow))
+
+    await evaluated(tmp_path, provider, trio(wait={"min_proposals": 1, "grace_s": 0}))
+
+    record = RunDirectory(tmp_path).records("test.member.two")[0]
+    assert (record.output, record.derived) == ("alone", False)
+
+
+def _is_layered(request: ModelRequest) -> bool:
+    """Whether a request of `two` is a proposal: those are asked whole, answers are streamed."""
+    return not request.deltas
+
+
+async def test_selection_picks_among_the_proposals_and_buys_only_the_picking(tmp_path: Path) -> None:
+    provider = models(agg=selecting)
+
+    await evaluated(tmp_path, provider, selection=True)
+
+    assert asked(provider) == {"one": 6, "two": 6, "agg": 18}
+    record = RunDirectory(tmp_path).records("test.selection")[3]
+    assert (record.output, record.selected, record.agent) == ("answer of two", 1, "two")
+    assert [call["agent"] for call in record.calls] == ["one", "two", "aggregator"]
+
+
+async def test_self_moa_has_the_mixtures_shape_and_one_model(tmp_path: Path) -> None:
+    provider = models()
+
+    await evaluated(tmp_path, provider, self_moa="two")
+
+    assert asked(provider) == {"one": 6, "two": 6 + 12, "agg": 18}
+    record = RunDirectory(tmp_path).records("test.self-moa")[0]
+    assert [call["agent"] for call in record.calls] == ["two", "two#2", "aggregator"]
+
+
+async def test_every_system_is_judged_against_the_baseline(tmp_path: Path) -> None:
+    provider = models()
+
+    done = await evaluated(tmp_path, provider, **judged())
+
+    assert done.ended == "complete"
+    assert asked(provider) == {"one": 6, "two": 6, "agg": 12, "big": 6, "judge": 4 * 6 * 2}
+    for name in ("test", "test.aggregator", "test.member.one", "test.member.two"):
+        annotations = read_annotations(tmp_path / "annotations" / f"{name}.json")
+        assert {(a.generator_1, a.generator_2, a.preference) for a in annotations} == {("fake/big", name, 1.5)}
+        assert {a.output_1 for a in annotations} == {"answer of big"}
+
+
+async def test_a_baseline_of_outputs_carries_usage_seconds_and_price(tmp_path: Path) -> None:
+    usage = TokenUsage(input_tokens=1_000_000, output_tokens=2_000_000)
+    outputs = [
+        Output(instruction=prompt["prompt"], output="filed", generator="sonnet", usage=usage, seconds=2.5)
+        for prompt in PROMPTS[1:]
+    ]
+    write_outputs(tmp_path / "sonnet.json", outputs)
+    price = Price(input=Decimal(3), output=Decimal(15))
+
+    await evaluated(tmp_path / "run", **judged(baseline=str(tmp_path / "sonnet.json"), baseline_price=price))
+
+    records = RunDirectory(tmp_path / "run").records("sonnet")
+    assert (records[1].output, records[1].seconds, records[1].cost_usd, records[1].bought_usd) == ("filed", 2.5, 33, 0)
+    assert (records[0].status, records[0].error and records[0].error["code"]) == ("failed", "missing_output")
+    first, *rest = rows(tmp_path / "run" / "annotations" / "test.json")
+    assert (first["preference"], first["verdict"]) == (None, "no_baseline")
+    assert {row["preference"] for row in rest} == {1.5}
+
+
+async def test_a_failed_answer_is_kept_with_its_error_and_loses_without_asking_the_judge(tmp_path: Path) -> None:
+    def fails_once(request: ModelRequest) -> Script:
+        if request.messages[-1].text == "question 2":
+            return [ServiceFailed("down", model="fake/agg")]
+        return "answer of agg"
+
+    provider = models(agg=fails_once)
+
+    done = await evaluated(tmp_path, provider, **judged())
+
+    assert done.progress.failed == 2
+    output = rows(tmp_path / "outputs" / "test.json")[2]
+    assert output["output"] == ""
+    assert "down" in output["error"]
+    annotation = rows(tmp_path / "annotations" / "test.json")[2]
+    assert (annotation["preference"], annotation["verdict"], annotation["output_2"]) == (1.0, "no_output", "")
+    # The members' proposals were there before the aggregator failed.
+    assert rows(tmp_path / "outputs" / "test.member.one.json")[2]["output"] == "answer of one"
+
+
+async def test_resuming_asks_again_only_what_failed(tmp_path: Path) -> None:
+    down = {"now": True}
+    provider = models(agg=lambda request: [ServiceFailed("down", model="fake/agg")] if down["now"] else "answer of agg")
+    await evaluated(tmp_path, provider, **judged())
+    down["now"] = False
+    again = models()
+
+    done = await evaluated(tmp_path, again, **judged())
+
+    assert done.progress.failed == 0
+    # Proposals of the failed runs had been kept: only the aggregator is asked, and the judge about its answers.
+    assert asked(again) == {"agg": 12, "judge": 2 * 6 * 2}
+    assert {row["preference"] for row in rows(tmp_path / "annotations" / "test.json")} == {1.5}
+
+
+async def test_a_finished_evaluation_buys_nothing_when_it_is_resumed(tmp_path: Path) -> None:
+    await evaluated(tmp_path, **judged(selection=False))
+    again = models()
+
+    done = await evaluated(tmp_path, again, **judged(selection=False))
+
+    assert asked(again) == {}
+    assert (done.progress.answers, done.progress.verdicts) == (18, 24)
+    assert not (tmp_path / "journal" / "replies.jsonl").exists()
+
+
+async def test_what_was_generated_can_be_judged_later(tmp_path: Path) -> None:
+    await evaluated(tmp_path, baseline="fake/big")
+    again = models()
+
+    await evaluated(tmp_path, again, **judged())
+
+    assert asked(again) == {"judge": 48}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"limit": 3}, "prompts.count was 6, is 3"),
+        ({"judge_model": "fake/other"}, 'judge.name was "pairwise@fake/judge", is "pairwise@fake/other"'),
+        ({"baseline": "fake/agg"}, 'systems[fake/big].name was "fake/big", is "fake/agg"'),
+        ({"mixture": trio(prompt="numbered")}, 'systems[test].mixture.prompt was nothing, is "numbered"'),
+        ({"prompts": [*PROMPTS[:5], {"prompt": "another"}]}, "prompts.sha256 was"),
+    ],
+)
+async def test_a_changed_evaluation_is_refused_and_what_changed_is_named(
+    changed: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    await evaluated(tmp_path, **judged())
+    manifest = (tmp_path / "manifest.json").read_text()
+    again = models()
+
+    with pytest.raises(UsageError, match="was begun with other settings") as caught:
+        await evaluated(tmp_path, again, **judged(**changed))
+
+    assert told in str(caught.value)
+    assert asked(again) == {}
+    assert (tmp_path / "manifest.json").read_text() == manifest
+
+
+async def test_a_run_directory_that_is_in_use_is_refused(tmp_path: Path) -> None:
+    holder = RunDirectory(tmp_path)
+    holder.open({"judge": None}, {})
+
+    with pytest.raises(UsageError, match="another process is working"):
+        await evaluated(tmp_path)
+
+    holder.close()
+
+
+async def test_the_manifest_says_everything_that_is_needed_to_repeat_it(tmp_path: Path) -> None:
+    await evaluated(tmp_path, mixture=trio(description="d"), **judged(sample=4, seed=7))
+
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    protocol, (session,) = manifest["protocol"], manifest["sessions"]
+    assert protocol["prompts"] | {"sha256": ""} == {
+        "source": "given",
+        "count": 4,
+        "sha256": "",
+        "limit": None,
+        "sample": 4,
+    }
+    assert protocol["systems"][0]["mixture"] == trio(description="d").as_dict()
+    assert (protocol["seed"], protocol["judge"]["models"]) == (7, ["fake/judge"])
+    assert session["prices"]["models"]["fake/one"] == {"input": None, "output": None}
+    assert session["versions"]["mixture-of-agents"]
+    assert session["concurrency"] == 32
+
+
+PRICE = {"input": 0, "output": 1_000_000}
+"""A dollar for each token that is written; `answer` has two by the scripts' count."""
+
+
+def paid(model: str) -> dict[str, object]:
+    return {"model": model, "price": PRICE, "max_tokens": 4}
+
+
+async def test_a_budget_stops_cleanly_with_whole_answers_and_a_larger_one_goes_on(tmp_path: Path) -> None:
+    mixture = mixture_of([paid("one"), paid("two")], aggregator=paid("agg"))
+    provider = models(one="answer", two="answer", agg="answer")
+
+    done = await evaluated(tmp_path, provider, mixture, budget_usd=30, concurrency=2)
+    calls = sum(asked(provider).values())
+
+    assert done.ended == "budget"
+    assert done.progress.spent_usd == calls * 2 <= 30
+    assert done.progress.failed == 0
+    again = models(one="answer", two="answer", agg="answer")
+    rest = await evaluated(tmp_path, again, mixture, budget_usd=100)
+    assert rest.ended == "complete"
+    # Three calls for the mixture and one for the aggregator alone, for each prompt: none was bought twice.
+    assert calls + sum(asked(again).values()) == 4 * 6
+    assert rest.progress.spent_usd == 2 * 4 * 6
+
+
+async def test_a_budget_needs_prices_and_says_so_before_anything_is_bought(tmp_path: Path) -> None:
+    provider = models()
+
+    with pytest.raises(UsageError, match="a budget needs prices"):
+        await evaluated(tmp_path, provider, budget_usd=1)
+
+    assert asked(provider) == {}
+
+
+async def test_a_wrong_key_stops_the_evaluation_at_once(tmp_path: Path) -> None:
+    provider = models(two=[AuthenticationFailed("no such key", model="fake/two")])
+
+    with pytest.raises(EngineError, match=r"without two.*no such key"):
+        await evaluated(tmp_path, provider, concurrency=1)
+
+    assert sum(asked(provider).values()) <= 4
+
+
+async def test_until_decided_stops_answering_and_judging_once_the_answer_is_known(tmp_path: Path) -> None:
+    prompts = [f"question {number}" for number in range(200)]
+    # The judge is shown both orders and always prefers the answer of the mixture.
+    provider = models(judge=lambda request: VERDICT if "_A>\nanswer of agg" in request.messages[-1].text else _B)
+
+    done = await evaluated(tmp_path, provider, prompts=prompts, until="decided", concurrency=4, **judged())
+
+    assert done.ended == "decided"
+    assert done.settlement is not None
+    assert done.settlement.decision == "win"
+    assert done.settlement.judged < 40
+    assert asked(provider)["big"] < 50
+    assert asked(provider)["judge"] < 50 * 4 * 2
+
+
+_B = json.dumps({"reason": "r", "verdict": "B"})
+
+
+async def test_systems_are_asked_interleaved_in_random_order(tmp_path: Path) -> None:
+    provider = models()
+
+    await evaluated(tmp_path, provider, prompts=[f"q{n}" for n in range(40)], baseline="fake/big", concurrency=1)
+
+    order = [request.model for request in provider.requests if request.model in ("one", "big")]
+    texts = [request.messages[-1].text for request in provider.requests if request.model == "big"]
+    assert 10 < sum(one != other for one, other in pairwise(order)) < 79
+    assert sorted(texts) != texts
+    halves = Counter(order[:40])
+    assert abs(halves["one"] - halves["big"]) <= 2
+
+
+async def test_requests_have_seeds_of_their_own_that_repeat_with_the_evaluations(tmp_path: Path) -> None:
+    first, second = models(), models()
+    await evaluated(tmp_path / "a", first, baseline="fake/big")
+    await evaluated(tmp_path / "b", second, baseline="fake/big")
+
+    seeds = [[(r.model, r.messages[-1].text, r.sampling.seed) for r in one.requests] for one in (first, second)]
+    assert sorted(seeds[0]) == sorted(seeds[1])
+    assert len({seed for _, _, seed in seeds[0]}) == len(seeds[0])
+
+
+async def test_progress_is_told_after_every_step_and_ends_whole(tmp_path: Path) -> None:
+    told: list[Progress] = []
+
+    await evaluated(tmp_path, on_progress=told.append, **judged())
+
+    assert [progress.answers + progress.verdicts for progress in told] == list(range(18 + 24 + 1))
+    assert (told[-1].answers_total, told[-1].verdicts_total) == (18, 24)
+
+
+async def test_both_sides_are_judged_against_a_reference_if_there_is_one(tmp_path: Path) -> None:
+    outputs = [Output(instruction=prompt["prompt"], output="old", generator="gpt4") for prompt in PROMPTS]
+    write_outputs(tmp_path / "gpt4.json", outputs)
+
+    await evaluated(tmp_path / "run", **judged(reference=tmp_path / "gpt4.json"))
+
+    files = {path.name.split("-")[0] for path in (tmp_path / "run" / "annotations").iterdir()}
+    assert {"test.json", "fake_big"} <= files
+    assert {row["generator_1"] for row in rows(tmp_path / "run" / "annotations" / "test.json")} == {"gpt4"}
+
+
+def test_evaluate_works_from_synchronous_code(tmp_path: Path) -> None:
+    done = evaluate(
+        PROMPTS, trio(), out=tmp_path, settings=Settings(endpoints={}), providers={"fake": models()}, concurrency=2
+    )
+
+    assert done.progress.answers == 12
+
+
+async def test_a_judge_without_anything_to_compare_with_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give --baseline"):
+        await aevaluate(PROMPTS, trio(), out=tmp_path, judge="pairwise", judge_model="fake/judge")

@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from moa.errors import EvaluationDataError
+from moa.evaluation.annotations import read_annotations
+from moa.evaluation.judge_files import judge_into, pairs_of
+from moa.evaluation.judge_record import judge_record
+from moa.evaluation.judges.loading import load_judge
+from moa.evaluation.outputs import Output
+from tests.support.engines import engine_of, scripted
+from tests.support.virtual_clock import virtual_time
+
+
+def outputs(generator: str, *texts: str) -> list[Output]:
+    return [Output(instruction=f"q{n}", output=text, generator=generator) for n, text in enumerate(texts)]
+
+
+def test_pairs_are_matched_by_instruction_in_the_outputs_order() -> None:
+    pairs = pairs_of(outputs("base", "a", "b", "c"), outputs("sys", "x", "y")[::-1])
+
+    assert [(pair.instruction, pair.output_1, pair.output_2) for pair in pairs] == [("q1", "b", "y"), ("q0", "a", "x")]
+    with pytest.raises(EvaluationDataError, match="in common"):
+        pairs_of(outputs("base", "a"), [Output(instruction="other", output="x", generator="s")])
+    with pytest.raises(EvaluationDataError, match="twice"):
+        pairs_of(outputs("base", "a"), outputs("sys", "x") * 2)
+
+
+@virtual_time
+async def test_verdicts_that_the_file_has_are_kept_and_only_the_others_are_asked_for(tmp_path: Path) -> None:
+    path, provider = tmp_path / "annotations.json", scripted({"judge": '{"verdict": "A"}'})
+    judge = load_judge("pairwise", judge_model="fake/judge")
+    pairs = pairs_of(outputs("base", "a", "b", "c"), outputs("sys", "x", "y", "z"))
+
+    async with engine_of(provider) as engine:
+        for some in (pairs[:2], pairs):
+            await judge_into(path, judge, some, engine, concurrency=2, on_verdict=lambda pair, verdict: None)
+
+    assert len(provider.requests) == 6
+    found = read_annotations(path)
+    assert [annotation.preference for annotation in found] == [1.5, 1.5, 1.5]
+    record = judge_record(json.loads(path.read_text()))
+    assert (record.n, record.missing, record.flips, record.ties, record.usd) == (3, 0, 1.0, 1.0, None)
+
+
+@virtual_time
+async def test_a_file_of_another_judge_or_of_other_outputs_is_refused(tmp_path: Path) -> None:
+    path, judge = tmp_path / "annotations.json", load_judge("pairwise", judge_model="fake/judge")
+    pairs = pairs_of(outputs("base", "a"), outputs("sys", "x"))
+    row = {"instruction": "q0", "output_1": "a", "output_2": "x", "annotator": "other", "preference": 1}
+
+    async with engine_of(scripted({})) as engine:
+        for changed, words in (
+            ({}, "annotations of other"),
+            ({"annotator": judge.name, "output_2": "?"}, "other outputs"),
+        ):
+            path.write_text(json.dumps([{**row, **changed}]))
+            with pytest.raises(EvaluationDataError, match=words):
+                await judge_into(path, judge, pairs, engine, concurrency=1, on_verdict=lambda pair, verdict: None)
+
+
+def test_annotations_of_other_programs_have_unknown_prices_and_orders() -> None:
+    record = judge_record([{"preference": 1.0}, {"preference": None}])
+
+    assert (record.missing, record.usd, record.flips, record.agreement) == (1, None, None, None)

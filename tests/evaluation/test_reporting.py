@@ -1,0 +1,108 @@
+import asyncio
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from moa.errors import EvaluationDataError
+from moa.evaluation.reporting import write_report
+from tests.evaluation.report_case import HOSTILE, PROMPTS, run_case
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with their attributes, and the text of some."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = asyncio.run(run_case(tmp_path_factory.mktemp("run") / "trial"))
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Page:
+    return Page((run / "report.html").read_text())
+
+
+def test_no_text_of_an_output_becomes_html(run: Path, page: Page) -> None:
+    html = (run / "report.html").read_text()
+
+    assert "<script>alert" not in html
+    assert [tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "b-because")] == []
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert sum(HOSTILE in text for text in page.texts) > len(PROMPTS)
+    assert not [name for _, given in page.tags for name in given if name.startswith("on") or name == "style"]
+
+
+def test_the_page_needs_nothing_from_anywhere_and_may_run_its_own_script_only(page: Page) -> None:
+    policy = next(given["content"] for tag, given in page.tags if given.get("http-equiv") == "Content-Security-Policy")
+
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    addresses = [given.get(name) for _, given in page.tags for name in ("src", "href", "action") if given.get(name)]
+    assert all(address is not None and address.startswith("#") for address in addresses)
+
+
+def test_the_first_sentence_is_the_verdict_in_all_forms(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+
+    assert summary["verdict"] in (run / "report.md").read_text()
+    assert re.match(r"(Use|Don't use|Undecided)", summary["verdict"])
+    assert "unknown share of its cost" in summary["verdict"], "the member `other` has no price"
+
+
+def test_the_summary_has_every_system_with_its_figures(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    systems = {system["role"]: system for system in summary["systems"]}
+
+    assert set(systems) == {"mixture", "aggregator", "member", "baseline"}
+    assert systems["mixture"]["economics"]["per_1000_prompts"]["usd"] is None
+    assert systems["aggregator"]["economics"]["per_1000_prompts"]["usd"] == pytest.approx(0.2)
+    assert systems["baseline"]["economics"]["per_1000_prompts"]["usd"] == pytest.approx(2.0)
+    assert systems["mixture"]["hygiene"]["leaks"] == 24
+    assert systems["member"]["hygiene"]["cut_off"] == 24
+    assert systems["mixture"]["judge"]["missing"] == 1
+    assert systems["mixture"]["judge"]["flip_rate"] is not None
+    assert systems["mixture"]["copied"]["small"]["share"] > 0.3
+    assert set(systems["mixture"]["categories"]) == {"a", "b"}
+    assert systems["mixture"]["metrics"]["lc_model"] == "length_only"
+    assert summary["best_member"]["of"] == 2
+    assert any("Verdicts are missing" in warning for warning in summary["warnings"])
+
+
+def test_the_browser_has_every_prompt_with_what_the_filters_need(page: Page) -> None:
+    shown = [given for _, given in page.tags if given.get("class") == "prompt"]
+
+    assert len(shown) == len(PROMPTS)
+    assert {given["data-category"] for given in shown} == {"a", "b"}
+    assert {"win", "missing"} <= {given["data-verdict"] for given in shown}
+    assert all("leak" in (given["data-flags"] or "") for given in shown)
+
+
+def test_charts_are_in_the_page_and_beside_it(run: Path, page: Page) -> None:
+    names = sorted(path.name for path in (run / "charts").iterdir())
+
+    assert {"tradeoff.svg", "tradeoff.png", "waterfall.svg", "categories.png"} <= set(names)
+    assert [tag for tag, _ in page.tags].count("svg") == len(names) // 2
+    assert (run / "charts" / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationDataError, match="is this the --out of an evaluation"):
+        write_report(tmp_path)

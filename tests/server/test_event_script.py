@@ -1,0 +1,46 @@
+"""A run as the playground is told of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from moa.engine.stream import RunStream
+from moa.errors import LayerFailed, ServiceFailed
+from moa.server.failures import failure_of
+from moa.server.playground import EventScript
+from tests.support.engines import engine_of, mixture_of, scripted
+
+
+def sent(piece: bytes) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(piece.removeprefix(b"data: "))
+    return told
+
+
+async def told_by(run: RunStream, script: EventScript) -> tuple[list[bytes], LayerFailed]:
+    """What is told of a run whose layer fails, and its failure."""
+    told = []
+    try:
+        async for event in run:
+            told.append(script.event(event))
+    except LayerFailed as failed:
+        return told, failed
+    raise AssertionError("the run did not fail")
+
+
+@pytest.mark.parametrize("candid", [True, False])
+async def test_a_failed_run_is_told_with_its_books_and_with_services_words_only_where_that_is_safe(
+    candid: bool,
+) -> None:
+    broken = ServiceFailed("10.0.0.7 answered 500", model="fake/a")
+    async with (
+        engine_of(scripted({"a": [broken], "agg": "never"})) as engine,
+        engine.stream(mixture_of(["a"]), "Hello") as run,
+    ):
+        script = EventScript(run, candid=candid)
+        told, failed = await told_by(run, script)
+        last = sent(script.failure(failure_of(failed, candid=candid)))
+
+    assert (last["type"], last["error"]["code"]) == ("error", "service_failed")
+    assert [call["model"] for call in last["ledger"]["calls"]] == ["fake/a"]
+    assert (b"10.0.0.7" in b"".join(told) + json.dumps(last).encode()) is candid

@@ -1,0 +1,58 @@
+"""The file of keys."""
+
+from pathlib import Path
+
+import pytest
+
+from moa.errors import ConfigError
+from moa.server.keys import hash_key, load_keys, new_key
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "keys.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_key_of_the_file_has_its_owner_and_any_other_has_none(tmp_path: Path) -> None:
+    key = new_key()
+    ring = load_keys(_file(tmp_path, f"keys:\n  - {{name: alice, sha256: {hash_key(key)}}}\n"))
+
+    caller = ring.caller(key)
+    assert caller is not None
+    assert caller.name == "alice"
+    assert ring.caller(new_key()) is None
+    assert ring.caller(key + "x") is None
+    assert ring.caller(hash_key(key)) is None
+    assert not ring.is_limited
+
+
+def test_a_key_with_a_budget_or_a_rate_is_limited(tmp_path: Path) -> None:
+    text = f"keys:\n  - {{name: a, sha256: {hash_key('x')}, budget_usd: 5}}\n"
+
+    assert load_keys(_file(tmp_path, text)).is_limited
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("keys: []", "keys"),
+        (f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]", "stands twice"),
+        (f"keys: [{{name: a, sha256: {'a' * 64}, budget: 5}}]", "did you mean 'budget_usd'"),
+        (f"keys: [{{name: a, sha256: {'a' * 64}, budget_usd: 0}}]", "budget_usd"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_an_error_that_says_where(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        load_keys(_file(tmp_path, text))
+
+
+def test_a_key_in_the_place_of_its_hash_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_keys(_file(tmp_path, "keys: [{name: a, sha256: moa-my-own-secret}]"))
+
+    assert "my-own-secret" not in str(caught.value)
+
+
+def test_two_new_keys_differ() -> None:
+    assert new_key() != new_key()

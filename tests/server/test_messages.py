@@ -1,0 +1,78 @@
+"""The Messages API, asked with Anthropic's own client."""
+
+from typing import Any
+
+import anthropic
+import pytest
+
+from tests.server.test_chat_completions import CALL
+from tests.support.model_server import Status, Text
+from tests.support.served import HELLO, served
+
+WEATHER: Any = {"name": "weather", "description": "Tells it", "input_schema": {"type": "object", "properties": {}}}
+ASKED: Any = {"model": "moa/duo", "max_tokens": 99, "messages": HELLO}
+
+
+async def test_an_answer_comes_as_a_whole_message() -> None:
+    async with served() as server:
+        reply = await server.anthropic.messages.create(
+            **ASKED, system="Be brief", stop_sequences=["END"], top_k=5, metadata={"user_id": "u1"}
+        )
+
+    assert [block.type for block in reply.content] == ["text"]
+    assert (reply.content[0].text, reply.stop_reason) == ("This is writer", "end_turn")
+    bill = server.upstream.bill
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (bill.input_tokens, bill.output_tokens)
+    sent = {request.model: request.body for request in server.upstream.requests}["writer"]
+    assert (sent["max_tokens"], sent["stop"], sent["top_k"], sent["user"]) == (99, ["END"], 5, "u1")
+
+
+async def test_a_stream_is_read_by_the_client_with_proposals_as_thinking() -> None:
+    async with served() as server:
+        extra = {"moa": {"proposals": "reasoning"}}
+        async with server.anthropic.messages.stream(**ASKED, extra_body=extra) as events:
+            kinds = [event.type async for event in events]
+            reply: Any = await events.get_final_message()
+
+    assert kinds[0] == "message_start"
+    assert kinds[-1] == "message_stop"
+    assert [block.type for block in reply.content] == ["thinking", "text"]
+    assert "This is one" in reply.content[0].thinking
+    assert (reply.content[1].text, reply.stop_reason) == ("This is writer", "end_turn")
+    assert reply.usage.output_tokens == server.upstream.bill.output_tokens
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_call_survives(stream: bool) -> None:
+    async with served() as server:
+        server.upstream.behave("writer", Text("I look", tool_calls=(CALL,), finish="tool_calls"))
+        asked = {**ASKED, "tools": [WEATHER], "tool_choice": {"type": "any"}}
+        if stream:
+            async with server.anthropic.messages.stream(**asked) as events:
+                reply: Any = await events.get_final_message()
+        else:
+            reply = await server.anthropic.messages.create(**asked)
+
+    text, call = reply.content
+    assert (text.text, reply.stop_reason) == ("I look", "tool_use")
+    assert (call.id, call.name, call.input) == ("call_7", "weather", {"city": "Rome"})
+    sent = {request.model: request.body for request in server.upstream.requests}["writer"]
+    assert sent["tool_choice"] == "required"
+    assert sent["tools"][0]["function"]["parameters"] == WEATHER["input_schema"]
+
+
+async def test_an_unknown_model_is_not_found_in_the_apis_own_shape() -> None:
+    async with served() as server:
+        with pytest.raises(anthropic.NotFoundError) as caught:
+            await server.anthropic.messages.create(**{**ASKED, "model": "moa/none"})
+
+    body: Any = caught.value.body
+    assert (body["type"], body["error"]["type"]) == ("error", "not_found_error")
+
+
+async def test_a_failure_in_a_stream_is_an_error_event() -> None:
+    async with served() as server:
+        server.upstream.behave("writer", Status(500))
+        stream = await server.anthropic.messages.create(**ASKED, stream=True)
+        with pytest.raises(anthropic.APIStatusError, match="no aggregator gave an answer"):
+            [event async for event in stream]

@@ -1,0 +1,165 @@
+"""What requests may hold: everything else is refused by name, before anything is sent."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from moa.messages import ImagePart, Message, TextPart, ToolCall
+from moa.server.chat_request import read_chat_request
+from moa.server.messages_request import read_messages_request
+from moa.server.refusal import Refusal
+from moa.server.responses_request import read_responses_request
+
+HELLO = [{"role": "user", "content": "Say hello"}]
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"n": 2}, "n"),
+    ({"n": True}, "n"),
+    ({"audio": {"voice": "x"}}, "audio"),
+    ({"modalities": ["audio"]}, "modalities"),
+    ({"store": True}, "store"),
+    ({"functions": [{"name": "f"}]}, "functions"),
+    ({"web_search_options": {}}, "web_search_options"),
+    ({"temperture": 1}, "temperture"),
+    ({"temperature": "hot"}, "temperature"),
+    ({"temperature": 3}, "temperature"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
+    ({"stop": [1]}, "stop"),
+    ({"top_logprobs": 2}, "top_logprobs"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+    ({"response_format": {"type": "grammar"}}, "response_format"),
+    ({"messages": []}, "messages"),
+    ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id"),
+    ({"messages": [{"role": "user", "content": "x", "colour": 1}]}, "messages.0.colour"),
+    ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+    ({"moa": {"ledgr": True}}, "moa.ledgr"),
+    ({"moa": {"budget_usd": -1}}, "moa.budget_usd"),
+]
+
+
+@pytest.mark.parametrize(("given", "param"), REFUSED, ids=lambda value: str(value)[:40])
+def test_a_chat_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        read_chat_request(orjson.dumps({"model": "m", "messages": HELLO, **given}))
+
+    assert (caught.value.status, caught.value.param) == (400, param)
+    assert param.rpartition(".")[2] in caught.value.message or param == "messages"
+
+
+RESPONSES_REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"previous_response_id": "resp_1"}, "previous_response_id"),
+    ({"background": True}, "background"),
+    ({"store": True}, "store"),
+    ({"truncation": "auto"}, "truncation"),
+    ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+    ({"include": ["reasoning.encrypted_content"]}, "include.0"),
+    ({"input": 5}, "input"),
+    ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0"),
+    ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input.0.content"),
+    ({"input": [{"role": "user", "content": ["text"]}]}, "input.0.content"),
+    ({"text": {"format": {"type": "grammar"}}}, "text.format"),
+    ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice"),
+    ({"colour": 1}, "colour"),
+]
+
+
+@pytest.mark.parametrize(("given", "param"), RESPONSES_REFUSED, ids=lambda value: str(value)[:40])
+def test_a_responses_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        read_responses_request(orjson.dumps({"model": "m", "input": "Hi", **given}))
+
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+MESSAGES_REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
+    ({"container": "c"}, "container"),
+    ({"service_tier": "standard_only"}, "service_tier"),
+    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0.type"),
+    ({"tool_choice": {"type": "any"}}, "tool_choice"),
+    ({"system": 5}, "system"),
+    ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "messages.0.content"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]},
+        "messages.0.content",
+    ),
+    ({"output_config": {"format": {"type": "xml"}}}, "output_config.format"),
+    ({"max_tokens": None}, "max_tokens"),
+    ({"temperature": 1.5}, "temperature"),
+    ({"colour": 1}, "colour"),
+]
+
+
+@pytest.mark.parametrize(("given", "param"), MESSAGES_REFUSED, ids=lambda value: str(value)[:40])
+def test_a_messages_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        read_messages_request(orjson.dumps({"model": "m", "max_tokens": 9, "messages": HELLO, **given}))
+
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_a_messages_request_becomes_the_conversation_that_it_is() -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "Look", "cache_control": {"type": "ephemeral"}}, IMAGE]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""},
+                {"type": "text", "text": "I look it up"},
+                {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": "sky"}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "blue"}]},
+                {"type": "text", "text": "And?"},
+            ],
+        },
+    ]
+    body = {"model": "m", "max_tokens": 9, "system": [{"type": "text", "text": "Be brief"}], "messages": turns}
+
+    ask = read_messages_request(orjson.dumps(body))
+
+    assert ask.messages == (
+        Message(role="system", content="Be brief"),
+        Message(role="user", content=(TextPart(text="Look"), ImagePart(data=b"hello", media_type="image/png"))),
+        Message(
+            role="assistant",
+            content="I look it up",
+            tool_calls=(ToolCall(id="t1", name="look", arguments='{"at":"sky"}'),),
+        ),
+        Message(role="tool", content="blue", tool_call_id="t1"),
+        Message(role="user", content="And?"),
+    )
+
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}}
+
+
+def test_a_responses_request_becomes_the_conversation_that_it_is() -> None:
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Sunny."}]},
+        {"role": "user", "content": "Thanks"},
+    ]
+
+    ask = read_responses_request(orjson.dumps({"model": "m", "instructions": "Be brief", "input": items}))
+
+    assert ask.messages == (
+        Message(role="system", content="Be brief"),
+        Message(role="user", content="Weather?"),
+        Message(role="assistant", tool_calls=(ToolCall(id="c1", name="weather", arguments="{}"),)),
+        Message(role="tool", content="sunny", tool_call_id="c1"),
+        Message(role="assistant", content="Sunny."),
+        Message(role="user", content="Thanks"),
+    )

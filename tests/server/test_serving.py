@@ -1,0 +1,119 @@
+"""What the command line makes of a server."""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from moa.config.settings import Settings
+from moa.errors import MixtureError, UsageError
+from moa.providers.endpoint import BreakerSettings, Endpoint, LimitSettings
+from moa.server.keys import KeyRing, KeySettings, hash_key
+from moa.server.logs import JsonFormatter, TextFormatter
+from moa.server.serving import Serving, make_options, require_shareable, served_mixtures
+from tests.support.served import DUO
+
+PLAIN = Endpoint(name="lab", kind="openai", base_url="http://127.0.0.1:9/v1", breaker=None)
+NO_ENDPOINTS = Settings(endpoints={})
+
+
+def test_beyond_loopback_a_server_needs_keys(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--api-keys-file"):
+        make_options(Serving(host="0.0.0.0", mixtures=("local",)), NO_ENDPOINTS)
+
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(f"keys: [{{name: a, sha256: {hash_key('x')}}}]")
+    options = make_options(Serving(host="0.0.0.0", mixtures=("local",), keys_file=keys), NO_ENDPOINTS)
+    assert options.keys is not None
+    assert not options.is_candid
+
+
+def test_without_names_the_local_preset_is_served_whatever_else_is_there() -> None:
+    assert [mixture.name for mixture in served_mixtures((), NO_ENDPOINTS)] == ["local"]
+
+
+def test_presets_whose_endpoints_are_ready_are_served() -> None:
+    together = Endpoint(name="together", kind="openai", base_url="https://api.test/v1", api_key=SecretStr("key"))
+    names = {mixture.name for mixture in served_mixtures((), Settings(endpoints={"together": together}))}
+
+    assert {"local", "together-moa", "together-moa-lite"} <= names
+    assert "bedrock-haiku" not in names
+
+
+def test_two_mixtures_of_one_name_are_refused() -> None:
+    with pytest.raises(UsageError, match="two mixtures are called local"):
+        served_mixtures(("local", "local"), NO_ENDPOINTS)
+
+
+def test_a_mixture_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(MixtureError):
+        served_mixtures(("locl",), NO_ENDPOINTS)
+
+
+LIMITED: list[tuple[dict[str, Any], str]] = [
+    ({"breaker": BreakerSettings()}, "breaker of lab"),
+    ({"limits": LimitSettings(max_concurrency=3)}, "limits of lab"),
+    ({"model_limits": {"one": LimitSettings(requests_per_minute=3)}}, "limits of lab"),
+    ({"kind": "local"}, "slots of lab"),
+]
+
+
+@pytest.mark.parametrize(("changes", "named"), LIMITED, ids=lambda value: str(value)[:20])
+def test_several_workers_refuse_what_each_would_count_for_itself(changes: dict[str, Any], named: str) -> None:
+    settings = Settings(endpoints={"lab": replace(PLAIN, **changes)})
+
+    with pytest.raises(UsageError, match=named):
+        require_shareable((DUO,), settings, None, None)
+
+
+def test_several_workers_refuse_budgets() -> None:
+    ring = KeyRing([KeySettings(name="a", sha256=hash_key("x"), requests_per_minute=5)])
+
+    with pytest.raises(UsageError, match="the server's budget; API keys"):
+        require_shareable((DUO,), Settings(endpoints={"lab": PLAIN}), ring, 5.0)
+
+
+def test_several_workers_serve_what_is_not_limited_at_all() -> None:
+    require_shareable((DUO,), Settings(endpoints={"lab": PLAIN}), None, None)
+
+
+def _record(**extra: Any) -> logging.LogRecord:
+    record = logging.makeLogRecord(
+        {"name": "moa.server.access", "levelname": "INFO", "msg": "%s done", "args": ("it",)}
+    )
+    record.__dict__.update(extra)
+    return record
+
+
+def test_a_log_line_for_machines_is_one_json_object() -> None:
+    line = JsonFormatter().format(_record(facts={"request_id": "req-1", "prompt": "a\nb"}))
+
+    assert "\n" not in line
+    assert (
+        json.loads(line).items()
+        >= {"message": "it done", "request_id": "req-1", "prompt": "a\nb", "level": "info"}.items()
+    )
+
+
+def test_a_log_line_for_machines_holds_the_traceback_of_a_mistake() -> None:
+    try:
+        raise ValueError("oops")
+    except ValueError:
+        record = _record(exc_info=sys.exc_info(), request_id="req-2")
+
+    line = json.loads(JsonFormatter().format(record))
+    assert "ValueError: oops" in line["traceback"]
+    assert line["request_id"] == "req-2"
+
+
+def test_a_log_line_for_people_is_one_line_whatever_a_prompt_holds() -> None:
+    line = TextFormatter().format(_record(facts={"request_id": "req-1", "caller": "-", "prompt": "a\n\x1b[2Jb"}))
+
+    assert line.endswith("INFO it done request_id=req-1 prompt=a \N{SYMBOL FOR ESCAPE}[2Jb")
+    assert os.linesep not in line

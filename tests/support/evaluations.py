@@ -1,0 +1,64 @@
+"""Evaluations of scripted models, in a line each."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from moa.config.settings import Settings
+from moa.evaluation.evaluating import Evaluation, aevaluate
+from moa.mixture.schema import Mixture
+from moa.providers.base import ModelRequest
+from moa.providers.scripted import Script, ScriptedProvider
+from tests.support.engines import mixture_of, scripted
+
+PROMPTS = [{"prompt": f"question {number}", "category": "ab"[number % 2]} for number in range(6)]
+
+VERDICT = json.dumps({"reason": "r", "verdict": "A"})
+
+
+def trio(**keys: Any) -> Mixture:
+    """A mixture of two proposers and an aggregator."""
+    return mixture_of(("one", "two"), **keys)
+
+
+def models(**scripts: Script | Callable[[ModelRequest], Script]) -> ScriptedProvider:
+    """Models of the endpoint `fake`: each answers with its own name unless told otherwise; `judge` prefers A."""
+    usual: dict[str, Script | Callable[[ModelRequest], Script]] = {
+        name: f"answer of {name}" for name in ("one", "two", "agg", "big")
+    }
+    return scripted({**usual, "judge": VERDICT, **scripts})
+
+
+async def evaluated(
+    out: Path, provider: ScriptedProvider | None = None, mixture: Mixture | None = None, **options: Any
+) -> Evaluation:
+    """Evaluate the trio, or another mixture, on six prompts."""
+    options.setdefault("seed", 0)
+    return await aevaluate(
+        options.pop("prompts", PROMPTS),
+        mixture or trio(),
+        out=out,
+        settings=Settings(endpoints={}),
+        providers={"fake": provider or models()},
+        **options,
+    )
+
+
+def judged(**options: Any) -> dict[str, Any]:
+    """The options of an evaluation with a baseline and a scripted judge."""
+    return {"baseline": "fake/big", "judge": "pairwise", "judge_model": "fake/judge", **options}
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON file."""
+    loaded: list[dict[str, Any]] = json.loads(path.read_text())
+    return loaded
+
+
+def asked(provider: ScriptedProvider) -> Mapping[str, int]:
+    """How often each model was asked."""
+    counts: dict[str, int] = {}
+    for request in provider.requests:
+        counts[request.model] = counts.get(request.model, 0) + 1
+    return counts
