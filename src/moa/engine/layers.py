@@ -54,7 +54,7 @@ async def run_layer(layer: LayerTask) -> LayerResult:
         DeadlineExceeded: So it was when the layer had to close.
     """
     context, meter, number = layer.context, layer.context.meter, layer.seats[0].layer
-    context.emit(LayerStarted(layer=number))
+    context.tell(lambda: LayerStarted(layer=number))
     every = [Series(seat, context) for seat in layer.seats]
     tasks = [asyncio.create_task(_propose(layer, series)) for series in every]
     try:
@@ -84,7 +84,7 @@ async def _propose(layer: LayerTask, series: Series) -> Proposal:
         purpose="proposal",
         options=(proposers_options(context.plan),),
         deltas=deltas,
-        listener=_teller(seat, context.emit) if deltas else None,
+        listener=_teller(seat, context.emit) if deltas and context.emit else None,
         until=layer.close_at,
     )
     try:
@@ -131,7 +131,7 @@ async def _told(
         duration_s=duration_s,
         error=error,
     )
-    layer.context.emit(ProposalFinished(proposal=proposal))
+    layer.context.tell(lambda: ProposalFinished(proposal=proposal))
     return proposal
 
 
