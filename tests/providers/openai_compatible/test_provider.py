@@ -1,9 +1,11 @@
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from openai import AsyncOpenAI
@@ -333,6 +335,43 @@ async def test_errors_never_show_the_key_even_if_the_server_does(server: ModelSe
         with pytest.raises(ProviderError, match=r"who is \*\*\*") as caught:
             await collect(provider, ask(model))
         assert KEY not in repr(caught.value) + str(caught.value) + str(caught.value.info)
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+@pytest.mark.parametrize(
+    ("behaviour", "shift"),
+    [
+        (lambda pad: Status(401, {"error": {"message": f"{pad} {KEY} {pad}"}}), 490),
+        (lambda pad: Status(401, f"{pad} {KEY} {pad}"), 490),
+        (lambda pad: Status(502, "<i>" * 3000 + f"<b {pad}>{KEY}"), 990),
+        (lambda pad: Raw(f'{{"{pad}{KEY}{pad}'.encode(), content_type="application/json"), 190),
+        (lambda pad: Raw(f'["{pad}{KEY}{pad}"]'.encode(), content_type="application/json"), 190),
+        (lambda pad: Raw(json.dumps({"choices": [[pad + KEY + pad]]}).encode(), "application/json"), 174),
+        (lambda pad: Raw(f'data: {{"error":{{"message":"{pad}{KEY}{pad}"}}}}\n\n'.encode()), 490),
+        (lambda pad: Raw(f"data: {{{pad}{KEY}{pad}\n\n".encode()), 190),
+        (lambda pad: Text("", finish="stop", tool_calls=({"function": pad + KEY + pad},)), 185),
+    ],
+)
+async def test_errors_show_no_part_of_a_key_where_they_cut_the_servers_words(
+    server: ModelServer, provider: Provider, behaviour: Callable[[str], Behaviour], shift: int, deltas: bool
+) -> None:
+    for length in range(shift - 20, shift + 10, 5):
+        server.behave("small", behaviour("y" * length))
+        with pytest.raises(ProviderError) as caught:
+            await collect(provider, ask(deltas=deltas))
+        assert KEY[:4] not in str(caught.value)
+
+
+async def test_errors_hide_a_query_in_the_spelling_of_an_address(server: ModelServer) -> None:
+    secret = "s3cret+of/the team=="
+    provider = open_openai_compatible(lab(server.base_url, query={"code": secret}))
+    spelled = [quote(secret), quote_plus(secret), quote(secret, safe=""), secret]
+    server.behave("small", *(Status(404, f"no such page: /v1?code={echoed}&v=1") for echoed in spelled))
+
+    for _ in spelled:
+        with pytest.raises(ProviderError, match=r"code=\*\*\*&v=1"):
+            await collect(provider, ask())
+    await provider.aclose()
 
 
 async def test_key_is_sent_only_if_there_is_one(server: ModelServer) -> None:

@@ -12,6 +12,7 @@ from moa.providers.openai_compatible.failures import failure
 from moa.providers.openai_compatible.sse import SseReader
 from moa.providers.openai_compatible.thinking import CLOSING, OPENING, Logprobs, ThoughtSplitter
 from moa.providers.openai_compatible.usage import read_usage
+from moa.providers.secrets import NO_SECRETS, Secrets
 from moa.usage import TokenUsage
 
 REASONS = {
@@ -33,19 +34,22 @@ REASONS = {
 _FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
 
 
-def decode_reply(body: bytes, *, reference: str, request_id: str | None = None) -> list[ReplyEvent]:
+def decode_reply(
+    body: bytes, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS
+) -> list[ReplyEvent]:
     """Return the events of a reply that came whole.
 
     Args:
         body: The reply's body.
         reference: The model's, for errors.
         request_id: The service's id of the request, if its headers had one.
+        secrets: What errors that quote the reply must not show.
 
     Raises:
         ProviderError: It is an error, a refusal, or not what the protocol says.
     """
-    reply = _object(body.removeprefix(b"\xef\xbb\xbf"), reference)
-    events = _Events(reference, request_id)
+    events = _Events(reference, request_id, secrets)
+    reply = events.json_object(body.removeprefix(b"\xef\xbb\xbf"))
     choice = events.choice(reply)
     if choice is None:
         raise events.broken("it has no choice", reply)
@@ -71,13 +75,13 @@ class StreamDecoder:
     Args:
         reference: The model's, for errors.
         request_id: The service's id of the request, if its headers had one.
+        secrets: What errors that quote the reply must not show.
     """
 
-    def __init__(self, *, reference: str, request_id: str | None = None) -> None:
+    def __init__(self, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS) -> None:
         self.done = False
         self._reader = SseReader()
-        self._events = _Events(reference, request_id)
-        self._reference = reference
+        self._events = _Events(reference, request_id, secrets)
 
     @property
     def whole(self) -> bool:
@@ -120,7 +124,7 @@ class StreamDecoder:
         events = self._events
         if name == b"error":
             raise events.error(_error_event(data))
-        chunk = _object(data, self._reference)
+        chunk = events.json_object(data)
         if choice := events.choice(chunk):
             delta = choice.get("delta")
             if isinstance(delta, dict):
@@ -141,9 +145,9 @@ class StreamDecoder:
 class _Events:
     """What streamed and whole replies have in common: fields of a message, in pieces or all at once, as events."""
 
-    def __init__(self, reference: str, request_id: str | None) -> None:
+    def __init__(self, reference: str, request_id: str | None, secrets: Secrets) -> None:
         self.finish_reason: str | None = None
-        self._reference, self._request_id = reference, request_id
+        self._reference, self._request_id, self._secrets = reference, request_id, secrets
         self._served_by: str | None = None
         self._usage: TokenUsage | None = None
         self._splitter = ThoughtSplitter()
@@ -151,6 +155,18 @@ class _Events:
         self._refusal: list[str] = []
         self._tools: dict[str, int] = {}
         self._has_text = self._has_tools = False
+
+    def json_object(self, data: bytes) -> dict[str, Any]:
+        """Return the object that a whole reply or an event of a stream is."""
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise self.broken(f"it is no JSON ({error})", data) from error
+        if isinstance(value, dict):
+            return value
+        if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
+            return value[0]
+        raise self.broken("it is no JSON object", data)
 
     def choice(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take in what surrounds the message, and return its choice, None if there is none.
@@ -264,7 +280,8 @@ class _Events:
             found.append(TextDelta(tail))
         reason = self.finish_reason or "stop"
         if refusal := "".join(self._refusal):
-            raise self._with_usage(Refused(f"the model refused: {refusal[:500]}", model=self._reference))
+            shown = self._secrets.beginning(refusal, 500)
+            raise self._with_usage(Refused(f"the model refused: {shown}", model=self._reference))
         if reason == "content_filter" and not self._has_text:
             raise self._with_usage(Refused("a content filter kept the whole reply back", model=self._reference))
         if reason == "stop" and self._has_tools:
@@ -274,29 +291,17 @@ class _Events:
 
     def error(self, reply: Mapping[str, Any]) -> ProviderError:
         """Our error for one that came inside of a reply."""
-        return self._with_usage(failure(complaint_of(reply), reference=self._reference))
+        return self._with_usage(failure(complaint_of(reply, self._secrets), reference=self._reference))
 
     def broken(self, what: str, piece: object = None) -> ProviderError:
         """The error for something that isn't what the protocol says."""
-        shown = "" if piece is None else f": {orjson.dumps(piece).decode()[:200]}"
+        words = piece if isinstance(piece, bytes) else orjson.dumps(piece)
+        shown = "" if piece is None else f": {self._secrets.beginning(words.decode('utf-8', 'replace'), 200)!r}"
         return self._with_usage(BrokenReply(f"the reply is broken: {what}{shown}", model=self._reference))
 
     def _with_usage(self, error: ProviderError) -> ProviderError:
         error.usage = self._usage
         return error
-
-
-def _object(data: bytes, reference: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        shown = data[:200].decode("utf-8", "replace")
-        raise BrokenReply(f"the reply is no JSON ({error}): {shown!r}", model=reference) from error
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
-        return value[0]
-    raise BrokenReply(f"the reply is no JSON object: {data[:200]!r}", model=reference)
 
 
 def _error_event(data: bytes) -> dict[str, Any]:
