@@ -15,6 +15,7 @@ from moa.errors import (
     RateLimited,
     ServiceFailed,
 )
+from moa.providers.retry_after import retry_after_s
 from moa.providers.secrets import NO_SECRETS, Secrets
 
 _MESSAGE_LIMIT = 600
@@ -73,7 +74,7 @@ def from_response(
     code = headers.get("x-amzn-errortype") or _text(told, "__type", "code", "Code") or ""
     message = _text(told, "message", "Message") or content.decode("utf-8", "replace")
     error = _error(code, message, reference=reference, secrets=secrets, status=status)
-    error.retry_after_s = _seconds(headers.get("retry-after"))
+    error.retry_after_s = retry_after_s(headers)
     return error
 
 
@@ -144,11 +145,3 @@ def _text(told: object, *keys: str) -> str | None:
     if not isinstance(told, dict):
         return None
     return next((told[key] for key in keys if isinstance(told.get(key), str) and told[key]), None)
-
-
-def _seconds(value: str | None) -> float | None:
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
