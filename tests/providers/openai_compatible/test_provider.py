@@ -209,6 +209,16 @@ async def test_stream_in_place_of_json_and_json_in_place_of_a_stream_are_underst
     assert (await collect(provider, ask("sse", deltas=False))).text == "yes"
 
 
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "application/octet-stream", "text/event-stream"])
+async def test_whole_reply_is_understood_whatever_its_content_type(
+    server: ModelServer, provider: Provider, content_type: str
+) -> None:
+    body = b'{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}'
+    server.behave("small", Raw(body, content_type=content_type))
+
+    assert (await collect(provider, ask())).text == "yes"
+
+
 # -- faults --------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +251,19 @@ async def test_fault_is_an_error_and_never_text(
     assert type(caught.value) is expected
     assert caught.value.model == "lab/small"
     assert len(server.requests) == 1
+
+
+async def test_text_before_an_error_in_the_same_piece_is_given_first_and_is_in_the_books(
+    server: ModelServer, provider: Provider
+) -> None:
+    text = b'data: {"choices":[{"delta":{"content":"one two three"}}]}\n\n'
+    server.behave("small", Raw(text + b'data: {"error":{"message":"boom"}}\n\n'), Raw(text + b"data: [DONE]\n\n"))
+
+    for _ in range(2):
+        async with provider.stream(ask()) as events:
+            assert await anext(events) == TextDelta("one two three")
+            with pytest.raises(ProviderError):
+                await anext(events)
 
 
 async def test_stream_reset_after_any_byte_is_a_failure_or_the_whole_text(

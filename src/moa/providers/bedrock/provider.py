@@ -1,7 +1,5 @@
 """Moves bytes between a request and its reply; what they mean stands in `encode`, `decode` and `failures`."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
@@ -11,11 +9,8 @@ from moa.providers.bedrock import encode
 from moa.providers.bedrock.aws import Aws, FrameReader
 from moa.providers.bedrock.decode import StreamDecoder, whole_reply
 from moa.providers.bedrock.failures import from_response
-from moa.providers.http import HttpRequest, HttpResponse, Transport
+from moa.providers.http import HttpRequest, HttpResponse, Transport, drain
 from moa.providers.secrets import Secrets
-
-DRAIN_S = 0.5
-"""Seconds that the end of a stream may take after its last event; a connection is used again only if it was read."""
 
 
 class BedrockProvider:
@@ -83,17 +78,9 @@ async def _streamed(
             for event in decoder.feed(frame):
                 yield event
         if decoder.finished:
-            await _drain(chunks)
+            await drain(chunks)
             return
     decoder.end()
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    # The reply is whole: however its connection ends, it stays so.
-    with contextlib.suppress(TimeoutError, ProviderError):
-        async with asyncio.timeout(DRAIN_S):
-            async for _ in chunks:
-                pass
 
 
 def _request_id(response: HttpResponse) -> str | None:

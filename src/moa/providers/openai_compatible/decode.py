@@ -1,6 +1,6 @@
 """Replies of the chat completions API, whole or streamed, as our events."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -9,7 +9,7 @@ from moa.errors import BrokenReply, ProviderError, Refused
 from moa.providers.base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers.openai_compatible.complaint import complaint_of
 from moa.providers.openai_compatible.failures import failure
-from moa.providers.openai_compatible.sse import SseReader
+from moa.providers.openai_compatible.sse import BOM, SseReader
 from moa.providers.openai_compatible.thinking import CLOSING, OPENING, Logprobs, ThoughtSplitter
 from moa.providers.openai_compatible.usage import read_usage
 from moa.providers.secrets import NO_SECRETS, Secrets
@@ -48,18 +48,7 @@ def decode_reply(
     Raises:
         ProviderError: It is an error, a refusal, or not what the protocol says.
     """
-    events = _Events(reference, request_id, secrets)
-    reply = events.json_object(body.removeprefix(b"\xef\xbb\xbf"))
-    choice = events.choice(reply)
-    if choice is None:
-        raise events.broken("it has no choice", reply)
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        raise events.broken("its choice has no message", reply)
-    found = events.delta(message, choice)
-    # The body is whole, so a service that gives no reason can only mean that the model was done.
-    events.finish_reason = events.finish_reason or "stop"
-    return found + events.end()
+    return _Events(reference, request_id, secrets).of_whole(body)
 
 
 class StreamDecoder:
@@ -68,6 +57,8 @@ class StreamDecoder:
     A reply is whole when a finish reason has come; `[DONE]` may be missing then. `[DONE]` without a finish reason is a
     broken reply: gateways write it too after what they pass on has broken off, so it doesn't prove that the text is
     whole.
+
+    A body that begins like JSON is no stream but a whole reply, whatever was asked for: its events come at the end.
 
     Attributes:
         done: `[DONE]` has come; nothing follows.
@@ -82,45 +73,59 @@ class StreamDecoder:
         self.done = False
         self._reader = SseReader()
         self._events = _Events(reference, request_id, secrets)
+        self._sniffing = True
+        self._held: list[bytes] = []
 
     @property
     def whole(self) -> bool:
         """Whether a finish reason has come: all text is there, at most the usage is missing."""
         return self._events.finish_reason is not None
 
-    def feed(self, chunk: bytes) -> list[ReplyEvent]:
-        """Return the events that the next bytes complete.
+    def feed(self, chunk: bytes) -> Iterator[ReplyEvent]:
+        """Give the events that the next bytes complete; what came before an error is given before it is raised.
 
         Raises:
             ProviderError: An error event, or something that the protocol doesn't know.
         """
-        found: list[ReplyEvent] = []
+        if self._sniffing:
+            chunk = self._streamed(chunk)
         for name, data in self._reader.feed(chunk):
-            self._event(name, data, found)
-        return found
+            yield from self._event(name, data)
 
-    def end(self) -> list[ReplyEvent]:
-        """Return the last events, `Finish` at their end; to be called once, after `done` or the last byte.
+    def end(self) -> Iterator[ReplyEvent]:
+        """Give the last events, `Finish` at their end; to be called once, after `done` or the last byte.
 
         Raises:
             ProviderError: The reply isn't whole, or was a refusal.
         """
-        found: list[ReplyEvent] = []
+        if body := b"".join(self._held):
+            yield from self._events.of_whole(body)
+            return
         if not self.done:
             for name, data in self._reader.end():
-                self._last_event(name, data, found)
+                yield from self._last_event(name, data)
         if not self.whole:
             raise self._events.broken(
                 "it ended with [DONE] but without a finish reason" if self.done else "it ended without a finish reason"
             )
-        return found + self._events.end()
+        yield from self._events.end()
 
-    def _event(self, name: bytes, data: bytes, found: list[ReplyEvent]) -> None:
+    def _streamed(self, chunk: bytes) -> bytes:
+        """Return what belongs to a stream: nothing of a whole reply, which is held until its end."""
+        if not self._held:
+            chunk = chunk.removeprefix(BOM).lstrip()  # means nothing, whichever it is
+        if self._held or chunk.startswith((b"{", b"[")):
+            self._held.append(chunk)
+            return b""
+        self._sniffing = not chunk
+        return chunk
+
+    def _event(self, name: bytes, data: bytes) -> list[ReplyEvent]:
         if self.done or not data:
-            return
+            return []
         if data[:6] == b"[DONE]":
             self.done = True
-            return
+            return []
         events = self._events
         if name == b"error":
             raise events.error(_error_event(data))
@@ -128,18 +133,20 @@ class StreamDecoder:
         if choice := events.choice(chunk):
             delta = choice.get("delta")
             if isinstance(delta, dict):
-                found += events.delta(delta, choice)
-            elif delta is not None:
+                return events.delta(delta, choice)
+            if delta is not None:
                 raise events.broken("a delta is no object", chunk)
+        return []
 
-    def _last_event(self, name: bytes, data: bytes, found: list[ReplyEvent]) -> None:
+    def _last_event(self, name: bytes, data: bytes) -> list[ReplyEvent]:
         # Bytes after the last line's end: a server that omits it, or half an event. Half an event after the finish
         # reason can only be the usage, without which the reply is whole all the same.
         try:
-            self._event(name, data, found)
+            return self._event(name, data)
         except BrokenReply:
             if not self.whole:
                 raise
+            return []
 
 
 class _Events:
@@ -155,6 +162,20 @@ class _Events:
         self._refusal: list[str] = []
         self._tools: dict[str, int] = {}
         self._has_text = self._has_tools = False
+
+    def of_whole(self, body: bytes) -> list[ReplyEvent]:
+        """Return the events of a reply that came whole."""
+        reply = self.json_object(body.removeprefix(BOM))
+        choice = self.choice(reply)
+        if choice is None:
+            raise self.broken("it has no choice", reply)
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise self.broken("its choice has no message", reply)
+        found = self.delta(message, choice)
+        # The body is whole, so a service that gives no reason can only mean that the model was done.
+        self.finish_reason = self.finish_reason or "stop"
+        return found + self.end()
 
     def json_object(self, data: bytes) -> dict[str, Any]:
         """Return the object that a whole reply or an event of a stream is."""

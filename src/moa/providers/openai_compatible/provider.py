@@ -1,9 +1,8 @@
 """The provider: moves bytes between the transport and the pure parts, and remembers what servers reject."""
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from types import TracebackType
@@ -13,7 +12,7 @@ from yarl import URL
 from moa.errors import BrokenReply, ConfigError, ContextTooLong, IdleTimedOut, ProviderError
 from moa.providers.base import ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers.endpoint import Endpoint
-from moa.providers.http import HttpRequest, HttpResponse, HttpTransport, Transport
+from moa.providers.http import HttpRequest, HttpResponse, HttpTransport, Transport, drain
 from moa.providers.openai_compatible.complaint import read_complaint
 from moa.providers.openai_compatible.decode import StreamDecoder, decode_reply
 from moa.providers.openai_compatible.dialect import Dialect, rejected_parameter
@@ -23,9 +22,6 @@ from moa.providers.secrets import Secrets, texts_of
 
 _log = logging.getLogger(__name__)
 _PLAIN = Dialect()
-
-DRAIN_S = 0.1
-"""Seconds to wait for the end of a stream's body after `[DONE]`."""
 
 
 def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = None) -> Provider:
@@ -194,6 +190,7 @@ class _StreamedReply:
         request_id = response.headers.get("x-request-id")
         self._decoder = StreamDecoder(reference=reference, request_id=request_id, secrets=secrets)
         self._ready: deque[ReplyEvent] = deque()
+        self._failure: ProviderError | None = None
         self._ended = False
 
     def __aiter__(self) -> AsyncIterator[ReplyEvent]:
@@ -201,12 +198,14 @@ class _StreamedReply:
 
     async def __anext__(self) -> ReplyEvent:
         while not self._ready:
+            if self._failure is not None:
+                raise self._failure
             if self._ended:
                 raise StopAsyncIteration
-            self._ready.extend(await self._more())
+            await self._more()
         return self._ready.popleft()
 
-    async def _more(self) -> list[ReplyEvent]:
+    async def _more(self) -> None:
         decoder = self._decoder
         try:
             chunk = await anext(self._chunks, None)
@@ -216,23 +215,19 @@ class _StreamedReply:
                 raise
             chunk = None
         if chunk is not None:
-            events = decoder.feed(chunk)
-            if not decoder.done:
-                return events
-            self._ended = True
-            await self._drain()
-            return events + decoder.end()
+            self._take(decoder.feed(chunk))
+            if self._failure or not decoder.done:
+                return
+            await drain(self._chunks)
         self._ended = True
-        return decoder.end()
+        self._take(decoder.end())
 
-    async def _drain(self) -> None:
-        """Read the end of the body after `[DONE]`, mostly there already: a connection is kept only if it was seen."""
+    def _take(self, events: Iterable[ReplyEvent]) -> None:
+        # What came before an error is handed out first: it was written and is paid for, so it belongs in the books.
         try:
-            async with asyncio.timeout(DRAIN_S):
-                while await anext(self._chunks, None):
-                    pass
-        except (TimeoutError, ProviderError):
-            _log.debug("a server kept its stream open after [DONE]; its connection is closed")
+            self._ready.extend(events)
+        except ProviderError as error:
+            self._failure = error
 
 
 def _is_stream(response: HttpResponse, request: ModelRequest) -> bool:
