@@ -294,7 +294,7 @@ async def test_until_decided_stops_answering_and_judging_once_the_answer_is_know
     provider = models(
         agg=[Pause(0.02), "answer of agg"],
         big=[Pause(0.02), "answer of big"],
-        judge=lambda request: [Pause(0.02), VERDICT if "_A>\nanswer of agg" in request.messages[-1].text else _B]
+        judge=lambda request: [Pause(0.02), VERDICT if "_A>\nanswer of agg" in request.messages[-1].text else _B],
     )
 
     done = await evaluated(tmp_path, provider, prompts=prompts, until="decided", concurrency=4, **judged())

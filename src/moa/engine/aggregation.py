@@ -128,7 +128,9 @@ async def _ask_in_time(series: Series, question: Question, left_s: float) -> Rep
     if left_s <= 0:
         # Not even asked: a call that begins may be billed.
         raise TimeoutError
-    async with asyncio.timeout(None if left_s == math.inf else left_s):
+    if left_s == math.inf:
+        return await series.ask(question)
+    async with asyncio.timeout(left_s):
         return await series.ask(question)
 
 

@@ -22,6 +22,8 @@ _WHY_ABANDONED = {
     "hopeless": "the layer can't reach its minimum of proposals any more",
 }
 
+_PLAIN = ReplyOptions()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTask:
@@ -151,7 +153,7 @@ def proposers_options(plan: Plan) -> ReplyOptions:
     """Return what proposers are asked for: under selection their text is the answer, so its format counts."""
     if plan.mixture.aggregation == "selection":
         return ReplyOptions(response_format=plan.options.reply.response_format)
-    return ReplyOptions()
+    return _PLAIN
 
 
 def _teller(seat: Seat, emit: Emit) -> Listener:

@@ -23,6 +23,8 @@ from moa.proposals import Answer, Degradation, Latency, LayerResult, Proposal
 AGGREGATOR_SHARE = 1 / 3
 """Part of a run's deadline that the proposers' layers leave to the aggregator."""
 
+_FOR_ALL = Wait()
+
 
 async def execute(
     plan: Plan, conversation: Conversation, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit | None
@@ -128,7 +130,7 @@ async def _run_layers(context: RunContext, conversation: Conversation, course: _
             seats=seats,
             conversation=told,
             prompt=course.prompt,
-            wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or Wait(),
+            wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or _FOR_ALL,
             started_at=context.meter.now(),
             close_at=_close_at(context, layers_left=1 + len(left)),
         )
