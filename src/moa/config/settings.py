@@ -15,9 +15,9 @@ from moa.config.environment import base_url_from, is_loopback, proxy_for
 from moa.config.schema import Caching, EndpointSettings, SettingsFile
 from moa.errors import ConfigError, MissingCredentials, UnknownEndpoint
 from moa.mixture.reference import split_reference
+from moa.nearest import nearest
 from moa.policies.cache.settings import CacheSettings
 from moa.providers.endpoint import Endpoint
-from moa.validation import nearest
 
 FILE_NAME = "moa.yaml"
 CACHE_NAME = "calls.sqlite"

@@ -435,6 +435,16 @@ def test_seeds_are_taken_unless_the_endpoint_says_otherwise() -> None:
     assert not open_openai_compatible(lab("http://models.test", options={"takes_seed": False})).takes_seed
 
 
+async def test_seed_is_not_sent_where_the_endpoint_takes_none(server: ModelServer) -> None:
+    provider = Metered(OpenAICompatible(lab(server.base_url, options={"takes_seed": False})))
+    server.behave("small", rejecting("temperature"))
+
+    await collect(provider, ask(sampling=Sampling(seed=1, temperature=0.5)))
+    await provider.aclose()
+
+    assert [received.body.keys() & {"seed", "temperature"} for received in server.requests] == [{"temperature"}, set()]
+
+
 # -- servers that reject parameters --------------------------------------------------------------------------------
 
 

@@ -21,14 +21,13 @@ from moa.providers.openai_compatible.failures import failure
 from moa.providers.secrets import Secrets, texts_of
 
 _log = logging.getLogger(__name__)
-_PLAIN = Dialect()
 
 
 def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = None) -> Provider:
     """Return a provider for models behind the OpenAI chat completions API.
 
     Args:
-        endpoint: Where they are. `options` may hold `takes_seed` (default true).
+        endpoint: Where they are. `options` may hold `takes_seed` (default true); if false, no seed is sent.
         transport: What requests are sent with; by default the endpoint's own connections.
 
     Raises:
@@ -59,11 +58,12 @@ class OpenAICompatible:
                 limit=endpoint.limits.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
             )
         self._transport: Transport = transport
+        self._plain = Dialect() if self.takes_seed else Dialect(dropped=frozenset({"seed"}))
         self._dialects: dict[str, Dialect] = {}
 
     @property
     def dropped(self) -> Mapping[str, tuple[str, ...]]:
-        """By model id: the parameters that are no longer sent because its server rejects them."""
+        """By model id, for models whose server rejected some: the parameters that are not sent."""
         return {model: tuple(sorted(dialect.dropped)) for model, dialect in self._dialects.items() if dialect.dropped}
 
     def stream(self, request: ModelRequest) -> ReplyStream:
@@ -88,7 +88,7 @@ class OpenAICompatible:
 
     def dialect(self, model: str) -> Dialect:
         """How requests for a model are written, as far as its server is known."""
-        return self._dialects.get(model, _PLAIN)
+        return self._dialects.get(model, self._plain)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -116,7 +116,7 @@ class OpenAICompatible:
         if dialect.without(parameter) is None:
             return False
         # Another call may have learned the same since this one was written.
-        if better := self._dialects.get(request.model, _PLAIN).without(parameter):
+        if better := self.dialect(request.model).without(parameter):
             self._dialects[request.model] = better
             _log.debug("%s rejects %s: it is left out or renamed from now on", request.reference, parameter)
         return True
