@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-import multiprocessing
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import asdict, dataclass
 
 REPLY_TEXT = "a reply of a few words, as models give it"
 USAGE = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
@@ -34,25 +34,19 @@ class Behaviour:
 @contextmanager
 def model_process(behaviour: Behaviour) -> Iterator[str]:
     """Run the server; gives the base URL of its OpenAI-style API."""
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(behaviour, sending), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{receiving.recv()}/v1"
-    finally:
-        process.terminate()
-        process.join()
+    command = [sys.executable, __file__, json.dumps(asdict(behaviour))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+        finally:
+            process.terminate()
 
 
-def _run(behaviour: Behaviour, ready: Connection) -> None:
-    asyncio.run(_serve(behaviour, ready))
-
-
-async def _serve(behaviour: Behaviour, ready: Connection) -> None:
+async def _serve(behaviour: Behaviour) -> None:
     loop, throttle = asyncio.get_running_loop(), _Throttle(behaviour)
     server = await loop.create_server(lambda: _Chat(behaviour, throttle), "127.0.0.1", 0, backlog=4096)
-    ready.send(server.sockets[0].getsockname()[1])
+    print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
@@ -64,14 +58,13 @@ class _Throttle:
     def __init__(self, behaviour: Behaviour) -> None:
         limit = behaviour.requests_per_s
         self._most = None if limit is None else max(1.0, limit * self.WINDOW_S)
-        self._window, self._seen = -1, 0
+        self._ends_at, self._seen = 0.0, 0
 
     def refuses(self, now: float) -> bool:
         if self._most is None:
             return False
-        window = int(now / self.WINDOW_S)
-        if window != self._window:
-            self._window, self._seen = window, 0
+        if now >= self._ends_at:
+            self._ends_at, self._seen = now + self.WINDOW_S, 0
         self._seen += 1
         return self._seen > self._most
 
@@ -150,3 +143,7 @@ def _streamed() -> bytes:
 
 
 _WHOLE, _STREAMED = _whole(), _streamed()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Behaviour(**json.loads(sys.argv[1]))))

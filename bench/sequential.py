@@ -31,11 +31,11 @@ LOOKS = range(100, 801, 50)
 def main() -> None:
     """Print error rates and judgements saved."""
     options = _options()
-    models = _read_models(options.data)
+    models = read_models(options.data)
     for label, finite in (("all prompts like these", False), ("exactly these prompts", True)):
         _report(f"win rate of {label}", *_simulate(models, options.shuffles, finite))
     if options.lc_shuffles:
-        gamed = _read_gamed(options.data)
+        gamed = read_gamed(options.data)
         _report("LC win rate", *_simulate_lc(models, gamed, options.lc_shuffles))
 
 
@@ -142,7 +142,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _read_models(folder: Path) -> dict[str, Judged]:
+def read_models(folder: Path) -> dict[str, Judged]:
+    """Return the verdicts on every annotated model, by name."""
     with (folder / "instruction_difficulty.csv").open() as file:
         difficulty = np.array([float(row["instruction_difficulty"]) for row in csv.DictReader(file)])
     rows = defaultdict(list)
@@ -160,7 +161,8 @@ def _judged(rows: list[dict[str, str]], difficulty: Floats) -> Judged:
     )
 
 
-def _read_gamed(folder: Path) -> GamedBaselines:
+def read_gamed(folder: Path) -> GamedBaselines:
+    """Return the regulariser's rows."""
     with (folder / "df_gamed.csv").open() as file:
         rows = list(csv.DictReader(file))
     names = ("preference", "std_delta_len", "instruction_difficulty")

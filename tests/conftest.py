@@ -1,8 +1,10 @@
-"""What holds for every test: no address but loopback is ever called."""
+"""What holds for every test: no address but loopback is ever called, and no example fails for being slow."""
 
 import ipaddress
 import sys
 from typing import Any
+
+from hypothesis import settings
 
 
 class OutsideCallError(AssertionError):
@@ -25,3 +27,7 @@ def _is_loopback(host: str) -> bool:
 
 # An audit hook sees the sockets of every library, and nobody can take it away again.
 sys.addaudithook(_guard)
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")

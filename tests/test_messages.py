@@ -58,6 +58,63 @@ def test_images_go_to_the_last_user_turn() -> None:
     assert talk[0].text == "one"
 
 
+def test_a_turn_that_gets_images_keeps_its_name() -> None:
+    image = ImagePart(url="https://example.org/a.png")
+
+    assert conversation([{"role": "user", "name": "ann", "content": "one"}], images=[image])[0].name == "ann"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        (None, "the prompt is None: give text, or messages as a list"),
+        (5, "the prompt is of type int: give text"),
+        (b"hi", "the prompt is of type bytes"),
+        ({"role": "user", "content": "hi"}, "the prompt is a mapping: give text, or messages in a list"),
+        (Message(role="user", content="hi"), "the prompt is of type Message: give text, or messages in a list"),
+        (["hi"], r"message 1 is text \('hi'\): give a Message, or a mapping"),
+        ([{"role": "user", "content": "hi"}, None], "message 2 is None: give a Message"),
+        ([{"role": "user", "contnet": "hi"}], "message 1 has the unknown key 'contnet': did you mean 'content'"),
+        ([{"role": "user", "content": "hi", "zzz": 1}], r"unknown key 'zzz'\. Known are role, content"),
+        ([{"role": "user", "content": "hi"}, {"role": "user", "content": " \n"}], "the prompt is empty"),
+        ([{"role": "system", "content": "hi"}, {"role": "user", "content": ""}], "the prompt is empty"),
+        (" ", "the prompt is empty"),
+        ([], "the conversation is empty"),
+    ],
+)
+def test_what_is_no_conversation_is_refused_in_a_sentence(prompt: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        conversation(prompt)
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (["a.png"], r"image 1 is text \('a.png'\): give an ImagePart"),
+        ([ImagePart(url="https://x.test/a"), PNG], "image 2 is of type bytes"),
+        ("a.png", r"images is text \('a.png'\): give a list"),
+        (ImagePart(url="https://x.test/a"), "images is of type ImagePart: give a list"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_a_sentence(images: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        conversation("what is it?", images=images)
+
+
+def test_a_services_reply_may_be_sent_back_as_it_came() -> None:
+    reply = {"role": "assistant", "content": "hello", "refusal": None, "annotations": [], "reasoning_content": "hm"}
+
+    talk = conversation([{"role": "user", "content": "hi"}, reply, {"role": "user", "content": "again"}])
+
+    assert talk[1] == Message(role="assistant", content="hello")
+
+
+def test_an_image_alone_is_a_prompt() -> None:
+    image = ImagePart(url="https://example.org/a.png")
+
+    assert conversation("", images=[image])[0].images == (image,)
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -15,17 +15,16 @@ from moa.engine.plan import Planner, RunOptions
 from moa.engine.run import execute
 from moa.engine.stream import RunStream
 from moa.errors import UsageError
-from moa.events import Event
 from moa.ledger import Meter, Now
 from moa.messages import ImagePart, Message, ReplyOptions, Sampling, conversation
 from moa.mixture.loading import load
 from moa.mixture.schema import Mixture
+from moa.nearest import nearest
 from moa.policies.cache.settings import CacheSettings
 from moa.policies.spend import Budget
 from moa.proposals import Answer
 from moa.providers.base import Provider
 from moa.traces.recording import Recorder, Run
-from moa.validation import nearest
 
 MixtureLike = Mixture | str | Path | Mapping[str, Any]
 """A mixture, the name of a preset, the path of a mixture file, or what such a file holds."""
@@ -117,7 +116,7 @@ class Engine:
             EngineError: The run failed; its ledger tells what was spent.
         """
         run, _ = self._prepare(mixture, prompt, arguments)
-        return await run(_ignore)
+        return await run(None)
 
     def stream(
         self,
@@ -218,10 +217,6 @@ def _checked(value: Kind | None, kind: type[Kind], name: str) -> Kind | None:
     if value is not None and not isinstance(value, kind):
         raise UsageError(f"{name} is {type(value).__name__}: give moa.{kind.__name__}(...)")
     return value
-
-
-def _ignore(event: Event) -> None:
-    """Nobody watches a run whose answer alone is wanted."""
 
 
 def _usd(amount: float | Decimal) -> Decimal:

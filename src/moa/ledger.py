@@ -206,9 +206,31 @@ class AttemptRecord:
     finish_reason: str | None = None
     served_by: str | None = None
     error: ErrorInfo | None = None
+    _settled: tuple[Pricer, Attempt] | None = field(default=None, init=False, repr=False, compare=False)
 
     def value(self, run_started_at: float, now: float, price: Pricer) -> Attempt:
-        """The attempt as a value, as of `now`."""
+        """The attempt as a value, as of `now`; of one that has ended, the same value every time."""
+        if self._settled is not None and self._settled[0] is price:
+            return self._settled[1]
+        value = self._value(run_started_at, now, price)
+        if self.ended_at is not None:
+            self._settled = price, value
+        return value
+
+    def explain(self, error: ErrorInfo, now: float) -> None:
+        """Write down why it is of no use although it ended well, or was cancelled; a failure stands.
+
+        If it still runs it counts as cancelled from now on: nobody waits for it any more.
+        """
+        if self.status == "failed":
+            return
+        self._settled, self.error = None, error
+        if self.status == "running":
+            self.status, self.ended_at = "cancelled", now
+        elif self.status == "ok":
+            self.status = "failed"
+
+    def _value(self, run_started_at: float, now: float, price: Pricer) -> Attempt:
         first = None if self.first_token_at is None else self.first_token_at - self.sent_at
         return Attempt(
             status=self.status,
@@ -262,25 +284,23 @@ class CallRecord:
 
         An attempt that still runs counts as cancelled from now on: nobody waits for it any more.
         """
-        last = self.attempts[-1] if self.attempts else None
-        if last is None or last.status == "failed":
-            return
-        last.error = error
-        if last.status == "running":
-            last.status, last.ended_at = "cancelled", self.now()
-        elif last.status == "ok":
-            last.status = "failed"
+        if self.attempts:
+            self.attempts[-1].explain(error, self.now())
+
+    def values(self, run_started_at: float) -> tuple[Attempt, ...]:
+        """Its attempts as values, as of now."""
+        now = self.now()
+        return tuple([record.value(run_started_at, now, self.price) for record in self.attempts])
 
     def value(self, run_started_at: float) -> Call:
         """The call as a value, as of now."""
-        now = self.now()
         return Call(
             id=self.id,
             agent=self.agent,
             model=self.model,
             purpose=self.purpose,
             layer=self.layer,
-            attempts=tuple(record.value(run_started_at, now, self.price) for record in self.attempts),
+            attempts=self.values(run_started_at),
         )
 
 

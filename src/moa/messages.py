@@ -2,11 +2,12 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from moa.errors import UsageError
+from moa.nearest import nearest
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -138,18 +139,51 @@ def conversation(
         images: Images to add to the last user turn.
 
     Raises:
-        UsageError: No turn, no user turn for the images, or a turn that isn't one.
+        UsageError: No turn, no user turn for the images, an empty last one, or something that is no turn or image.
     """
-    turns = [Message(role="user", content=prompt)] if isinstance(prompt, str) else [_message(m) for m in prompt]
+    turns = _turns(prompt)
     if not any(turn.role != "system" for turn in turns):
         raise UsageError("the conversation is empty: give a prompt or at least one user message")
-    if len(turns) == 1 and not turns[0].text.strip() and not turns[0].images and not images:
-        raise UsageError("the prompt is empty: write one")
     if images:
-        turns = _with_images(turns, images)
+        turns = _with_images(turns, _checked(images))
+    last = turns[-1]
+    if (last.role == "user" or len(turns) == 1) and not last.text.strip() and not last.images:
+        raise UsageError("the prompt is empty: write something into the last user message")
     if system:
         turns.insert(0, Message(role="system", content=system))
     return tuple(turns)
+
+
+def _turns(prompt: object) -> list[Message]:
+    if isinstance(prompt, str):
+        return [Message(role="user", content=prompt)]
+    if isinstance(prompt, Iterable) and not isinstance(prompt, bytes | bytearray | Mapping):
+        return [_message(turn, number) for number, turn in enumerate(prompt, 1)]
+    shape = "in" if isinstance(prompt, Message | Mapping) else "as"
+    raise UsageError(f"the prompt is {_kind(prompt)}: give text, or messages {shape} a list")
+
+
+def _checked(images: object) -> tuple[ImagePart, ...]:
+    if not isinstance(images, Iterable) or isinstance(images, str | bytes | Mapping):
+        raise UsageError(f"images is {_kind(images)}: give a list of ImagePart")
+    checked = []
+    for number, image in enumerate(images, 1):
+        if not isinstance(image, ImagePart):
+            raise UsageError(f"image {number} is {_kind(image)}: give an ImagePart, with its data or its url")
+        checked.append(image)
+    return tuple(checked)
+
+
+def _kind(value: object) -> str:
+    """What a value is, in a few words."""
+    match value:
+        case None:
+            return "None"
+        case str():
+            return f"text ({value!r:.40})"
+        case Mapping():
+            return "a mapping"
+    return f"of type {type(value).__name__}"
 
 
 def _with_images(turns: list[Message], images: Sequence[ImagePart]) -> list[Message]:
@@ -157,13 +191,26 @@ def _with_images(turns: list[Message], images: Sequence[ImagePart]) -> list[Mess
         if turns[at].role == "user":
             content = turns[at].content
             parts = (TextPart(text=content),) if isinstance(content, str) else content
-            return [*turns[:at], Message(role="user", content=(*parts, *images)), *turns[at + 1 :]]
+            return [*turns[:at], replace(turns[at], content=(*parts, *images)), *turns[at + 1 :]]
     raise UsageError("the images have no user message to go with: add one")
 
 
-def _message(value: Message | Mapping[str, Any]) -> Message:
+_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name")
+_OF_A_REPLY = ("refusal", "reasoning", "reasoning_content", "reasoning_details")
+"""What services add to their replies, which callers send back as they came. No model is shown it again."""
+
+
+def _message(value: object, number: int) -> Message:
     if isinstance(value, Message):
         return value
+    if not isinstance(value, Mapping):
+        advice = 'give a Message, or a mapping such as {"role": "user", "content": "…"}'
+        raise UsageError(f"message {number} is {_kind(value)}: {advice}")
+    for key, content in value.items():
+        # Replies are also full of empty fields.
+        if key not in (*_KEYS, *_OF_A_REPLY) and content not in (None, [], {}):
+            hint = nearest(str(key), _KEYS) or "."
+            raise UsageError(f"message {number} has the unknown key {key!r:.80}{hint} Known are {', '.join(_KEYS)}")
     role = value.get("role")
     if role == "developer":
         role = "system"

@@ -1,8 +1,7 @@
 """Pydantic's findings in plain words: which key, what was expected, what is there, what was probably meant."""
 
-import difflib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
@@ -17,6 +16,8 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
+
+from moa.nearest import nearest
 
 Key = tuple[str | int, ...]
 """Where a value stands: mapping keys and list indices from the top."""
@@ -63,12 +64,6 @@ class Checked(BaseModel):
 def fault(message: str, *at: str | int) -> PydanticCustomError:
     """Return the error for a validator of a whole model to raise, placed at a key below that model."""
     return PydanticCustomError("fault", "{message}", {"message": message, "at": at})
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return `: did you mean …?` for the most similar known name, empty if none is similar."""
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:

@@ -226,6 +226,31 @@ def test_an_endpoint_that_is_moved_loses_the_old_places_prices(home: Home) -> No
         ),
         ("endpoints: {openai: {api_key_env: GROQ_API_KEY}}", "endpoints.openai.api_key_env"),
         ("endpoints: {ollama: {api_key_env: AWS_SECRET_ACCESS_KEY}}", "endpoints.ollama.api_key_env"),
+        ("endpoints: {aws: {kind: bedrock, endpoint_url: 'http://evil.test'}}", "endpoints.aws.endpoint_url"),
+        ("endpoints: {aws: {kind: bedrock, endpoint_url: 'http://127.0.0.1:1'}}", "endpoints.aws.endpoint_url"),
+        ("endpoints: {aws: {kind: bedrock, proxy: 'http://evil.test:3128'}}", "endpoints.aws.proxy"),
+        ("endpoints: {aws: {kind: bedrock, ca_bundle: evil.pem}}", "endpoints.aws.ca_bundle"),
+        ("endpoints: {ollama: {kind: bedrock, endpoint_url: 'http://evil.test'}}", "endpoints.ollama.endpoint_url"),
+        ("endpoints: {own: {kind: their-adapter, base_url: 'http://evil.test'}}", "endpoints.own.base_url"),
+        (
+            "endpoints: {mine: {kind: openai, base_url: 'http://evil.test/v1', api_key_env: GITHUB_TOKEN}}",
+            "endpoints.mine.api_key_env",
+        ),
+        (
+            "endpoints: {mine: {kind: openai, base_url: 'http://127.0.0.1.evil.test', api_key_env: GITHUB_TOKEN}}",
+            "endpoints.mine.api_key_env",
+        ),
+        (
+            "endpoints: {mine: {kind: openai, base_url: 'http://[::1]:1', api_key_env: GITHUB_TOKEN, "
+            "proxy: 'http://evil.test:1'}}",
+            "endpoints.mine.proxy",
+        ),
+        (
+            "endpoints: {ollama: {base_url: 'http://evil.test/v1', api_key_env: GITHUB_TOKEN}}",
+            "endpoints.ollama.api_key_env",
+        ),
+        ("endpoints: {groq: {api_key_env: GITHUB_TOKEN}}", "endpoints.groq.api_key_env"),
+        ("endpoints: {own: {kind: their-adapter, api_key_env: GITHUB_TOKEN}}", "endpoints.own.api_key_env"),
     ],
 )
 def test_a_file_in_the_working_folder_can_not_send_the_users_keys_elsewhere(home: Home, text: str, key: str) -> None:
@@ -241,12 +266,21 @@ def test_a_file_in_the_working_folder_can_not_send_the_users_keys_elsewhere(home
 
 def test_a_file_in_the_working_folder_may_describe_endpoints_of_its_own(home: Home) -> None:
     (home.work / "moa.yaml").write_text(
-        LAB.replace("  aws:", "  openai: {max_concurrency: 3}\n  ollama: {base_url: 'http://10.0.0.5:1'}\n  aws:")
+        LAB[: LAB.index("  aws:")]
+        + """\
+  named: {kind: openai, base_url: "http://localhost:9000/v1", api_key_env: LAB_KEY}
+  sixth: {kind: openai, base_url: "http://[::1]:9000/v1", api_key_env: LAB_KEY}
+  openai: {max_concurrency: 3, api_key_env: OPENAI_API_KEY}
+  ollama: {base_url: 'http://10.0.0.5:1'}
+  aws: {kind: bedrock, region: us-east-1, profile: research}
+"""
     )
 
     settings = home.load(LAB_KEY="k", OPENAI_API_KEY="k")
 
     assert settings.endpoint("lab/m")[0].api_key == SecretStr("k")
+    assert settings.endpoint("named/m")[0].api_key == settings.endpoint("sixth/m")[0].api_key == SecretStr("k")
+    assert settings.endpoint("aws/m")[0].profile == "research"
     assert settings.endpoint("openai/m")[0].limits.max_concurrency == 3
     assert settings.endpoint("ollama/m")[0].base_url == "http://10.0.0.5:1"
 

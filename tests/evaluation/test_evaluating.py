@@ -290,16 +290,21 @@ async def test_a_wrong_key_stops_the_evaluation_at_once(tmp_path: Path) -> None:
 async def test_until_decided_stops_answering_and_judging_once_the_answer_is_known(tmp_path: Path) -> None:
     prompts = [f"question {number}" for number in range(200)]
     # The judge is shown both orders and always prefers the answer of the mixture.
-    provider = models(judge=lambda request: VERDICT if "_A>\nanswer of agg" in request.messages[-1].text else _B)
+    # It takes a moment: with models that take none, all would be judged before the first look.
+    provider = models(
+        agg=[Pause(0.02), "answer of agg"],
+        big=[Pause(0.02), "answer of big"],
+        judge=lambda request: [Pause(0.02), VERDICT if "_A>\nanswer of agg" in request.messages[-1].text else _B],
+    )
 
     done = await evaluated(tmp_path, provider, prompts=prompts, until="decided", concurrency=4, **judged())
 
     assert done.ended == "decided"
     assert done.settlement is not None
     assert done.settlement.decision == "win"
-    assert done.settlement.judged < 40
-    assert asked(provider)["big"] < 50
-    assert asked(provider)["judge"] < 50 * 4 * 2
+    assert done.settlement.judged < 100
+    assert asked(provider)["big"] < 120
+    assert asked(provider)["judge"] < 120 * 4 * 2
 
 
 _B = json.dumps({"reason": "r", "verdict": "B"})

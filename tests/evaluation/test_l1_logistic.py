@@ -13,7 +13,7 @@ def _problem(seed: int, width: int, rows: int) -> tuple[Floats, Floats, Floats]:
     return features, rng.uniform(size=rows), rng.integers(0, 4, size=(3, rows)).astype(float)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), width=st.integers(1, 3), rows=st.integers(4, 60), exponent=st.floats(-3, 4))
 def test_optimum_satisfies_the_optimality_conditions(seed: int, width: int, rows: int, exponent: float) -> None:
     features, target, weight = _problem(seed, width, rows)

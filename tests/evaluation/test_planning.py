@@ -31,10 +31,11 @@ def test_plan_counts_calls_tokens_and_dollars_by_system() -> None:
 
     found = plan(prepared(mixture, ["x" * 396, "y" * 396]))
 
-    # 396 bytes are 99 tokens, a message has 4 more; the aggregator is shown two proposals of 100 and a prompt of 400.
+    # 396 bytes are 99 tokens, a message has 4 more; the aggregator is shown two proposals of 100, each
+    # in delimiters of 16, and a prompt of 250.
     own, alone = needs(found.needs)["test"], needs(found.needs)["test.aggregator"]
     assert (own.calls, own.output_tokens) == (2 * 3, 2 * (2 * 100 + 50))
-    assert own.input_tokens == 2 * (2 * 103 + 103 + 600)
+    assert own.input_tokens == 2 * (2 * 103 + 103 + 250 + 2 * 116)
     assert own.priced_usd == Decimal(own.input_tokens + 10 * own.output_tokens) / 1_000_000
     assert (alone.calls, alone.input_tokens) == (2, 2 * 103)
     assert found.total.calls == 8

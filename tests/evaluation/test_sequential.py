@@ -90,7 +90,7 @@ def test_swapping_the_sides_mirrors_decision_and_interval() -> None:
     assert one.interval.low == pytest.approx(100 - other.interval.high)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     values=st.lists(st.sampled_from([0.0, 0.2, 0.5, 1.0]), min_size=1, max_size=40),
     finite=st.booleans(),

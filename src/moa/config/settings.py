@@ -11,13 +11,13 @@ from pydantic import SecretStr
 
 from moa.checked_yaml import Document, check, from_file, from_mapping
 from moa.config.builtin import BUILT_IN, carries_a_key
-from moa.config.environment import base_url_from, proxy_for
+from moa.config.environment import base_url_from, is_loopback, proxy_for
 from moa.config.schema import Caching, EndpointSettings, SettingsFile
 from moa.errors import ConfigError, MissingCredentials, UnknownEndpoint
 from moa.mixture.reference import split_reference
+from moa.nearest import nearest
 from moa.policies.cache.settings import CacheSettings
 from moa.providers.endpoint import Endpoint
-from moa.validation import nearest
 
 FILE_NAME = "moa.yaml"
 CACHE_NAME = "calls.sqlite"
@@ -90,9 +90,10 @@ def load_settings(
     source, trusted = _source(path, environ, folder)
     document = from_file(source, ConfigError) if source else from_mapping({}, ConfigError)
     file = check(SettingsFile, document)
-    if not trusted:
-        _check_untrusted(file, document)
     merged = {name: _merged(name, file.endpoints.get(name), environ) for name in [*BUILT_IN, *file.endpoints]}
+    if not trusted:
+        for name, given in file.endpoints.items():
+            _check_untrusted(name, given, merged[name], document)
     for name in file.endpoints:
         _check_kind(name, merged[name], document)
     return Settings(
@@ -132,22 +133,42 @@ def _user_folder(environ: Mapping[str, str]) -> Path:
     return Path(named) if named else Path(environ.get("HOME") or Path.home()) / ".config"
 
 
-_REPOINTING = ("kind", "base_url", "endpoint_url", "proxy", "ca_bundle")
+_REPOINTING = ("base_url", "endpoint_url", "proxy", "ca_bundle")
+_WITHOUT_CREDENTIALS = ("openai", "local", "scripted")
+"""Kinds that send nothing of the user's but the key that `api_key_env` names. Others find credentials by themselves."""
 
 
-def _check_untrusted(file: SettingsFile, document: Document) -> None:
-    """Refuse what would send the user's keys elsewhere: who puts a file into a folder doesn't own those keys."""
-    advice = f"give the file with --config or MOA_CONFIG if this {FILE_NAME} is yours"
-    guarded = {given.api_key_env: name for name, given in BUILT_IN.items() if given.api_key_env}
-    for name, given in file.endpoints.items():
+def _check_untrusted(name: str, given: EndpointSettings, merged: EndpointSettings, document: Document) -> None:
+    """Refuse what would send the user's credentials elsewhere: who puts a file into a folder doesn't own them.
+
+    Args:
+        name: The endpoint's.
+        given: What the file says of it.
+        merged: The same over what is built in.
+        document: The file.
+    """
+    if carries_a_key(name) and "kind" in given.model_fields_set:
+        raise _untrusted(f"change the kind of {name}, which has your key", document, name, "kind")
+    if carries_a_key(name) or merged.kind not in (None, *_WITHOUT_CREDENTIALS):
         for key in _REPOINTING:
-            if carries_a_key(name) and key in given.model_fields_set:
-                message = f"a {FILE_NAME} found in the working folder may not redirect an endpoint that has your key"
-                raise document.failure(f"{message}: {advice}", ("endpoints", name, key))
-        variable = given.api_key_env or ""
-        if variable.upper().startswith("AWS_") or guarded.get(variable, name) != name:
-            message = f"a {FILE_NAME} found in the working folder may not use {variable} for another endpoint"
-            raise document.failure(f"{message}: {advice}", ("endpoints", name, "api_key_env"))
+            if key in given.model_fields_set:
+                raise _untrusted("redirect an endpoint that has your credentials", document, name, key)
+    if given.api_key_env is None:
+        return
+    owners = {built_in.api_key_env: owner for owner, built_in in BUILT_IN.items()}
+    if given.api_key_env.upper().startswith("AWS_") or owners.get(given.api_key_env, name) != name:
+        raise _untrusted(f"use {given.api_key_env} for another endpoint", document, name, "api_key_env")
+    if owners.get(given.api_key_env) != name and not is_loopback(urlsplit(merged.base_url or "").hostname or ""):
+        raise _untrusted(f"send {given.api_key_env} to another machine", document, name, "api_key_env")
+    if given.proxy is not None:
+        raise _untrusted(f"send {given.api_key_env} through a proxy", document, name, "proxy")
+
+
+def _untrusted(deed: str, document: Document, name: str, key: str) -> Exception:
+    advice = f"give the file with --config or MOA_CONFIG if this {FILE_NAME} is yours"
+    return document.failure(
+        f"a {FILE_NAME} found in the working folder may not {deed}: {advice}", ("endpoints", name, key)
+    )
 
 
 def _merged(name: str, given: EndpointSettings | None, environ: Mapping[str, str]) -> EndpointSettings:

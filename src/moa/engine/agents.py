@@ -22,6 +22,7 @@ class RunContext:
     """What all parts of one run share: its plan, its books, its listener, its end.
 
     Attributes:
+        emit: Hears what happens; None if nobody watches.
         deadline_at: Reading of the meter's clock at which the run's time is over; None for no limit.
         prices_ready: To be awaited before attempts are turned into values with prices.
         budget: The run's own budget, None if it has none.
@@ -30,11 +31,16 @@ class RunContext:
 
     plan: Plan
     meter: Meter
-    emit: Emit
+    emit: Emit | None
     deadline_at: float | None
     prices_ready: Callable[[], Awaitable[None]]
     budget: Budget | None = None
     account: Account | None = None
+
+    def tell(self, event: Callable[[], Event]) -> None:
+        """Make an event and pass it on, if anybody watches."""
+        if self.emit is not None:
+            self.emit(event())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +118,8 @@ class Series:
             agent=seat.name, model=model.reference, purpose=question.purpose, layer=seat.layer, price=model.price
         )
         self._calls.append(call)
-        self._context.emit(
-            CallStarted(
+        self._context.tell(
+            lambda: CallStarted(
                 layer=seat.layer,
                 index=seat.index,
                 agent=seat.name,
@@ -157,7 +163,7 @@ class Series:
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt so far, in the order of starting."""
         started_at = self._context.meter.started_at
-        return tuple(attempt for call in self._calls for attempt in call.value(started_at).attempts)
+        return tuple(attempt for call in self._calls for attempt in call.values(started_at))
 
     @property
     def ended_at(self) -> float:

@@ -54,11 +54,13 @@ class _Audience:
             case TextDelta(text=text, logprobs=logprobs):
                 self.show(text, logprobs)
             case ReasoningDelta():
-                self._context.emit(AnswerDelta(event.text, reasoning=True))
+                self._context.tell(lambda: AnswerDelta(event.text, reasoning=True))
             case ToolCallDelta():
                 self._note_first()
-                self._context.emit(
-                    AnswerToolCallDelta(index=event.index, id=event.id, name=event.name, arguments=event.arguments)
+                self._context.tell(
+                    lambda: AnswerToolCallDelta(
+                        index=event.index, id=event.id, name=event.name, arguments=event.arguments
+                    )
                 )
 
     def show(self, text: str, logprobs: tuple[Mapping[str, Any], ...] = ()) -> None:
@@ -71,8 +73,11 @@ class _Audience:
         held, self._held = self._held, []
         for piece, alternatives in held:
             self._note_first()
-            self.shown.append(piece)
-            self._context.emit(AnswerDelta(piece, logprobs=alternatives))
+            self._show(piece, alternatives)
+
+    def _show(self, text: str, logprobs: tuple[Mapping[str, Any], ...]) -> None:
+        self.shown.append(text)
+        self._context.tell(lambda: AnswerDelta(text, logprobs=logprobs))
 
     def _note_first(self) -> None:
         if self.first_token_at is None:
@@ -123,7 +128,9 @@ async def _ask_in_time(series: Series, question: Question, left_s: float) -> Rep
     if left_s <= 0:
         # Not even asked: a call that begins may be billed.
         raise TimeoutError
-    async with asyncio.timeout(None if left_s == math.inf else left_s):
+    if left_s == math.inf:
+        return await series.ask(question)
+    async with asyncio.timeout(left_s):
         return await series.ask(question)
 
 

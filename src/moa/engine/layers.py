@@ -22,6 +22,8 @@ _WHY_ABANDONED = {
     "hopeless": "the layer can't reach its minimum of proposals any more",
 }
 
+_PLAIN = ReplyOptions()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTask:
@@ -54,7 +56,7 @@ async def run_layer(layer: LayerTask) -> LayerResult:
         DeadlineExceeded: So it was when the layer had to close.
     """
     context, meter, number = layer.context, layer.context.meter, layer.seats[0].layer
-    context.emit(LayerStarted(layer=number))
+    context.tell(lambda: LayerStarted(layer=number))
     every = [Series(seat, context) for seat in layer.seats]
     tasks = [asyncio.create_task(_propose(layer, series)) for series in every]
     try:
@@ -84,7 +86,7 @@ async def _propose(layer: LayerTask, series: Series) -> Proposal:
         purpose="proposal",
         options=(proposers_options(context.plan),),
         deltas=deltas,
-        listener=_teller(seat, context.emit) if deltas else None,
+        listener=_teller(seat, context.emit) if deltas and context.emit else None,
         until=layer.close_at,
     )
     try:
@@ -131,7 +133,7 @@ async def _told(
         duration_s=duration_s,
         error=error,
     )
-    layer.context.emit(ProposalFinished(proposal=proposal))
+    layer.context.tell(lambda: ProposalFinished(proposal=proposal))
     return proposal
 
 
@@ -151,7 +153,7 @@ def proposers_options(plan: Plan) -> ReplyOptions:
     """Return what proposers are asked for: under selection their text is the answer, so its format counts."""
     if plan.mixture.aggregation == "selection":
         return ReplyOptions(response_format=plan.options.reply.response_format)
-    return ReplyOptions()
+    return _PLAIN
 
 
 def _teller(seat: Seat, emit: Emit) -> Listener:

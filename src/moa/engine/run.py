@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from uuid import uuid4
+from secrets import token_hex
 
 from moa.engine.agents import Emit, RunContext
 from moa.engine.aggregation import Outcome, aggregate, salvage
@@ -23,9 +23,11 @@ from moa.proposals import Answer, Degradation, Latency, LayerResult, Proposal
 AGGREGATOR_SHARE = 1 / 3
 """Part of a run's deadline that the proposers' layers leave to the aggregator."""
 
+_FOR_ALL = Wait()
+
 
 async def execute(
-    plan: Plan, conversation: Conversation, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit
+    plan: Plan, conversation: Conversation, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit | None
 ) -> Answer:
     """Run a mixture once and return its answer.
 
@@ -35,20 +37,20 @@ async def execute(
         models: Tells when prices are ready.
         shared: Budgets that the run shares with others.
         meter: Keeps the books; started when the caller asked.
-        emit: Hears every event, `RunFinished` last.
+        emit: Hears every event, `RunFinished` last; None if nobody does.
 
     Raises:
         UsageError: The mixture can't do what is asked; nothing was sent.
         EngineError: The run failed; its ledger tells what was spent.
     """
     _require_possible(plan)
-    run_id = f"run-{uuid4().hex[:16]}"
+    run_id = f"run-{token_hex(8)}"
     if shared or plan.budget_usd is not None:
         await models.prices_ready()
     allowance = await take_allowance(plan, conversation, shared, meter)
     context = _context(plan, models, allowance, meter, emit)
-    emit(
-        RunStarted(
+    context.tell(
+        lambda: RunStarted(
             id=run_id,
             mixture=plan.mixture.name,
             layers=tuple(tuple(seat.info for seat in seats) for seats in plan.layers),
@@ -59,7 +61,7 @@ async def execute(
         answer = await _answered(run_id, context, conversation)
     finally:
         allowance.settle()
-    emit(RunFinished(answer=answer))
+    context.tell(lambda: RunFinished(answer=answer))
     return answer
 
 
@@ -81,7 +83,7 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-def _context(plan: Plan, models: Models, allowance: Allowance, meter: Meter, emit: Emit) -> RunContext:
+def _context(plan: Plan, models: Models, allowance: Allowance, meter: Meter, emit: Emit | None) -> RunContext:
     budget = allowance.budget
     return RunContext(
         plan=plan,
@@ -119,7 +121,7 @@ async def _run_layers(context: RunContext, conversation: Conversation, course: _
             # Only now it is known who is shown it: the next layer, or the aggregator that selects.
             rendered = _render(plan, shown, is_last=not left)
             course.layers[-1], course.prompt = _with_escapes(course.layers[-1], rendered), rendered.text
-            context.emit(LayerFinished(result=course.layers[-1]))
+            _tell_finished(context, course.layers[-1])
         if not left:
             return
         seats, left = left[0], left[1:]
@@ -128,13 +130,17 @@ async def _run_layers(context: RunContext, conversation: Conversation, course: _
             seats=seats,
             conversation=told,
             prompt=course.prompt,
-            wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or Wait(),
+            wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or _FOR_ALL,
             started_at=context.meter.now(),
             close_at=_close_at(context, layers_left=1 + len(left)),
         )
         result = await run_layer(task)
         course.layers.append(result)
         course.degraded += _degradations(seats, result)
+
+
+def _tell_finished(context: RunContext, layer: LayerResult) -> None:
+    context.tell(lambda: LayerFinished(result=layer))
 
 
 def _close_at(context: RunContext, *, layers_left: int) -> float:

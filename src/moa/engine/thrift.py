@@ -140,14 +140,19 @@ def worst_case_usd(plan: Plan, rest: Rest, layers: Layers) -> Decimal:
     Calls at unknown prices count nothing; retries and fallbacks are not counted, they reserve for themselves.
     """
     talk = estimated_conversation_tokens(rest.conversation)
-    around = PROMPT_TOKENS + estimated_tokens(plan.mixture.template or "")
+    template = estimated_tokens(plan.mixture.template or "")
     shown = [estimated_tokens(text) for text in rest.shown]
     total = Decimal(0)
     for seats in (*layers, (plan.aggregator,)):
-        prompt = talk + (around + sum(shown) + TOKENS_PER_PROPOSAL * len(shown) if shown else 0)
+        prompt = talk + (template + prompt_tokens(shown) if shown else 0)
         total += sum((_worst_usd(seat, prompt) for seat in seats), Decimal(0))
         shown = [seat.sampling.max_tokens or 0 for seat in seats]
     return total
+
+
+def prompt_tokens(shown: Sequence[int]) -> int:
+    """Return the tokens of a prompt that shows proposals of so many tokens each; 0 if there are none."""
+    return PROMPT_TOKENS + sum(shown) + TOKENS_PER_PROPOSAL * len(shown) if shown else 0
 
 
 def _worst_usd(seat: Seat, prompt_tokens: int) -> Decimal:

@@ -6,7 +6,7 @@ from typing import Any
 
 from moa.api import Engine
 from moa.engine.plan import derived_seed
-from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, QuotaExhausted
+from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, OverBudget, QuotaExhausted
 from moa.evaluation.datasets import Instruction
 from moa.evaluation.records import Record, books_of
 from moa.evaluation.systems import System
@@ -64,9 +64,11 @@ class Watched:
 
     @property
     def out_of_money(self) -> bool:
-        """Whether the evaluation's budget kept a call from being made."""
+        """Whether the evaluation's budget kept the run, or one of its calls, from being made."""
         if not self._budgeted:
             return False
+        if isinstance(self.error, OverBudget):
+            return True
         failures = self.error.failures if self.error else ()
         errors = [proposal.error for layer in self.layers for proposal in layer.roster]
         errors += [proposal.error for proposal in self.loose]

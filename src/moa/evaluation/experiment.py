@@ -6,7 +6,7 @@ from functools import partial
 from typing import Literal
 
 from moa.api import Engine
-from moa.errors import BudgetExceeded, EngineError
+from moa.errors import BudgetExceeded, EngineError, OverBudget
 from moa.evaluation.answering import ask, cached_proposal
 from moa.evaluation.crew import Crew
 from moa.evaluation.datasets import Instruction
@@ -218,7 +218,8 @@ class Experiment:
         try:
             row = row_of(pair, await judge.judge(self._engine, pair), judge)
         except EngineError as error:
-            if not any(isinstance(cause, BudgetExceeded) for cause in error.failures):
+            out_of_money = isinstance(error, OverBudget) or any(isinstance(c, BudgetExceeded) for c in error.failures)
+            if not out_of_money:
                 raise
             row = {"index": index, "stopped": True, "calls": [call.as_dict() for call in error.ledger.calls]}
         self._pay_judge(system, row)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from moa.engine.thrift import PROMPT_TOKENS
+from moa.engine.thrift import prompt_tokens
 from moa.evaluation.datasets import Instruction
 from moa.evaluation.judges.base import Judge
 from moa.evaluation.judges.pairwise import NAME as PAIRWISE
@@ -207,12 +207,12 @@ class _Rates:
         if mixture is None:
             return Need(name=system.name)
         if system.role == "selection" and self._mixture is not None:
-            proposals = sum(_output_tokens(agent) * agent.samples for agent in self._mixture.layers[0].proposers)
-            return self._calls((mixture.aggregator,), talk + PROMPT_TOKENS + proposals)
-        total, shown = Need(name=system.name), 0
+            proposals = _proposal_tokens(self._mixture.layers[0].proposers)
+            return self._calls((mixture.aggregator,), talk + prompt_tokens(proposals))
+        total, shown = Need(name=system.name), list[int]()
         for agents in (*(layer.proposers for layer in mixture.layers), (mixture.aggregator,)):
-            total += self._calls(agents, talk + (PROMPT_TOKENS + shown if shown else 0))
-            shown = sum(_output_tokens(agent) * agent.samples for agent in agents)
+            total += self._calls(agents, talk + prompt_tokens(shown))
+            shown = _proposal_tokens(agents)
         return total
 
     def verdict(self, judge: Judge, instruction: Instruction) -> Need:
@@ -250,6 +250,11 @@ class _Rates:
         if key not in self._pricers:
             self._pricers[key] = pricer_of(self._settings, *key)
         return self._pricers[key]
+
+
+def _proposal_tokens(agents: Sequence[Agent]) -> list[int]:
+    """How long each proposal of a layer may be, samples counted."""
+    return [_output_tokens(agent) for agent in agents for _ in range(agent.samples)]
 
 
 def _output_tokens(agent: Agent) -> int:

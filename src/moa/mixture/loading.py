@@ -10,7 +10,8 @@ from typing import Any
 from moa.checked_yaml import Document, check, from_file, from_mapping, from_text
 from moa.errors import MixtureError, TemplateError, UnknownMixture
 from moa.mixture.schema import Mixture
-from moa.validation import Key, nearest
+from moa.nearest import nearest
+from moa.validation import Key
 
 _BUILT_IN_PROMPTS = ("default", "numbered")
 

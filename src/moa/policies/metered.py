@@ -7,8 +7,17 @@ from types import TracebackType
 
 from moa.errors import ConnectionFailed, MoaError, ProviderError, ProviderFault
 from moa.ledger import AttemptRecord, CallRecord, ErrorInfo
-from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream
-from moa.providers.estimates import estimated_input_tokens, estimated_tokens
+from moa.providers.base import (
+    Finish,
+    ModelRequest,
+    Provider,
+    ReasoningDelta,
+    ReplyEvent,
+    ReplyStream,
+    TextDelta,
+    ToolCallDelta,
+)
+from moa.providers.estimates import estimated_input_tokens, size_bytes, tokens_of
 from moa.usage import TokenUsage
 
 MOST_ATTEMPTS = 8
@@ -133,7 +142,7 @@ def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, erro
     elif error is not None:
         record.status, record.error = "cancelled", _interruption(error)
     else:
-        record.status = "ok" if watched.fold.finish else "cancelled"
+        record.status = "ok" if watched.finish else "cancelled"
     _close(watched, request, call, failed)
 
 
@@ -141,7 +150,8 @@ class _Watched:
     """The reply's events on their way through: notes the first token (of a reply that came whole: none) and the end."""
 
     def __init__(self, record: AttemptRecord, call: CallRecord, *, timed: bool) -> None:
-        self.fold = ReplyFold()
+        self.finish: Finish | None = None
+        self.written_bytes = 0
         self.record = record
         self.inner: AsyncIterator[ReplyEvent] | None = None
         self._call, self._timed = call, timed
@@ -160,10 +170,12 @@ class _Watched:
             raise _fault(error, self._call.model) from error
         record = self.record
         if isinstance(event, Finish):
+            self.finish = event
             record.finish_reason, record.served_by = event.reason, event.served_by
-        elif self._timed and record.first_token_at is None:
+            return event
+        if self._timed and record.first_token_at is None:
             record.first_token_at = self._call.now()
-        self.fold.add(event)
+        self.written_bytes += _written_bytes(event)
         return event
 
 
@@ -174,14 +186,23 @@ def _interruption(error: BaseException) -> ErrorInfo:
 
 
 def _close(watched: _Watched, request: ModelRequest, call: CallRecord, error: ProviderError | None) -> None:
-    record, fold = watched.record, watched.fold
+    record, finish = watched.record, watched.finish
     record.ended_at = call.now()
-    reported = (fold.finish and fold.finish.usage) or (error and error.usage)
+    reported = (finish and finish.usage) or (error and error.usage)
     if reported:
         record.usage, record.usage_source = reported, "reported"
-    elif error is None or error.maybe_billed or fold.written:
-        record.usage, record.usage_source = _estimate(request, fold), "estimated"
+    elif error is None or error.maybe_billed or watched.written_bytes:
+        record.usage, record.usage_source = _estimate(request, watched.written_bytes), "estimated"
 
 
-def _estimate(request: ModelRequest, fold: ReplyFold) -> TokenUsage:
-    return TokenUsage(input_tokens=estimated_input_tokens(request), output_tokens=estimated_tokens(fold.written))
+def _written_bytes(event: ReplyEvent) -> int:
+    match event:
+        case TextDelta() | ReasoningDelta():
+            return size_bytes(event.text)
+        case ToolCallDelta():
+            return size_bytes((event.name or "") + event.arguments)
+    return 0
+
+
+def _estimate(request: ModelRequest, written_bytes: int) -> TokenUsage:
+    return TokenUsage(input_tokens=estimated_input_tokens(request), output_tokens=tokens_of(written_bytes))

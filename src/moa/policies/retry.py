@@ -107,7 +107,7 @@ class _Attempts:
     async def __anext__(self) -> ReplyEvent:
         while True:
             try:
-                event = await self._next()
+                event = await anext(await self._begin() if self._events is None else self._events)
             except ProviderError as error:
                 pause_s = self._retry.pause_s(error, self._request, self._count, begun=self._begun)
                 if pause_s is None:
@@ -123,11 +123,10 @@ class _Attempts:
                 self._begun = False
                 return Restarted()
 
-    async def _next(self) -> ReplyEvent:
-        if self._events is None:
-            self._manager = self._retry.attempt(self._request)
-            self._events = await self._manager.__aenter__()
-        return await anext(self._events)
+    async def _begin(self) -> AsyncIterator[ReplyEvent]:
+        self._manager = self._retry.attempt(self._request)
+        self._events = await self._manager.__aenter__()
+        return self._events
 
     async def _leave(self, error: BaseException | None) -> None:
         """Close the attempt, if one is open, telling it why."""

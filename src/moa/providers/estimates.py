@@ -16,7 +16,17 @@ TOKENS_PER_IMAGE = 1600
 
 def estimated_tokens(text: str) -> int:
     """Return about how many tokens a text has, rounded up."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+    return tokens_of(size_bytes(text))
+
+
+def size_bytes(text: str) -> int:
+    """Return how many bytes a text has in UTF-8."""
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def tokens_of(text_bytes: int) -> int:
+    """Return about how many tokens so many bytes of text have, rounded up."""
+    return -(-text_bytes // BYTES_PER_TOKEN)
 
 
 def estimated_conversation_tokens(conversation: Conversation) -> int:

@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,6 +21,9 @@ CONNECT_TIMEOUT_S = 30.0
 
 STALE_WITHIN_S = 1.0
 """Seconds after sending in which a kept connection that breaks counts as one that the server had closed before."""
+
+DRAIN_S = 0.1
+"""Seconds that the end of a body may take after a stream's last event: a kept connection isn't worth a longer wait."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Most bytes that we take of one reply; no model writes that much."""
@@ -54,6 +57,15 @@ class HttpResponse(Protocol):
 
 Transport = Callable[[HttpRequest], AbstractAsyncContextManager[HttpResponse]]
 """What a provider sends requests with; tests pass a function in place of `HttpTransport`."""
+
+
+async def drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read the end of a body, mostly there already: a connection is used again only if its end was seen."""
+    # The reply is whole: however its connection ends, it stays so.
+    with suppress(TimeoutError, ProviderError):
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in chunks:
+                pass
 
 
 class HttpTransport:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -55,12 +55,12 @@ class TimeLimit:
         await self._timeout.__aenter__()
         return self
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> Awaitable[bool | None]:
         """Stop the clock.
 
         Raises:
             TimeoutError: The time was over.
         """
-        await self._timeout.__aexit__(kind, error, trace)
+        return self._timeout.__aexit__(kind, error, trace)

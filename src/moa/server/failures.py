@@ -28,6 +28,7 @@ STATUS: Mapping[type[MoaError], int] = {
     errors.IdleTimedOut: 504,
     errors.BrokenReply: 502,
     errors.EmptyReply: 502,
+    errors.UnusableReply: 502,
     errors.Refused: 400,
     errors.AuthenticationFailed: 502,
     errors.ModelNotFound: 404,

@@ -8,8 +8,8 @@ from moa.config.settings import Settings
 from moa.errors import MixtureError
 from moa.mixture.loading import load, single
 from moa.mixture.schema import Agent, Mixture
+from moa.nearest import nearest
 from moa.server.refusal import Refusal
-from moa.validation import nearest
 
 PREFIX = "moa/"
 """What stands before a mixture's name where models are listed."""

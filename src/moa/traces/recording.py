@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 """Version of the file's format, in its first line."""
 
-Run = Callable[[Emit], Awaitable[Answer]]
+Run = Callable[[Emit | None], Awaitable[Answer]]
 
 
 class Recorder:
@@ -63,11 +63,12 @@ class Recorder:
             TraceError: From the run that comes back, before it begins: the file can't be written.
         """
 
-        async def recorded_run(emit: Emit) -> Answer:
+        async def recorded_run(emit: Emit | None) -> Answer:
             def tell(event: Event) -> None:
                 if not isinstance(event, RunFinished):  # the last line says it all
                     self.write("event", event=event_dict(event))
-                emit(event)
+                if emit is not None:
+                    emit(event)
 
             self._open()
             try:

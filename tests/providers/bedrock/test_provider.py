@@ -1,13 +1,19 @@
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
+import orjson
 import pytest
 
 from moa.errors import AuthenticationFailed, BrokenReply, ConnectionFailed, IdleTimedOut, RateLimited, ServiceFailed
 from moa.messages import ToolCall
 from moa.providers.base import Finish, Reply, TextDelta, collect
+from moa.providers.bedrock import open_bedrock
+from moa.providers.endpoint import Endpoint
+from moa.providers.http import HttpRequest, HttpResponse
 from moa.usage import TokenUsage
-from tests.support.bedrock_calls import MODEL, ask, provider_at, serving
-from tests.support.bedrock_server import BedrockServer, Fails, Says, Sends
+from tests.support.bedrock_calls import MODEL, ask, provider_at, serving, signing_session
+from tests.support.bedrock_server import CREDENTIALS, REGION, BedrockServer, Fails, Says, Sends
 from tests.support.event_stream import exception
 
 BOTH = pytest.mark.parametrize("deltas", [False, True], ids=["whole", "streamed"])
@@ -73,6 +79,51 @@ async def test_refusal_of_the_service_is_an_error_with_its_wait(deltas: bool) ->
 
     assert (caught.value.retry_after_s, caught.value.status) == (2.0, 429)
     assert str(caught.value) == f"bedrock/{MODEL}: ThrottlingException: Too many requests"
+
+
+@pytest.mark.parametrize("padding", ["", "y" * 550])
+@pytest.mark.parametrize("deltas", [False, True], ids=["whole", "streamed"])
+async def test_errors_show_nothing_secret_of_the_request_that_a_server_repeats(deltas: bool, padding: str) -> None:
+    endpoint = Endpoint(
+        name="bedrock",
+        kind="bedrock",
+        region=REGION,
+        endpoint_url="http://aws.test",
+        headers={"X-Gate": "gate-secret/1"},
+        query={"code": "query secret+2"},
+    )
+    refusing = Repeats(deltas=deltas, padding=padding)
+    provider = open_bedrock(endpoint, refusing, make_session=signing_session)
+
+    with pytest.raises(ServiceFailed) as caught:
+        await collect(provider, ask(deltas=deltas))
+
+    shown = f"{caught.value} {caught.value.info}"
+    assert "it broke" in shown
+    signature = refusing.headers["Authorization"].rpartition("=")[2]
+    for secret in ("gate-secr", "query", CREDENTIALS.token, CREDENTIALS.secret_key, signature):
+        assert str(secret)[:8] not in shown
+
+
+class Repeats:
+    """A transport whose server fails with all that it was sent and knows in its message."""
+
+    def __init__(self, *, deltas: bool, padding: str) -> None:
+        self._deltas, self._padding = deltas, padding
+        self.headers: Mapping[str, str] = {}
+        self.status = 200 if deltas else 500
+
+    @asynccontextmanager
+    async def __call__(self, request: HttpRequest) -> AsyncIterator[HttpResponse]:
+        values = " ".join((*request.headers.values(), request.url, CREDENTIALS.secret_key))
+        self._message, self.headers = f"it broke {self._padding} {values}", request.headers
+        yield self
+
+    async def read(self) -> bytes:
+        return orjson.dumps({"message": self._message})
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield exception("modelStreamErrorException", self._message)
 
 
 async def test_wrong_secret_key_is_an_authentication_failure() -> None:

@@ -1,5 +1,5 @@
 import json
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from moa.errors import (
     ServiceFailed,
 )
 from moa.messages import ToolCall
-from moa.providers.base import Reply, ReplyEvent, ReplyFold, ToolCallDelta
+from moa.providers.base import Reply, ReplyEvent, ReplyFold, TextDelta, ToolCallDelta
 from moa.providers.openai_compatible.decode import StreamDecoder, decode_reply
 from moa.providers.openai_compatible.usage import read_usage
 from moa.usage import TokenUsage
@@ -53,7 +53,7 @@ def piece(finish: str | None = None, logprobs: Json | None = None, **delta: Any)
 def streamed(*chunks: bytes) -> Reply:
     decoder = StreamDecoder(reference="lab/small")
     events = [event for chunk in chunks for event in decoder.feed(chunk)]
-    return fold(events + decoder.end())
+    return fold(events + list(decoder.end()))
 
 
 GOOD = sse(
@@ -173,9 +173,53 @@ def test_stream_numbers_tool_calls_whose_service_does_not() -> None:
 def test_stream_hands_out_each_delta_as_soon_as_it_is_there() -> None:
     decoder = StreamDecoder(reference="lab/small")
 
-    found = decoder.feed(sse(piece(tool_calls=[{"index": 2, "id": "c", "function": {"name": "f", "arguments": "{"}}])))
+    found = list(
+        decoder.feed(sse(piece(tool_calls=[{"index": 2, "id": "c", "function": {"name": "f", "arguments": "{"}}])))
+    )
 
     assert found == [ToolCallDelta(index=2, id="c", name="f", arguments="{")]
+
+
+@pytest.mark.parametrize("ending", [{"error": "boom"}, "no JSON", "[DONE]"])
+def test_stream_hands_out_the_text_that_came_before_an_error(ending: Json | str) -> None:
+    decoder, found = StreamDecoder(reference="lab/small"), list[ReplyEvent]()
+    stream = sse(piece(content="one "), piece(content="two"), ending)
+
+    with pytest.raises(ProviderError):
+        found.extend(chain(decoder.feed(stream), decoder.end()))
+
+    assert found == [TextDelta("one "), TextDelta("two")]
+
+
+def test_stream_without_its_last_line_end_hands_out_its_text_before_it_is_broken() -> None:
+    decoder, found = StreamDecoder(reference="lab/small"), list[ReplyEvent]()
+
+    with pytest.raises(BrokenReply):
+        found.extend(chain(decoder.feed(sse(piece(content="one"))[:-2]), decoder.end()))
+
+    assert found == [TextDelta("one")]
+
+
+WHOLE = b'\xef\xbb\xbf\n {"choices": [{"message": {"content": "yes [1]"}, "finish_reason": "length"}]}\n'
+
+
+@given(st.lists(st.integers(min_value=3, max_value=len(WHOLE)), max_size=8))
+def test_whole_reply_in_place_of_a_stream_is_understood_wherever_its_bytes_are_broken(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(WHOLE)]
+
+    reply = streamed(*(WHOLE[a:b] for a, b in pairwise(places)))
+
+    assert (reply.text, reply.finish.reason) == ("yes [1]", "length")
+
+
+def test_error_in_place_of_a_stream_keeps_its_words() -> None:
+    for body in (b'{"error": {"message": "slow down", "code": 429}}', b'[{"error": {"message": "slow down"}}]'):
+        with pytest.raises(ProviderError, match="slow down"):
+            streamed(body)
+
+
+def test_blank_lines_before_a_stream_change_nothing() -> None:
+    assert streamed(b"\n", b"\r\n", b" \n", b"\n", GOOD) == streamed(GOOD)
 
 
 @pytest.mark.parametrize(

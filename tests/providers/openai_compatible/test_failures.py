@@ -16,7 +16,7 @@ from moa.errors import (
     UnsupportedInput,
 )
 from moa.providers.openai_compatible.complaint import MOST_SHOWN, read_complaint
-from moa.providers.openai_compatible.failures import failure, retry_after_s
+from moa.providers.openai_compatible.failures import failure
 
 
 def error_of(
@@ -157,26 +157,6 @@ def test_failure_shows_a_gateways_cause() -> None:
     body = openai("Provider returned error", code=502, metadata={"raw": "upstream said no", "provider_name": "x"})
 
     assert "Provider returned error: upstream said no" in str(error_of(502, body))
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({"retry-after": "2"}, 2.0),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
-        ({"retry-after": "Thu, 01 Jan 1970 00:01:40 GMT"}, 40.0),
-        ({"retry-after": "Thu, 01 Jan 1970 00:00:40 GMT"}, 0.0),
-        ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after-ms": "x", "retry-after": "2"}, 2.0),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_a_date(headers: dict[str, str], expected: float | None) -> None:
-    assert retry_after_s(headers, now=lambda: 60.0) == expected
 
 
 def test_failure_carries_the_servers_wait() -> None:

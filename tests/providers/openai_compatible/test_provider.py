@@ -1,9 +1,11 @@
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from openai import AsyncOpenAI
@@ -207,6 +209,16 @@ async def test_stream_in_place_of_json_and_json_in_place_of_a_stream_are_underst
     assert (await collect(provider, ask("sse", deltas=False))).text == "yes"
 
 
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "application/octet-stream", "text/event-stream"])
+async def test_whole_reply_is_understood_whatever_its_content_type(
+    server: ModelServer, provider: Provider, content_type: str
+) -> None:
+    body = b'{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}'
+    server.behave("small", Raw(body, content_type=content_type))
+
+    assert (await collect(provider, ask())).text == "yes"
+
+
 # -- faults --------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +251,19 @@ async def test_fault_is_an_error_and_never_text(
     assert type(caught.value) is expected
     assert caught.value.model == "lab/small"
     assert len(server.requests) == 1
+
+
+async def test_text_before_an_error_in_the_same_piece_is_given_first_and_is_in_the_books(
+    server: ModelServer, provider: Provider
+) -> None:
+    text = b'data: {"choices":[{"delta":{"content":"one two three"}}]}\n\n'
+    server.behave("small", Raw(text + b'data: {"error":{"message":"boom"}}\n\n'), Raw(text + b"data: [DONE]\n\n"))
+
+    for _ in range(2):
+        async with provider.stream(ask()) as events:
+            assert await anext(events) == TextDelta("one two three")
+            with pytest.raises(ProviderError):
+                await anext(events)
 
 
 async def test_stream_reset_after_any_byte_is_a_failure_or_the_whole_text(
@@ -335,6 +360,43 @@ async def test_errors_never_show_the_key_even_if_the_server_does(server: ModelSe
         assert KEY not in repr(caught.value) + str(caught.value) + str(caught.value.info)
 
 
+@pytest.mark.parametrize("deltas", [True, False])
+@pytest.mark.parametrize(
+    ("behaviour", "shift"),
+    [
+        (lambda pad: Status(401, {"error": {"message": f"{pad} {KEY} {pad}"}}), 490),
+        (lambda pad: Status(401, f"{pad} {KEY} {pad}"), 490),
+        (lambda pad: Status(502, "<i>" * 3000 + f"<b {pad}>{KEY}"), 990),
+        (lambda pad: Raw(f'{{"{pad}{KEY}{pad}'.encode(), content_type="application/json"), 190),
+        (lambda pad: Raw(f'["{pad}{KEY}{pad}"]'.encode(), content_type="application/json"), 190),
+        (lambda pad: Raw(json.dumps({"choices": [[pad + KEY + pad]]}).encode(), "application/json"), 174),
+        (lambda pad: Raw(f'data: {{"error":{{"message":"{pad}{KEY}{pad}"}}}}\n\n'.encode()), 490),
+        (lambda pad: Raw(f"data: {{{pad}{KEY}{pad}\n\n".encode()), 190),
+        (lambda pad: Text("", finish="stop", tool_calls=({"function": pad + KEY + pad},)), 185),
+    ],
+)
+async def test_errors_show_no_part_of_a_key_where_they_cut_the_servers_words(
+    server: ModelServer, provider: Provider, behaviour: Callable[[str], Behaviour], shift: int, deltas: bool
+) -> None:
+    for length in range(shift - 20, shift + 10, 5):
+        server.behave("small", behaviour("y" * length))
+        with pytest.raises(ProviderError) as caught:
+            await collect(provider, ask(deltas=deltas))
+        assert KEY[:4] not in str(caught.value)
+
+
+async def test_errors_hide_a_query_in_the_spelling_of_an_address(server: ModelServer) -> None:
+    secret = "s3cret+of/the team=="
+    provider = open_openai_compatible(lab(server.base_url, query={"code": secret}))
+    spelled = [quote(secret), quote_plus(secret), quote(secret, safe=""), secret]
+    server.behave("small", *(Status(404, f"no such page: /v1?code={echoed}&v=1") for echoed in spelled))
+
+    for _ in spelled:
+        with pytest.raises(ProviderError, match=r"code=\*\*\*&v=1"):
+            await collect(provider, ask())
+    await provider.aclose()
+
+
 async def test_key_is_sent_only_if_there_is_one(server: ModelServer) -> None:
     endpoint = Endpoint(
         name="lab",
@@ -371,6 +433,16 @@ def test_key_that_no_header_can_hold_is_turned_down_without_showing_it() -> None
 def test_seeds_are_taken_unless_the_endpoint_says_otherwise() -> None:
     assert open_openai_compatible(lab("http://models.test")).takes_seed
     assert not open_openai_compatible(lab("http://models.test", options={"takes_seed": False})).takes_seed
+
+
+async def test_seed_is_not_sent_where_the_endpoint_takes_none(server: ModelServer) -> None:
+    provider = Metered(OpenAICompatible(lab(server.base_url, options={"takes_seed": False})))
+    server.behave("small", rejecting("temperature"))
+
+    await collect(provider, ask(sampling=Sampling(seed=1, temperature=0.5)))
+    await provider.aclose()
+
+    assert [received.body.keys() & {"seed", "temperature"} for received in server.requests] == [{"temperature"}, set()]
 
 
 # -- servers that reject parameters --------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from moa.evaluation.judges.parsers import Parser, parser_of, written
 from moa.messages import Message, ReplyOptions
 from moa.mixture.loading import single
 from moa.mixture.schema import Mixture
+from moa.nearest import nearest
 from moa.proposals import Answer
-from moa.validation import nearest
 
 OFFICIAL = "weighted_alpaca_eval_gpt4_turbo"
 """The leaderboard's judge."""

@@ -7,21 +7,26 @@ in a thread, as its import and a client cost some 0.4 s.
 
 import asyncio
 import importlib.util
+import re
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from moa.errors import AuthenticationFailed, BadRequest, BrokenReply, ConnectionFailed, MissingDependency, ProviderError
 from moa.providers.bedrock.decode import Frame
 from moa.providers.endpoint import Endpoint
+from moa.providers.secrets import Secrets, texts_of
 
 SessionFactory = Callable[[], Any]
 """Makes the `botocore.session.Session` that an endpoint's credentials and region come from; may block."""
 
 REFRESH_BEFORE_S = 60
 """Seconds before credentials expire from which on calls wait for new ones; botocore fetches them 15 minutes ahead."""
+
+_PROOF = re.compile("(?:Bearer |Signature=)(.+)")
+"""The part of an Authorization header that proves who calls."""
 
 
 def require_botocore(find_spec: Callable[[str], object] = importlib.util.find_spec) -> None:
@@ -64,6 +69,7 @@ class _Signer:
     endpoint: Endpoint
     auth: Any
     credentials: Any
+    secret_key: str = field(default="", repr=False)
 
     def expires_within(self, seconds: int | None) -> bool:
         """Whether the credentials have to be renewed; None asks for the moment at which botocore begins to."""
@@ -96,8 +102,11 @@ def _new_signer(address: _Address, endpoint: Endpoint) -> _Signer:
     credentials = address.session.get_credentials()
     if credentials is None:
         raise NoCredentialsError
-    auth = SigV4Auth(credentials.get_frozen_credentials(), address.service, address.region)
-    return _Signer(address=address, endpoint=endpoint, auth=auth, credentials=credentials)
+    frozen = credentials.get_frozen_credentials()
+    auth = SigV4Auth(frozen, address.service, address.region)
+    return _Signer(
+        address=address, endpoint=endpoint, auth=auth, credentials=credentials, secret_key=frozen.secret_key or ""
+    )
 
 
 def _token_of_environment(service: str) -> str | None:
@@ -118,7 +127,7 @@ class Aws:
     """
 
     def __init__(self, endpoint: Endpoint, make_session: SessionFactory | None = None) -> None:
-        self._endpoint = endpoint
+        self._endpoint, self._secrets = endpoint, texts_of(endpoint)
         self._make_session = make_session or self._profile_session
         self._address: _Address | None = None
         self._signer: _Signer | None = None
@@ -136,6 +145,13 @@ class Aws:
             return (await self._ready()).sign(path, body)
         except _faults() as error:
             raise _failure(error, reference) from error
+
+    def secrets(self, headers: Mapping[str, str]) -> Secrets:
+        """Return what no error may show: what is secret of the endpoint, and of the headers that were signed."""
+        proof = _PROOF.search(headers.get("Authorization", ""))
+        token = headers.get("X-Amz-Security-Token", "")
+        secret_key = self._signer.secret_key if self._signer else ""
+        return Secrets((*self._secrets, token, secret_key, proof.group(1) if proof else ""))
 
     async def _ready(self) -> _Signer:
         signer = self._signer

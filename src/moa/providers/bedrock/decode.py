@@ -9,6 +9,7 @@ import orjson
 from moa.errors import BrokenReply, Refused
 from moa.providers.base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers.bedrock.failures import from_event
+from moa.providers.secrets import NO_SECRETS, Secrets
 from moa.usage import TokenUsage
 
 _REASONS = {
@@ -78,11 +79,12 @@ class StreamDecoder:
     Args:
         reference: The model, for errors.
         request_id: The service's id of the request.
+        secrets: What errors that quote the service must not show.
     """
 
-    def __init__(self, *, reference: str, request_id: str | None = None) -> None:
+    def __init__(self, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS) -> None:
         self.finished = False
-        self._reference, self._request_id = reference, request_id
+        self._reference, self._request_id, self._secrets = reference, request_id, secrets
         self._tools: dict[int, _Tool] = {}
         self._wrote = False
         self._reason: str | None = None
@@ -98,7 +100,7 @@ class StreamDecoder:
         """
         headers = frame.headers
         if headers.get(":message-type") != "event":
-            raise from_event(headers, frame.payload, reference=self._reference)
+            raise from_event(headers, frame.payload, reference=self._reference, secrets=self._secrets)
         match headers.get(":event-type"):
             case "contentBlockDelta":
                 return self._delta(self._told(frame))

@@ -15,6 +15,8 @@ from moa.errors import (
     RateLimited,
     ServiceFailed,
 )
+from moa.providers.retry_after import retry_after_s
+from moa.providers.secrets import NO_SECRETS, Secrets
 
 _MESSAGE_LIMIT = 600
 """Most characters of the service's own words that go into an error."""
@@ -64,31 +66,35 @@ _KINDS: dict[str, type[ProviderError]] = {
 }
 
 
-def from_response(status: int, headers: Mapping[str, str], content: bytes, *, reference: str) -> ProviderError:
+def from_response(
+    status: int, headers: Mapping[str, str], content: bytes, *, reference: str, secrets: Secrets = NO_SECRETS
+) -> ProviderError:
     """Return the error for an HTTP response that isn't a success."""
     told = _json(content)
     code = headers.get("x-amzn-errortype") or _text(told, "__type", "code", "Code") or ""
     message = _text(told, "message", "Message") or content.decode("utf-8", "replace")
-    return _error(code, message, reference=reference, status=status, retry_after_s=_seconds(headers.get("retry-after")))
+    error = _error(code, message, reference=reference, secrets=secrets, status=status)
+    error.retry_after_s = retry_after_s(headers)
+    return error
 
 
-def from_event(headers: Mapping[str, object], payload: bytes, *, reference: str) -> ProviderError:
+def from_event(
+    headers: Mapping[str, object], payload: bytes, *, reference: str, secrets: Secrets = NO_SECRETS
+) -> ProviderError:
     """Return the error for an exception or error event inside an event stream."""
     told = _json(payload)
     code = str(headers.get(":exception-type") or headers.get(":error-code") or "an error event")
     message = _text(told, "message", "Message", "originalMessage") or str(headers.get(":error-message") or "")
-    return _error(code, message, reference=reference)
+    return _error(code, message, reference=reference, secrets=secrets)
 
 
-def _error(
-    code: str, message: str, *, reference: str, status: int | None = None, retry_after_s: float | None = None
-) -> ProviderError:
+def _error(code: str, message: str, *, reference: str, secrets: Secrets, status: int | None = None) -> ProviderError:
     # The code may come with a namespace before it (`com.amazon.coral#`) and an address after it (`:http://…`).
     name = code.rpartition("#")[2].partition(":")[0].strip()
     kind = _refined(_KINDS.get(name.lower()) or _by_status(status), message)
-    said = ": ".join(filter(None, (name or f"HTTP {status}", _shortened(message, kind))))
+    said = ": ".join(filter(None, (name or f"HTTP {status}", secrets.beginning(_said(message, kind), _MESSAGE_LIMIT))))
     hint = _hint(name.lower(), kind, message)
-    return kind(f"{said} ({hint})" if hint else said, model=reference, status=status, retry_after_s=retry_after_s)
+    return kind(f"{said} ({hint})" if hint else said, model=reference, status=status)
 
 
 def _refined(kind: type[ProviderError], message: str) -> type[ProviderError]:
@@ -123,10 +129,9 @@ def _hint(name: str, kind: type[ProviderError], message: str) -> str:
     return _CREDENTIALS_HINT if kind is AuthenticationFailed else ""
 
 
-def _shortened(message: str, kind: type[ProviderError]) -> str:
+def _said(message: str, kind: type[ProviderError]) -> str:
     # After its first line, a complaint about a signature quotes the request's headers, session token included.
-    text = message.strip().partition("\n")[0] if kind is AuthenticationFailed else " ".join(message.split())
-    return text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]}…"
+    return message.strip().partition("\n")[0] if kind is AuthenticationFailed else " ".join(message.split())
 
 
 def _json(content: bytes) -> object:
@@ -140,11 +145,3 @@ def _text(told: object, *keys: str) -> str | None:
     if not isinstance(told, dict):
         return None
     return next((told[key] for key in keys if isinstance(told.get(key), str) and told[key]), None)
-
-
-def _seconds(value: str | None) -> float | None:
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None

@@ -1,7 +1,5 @@
 """Moves bytes between a request and its reply; what they mean stands in `encode`, `decode` and `failures`."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
@@ -11,10 +9,8 @@ from moa.providers.bedrock import encode
 from moa.providers.bedrock.aws import Aws, FrameReader
 from moa.providers.bedrock.decode import StreamDecoder, whole_reply
 from moa.providers.bedrock.failures import from_response
-from moa.providers.http import HttpRequest, HttpResponse, Transport
-
-DRAIN_S = 0.5
-"""Seconds that the end of a stream may take after its last event; a connection is used again only if it was read."""
+from moa.providers.http import HttpRequest, HttpResponse, Transport, drain
+from moa.providers.secrets import Secrets
 
 
 class BedrockProvider:
@@ -43,17 +39,26 @@ class BedrockProvider:
         sent = HttpRequest(
             url=url, headers=headers, body=body, reference=request.reference, idle_timeout_s=request.idle_timeout_s
         )
-        async with self._transport(sent) as response:
-            if response.status != 200:
-                content = await response.read()
-                raise from_response(response.status, response.headers, content, reference=request.reference)
-            events = _streamed(response, request) if request.deltas else _whole(response, request)
-            async with aclosing(events):
-                yield events
+        secrets = self._aws.secrets(headers)
+        try:
+            async with self._transport(sent) as response:
+                if response.status != 200:
+                    raise await _refusal(response, request, secrets)
+                events = _streamed(response, request, secrets) if request.deltas else _whole(response, request)
+                async with aclosing(events):
+                    yield events
+        except ProviderError as error:
+            secrets.redact(error)
+            raise
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._close()
+
+
+async def _refusal(response: HttpResponse, request: ModelRequest, secrets: Secrets) -> ProviderError:
+    content = await response.read()
+    return from_response(response.status, response.headers, content, reference=request.reference, secrets=secrets)
 
 
 async def _whole(response: HttpResponse, request: ModelRequest) -> AsyncGenerator[ReplyEvent, None]:
@@ -62,26 +67,20 @@ async def _whole(response: HttpResponse, request: ModelRequest) -> AsyncGenerato
         yield event
 
 
-async def _streamed(response: HttpResponse, request: ModelRequest) -> AsyncGenerator[ReplyEvent, None]:
+async def _streamed(
+    response: HttpResponse, request: ModelRequest, secrets: Secrets
+) -> AsyncGenerator[ReplyEvent, None]:
     reader = FrameReader(reference=request.reference)
-    decoder = StreamDecoder(reference=request.reference, request_id=_request_id(response))
+    decoder = StreamDecoder(reference=request.reference, request_id=_request_id(response), secrets=secrets)
     chunks = response.chunks()
     async for chunk in chunks:
         for frame in reader.feed(chunk):
             for event in decoder.feed(frame):
                 yield event
         if decoder.finished:
-            await _drain(chunks)
+            await drain(chunks)
             return
     decoder.end()
-
-
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    # The reply is whole: however its connection ends, it stays so.
-    with contextlib.suppress(TimeoutError, ProviderError):
-        async with asyncio.timeout(DRAIN_S):
-            async for _ in chunks:
-                pass
 
 
 def _request_id(response: HttpResponse) -> str | None:

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+
+from moa.providers.secrets import NO_SECRETS, Secrets
 
 MOST_SHOWN = 500
 """Characters of a server's words that an error shows; some send whole web pages."""
@@ -31,32 +33,35 @@ class Complaint:
     parameter: str = ""
 
 
-def read_complaint(body: bytes) -> Complaint:
-    """Return what the body of an error reply says; text and web pages are shortened."""
+def read_complaint(body: bytes, secrets: Secrets = NO_SECRETS) -> Complaint:
+    """Return what the body of an error reply says; text and web pages are shortened, after secrets were hidden."""
     try:
-        return complaint_of(orjson.loads(body))
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
         # Web pages of proxies are mostly markup: taking it from a bounded piece keeps this quick.
-        text = _MARKUP.sub(" ", body[: 20 * MOST_SHOWN].decode("utf-8", "replace"))
-        return Complaint(message=_short(text))
+        value = _MARKUP.sub(" ", secrets.beginning(body.decode("utf-8", "replace"), 20 * MOST_SHOWN))
+    return complaint_of(value, secrets)
 
 
-def complaint_of(value: object) -> Complaint:
+def complaint_of(value: object, secrets: Secrets = NO_SECRETS) -> Complaint:
     """Return what an error object says: `{"error": …}`, a text, a list of errors, or fields at the top level."""
+    complaint = _found(value)
+    return replace(complaint, message=secrets.beginning(" ".join(complaint.message.split()), MOST_SHOWN))
+
+
+def _found(value: object) -> Complaint:
     match value:
-        case str():
-            return Complaint(message=_short(value))
         case [first, *_]:
-            return complaint_of(first)
+            return _found(first)
         case {"error": dict() | list() | str() as inner} if inner:
-            return complaint_of(inner)
+            return _found(inner)
         case {"detail": [{"msg": str(message)} as fault, *_]}:
             return _invalid_field(message, fault)
         case {"errors": [first, *_]}:
-            return complaint_of(first)
+            return _found(first)
         case dict():
             return _flat(value)
-    return Complaint(message=_short(str(value)))
+    return Complaint(message=str(value))
 
 
 def _invalid_field(message: str, fault: Mapping[str, Any]) -> Complaint:
@@ -64,7 +69,7 @@ def _invalid_field(message: str, fault: Mapping[str, Any]) -> Complaint:
     place = fault.get("loc")
     names = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
     return Complaint(
-        message=_short(f"{'.'.join(names)}: {message}" if names else message),
+        message=f"{'.'.join(names)}: {message}" if names else message,
         code=str(fault.get("type", "")).lower(),
         parameter=names[0] if names else "",
     )
@@ -75,7 +80,7 @@ def _flat(error: Mapping[str, Any]) -> Complaint:
     raw = error.get("metadata", {}).get("raw") if isinstance(error.get("metadata"), dict) else None
     codes = [str(error[key]).lower() for key in ("code", "type", "status") if error.get(key)]
     return Complaint(
-        message=_short(f"{_words(message)}: {_words(raw)}" if raw else _words(message)),
+        message=f"{_words(message)}: {_words(raw)}" if raw else _words(message),
         code=" ".join(code for code in codes if not code.isdigit()),
         status=next((int(code) for code in codes if code.isdigit() and 400 <= int(code) <= 599), None),
         parameter=error["param"] if isinstance(error.get("param"), str) else "",
@@ -84,8 +89,3 @@ def _flat(error: Mapping[str, Any]) -> Complaint:
 
 def _words(value: object) -> str:
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"

@@ -1,6 +1,6 @@
 """Replies of the chat completions API, whole or streamed, as our events."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -9,9 +9,10 @@ from moa.errors import BrokenReply, ProviderError, Refused
 from moa.providers.base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers.openai_compatible.complaint import complaint_of
 from moa.providers.openai_compatible.failures import failure
-from moa.providers.openai_compatible.sse import SseReader
+from moa.providers.openai_compatible.sse import BOM, SseReader
 from moa.providers.openai_compatible.thinking import CLOSING, OPENING, Logprobs, ThoughtSplitter
 from moa.providers.openai_compatible.usage import read_usage
+from moa.providers.secrets import NO_SECRETS, Secrets
 from moa.usage import TokenUsage
 
 REASONS = {
@@ -33,29 +34,21 @@ REASONS = {
 _FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
 
 
-def decode_reply(body: bytes, *, reference: str, request_id: str | None = None) -> list[ReplyEvent]:
+def decode_reply(
+    body: bytes, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS
+) -> list[ReplyEvent]:
     """Return the events of a reply that came whole.
 
     Args:
         body: The reply's body.
         reference: The model's, for errors.
         request_id: The service's id of the request, if its headers had one.
+        secrets: What errors that quote the reply must not show.
 
     Raises:
         ProviderError: It is an error, a refusal, or not what the protocol says.
     """
-    reply = _object(body.removeprefix(b"\xef\xbb\xbf"), reference)
-    events = _Events(reference, request_id)
-    choice = events.choice(reply)
-    if choice is None:
-        raise events.broken("it has no choice", reply)
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        raise events.broken("its choice has no message", reply)
-    found = events.delta(message, choice)
-    # The body is whole, so a service that gives no reason can only mean that the model was done.
-    events.finish_reason = events.finish_reason or "stop"
-    return found + events.end()
+    return _Events(reference, request_id, secrets).of_whole(body)
 
 
 class StreamDecoder:
@@ -65,85 +58,103 @@ class StreamDecoder:
     broken reply: gateways write it too after what they pass on has broken off, so it doesn't prove that the text is
     whole.
 
+    A body that begins like JSON is no stream but a whole reply, whatever was asked for: its events come at the end.
+
     Attributes:
         done: `[DONE]` has come; nothing follows.
 
     Args:
         reference: The model's, for errors.
         request_id: The service's id of the request, if its headers had one.
+        secrets: What errors that quote the reply must not show.
     """
 
-    def __init__(self, *, reference: str, request_id: str | None = None) -> None:
+    def __init__(self, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS) -> None:
         self.done = False
         self._reader = SseReader()
-        self._events = _Events(reference, request_id)
-        self._reference = reference
+        self._events = _Events(reference, request_id, secrets)
+        self._sniffing = True
+        self._held: list[bytes] = []
 
     @property
     def whole(self) -> bool:
         """Whether a finish reason has come: all text is there, at most the usage is missing."""
         return self._events.finish_reason is not None
 
-    def feed(self, chunk: bytes) -> list[ReplyEvent]:
-        """Return the events that the next bytes complete.
+    def feed(self, chunk: bytes) -> Iterator[ReplyEvent]:
+        """Give the events that the next bytes complete; what came before an error is given before it is raised.
 
         Raises:
             ProviderError: An error event, or something that the protocol doesn't know.
         """
-        found: list[ReplyEvent] = []
+        if self._sniffing:
+            chunk = self._streamed(chunk)
         for name, data in self._reader.feed(chunk):
-            self._event(name, data, found)
-        return found
+            yield from self._event(name, data)
 
-    def end(self) -> list[ReplyEvent]:
-        """Return the last events, `Finish` at their end; to be called once, after `done` or the last byte.
+    def end(self) -> Iterator[ReplyEvent]:
+        """Give the last events, `Finish` at their end; to be called once, after `done` or the last byte.
 
         Raises:
             ProviderError: The reply isn't whole, or was a refusal.
         """
-        found: list[ReplyEvent] = []
+        if body := b"".join(self._held):
+            yield from self._events.of_whole(body)
+            return
         if not self.done:
             for name, data in self._reader.end():
-                self._last_event(name, data, found)
+                yield from self._last_event(name, data)
         if not self.whole:
             raise self._events.broken(
                 "it ended with [DONE] but without a finish reason" if self.done else "it ended without a finish reason"
             )
-        return found + self._events.end()
+        yield from self._events.end()
 
-    def _event(self, name: bytes, data: bytes, found: list[ReplyEvent]) -> None:
+    def _streamed(self, chunk: bytes) -> bytes:
+        """Return what belongs to a stream: nothing of a whole reply, which is held until its end."""
+        if not self._held:
+            chunk = chunk.removeprefix(BOM).lstrip()  # means nothing, whichever it is
+        if self._held or chunk.startswith((b"{", b"[")):
+            self._held.append(chunk)
+            return b""
+        self._sniffing = not chunk
+        return chunk
+
+    def _event(self, name: bytes, data: bytes) -> list[ReplyEvent]:
         if self.done or not data:
-            return
+            return []
         if data[:6] == b"[DONE]":
             self.done = True
-            return
+            return []
         events = self._events
         if name == b"error":
             raise events.error(_error_event(data))
-        chunk = _object(data, self._reference)
+        chunk = events.json_object(data)
         if choice := events.choice(chunk):
             delta = choice.get("delta")
             if isinstance(delta, dict):
-                found += events.delta(delta, choice)
-            elif delta is not None:
+                return events.delta(delta, choice)
+            if delta is not None:
                 raise events.broken("a delta is no object", chunk)
+        return []
 
-    def _last_event(self, name: bytes, data: bytes, found: list[ReplyEvent]) -> None:
+    def _last_event(self, name: bytes, data: bytes) -> list[ReplyEvent]:
         # Bytes after the last line's end: a server that omits it, or half an event. Half an event after the finish
         # reason can only be the usage, without which the reply is whole all the same.
         try:
-            self._event(name, data, found)
+            return self._event(name, data)
         except BrokenReply:
             if not self.whole:
                 raise
+            return []
 
 
 class _Events:
     """What streamed and whole replies have in common: fields of a message, in pieces or all at once, as events."""
 
-    def __init__(self, reference: str, request_id: str | None) -> None:
+    def __init__(self, reference: str, request_id: str | None, secrets: Secrets) -> None:
         self.finish_reason: str | None = None
-        self._reference, self._request_id = reference, request_id
+        self._reference, self._request_id, self._secrets = reference, request_id, secrets
         self._served_by: str | None = None
         self._usage: TokenUsage | None = None
         self._splitter = ThoughtSplitter()
@@ -151,6 +162,32 @@ class _Events:
         self._refusal: list[str] = []
         self._tools: dict[str, int] = {}
         self._has_text = self._has_tools = False
+
+    def of_whole(self, body: bytes) -> list[ReplyEvent]:
+        """Return the events of a reply that came whole."""
+        reply = self.json_object(body.removeprefix(BOM))
+        choice = self.choice(reply)
+        if choice is None:
+            raise self.broken("it has no choice", reply)
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise self.broken("its choice has no message", reply)
+        found = self.delta(message, choice)
+        # The body is whole, so a service that gives no reason can only mean that the model was done.
+        self.finish_reason = self.finish_reason or "stop"
+        return found + self.end()
+
+    def json_object(self, data: bytes) -> dict[str, Any]:
+        """Return the object that a whole reply or an event of a stream is."""
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise self.broken(f"it is no JSON ({error})", data) from error
+        if isinstance(value, dict):
+            return value
+        if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
+            return value[0]
+        raise self.broken("it is no JSON object", data)
 
     def choice(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take in what surrounds the message, and return its choice, None if there is none.
@@ -264,7 +301,8 @@ class _Events:
             found.append(TextDelta(tail))
         reason = self.finish_reason or "stop"
         if refusal := "".join(self._refusal):
-            raise self._with_usage(Refused(f"the model refused: {refusal[:500]}", model=self._reference))
+            shown = self._secrets.beginning(refusal, 500)
+            raise self._with_usage(Refused(f"the model refused: {shown}", model=self._reference))
         if reason == "content_filter" and not self._has_text:
             raise self._with_usage(Refused("a content filter kept the whole reply back", model=self._reference))
         if reason == "stop" and self._has_tools:
@@ -274,29 +312,17 @@ class _Events:
 
     def error(self, reply: Mapping[str, Any]) -> ProviderError:
         """Our error for one that came inside of a reply."""
-        return self._with_usage(failure(complaint_of(reply), reference=self._reference))
+        return self._with_usage(failure(complaint_of(reply, self._secrets), reference=self._reference))
 
     def broken(self, what: str, piece: object = None) -> ProviderError:
         """The error for something that isn't what the protocol says."""
-        shown = "" if piece is None else f": {orjson.dumps(piece).decode()[:200]}"
+        words = piece if isinstance(piece, bytes) else orjson.dumps(piece)
+        shown = "" if piece is None else f": {self._secrets.beginning(words.decode('utf-8', 'replace'), 200)!r}"
         return self._with_usage(BrokenReply(f"the reply is broken: {what}{shown}", model=self._reference))
 
     def _with_usage(self, error: ProviderError) -> ProviderError:
         error.usage = self._usage
         return error
-
-
-def _object(data: bytes, reference: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        shown = data[:200].decode("utf-8", "replace")
-        raise BrokenReply(f"the reply is no JSON ({error}): {shown!r}", model=reference) from error
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
-        return value[0]
-    raise BrokenReply(f"the reply is no JSON object: {data[:200]!r}", model=reference)
 
 
 def _error_event(data: bytes) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The provider: moves bytes between the transport and the pure parts, and remembers what servers reject."""
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from types import TracebackType
@@ -13,25 +12,22 @@ from yarl import URL
 from moa.errors import BrokenReply, ConfigError, ContextTooLong, IdleTimedOut, ProviderError
 from moa.providers.base import ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers.endpoint import Endpoint
-from moa.providers.http import HttpRequest, HttpResponse, HttpTransport, Transport
+from moa.providers.http import HttpRequest, HttpResponse, HttpTransport, Transport, drain
 from moa.providers.openai_compatible.complaint import read_complaint
 from moa.providers.openai_compatible.decode import StreamDecoder, decode_reply
 from moa.providers.openai_compatible.dialect import Dialect, rejected_parameter
 from moa.providers.openai_compatible.encode import encode, parameters
 from moa.providers.openai_compatible.failures import failure
+from moa.providers.secrets import Secrets, texts_of
 
 _log = logging.getLogger(__name__)
-_PLAIN = Dialect()
-
-DRAIN_S = 0.1
-"""Seconds to wait for the end of a stream's body after `[DONE]`."""
 
 
 def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = None) -> Provider:
     """Return a provider for models behind the OpenAI chat completions API.
 
     Args:
-        endpoint: Where they are. `options` may hold `takes_seed` (default true).
+        endpoint: Where they are. `options` may hold `takes_seed` (default true); if false, no seed is sent.
         transport: What requests are sent with; by default the endpoint's own connections.
 
     Raises:
@@ -55,18 +51,19 @@ class OpenAICompatible:
         self.takes_seed = bool(endpoint.options.get("takes_seed", True))
         self._url = _address(endpoint)
         self._headers = _headers(endpoint)
-        self._secrets = _secrets(endpoint)
+        self.secrets = Secrets(texts_of(endpoint))
         self._own = None
         if transport is None:
             transport = self._own = HttpTransport(
                 limit=endpoint.limits.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
             )
         self._transport: Transport = transport
+        self._plain = Dialect() if self.takes_seed else Dialect(dropped=frozenset({"seed"}))
         self._dialects: dict[str, Dialect] = {}
 
     @property
     def dropped(self) -> Mapping[str, tuple[str, ...]]:
-        """By model id: the parameters that are no longer sent because its server rejects them."""
+        """By model id, for models whose server rejected some: the parameters that are not sent."""
         return {model: tuple(sorted(dialect.dropped)) for model, dialect in self._dialects.items() if dialect.dropped}
 
     def stream(self, request: ModelRequest) -> ReplyStream:
@@ -91,11 +88,7 @@ class OpenAICompatible:
 
     def dialect(self, model: str) -> Dialect:
         """How requests for a model are written, as far as its server is known."""
-        return self._dialects.get(model, _PLAIN)
-
-    def redact(self, error: ProviderError) -> None:
-        """Take the key out of an error: whatever a server says, it must not show what was sent to it."""
-        error.args = tuple(_redacted(str(argument), self._secrets) for argument in error.args)
+        return self._dialects.get(model, self._plain)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -104,7 +97,7 @@ class OpenAICompatible:
 
     def rejection(self, request: ModelRequest, dialect: Dialect, response: HttpResponse, body: bytes) -> ProviderError:
         """Return what a server's refusal means, having learned what it rejects."""
-        complaint = read_complaint(body)
+        complaint = read_complaint(body, self.secrets)
         error = failure(
             complaint,
             reference=request.reference,
@@ -123,7 +116,7 @@ class OpenAICompatible:
         if dialect.without(parameter) is None:
             return False
         # Another call may have learned the same since this one was written.
-        if better := self._dialects.get(request.model, _PLAIN).without(parameter):
+        if better := self.dialect(request.model).without(parameter):
             self._dialects[request.model] = better
             _log.debug("%s rejects %s: it is left out or renamed from now on", request.reference, parameter)
         return True
@@ -148,7 +141,7 @@ class _Call:
                 await self._exchange.__aexit__(type(error), error, error.__traceback__)
                 raise
         except ProviderError as error:
-            self._provider.redact(error)
+            self._provider.secrets.redact(error)
             raise
 
     async def _events(self, response: HttpResponse, dialect: Dialect) -> AsyncIterator[ReplyEvent]:
@@ -156,15 +149,22 @@ class _Call:
         if not 200 <= response.status < 300:
             raise self._provider.rejection(request, dialect, response, await response.read())
         if _is_stream(response, request):
-            return _StreamedReply(response, request.reference)
-        return _WholeReply(_decoded(await response.read(), response, request.reference))
+            return _StreamedReply(response, request.reference, self._provider.secrets)
+        return _WholeReply(
+            decode_reply(
+                await response.read(),
+                reference=request.reference,
+                request_id=response.headers.get("x-request-id"),
+                secrets=self._provider.secrets,
+            )
+        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._exchange.__aexit__(kind, error, trace)
         if isinstance(error, ProviderError):
-            self._provider.redact(error)
+            self._provider.secrets.redact(error)
 
 
 class _WholeReply:
@@ -185,10 +185,12 @@ class _WholeReply:
 class _StreamedReply:
     """The events of a reply while it comes: no generator, so that nothing is left behind when it is dropped."""
 
-    def __init__(self, response: HttpResponse, reference: str) -> None:
+    def __init__(self, response: HttpResponse, reference: str, secrets: Secrets) -> None:
         self._chunks = response.chunks()
-        self._decoder = StreamDecoder(reference=reference, request_id=response.headers.get("x-request-id"))
+        request_id = response.headers.get("x-request-id")
+        self._decoder = StreamDecoder(reference=reference, request_id=request_id, secrets=secrets)
         self._ready: deque[ReplyEvent] = deque()
+        self._failure: ProviderError | None = None
         self._ended = False
 
     def __aiter__(self) -> AsyncIterator[ReplyEvent]:
@@ -196,12 +198,14 @@ class _StreamedReply:
 
     async def __anext__(self) -> ReplyEvent:
         while not self._ready:
+            if self._failure is not None:
+                raise self._failure
             if self._ended:
                 raise StopAsyncIteration
-            self._ready.extend(await self._more())
+            await self._more()
         return self._ready.popleft()
 
-    async def _more(self) -> list[ReplyEvent]:
+    async def _more(self) -> None:
         decoder = self._decoder
         try:
             chunk = await anext(self._chunks, None)
@@ -211,33 +215,25 @@ class _StreamedReply:
                 raise
             chunk = None
         if chunk is not None:
-            events = decoder.feed(chunk)
-            if not decoder.done:
-                return events
-            self._ended = True
-            await self._drain()
-            return events + decoder.end()
+            self._take(decoder.feed(chunk))
+            if self._failure or not decoder.done:
+                return
+            await drain(self._chunks)
         self._ended = True
-        return decoder.end()
+        self._take(decoder.end())
 
-    async def _drain(self) -> None:
-        """Read the end of the body after `[DONE]`, mostly there already: a connection is kept only if it was seen."""
+    def _take(self, events: Iterable[ReplyEvent]) -> None:
+        # What came before an error is handed out first: it was written and is paid for, so it belongs in the books.
         try:
-            async with asyncio.timeout(DRAIN_S):
-                while await anext(self._chunks, None):
-                    pass
-        except (TimeoutError, ProviderError):
-            _log.debug("a server kept its stream open after [DONE]; its connection is closed")
+            self._ready.extend(events)
+        except ProviderError as error:
+            self._failure = error
 
 
 def _is_stream(response: HttpResponse, request: ModelRequest) -> bool:
     """Whether the body is a stream: what the server says counts more than what was asked for."""
     kind = response.headers.get("content-type", "").lower()
     return "event-stream" in kind or (request.deltas and "json" not in kind and "html" not in kind)
-
-
-def _decoded(body: bytes, response: HttpResponse, reference: str) -> list[ReplyEvent]:
-    return decode_reply(body, reference=reference, request_id=response.headers.get("x-request-id"))
 
 
 def _address(endpoint: Endpoint) -> str:
@@ -268,15 +264,3 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
                 key=f"endpoints.{endpoint.name}.headers.{name}",
             )
     return headers
-
-
-def _secrets(endpoint: Endpoint) -> tuple[str, ...]:
-    """Everything that may be secret and is long enough to be told from ordinary words."""
-    key = [endpoint.api_key.get_secret_value()] if endpoint.api_key is not None else []
-    return tuple(secret for secret in (*key, *endpoint.headers.values(), *endpoint.query.values()) if len(secret) >= 8)
-
-
-def _redacted(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class SseReader:
@@ -55,11 +55,11 @@ class SseReader:
         # A byte order mark may be split too, so its first bytes are held back until it is clear what they are.
         head = b"".join((*self._pending, chunk))
         self._pending.clear()
-        if len(head) < len(_BOM) and _BOM.startswith(head):
+        if len(head) < len(BOM) and BOM.startswith(head):
             self._pending.append(head)
             return b""
         self._started = True
-        return head.removeprefix(_BOM)
+        return head.removeprefix(BOM)
 
     def _line(self, line: bytes) -> tuple[bytes, bytes] | None:
         if not line:

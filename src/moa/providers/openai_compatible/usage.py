@@ -1,6 +1,5 @@
 """Token counts as services report them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from moa.usage import TokenUsage
@@ -12,7 +11,7 @@ def read_usage(usage: object) -> TokenUsage | None:
     Where reasoning is reported beside the completion instead of inside of it (the total gives it away), it is added:
     `output_tokens` is everything that the model wrote.
     """
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None
     prompt, completion, total = (_count(usage, f"{name}_tokens") for name in ("prompt", "completion", "total"))
     reasoning = _count(_details(usage, "completion_tokens_details"), "reasoning_tokens")
@@ -30,11 +29,11 @@ def read_usage(usage: object) -> TokenUsage | None:
     )
 
 
-def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
     details = usage.get(name)
-    return details if isinstance(details, Mapping) else {}
+    return details if isinstance(details, dict) else {}
 
 
-def _count(counts: Mapping[str, Any], name: str) -> int:
+def _count(counts: dict[str, Any], name: str) -> int:
     count = counts.get(name)
     return count if isinstance(count, int) and count > 0 else 0

@@ -1,0 +1,81 @@
+"""Secrets in a server's words: whatever it repeats, however it spells it, wherever the words are cut."""
+
+import html
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from yarl import URL
+
+from moa.errors import BadRequest
+from moa.providers.endpoint import Endpoint
+from moa.providers.secrets import NO_SECRETS, Secrets, texts_of
+
+KEY = "a+b c/d=='\"ü&é%"
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        KEY,
+        quote(KEY),
+        quote(KEY, safe=""),
+        quote_plus(KEY),
+        quote_plus(KEY).lower(),
+        URL("http://models.test").extend_query({"k": KEY}).raw_query_string.partition("=")[2],
+        json.dumps(KEY)[1:-1],
+        json.dumps(KEY, ensure_ascii=False).replace("/", "\\/")[1:-1],
+        html.escape(KEY),
+    ],
+)
+def test_secret_is_hidden_in_every_spelling(spelled: str) -> None:
+    assert Secrets([KEY]).hide(f"GET /v1?k={spelled}&v=1") == "GET /v1?k=***&v=1"
+
+
+@given(before=st.integers(0, 40), after=st.integers(0, 400), most=st.integers(1, 60), times=st.integers(1, 4))
+def test_secret_across_a_cut_leaves_nothing_of_itself(before: int, after: int, most: int, times: int) -> None:
+    secret = "0123456789ABCDEF"
+
+    shown = Secrets([secret]).beginning(("." * before + secret) * times + "." * after, most)
+
+    assert len(shown) <= max(most, 1)
+    assert not set(shown) & set(secret)
+
+
+def test_beginning_without_secrets_is_only_a_cut() -> None:
+    assert NO_SECRETS.beginning("0123456789", 10) == "0123456789"
+    assert NO_SECRETS.beginning("0123456789", 9) == "01234567…"
+
+
+def test_longer_secret_wins_over_one_that_begins_it() -> None:
+    assert Secrets(["12345678", "12345678-rest"]).hide("12345678-rest 12345678") == "*** ***"
+
+
+def test_words_too_short_to_be_told_from_others_stay() -> None:
+    assert Secrets(["blue", " "]).hide("a blue sky") == "a blue sky"
+
+
+def test_error_loses_its_secrets() -> None:
+    error = BadRequest("who is 123456789?", model="lab/small")
+
+    Secrets(["123456789\n"]).redact(error)
+
+    assert str(error) == "lab/small: who is ***?"
+
+
+def test_everything_of_an_endpoint_that_may_be_secret_counts() -> None:
+    endpoint = Endpoint(
+        name="lab",
+        kind="openai",
+        api_key=SecretStr("key-key-key"),
+        headers={"Authorization": "Bearer header-header"},
+        query={"code": "query-query"},
+        proxy="http://me:proxy-proxy@10.0.0.1:3128",
+    )
+
+    shown = Secrets(texts_of(endpoint)).hide("key-key-key header-header query-query proxy-proxy")
+
+    assert shown == "*** *** *** ***"
