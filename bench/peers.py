@@ -1,4 +1,4 @@
-"""Other packages to measure beside this one, each in an environment of its own that uv makes once, in `bench/.peers`."""
+"""Other packages to measure beside this one, each in an environment of its own that uv makes in `bench/.peers`."""
 
 import subprocess
 import sys
