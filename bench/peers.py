@@ -1,7 +1,10 @@
-"""Other packages to measure beside this one, each in an environment of its own that uv makes and keeps in its cache."""
+"""Other packages to measure beside this one, each in an environment of its own that uv makes in `bench/.peers`."""
 
 import subprocess
 import sys
+from pathlib import Path
+
+ENVIRONMENTS = Path(__file__).parent / ".peers"
 
 INSTALL = {
     "mixture-llm": ("mixture-llm", "openai"),
@@ -26,14 +29,20 @@ def interpreter(peer: str) -> tuple[str, ...]:
     Raises:
         PeerMissing: uv is missing, or it can't install it (no network, for instance).
     """
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    packages = [part for package in INSTALL[peer] for part in ("--with", package)]
-    command = ["uv", "run", "--quiet", "--no-project", "--python", version, *packages]
-    command += ["python", "-c", "import sys; print(sys.executable)"]
+    folder = ENVIRONMENTS / peer
+    python = folder / "bin" / "python"
+    done = folder / "done"
+    if not done.exists():
+        _uv("venv", "--clear", "--python", sys.executable, str(folder))
+        _uv("pip", "install", "--python", str(python), *INSTALL[peer])
+        done.touch()
+    return (str(python),)
+
+
+def _uv(*arguments: str) -> None:
     try:
-        made = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+        made = subprocess.run(["uv", *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerMissing(f"{type(error).__name__}: {error}") from error
     if made.returncode:
         raise PeerMissing((made.stderr.strip().splitlines() or ["uv said nothing"])[-1][:200])
-    return (made.stdout.strip(),)

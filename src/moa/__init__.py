@@ -1,5 +1,6 @@
 """Mixtures of language models: run them, prove that they are worth it, serve them."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -60,3 +61,12 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """The public names."""
     return __all__
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Have a notebook show mixtures, answers and evaluations as pictures; `import moa` in a notebook has done it."""
+    import_module("moa.notebook").register(shell)
+
+
+if "IPython" in sys.modules and (_shell := sys.modules["IPython"].get_ipython()) is not None:
+    load_ipython_extension(_shell)

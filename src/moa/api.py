@@ -19,12 +19,12 @@ from moa.ledger import Meter, Now
 from moa.messages import ImagePart, Message, ReplyOptions, Sampling, conversation
 from moa.mixture.loading import load
 from moa.mixture.schema import Mixture
+from moa.nearest import nearest
 from moa.policies.cache.settings import CacheSettings
 from moa.policies.spend import Budget
 from moa.proposals import Answer
 from moa.providers.base import Provider
 from moa.traces.recording import Recorder, Run
-from moa.validation import nearest
 
 MixtureLike = Mixture | str | Path | Mapping[str, Any]
 """A mixture, the name of a preset, the path of a mixture file, or what such a file holds."""

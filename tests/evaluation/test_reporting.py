@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from moa.errors import EvaluationDataError
+from moa.evaluation.evaluating import Evaluation
+from moa.evaluation.progress import Progress
+from moa.evaluation.report.notebook import evaluation_html, progress_html, written_html
 from moa.evaluation.reporting import write_report
 from tests.evaluation.report_case import HOSTILE, PROMPTS, run_case
+from tests.support import pages
 
 
 class Page(HTMLParser):
@@ -119,6 +123,31 @@ def test_charts_are_in_the_page_and_beside_it(run: Path, page: Page) -> None:
     assert {"tradeoff.svg", "tradeoff.png", "waterfall.svg", "categories.png"} <= set(names)
     assert [tag for tag, _ in page.tags].count("svg") == len(names) // 2
     assert (run / "charts" / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_notebook_shows_verdict_figures_and_chart_of_a_report(run: Path) -> None:
+    written = write_report(run)
+    shown = pages.Page(written_html(written))
+
+    assert written.summary.conclusion.sentence in shown.text
+    assert shown.names.count("tr") == 1 + len(written.summary.systems)
+    assert shown.names.count("img") == 1
+    assert shown.is_inert
+
+
+def test_a_notebook_shows_how_an_evaluation_ended_whatever_its_folder_is_called() -> None:
+    progress = Progress(
+        answers=3, answers_total=4, verdicts=1, verdicts_total=2, failed=1, spent_usd=0.25, unpriced=True,
+        elapsed_s=65.0, steps_per_s=None, left_s=None,
+    )  # fmt: skip
+    done = Evaluation(folder=Path("runs") / HOSTILE, ended="budget", progress=progress, settlement=None)
+    shown = pages.Page(evaluation_html(done))
+
+    assert shown.is_inert
+    assert "3 of 4 answers, 1 of 2 verdicts, 1 failed, 65 s" in pages.Page(progress_html(progress)).text
+    assert [cell in shown.text for cell in ("budget", "3 of 4", "1 of 2", "$0.25 + unknown prices", "65 s")] == [
+        True
+    ] * 5
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from moa.errors import BadRequest, BrokenReply, ProviderError, RateLimited, Refused
+from moa.errors import (
+    BadRequest,
+    BrokenReply,
+    ConfigError,
+    ConnectionFailed,
+    ProviderError,
+    ProviderFault,
+    RateLimited,
+    Refused,
+)
 from moa.policies.metered import MOST_ATTEMPTS, Metered
 from moa.providers.base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, collect
 from moa.usage import TokenUsage
@@ -190,3 +199,48 @@ async def test_closing_closes_the_provider_inside() -> None:
     await Metered(inner).aclose()
 
     assert inner.closed
+
+
+class Careless:
+    """A provider of another package, with a bug where it says."""
+
+    takes_seed = True
+
+    def __init__(self, place: str, bug: Exception) -> None:
+        self._place, self._bug = place, bug
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        self._trip("opening")
+        yield self._events()
+        self._trip("closing")
+
+    async def _events(self) -> AsyncIterator[ReplyEvent]:
+        self._trip("reading")
+        yield TextDelta("hi")
+        yield END
+
+    def _trip(self, place: str) -> None:
+        if place == self._place:
+            raise self._bug
+
+    async def aclose(self) -> None: ...
+
+
+@pytest.mark.parametrize("place", ["opening", "reading", "closing"])
+@pytest.mark.parametrize("bug", [ValueError("oops"), ConfigError("oops")])
+async def test_a_bug_of_a_provider_is_the_failure_of_one_call(place: str, bug: Exception) -> None:
+    books = Books()
+    with pytest.raises(ProviderFault, match="oops"):
+        await collect(Metered(Careless(place, bug)), ask(call=books.call))
+
+    assert [attempt.status for attempt in books.attempts] == ["failed"]
+
+
+async def test_a_kept_connection_is_found_closed_only_once() -> None:
+    lost = [failing(ConnectionFailed, ask_again=True)]
+    books = Books()
+    with pytest.raises(ConnectionFailed):
+        await collect(Metered(Scripted(lost)), ask(call=books.call))
+
+    assert [attempt.status for attempt in books.attempts] == ["failed", "failed"]

@@ -27,13 +27,16 @@ class ProposalsPicture:
             yield Text("this answer has no proposals: one model was asked alone", style="dim")
         for layer in self._answer.layers:
             for proposal in layer.roster:
-                title = f"layer {layer.number} {dot} {one_line(proposal.agent, limit=60)} {dot} {_state(proposal)}"
+                title = (
+                    f"layer {layer.number} {dot} {one_line(proposal.agent, limit=60)} {dot} {proposal_state(proposal)}"
+                )
                 yield Rule(Text(title), align="left", style="dim", characters="-" if options.ascii_only else "─")
                 yield _body(proposal)
                 yield Text()
 
 
-def _state(proposal: Proposal) -> str:
+def proposal_state(proposal: Proposal) -> str:
+    """Return how a proposal ended and after how long: `used 1.2 s`."""
     state = "cut off" if proposal.status == "used" and proposal.cut_off else proposal.status
     return f"{state} {seconds(proposal.duration_s)}"
 

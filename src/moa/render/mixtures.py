@@ -103,7 +103,7 @@ def _last_title(mixture: Mixture, signs: Symbols) -> str:
 def _agent(agent: Agent, signs: Symbols) -> RenderableType:
     head = Text.assemble((safe(agent.name or agent.model), "bold"), (_samples(agent), "cyan"))
     details = [safe(agent.model)] if agent.name else []
-    details += [f" {signs.dot} ".join(_parameters(agent))] if _parameters(agent) else []
+    details += [f" {signs.dot} ".join(parameters(agent))] if parameters(agent) else []
     details += [f"if it fails: {', '.join(map(safe, agent.fallback))}"] if agent.fallback else []
     details += [f"role: {one_line(agent.role, limit=_ROLE_LIMIT)}"] if agent.role else []
     return Group(head, *(Padding(Text(detail, style="dim"), (0, 0, 0, 2)) for detail in details))
@@ -113,7 +113,8 @@ def _samples(agent: Agent) -> str:
     return f"  x {agent.samples}" if agent.samples > 1 else ""
 
 
-def _parameters(agent: Agent) -> list[str]:
+def parameters(agent: Agent) -> list[str]:
+    """Return what is set of an agent's sampling, one short text each."""
     given = {name: getattr(agent, name) for name in _PARAMETERS}
     shown = [
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"

@@ -51,14 +51,14 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     values = {
         "title": title,
         "summary": summary,
-        "rows": [_row(system, summary) for system in summary.systems],
+        "rows": rows(summary),
         "guessed_ends": any(system.hygiene.cut_off is None for system in summary.systems),
         "agents": _agents(summary.systems[0]),
         "how": {topic: _told(value) for topic, value in summary.how.items()},
         "f": figures,
     }
-    html = _environment(autoescape=True).get_template("report.html.j2")
-    markdown = _environment(autoescape=False).get_template("report.md.j2")
+    html = environment(autoescape=True).get_template("report.html.j2")
+    markdown = environment(autoescape=False).get_template("report.md.j2")
     shown = prompts(evaluation)
     return Report(
         html=html.render(
@@ -76,8 +76,9 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     )
 
 
-def _environment(*, autoescape: bool) -> Environment:
-    environment = Environment(
+def environment(*, autoescape: bool) -> Environment:
+    """Return what fills the report's templates."""
+    found = Environment(
         loader=PackageLoader("moa.evaluation.report", "templates"),
         autoescape=autoescape,
         undefined=StrictUndefined,
@@ -85,8 +86,8 @@ def _environment(*, autoescape: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = _cell
-    return environment
+    found.filters["cell"] = _cell
+    return found
 
 
 def _asset(name: str) -> str:
@@ -100,6 +101,11 @@ def _policy(style: str, script: str) -> str:
         f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def rows(summary: Summary) -> list[dict[str, Any]]:
+    """Return one row of figures, as texts, for each system."""
+    return [_row(system, summary) for system in summary.systems]
 
 
 def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
