@@ -54,6 +54,15 @@ def test_plan_prints_what_it_would_take_and_makes_no_folder(folder: Path, capsys
     assert not (folder / "r").exists()
 
 
+def test_plan_counts_what_is_aggregated_anew(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = moa("generate", *COMMON, "--leave-one-out", "--shuffled", "--out", "r", "--plan", "--json")
+
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    calls = {need["name"]: need["calls"] for need in told["systems"]}
+    assert calls == {"mix": 9, "mix.aggregator": 3, "mix.without.one": 3, "mix.without.two": 3, "mix.shuffled": 3}
+
+
 def test_generate_writes_outputs_and_says_where(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = moa("generate", *COMMON, "--baseline", "fake/big", "--out", "r")
 

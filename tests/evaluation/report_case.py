@@ -24,6 +24,9 @@ def small(request: ModelRequest) -> Script:
 
 def aggregator(request: ModelRequest) -> Script:
     shows = any("Response_1" in message.text for message in request.messages)
+    if shows and not any("Response_2" in message.text for message in request.messages):
+        number = int(request.messages[-1].text.split()[1])
+        return answer("Based on one response alone, " + "and so on, " * (number % 7))
     return answer(f"Based on the responses provided: {HOSTILE} a short answer of six words" if shows else "alone")
 
 
@@ -49,6 +52,8 @@ async def run_case(folder: Path) -> Path:
         baseline_price=Price(input=10, output=20),
         judge="pairwise",
         judge_model="fake/judge",
+        leave_one_out=True,
+        shuffled=True,
         settings=Settings(endpoints={}),
         providers={"fake": scripted(scripts)},
     )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.evaluation.copying import copied, mean_copied
+from moa.evaluation.copying import copied, differs, mean_copied
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f", "g"]), max_size=40).map(" ".join)
 
@@ -48,3 +48,18 @@ def test_the_mean_counts_an_agent_where_it_has_a_proposal() -> None:
 
     assert mean["x"].share == pytest.approx(0.5)
     assert mean["y"].share == 0.0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("One two three four five six!", "one two, three four five six", False),
+        ("one two three four five", "one two three four five six seven eight nine", False),
+        ("one two three four five", "one two three four five six seven eight nine ten eleven", True),
+        ("one two three four five six", "six five four three two one", True),
+        ("Paris.", "paris", False),
+        ("Paris", "Paris, the capital of all of France", True),
+    ],
+)
+def test_answers_differ_if_less_than_half_of_either_is_in_the_other(one: str, other: str, expected: bool) -> None:
+    assert differs(one, other) is differs(other, one) is expected

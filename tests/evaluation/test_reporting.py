@@ -75,7 +75,7 @@ def test_the_summary_has_every_system_with_its_figures(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     systems = {system["role"]: system for system in summary["systems"]}
 
-    assert set(systems) == {"mixture", "aggregator", "member", "baseline"}
+    assert set(systems) == {"mixture", "aggregator", "member", "without", "shuffled", "baseline"}
     assert systems["mixture"]["economics"]["per_1000_prompts"]["usd"] is None
     assert systems["aggregator"]["economics"]["per_1000_prompts"]["usd"] == pytest.approx(0.2)
     assert systems["baseline"]["economics"]["per_1000_prompts"]["usd"] == pytest.approx(2.0)
@@ -88,6 +88,24 @@ def test_the_summary_has_every_system_with_its_figures(run: Path) -> None:
     assert systems["mixture"]["metrics"]["lc_model"] == "length_only"
     assert summary["best_member"]["of"] == 2
     assert any("Verdicts are missing" in warning for warning in summary["warnings"])
+
+
+def test_what_each_proposer_adds_is_in_all_forms(run: Path) -> None:
+    effects = json.loads((run / "summary.json").read_text())["effects"]
+
+    assert [(one["name"], one["of"], one["n"], one["changed"]) for one in effects] == [
+        ("test.without.small", 2, 24, 24),
+        ("test.without.other", 2, 24, 24),
+        ("test.shuffled", 1, 24, 0),
+    ]
+    without, shuffled = effects[0], effects[2]
+    assert (without["level"], shuffled["difference"]) == (0.975, None), "the same verdicts on few prompts"
+    low, high = without["interval"]
+    markdown = (run / "report.md").read_text()
+    figure = f"{without['difference']:+.1f} | {low:.1f} to {high:.1f}"
+    assert f"| test.without.small | {figure} | 24 (100.0 %) |" in markdown
+    assert "| test.shuffled | – | – | 0 (0.0 %) |" in markdown
+    assert "Mixture less it, points" in (run / "report.html").read_text()
 
 
 def test_the_browser_has_every_prompt_with_what_the_filters_need(page: Page) -> None:

@@ -29,6 +29,10 @@ SelfMoaOption = Annotated[
     typer.Option("--self-moa", metavar="AGENT", help="Also a Self-MoA of a member, `aggregator` or a model."),
 ]
 SelectionOption = Annotated[bool, typer.Option("--selection", help="Also best-of-n over the same proposals.")]
+LeaveOneOutOption = Annotated[
+    bool, typer.Option("--leave-one-out", help="Also the same proposals without each proposer's, one at a time.")
+]
+ShuffledOption = Annotated[bool, typer.Option("--shuffled", help="Also the same proposals in another order.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N prompts.")]
 SampleOption = Annotated[int | None, typer.Option("--sample", metavar="N", help="N prompts at random, by category.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the sample, the order and all requests.")]
@@ -64,6 +68,8 @@ def run(
     baseline_price: PriceOption = None,
     self_moa: SelfMoaOption = None,
     selection: SelectionOption = False,
+    leave_one_out: LeaveOneOutOption = False,
+    shuffled: ShuffledOption = False,
     limit: LimitOption = None,
     sample: SampleOption = None,
     seed: SeedOption = 0,
@@ -105,6 +111,8 @@ def run(
         judge_models=tuple(judge_model or ()),
         self_moa=self_moa,
         selection=selection,
+        leave_one_out=leave_one_out,
+        shuffled=shuffled,
         limit=limit,
         sample=sample,
         seed=seed,
@@ -127,6 +135,8 @@ def generate(
     baseline_price: PriceOption = None,
     self_moa: SelfMoaOption = None,
     selection: SelectionOption = False,
+    leave_one_out: LeaveOneOutOption = False,
+    shuffled: ShuffledOption = False,
     limit: LimitOption = None,
     sample: SampleOption = None,
     seed: SeedOption = 0,
@@ -153,6 +163,8 @@ def generate(
         baseline_price=baseline_price,
         self_moa=self_moa,
         selection=selection,
+        leave_one_out=leave_one_out,
+        shuffled=shuffled,
         limit=limit,
         sample=sample,
         seed=seed,

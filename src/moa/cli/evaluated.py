@@ -97,6 +97,8 @@ def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_j
         print_json(written.summary.as_dict())
     else:
         print(written.summary.conclusion.sentence)
+        for effect in written.summary.effects:
+            print(effect.sentence)
     say(f"Report: {written.html}")
 
 

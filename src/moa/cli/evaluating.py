@@ -35,6 +35,8 @@ class Wish:
     judge_models: tuple[str, ...] = ()
     self_moa: str | None = None
     selection: bool = False
+    leave_one_out: bool = False
+    shuffled: bool = False
     cached: bool = True
     limit: int | None = None
     sample: int | None = None
@@ -60,6 +62,8 @@ class Wish:
             judge_model=self.judge_models or None,
             self_moa=self.self_moa,
             selection=self.selection,
+            leave_one_out=self.leave_one_out,
+            shuffled=self.shuffled,
             cached=self.cached,
             data_dir=self.data_dir,
             limit=self.limit,

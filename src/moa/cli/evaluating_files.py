@@ -129,6 +129,8 @@ def report_on(run: Path, data_dir: Path | None, margin: float | None) -> None:
     print(written.summary.conclusion.sentence)
     if written.summary.best_member is not None:
         print(written.summary.best_member.sentence)
+    for effect in written.summary.effects:
+        print(effect.sentence)
     say((f"warning: {warning}" for warning in written.summary.warnings), style="yellow")
     say(f"Report: {written.html}")
 

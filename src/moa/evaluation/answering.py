@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from moa.api import Engine
+from moa.engine.context import briefed
 from moa.engine.plan import derived_seed
 from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, OverBudget, QuotaExhausted
 from moa.evaluation.datasets import Instruction
@@ -154,6 +156,36 @@ async def watch(
     watched.ledger = watched.answer.ledger if watched.answer else stream.ledger
     _require_whole(watched)
     return watched
+
+
+async def watch_shown(
+    engine: Engine,
+    system: System,
+    instruction: Instruction,
+    prompt: str,
+    seed: int,
+    options: ReplyOptions = _NO_OPTIONS,
+) -> Watched:
+    """Run an aggregator that is shown proposals, in the words that the mixture would have sent it.
+
+    Args:
+        engine: Runs it.
+        system: Its mixture is the aggregator alone.
+        instruction: The prompt.
+        prompt: System text that shows the proposals; it comes after the aggregator's role.
+        seed: Of the evaluation.
+        options: Of the request.
+
+    Raises:
+        UsageError, ConfigError, MixtureError: It can't be asked at all.
+        EngineError: Nor would any other prompt be answered: a key is wrong, a model isn't there.
+    """
+    mixture = system.mixture
+    if mixture is None:
+        raise ValueError(f"{system.name} is a file of outputs: it can't be asked")
+    talk = briefed(conversation(instruction.prompt), mixture.aggregator.role, prompt)
+    told = mixture.model_copy(update={"aggregator": mixture.aggregator.model_copy(update={"role": None})})
+    return await watch(engine, replace(system, mixture=told), talk, own_seed(seed, system, instruction), options)
 
 
 def _require_whole(watched: Watched) -> None:

@@ -9,6 +9,12 @@ from statistics import fmean
 GRAM = 5
 """Words in a row that count as copied: shorter runs are shared by chance between answers to one question."""
 
+SAME_SHARE = 0.5
+"""Share of the words of either of two answers that has to be copied from the other for them to be called the same.
+
+Source: our choice; a new wording of the same content shares few runs of `GRAM` words, a touched-up copy most.
+"""
+
 _WORD = re.compile(r"\w+")
 
 
@@ -73,6 +79,19 @@ def mean_copied(answers: Sequence[Mapping[str, Copied]]) -> dict[str, Copied]:
         )
         for agent, found in by_agent.items()
     }
+
+
+def differs(one: str, other: str) -> bool:
+    """Return whether two answers differ materially: less than `SAME_SHARE` of either's words is in the other.
+
+    Args:
+        one: A text; letter case and punctuation don't matter.
+        other: Another. Where one has fewer than `GRAM` words, any other words make a difference.
+    """
+    if min(len(_words(one)), len(_words(other))) < GRAM:
+        return _words(one) != _words(other)
+    shares = (copied(text, {"": source})[""].share for text, source in ((one, other), (other, one)))
+    return min(shares) < SAME_SHARE
 
 
 def _words(text: str) -> list[str]:

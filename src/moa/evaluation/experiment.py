@@ -14,6 +14,7 @@ from moa.evaluation.filed import filed_record
 from moa.evaluation.journal import Journal
 from moa.evaluation.judging import Row, is_final, pair_of, row_of
 from moa.evaluation.progress import Progress
+from moa.evaluation.reaggregating import reaggregate
 from moa.evaluation.records import Record, books_of
 from moa.evaluation.run_directory import RunDirectory
 from moa.evaluation.selecting import select
@@ -142,10 +143,10 @@ class Experiment:
         self._queue(system.name, instruction, partial(self._answer, system, instruction))
 
     def _queue_dependents(self, instruction: Instruction) -> None:
-        """Queue what could not be asked before the mixture was: selection, and members that it did not wait for."""
+        """Queue what could not be asked before the mixture was: what goes by its proposals, members it left behind."""
         for system in self._setup.systems:
             is_late = system.role == "member" and system.cached and instruction.index not in self.records[system.name]
-            if is_late or (system.role == "selection" and not self._has_output(system, instruction.index)):
+            if is_late or (system.follows and not self._has_output(system, instruction.index)):
                 self._queue_answer(system, instruction)
 
     def _queue_judging(self, instruction: Instruction) -> None:
@@ -195,9 +196,12 @@ class Experiment:
 
     async def _asked(self, system: System, instruction: Instruction) -> Record:
         seed, again = self._setup.seed, (system.name, instruction.index) in self._told
-        if system.role == "selection":
-            parent = self.records[self._setup.mixture.name][instruction.index]
-            return await select(self._engine, system, instruction, parent, seed, again=again)
+        whole = self._setup.mixture
+        if system.follows and whole.mixture is not None:
+            parent = self.records[whole.name][instruction.index]
+            if system.role == "selection":
+                return await select(self._engine, system, instruction, parent, seed, again=again)
+            return await reaggregate(self._engine, system, instruction, parent, whole.mixture, seed, again=again)
         return await ask(self._engine, system, instruction, seed, again=again)
 
     def _derive(self, instruction: Instruction, parent: Record) -> None:

@@ -19,6 +19,7 @@ from moa.evaluation.systems import System
 from moa.ledger import Pricer
 from moa.messages import conversation
 from moa.mixture.loading import single
+from moa.mixture.roster import roster
 from moa.mixture.schema import Agent
 from moa.providers.estimates import estimated_conversation_tokens, estimated_tokens
 from moa.rates import Price
@@ -206,8 +207,9 @@ class _Rates:
         mixture = system.mixture
         if mixture is None:
             return Need(name=system.name)
-        if system.role == "selection" and self._mixture is not None:
-            proposals = _proposal_tokens(self._mixture.layers[0].proposers)
+        if system.follows and self._mixture is not None:
+            members = roster(self._mixture.layers[0])
+            proposals = [_output_tokens(member.agent) for member in members if member.name not in system.left_out]
             return self._calls((mixture.aggregator,), talk + prompt_tokens(proposals))
         total, shown = Need(name=system.name), list[int]()
         for agents in (*(layer.proposers for layer in mixture.layers), (mixture.aggregator,)):

@@ -20,6 +20,7 @@ from moa.evaluation.reference_data import BASELINE
 from moa.evaluation.setup import Setup, Until
 from moa.evaluation.statistics import MARGIN
 from moa.evaluation.systems import REFERENCES, System, baseline_of, check_names, parts_of
+from moa.evaluation.variants import variants_of
 from moa.mixture.loading import load
 from moa.mixture.schema import Mixture
 from moa.providers.base import Provider
@@ -62,6 +63,8 @@ class Options(TypedDict, total=False):
         judge_model: The model, or models, that a judge asks in place of its own.
         self_moa: A member, `aggregator` or a model reference for a Self-MoA of the same shape; see `parts_of`.
         selection: Whether the aggregator also picks one of layer 1's proposals.
+        leave_one_out: Whether it also answers from the same proposals without each proposer's in turn.
+        shuffled: Whether it also answers from the same proposals in another order.
         cached: Whether members answer by the mixture's proposals, which costs nothing; if not, they are asked alone.
         data_dir: A folder with AlpacaEval's files, to be read in place of the hub.
         limit: Only the first so many prompts.
@@ -83,6 +86,8 @@ class Options(TypedDict, total=False):
     judge_model: str | Sequence[str] | None
     self_moa: str | None
     selection: bool
+    leave_one_out: bool
+    shuffled: bool
     cached: bool
     data_dir: Path | None
     limit: int | None
@@ -163,14 +168,18 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
     data_dir, seed = options.get("data_dir"), options.get("seed", 0)
     limit, sample = options.get("limit"), options.get("sample")
     instructions = load_instructions(prompts, data_dir=data_dir, limit=limit, sample=sample, seed=seed)
+    whole = load(mixture)
     parts = parts_of(
-        load(mixture),
+        whole,
         self_moa=options.get("self_moa"),
         selection=options.get("selection", False),
         cached=options.get("cached", True),
     )
     baseline, reference = _opponents(prompts, instructions, options)
-    systems = (*parts, *(system for system in (baseline, reference) if system is not None))
+    variants = variants_of(
+        whole, leave_one_out=options.get("leave_one_out", False), shuffled=options.get("shuffled", False)
+    )
+    systems = (*parts, *variants, *(system for system in (baseline, reference) if system is not None))
     check_names(systems)
     given = options.get("judge")
     judge = load_judge(given, judge_model=options.get("judge_model")) if isinstance(given, str) else given

@@ -6,13 +6,13 @@ from typing import Any
 from moa.api import Engine
 from moa.engine.selection import choice_format, chosen
 from moa.errors import BadRequest, BrokenReply
-from moa.evaluation.answering import Watched, first_layer, layer_1_calls, own_seed, watch
+from moa.evaluation.answering import Watched, first_layer, layer_1_calls, watch_shown
 from moa.evaluation.datasets import Instruction
 from moa.evaluation.records import Record, books_of
 from moa.evaluation.systems import System
 from moa.ledger import ErrorInfo
-from moa.messages import ReplyOptions, conversation
-from moa.mixture.prompts import render_selection, with_system
+from moa.messages import ReplyOptions
+from moa.mixture.prompts import render_selection
 from moa.providers.base import Finish, Reply
 
 
@@ -50,12 +50,11 @@ async def select(
 
 
 async def _ask(engine: Engine, system: System, instruction: Instruction, texts: list[str], seed: int) -> list[Watched]:
-    talk = with_system(conversation(instruction.prompt), render_selection(texts).text)
-    key, wanted = own_seed(seed, system, instruction), ReplyOptions(response_format=choice_format(len(texts)))
-    tries = [await watch(engine, system, talk, key, wanted)]
+    prompt, wanted = render_selection(texts).text, ReplyOptions(response_format=choice_format(len(texts)))
+    tries = [await watch_shown(engine, system, instruction, prompt, seed, wanted)]
     refused = tries[0].error is not None and any(isinstance(cause, BadRequest) for cause in tries[0].error.failures)
     if refused:  # the service takes no such format: the prompt alone has to do
-        tries.append(await watch(engine, system, talk, key))
+        tries.append(await watch_shown(engine, system, instruction, prompt, seed))
     return tries
 
 

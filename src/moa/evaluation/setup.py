@@ -62,4 +62,4 @@ class Setup:
     @property
     def bought(self) -> tuple[System, ...]:
         """The systems that have calls of their own for every prompt."""
-        return tuple(system for system in self.systems if system.is_asked or system.role == "selection")
+        return tuple(system for system in self.systems if system.is_asked or system.follows)

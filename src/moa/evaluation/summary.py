@@ -11,6 +11,7 @@ from moa.evaluation.arrays import Floats
 from moa.evaluation.comparison import Comparison, compare
 from moa.evaluation.copying import Copied, copied, mean_copied
 from moa.evaluation.economics import Economics, economics
+from moa.evaluation.effects import VARIANTS, Effect, Side, effect
 from moa.evaluation.hygiene import Hygiene, hygiene
 from moa.evaluation.intervals import LEVEL, Estimate, student_quantile
 from moa.evaluation.judge_record import JudgeRecord, judge_record
@@ -114,6 +115,7 @@ class Summary:
         opponent: As in `Collected`; likewise judge, comparable, warnings, how.
         conclusion: What to do.
         best_member: How the mixture compares with the best of its members; None if there is none to compare with.
+        effects: Of leaving out each proposer, and of another order of proposals, where that was asked for.
     """
 
     systems: tuple[SystemSummary, ...]
@@ -124,6 +126,7 @@ class Summary:
     best_member: "BestMember | None"
     warnings: tuple[str, ...]
     how: Mapping[str, Any]
+    effects: tuple[Effect, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -133,6 +136,7 @@ class Summary:
             "advice": self.conclusion.advice,
             "rule": self.conclusion.rule,
             "best_member": None if best is None else {"name": best.name, "of": best.of, "sentence": best.sentence},
+            "effects": [one.as_dict() for one in self.effects],
             "opponent": self.opponent,
             "judge": self.judge,
             "comparable_with_leaderboard": self.comparable,
@@ -194,7 +198,21 @@ def summarize(
         best_member=_best_member(evaluation, systems, data, seed),
         warnings=(*evaluation.warnings, *_warnings(evaluation, systems)),
         how=evaluation.how,
+        effects=_effects(evaluation, data, seed),
     )
+
+
+def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int) -> tuple[Effect, ...]:
+    mixture, *others = evaluation.systems
+    found = [system for system in others if system.role in VARIANTS]
+    roles = [system.role for system in found]
+    return tuple(
+        effect(_side(mixture), _side(one), one.role, of=roles.count(one.role), data=data, seed=seed) for one in found
+    )
+
+
+def _side(system: Evaluated) -> Side:
+    return Side(name=system.name, records=system.records, annotations=system.annotations)
 
 
 def _system_summary(

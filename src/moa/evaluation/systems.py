@@ -13,7 +13,9 @@ from moa.mixture.roster import Member, roster
 from moa.mixture.schema import Agent, Layer, Mixture
 from moa.prices import Price
 
-Role = Literal["mixture", "aggregator", "member", "self_moa", "selection", "baseline", "reference"]
+Role = Literal[
+    "mixture", "aggregator", "member", "self_moa", "selection", "without", "shuffled", "baseline", "reference"
+]
 
 REFERENCES = "reference"
 """As a baseline: the answers that the dataset itself has."""
@@ -29,8 +31,9 @@ class System:
         name: Unique in the evaluation; what AlpacaEval's files call `generator`.
         role: What it is there for.
         mixture: What is asked. For a member: itself alone, for prompts on which the mixture did not wait for it. For
-            selection: the aggregator alone. None for outputs of a file.
+            selection, and for what is aggregated anew: the aggregator alone. None for outputs of a file.
         member: For a member, its name in the roster of layer 1.
+        left_out: For a mixture without one of its proposers: the names of its samples in the roster of layer 1.
         outputs: For a file: its outputs by instruction.
         price: For a file: of its tokens.
         cached: For a member: it answers by the mixture's proposals. If not, it is asked alone, which costs as much
@@ -41,6 +44,7 @@ class System:
     role: Role
     mixture: Mixture | None = None
     member: str | None = None
+    left_out: tuple[str, ...] = ()
     outputs: Mapping[str, Output] | None = None
     price: Price | None = None
     cached: bool = True
@@ -50,7 +54,12 @@ class System:
         """Whether it is asked by itself, and not fed by the mixture's proposals or by a file."""
         if self.role == "member":
             return not self.cached
-        return self.mixture is not None and self.role != "selection"
+        return self.mixture is not None and not self.follows
+
+    @property
+    def follows(self) -> bool:
+        """Whether its aggregator is asked about the proposals that the mixture has bought."""
+        return self.role in ("selection", "without", "shuffled")
 
     def as_dict(self) -> dict[str, Any]:
         """What a manifest says of it: all that is needed to ask it again."""
@@ -62,6 +71,8 @@ class System:
             "mixture": None if self.mixture is None else self.mixture.as_dict(),
             "price": None if self.price is None else [float(self.price.input), float(self.price.output)],
             "outputs": None if self.outputs is None else _digest(self.outputs),
+            # Not in every manifest: runs that were begun before there was such a system can be resumed.
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
         }
 
 
@@ -93,7 +104,7 @@ def parts_of(
         if self_moa or selection:
             raise UsageError(f"{mixture.name} has no layers: there is nothing to select from or to sample")
         return (own,)
-    alone = _alone(mixture.aggregator, mixture)
+    alone = alone_of(mixture.aggregator, mixture)
     systems = [own, System(name=f"{mixture.name}.aggregator", role="aggregator", mixture=alone)]
     systems += [_member(member, mixture, cached) for member in roster(mixture.layers[0]) if member.sample == 0]
     if self_moa:
@@ -106,8 +117,8 @@ def parts_of(
     return tuple(systems)
 
 
-def _alone(agent: Agent, mixture: Mixture) -> Mixture:
-    """The mixture of just one of the agents, under the same limits."""
+def alone_of(agent: Agent, mixture: Mixture) -> Mixture:
+    """Return the mixture of just one of the agents, under the same limits."""
     one = agent.model_copy(update={"samples": 1})
     limits = {"deadline_s": mixture.deadline_s, "allow_unpriced": mixture.allow_unpriced}
     return Mixture(name=mixture.name, layers=(), aggregator=one).model_copy(update=limits)
@@ -118,7 +129,7 @@ def _member(member: Member, mixture: Mixture, cached: bool) -> System:
         name=f"{mixture.name}.member.{member.name}",
         role="member",
         member=member.name,
-        mixture=_alone(member.agent, mixture),
+        mixture=alone_of(member.agent, mixture),
         cached=cached,
     )
 

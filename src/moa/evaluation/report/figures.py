@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from moa.evaluation.economics import Percentiles
-from moa.evaluation.intervals import Interval
+from moa.evaluation.intervals import Estimate, Interval
 from moa.render.figures import seconds, usd
 
 UNKNOWN = "unknown"
@@ -25,6 +25,11 @@ def share(count: int | None, of: int) -> str:
 def interval(found: Interval | None) -> str:
     """Return an interval's ends."""
     return NONE if found is None else f"{found.low:.1f} to {found.high:.1f}"
+
+
+def signed(found: Estimate | None) -> str:
+    """Return a difference with its sign, in points."""
+    return NONE if found is None else f"{found.value:+.1f}"
 
 
 def money(amount: float | None) -> str:

@@ -14,6 +14,8 @@ ROLE_COLOURS: Mapping[str, str] = {
     "member": GREY,
     "selection": VIOLET,
     "self_moa": VIOLET,
+    "without": GREEN,
+    "shuffled": GREEN,
 }
 
 _VARIABLES = {
