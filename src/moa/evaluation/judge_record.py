@@ -20,6 +20,8 @@ class JudgeRecord:
         ties: Share of the verdicts, 0-1, that are a draw; None without any.
         flips: Share of the pairs shown in both orders, 0-1, on which the judge changed sides; None if none was.
         usd: US dollars for all pairs; None if any price is unknown.
+        seconds: Time of all verdicts added up, in seconds, as if they had been asked for one after another; None if any
+            is unknown.
         agreement: Of a panel's members; None for one judge.
     """
 
@@ -29,6 +31,7 @@ class JudgeRecord:
     ties: float | None
     flips: float | None
     usd: float | None
+    seconds: float | None
     agreement: Agreement | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -45,6 +48,7 @@ class JudgeRecord:
             "tie_rate": self.ties,
             "flip_rate": self.flips,
             "usd": self.usd,
+            "seconds": self.seconds,
             "agreement": kappas,
         }
 
@@ -57,8 +61,6 @@ def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeRecord:
     """
     given = [row["preference"] for row in rows if row.get("preference") is not None]
     flips = [flipped for row in rows if (flipped := is_flipped(row)) is not None]
-    prices = [row.get("price_per_example") for row in rows]
-    known = [price for price in prices if price is not None]
     reasons = Counter(row["failure"]["code"] for row in rows if row.get("failure"))
     return JudgeRecord(
         n=len(rows),
@@ -66,9 +68,16 @@ def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeRecord:
         reasons=dict(reasons.most_common()),
         ties=sum(preference in (0, DRAW) for preference in given) / len(given) if given else None,
         flips=sum(flips) / len(flips) if flips else None,
-        usd=sum(known) if len(known) == len(prices) else None,
+        usd=_sum(rows, "price_per_example"),
+        seconds=_sum(rows, "time_per_example"),
         agreement=agreement([row["by_judge"] for row in rows if row.get("by_judge")]),
     )
+
+
+def _sum(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """The sum of a figure over all rows, None if one of them lacks it."""
+    known = [value for row in rows if (value := row.get(key)) is not None]
+    return sum(known) if len(known) == len(rows) else None
 
 
 def is_flipped(row: Mapping[str, Any]) -> bool | None:
