@@ -37,6 +37,7 @@ class Batch:
         places: Calls at once that the endpoint is limited to.
         delay_s: What the server takes for a call.
         requests_per_s: What it lets through; None for everything.
+        burst_s: How many seconds' worth of requests it lets through at once.
         adaptive: Whether the endpoint finds out for itself how much at once the server bears.
     """
 
@@ -44,6 +45,7 @@ class Batch:
     places: int = 64
     delay_s: float = 0.2
     requests_per_s: float | None = None
+    burst_s: float = 1.0
     adaptive: bool = False
 
     @property
@@ -51,7 +53,7 @@ class Batch:
         """Seconds in which nobody could do better."""
         calls = self.prompts * CALLS
         by_places = calls * self.delay_s / self.places
-        return by_places if self.requests_per_s is None else max(by_places, calls / self.requests_per_s)
+        return by_places if self.requests_per_s is None else max(by_places, calls / self.requests_per_s - self.burst_s)
 
 
 async def _run(batch: Batch, url: str) -> Row:
@@ -88,7 +90,7 @@ async def _run(batch: Batch, url: str) -> Row:
 
 def run(batch: Batch) -> Row:
     """Return the figures of a batch, against a server of its own."""
-    behaviour = Behaviour(delay_s=batch.delay_s, requests_per_s=batch.requests_per_s)
+    behaviour = Behaviour(delay_s=batch.delay_s, requests_per_s=batch.requests_per_s, burst_s=batch.burst_s)
     with model_process(behaviour) as url:
         return asyncio.run(_run(batch, url))
 

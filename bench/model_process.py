@@ -22,12 +22,14 @@ class Behaviour:
 
     Attributes:
         delay_s: Seconds until it answers.
-        requests_per_s: It answers 429 to what goes beyond, in any tenth of a second; None for no limit.
+        requests_per_s: It answers 429 to what goes beyond; None for no limit.
+        burst_s: Seconds' worth of requests that may come at once.
         retry_after_s: What a 429 asks its client to wait, in seconds.
     """
 
     delay_s: float = 0.0
     requests_per_s: float | None = None
+    burst_s: float = 1.0
     retry_after_s: float = 0.2
 
 
@@ -51,22 +53,23 @@ async def _serve(behaviour: Behaviour) -> None:
 
 
 class _Throttle:
-    """Counts the requests of the running tenth of a second."""
-
-    WINDOW_S = 0.1
+    """A token bucket, as services have them: it holds what may be asked within `burst_s`, and fills up steadily."""
 
     def __init__(self, behaviour: Behaviour) -> None:
-        limit = behaviour.requests_per_s
-        self._most = None if limit is None else max(1.0, limit * self.WINDOW_S)
-        self._ends_at, self._seen = 0.0, 0
+        self._rate, self._most = behaviour.requests_per_s, 0.0
+        if self._rate is not None:
+            self._most = max(1.0, self._rate * behaviour.burst_s)
+        self._left, self._looked_at = self._most, 0.0
 
     def refuses(self, now: float) -> bool:
-        if self._most is None:
+        if self._rate is None:
             return False
-        if now >= self._ends_at:
-            self._ends_at, self._seen = now + self.WINDOW_S, 0
-        self._seen += 1
-        return self._seen > self._most
+        self._left = min(self._most, self._left + (now - self._looked_at) * self._rate)
+        self._looked_at = now
+        if self._left < 1:
+            return True
+        self._left -= 1
+        return False
 
 
 class _Chat(asyncio.Protocol):

@@ -206,15 +206,17 @@ class AttemptRecord:
     finish_reason: str | None = None
     served_by: str | None = None
     error: ErrorInfo | None = None
-    _settled: tuple[Pricer, Attempt] | None = field(default=None, init=False, repr=False, compare=False)
+    _settled: tuple[object, Attempt] | None = field(default=None, init=False, repr=False, compare=False)
 
     def value(self, run_started_at: float, now: float, price: Pricer) -> Attempt:
-        """The attempt as a value, as of `now`; of one that has ended, the same value every time."""
-        if self._settled is not None and self._settled[0] is price:
+        """The attempt as a value, as of `now`; of one that has ended, the same value until more is written down."""
+        # A call that was given up counts as ended, and its usage may still come: all that can change is compared.
+        written = (price, self.status, self.ended_at, self.usage, self.error)
+        if self._settled is not None and self._settled[0] == written:
             return self._settled[1]
         value = self._value(run_started_at, now, price)
         if self.ended_at is not None:
-            self._settled = price, value
+            self._settled = written, value
         return value
 
     def explain(self, error: ErrorInfo, now: float) -> None:
@@ -224,7 +226,7 @@ class AttemptRecord:
         """
         if self.status == "failed":
             return
-        self._settled, self.error = None, error
+        self.error = error
         if self.status == "running":
             self.status, self.ended_at = "cancelled", now
         elif self.status == "ok":

@@ -31,7 +31,7 @@ def test_work_counts_the_calls_of_its_layers() -> None:
 
 
 def test_a_throttled_batch_is_retried_until_all_of_it_is_done() -> None:
-    row = run_batch(Batch(prompts=4, delay_s=0.001, requests_per_s=100))
+    row = run_batch(Batch(prompts=4, delay_s=0.001, requests_per_s=100, burst_s=0.1))
 
     assert row["failed runs"] == 0
     assert row["throttled"] == row["attempts"] - 16 >= 1
