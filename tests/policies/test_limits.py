@@ -32,8 +32,11 @@ class Crowd:
         self.provider = Limits(Metered(ScriptedProvider(self._begin)), self.limiter)
 
     def _begin(self, request: ModelRequest) -> Script:
+        return self.begin(self.script)
+
+    def begin(self, script: Script) -> Script:
         self.began.append(loop_time())
-        return self.script
+        return script
 
     async def ask(self, meter: Meter | None = None, agent: str = "a") -> str:
         reply = await collect(self.provider, plain_request(meter or Meter(loop_time), agent=agent))
@@ -179,3 +182,13 @@ def test_a_window_never_lets_more_through_within_any_minute(limit: int, steps: S
 
     for at, _ in let_through:
         assert sum(amount for when, amount in let_through if at <= when < at + WINDOW_S - 1e-6) <= limit
+
+
+@virtual_time
+async def test_nobody_begins_a_call_while_the_service_asks_to_wait() -> None:
+    crowd = Crowd(LimitSettings(max_concurrency=2))
+    scripts = iter([[RateLimited("slow down", model="fake/a", retry_after_s=10)], *[[Pause(1), "fine"]] * 5])
+    crowd.provider = Limits(Metered(ScriptedProvider(lambda request: crowd.begin(next(scripts)))), crowd.limiter)
+    await asyncio.gather(*(crowd.ask() for _ in range(6)), return_exceptions=True)
+
+    assert crowd.began == [0, 10, 10, 11, 11, 12]

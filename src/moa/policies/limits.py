@@ -14,6 +14,9 @@ from moa.policies.windows import Entry, SlidingWindow
 from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent
 from moa.providers.endpoint import LimitSettings
 
+LONGEST_PAUSE_S = 30.0
+"""Seconds for which a throttled call closes the door behind it at most, whatever the service asks for."""
+
 FIRST_GUESS = 8
 """Calls at once with which an adaptive limit begins."""
 
@@ -76,6 +79,7 @@ class Limiter:
         self._allowed = min(FIRST_GUESS, self._most) if settings.adaptive else self._most
         self._adaptive = settings.adaptive
         self._halved_at = -math.inf
+        self._closed_until = -math.inf
         self._requests = _window(settings.requests_per_minute)
         self._tokens = _window(settings.tokens_per_minute)
         self._timer: asyncio.TimerHandle | None = None
@@ -120,8 +124,14 @@ class Limiter:
         if self._adaptive:
             self._allowed = min(self._most, self._allowed + 1 / self._allowed)
 
-    def note_throttling(self, place: Place) -> None:
-        """The service throttled a call: an adaptive limit halves, once for all calls that were under way together."""
+    def note_throttling(self, place: Place, retry_after_s: float | None = None) -> None:
+        """The service throttled a call: nobody else begins one until the time that it asks to wait is over.
+
+        Those who wait would be throttled too, and use up the retries of all. An adaptive limit halves, once for all
+        calls that were under way together.
+        """
+        if retry_after_s is not None:
+            self._closed_until = max(self._closed_until, self._now() + min(retry_after_s, LONGEST_PAUSE_S))
         if self._adaptive and place.since > self._halved_at:
             self._allowed = max(1.0, self._allowed / 2)
             self._halved_at = self._now()
@@ -142,7 +152,7 @@ class Limiter:
         now = self._now()
         by_requests = self._requests.wait_s(1, now) if self._requests else 0.0
         by_tokens = self._tokens.wait_s(tokens, now) if self._tokens else 0.0
-        return max(by_requests, by_tokens)
+        return max(by_requests, by_tokens, self._closed_until - now)
 
     def _admit(self, tokens: int) -> Place:
         now = self._now()
@@ -192,9 +202,9 @@ class Limits:
                 yield counted
             used_tokens = counted.used_tokens
             limiter.note_success()
-        except RateLimited:
+        except RateLimited as error:
             used_tokens = 0
-            limiter.note_throttling(place)
+            limiter.note_throttling(place, error.retry_after_s)
             raise
         finally:
             limiter.leave(place, used_tokens=used_tokens)
