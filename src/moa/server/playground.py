@@ -11,18 +11,10 @@ from moa.checked_yaml import check, from_text
 from moa.engine.stream import RunStream
 from moa.errors import MixtureError
 from moa.events import (
-    AgentInfo,
     AnswerDelta,
     AnswerToolCallDelta,
-    CallStarted,
     Event,
-    LayerFinished,
-    LayerStarted,
     ProposalDelta,
-    ProposalFinished,
-    ProposalRestarted,
-    RunFinished,
-    RunStarted,
 )
 from moa.ledger import ErrorInfo
 from moa.messages import ReplyOptions, Sampling
@@ -37,6 +29,7 @@ from moa.server.menu import Served
 from moa.server.service import Service
 from moa.server.visit import Visit
 from moa.server.wire import Wire, encode, parse
+from moa.traces.event_json import event_dict
 
 CUSTOM = "custom"
 """Label of mixtures that a request brings."""
@@ -200,60 +193,3 @@ class EventScript:
 
 def _line(value: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
-
-
-def event_dict(event: Event) -> dict[str, Any]:
-    """Return an event as a JSON-ready mapping; `type` names it."""
-    match event:
-        case AnswerDelta():
-            return {"type": "answer_delta", "text": event.text, "reasoning": event.reasoning}
-        case ProposalDelta():
-            return {
-                "type": "proposal_delta",
-                "layer": event.layer,
-                "index": event.index,
-                "text": event.text,
-                "reasoning": event.reasoning,
-            }
-        case AnswerToolCallDelta():
-            piece = {"index": event.index, "id": event.id, "name": event.name, "arguments": event.arguments}
-            return {"type": "answer_tool_call_delta", **piece}
-        case RunFinished():
-            return {"type": "run_finished", "answer": event.answer.as_dict()}
-    return _milestone(event)
-
-
-def _milestone(
-    event: RunStarted | LayerStarted | CallStarted | ProposalRestarted | ProposalFinished | LayerFinished,
-) -> dict[str, Any]:
-    match event:
-        case RunStarted():
-            return {
-                "type": "run_started",
-                "id": event.id,
-                "mixture": event.mixture,
-                "layers": [[_agent(agent) for agent in layer] for layer in event.layers],
-                "aggregator": _agent(event.aggregator),
-            }
-        case LayerStarted():
-            return {"type": "layer_started", "layer": event.layer}
-        case CallStarted():
-            return {
-                "type": "call_started",
-                "layer": event.layer,
-                "index": event.index,
-                "agent": event.agent,
-                "model": event.model,
-                "fallback": event.fallback,
-            }
-        case ProposalRestarted():
-            return {"type": "proposal_restarted", "layer": event.layer, "index": event.index}
-        case ProposalFinished(proposal=proposal):
-            place = {"layer": proposal.layer, "index": proposal.index}
-            return {"type": "proposal_finished", "proposal": {**proposal.as_dict(), **place}}
-        case LayerFinished():
-            return {"type": "layer_finished", "layer": event.result.as_dict()}
-
-
-def _agent(agent: AgentInfo) -> dict[str, Any]:
-    return {"agent": agent.agent, "model": agent.model, "index": agent.index}
