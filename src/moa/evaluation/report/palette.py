@@ -13,10 +13,21 @@ ROLE_COLOURS: Mapping[str, str] = {
     "aggregator": GREEN,
     "member": GREY,
     "selection": VIOLET,
-    "self_moa": VIOLET,
-    "without": GREEN,
-    "shuffled": GREEN,
+    "self-moa": VIOLET,
+    "without": MUTED,
 }
+
+ROLE_SHAPES: Mapping[str, str] = {
+    "mixture": "circle",
+    "baseline": "diamond",
+    "reference": "square",
+    "aggregator": "square",
+    "member": "circle",
+    "selection": "triangle-up",
+    "self-moa": "triangle-down",
+    "without": "cross",
+}
+"""No two roles share both colour and shape, and shapes tell most of them apart without any colour."""
 
 _VARIABLES = {
     INK: "ink",
