@@ -27,7 +27,7 @@ def test_no_name_hides_another_or_leaves_the_picture(points: list[Point]) -> Non
     places = placed(points, width=WIDTH, height=HEIGHT)
     ends = [_ends(point, place) for point, place in zip(points, places, strict=True) if place is not None]
 
-    assert all(0 <= left and right <= WIDTH and 0 <= y <= HEIGHT for left, right, y in ends)
+    assert all(left >= 0 and right <= WIDTH and 0 <= y <= HEIGHT for left, right, y in ends)
     for at, (left, right, y) in enumerate(ends):
         for other_left, other_right, other_y in ends[:at]:
             assert left >= other_right or other_left >= right or abs(y - other_y) >= 13.0

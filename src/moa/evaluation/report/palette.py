@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5f6b7a", "#dfe3e8", "#fdfdfc"
-BLUE, ORANGE, GREEN, VIOLET, GREY = "#1d63d8", "#c2570c", "#0b8a6f", "#7a4fd6", "#7d8896"
+BLUE, ORANGE, GREEN, VIOLET, GREY = "#1d63d8", "#b04c06", "#08755e", "#7a4fd6", "#7d8896"
 
 ROLE_COLOURS: Mapping[str, str] = {
     "mixture": BLUE,
