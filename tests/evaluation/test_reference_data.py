@@ -29,8 +29,8 @@ def test_data_are_read_in_the_official_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         [data.gamed.preference, data.gamed.std_delta_len, data.gamed.difficulty], [[0.5], [-1.5], [0.25]]
     )
-    assert data.knows(["two"])
-    assert not data.knows(["two", "three"])
+    assert data.places([" two\n"]) == [1]
+    assert data.places(["two", "three"]) is None
 
 
 @pytest.mark.parametrize(

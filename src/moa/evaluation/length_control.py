@@ -29,17 +29,19 @@ _FOLD_SHUFFLES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:
-    """One system's verdicts against one baseline, a row for each prompt.
+    """One system's verdicts against one baseline, usually a row for each prompt.
 
     Attributes:
         preference: Probability 0-1 that the system wins; NaN where the verdict is missing.
         shorter_by: Characters by which the system's output is shorter than the baseline's.
         difficulty: The official difficulty of each instruction, or None where there is none.
+        prompt: Which prompt, numbered from 0 without gaps, each row is about; None where each row has its own.
     """
 
     preference: Floats
     shorter_by: Floats
     difficulty: Floats | None = None
+    prompt: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.preference)

@@ -21,7 +21,7 @@ class AlpacaEvalData:
     """What the length-controlled models of AlpacaEval 2.0 need besides the annotations.
 
     Attributes:
-        position: The official position, from 0, of each instruction.
+        position: The official position, from 0, of each instruction, by its words (`words_of`).
         difficulty: Of each instruction, in the official order.
         gamed: The regulariser's rows.
     """
@@ -30,9 +30,16 @@ class AlpacaEvalData:
     difficulty: Floats
     gamed: GamedBaselines
 
-    def knows(self, instructions: Sequence[str]) -> bool:
-        """Return whether every instruction is one of AlpacaEval's."""
-        return all(instruction in self.position for instruction in instructions)
+    def places(self, instructions: Sequence[str]) -> list[int] | None:
+        """Return the official position of each instruction, or None if one is not AlpacaEval's."""
+        found = [self.position.get(words_of(instruction)) for instruction in instructions]
+        known = [place for place in found if place is not None]
+        return known if len(known) == len(found) else None
+
+
+def words_of(instruction: str) -> str:
+    """Return an instruction with single spaces: files that went through other tools lose or gain white space."""
+    return " ".join(instruction.split())
 
 
 def load_alpaca_eval_data(folder: Path) -> AlpacaEvalData:
@@ -55,7 +62,7 @@ def load_alpaca_eval_data(folder: Path) -> AlpacaEvalData:
             path=folder / "instruction_difficulty.csv",
         )
     gamed = _read_gamed(folder / "df_gamed.csv")
-    position = {instruction: place for place, instruction in enumerate(instructions)}
+    position = {words_of(instruction): place for place, instruction in enumerate(instructions)}
     return AlpacaEvalData(position=position, difficulty=difficulty, gamed=gamed)
 
 
