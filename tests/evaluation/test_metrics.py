@@ -84,7 +84,9 @@ def test_the_official_model_can_be_asked_for_against_another_baseline(reference:
     found = metrics(annotations, reference.data, model="length_controlled_v1", resamples=2)
 
     assert found.length_controlled_win_rate == pytest.approx(28.155, abs=1e-3)
-    assert found.lc_reason == "as asked for"
+    assert found.lc_reason == (
+        "as asked for, though difficulties were measured against gpt4_1106_preview, not against sonnet"
+    )
     with pytest.raises(EvaluationDataError, match="use length_only"):
         metrics(annotations, model="length_controlled_v1")
 

@@ -18,6 +18,9 @@ LengthModel = Literal["length_controlled_v1", "length_controlled_noreg", "length
 """The first three are the official code's. `length_only` is the formula of `length_controlled_minimal` where
 there is no difficulty and no regulariser to be had: other prompts, or another baseline."""
 
+WITH_DIFFICULTY: tuple[LengthModel, ...] = ("length_controlled_v1", "length_controlled_noreg")
+"""The models that have the instruction's difficulty among their features."""
+
 GAMED_WEIGHT = 0.2 / 2
 """Weight of a gamed baseline's row: lambda 0.2, shared by two baselines (`GLM_INFO` in the official code)."""
 
@@ -86,7 +89,7 @@ class Design:
     @property
     def uses_difficulty(self) -> bool:
         """Whether the instruction's difficulty is one of the features."""
-        return self.name in ("length_controlled_v1", "length_controlled_noreg")
+        return self.name in WITH_DIFFICULTY
 
     @property
     def at_equal_length(self) -> Floats:

@@ -12,6 +12,7 @@ from moa.evaluation.arrays import Floats, Ints
 from moa.evaluation.intervals import LEVEL, Interval
 from moa.evaluation.length_control import (
     MIN_JUDGED,
+    WITH_DIFFICULTY,
     Judged,
     LengthFit,
     LengthModel,
@@ -113,7 +114,7 @@ def metrics(
             was asked for does not fit the prompts.
     """
     system, baseline = _only(annotations, "generator_2"), _only(annotations, "generator_1")
-    name, reason = choose_model(annotations, data, align) if model is None else (model, "as asked for")
+    name, reason = choose_model(annotations, data, align) if model is None else (model, _asked_for(model, baseline))
     fit = None if system == baseline else fit_annotations(annotations, data, name, align)
     by_construction = 50.0 if system == baseline else None
     if system == baseline:
@@ -187,7 +188,7 @@ def fit_annotations(
         EvaluationDataError: The model needs difficulties and the prompts have none, or there are more rows than
             could be aligned by row.
     """
-    needs_difficulty = name in ("length_controlled_v1", "length_controlled_noreg")
+    needs_difficulty = name in WITH_DIFFICULTY
     difficulty = _difficulties(annotations, data, align) if needs_difficulty and data is not None else None
     if needs_difficulty and difficulty is None:
         raise EvaluationDataError(
@@ -219,6 +220,12 @@ def _prompt_numbers(annotations: Sequence[Annotation]) -> Ints | None:
     numbers: dict[str, int] = {}
     rows = [numbers.setdefault(a.instruction, len(numbers)) for a in annotations]
     return None if len(numbers) == len(rows) else np.array(rows, dtype=np.int64)
+
+
+def _asked_for(model: LengthModel, baseline: str) -> str:
+    if baseline == BASELINE or model not in WITH_DIFFICULTY:
+        return "as asked for"
+    return f"as asked for, though difficulties were measured against {BASELINE}, not against {baseline}"
 
 
 def _caution(n: int) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def load_alpaca_eval_data(folder: Path) -> AlpacaEvalData:
 def _read_instructions(path: Path) -> list[str]:
     try:
         return [str(row["instruction"]) for row in json.loads(_text(path))]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         message = "is not a JSON list of objects with an instruction each"
         raise EvaluationDataError(message, path=path) from error
 
@@ -78,7 +79,7 @@ def _read_difficulty(path: Path) -> Floats:
     """Read the file as the official code does: the first column is the position, the other the difficulty."""
     rows = list(csv.reader(_text(path).splitlines()))[1:]
     try:
-        by_position = {int(row[0]): float(row[-1]) for row in rows if row}
+        by_position = {int(row[0]): _finite(row[-1]) for row in rows if row}
         return np.array([by_position[place] for place in range(len(by_position))])
     except (ValueError, KeyError) as error:
         message = f"needs a position from 0 and a difficulty in each row ({error})"
@@ -102,10 +103,17 @@ def _column(rows: Sequence[dict[str, str]], name: str, path: Path) -> Floats:
     values = []
     for number, row in enumerate(rows, 1):
         try:
-            values.append(float(row[name]))
+            values.append(_finite(row[name]))
         except (ValueError, TypeError) as error:
             raise EvaluationDataError(f"{row[name]!r} is no number", path=path, row=number, key=name) from error
     return np.array(values)
+
+
+def _finite(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(f"{cell!r} is no finite number")
+    return value
 
 
 def _text(path: Path) -> str:
