@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from moa.cli.main import main
+from tests.evaluation.conftest import Reference
+from tests.evaluation.conftest import reference as reference
 
 CONFIG = """
 endpoints:
@@ -136,6 +138,21 @@ def test_compare_tells_the_difference_of_two_files(folder: Path, capsys: pytest.
     assert main_code == 0
     assert (told["n"], told["baseline"]) == (6, "base")
     assert told["win_rate_difference"]["value"] == pytest.approx(35.0)
+
+
+def test_compare_also_tells_what_the_official_model_predicts(
+    reference: Reference, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(reference.annotation_file(model, tmp_path)) for model in ("claude-2", "claude-2.1")]
+
+    assert _quietly("compare", *files, "--data-dir", str(reference.folder)) == 0
+
+    assert "win rate of A against B as the official model predicts it: 52.99 %" in capsys.readouterr().out
+
+
+def test_compare_refuses_a_margin_below_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _quietly("compare", "a.json", "b.json", "--margin", "-1") == 2
+    assert "--margin" in capsys.readouterr().err
 
 
 def _quietly(*arguments: str) -> int:

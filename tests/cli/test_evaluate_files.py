@@ -97,9 +97,9 @@ def test_report_prints_the_verdict_first_and_where_the_report_is(tmp_path: Path)
 
 def test_correlate_compares_a_ratings_file_with_another_leaderboard(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        (tmp_path / f"{name}.csv").write_text("model,rating\n" + "".join(f"m{n},{n}\n" for n in range(9)))
+        (tmp_path / f"{name}.csv").write_text("model,rating\n" + "".join(f"m{n},{n}\n" for n in range(10)))
 
     ended = moa("eval", "correlate", str(tmp_path / "a.csv"), "--leaderboard", str(tmp_path / "b.csv"), "--json")
 
     figures = json.loads(ended.out)
-    assert (figures["spearman"], figures["n"], len(figures["interval"])) == (pytest.approx(1.0), 9, 2)
+    assert (figures["spearman"], figures["n"], len(figures["interval"])) == (pytest.approx(1.0), 10, 2)

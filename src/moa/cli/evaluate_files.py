@@ -71,7 +71,9 @@ def judge(
 
 
 def metrics(
-    annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="A file in AlpacaEval's format.")],
+    annotations: Annotated[
+        Path, typer.Argument(metavar="ANNOTATIONS", help="JSON, JSON Lines or CSV as AlpacaEval's.")
+    ],
     data_dir: DataOption = None,
     align: Annotated[Align, typer.Option("--align", help="Difficulty by instruction, or by row as officially.")] = (
         Align.INSTRUCTION

@@ -173,6 +173,10 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
     print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {mine[0].generator_1}:")
     print(f"win rate, A - B: {_points(found.win_rate_difference)}")
     print(f"length-controlled win rate ({found.lc_model}), A - B: {_points(found.lc_difference)}")
+    if found.predicted_win_rate is not None:
+        value, interval = found.predicted_win_rate.value, found.predicted_win_rate.interval
+        ends = f"{interval.low:.2f} to {interval.high:.2f}"
+        print(f"win rate of A against B as the official model predicts it: {value:.2f} % ({ends}); nobody judged that")
     if found.verdict is not None:
         more = (
             f", about {found.verdict.more_prompts:,} more prompts would settle it" if found.verdict.more_prompts else ""

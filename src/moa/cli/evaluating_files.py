@@ -21,7 +21,7 @@ from moa.evaluation.judge_record import judge_record
 from moa.evaluation.judges.base import Judge, Pair, Verdict
 from moa.evaluation.judges.conflicts import conflicts
 from moa.evaluation.judges.loading import load_judge
-from moa.evaluation.leaderboard import correlate, published, read_ratings
+from moa.evaluation.leaderboard import MIN_MODELS, correlate, published, read_ratings
 from moa.evaluation.length_control import LengthModel
 from moa.evaluation.metrics import Metrics, metrics
 from moa.evaluation.outputs import read_outputs
@@ -114,13 +114,16 @@ def _lines(found: Metrics) -> list[str]:
     ends = (
         "" if interval is None else f", {100 * interval.level:g} % interval {interval.low:.2f} to {interval.high:.2f}"
     )
+    official = found.official_lc_standard_error
+    claimed = (
+        "" if official is None else f" (the official code says {official:.2f}, which leaves out the weights' error)"
+    )
     return [
         f"{found.system} against {found.baseline}",
         f"win rate                    {_percent(counts.win_rate)}, error {_number(counts.standard_error)} points",
         f"length-controlled win rate  {_percent(found.length_controlled_win_rate)}{ends}",
         f"                            {found.lc_model}: {found.lc_reason}",
-        f"standard error of it        {_number(found.lc_standard_error)} points "
-        f"(the official code says {_number(found.official_lc_standard_error)}, which leaves out the weights' error)",
+        f"standard error of it        {_number(found.lc_standard_error)} points{claimed}",
         f"wins, losses, draws         {counts.n_wins}, {counts.n_wins_base}, {counts.n_draws} of {counts.n_total}",
         f"discrete win rate           {_percent(counts.discrete_win_rate)}",
         f"mean length                 {found.avg_length:,} characters",
@@ -148,7 +151,8 @@ def show_correlation(
         figures = {"spearman": None if estimate is None else estimate.value, "interval": interval}
         print_json({**figures, "n": len(found.models), "models": list(found.models)})
     elif estimate is None:
-        print(f"{count(len(found.models), 'common model')}: too few for a correlation")
+        why = f"fewer than {MIN_MODELS}" if len(found.models) < MIN_MODELS else "all rated alike by one of them"
+        print(f"no correlation: {count(len(found.models), 'common model')}, {why}")
     else:
         low, high = estimate.interval.low, estimate.interval.high
         print(f"Spearman {estimate.value:.3f}, 95 % interval {low:.3f} to {high:.3f}, over {estimate.n} models")
