@@ -145,17 +145,19 @@ def show_correlation(
     """Print how far a leaderboard and other ratings agree."""
     board = published() if leaderboard is None else read_ratings(leaderboard)
     found = correlate(board, read_ratings(ratings, column), seed=seed, names=None if names is None else _names(names))
-    estimate = found.estimate
+    interval = None if found.interval is None else [found.interval.low, found.interval.high]
+    models = count(len(found.models), "common model")
     if as_json:
-        interval = None if estimate is None else [estimate.interval.low, estimate.interval.high]
-        figures = {"spearman": None if estimate is None else estimate.value, "interval": interval}
+        figures = {"spearman": found.coefficient, "interval": interval}
         print_json({**figures, "n": len(found.models), "models": list(found.models)})
-    elif estimate is None:
-        why = f"fewer than {MIN_MODELS}" if len(found.models) < MIN_MODELS else "all rated alike by one of them"
-        print(f"no correlation: {count(len(found.models), 'common model')}, {why}")
+    elif found.coefficient is None:
+        why = "too few" if len(found.models) < MIN_MODELS else "one of the two rates them all alike"
+        print(f"no correlation: {models}, {why}")
     else:
-        low, high = estimate.interval.low, estimate.interval.high
-        print(f"Spearman {estimate.value:.3f}, 95 % interval {low:.3f} to {high:.3f}, over {estimate.n} models")
+        ends = (
+            "too few for an interval" if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
+        )
+        print(f"Spearman {found.coefficient:.3f}, {ends}, over {models}")
 
 
 def _data(folder: Path | None) -> AlpacaEvalData | None:
