@@ -127,6 +127,8 @@ def report_on(run: Path, data_dir: Path | None, margin: float | None) -> None:
     data = reference_data(data_dir) if official or data_dir else None
     written = write_report(run, data, margin=margin)
     print(written.summary.conclusion.sentence)
+    if written.summary.stopped is not None:
+        print(written.summary.stopped.sentence)
     if written.summary.best_member is not None:
         print(written.summary.best_member.sentence)
     for effect in written.summary.effects:

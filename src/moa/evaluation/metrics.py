@@ -148,11 +148,16 @@ def choose_model(
     Returns:
         The model's name and a sentence.
     """
+    known = data is not None and _difficulties(annotations, data, align) is not None
+    return model_for(annotations[0].generator_1, data, known=known)
+
+
+def model_for(baseline: str, data: AlpacaEvalData | None, *, known: bool) -> tuple[LengthModel, str]:
+    """Return the length model that fits a baseline's name, and why; `known`: the difficulty of every prompt is."""
     if data is None:
         return "length_only", "no AlpacaEval reference data was given"
-    if _difficulties(annotations, data, align) is None:
+    if not known:
         return "length_only", "not all prompts are AlpacaEval's, so their difficulty is unknown"
-    baseline = annotations[0].generator_1
     if baseline != BASELINE:
         return "length_only", f"difficulties were measured against {BASELINE}, not against {baseline}"
     return "length_controlled_v1", f"AlpacaEval's prompts against {BASELINE}"
