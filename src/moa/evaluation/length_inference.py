@@ -73,6 +73,9 @@ def length_inflation(design: Design) -> float:
         The variance of a linear prediction at zero length difference, divided by the same without the length
         feature: a variance inflation factor (Marquardt 1970, Technometrics 12(3)).
     """
+    lengths = design.judged.shorter_by
+    if lengths.any() and not np.ptp(lengths):
+        return math.inf  # the fit leaves them out
     rows = fitted_rows(design)
     at = design.at_equal_length.mean(axis=1)
     information = rows.features.T @ (rows.features * rows.weight[:, None])

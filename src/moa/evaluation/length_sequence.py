@@ -22,6 +22,10 @@ from moa.evaluation.statistics import MARGIN
 MIN_PROMPTS = 100
 """Fewest prompts at which an asymptotic sequence is looked at."""
 
+MIN_EFFECTIVE = 10.0
+"""Fewest prompts on which the error effectively rests; see `effective_number`. Where wins are rare and the figure an
+extrapolation, a handful of a hundred prompts decide both the figure and its error."""
+
 GROWTH = 1.1
 """How many times as many prompts there are at the next look: each look costs some milliseconds of fitting."""
 
@@ -58,8 +62,8 @@ def look_at(
     *,
     planned: int,
     level: float = LEVEL,
-) -> Look:
-    """Return one look at the figure that the length model would give for all prompts.
+) -> Look | None:
+    """Return one look at the figure that the length model would give for all prompts, None if it is too early for it.
 
     Args:
         sides: The system's verdicts so far in the order of judging, all present; and, where two systems are compared
@@ -74,13 +78,16 @@ def look_at(
     """
     fits = [fit_so_far(side, name, gamed, planned=planned) for side in sides]
     influences = [influence_values(fit) for fit in fits]
+    influence = influences[0] if len(fits) == 1 else influences[0] - influences[1]
+    if effective_number(influence) < MIN_EFFECTIVE:
+        return None
     tightest = max(1, planned // 2)
     if len(fits) == 1:
         estimate = fits[0].win_rate
-        interval = length_controlled_interval(estimate, influences[0], planned=tightest, level=level)
+        interval = length_controlled_interval(estimate, influence, planned=tightest, level=level)
     else:
         estimate = fits[0].win_rate - fits[1].win_rate
-        interval = difference_interval(estimate, influences[0] - influences[1], planned=tightest, level=level)
+        interval = difference_interval(estimate, influence, planned=tightest, level=level)
     return Look(prompts=len(sides[0]), estimate=estimate, interval=interval)
 
 
@@ -101,6 +108,19 @@ def fit_so_far(judged: Judged, name: LengthModel, gamed: GamedBaselines | None, 
     weight, target, features = weighted_rows(design, np.ones((1, len(judged)), dtype=np.int64))
     weights = fit_exactly(features, target, weight, strength)[0]
     return as_length_fit(design, PathFit(weights=weights, strength=strength))
+
+
+def effective_number(influence: Floats) -> float:
+    """Return on how many prompts a standard error effectively rests: all, if all matter alike, and 0 if none does.
+
+    Args:
+        influence: Influence values, one for each prompt; their mean is 0.
+
+    Source:
+        Kish 1965, Survey Sampling, section 11.7, with the squared influence values as weights.
+    """
+    squares = influence**2
+    return float(squares.sum() ** 2 / np.sum(squares**2)) if np.any(squares > 0) else 0.0
 
 
 def length_controlled_interval(win_rate: float, influence: Floats, *, planned: int, level: float = LEVEL) -> Interval:

@@ -166,13 +166,13 @@ class LengthControlledGauge:
     def decided(self, seen: Sequence[Seen]) -> bool:
         """As `Gauge.decided`: looks at the first verdicts only, as many as are due."""
         while not self._is_settled and self._sizes and self._sizes[0] <= len(seen):
-            self._last = self._look(seen[: self._sizes.pop(0)])
+            self._last = self._look(seen[: self._sizes.pop(0)]) or self._last
         return self._is_settled
 
     def settlement(self, seen: Sequence[Seen]) -> Settlement | None:
         """As `Gauge.settlement`; where nothing is settled, by a last look at all that there is."""
         if not self.decided(seen) and len(seen) >= MIN_PROMPTS:
-            self._last = self._look(seen)
+            self._last = self._look(seen) or self._last
         return None if self._last is None else self._settlement(self._last, len(seen))
 
     @property
@@ -188,7 +188,7 @@ class LengthControlledGauge:
             margin=self._setup.margin,
         )
 
-    def _look(self, seen: Sequence[Seen]) -> Look:
+    def _look(self, seen: Sequence[Seen]) -> Look | None:
         data = self._setup.data
         difficulty = None
         if data is not None and self._model == "length_controlled_v1":

@@ -382,11 +382,15 @@ def _extrapolated(system: SystemSummary) -> str | None:
         return None
     shorter = int(np.count_nonzero(fit.design.judged.shorter_by > 0))
     longer = int(np.count_nonzero(fit.design.judged.shorter_by < 0))
-    times = f"{inflation:.0f} times" if inflation < _COUNTLESS else "endlessly"
+    cost = (
+        f"it takes {inflation:.0f} times as many prompts for"
+        if inflation < _COUNTLESS
+        else "no number of prompts gives"
+    )
     return (
         f"{system.name}: length and quality can hardly be told apart, as {longer:,} of its answers are longer and "
         f"{shorter:,} shorter than what they are judged against. The length-controlled win rate extrapolates to equal "
-        f"length, which takes {times} as many prompts for the same certainty."
+        f"length: {cost} the same certainty."
     )
 
 
