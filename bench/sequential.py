@@ -3,8 +3,9 @@
 Shuffles the 805 real verdicts of each annotated leaderboard model and stops each shuffle when it is decided.
 `false` is the share of false decisions; `missed` the share of series whose interval excludes the truth at any
 look, decided or not, which is what the promised 5 % is about:
-The length-controlled win rate is looked at as `--until decided-lc` does; `level pair` is a system made equal to its
-baseline: half of all verdicts are mirrored, so that its figure is exactly 50 and every win or loss is false.
+The length-controlled win rate is looked at as `--until decided-lc` does; `level pair` is a system made as good as
+its baseline: to all verdicts their mirror images are added, so that its figure is about 50 and hardly a win or loss is
+right.
 `uv run python -m bench.sequential [--shuffles 1000] [--lc-shuffles 20] [--data ../shared/alpaca_eval]`.
 """
 
@@ -80,7 +81,6 @@ def _simulate_lc(
         times = np.array([run.judged for run in runs])
         missed = float(np.mean([run.missed for run in runs]))
         lines.append(_line(name, truth, [run.decision for run in runs], times, planned, missed))
-        print(lines[-1], flush=True)
     return lines, time.perf_counter() - started
 
 
