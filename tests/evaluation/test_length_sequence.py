@@ -7,6 +7,7 @@ from moa.evaluation.length_control import Judged, fit_length_model
 from moa.evaluation.length_sequence import (
     asymptotic_reach,
     difference_interval,
+    effective_number,
     fit_so_far,
     length_controlled_interval,
     look_at,
@@ -103,6 +104,7 @@ def test_a_system_that_differs_in_length_only_is_not_a_loser_by_length_control()
     judged = Judged(preference=preference, shorter_by=shorter_by)
 
     look = look_at([judged], "length_only", planned=1000)
+    assert look is not None
     settled = settle_length_controlled(look, judged=1000, model="length_only", is_difference=False, margin=12.0)
 
     assert preference.mean() < 0.4
@@ -110,10 +112,28 @@ def test_a_system_that_differs_in_length_only_is_not_a_loser_by_length_control()
     assert (settled.settled_after, settled.measure) == (1000, "length-controlled win rate")
 
 
+def test_nothing_is_looked_at_that_rests_on_a_handful_of_prompts_or_on_equal_lengths_only() -> None:
+    rng = np.random.default_rng(2)
+    lengths, rare = rng.normal(0.0, 300.0, size=200), np.zeros(200)
+    rare[:3] = 1.0
+    often = (np.arange(200) % 3 == 0).astype(float)
+
+    assert look_at([Judged(preference=rare, shorter_by=lengths)], "length_only", planned=400) is None
+    assert look_at([Judged(preference=often, shorter_by=np.full(200, -500.0))], "length_only", planned=400) is None
+    assert look_at([Judged(preference=often, shorter_by=lengths)], "length_only", planned=400) is not None
+
+
+def test_effective_number_counts_prompts_that_matter() -> None:
+    assert effective_number(np.array([1.0, -1.0, 1.0, -1.0])) == 4.0
+    assert effective_number(np.array([1.0, 0.0, 0.0, 0.0])) == 1.0
+    assert effective_number(np.zeros(4)) == 0.0
+
+
 def test_two_sides_are_looked_at_by_their_difference(reference: Reference) -> None:
     sides = [reference.judged("FuseChat-Llama-3.1-8B-Instruct"), reference.judged("claude-2.1")]
 
     look = look_at(sides, "length_controlled_v1", reference.data.gamed, planned=805)
+    assert look is not None
     settled = settle_length_controlled(look, judged=805, model="length_controlled_v1", is_difference=True)
 
     assert look.estimate == pytest.approx(65.4 - 25.3, abs=0.5)

@@ -120,8 +120,8 @@ def test_length_that_cannot_be_told_from_quality_is_warned_of() -> None:
     equal = summarize(collected(_lengths([-900] * 80), THIRD)).warnings
     mixed = summarize(collected(_lengths(both), THIRD)).warnings
 
-    assert any("80 of its answers are longer and 0 shorter than what they are judged" in one for one in apart)
-    assert any("80 of its answers are longer and 0 shorter" in one for one in equal)
+    assert any("mix (80 answers longer, 0 shorter than what they are judged" in one for one in apart)
+    assert any("mix (80 answers longer, 0 shorter" in one for one in equal)
     assert not any("hardly be told apart" in one for one in mixed)
 
 

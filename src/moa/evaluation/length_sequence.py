@@ -15,6 +15,7 @@ from moa.evaluation.influence import influence_values
 from moa.evaluation.intervals import LEVEL, Interval
 from moa.evaluation.l1_logistic import fit_exactly
 from moa.evaluation.length_control import GamedBaselines, Judged, LengthFit, LengthModel, as_length_fit, design_for
+from moa.evaluation.length_inference import length_inflation
 from moa.evaluation.reweighted import weighted_rows
 from moa.evaluation.sequential import Decision, Settlement, decide
 from moa.evaluation.statistics import MARGIN
@@ -79,7 +80,9 @@ def look_at(
     fits = [fit_so_far(side, name, gamed, planned=planned) for side in sides]
     influences = [influence_values(fit) for fit in fits]
     influence = influences[0] if len(fits) == 1 else influences[0] - influences[1]
-    if effective_number(influence) < MIN_EFFECTIVE:
+    # Where length can't be told from quality at all, there is a figure and an error, but neither means anything.
+    blurred = any(math.isinf(length_inflation(fit.design)) for fit in fits)
+    if blurred or effective_number(influence) < MIN_EFFECTIVE:
         return None
     tightest = max(1, planned // 2)
     if len(fits) == 1:

@@ -26,8 +26,6 @@ from moa.evaluation.sequential import Settlement
 from moa.evaluation.statistics import MARGIN, ByCategory, by_category
 from moa.evaluation.verdict import Conclusion, conclude, ratio
 
-_COUNTLESS = 1000.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
@@ -364,7 +362,7 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[s
     missing = [f"{s.judged.missing} of {s.judged.n} for {s.name}" for s in systems if s.judged and s.judged.missing]
     if missing:
         found.append(f"Verdicts are missing: {', '.join(missing)}.")
-    found += [words for system in systems if (words := _extrapolated(system)) is not None]
+    found += _extrapolated(systems)
     if evaluation.settlement is not None:
         found += _after_looking(evaluation.settlement, systems[0])
     for system in systems:
@@ -375,23 +373,21 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[s
     return found
 
 
-def _extrapolated(system: SystemSummary) -> str | None:
-    """Say so if the length-controlled win rate is mostly an extrapolation."""
-    fit = None if system.metrics is None else system.metrics.fit
-    if fit is None or (inflation := length_inflation(fit.design)) < SERIOUS_INFLATION:
-        return None
-    shorter = int(np.count_nonzero(fit.design.judged.shorter_by > 0))
-    longer = int(np.count_nonzero(fit.design.judged.shorter_by < 0))
-    cost = (
-        f"it takes {inflation:.0f} times as many prompts for"
-        if inflation < _COUNTLESS
-        else "no number of prompts gives"
-    )
-    return (
-        f"{system.name}: length and quality can hardly be told apart, as {longer:,} of its answers are longer and "
-        f"{shorter:,} shorter than what they are judged against. The length-controlled win rate extrapolates to equal "
-        f"length: {cost} the same certainty."
-    )
+def _extrapolated(systems: Sequence[SystemSummary]) -> list[str]:
+    """Say so where the length-controlled win rate is mostly an extrapolation."""
+    fits = [(one.name, one.metrics.fit) for one in systems if one.metrics is not None and one.metrics.fit is not None]
+    found = [
+        f"{name} ({np.count_nonzero(fit.design.judged.shorter_by < 0):,} answers longer, "
+        f"{np.count_nonzero(fit.design.judged.shorter_by > 0):,} shorter than what they are judged against)"
+        for name, fit in fits
+        if length_inflation(fit.design) >= SERIOUS_INFLATION
+    ]
+    if not found:
+        return []
+    return [
+        f"Length and quality can hardly be told apart for {', '.join(found)}: the length-controlled win rate "
+        f"extrapolates there, and means little."
+    ]
 
 
 def _after_looking(settlement: Settlement, mixture: SystemSummary) -> list[str]:
