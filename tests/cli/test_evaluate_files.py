@@ -52,7 +52,7 @@ def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
     figures = json.loads(moa("eval", "metrics", "annotations.json", "--json").out)
 
     assert code == 0
-    assert "12 pairs judged by pairwise@demo/judge: 0 missing, 100.0 % of them flipped with the order" in told
+    assert "12 pairs judged by pairwise@demo/judge: 0 verdicts missing, 100.0 % changed sides with the order" in told
     assert "not comparable with the leaderboard" in told
     assert figures.keys() >= KEYS
     assert (figures["system"], figures["win_rate"], figures["n_draws"]) == ("sys", 50.0, 12)
@@ -61,7 +61,7 @@ def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
 def test_judge_counts_missing_verdicts_and_invents_none(judging: Path) -> None:
     _, told = judge("--judge", "pairwise", "--judge-model", "demo/mute", "--limit", "3")
 
-    assert "3 pairs judged by pairwise@demo/mute: 3 missing" in told
+    assert "3 pairs judged by pairwise@demo/mute: 3 verdicts missing" in told
     assert [row["preference"] for row in json.loads((judging / "annotations.json").read_text())] == [None] * 3
 
 

@@ -164,3 +164,14 @@ def _made_up(rows: int) -> Judged:
         shorter_by=shorter_by,
         difficulty=difficulty,
     )
+
+
+def test_length_differences_that_are_nearly_all_the_same_are_fitted_though_liblinear_gives_up() -> None:
+    shorter_by = np.array([-503.0, -525.0, -234.0, -234.0, *[-524.0] * 11, *[-523.0] * 14])
+    halves = np.array([1, 3, 2, 4, 2, 3, 2, 1, 2, 2, 1, 2, 2, 2, 2, 2, 2, 2, 4, 0, 2, 4, 4, 0, 4, 0, 2, 2, 3])
+    judged = Judged(preference=halves / 4.0, shorter_by=shorter_by, difficulty=None)
+
+    fit = fit_length_model(design_for("length_only", judged, None))
+
+    assert fit is not None
+    assert 40.0 < fit.win_rate < 60.0

@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moa.api import Engine
-from moa.cli.evaluated import reference_data
+from moa.cli.evaluated import reference_data, show_findings
 from moa.cli.terminal import err_console, print_json, say
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import read_annotations
@@ -27,6 +28,7 @@ from moa.evaluation.outputs import read_outputs
 from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation.reporting import write_report
 from moa.evaluation.run_directory import RunDirectory
+from moa.render.figures import count, usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +61,19 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
         TextColumn("judging"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[usd]}"),
     )
     spent = 0.0
     with Progress(*columns, console=err_console(), transient=True) as progress:
-        task = progress.add_task("judging", total=len(pairs), usd="")
+        task = progress.add_task("judging", total=len(pairs), told="")
 
         def note(pair: Pair, verdict: Verdict) -> None:
             nonlocal spent
             spent += float(verdict.ledger.spend.priced_usd)
-            progress.update(task, advance=1, usd=f"${spent:.2f}")
+            speed = progress.tasks[task].speed
+            rate = f"{speed:.1f}/s " if speed else ""
+            progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
         async with Engine(wanted.config, budget_usd=wanted.budget_usd) as engine:
             return await judge_into(wanted.out, judge, pairs, engine, concurrency=wanted.concurrency, on_verdict=note)
@@ -77,9 +81,11 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
 
 def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None:
     found = judge_record(rows)
-    price = "price unknown" if found.usd is None else f"${found.usd:.2f}"
-    flips = "" if found.flips is None else f", {100 * found.flips:.1f} % of them flipped with the order"
-    say(f"{found.n} pairs judged by {judge.name}: {found.missing} missing{flips}; {price}. Annotations: {out}")
+    parts = [count(found.missing, "verdict") + " missing"]
+    if found.flips is not None:
+        parts.append(f"{100 * found.flips:.1f} % changed sides with the order")
+    parts.append("price unknown" if found.usd is None else usd(Decimal(repr(found.usd))))
+    say(f"{count(found.n, 'pair')} judged by {judge.name}: {', '.join(parts)}. Annotations: {out}")
     if not judge.comparable:
         say("not comparable with the leaderboard: that has another judge", style="yellow")
 
@@ -110,14 +116,14 @@ def _lines(found: Metrics) -> list[str]:
     )
     return [
         f"{found.system} against {found.baseline}",
-        f"win rate                    {_percent(counts.win_rate)}, standard error {_number(counts.standard_error)}",
+        f"win rate                    {_percent(counts.win_rate)}, error {_number(counts.standard_error)} points",
         f"length-controlled win rate  {_percent(found.length_controlled_win_rate)}{ends}",
         f"                            {found.lc_model}: {found.lc_reason}",
-        f"standard error of it        {_number(found.lc_standard_error)} "
+        f"standard error of it        {_number(found.lc_standard_error)} points "
         f"(the official code says {_number(found.official_lc_standard_error)}, which leaves out the weights' error)",
         f"wins, losses, draws         {counts.n_wins}, {counts.n_wins_base}, {counts.n_draws} of {counts.n_total}",
         f"discrete win rate           {_percent(counts.discrete_win_rate)}",
-        f"mean length                 {found.avg_length} characters",
+        f"mean length                 {found.avg_length:,} characters",
     ]
 
 
@@ -126,14 +132,7 @@ def report_on(run: Path, data_dir: Path | None, margin: float | None) -> None:
     official = RunDirectory(run).manifest()["protocol"]["prompts"]["source"] == ALPACA_EVAL
     data = reference_data(data_dir) if official or data_dir else None
     written = write_report(run, data, margin=margin)
-    print(written.summary.conclusion.sentence)
-    if written.summary.stopped is not None:
-        print(written.summary.stopped.sentence)
-    if written.summary.best_member is not None:
-        print(written.summary.best_member.sentence)
-    for effect in written.summary.effects:
-        print(effect.sentence)
-    say((f"warning: {warning}" for warning in written.summary.warnings), style="yellow")
+    show_findings(written.summary)
     say(f"Report: {written.html}")
 
 
@@ -149,7 +148,7 @@ def show_correlation(
         figures = {"spearman": None if estimate is None else estimate.value, "interval": interval}
         print_json({**figures, "n": len(found.models), "models": list(found.models)})
     elif estimate is None:
-        print(f"{len(found.models)} models are in both: too few for a correlation")
+        print(f"{count(len(found.models), 'common model')}: too few for a correlation")
     else:
         low, high = estimate.interval.low, estimate.interval.high
         print(f"Spearman {estimate.value:.3f}, 95 % interval {low:.3f} to {high:.3f}, over {estimate.n} models")

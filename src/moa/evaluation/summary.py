@@ -26,6 +26,9 @@ from moa.evaluation.sequential import Settlement
 from moa.evaluation.statistics import MARGIN, ByCategory, by_category
 from moa.evaluation.verdict import Conclusion, conclude, ratio
 
+_NAMED = 3
+"""How many systems a warning names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
@@ -361,7 +364,9 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[s
         found.append(f"The judge {evaluation.judge} is not the leaderboard's: figures are not comparable with it.")
     missing = [f"{s.judged.missing} of {s.judged.n} for {s.name}" for s in systems if s.judged and s.judged.missing]
     if missing:
-        found.append(f"Verdicts are missing: {', '.join(missing)}.")
+        named, more = missing[:_NAMED], len(missing) - _NAMED
+        others = f", and some for {more} more" if more > 0 else ""
+        found.append(f"Verdicts are missing: {', '.join(named)}{others}; a missing verdict counts for neither side.")
     found += _extrapolated(systems)
     if evaluation.settlement is not None:
         found += _after_looking(evaluation.settlement, systems[0])
