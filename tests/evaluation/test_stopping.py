@@ -8,11 +8,13 @@ import pytest
 from moa.errors import ServiceFailed, UsageError
 from moa.evaluation.collecting import collect
 from moa.evaluation.outputs import Output, write_outputs
+from moa.evaluation.reference_data import BASELINE
 from moa.evaluation.reporting import write_report
 from moa.evaluation.run_directory import RunDirectory
 from moa.evaluation.summary import summarize
 from moa.providers.base import ModelRequest
 from moa.providers.scripted import Pause, Script, ScriptedProvider
+from tests.evaluation.conftest import Reference
 from tests.support.evaluations import VERDICT, asked, evaluated, judged, models
 
 
@@ -124,3 +126,32 @@ async def test_both_sides_against_a_third_are_settled_by_their_difference_in_poi
 async def test_looking_at_length_control_takes_a_hundred_prompts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there are 6: use --until decided"):
         await evaluated(tmp_path, until="decided-lc", **judged())
+
+
+async def test_the_official_length_control_is_looked_at_where_prompts_and_baseline_are_alpaca_evals(
+    tmp_path: Path, reference: Reference
+) -> None:
+    prompts = list(reference.data.position)[:200]
+    outputs = [Output(instruction=text, output=f"FORMER {'w' * (len(text) % 90)}", generator=BASELINE) for text in prompts]
+    write_outputs(tmp_path / "old.json", outputs)
+
+    def verdict(request: ModelRequest) -> Script:
+        text = request.messages[-1].text
+        wins = len(text) % 6 > 0
+        is_first = text.index("answer of agg") < text.rindex("FORMER")
+        return VERDICT if is_first == wins else VERDICT.replace("A", "B")
+
+    done = await evaluated(
+        tmp_path / "run",
+        models(judge=verdict),
+        prompts=prompts,
+        until="decided-lc",
+        data_dir=reference.folder,
+        **judged(baseline=tmp_path / "old.json"),
+    )
+
+    assert done.settlement is not None
+    assert "(length_controlled_v1)" in done.settlement.target
+    assert (done.settlement.decision, done.ended) == ("win", "decided")
+    assert done.settlement.settled_after is not None
+    assert done.settlement.settled_after >= 100
