@@ -132,7 +132,9 @@ async def test_the_official_length_control_is_looked_at_where_prompts_and_baseli
     tmp_path: Path, reference: Reference
 ) -> None:
     prompts = list(reference.data.position)[:200]
-    outputs = [Output(instruction=text, output=f"FORMER {'w' * (len(text) % 90)}", generator=BASELINE) for text in prompts]
+    outputs = [
+        Output(instruction=text, output=f"FORMER {'w' * (len(text) % 90)}", generator=BASELINE) for text in prompts
+    ]
     write_outputs(tmp_path / "old.json", outputs)
 
     def verdict(request: ModelRequest) -> Script:
