@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -43,6 +44,27 @@ async def test_no_more_than_its_size_run_at_once_and_a_jobs_own_jobs_are_run_too
     await crew.run()
 
     assert peak == 3
+
+
+async def test_a_slow_disk_holds_back_what_comes_next() -> None:
+    log: list[int] = []
+    written, crew = asyncio.Event(), Crew(2)
+
+    async def answers(number: int) -> None:
+        log.append(number)
+        crew.tidy(job([], 0, written))
+
+    for number in range(9):
+        crew.add((number,), partial(answers, number))
+    running = asyncio.ensure_future(crew.run())
+    for _ in range(40):
+        await asyncio.sleep(0)
+    begun = len(log)
+    written.set()
+    await running
+
+    assert begun == 4  # two that are tidied up after, and two that ran besides
+    assert log == list(range(9))
 
 
 async def test_stop_lets_running_jobs_end_and_begins_no_other() -> None:

@@ -1,7 +1,10 @@
 from typing import Any
 
+import numpy as np
+
 from moa.evaluation.annotations import Annotation
 from moa.evaluation.outputs import Output
+from moa.evaluation.sequential import settle
 from moa.evaluation.summary import Collected, Evaluated, summarize
 
 
@@ -89,3 +92,77 @@ def test_a_rank_is_given_only_for_the_leaderboards_judge_and_baseline() -> None:
     assert official.systems[0].rank is not None
     assert (official.systems[0].rank.place, official.systems[0].rank.of) == (2, 2)
     assert other.systems[0].rank is None
+
+
+def _lengths(shorter_by: list[int]) -> Evaluated:
+    annotations = [
+        Annotation(
+            instruction=f"q{n}",
+            output_1="w" * 3000,
+            output_2="w" * (3000 - difference),
+            generator_1="third",
+            generator_2="mix",
+            preference=MIXED[n % 40],
+        )
+        for n, difference in enumerate(shorter_by)
+    ]
+    outputs = {
+        n: Output(instruction=one.instruction, output=one.output_2, generator="mix")
+        for n, one in enumerate(annotations)
+    }
+    return Evaluated(name="mix", role="mixture", records={}, outputs=outputs, annotations=annotations)
+
+
+def test_length_that_cannot_be_told_from_quality_is_warned_of() -> None:
+    longer, both = [-1500 - 7 * (n * n % 31) for n in range(80)], [800 * (-1) ** n - 13 * n for n in range(80)]
+
+    apart = summarize(collected(_lengths(longer), THIRD)).warnings
+    equal = summarize(collected(_lengths([-900] * 80), THIRD)).warnings
+    mixed = summarize(collected(_lengths(both), THIRD)).warnings
+
+    assert any("mix (80 answers longer, 0 shorter than what they are judged" in one for one in apart)
+    assert any("mix (80 answers longer, 0 shorter" in one for one in equal)
+    assert not any("hardly be told apart" in one for one in mixed)
+
+
+def test_systems_that_never_differ_are_compared_all_the_same() -> None:
+    draws = [1.5] * 400
+
+    found = summarize(collected(system("mix", "mixture", draws), system("big", "baseline", draws), THIRD))
+    member = summarize(collected(system("mix", "mixture", draws), system("one", "member", draws), THIRD)).best_member
+
+    assert "quality within 3 points of big" in found.conclusion.sentence
+    assert "too few" not in found.conclusion.sentence
+    assert member is not None
+    assert "can't be told apart" in member.sentence
+
+
+def settled(preferences: list[float], **options: Any) -> Collected:
+    won = np.array(preferences) - 1.0
+    mixture = system("mix", "mixture", preferences)
+    return collected(mixture, THIRD, settlement=settle(won, **options), planned=400)
+
+
+def test_the_verdict_rests_on_the_sequence_that_judging_was_stopped_by() -> None:
+    found = summarize(settled([2.0, 2.0, 2.0, 1.0] * 15))
+
+    assert found.stopped is not None
+    assert found.stopped.settlement.decision == "win"
+    assert found.conclusion.advice == "use"
+    n = found.stopped.settlement.settled_after
+    assert "valid at every look" in found.conclusion.sentence
+    assert f"; {n} of 400 prompts)" in found.conclusion.sentence
+    assert found.stopped.sentence == f"Settled (win) after {n} of 400 prompts: 340 prompts (85 %) were left unjudged."
+    assert found.as_dict()["settlement"]["saved"] == {"prompts": 340, "share": 0.85}
+    assert any("fixed beforehand" in warning for warning in found.warnings)
+
+
+def test_what_a_fixed_interval_would_have_called_a_win_is_not_one_after_looking() -> None:
+    preferences = [2.0, 1.0, 2.0, 2.0, 1.0] * 24
+
+    fixed = summarize(collected(system("mix", "mixture", preferences), THIRD)).conclusion
+    looked = summarize(settled(preferences))
+
+    assert looked.stopped is not None
+    assert (fixed.advice, looked.conclusion.advice) == ("use", "undecided")
+    assert looked.stopped.sentence == "Not settled by 120 of 400 prompts."

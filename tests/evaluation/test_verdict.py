@@ -67,3 +67,31 @@ def test_too_few_verdicts_say_so() -> None:
     assert conclude("mix", "big", quality, KNOWN, KNOWN).sentence == (
         "Undecided: 3 verdicts are too few to say anything about mix and big."
     )
+
+
+def test_a_baseline_that_costs_nothing_is_known_to() -> None:
+    free, both = ratio(("mix", 2.0), ("local", 0.0)), ratio(("mix", 0.0), ("local", 0.0))
+
+    assert "at more than its cost, which is nothing, and 1.4 times its latency" in conclusion(51, 57, free).sentence
+    assert conclusion(48, 54, free).advice == "do not use"
+    assert conclusion(48, 54, both).sentence.startswith(
+        "Don't use mix: quality within 3 points of big, but at the same cost and 1.4 times its latency"
+    )
+    assert conclusion(48, 54, both, Ratio(value=0.5)).advice == "use"
+
+
+def test_a_sequence_is_told_from_an_interval_for_a_fixed_number_of_prompts() -> None:
+    estimate = Estimate(value=60.0, standard_error=4.0, interval=Interval(low=51.0, high=69.0), n=95)
+    quality = Quality(
+        finding=non_inferiority(estimate),
+        measure="win rate",
+        is_difference=False,
+        n=95,
+        of=805,
+        sequence_for="all prompts like these",
+    )
+
+    found = conclude("mix", "big", quality, KNOWN, KNOWN)
+
+    assert "95 % interval valid at every look 51.0 to 69.0; equal is 50; 95 of 805 prompts" in found.sentence
+    assert "a confidence sequence for all prompts like these" in found.rule

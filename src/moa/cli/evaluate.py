@@ -77,7 +77,12 @@ def run(
     concurrency: ConcurrencyOption = 32,
     budget: BudgetOption = None,
     until: Annotated[
-        str, typer.Option("--until", metavar="all|decided|decided-here", help="decided: stop once the answer is known.")
+        str,
+        typer.Option(
+            "--until",
+            metavar="all|decided|decided-here|decided-lc",
+            help="decided: stop once the answer is known; -here: on these prompts; -lc: by LC win rate.",
+        ),
     ] = "all",
     margin: MarginOption = 3.0,
     plan: PlanOption = False,

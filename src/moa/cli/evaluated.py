@@ -14,19 +14,18 @@ from moa.evaluation.comparison import Comparison, compare
 from moa.evaluation.datasets import ALPACA_EVAL
 from moa.evaluation.economics import Economics, Percentiles, economics
 from moa.evaluation.evaluating import Evaluation
-from moa.evaluation.hub import hub_file
+from moa.evaluation.hub import reference_folder
 from moa.evaluation.intervals import Estimate
 from moa.evaluation.judges.conflicts import conflicts
 from moa.evaluation.planning import Need, Plan
 from moa.evaluation.preparing import Prepared
+from moa.evaluation.progress import Progress
 from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation.reporting import write_report
 from moa.evaluation.run_directory import RunDirectory
 from moa.evaluation.setup import Setup
 from moa.evaluation.summary import Summary
 from moa.render.figures import count, seconds, usd
-
-_DATA_FILES = ("alpaca_eval.json", "instruction_difficulty.csv", "df_gamed.csv")
 
 
 def show_plan(plan: Plan, *, as_json: bool) -> None:
@@ -74,16 +73,28 @@ def show_ended(done: Evaluation, setup: Setup) -> None:
             style="yellow",
         )
     elif done.ended == "decided" and done.settlement is not None:
-        found = done.settlement
+        found, unit = done.settlement, "points" if done.settlement.is_difference else "%"
         say(
-            f"decided after {found.judged:,} of {len(setup.instructions):,} prompts: {found.decision} "
-            f"({found.interval.low:.1f} to {found.interval.high:.1f} % for {found.target}); {there}, {spent}"
+            f"decided after {found.rests_on:,} of {len(setup.instructions):,} prompts: {found.decision} "
+            f"({found.interval.low:.1f} to {found.interval.high:.1f} {unit} for {found.target}); {there}, {spent}"
+            f"{_saved(progress)}"
         )
     else:
         say(f"{there}, {spent}")
     if progress.failed:
         say(f"{count(progress.failed, 'answer')} failed and count as losses; the same command asks for them again")
     say(f"Results: {done.folder}")
+
+
+def _saved(progress: Progress) -> str:
+    """What all verdicts would have cost besides; what is left is taken to cost what the rest has."""
+    if not progress.verdicts or progress.verdicts >= progress.verdicts_total:
+        return ""
+    share = 1 - progress.verdicts / progress.verdicts_total
+    text = f"; {100 * share:.0f} % of the judging saved"
+    if progress.unpriced or not progress.spent_usd:
+        return text
+    return f"{text}, about {usd(Decimal(str(progress.spent_usd * share / (1 - share))))}"
 
 
 def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_json: bool) -> None:
@@ -102,6 +113,8 @@ def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_j
 def show_findings(summary: Summary) -> None:
     """Print what an evaluation found: on standard output in sentences, with what qualifies them on standard error."""
     print(summary.conclusion.sentence)
+    if summary.stopped is not None:
+        print(summary.stopped.sentence)
     if summary.best_member is not None:
         print(summary.best_member.sentence)
     for effect in summary.effects:
@@ -112,16 +125,10 @@ def show_findings(summary: Summary) -> None:
 def reference_data(folder: Path | None) -> AlpacaEvalData | None:
     """AlpacaEval's reference data; without it there is no official length control, but still a report."""
     try:
-        return load_alpaca_eval_data(folder or _from_hub())
+        return load_alpaca_eval_data(folder or reference_folder())
     except MoaError as error:
         say(f"warning: the length-only model is used: {error}", style="yellow")
         return None
-
-
-def _from_hub() -> Path:
-    """The folder of the hub's cache that has all files."""
-    *_, last = [hub_file(name) for name in _DATA_FILES]
-    return last.parent
 
 
 def show_latency(folder: Path, setup: Setup, *, as_json: bool) -> None:

@@ -40,6 +40,8 @@ def collect(folder: RunDirectory) -> Collected:
         comparable=bool(judge.get("comparable")),
         warnings=conflicts(judge.get("models", ()), {one["name"]: _models(one) for one in told}),
         how=_how(protocol, session),
+        settlement=folder.settlement(),
+        planned=int(protocol["prompts"]["count"]),
     )
 
 

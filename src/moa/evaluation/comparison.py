@@ -11,6 +11,7 @@ from moa.evaluation.length_control import LengthModel
 from moa.evaluation.length_inference import lc_difference, predicted_estimate
 from moa.evaluation.metrics import Align, choose_model, fit_annotations
 from moa.evaluation.reference_data import AlpacaEvalData
+from moa.evaluation.sequential import cautious_difference
 from moa.evaluation.statistics import MARGIN, RESAMPLES, NonInferiority, non_inferiority, paired_difference
 
 
@@ -70,7 +71,11 @@ def compare(
     name, _ = choose_model(mine, data, align)
     fits = [fit_annotations(rows, data, name, align) for rows in (mine, theirs)]
     prompts = [a.instruction for a in mine]
-    raw = paired_difference(100 * win_probabilities(mine), 100 * win_probabilities(theirs), prompts, level)
+    ours, other = win_probabilities(mine), win_probabilities(theirs)
+    raw = paired_difference(100 * ours, 100 * other, prompts, level)
+    if raw is None:
+        # Where no difference varies there is no standard error, but still an interval.
+        raw = cautious_difference(ours, other, level=level)
     gap = predicted = None
     if fits[0] is not None and fits[1] is not None:
         gap = lc_difference(fits[0], fits[1], seed=seed, resamples=resamples, level=level)

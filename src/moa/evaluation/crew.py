@@ -64,7 +64,8 @@ class Crew:
         return bool(self._running or self._tidying)
 
     def _begin(self) -> None:
-        while self._waiting and not self.stopped and len(self._running) < self._size:
+        # A slow disk holds back what comes next, so that no more than a few answers are ever at risk.
+        while self._waiting and not self.stopped and len(self._running) < self._size >= len(self._tidying):
             _, _, job = heapq.heappop(self._waiting)
             self._start(job, self._running)
 

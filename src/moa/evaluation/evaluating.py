@@ -134,7 +134,8 @@ async def _engine(
 
 
 def export(setup: Setup, folder: RunDirectory, experiment: Experiment) -> None:
-    """Write outputs and annotations as AlpacaEval's files have them, in the prompts' order."""
+    """Write outputs and annotations as AlpacaEval's files have them, in the prompts' order; and what is settled."""
+    folder.write_settlement(experiment.settlement)
     for system in setup.systems:
         records = experiment.records[system.name]
         outputs = [output_of(records[one.index], one) for one in setup.instructions if one.index in records]

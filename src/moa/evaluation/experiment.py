@@ -18,7 +18,7 @@ from moa.evaluation.reaggregating import reaggregate
 from moa.evaluation.records import Record, books_of
 from moa.evaluation.run_directory import RunDirectory
 from moa.evaluation.selecting import select
-from moa.evaluation.sequential import Decision, Settlement
+from moa.evaluation.sequential import Settlement
 from moa.evaluation.setup import Setup
 from moa.evaluation.stopping import Looks
 from moa.evaluation.systems import System
@@ -41,7 +41,6 @@ class Experiment:
 
     Attributes:
         ended: How it ended.
-        settlement: Under `until`, what the verdicts have settled.
         records: What there is, by system and prompt.
         rows: The verdicts that there are, by system and prompt.
     """
@@ -56,7 +55,6 @@ class Experiment:
         self._setup, self._folder, self._journal = setup, folder, journal
         self._on_progress = on_progress
         self.ended: Ended = "complete"
-        self.settlement: Settlement | None = None
         self.records: dict[str, dict[int, Record]] = {system.name: {} for system in setup.systems}
         self.rows: dict[str, dict[int, Row]] = {system.name: {} for system in setup.judged}
         self._crew = Crew(setup.concurrency)
@@ -76,6 +74,11 @@ class Experiment:
         """US dollars of the budget that earlier sessions have left, never 0; None without a budget."""
         limit = self._setup.budget_usd
         return None if limit is None else max(limit - self._tally.spent_usd, _NEXT_TO_NOTHING_USD)
+
+    @property
+    def settlement(self) -> Settlement | None:
+        """Under `until`, what the verdicts have settled by now; None if nobody asked or nothing can be said yet."""
+        return self._looks.settlement()
 
     async def run(self, engine: Engine) -> None:
         """Do all that is left to do.
@@ -252,8 +255,7 @@ class Experiment:
 
     def _look(self) -> None:
         """Stop if the verdicts so far have settled the question."""
-        self.settlement = self._looks.look(self.records, self.rows)
-        if self.settlement is not None and self.settlement.decision is not Decision.CONTINUE:
+        if self._looks.decided(self.records, self.rows):
             self._stop("decided")
 
     def _unjudgeable(self) -> int:

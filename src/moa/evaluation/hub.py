@@ -7,6 +7,16 @@ from moa.errors import EvaluationDataError, MissingDependency
 REPOSITORY = "tatsu-lab/alpaca_eval"
 
 
+REFERENCE_FILES = ("alpaca_eval.json", "instruction_difficulty.csv", "df_gamed.csv")
+"""What the official length control needs; see `load_alpaca_eval_data`."""
+
+
+def reference_folder() -> Path:
+    """Return the folder of the hub's cache that has all of `REFERENCE_FILES`; errors as in `hub_file`."""
+    *_, last = [hub_file(name) for name in REFERENCE_FILES]
+    return last.parent
+
+
 def hub_file(name: str, *, endpoint: str | None = None, cache: Path | None = None) -> Path:
     """Return a file of the dataset, downloaded if it isn't in the cache.
 

@@ -180,7 +180,7 @@ def fit_length_model(design: Design, folds: Ints | FoldOrder = "published") -> L
         return None
     rows = fitted_rows(design)
     fold_numbers = fold_of_rows(len(rows), folds) if isinstance(folds, str) else folds
-    return _as_length_fit(design, fit_by_cross_validation(rows, fold_numbers))
+    return as_length_fit(design, fit_by_cross_validation(rows, fold_numbers))
 
 
 def fitted_rows(design: Design) -> Rows:
@@ -269,7 +269,8 @@ def fold_sensitivity(design: Design, shuffles: Sequence[int] = range(_FOLD_SHUFF
     return FoldSensitivity(by_order=figures) if figures else None
 
 
-def _as_length_fit(design: Design, fit: PathFit) -> LengthFit:
+def as_length_fit(design: Design, fit: PathFit) -> LengthFit:
+    """Return a design's fitted weights together with the win rate that they predict at equal length."""
     predicted = sigmoid(fit.weights @ design.at_equal_length)
     return LengthFit(
         design=design,

@@ -1,5 +1,6 @@
 """The sampling error of length-controlled win rates, prompts being the sampling unit."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,15 @@ import numpy as np
 from moa.evaluation.arrays import Floats, Ints, sigmoid
 from moa.evaluation.influence import influence_values, standard_error_of
 from moa.evaluation.intervals import LEVEL, Estimate, student_estimate
-from moa.evaluation.length_control import LengthFit, predict_win_rate, standard_deviation
+from moa.evaluation.length_control import Design, LengthFit, fitted_rows, predict_win_rate, standard_deviation
 from moa.evaluation.reweighted import refit
 from moa.evaluation.statistics import MIN_PROMPTS, RESAMPLES, bootstrap_counts, percentile_interval
+
+SERIOUS_INFLATION = 5.0
+"""From which `length_inflation` on to warn: the usual rule for variance inflation factors (James et al. 2013, An
+Introduction to Statistical Learning, section 3.3.3)."""
+
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,6 +55,39 @@ def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate | None:
 def varies(fit: LengthFit) -> bool:
     """Return whether any two verdicts differ."""
     return bool(np.ptp(fit.design.judged.preference[fit.design.judged.present]) > 0)
+
+
+def length_inflation(design: Design) -> float:
+    """Return how many times as many prompts the same certainty takes because lengths are controlled for.
+
+    It is large where hardly any length difference comes near zero: the win rate at equal length is then an
+    extrapolation, and length can't be told from quality.
+
+    Args:
+        design: The model and its rows.
+
+    Returns:
+        At least 1; infinite where all differences are equal but not zero. Only lengths and difficulties count, not
+        the verdicts.
+
+    Source:
+        The variance of a linear prediction at zero length difference, divided by the same without the length
+        feature: a variance inflation factor (Marquardt 1970, Technometrics 12(3)).
+    """
+    lengths = design.judged.shorter_by
+    if lengths.any() and not np.ptp(lengths):
+        return math.inf  # the fit leaves them out
+    rows = fitted_rows(design)
+    at = design.at_equal_length.mean(axis=1)
+    information = rows.features.T @ (rows.features * rows.weight[:, None])
+    # Seen from the other features, what is left of length.
+    shared = np.linalg.lstsq(information[1:, 1:], information[1:, 0], rcond=None)[0]
+    own = information[0, 0] - information[0, 1:] @ shared
+    plain = at[1:] @ np.linalg.lstsq(information[1:, 1:], at[1:], rcond=None)[0]
+    gap = (at[0] - at[1:] @ shared) ** 2
+    if gap <= _NOTHING:
+        return 1.0
+    return float(1.0 + gap / own / plain) if own > _NOTHING * information[0, 0] else math.inf
 
 
 def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resampled:

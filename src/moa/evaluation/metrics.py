@@ -155,12 +155,18 @@ def choose_model(
     Returns:
         The model's name and a sentence.
     """
+    return model_for(annotations[0].generator_1, [a.instruction for a in annotations], data, align)
+
+
+def model_for(
+    baseline: str, instructions: Sequence[str], data: AlpacaEvalData | None, align: Align = "instruction"
+) -> tuple[LengthModel, str]:
+    """Return the length model that fits a baseline's name and these instructions, and why; as `choose_model`."""
     if data is None:
         return "length_only", "no AlpacaEval reference data was given"
-    places = data.places([a.instruction for a in annotations])
+    places = data.places(instructions)
     if places is None:
         return "length_only", "not all prompts are AlpacaEval's, so their difficulty is unknown"
-    baseline = annotations[0].generator_1
     if baseline != BASELINE:
         return "length_only", f"difficulties were measured against {BASELINE}, not against {baseline}"
     reason = f"AlpacaEval's prompts against {BASELINE}"

@@ -11,12 +11,13 @@ from moa.api import MixtureLike
 from moa.config.settings import Settings, load_settings
 from moa.errors import UsageError
 from moa.evaluation.datasets import ALPACA_EVAL, Instruction, digest, load_instructions
-from moa.evaluation.hub import hub_file
+from moa.evaluation.hub import hub_file, reference_folder
 from moa.evaluation.judges.base import Judge
 from moa.evaluation.judges.loading import load_judge
+from moa.evaluation.length_sequence import MIN_PROMPTS as LOOKED_AT_FROM
 from moa.evaluation.outputs import Output
 from moa.evaluation.pricing import price_list, require_known, versions
-from moa.evaluation.reference_data import BASELINE
+from moa.evaluation.reference_data import BASELINE, AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation.setup import Setup, Until
 from moa.evaluation.statistics import MARGIN
 from moa.evaluation.systems import REFERENCES, System, baseline_of, check_names, parts_of
@@ -72,7 +73,8 @@ class Options(TypedDict, total=False):
         seed: Of the sample, the order, and all that is asked.
         concurrency: Answers and verdicts under way at once.
         budget_usd: US dollars for all sessions together.
-        until: `all`; `decided` stops once the answer is known for prompts like these; `decided-here` for these prompts.
+        until: `all`; `decided` stops once the mean preference is known well enough for prompts like these;
+            `decided-here` for exactly these prompts; `decided-lc` once the length-controlled win rate is.
         margin: Percentage points by which the mixture may be worse and still be comparable.
         config: Path of a `moa.yaml`.
         settings: Ready-made settings in place of a file.
@@ -193,6 +195,7 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
         budget_usd=options.get("budget_usd"),
         until=options.get("until", "all"),
         margin=options.get("margin", MARGIN),
+        data=_reference_data(prompts, data_dir) if options.get("until") == "decided-lc" else None,
     )
     _require_sensible(setup)
     settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
@@ -234,6 +237,13 @@ def _opponents(
     return baseline, baseline_of(official, role="reference")
 
 
+def _reference_data(prompts: Prompts, data_dir: Path | None) -> AlpacaEvalData | None:
+    """What the official length control needs, where it may be the one to use."""
+    if data_dir is None and prompts != ALPACA_EVAL:
+        return None
+    return load_alpaca_eval_data(data_dir or reference_folder())
+
+
 def _official(data_dir: Path | None) -> Path | None:
     if data_dir is None:
         return hub_file(BASELINE_FILE)
@@ -263,6 +273,11 @@ def _require_sensible(setup: Setup) -> None:
         raise UsageError("a judge compares with something: give --baseline (a model, a mixture or an outputs file)")
     if setup.until != "all" and setup.judge is None:
         raise UsageError(f"--until {setup.until} goes by verdicts: give --judge")
+    if setup.until == "decided-lc" and len(setup.instructions) < LOOKED_AT_FROM:
+        raise UsageError(
+            f"--until decided-lc looks after {LOOKED_AT_FROM} prompts for the first time, and there are "
+            f"{len(setup.instructions)}: use --until decided, which may stop at any"
+        )
     if setup.concurrency < 1:
         raise UsageError(f"--concurrency is a number from 1, not {setup.concurrency}")
     if setup.margin <= 0:

@@ -10,6 +10,7 @@ from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation.journal import read_journal
 from moa.evaluation.outputs import Output, file_name, write_json, write_outputs
 from moa.evaluation.records import Record
+from moa.evaluation.sequential import Settlement
 
 FORMAT = 1
 """Of the folder; another one can't be resumed."""
@@ -33,6 +34,31 @@ class RunDirectory:
     def manifest_path(self) -> Path:
         """What the evaluation is: `protocol`, which must not change, and one entry in `sessions` for each start."""
         return self.path / "manifest.json"
+
+    @property
+    def settlement_path(self) -> Path:
+        """What the last session's verdicts have settled, if it was to stop early."""
+        return self.path / "settlement.json"
+
+    def settlement(self) -> Settlement | None:
+        """What the last session's verdicts have settled; None if it was not to stop early.
+
+        Raises:
+            EvaluationDataError: The file can't be read.
+        """
+        if not self.settlement_path.exists():
+            return None
+        try:
+            return Settlement.of(json.loads(self.settlement_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise EvaluationDataError(f"is no settlement: {error}", path=self.settlement_path) from error
+
+    def write_settlement(self, settlement: Settlement | None) -> None:
+        """Write what is settled, in place of what was: it holds for one way of looking only."""
+        if settlement is not None:
+            write_json(self.settlement_path, settlement.as_dict())
+        else:
+            self.settlement_path.unlink(missing_ok=True)
 
     def calls(self, system: str) -> Path:
         """The journal of a system's records: its ledger."""

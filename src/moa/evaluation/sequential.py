@@ -4,18 +4,16 @@ Preferences are probabilities 0-1 in the order in which prompts were drawn at ra
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any, Self
 
 import numpy as np
 
-from moa.evaluation.arrays import Bools, Floats, Ints, sigmoid
-from moa.evaluation.intervals import LEVEL, Interval
-from moa.evaluation.length_control import standard_deviation
-from moa.evaluation.statistics import MARGIN
-
-MIN_LENGTH_CONTROLLED = 100
-"""Fewest prompts at which an asymptotic sequence is looked at."""
+from moa.evaluation.arrays import Bools, Floats, Ints
+from moa.evaluation.intervals import LEVEL, Estimate, Interval, student_quantile
+from moa.evaluation.statistics import MARGIN, MIN_PROMPTS
 
 _BETS = np.arange(1, 11) / 11.0
 _BISECTIONS = 50
@@ -23,11 +21,15 @@ _ROUNDING = 1e-9
 
 
 class Decision(StrEnum):
-    """What judging so far has settled."""
+    """What judging so far has settled.
+
+    Where a look settles two at once, the first one counts, as in the verdict's rule: what is worse by less than the
+    margin for certain is comparable.
+    """
 
     WIN = "win"
-    LOSE = "lose"
     WITHIN = "within"
+    LOSE = "lose"
     CONTINUE = "continue"
 
 
@@ -40,15 +42,41 @@ class Settlement:
             than the margin, on both sides. `continue`: not settled.
         judged: How many judgements were looked at.
         settled_after: How many were needed; None while it is not settled.
-        interval: Of the mean preference after the last look, percent 0-100.
+        estimate: The figure at the look that settled it, or else at the last one, in the interval's unit.
+        interval: At the same look, from all looks until then: percent 0-100, or points for a difference. It says what
+            the decision says.
         target: What the interval is about, in words for the report.
+        measure: What the estimate is.
+        is_difference: Whether it is a difference of two win rates, in points.
     """
 
     decision: Decision
     judged: int
     settled_after: int | None
+    estimate: float
     interval: Interval
     target: str
+    measure: str = "win rate"
+    is_difference: bool = False
+
+    @property
+    def rests_on(self) -> int:
+        """How many judgements estimate and interval come from."""
+        return self.judged if self.settled_after is None else self.settled_after
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {**asdict(self), "interval": asdict(self.interval)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The settlement that `as_dict` gave.
+
+        Raises:
+            TypeError, ValueError, KeyError: It is none.
+        """
+        interval, decision = Interval(**values["interval"]), Decision(values["decision"])
+        return cls(**{**values, "interval": interval, "decision": decision})
 
 
 def settle(
@@ -74,12 +102,13 @@ def settle(
         Ramdas et al. 2023, Statistical Science 38(4), section 1.4: decisions from one confidence sequence.
     """
     decisions, times = settle_many(preferences[None, :], margin=margin, level=level, population=population)
-    decision = decisions[0]
+    decision, until = decisions[0], preferences[: int(times[0])]
     return Settlement(
         decision=decision,
         judged=len(preferences),
-        settled_after=None if decision is Decision.CONTINUE else int(times[0]),
-        interval=confidence_interval(preferences, level=level, population=population),
+        settled_after=None if decision is Decision.CONTINUE else len(until),
+        estimate=100.0 * float(until.mean()) if len(until) else 50.0,
+        interval=confidence_interval(until, level=level, population=population),
         target=_target(population),
     )
 
@@ -106,8 +135,8 @@ def settle_many(
     above = [exceeds(preferences, at, level=level, population=population) for at in (half, half - near)]
     below = [exceeds(1 - preferences, at, level=level, population=population) for at in (half, half - near)]
     within = np.logical_and(above[1], below[1])
-    firsts = np.stack([_first(above[0]), _first(below[0]), _first(within)])
-    order = (Decision.WIN, Decision.LOSE, Decision.WITHIN)
+    firsts = np.stack([_first(above[0]), _first(within), _first(below[0])])
+    order = (Decision.WIN, Decision.WITHIN, Decision.LOSE)
     earliest = firsts.min(axis=0)
     total = preferences.shape[1]
     decisions = [
@@ -168,7 +197,7 @@ def log_wealth(preferences: Floats, mean: float, *, population: int | None = Non
 
 
 def confidence_interval(preferences: Floats, *, level: float = LEVEL, population: int | None = None) -> Interval:
-    """Return where the mean preference lies, valid at every look; also for few or equal preferences.
+    """Return where all looks together say that the mean preference lies; also for few or equal preferences.
 
     Args:
         preferences: Probability 0-1 of each judgement, shape (judgements,); may be empty.
@@ -182,64 +211,13 @@ def confidence_interval(preferences: Floats, *, level: float = LEVEL, population
         ValueError: A preference is missing or outside 0-1, or there are more than the population.
 
     Source:
-        `log_wealth`, inverted by bisection on both sides (the hedged capital process with even stakes).
+        `log_wealth`, inverted by bisection on both sides (the hedged capital process with even stakes), and the
+        intersection over all looks: what one of them has ruled out stays so, as for `exceeds`.
     """
     _check(preferences, MARGIN, population)
-    low = _lower_end(preferences, level, population)
-    high = 1.0 - _lower_end(1.0 - preferences, level, population)
-    return Interval(low=100.0 * low, high=100.0 * high, level=level)
-
-
-def length_controlled_interval(
-    win_rate: float, influence: Floats, *, planned: int, level: float = LEVEL
-) -> Interval | None:
-    """Return where a length-controlled win rate lies, valid (for large numbers) at every look.
-
-    The sequence is made for the logit and transformed back: near 0 and 100 % a rate's own error is skewed, and
-    a symmetric interval misses too often at early looks.
-
-    Args:
-        win_rate: At this look, percent, between 0 and 100.
-        influence: Influence values at this look, percentage points, one for each prompt judged.
-        planned: At how many prompts the sequence should be tightest, e.g. half of all.
-        level: Probability 0-1 that the interval holds at all looks together.
-
-    Returns:
-        Percent 0-100, or None for fewer than `MIN_LENGTH_CONTROLLED` prompts.
-
-    Source:
-        Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024, Annals of Statistics 52(6), arXiv 2103.06476:
-        theorem 2.2 (the sequence), section 3 (influence values), appendix B.2 (the choice of rho); the delta
-        method for the logit.
-    """
-    if len(influence) < MIN_LENGTH_CONTROLLED:
-        return None
-    rate = win_rate / 100.0
-    reach = asymptotic_reach(len(influence), planned=planned, level=level)
-    reach *= standard_deviation(influence) / 100.0 / (rate * (1.0 - rate))
-    ends = math.log(rate / (1.0 - rate)) + np.array([-reach, reach])
-    low, high = 100.0 * sigmoid(ends)
-    return Interval(low=float(low), high=float(high), level=level)
-
-
-def asymptotic_reach(n: int, *, planned: int, level: float = LEVEL) -> float:
-    """Return how many standard deviations of one value an asymptotic confidence sequence extends after `n`.
-
-    Args:
-        n: Values so far, at least 1.
-        planned: At how many values the sequence should be tightest.
-        level: Probability 0-1 that the interval holds at all looks together.
-
-    Returns:
-        A number of standard deviations; it falls about as sqrt(log n / n).
-
-    Source:
-        arXiv 2103.06476, theorem 2.2, equation 7, and appendix B.2 for rho.
-    """
-    miss = 1.0 - level
-    rho2 = (-2.0 * math.log(miss) + math.log(-2.0 * math.log(miss) + 1.0)) / planned
-    growth = n * rho2 + 1.0
-    return math.sqrt(2.0 * growth / (n * n * rho2) * math.log(math.sqrt(growth) / miss))
+    ends = _lower_end(preferences, level, population), 1.0 - _lower_end(1.0 - preferences, level, population)
+    # Looks contradict each other in at most 1 - level of all series: then all between them is left open.
+    return Interval(low=100.0 * min(ends), high=100.0 * max(ends), level=level)
 
 
 def decide(interval: Interval, *, margin: float = MARGIN, reference: float = 50.0) -> Decision:
@@ -255,11 +233,48 @@ def decide(interval: Interval, *, margin: float = MARGIN, reference: float = 50.
     """
     if interval.low > reference:
         return Decision.WIN
-    if interval.high < reference:
-        return Decision.LOSE
     if interval.low > reference - margin and interval.high < reference + margin:
         return Decision.WITHIN
+    if interval.high < reference:
+        return Decision.LOSE
     return Decision.CONTINUE
+
+
+def cautious_estimate(preferences: Floats, *, level: float = LEVEL) -> Estimate | None:
+    """Return the mean preference with an interval that holds for few and for equal verdicts too.
+
+    Args:
+        preferences: Probability 0-1 of each judgement, shape (judgements,); NaN where it is missing.
+        level: Probability 0-1 that the interval holds.
+
+    Returns:
+        Percent 0-100, or None for fewer than `MIN_PROMPTS` verdicts.
+    """
+    present = preferences[~np.isnan(preferences)]
+    if len(present) < MIN_PROMPTS:
+        return None
+    return as_estimate(100.0 * float(present.mean()), confidence_interval(present, level=level), len(present))
+
+
+def cautious_difference(first: Floats, second: Floats, *, level: float = LEVEL) -> Estimate | None:
+    """Return how much higher the first's mean preference is, likewise, in percentage points.
+
+    Args:
+        first: Probability 0-1 of each judgement, shape (judgements,).
+        second: The same prompts in the same order.
+        level: Probability 0-1 that the interval holds.
+    """
+    moved = cautious_estimate(0.5 + 0.5 * (first - second), level=level)
+    if moved is None:
+        return None
+    low, high = (2.0 * (end - 50.0) for end in (moved.interval.low, moved.interval.high))
+    return as_estimate(2.0 * (moved.value - 50.0), Interval(low=low, high=high, level=level), moved.n)
+
+
+def as_estimate(value: float, interval: Interval, n: int) -> Estimate:
+    """Return an estimate with the standard error that would make Student's interval as wide as this one."""
+    error = (interval.high - interval.low) / 2.0 / student_quantile(interval.level, max(n, 2))
+    return Estimate(value=value, standard_error=error, interval=interval, n=n)
 
 
 def _lower_end(preferences: Floats, level: float, population: int | None) -> float:
@@ -270,7 +285,7 @@ def _lower_end(preferences: Floats, level: float, population: int | None) -> flo
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        if float(log_wealth(preferences, middle, population=population)[-1]) >= threshold:
+        if float(log_wealth(preferences, middle, population=population).max()) >= threshold:
             low = middle
         else:
             high = middle

@@ -5,9 +5,10 @@ from typing import Literal
 
 from moa.evaluation.datasets import Instruction
 from moa.evaluation.judges.base import Judge
+from moa.evaluation.reference_data import AlpacaEvalData
 from moa.evaluation.systems import System
 
-Until = Literal["all", "decided", "decided-here"]
+Until = Literal["all", "decided", "decided-here", "decided-lc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +24,9 @@ class Setup:
         concurrency: How many answers and verdicts are under way at once.
         budget_usd: For all sessions together; None for no limit.
         until: `decided` stops when the mixture is known to win, to lose, or to be within the margin on prompts like
-            these; `decided-here` on exactly these prompts.
+            these; `decided-here` on exactly these prompts; `decided-lc` by the length-controlled win rate.
         margin: Percentage points.
+        data: AlpacaEval's reference data, if what is looked at needs it.
     """
 
     instructions: tuple[Instruction, ...]
@@ -36,6 +38,7 @@ class Setup:
     budget_usd: float | None
     until: Until
     margin: float
+    data: AlpacaEvalData | None = None
 
     @property
     def mixture(self) -> System:
@@ -58,6 +61,12 @@ class Setup:
     def baseline(self) -> System | None:
         """What the mixture is compared with."""
         return next((system for system in self.systems if system.role == "baseline"), None)
+
+    @property
+    def sides(self) -> tuple[System, ...]:
+        """The systems whose verdicts the answer rests on: the mixture; and the baseline, where both are judged."""
+        baseline = self.baseline
+        return (self.mixture, baseline) if self.is_indirect and baseline is not None else (self.mixture,)
 
     @property
     def bought(self) -> tuple[System, ...]:

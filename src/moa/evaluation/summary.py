@@ -7,23 +7,24 @@ from typing import Any
 import numpy as np
 
 from moa.evaluation.annotations import Annotation, win_probabilities
-from moa.evaluation.arrays import Floats
-from moa.evaluation.comparison import Comparison, compare
+from moa.evaluation.comparison import compare
 from moa.evaluation.copying import Copied, copied, mean_copied
 from moa.evaluation.economics import Economics, economics
 from moa.evaluation.effects import VARIANTS, Effect, Side, effect
 from moa.evaluation.hygiene import Hygiene, hygiene
-from moa.evaluation.intervals import LEVEL, Estimate, student_quantile
+from moa.evaluation.intervals import LEVEL, Estimate
 from moa.evaluation.judge_record import JudgeRecord, judge_record
 from moa.evaluation.leaderboard import Rank, rank
 from moa.evaluation.length_control import FoldSensitivity, fold_sensitivity
+from moa.evaluation.length_inference import SERIOUS_INFLATION, length_inflation
 from moa.evaluation.metrics import Metrics, metrics
 from moa.evaluation.outputs import Output
+from moa.evaluation.quality import Stopped, difference_quality, settled_quality, win_rate_quality
 from moa.evaluation.records import Record
 from moa.evaluation.reference_data import BASELINE, AlpacaEvalData
-from moa.evaluation.sequential import confidence_interval
-from moa.evaluation.statistics import MARGIN, MIN_PROMPTS, ByCategory, by_category, non_inferiority
-from moa.evaluation.verdict import Conclusion, Quality, conclude, ratio
+from moa.evaluation.sequential import Settlement
+from moa.evaluation.statistics import MARGIN, ByCategory, by_category
+from moa.evaluation.verdict import Conclusion, conclude, ratio
 
 _NAMED = 3
 """How many systems a warning names."""
@@ -61,6 +62,8 @@ class Collected:
         comparable: Whether its verdicts may be compared with the published leaderboard.
         warnings: What has to be known to read the figures right.
         how: How it was measured, by topic: versions, seeds, prices.
+        settlement: What the verdicts have settled, if judging was to stop as soon as it was; else None.
+        planned: How many prompts there are in all.
     """
 
     systems: tuple[Evaluated, ...]
@@ -69,6 +72,8 @@ class Collected:
     comparable: bool
     warnings: tuple[str, ...]
     how: Mapping[str, Any]
+    settlement: Settlement | None = None
+    planned: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +124,7 @@ class Summary:
         conclusion: What to do.
         best_member: How the mixture compares with the best of its members; None if there is none to compare with.
         effects: Of leaving out each proposer, and of another order of proposals, where that was asked for.
+        stopped: What came of stopping as soon as it was settled; None where that was not asked for.
     """
 
     systems: tuple[SystemSummary, ...]
@@ -130,6 +136,7 @@ class Summary:
     warnings: tuple[str, ...]
     how: Mapping[str, Any]
     effects: tuple[Effect, ...] = ()
+    stopped: Stopped | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -138,6 +145,7 @@ class Summary:
             "verdict": self.conclusion.sentence,
             "advice": self.conclusion.advice,
             "rule": self.conclusion.rule,
+            "settlement": None if self.stopped is None else self.stopped.as_dict(),
             "best_member": None if best is None else {"name": best.name, "of": best.of, "sentence": best.sentence},
             "effects": [one.as_dict() for one in self.effects],
             "opponent": self.opponent,
@@ -192,17 +200,26 @@ def summarize(
     # A dozen fits: shown for the system that it is all about.
     fit = None if first.metrics is None else first.metrics.fit
     systems = (replace(first, folds=None if fit is None else fold_sensitivity(fit.design)), *others)
+    stopped = _stopped(evaluation)
     return Summary(
         systems=systems,
         opponent=evaluation.opponent,
         judge=evaluation.judge,
         comparable=evaluation.comparable,
-        conclusion=_conclusion(evaluation, systems, data, margin, seed),
+        conclusion=_conclusion(evaluation, systems, stopped, data, margin, seed),
         best_member=_best_member(evaluation, systems, data, seed),
         warnings=(*evaluation.warnings, *_warnings(evaluation, systems)),
         how=evaluation.how,
         effects=_effects(evaluation, data, seed),
+        stopped=stopped,
     )
+
+
+def _stopped(evaluation: Collected) -> Stopped | None:
+    if evaluation.settlement is None:
+        return None
+    judged = len(evaluation.systems[0].annotations)
+    return Stopped(settlement=evaluation.settlement, judged=judged, planned=evaluation.planned)
 
 
 def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int) -> tuple[Effect, ...]:
@@ -262,6 +279,7 @@ def _copied(system: Evaluated) -> Mapping[str, Copied] | None:
 def _conclusion(
     evaluation: Collected,
     systems: Sequence[SystemSummary],
+    stopped: Stopped | None,
     data: AlpacaEvalData | None,
     margin: float,
     seed: int,
@@ -271,11 +289,13 @@ def _conclusion(
     if baseline is None or not (mixture.annotations and (baseline.annotations or _is_opponent(baseline, evaluation))):
         sentence = f"Undecided: nothing has judged {mixture.name} yet."
         return Conclusion(advice="undecided", sentence=sentence, rule="")
-    if baseline.name == evaluation.opponent:
-        quality = _win_rate_quality(systems[0], mixture.annotations, margin)
+    if stopped is not None:
+        quality = settled_quality(stopped, margin)
+    elif baseline.name == evaluation.opponent:
+        quality = win_rate_quality(systems[0].metrics, mixture.annotations, margin)
     else:
         both = compare(mixture.annotations, baseline.annotations, data, margin=margin, seed=seed)
-        quality = _difference_quality(both, margin)
+        quality = difference_quality(both, margin)
     common = sorted(set(mixture.records) & set(baseline.records))
     mine, theirs = (economics([one.records[index] for index in common]) for one in (mixture, baseline))
     return conclude(
@@ -295,45 +315,6 @@ def _baseline(evaluation: Collected) -> Evaluated | None:
 
 def _is_opponent(system: Evaluated, evaluation: Collected) -> bool:
     return system.name == evaluation.opponent
-
-
-def _win_rate_quality(system: SystemSummary, annotations: Sequence[Annotation], margin: float) -> Quality:
-    found = system.metrics
-    if found is None:
-        return Quality(finding=None, measure="", is_difference=False, n=0)
-    n = found.counts.n_total
-    if found.length_controlled_win_rate is None or found.lc_interval is None or found.lc_standard_error is None:
-        return _cautious_quality(win_probabilities(annotations), margin)
-    estimate = Estimate(
-        value=found.length_controlled_win_rate,
-        standard_error=found.lc_standard_error,
-        interval=found.lc_interval,
-        n=n,
-    )
-    finding = non_inferiority(estimate, margin=margin)
-    return Quality(finding=finding, measure="length-controlled win rate", is_difference=False, n=n)
-
-
-def _cautious_quality(probabilities: Floats, margin: float) -> Quality:
-    """From the raw win rate, by an interval that holds for few and for equal verdicts too; none for next to nothing."""
-    present = probabilities[~np.isnan(probabilities)]
-    n = len(present)
-    if n < MIN_PROMPTS:
-        return Quality(finding=None, measure="win rate", is_difference=False, n=n)
-    interval = confidence_interval(present)
-    # The error that Student's interval of this width would have: equal verdicts have none of their own.
-    error = (interval.high - interval.low) / 2.0 / student_quantile(interval.level, n)
-    estimate = Estimate(value=100.0 * float(present.mean()), standard_error=error, interval=interval, n=n)
-    finding = non_inferiority(estimate, margin=margin)
-    return Quality(finding=finding, measure="win rate", is_difference=False, n=n)
-
-
-def _difference_quality(both: Comparison, margin: float) -> Quality:
-    estimate, measure = both.lc_difference, "length-controlled win rate"
-    if estimate is None:
-        estimate, measure = both.win_rate_difference, "win rate"
-    finding = None if estimate is None else non_inferiority(estimate, margin=margin, reference=0.0)
-    return Quality(finding=finding, measure=measure, is_difference=True, n=both.n)
 
 
 def _best_member(
@@ -386,11 +367,46 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[s
         named, more = missing[:_NAMED], len(missing) - _NAMED
         others = f", and some for {more} more" if more > 0 else ""
         found.append(f"Verdicts are missing: {', '.join(named)}{others}; a missing verdict counts for neither side.")
+    found += _extrapolated(systems)
+    if evaluation.settlement is not None:
+        found += _after_looking(evaluation.settlement, systems[0])
     for system in systems:
         if system.hygiene.judge_marks:
             found.append(
                 f"{system.name}: {system.hygiene.judge_marks} outputs hold marks that change a judge's prompt."
             )
+    return found
+
+
+def _extrapolated(systems: Sequence[SystemSummary]) -> list[str]:
+    """Say so where the length-controlled win rate is mostly an extrapolation."""
+    fits = [(one.name, one.metrics.fit) for one in systems if one.metrics is not None and one.metrics.fit is not None]
+    found = [
+        f"{name} ({np.count_nonzero(fit.design.judged.shorter_by < 0):,} answers longer, "
+        f"{np.count_nonzero(fit.design.judged.shorter_by > 0):,} shorter than what they are judged against)"
+        for name, fit in fits
+        if length_inflation(fit.design) >= SERIOUS_INFLATION
+    ]
+    if not found:
+        return []
+    return [
+        f"Length and quality can hardly be told apart for {', '.join(found)}: the length-controlled win rate "
+        f"extrapolates there, and means little."
+    ]
+
+
+def _after_looking(settlement: Settlement, mixture: SystemSummary) -> list[str]:
+    found = [
+        "Judging was to stop as soon as the answer was settled: the verdict's interval allows for that, the others "
+        "here are for a number of prompts fixed beforehand, and too narrow."
+    ]
+    controlled = None if mixture.metrics is None else mixture.metrics.length_controlled_win_rate
+    by_preference = settlement.measure == "win rate" and not settlement.is_difference
+    if by_preference and controlled is not None and (settlement.estimate - 50.0) * (controlled - 50.0) < 0:
+        found.append(
+            f"The verdict rests on the win rate, {settlement.estimate:.1f} %; the length-controlled one, "
+            f"{controlled:.1f} %, lies on the other side of 50 (--until decided-lc goes by that)."
+        )
     return found
 
 

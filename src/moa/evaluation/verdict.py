@@ -1,5 +1,6 @@
 """The one sentence that a user acts on, and the rule behind it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,8 @@ class Ratio:
     """How a system's cost or latency relates to the baseline's.
 
     Attributes:
-        value: System divided by baseline; None if either is unknown.
+        value: System divided by baseline, infinite if the baseline's is 0 and the system's is not; None if either is
+            unknown.
         unknown: Whose figure is unknown, for the sentence; empty if none is.
     """
 
@@ -32,12 +34,16 @@ class Quality:
         measure: What the estimate is, e.g. `length-controlled win rate`.
         is_difference: Whether the estimate is a difference of two win rates, in points, and not a win rate.
         n: Verdicts.
+        of: Prompts in all, where judging was to stop as soon as it was settled; else None.
+        sequence_for: What the interval is about, if it is a confidence sequence; else empty.
     """
 
     finding: NonInferiority | None
     measure: str
     is_difference: bool
     n: int
+    of: int | None = None
+    sequence_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +81,7 @@ def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency:
         return Conclusion(advice="undecided", sentence=sentence, rule="")
     price = f"at {_times(cost, 'cost')} and {_times(latency, 'latency')}"
     proof = f"({_proof(quality, finding.estimate)})"
-    rule = _rule(finding)
+    rule = _rule(finding, quality.sequence_for)
     margin = f"{finding.margin:g} points"
     match finding.verdict:
         case Finding.WIN:
@@ -108,7 +114,9 @@ def ratio(system: tuple[str, float | None], baseline: tuple[str, float | None]) 
     unknown = tuple(name for name, figure in (system, baseline) if figure is None)
     if system[1] is None or baseline[1] is None:
         return Ratio(value=None, unknown=unknown)
-    return Ratio(value=system[1] / baseline[1]) if baseline[1] > 0 else Ratio(value=None)
+    if baseline[1] > 0:
+        return Ratio(value=system[1] / baseline[1])
+    return Ratio(value=math.inf if system[1] > 0 else 1.0)
 
 
 def _has_no_point(cost: Ratio, latency: Ratio) -> bool:
@@ -119,25 +127,37 @@ def _has_no_point(cost: Ratio, latency: Ratio) -> bool:
 def _times(of: Ratio, what: str) -> str:
     if of.value is None:
         whose = " and ".join(of.unknown)
-        return f"an unknown share of its {what} (that of {whose} is not known)" if whose else f"an unknown {what}"
+        return f"an unknown share of its {what} (that of {whose} is not known)"
+    if math.isinf(of.value):
+        return f"more than its {what}, which is nothing,"
     if of.value < 0.995:
         return f"{100 * of.value:.2g} % of its {what}"
+    if of.value < 1.005:
+        return f"the same {what}"
     return f"{of.value:.2g} times its {what}" if of.value < 100 else f"{of.value:.0f} times its {what}"
 
 
 def _proof(quality: Quality, estimate: Estimate) -> str:
     low, high, level = estimate.interval.low, estimate.interval.high, 100 * estimate.interval.level
+    holds = " valid at every look" if quality.sequence_for else ""
     if quality.is_difference:
-        figure = f"{quality.measure} {estimate.value:+.1f} points, {level:g} % interval {low:+.1f} to {high:+.1f}"
+        ends = f"{level:g} % interval{holds} {low:+.1f} to {high:+.1f}"
+        figure = f"{quality.measure} {estimate.value:+.1f} points, {ends}"
     else:
-        figure = f"{quality.measure} {estimate.value:.1f} %, {level:g} % interval {low:.1f} to {high:.1f}; equal is 50"
-    return f"{figure}; {quality.n:,} prompts"
+        ends = f"{level:g} % interval{holds} {low:.1f} to {high:.1f}"
+        figure = f"{quality.measure} {estimate.value:.1f} %, {ends}; equal is 50"
+    return f"{figure}; {quality.n:,}{'' if quality.of is None else f' of {quality.of:,}'} prompts"
 
 
-def _rule(finding: NonInferiority) -> str:
+def _rule(finding: NonInferiority, sequence_for: str) -> str:
     interval = finding.estimate.interval
+    sequence = (
+        f" The interval is a confidence sequence for {sequence_for}: it holds however often one looks."
+        if sequence_for
+        else ""
+    )
     return (
         f"Non-inferiority with a margin of {finding.margin:g} points: better if the {100 * interval.level:g} % "
         "interval lies above equality, comparable if it lies above equality less the margin, worse if it lies below "
-        "equality, undecided otherwise. What is comparable is worth using only if it is cheaper or faster."
+        f"equality, undecided otherwise. What is comparable is worth using only if it is cheaper or faster.{sequence}"
     )
