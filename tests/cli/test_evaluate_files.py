@@ -103,3 +103,22 @@ def test_correlate_compares_a_ratings_file_with_another_leaderboard(tmp_path: Pa
 
     figures = json.loads(ended.out)
     assert (figures["spearman"], figures["n"], len(figures["interval"])) == (pytest.approx(1.0), 9, 2)
+
+
+def test_judging_without_one_verdict_fails_and_says_why_the_first_is_missing(judging: Path) -> None:
+    code, told = judge("--judge", "pairwise", "--judge-model", "demo/mute", "--limit", "3")
+
+    assert code == 1
+    assert "the first missing verdict: the reply is no verdict: 'no idea'" in told
+
+
+def test_judge_tells_of_instructions_that_only_one_file_has(judging: Path) -> None:
+    rows = json.loads((judging / "sys.json").read_text())
+    (judging / "sys.json").write_text(json.dumps([*rows[:10], {**rows[0], "instruction": "extra"}]))
+
+    code, told = judge("--judge", "pairwise", "--judge-model", "demo/judge")
+
+    assert code == 0
+    assert "2 of 12 instructions of the reference have no counterpart and are left out" in told
+    assert "1 of 11 instructions of the outputs have no counterpart and are left out" in told
+    assert "10 pairs judged" in told

@@ -5,7 +5,7 @@ import pytest
 
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import read_annotations
-from moa.evaluation.judge_files import judge_into, pairs_of
+from moa.evaluation.judge_files import judge_into, left_out, pairs_of
 from moa.evaluation.judge_record import judge_record
 from moa.evaluation.judges.loading import load_judge
 from moa.evaluation.outputs import Output
@@ -17,14 +17,30 @@ def outputs(generator: str, *texts: str) -> list[Output]:
     return [Output(instruction=f"q{n}", output=text, generator=generator) for n, text in enumerate(texts)]
 
 
-def test_pairs_are_matched_by_instruction_in_the_outputs_order() -> None:
+def test_pairs_are_matched_by_instruction_in_the_references_order() -> None:
     pairs = pairs_of(outputs("base", "a", "b", "c"), outputs("sys", "x", "y")[::-1])
 
-    assert [(pair.instruction, pair.output_1, pair.output_2) for pair in pairs] == [("q1", "b", "y"), ("q0", "a", "x")]
+    assert [(pair.instruction, pair.output_1, pair.output_2) for pair in pairs] == [("q0", "a", "x"), ("q1", "b", "y")]
+    assert [pair.index for pair in pairs] == [0, 1]
     with pytest.raises(EvaluationDataError, match="in common"):
         pairs_of(outputs("base", "a"), [Output(instruction="other", output="x", generator="s")])
-    with pytest.raises(EvaluationDataError, match="twice"):
-        pairs_of(outputs("base", "a"), outputs("sys", "x") * 2)
+
+
+def test_an_instruction_with_several_outputs_has_a_pair_for_each_and_equal_pairs_are_one() -> None:
+    pairs = pairs_of(outputs("base", "a", "b"), [*outputs("sys", "x", "y"), *outputs("sys", "x"), *outputs("sys", "z")])
+
+    assert [(pair.output_1, pair.output_2, pair.index) for pair in pairs] == [
+        ("a", "x", 0),
+        ("a", "z", 1),
+        ("b", "y", 2),
+    ]
+
+
+def test_instructions_that_only_one_file_has_are_told_of() -> None:
+    sentences = left_out(outputs("base", "a", "b", "c"), outputs("sys", "x", "y"))
+
+    assert sentences == ("1 of 3 instructions of the reference have no counterpart and are left out",)
+    assert left_out(outputs("base", "a"), outputs("sys", "x")) == ()
 
 
 @virtual_time

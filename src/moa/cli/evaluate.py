@@ -7,6 +7,7 @@ import typer
 
 from moa.cli import evaluate_files
 from moa.cli.choices import ConfigOption, MixtureOption, SetOption
+from moa.cli.extras import needs_extra
 
 evaluation = typer.Typer(
     name="eval", no_args_is_help=True, help="Is a mixture worth it on your prompts? Quality, cost and latency."
@@ -97,7 +98,8 @@ def run(
 
     Exit codes: 0 done or decided, 1 failed, 2 usage, 4 the budget is used up, 130 interrupted.
     """
-    from moa.cli.evaluating import Wish, answer_wish
+    with needs_extra("moa eval", "eval"):
+        from moa.cli.evaluating import Wish, answer_wish
 
     wish = Wish(
         prompts=prompts,
@@ -152,7 +154,8 @@ def generate(
 
     `moa eval run` with the same settings and a judge goes on from there.
     """
-    from moa.cli.evaluating import Wish, answer_wish
+    with needs_extra("moa eval", "eval"):
+        from moa.cli.evaluating import Wish, answer_wish
 
     wish = Wish(
         prompts=prompts,
@@ -198,7 +201,8 @@ def latency(
 
     Other than in `run`, members are asked too, so that the time to their first token is known.
     """
-    from moa.cli.evaluating import Wish, answer_wish
+    with needs_extra("moa eval", "eval"):
+        from moa.cli.evaluating import Wish, answer_wish
 
     wish = Wish(
         prompts=prompts,
@@ -229,7 +233,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the mixtures of two runs that were judged against the same baseline, prompt by prompt."""
-    from moa.cli.evaluated import compare_runs
+    with needs_extra("moa eval", "eval"):
+        from moa.cli.evaluated import compare_runs
 
     compare_runs(first, second, margin=margin, seed=seed, data_dir=data_dir, as_json=as_json)
 

@@ -11,11 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from moa.api import Engine
 from moa.cli.evaluated import reference_data
+from moa.cli.exits import COMPLETE, FAILED
 from moa.cli.terminal import err_console, print_json, say
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import read_annotations
 from moa.evaluation.datasets import ALPACA_EVAL
-from moa.evaluation.judge_files import judge_into, pairs_of
+from moa.evaluation.judge_files import judge_into, left_out, pairs_of
 from moa.evaluation.judge_record import judge_record
 from moa.evaluation.judges.base import Judge, Pair, Verdict
 from moa.evaluation.judges.conflicts import conflicts
@@ -44,14 +45,16 @@ class Judging:
     config: Path | None
 
 
-def judge_files(wanted: Judging) -> None:
-    """Judge, write the annotations, and say what came out."""
+def judge_files(wanted: Judging) -> int:
+    """Judge, write the annotations, say what came out, and return the exit code."""
     judge = load_judge(wanted.judge, judge_model=wanted.judge_models or None)
-    pairs = pairs_of(read_outputs(wanted.reference), read_outputs(wanted.outputs))[: wanted.limit]
-    sides = {name: (name,) for name in (pairs[0].generator_1, pairs[0].generator_2)}
-    say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
+    reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
+    pairs = pairs_of(reference, outputs)[: wanted.limit]
+    sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}
+    warnings = (*left_out(reference, outputs), *conflicts(judge.models, sides))
+    say((f"warning: {sentence}" for sentence in warnings), style="yellow")
     rows = asyncio.run(_judge(wanted, judge, pairs))
-    _show_judging(rows, judge, wanted.out)
+    return _show_judging(rows, judge, wanted.out)
 
 
 async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[Mapping[str, Any]]:
@@ -75,13 +78,18 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
             return await judge_into(wanted.out, judge, pairs, engine, concurrency=wanted.concurrency, on_verdict=note)
 
 
-def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None:
+def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> int:
+    """Say what came out; judging that gave not one verdict has failed."""
     found = judge_record(rows)
     price = "price unknown" if found.usd is None else f"${found.usd:.2f}"
     flips = "" if found.flips is None else f", {100 * found.flips:.1f} % of them flipped with the order"
     say(f"{found.n} pairs judged by {judge.name}: {found.missing} missing{flips}; {price}. Annotations: {out}")
     if not judge.comparable:
         say("not comparable with the leaderboard: that has another judge", style="yellow")
+    failure = next((row["failure"] for row in rows if row.get("failure")), None)
+    if failure is not None:
+        say(f"the first missing verdict: {failure['message']}", style="yellow")
+    return FAILED if found.missing == found.n else COMPLETE
 
 
 def show_metrics(

@@ -15,34 +15,51 @@ SAVE_EVERY = 50
 
 
 def pairs_of(reference: Sequence[Output], outputs: Sequence[Output]) -> list[Pair]:
-    """Return the pairs of the instructions that both files have, in the outputs' order.
+    """Return the pairs of the instructions that both files have, in the reference's order.
 
     Args:
         reference: The baseline's.
-        outputs: The system's.
+        outputs: The system's. An instruction with several outputs, here or there, has a pair for each combination;
+            equal pairs are one.
 
     Raises:
-        EvaluationDataError: No instruction is common to both, or one file has an instruction twice.
+        EvaluationDataError: No instruction is common to both.
+
+    Source:
+        alpaca_eval, `annotators/pairwise_evaluator.py` (`annotate_head2head`): an inner join.
     """
-    theirs = {output.instruction: output for output in reference}
-    if len(theirs) < len(reference) or len({output.instruction for output in outputs}) < len(outputs):
-        raise EvaluationDataError("an instruction occurs twice: each may have one output only")
-    pairs = [
-        Pair(
-            instruction=mine.instruction,
-            output_1=theirs[mine.instruction].output,
-            output_2=mine.output,
-            generator_1=theirs[mine.instruction].generator,
-            generator_2=mine.generator,
-            index=index,
-            dataset=mine.dataset,
-        )
-        for index, mine in enumerate(outputs)
-        if mine.instruction in theirs
-    ]
-    if not pairs:
+    mine: dict[str, list[Output]] = {}
+    for output in outputs:
+        mine.setdefault(output.instruction, []).append(output)
+    joined: dict[tuple[str, str, str], tuple[Output, Output]] = {}
+    for theirs in reference:
+        for own in mine.get(theirs.instruction, ()):
+            joined.setdefault((theirs.instruction, theirs.output, own.output), (theirs, own))
+    if not joined:
         raise EvaluationDataError("the two files have no instruction in common")
-    return pairs
+    return [
+        Pair(
+            instruction=own.instruction,
+            output_1=theirs.output,
+            output_2=own.output,
+            generator_1=theirs.generator,
+            generator_2=own.generator,
+            index=index,
+            dataset=own.dataset,
+        )
+        for index, (theirs, own) in enumerate(joined.values())
+    ]
+
+
+def left_out(reference: Sequence[Output], outputs: Sequence[Output]) -> tuple[str, ...]:
+    """Return a sentence for each side that has instructions which the other lacks: they make no pair."""
+    known, mine = ({output.instruction for output in side} for side in (reference, outputs))
+    sides = (("reference", known, mine), ("outputs", mine, known))
+    return tuple(
+        f"{len(some - others)} of {len(some)} instructions of the {name} have no counterpart and are left out"
+        for name, some, others in sides
+        if some - others
+    )
 
 
 async def judge_into(

@@ -112,7 +112,9 @@ def _output(row: Any, stem: str, path: Path, number: int) -> Output:
         raise EvaluationDataError(f"is {type(row).__name__} where an object is expected", path=path, row=number)
     for key in ("instruction", "output"):
         if not isinstance(row.get(key), str):
-            raise EvaluationDataError("is needed, as text", path=path, row=number, key=key)
+            found = "missing" if key not in row else "null" if row[key] is None else type(row[key]).__name__
+            hint = ': write "" where there is no answer' if key == "output" else ""
+            raise EvaluationDataError(f"is {found} where text is expected{hint}", path=path, row=number, key=key)
     return Output(
         instruction=row["instruction"],
         output=row["output"],

@@ -99,7 +99,7 @@ async def ask(
             return Opinion(
                 value=value, raw=text, ledger=judgements(ledgers, judge), seconds=clock() - started_at, failure=None
             )
-        failure = ErrorInfo(code=UNPARSEABLE, message=f"the reply is no verdict: {text!r:.200}")
+        failure = ErrorInfo(code=UNPARSEABLE, message=_why(answer, options, text))
     return Opinion(
         value=None,
         raw=text,
@@ -135,6 +135,12 @@ def judgements(ledgers: Iterable[Ledger], judge: str | None = None) -> Ledger:
             for number, call in enumerate(calls, 1)
         )
     )
+
+
+def _why(answer: Answer, options: ReplyOptions, text: str) -> str:
+    if options.top_logprobs is not None and not answer.logprobs:
+        return f"the reply has no log probabilities, which this judge reads: {text!r:.200}. --judge pairwise needs none"
+    return f"the reply is no verdict: {text!r:.200}"
 
 
 def _is_refusal(cause: ProviderError) -> bool:
