@@ -52,7 +52,10 @@ def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
     figures = json.loads(moa("eval", "metrics", "annotations.json", "--json").out)
 
     assert code == 0
-    assert "12 pairs judged by pairwise@demo/judge: 0 missing, 100.0 % of them flipped with the order" in told
+    assert (
+        "12 pairs judged by pairwise@demo/judge: 0 missing, 100.0 % of them flipped with the order, 100.0 % ties"
+        in told
+    )
     assert "not comparable with the leaderboard" in told
     assert figures.keys() >= KEYS
     assert (figures["system"], figures["win_rate"], figures["n_draws"]) == ("sys", 50.0, 12)
@@ -122,3 +125,14 @@ def test_judge_tells_of_instructions_that_only_one_file_has(judging: Path) -> No
     assert "2 of 12 instructions of the reference have no counterpart and are left out" in told
     assert "1 of 11 instructions of the outputs have no counterpart and are left out" in told
     assert "10 pairs judged" in told
+
+
+def test_a_panel_of_judges_says_how_far_they_agree(judging: Path) -> None:
+    replies = {"one": '{"verdict": "A"}', "two": '{"verdict": "tie"}'}
+    (judging / "moa.yaml").write_text(
+        json.dumps({"endpoints": {"demo": {"kind": "scripted", "options": {"replies": replies}}}})
+    )
+    _, told = judge("--judge", "pairwise", "--judge-model", "demo/one", "--judge-model", "demo/two")
+
+    assert "agreement beyond chance on 12 pairs, kappa: all (Fleiss) unknown" in told
+    assert "pairwise@demo/one and pairwise@demo/two unknown" in told

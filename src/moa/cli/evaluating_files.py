@@ -21,6 +21,7 @@ from moa.evaluation.judge_record import judge_record
 from moa.evaluation.judges.base import Judge, Pair, Verdict
 from moa.evaluation.judges.conflicts import conflicts
 from moa.evaluation.judges.loading import load_judge
+from moa.evaluation.judges.panel import Agreement
 from moa.evaluation.leaderboard import correlate, published, read_ratings
 from moa.evaluation.length_control import LengthModel
 from moa.evaluation.metrics import Metrics, metrics
@@ -49,7 +50,7 @@ def judge_files(wanted: Judging) -> int:
     """Judge, write the annotations, say what came out, and return the exit code."""
     judge = load_judge(wanted.judge, judge_model=wanted.judge_models or None)
     reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
-    pairs = pairs_of(reference, outputs)[: wanted.limit]
+    pairs = pairs_of(reference, outputs)
     sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}
     warnings = (*left_out(reference, outputs), *conflicts(judge.models, sides))
     say((f"warning: {sentence}" for sentence in warnings), style="yellow")
@@ -67,7 +68,7 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
     )
     spent = 0.0
     with Progress(*columns, console=err_console(), transient=True) as progress:
-        task = progress.add_task("judging", total=len(pairs), usd="")
+        task = progress.add_task("judging", total=len(pairs[: wanted.limit]), usd="")
 
         def note(pair: Pair, verdict: Verdict) -> None:
             nonlocal spent
@@ -75,7 +76,15 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
             progress.update(task, advance=1, usd=f"${spent:.2f}")
 
         async with Engine(wanted.config, budget_usd=wanted.budget_usd) as engine:
-            return await judge_into(wanted.out, judge, pairs, engine, concurrency=wanted.concurrency, on_verdict=note)
+            return await judge_into(
+                wanted.out,
+                judge,
+                pairs,
+                engine,
+                concurrency=wanted.concurrency,
+                on_verdict=note,
+                limit=wanted.limit,
+            )
 
 
 def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> int:
@@ -83,13 +92,27 @@ def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) ->
     found = judge_record(rows)
     price = "price unknown" if found.usd is None else f"${found.usd:.2f}"
     flips = "" if found.flips is None else f", {100 * found.flips:.1f} % of them flipped with the order"
-    say(f"{found.n} pairs judged by {judge.name}: {found.missing} missing{flips}; {price}. Annotations: {out}")
+    ties = "" if found.ties is None else f", {100 * found.ties:.1f} % ties"
+    say(f"{found.n} pairs judged by {judge.name}: {found.missing} missing{flips}{ties}; {price}. Annotations: {out}")
+    say(_agreement(found.agreement))
     if not judge.comparable:
         say("not comparable with the leaderboard: that has another judge", style="yellow")
     failure = next((row["failure"] for row in rows if row.get("failure")), None)
     if failure is not None:
         say(f"the first missing verdict: {failure['message']}", style="yellow")
     return FAILED if found.missing == found.n else COMPLETE
+
+
+def _agreement(found: Agreement | None) -> list[str]:
+    if found is None:
+        return []
+    kappas = {"all (Fleiss)": found.fleiss} | {
+        f"{one} and {other}": kappa for (one, other), kappa in found.pairs.items()
+    }
+    return [
+        f"agreement beyond chance on {found.n} pairs, kappa: "
+        + "; ".join(f"{who} {_number(kappa)}" for who, kappa in kappas.items())
+    ]
 
 
 def show_metrics(

@@ -104,7 +104,8 @@ def _parsed(text: str, path: Path, row: int | None) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise EvaluationDataError(f"is not JSON: {error}", path=path, row=row) from error
+        hint = "" if path.name.endswith(SUFFIXES) else f" (files are read as {', '.join(SUFFIXES)})"
+        raise EvaluationDataError(f"is not JSON: {error}{hint}", path=path, row=row) from error
 
 
 def _output(row: Any, stem: str, path: Path, number: int) -> Output:
