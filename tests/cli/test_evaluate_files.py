@@ -136,3 +136,15 @@ def test_a_panel_of_judges_says_how_far_they_agree(judging: Path) -> None:
 
     assert "agreement beyond chance on 12 pairs, kappa: all (Fleiss) unknown" in told
     assert "pairwise@demo/one and pairwise@demo/two unknown" in told
+
+
+def test_judging_ends_with_its_own_exit_code_where_the_budget_does_not_last(judging: Path) -> None:
+    options = {"replies": {"judge": '{"verdict": "A"}'}}
+    price = {"judge": {"input": 1000, "output": 1000}}
+    (judging / "moa.yaml").write_text(
+        json.dumps({"endpoints": {"demo": {"kind": "scripted", "options": options, "prices": price}}})
+    )
+    code, told = judge("--judge", "pairwise", "--judge-model", "demo/judge", "--budget", "0.01")
+
+    assert code == 4
+    assert "stopped: the budget does not last for more" in told

@@ -54,7 +54,7 @@ def judge(
     Judgements that are in the annotations file already are kept and not asked for again. An instruction that only one
     of the files has is left out.
 
-    Exit codes: 0 judged, 1 failed or not one verdict, 2 usage, 130 interrupted.
+    Exit codes: 0 judged, 1 failed or not one verdict, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
     with needs_extra("moa eval", "eval"):

@@ -11,13 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from moa.api import Engine
 from moa.cli.evaluated import reference_data
-from moa.cli.exits import COMPLETE, FAILED
+from moa.cli.exits import COMPLETE, FAILED, STOPPED
 from moa.cli.terminal import err_console, print_json, say
-from moa.errors import EvaluationDataError
+from moa.errors import EngineError, EvaluationDataError
 from moa.evaluation.annotations import read_annotations
 from moa.evaluation.datasets import ALPACA_EVAL
 from moa.evaluation.judge_files import judge_into, left_out, pairs_of
 from moa.evaluation.judge_record import judge_record
+from moa.evaluation.judges.asking import is_out_of_money
 from moa.evaluation.judges.base import Judge, Pair, Verdict
 from moa.evaluation.judges.conflicts import conflicts
 from moa.evaluation.judges.loading import load_judge
@@ -54,7 +55,13 @@ def judge_files(wanted: Judging) -> int:
     sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}
     warnings = (*left_out(reference, outputs), *conflicts(judge.models, sides))
     say((f"warning: {sentence}" for sentence in warnings), style="yellow")
-    rows = asyncio.run(_judge(wanted, judge, pairs))
+    try:
+        rows = asyncio.run(_judge(wanted, judge, pairs))
+    except EngineError as error:
+        if not is_out_of_money(error):
+            raise
+        say("stopped: the budget does not last for more. The same command goes on with as much again", style="yellow")
+        return STOPPED
     return _show_judging(rows, judge, wanted.out)
 
 

@@ -150,3 +150,8 @@ def _is_refusal(cause: ProviderError) -> bool:
 def is_hopeless(error: EngineError) -> bool:
     """Return whether further questions would fail in the same way."""
     return isinstance(error, OverBudget) or any(isinstance(cause, _HOPELESS) for cause in error.failures)
+
+
+def is_out_of_money(error: EngineError) -> bool:
+    """Return whether the budget is why there was no answer."""
+    return isinstance(error, OverBudget) or any(isinstance(cause, BudgetExceeded) for cause in error.failures)
