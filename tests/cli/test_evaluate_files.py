@@ -52,7 +52,10 @@ def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
     figures = json.loads(moa("eval", "metrics", "annotations.json", "--json").out)
 
     assert code == 0
-    assert "12 pairs judged by pairwise@demo/judge: 0 verdicts missing, 100.0 % changed sides with the order" in told
+    assert (
+        "12 pairs judged by pairwise@demo/judge: 0 verdicts missing, 100.0 % changed sides with the order, 100.0 % ties"
+        in told
+    )
     assert "not comparable with the leaderboard" in told
     assert figures.keys() >= KEYS
     assert (figures["system"], figures["win_rate"], figures["n_draws"]) == ("sys", 50.0, 12)
@@ -103,3 +106,45 @@ def test_correlate_compares_a_ratings_file_with_another_leaderboard(tmp_path: Pa
 
     figures = json.loads(ended.out)
     assert (figures["spearman"], figures["n"], len(figures["interval"])) == (pytest.approx(1.0), 10, 2)
+
+
+def test_judging_without_one_verdict_fails_and_says_why_the_first_is_missing(judging: Path) -> None:
+    code, told = judge("--judge", "pairwise", "--judge-model", "demo/mute", "--limit", "3")
+
+    assert code == 1
+    assert "the first missing verdict: the reply is no verdict: 'no idea'" in told
+
+
+def test_judge_tells_of_instructions_that_only_one_file_has(judging: Path) -> None:
+    rows = json.loads((judging / "sys.json").read_text())
+    (judging / "sys.json").write_text(json.dumps([*rows[:10], {**rows[0], "instruction": "extra"}]))
+
+    code, told = judge("--judge", "pairwise", "--judge-model", "demo/judge")
+
+    assert code == 0
+    assert "2 of 12 instructions of the reference have no counterpart and are left out" in told
+    assert "1 of 11 instructions of the outputs have no counterpart and are left out" in told
+    assert "10 pairs judged" in told
+
+
+def test_a_panel_of_judges_says_how_far_they_agree(judging: Path) -> None:
+    replies = {"one": '{"verdict": "A"}', "two": '{"verdict": "tie"}'}
+    (judging / "moa.yaml").write_text(
+        json.dumps({"endpoints": {"demo": {"kind": "scripted", "options": {"replies": replies}}}})
+    )
+    _, told = judge("--judge", "pairwise", "--judge-model", "demo/one", "--judge-model", "demo/two")
+
+    assert "agreement beyond chance on 12 pairs, kappa: all (Fleiss) unknown" in told
+    assert "pairwise@demo/one and pairwise@demo/two unknown" in told
+
+
+def test_judging_ends_with_its_own_exit_code_where_the_budget_does_not_last(judging: Path) -> None:
+    options = {"replies": {"judge": '{"verdict": "A"}'}}
+    price = {"judge": {"input": 1000, "output": 1000}}
+    (judging / "moa.yaml").write_text(
+        json.dumps({"endpoints": {"demo": {"kind": "scripted", "options": options, "prices": price}}})
+    )
+    code, told = judge("--judge", "pairwise", "--judge-model", "demo/judge", "--budget", "0.01")
+
+    assert code == 4
+    assert "stopped: the budget does not last for more" in told

@@ -5,29 +5,44 @@ import pytest
 
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import read_annotations
-from moa.evaluation.judge_files import judge_into, pairs_of
+from moa.evaluation.judge_files import judge_into, left_out, pairs_of
 from moa.evaluation.judge_record import judge_record
+from moa.evaluation.judges.base import Verdict, annotation_row
 from moa.evaluation.judges.loading import load_judge
 from moa.evaluation.outputs import Output
 from tests.support.engines import engine_of, scripted
-from tests.support.virtual_clock import virtual_time
 
 
 def outputs(generator: str, *texts: str) -> list[Output]:
     return [Output(instruction=f"q{n}", output=text, generator=generator) for n, text in enumerate(texts)]
 
 
-def test_pairs_are_matched_by_instruction_in_the_outputs_order() -> None:
+def test_pairs_are_matched_by_instruction_in_the_references_order() -> None:
     pairs = pairs_of(outputs("base", "a", "b", "c"), outputs("sys", "x", "y")[::-1])
 
-    assert [(pair.instruction, pair.output_1, pair.output_2) for pair in pairs] == [("q1", "b", "y"), ("q0", "a", "x")]
+    assert [(pair.instruction, pair.output_1, pair.output_2) for pair in pairs] == [("q0", "a", "x"), ("q1", "b", "y")]
+    assert [pair.index for pair in pairs] == [0, 1]
     with pytest.raises(EvaluationDataError, match="in common"):
         pairs_of(outputs("base", "a"), [Output(instruction="other", output="x", generator="s")])
-    with pytest.raises(EvaluationDataError, match="twice"):
-        pairs_of(outputs("base", "a"), outputs("sys", "x") * 2)
 
 
-@virtual_time
+def test_an_instruction_with_several_outputs_has_a_pair_for_each_and_equal_pairs_are_one() -> None:
+    pairs = pairs_of(outputs("base", "a", "b"), [*outputs("sys", "x", "y"), *outputs("sys", "x"), *outputs("sys", "z")])
+
+    assert [(pair.output_1, pair.output_2, pair.index) for pair in pairs] == [
+        ("a", "x", 0),
+        ("a", "z", 1),
+        ("b", "y", 2),
+    ]
+
+
+def test_instructions_that_only_one_file_has_are_told_of() -> None:
+    sentences = left_out(outputs("base", "a", "b", "c"), outputs("sys", "x", "y"))
+
+    assert sentences == ("1 of 3 instructions of the reference have no counterpart and are left out",)
+    assert left_out(outputs("base", "a"), outputs("sys", "x")) == ()
+
+
 async def test_verdicts_that_the_file_has_are_kept_and_only_the_others_are_asked_for(tmp_path: Path) -> None:
     path, provider = tmp_path / "annotations.json", scripted({"judge": '{"verdict": "A"}'})
     judge = load_judge("pairwise", judge_model="fake/judge")
@@ -44,7 +59,52 @@ async def test_verdicts_that_the_file_has_are_kept_and_only_the_others_are_asked
     assert (record.n, record.missing, record.flips, record.ties, record.usd) == (3, 0, 1.0, 1.0, None)
 
 
-@virtual_time
+async def test_what_a_killed_process_left_in_its_journal_is_not_asked_for_again(tmp_path: Path) -> None:
+    path, provider = tmp_path / "annotations.json", scripted({"judge": '{"verdict": "A"}'})
+    judge = load_judge("pairwise", judge_model="fake/judge")
+    pairs = pairs_of(outputs("base", "a", "b", "c"), outputs("sys", "x", "y", "z"))
+    lines = [json.dumps(annotation_row(pair, Verdict(preference=2.0), judge.name)) for pair in pairs[:2]]
+    journal = tmp_path / "annotations.json.journal"
+    journal.write_text("\n".join(lines) + '\n{"instruction": "q2", "outp')
+
+    async with engine_of(provider) as engine:
+        await judge_into(path, judge, pairs, engine, concurrency=2, on_verdict=lambda pair, verdict: None)
+
+    assert len(provider.requests) == 2
+    assert [annotation.preference for annotation in read_annotations(path)] == [2.0, 2.0, 1.5]
+    assert not journal.exists()
+
+
+async def test_verdicts_beyond_the_limit_stay_in_the_file(tmp_path: Path) -> None:
+    path, provider = tmp_path / "annotations.json", scripted({"judge": '{"verdict": "A"}'})
+    judge = load_judge("pairwise", judge_model="fake/judge")
+    pairs = pairs_of(outputs("base", "a", "b", "c"), outputs("sys", "x", "y", "z"))
+
+    async with engine_of(provider) as engine:
+        for limit in (2, None, 1):
+            rows = await judge_into(
+                path, judge, pairs, engine, concurrency=2, on_verdict=lambda pair, verdict: None, limit=limit
+            )
+
+    assert (len(rows), len(read_annotations(path)), len(provider.requests)) == (1, 3, 6)
+
+
+@pytest.mark.parametrize("name", ["annotations.json.gz", "annotations.jsonl", "taken/annotations.json"])
+async def test_a_place_for_annotations_that_can_not_be_is_refused_before_anybody_is_asked(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").touch()
+    provider, judge = scripted({"judge": '{"verdict": "A"}'}), load_judge("pairwise", judge_model="fake/judge")
+    pairs = pairs_of(outputs("base", "a"), outputs("sys", "x"))
+
+    async with engine_of(provider) as engine:
+        with pytest.raises(EvaluationDataError, match=r"ends with .json|can't be"):
+            await judge_into(
+                tmp_path / name, judge, pairs, engine, concurrency=1, on_verdict=lambda pair, verdict: None
+            )
+    assert provider.requests == []
+
+
 async def test_a_file_of_another_judge_or_of_other_outputs_is_refused(tmp_path: Path) -> None:
     path, judge = tmp_path / "annotations.json", load_judge("pairwise", judge_model="fake/judge")
     pairs = pairs_of(outputs("base", "a"), outputs("sys", "x"))

@@ -50,24 +50,26 @@ def judge(
 ) -> None:
     """Have outputs compared with a baseline's, both files in AlpacaEval's format.
 
-    Judgements that are in the annotations file already are kept and not asked for again.
+    Judgements that are in the annotations file already are kept and not asked for again. An instruction that only one
+    of the files has is left out.
+
+    Exit codes: 0 judged, 1 failed or not one verdict, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
     from moa.cli.evaluating_files import Judging, judge_files
 
-    judge_files(
-        Judging(
-            outputs=outputs,
-            reference=reference,
-            out=out,
-            judge=judge,
-            judge_models=tuple(judge_model or ()),
-            concurrency=concurrency,
-            limit=limit,
-            budget_usd=budget,
-            config=config,
-        )
+    wanted = Judging(
+        outputs=outputs,
+        reference=reference,
+        out=out,
+        judge=judge,
+        judge_models=tuple(judge_model or ()),
+        concurrency=concurrency,
+        limit=limit,
+        budget_usd=budget,
+        config=config,
     )
+    raise typer.Exit(judge_files(wanted))
 
 
 def metrics(

@@ -12,15 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from moa.api import Engine
 from moa.cli.evaluated import reference_data, show_findings
+from moa.cli.exits import COMPLETE, FAILED, STOPPED
 from moa.cli.terminal import err_console, print_json, say
-from moa.errors import EvaluationDataError
+from moa.errors import EngineError, EvaluationDataError
 from moa.evaluation.annotations import read_annotations
 from moa.evaluation.datasets import ALPACA_EVAL
-from moa.evaluation.judge_files import judge_into, pairs_of
+from moa.evaluation.judge_files import judge_into, left_out, pairs_of
 from moa.evaluation.judge_record import judge_record
+from moa.evaluation.judges.asking import is_out_of_money
 from moa.evaluation.judges.base import Judge, Pair, Verdict
 from moa.evaluation.judges.conflicts import conflicts
 from moa.evaluation.judges.loading import load_judge
+from moa.evaluation.judges.panel import Agreement
 from moa.evaluation.leaderboard import MIN_MODELS, correlate, published, read_ratings
 from moa.evaluation.length_control import LengthModel
 from moa.evaluation.metrics import Metrics, metrics
@@ -46,14 +49,22 @@ class Judging:
     config: Path | None
 
 
-def judge_files(wanted: Judging) -> None:
-    """Judge, write the annotations, and say what came out."""
+def judge_files(wanted: Judging) -> int:
+    """Judge, write the annotations, say what came out, and return the exit code."""
     judge = load_judge(wanted.judge, judge_model=wanted.judge_models or None)
-    pairs = pairs_of(read_outputs(wanted.reference), read_outputs(wanted.outputs))[: wanted.limit]
-    sides = {name: (name,) for name in (pairs[0].generator_1, pairs[0].generator_2)}
-    say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
-    rows = asyncio.run(_judge(wanted, judge, pairs))
-    _show_judging(rows, judge, wanted.out)
+    reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
+    pairs = pairs_of(reference, outputs)
+    sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}
+    warnings = (*left_out(reference, outputs), *conflicts(judge.models, sides))
+    say((f"warning: {sentence}" for sentence in warnings), style="yellow")
+    try:
+        rows = asyncio.run(_judge(wanted, judge, pairs))
+    except EngineError as error:
+        if not is_out_of_money(error):
+            raise
+        say("stopped: the budget does not last for more. The same command goes on with as much again", style="yellow")
+        return STOPPED
+    return _show_judging(rows, judge, wanted.out)
 
 
 async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[Mapping[str, Any]]:
@@ -66,7 +77,7 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
     )
     spent = 0.0
     with Progress(*columns, console=err_console(), transient=True) as progress:
-        task = progress.add_task("judging", total=len(pairs), told="")
+        task = progress.add_task("judging", total=len(pairs[: wanted.limit]), told="")
 
         def note(pair: Pair, verdict: Verdict) -> None:
             nonlocal spent
@@ -76,18 +87,46 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
             progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
         async with Engine(wanted.config, budget_usd=wanted.budget_usd) as engine:
-            return await judge_into(wanted.out, judge, pairs, engine, concurrency=wanted.concurrency, on_verdict=note)
+            return await judge_into(
+                wanted.out,
+                judge,
+                pairs,
+                engine,
+                concurrency=wanted.concurrency,
+                on_verdict=note,
+                limit=wanted.limit,
+            )
 
 
-def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None:
+def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> int:
+    """Say what came out; judging that gave not one verdict has failed."""
     found = judge_record(rows)
     parts = [count(found.missing, "verdict") + " missing"]
     if found.flips is not None:
         parts.append(f"{100 * found.flips:.1f} % changed sides with the order")
+    if found.ties is not None:
+        parts.append(f"{100 * found.ties:.1f} % ties")
     parts.append("price unknown" if found.usd is None else usd(Decimal(repr(found.usd))))
     say(f"{count(found.n, 'pair')} judged by {judge.name}: {', '.join(parts)}. Annotations: {out}")
+    say(_agreement(found.agreement))
     if not judge.comparable:
         say("not comparable with the leaderboard: that has another judge", style="yellow")
+    failure = next((row["failure"] for row in rows if row.get("failure")), None)
+    if failure is not None:
+        say(f"the first missing verdict: {failure['message']}", style="yellow")
+    return FAILED if found.missing == found.n else COMPLETE
+
+
+def _agreement(found: Agreement | None) -> list[str]:
+    if found is None:
+        return []
+    kappas = {"all (Fleiss)": found.fleiss} | {
+        f"{one} and {other}": kappa for (one, other), kappa in found.pairs.items()
+    }
+    return [
+        f"agreement beyond chance on {found.n} pairs, kappa: "
+        + "; ".join(f"{who} {_number(kappa)}" for who, kappa in kappas.items())
+    ]
 
 
 def show_metrics(

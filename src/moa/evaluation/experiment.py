@@ -6,12 +6,13 @@ from functools import partial
 from typing import Literal
 
 from moa.api import Engine
-from moa.errors import BudgetExceeded, EngineError, OverBudget
+from moa.errors import EngineError
 from moa.evaluation.answering import ask, cached_proposal
 from moa.evaluation.crew import Crew
 from moa.evaluation.datasets import Instruction
 from moa.evaluation.filed import filed_record
 from moa.evaluation.journal import Journal
+from moa.evaluation.judges.asking import is_out_of_money
 from moa.evaluation.judging import Row, is_final, pair_of, row_of
 from moa.evaluation.progress import Progress
 from moa.evaluation.reaggregating import reaggregate
@@ -225,8 +226,7 @@ class Experiment:
         try:
             row = row_of(pair, await judge.judge(self._engine, pair), judge)
         except EngineError as error:
-            out_of_money = isinstance(error, OverBudget) or any(isinstance(c, BudgetExceeded) for c in error.failures)
-            if not out_of_money:
+            if not is_out_of_money(error):
                 raise
             row = {"index": index, "stopped": True, "calls": [call.as_dict() for call in error.ledger.calls]}
         self._pay_judge(system, row)

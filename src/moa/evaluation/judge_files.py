@@ -6,43 +6,59 @@ from typing import Any
 
 from moa.api import Engine
 from moa.errors import EvaluationDataError
+from moa.evaluation.journal import Journal, read_journal
 from moa.evaluation.judges.base import Judge, Pair, Verdict, annotation_row, judge_all
 from moa.evaluation.outputs import Output, read_rows, write_json
 
 Row = Mapping[str, Any]
-SAVE_EVERY = 50
-"""Verdicts after which the file is written again: so many are lost at most when the process is killed."""
 
 
 def pairs_of(reference: Sequence[Output], outputs: Sequence[Output]) -> list[Pair]:
-    """Return the pairs of the instructions that both files have, in the outputs' order.
+    """Return the pairs of the instructions that both files have, in the reference's order.
 
     Args:
         reference: The baseline's.
-        outputs: The system's.
+        outputs: The system's. An instruction with several outputs, here or there, has a pair for each combination;
+            equal pairs are one.
 
     Raises:
-        EvaluationDataError: No instruction is common to both, or one file has an instruction twice.
+        EvaluationDataError: No instruction is common to both.
+
+    Source:
+        alpaca_eval, `annotators/pairwise_evaluator.py` (`annotate_head2head`): an inner join.
     """
-    theirs = {output.instruction: output for output in reference}
-    if len(theirs) < len(reference) or len({output.instruction for output in outputs}) < len(outputs):
-        raise EvaluationDataError("an instruction occurs twice: each may have one output only")
-    pairs = [
-        Pair(
-            instruction=mine.instruction,
-            output_1=theirs[mine.instruction].output,
-            output_2=mine.output,
-            generator_1=theirs[mine.instruction].generator,
-            generator_2=mine.generator,
-            index=index,
-            dataset=mine.dataset,
-        )
-        for index, mine in enumerate(outputs)
-        if mine.instruction in theirs
-    ]
-    if not pairs:
+    mine: dict[str, list[Output]] = {}
+    for output in outputs:
+        mine.setdefault(output.instruction, []).append(output)
+    joined: dict[tuple[str, str, str], tuple[Output, Output]] = {}
+    for theirs in reference:
+        for own in mine.get(theirs.instruction, ()):
+            joined.setdefault((theirs.instruction, theirs.output, own.output), (theirs, own))
+    if not joined:
         raise EvaluationDataError("the two files have no instruction in common")
-    return pairs
+    return [
+        Pair(
+            instruction=own.instruction,
+            output_1=theirs.output,
+            output_2=own.output,
+            generator_1=theirs.generator,
+            generator_2=own.generator,
+            index=index,
+            dataset=own.dataset,
+        )
+        for index, (theirs, own) in enumerate(joined.values())
+    ]
+
+
+def left_out(reference: Sequence[Output], outputs: Sequence[Output]) -> tuple[str, ...]:
+    """Return a sentence for each side that has instructions which the other lacks: they make no pair."""
+    known, mine = ({output.instruction for output in side} for side in (reference, outputs))
+    sides = (("reference", known, mine), ("outputs", mine, known))
+    return tuple(
+        f"{len(some - others)} of {len(some)} instructions of the {name} have no counterpart and are left out"
+        for name, some, others in sides
+        if some - others
+    )
 
 
 async def judge_into(
@@ -53,52 +69,63 @@ async def judge_into(
     *,
     concurrency: int,
     on_verdict: Callable[[Pair, Verdict], None],
+    limit: int | None = None,
 ) -> list[Row]:
-    """Return the annotations of all pairs, once they are in the file; verdicts that it has already are kept.
+    """Return the annotations of the pairs, once they are in the file; verdicts that it has already are kept.
 
     Args:
-        path: The annotations file; written now and then, and at the end, also if judging breaks off.
+        path: The annotations file, written at the end, also if judging breaks off. Until then each verdict is in a
+            journal beside it, which a killed process leaves behind for the next one.
         judge: Whom to ask.
-        pairs: What to judge.
+        pairs: What the file may be about.
         engine: Asks the judge's models.
         concurrency: How many pairs at once.
         on_verdict: Hears of each new verdict.
+        limit: Judge, and return, only the first so many.
 
     Raises:
         EvaluationDataError: The file can't be read or written, or is of other outputs.
         ConfigError, EngineError: As `Judge.judge`.
     """
-    rows = _known(path, judge, pairs)
-    new = 0
+    beside = path.with_name(f"{path.name}.journal")
+    rows = _known(path, beside, judge, pairs)
+    _touch(beside)
+    journal = Journal()
 
     def note(pair: Pair, verdict: Verdict) -> None:
-        nonlocal new
         rows[pair.index] = annotation_row(pair, verdict, judge.name)
-        new += 1
-        if new % SAVE_EVERY == 0:
-            _save(path, rows)
+        journal.note(beside, rows[pair.index])
         on_verdict(pair, verdict)
 
-    open_pairs = [pair for pair in pairs if pair.index not in rows]
+    wanted = pairs[:limit]
+    open_pairs = [pair for pair in wanted if pair.index not in rows]
     try:
         await judge_all(judge, open_pairs, engine, concurrency=concurrency, on_verdict=note)
     finally:
-        if new:
-            _save(path, rows)
-    return [rows[pair.index] for pair in pairs]
+        await journal.aclose()
+        if rows:
+            write_json(path, [rows[index] for index in sorted(rows)])
+        beside.unlink()
+    return [rows[pair.index] for pair in wanted]
 
 
-def _save(path: Path, rows: Mapping[int, Row]) -> None:
-    write_json(path, [rows[index] for index in sorted(rows)])
+def _touch(path: Path) -> None:
+    """Find out that nothing can be written here before a verdict is paid for."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
 
 
-def _known(path: Path, judge: Judge, pairs: Sequence[Pair]) -> dict[int, Row]:
-    """The verdicts that the file has for exactly these pairs by this judge."""
-    if not path.exists():
-        return {}
+def _known(path: Path, journal: Path, judge: Judge, pairs: Sequence[Pair]) -> dict[int, Row]:
+    """The verdicts that the file, or the journal of a killed process, has for exactly these pairs by this judge."""
+    if path.name.endswith((".gz", ".jsonl")):
+        raise EvaluationDataError("annotations are a JSON list: give an --out that ends with .json", path=path)
+    written = read_rows(path) if path.exists() else []
     wanted = {(pair.instruction, pair.output_1, pair.output_2): pair.index for pair in pairs}
     found: dict[int, Row] = {}
-    for number, row in enumerate(read_rows(path), 1):
+    for number, row in enumerate([*written, *read_journal(journal, repair=True)], 1):
         if not isinstance(row, dict) or row.get("annotator") != judge.name:
             other = row.get("annotator") if isinstance(row, dict) else None
             message = f"holds annotations of {other or 'something else'}, not of {judge.name}: give another --out"

@@ -1,8 +1,8 @@
 """Verdicts as rows of a journal and of annotations files, and prompts on which there is nothing to judge.
 
 A system that has no output loses: who asks it gets nothing. A prompt on which the opponent has none says nothing about
-the system: its preference is missing, and counted as such. The official command reads the same outputs files likewise:
-an empty output there loses against any other.
+the system: its preference is missing, and counted as such. (The official command knows no failures: it reads the same
+outputs files and has its judge compare an empty text.)
 """
 
 from collections.abc import Mapping

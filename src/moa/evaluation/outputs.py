@@ -17,6 +17,8 @@ from moa.usage import TokenUsage
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 """How names of outputs files end."""
 
+_HALF = re.compile("[\ud800-\udfff]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
@@ -104,25 +106,34 @@ def _parsed(text: str, path: Path, row: int | None) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise EvaluationDataError(f"is not JSON: {error}", path=path, row=row) from error
+        hint = "" if path.name.endswith(SUFFIXES) else f" (files are read as {', '.join(SUFFIXES)})"
+        raise EvaluationDataError(f"is not JSON: {error}{hint}", path=path, row=row) from error
 
 
 def _output(row: Any, stem: str, path: Path, number: int) -> Output:
     if not isinstance(row, dict):
         raise EvaluationDataError(f"is {type(row).__name__} where an object is expected", path=path, row=number)
-    for key in ("instruction", "output"):
-        if not isinstance(row.get(key), str):
-            raise EvaluationDataError("is needed, as text", path=path, row=number, key=key)
     return Output(
-        instruction=row["instruction"],
-        output=row["output"],
+        instruction=_text(row, "instruction", path, number),
+        output=_text(row, "output", path, number),
         generator=str(row.get("generator") or stem),
-        dataset=row.get("dataset"),
+        dataset=None if row.get("dataset") is None else str(row["dataset"]),
         usage=_usage(row, path, number),
         seconds=_number(row, "total_time", path, number),
         finish_reason=row.get("finish_reason"),
         error=row.get("error"),
     )
+
+
+def _text(row: dict[str, Any], key: str, path: Path, number: int) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        found = "missing" if key not in row else "null" if value is None else type(value).__name__
+        hint = ': write "" where there is no answer' if key == "output" else ""
+        raise EvaluationDataError(f"is {found} where text is expected{hint}", path=path, row=number, key=key)
+    if _HALF.search(value):
+        raise EvaluationDataError("holds half of a surrogate pair, which is no text", path=path, row=number, key=key)
+    return value
 
 
 def _usage(row: dict[str, Any], path: Path, number: int) -> TokenUsage | None:

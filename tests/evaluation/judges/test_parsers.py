@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,6 +82,8 @@ def test_matches_count_where_there_is_exactly_one(text: str, expected: float | N
         ("[{'model': 'model_2', 'rank': 1}, {'model': 'model_1', 'rank': 2}]", 2.0),
         ("[{'model': 'model_1', 'rank': 3}]", None),
         ("[{'model': 'x', 'rank': 1}]", None),
+        ("[{'model': 'model_1', 'rank': 1}, {'rank': 2}]", None),
+        ("\n  [{'model': 'model_1', 'rank': 1}]", None),
         ("model_1 is better", None),
         ("[" * 3000, None),
     ],
@@ -90,7 +93,7 @@ def test_a_ranking_gives_the_rank_of_the_first(text: str, expected: float | None
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("8 6\nbecause", 1.0), ("6,8", 2.0), ("7 7", 1.5), ("8", None), ("", None)]
+    ("text", "expected"), [("8 6\nbecause", 1.0), ("6,8", 2.0), ("7 7", 1.5), ("8", None), ("", None), ("nan 7", 1.5)]
 )
 def test_scores_give_the_higher_one_and_equal_ones_a_draw(text: str, expected: float | None) -> None:
     assert from_scores(text) == expected
@@ -99,6 +102,29 @@ def test_scores_give_the_higher_one_and_equal_ones_a_draw(text: str, expected: f
 @pytest.mark.parametrize("text", ['{"best": 1}', 'well:\n```json\n{"best": 1}\n```', '[{"best": 1}]'])
 def test_json_is_found_bare_fenced_or_in_a_list(text: str) -> None:
     assert from_json(text, annotation_key="best") == 1
+
+
+def test_a_fence_that_is_never_closed_holds_no_json() -> None:
+    assert from_json('{"note": "```json", "best": 1}', annotation_key="best") is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "M",
+        {"token": "M"},
+        {"top_logprobs": None},
+        {"top_logprobs": ["M"]},
+        {"top_logprobs": {"M": -0.1}},
+        {"top_logprobs": [{"logprob": -0.1}]},
+        {"top_logprobs": [{"token": "M", "logprob": None}]},
+    ],
+)
+def test_log_probabilities_of_another_shape_are_no_verdict(entry: Any) -> None:
+    reply = replace(answer("M"), logprobs=(entry,))
+
+    assert from_logprobs(reply, **TOKENS, is_binarize=False) is None
+    assert from_logprobs(reply, **TOKENS, log_prob_index=-2) is None
 
 
 def test_a_tool_call_is_read_in_place_of_the_text() -> None:

@@ -11,6 +11,7 @@ import orjson
 import yaml
 
 from moa.api import Engine
+from moa.config.builtin import BUILT_IN
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import DRAW
 from moa.evaluation.judges.asking import ask
@@ -159,8 +160,9 @@ def messages(template: str, instruction: str, first: str, second: str) -> tuple[
         text = text.replace("{" + name + "}", values[name], 1)
     turns = []
     for piece in text.strip().split(_OPENED)[1:]:
-        role, _, content = piece.partition("\n")
-        turns.append(Message(role=_role(role.strip()), content=content.split(_CLOSED, 1)[0].strip()))
+        header, _, content = piece.partition("\n")
+        role, name = _speaker(header.strip())
+        turns.append(Message(role=role, content=content.split(_CLOSED, 1)[0].strip(), name=name))
     return tuple(turns)
 
 
@@ -176,6 +178,10 @@ def load_evaluator(name: str) -> Evaluator:
     """
     folder = package_folder() / "evaluators_configs"
     known = sorted(path.parent.name for path in folder.glob("*/configs.yaml"))
+    if name not in known and (folder / name).is_dir() and name.strip("."):
+        raise EvaluationDataError(
+            f"the judge {name} can't be used: it has no configs.yaml, so the official command can't either"
+        )
     if name not in known:
         raise EvaluationDataError(
             f"there is no judge {name!r}{nearest(name, known) or '.'} "
@@ -217,7 +223,7 @@ def _checked(name: str, document: Mapping[str, Any], folder: Path) -> Evaluator:
         name=name,
         template=template,
         model=asked["model_name"],
-        service="openai" if settings.get("fn_completions") == "openai_completions" else None,
+        service=_service(settings, asked),
         # The official code's own defaults.
         sampling={
             "temperature": asked.get("temperature", 0.7),
@@ -236,6 +242,14 @@ def _checked(name: str, document: Mapping[str, Any], folder: Path) -> Evaluator:
     )
 
 
+def _service(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """The built-in endpoint that the official code asks; none for its other clients and for weights on its disk."""
+    if settings.get("fn_completions") != "openai_completions" or asked["model_name"].startswith("/"):
+        return None
+    address = asked.get("client_kwargs", {}).get("base_url", BUILT_IN["openai"].base_url)
+    return next((name for name, endpoint in BUILT_IN.items() if endpoint.base_url == address), None)
+
+
 def _refuse_unknown(settings: Mapping[str, Any], asked: Mapping[str, Any], template: str) -> None:
     unknown = set(asked) - _ASKED - _UNIMPORTANT
     if unknown:
@@ -251,8 +265,12 @@ def _refuse_unknown(settings: Mapping[str, Any], asked: Mapping[str, Any], templ
         raise EvaluationDataError("its prompt needs other fields than instruction and outputs, or repeats them")
 
 
-def _role(header: str) -> Any:
-    return "system" if header.startswith("system") else header
+def _speaker(header: str) -> tuple[Any, str | None]:
+    """The role and the name in a mark's first line, e.g. `system name=example_user`."""
+    if not header.startswith("system"):
+        return header, None
+    named = re.search(r"(?:^| )name=(\S*)", header.removeprefix("system"))
+    return "system", named.group(1) if named else None
 
 
 def _raw(answer: Answer) -> str:

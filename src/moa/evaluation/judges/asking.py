@@ -99,7 +99,7 @@ async def ask(
             return Opinion(
                 value=value, raw=text, ledger=judgements(ledgers, judge), seconds=clock() - started_at, failure=None
             )
-        failure = ErrorInfo(code=UNPARSEABLE, message=f"the reply is no verdict: {text!r:.200}")
+        failure = ErrorInfo(code=UNPARSEABLE, message=_why(answer, options, text))
     return Opinion(
         value=None,
         raw=text,
@@ -137,6 +137,12 @@ def judgements(ledgers: Iterable[Ledger], judge: str | None = None) -> Ledger:
     )
 
 
+def _why(answer: Answer, options: ReplyOptions, text: str) -> str:
+    if options.top_logprobs is not None and not answer.logprobs:
+        return f"the reply has no log probabilities, which this judge reads: {text!r:.200}. --judge pairwise needs none"
+    return f"the reply is no verdict: {text!r:.200}"
+
+
 def _is_refusal(cause: ProviderError) -> bool:
     return isinstance(cause, BadRequest) and not isinstance(cause, ContextTooLong)
 
@@ -144,3 +150,8 @@ def _is_refusal(cause: ProviderError) -> bool:
 def is_hopeless(error: EngineError) -> bool:
     """Return whether further questions would fail in the same way."""
     return isinstance(error, OverBudget) or any(isinstance(cause, _HOPELESS) for cause in error.failures)
+
+
+def is_out_of_money(error: EngineError) -> bool:
+    """Return whether the budget is why there was no answer."""
+    return isinstance(error, OverBudget) or any(isinstance(cause, BudgetExceeded) for cause in error.failures)

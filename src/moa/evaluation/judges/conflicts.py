@@ -5,15 +5,20 @@ from collections.abc import Mapping, Sequence
 
 _FAMILIES = {
     "Anthropic's Claude": r"claude|anthropic",
-    "OpenAI's GPT": r"\bgpt|gpt-?\d|chatgpt|davinci|\bo[134](-|$)|openai",
+    "OpenAI's GPT": r"\bgpt|gpt-?\d|chatgpt|davinci|codex|\bo\d(-|$)|openai",
     "Meta's Llama": r"llama",
     "Mistral's": r"mistral|mixtral|ministral|codestral|pixtral|magistral",
     "Google's": r"gemini|gemma|\bpalm",
     "Alibaba's Qwen": r"qwen|qwq",
     "DeepSeek's": r"deepseek",
-    "Amazon's": r"nova-|titan",
-    "Cohere's": r"command|cohere|\baya\b",
+    "Amazon's": r"\bnova-|\btitan",
+    "Cohere's": r"\bcommand\b|cohere|\baya\b",
     "Microsoft's": r"\bphi-?\d|wizardlm",
+    "xAI's Grok": r"\bgrok",
+    "Moonshot's Kimi": r"\bkimi|moonshot",
+    "Zhipu's GLM": r"\bglm-",
+    "AI21's": r"jamba|ai21",
+    "IBM's Granite": r"granite",
 }
 """By what a model's name contains; derived models count as their origin (vicuna and its like are not known)."""
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -49,8 +49,10 @@ _FORMAT: Mapping[str, Any] = {
         },
     },
 }
-_OBJECT = re.compile(r"\{[^{}]*\}")
-_LOOSE = re.compile(r"""["']?\bverdict\b["'*]*\s*[:=][\s"'*]*(A|B|tie)\b""", re.IGNORECASE)
+_DECODER = json.JSONDecoder(strict=False)
+_LOOSE = re.compile(
+    r"""["']?\bverdict\b["'*]*\s*[:=][\s"'*]*(A|B|tie)\b(?!["'*]*(?:\s*[/|]|\s+(?:or|and)\b))""", re.IGNORECASE
+)
 _PREFERENCES = {"a": 1.0, "b": 2.0, "tie": DRAW}
 
 
@@ -127,18 +129,31 @@ def verdict_in(text: str) -> float | None:
     """Return the preference that a reply states, in the order of showing; None if it states none, or several.
 
     The JSON object that was asked for counts, also inside of prose or a code fence; else `verdict: A`; else a reply
-    that is nothing but the verdict. A letter that merely occurs in prose does not.
+    that is nothing but the verdict. A letter that merely occurs in prose does not. An object beside which another
+    verdict is stated is a quotation as likely as not: such a reply states several.
     """
-    stated = set(_in_objects(text)) or {match.group(1).lower() for match in _LOOSE.finditer(text)}
+    objects, around = _objects_in(text)
+    stated = {verdict for value in objects if (verdict := str(value["verdict"]).strip().lower()) in _PREFERENCES}
+    stated |= {match.group(1).lower() for match in _LOOSE.finditer(around)}
     stated = stated or {text.strip().strip(".*\"'`").lower()}
     return _PREFERENCES.get(stated.pop()) if len(stated) == 1 else None
 
 
-def _in_objects(text: str) -> Iterator[str]:
-    for match in _OBJECT.finditer(text):
-        try:
-            value = json.loads(match.group(), strict=False).get("verdict")
-        except json.JSONDecodeError:
-            continue
-        if isinstance(value, str) and value.lower() in _PREFERENCES:
-            yield value.lower()
+def _objects_in(text: str) -> tuple[list[dict[str, Any]], str]:
+    """The JSON objects with a verdict, and the text around them."""
+    objects, around, place = list[dict[str, Any]](), "", 0
+    while (brace := text.find("{", place)) >= 0:
+        value, end = _decoded(text, brace)
+        objects += [value] if value else []
+        around += text[place : brace if value else end]
+        place = end
+    return objects, around + text[place:]
+
+
+def _decoded(text: str, brace: int) -> tuple[dict[str, Any], int]:
+    """The JSON object with a verdict that begins at a brace and its end; nothing, and the next place, if none does."""
+    try:
+        value, end = _DECODER.raw_decode(text, brace)
+    except (ValueError, RecursionError):
+        return {}, brace + 1
+    return (value, end) if "verdict" in value else ({}, brace + 1)

@@ -20,7 +20,8 @@ from moa.proposals import Answer
 
 Parser = Callable[[Answer], float | None]
 
-_FENCED = re.compile(r"```json(.*?)```", re.DOTALL)
+_FENCE = "```json"
+_FENCED = re.compile(_FENCE + r"(.*?)```", re.DOTALL)
 
 
 def parser_of(name: str, arguments: Mapping[str, Any]) -> Parser:
@@ -64,12 +65,10 @@ def from_logprobs(
     Returns:
         The preference. A token that is not among the reported ones has probability 0; None where both are missing.
     """
-    position = 0 if log_prob_index == "batch" else log_prob_index
-    if not answer.logprobs or (log_prob_index == "batch" and len(answer.logprobs) != 1):
+    if log_prob_index == "batch" and len(answer.logprobs) != 1:
         return None
     wanted = (*denominator_tokens, numerator_token)
-    reported = answer.logprobs[position].get("top_logprobs") or ()
-    found = {entry["token"]: float(entry["logprob"]) for entry in reported if entry["token"] in wanted}
+    found = _reported(answer, 0 if log_prob_index == "batch" else log_prob_index, wanted)
     if not found:
         return None
     first = found.get(numerator_token, -math.inf)
@@ -78,6 +77,15 @@ def from_logprobs(
         return 1.0 if all(first > other for other in others) else 2.0
     either = float(logsumexp([found.get(token, -math.inf) for token in denominator_tokens]))
     return None if either == -math.inf else 2.0 - math.exp(first - either)
+
+
+def _reported(answer: Answer, position: int, wanted: Sequence[str]) -> dict[str, float]:
+    """The log probabilities of the wanted tokens at one place; none where the service gave them in another shape."""
+    try:
+        reported = answer.logprobs[position]["top_logprobs"]
+        return {entry["token"]: float(entry["logprob"]) for entry in reported if entry["token"] in wanted}
+    except (IndexError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def from_matches(text: str, *, outputs_to_match: Mapping[Any, str]) -> float | None:
@@ -97,9 +105,10 @@ def from_matches(text: str, *, outputs_to_match: Mapping[Any, str]) -> float | N
 def from_ranking(text: Any, *, model_1_name: str = "model_1") -> float | None:
     """Return the rank of the output shown first, from a list of `{"model": name, "rank": 1 or 2}` or its literal."""
     try:
-        ranking = ast.literal_eval(text.strip()) if isinstance(text, str) else text
-        rank = next(entry["rank"] for entry in ranking if entry["model"] == model_1_name)
-    except (ValueError, SyntaxError, TypeError, KeyError, StopIteration, RecursionError, MemoryError):
+        ranking = ast.literal_eval(text) if isinstance(text, str) else text
+        first, *_ = [entry for entry in ranking if entry["model"] == model_1_name]
+        rank = first["rank"]
+    except (ValueError, SyntaxError, TypeError, LookupError, RecursionError, MemoryError):
         return None
     return float(rank) if rank in (1, 2) else None
 
@@ -111,12 +120,14 @@ def from_scores(text: str) -> float | None:
         first, second = (float(score) for score in scores)
     except ValueError:
         return None
-    return DRAW if first == second else 1.0 if first > second else 2.0
+    return 1.0 if first > second else 2.0 if first < second else DRAW
 
 
 def from_json(text: str, *, annotation_key: str | None) -> Any:
     """Return the value under a key of a JSON object, or of the only object of a list; None if there is none."""
     fenced = _FENCED.search(text)
+    if fenced is None and _FENCE in text:
+        return None
     try:
         document = json.loads(fenced.group(1) if fenced else text)
         objects = document if isinstance(document, list) else [document]
