@@ -4,7 +4,6 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from moa.evaluation.arrays import Floats, Ints, cross_entropy
 from moa.evaluation.folds import FOLDS
@@ -84,6 +83,9 @@ def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Float
         # Nothing but wins, or losses: liblinear wants both, the optimum exists all the same.
         exact: Floats = fit_exactly(rows.features.T[None], rows.target, rows.weight[None], strength)[0]
         return exact
+    # Imported here: it takes longer than all the rest, and most of `moa eval` fits nothing.
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", fit_intercept=False, random_state=generator
     )
