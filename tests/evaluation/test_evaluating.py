@@ -13,6 +13,7 @@ from moa.evaluation.evaluating import aevaluate, evaluate
 from moa.evaluation.outputs import Output, read_outputs, write_outputs
 from moa.evaluation.progress import Progress
 from moa.evaluation.run_directory import RunDirectory
+from moa.mixture.loading import load
 from moa.providers.base import ModelRequest
 from moa.providers.scripted import Pause, Script
 from moa.rates import Price
@@ -332,13 +333,29 @@ async def test_a_budget_stops_cleanly_with_whole_answers_and_a_larger_one_goes_o
     assert rest.progress.spent_usd == 2 * 4 * 6
 
 
-async def test_a_budget_needs_prices_and_says_so_before_anything_is_bought(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "nobody knows that of fake/agg, fake/big, fake/judge, fake/one, fake/two"),
+        ({"baseline": "fake/big"}, "fake/big sets no `max_tokens` for fake/big"),
+    ],
+)
+async def test_a_budget_needs_prices_and_max_tokens_and_says_so_before_anything_is_bought(
+    options: dict[str, object], told: str, tmp_path: Path
+) -> None:
     provider = models()
+    short = {"max_tokens": 8}
+    mixture = mixture_of([{"model": "one", **short}, {"model": "two", **short}], aggregator={"model": "agg", **short})
+    baseline = load({"name": "big", "layers": [], "aggregator": {"model": "fake/big", **short}})
 
-    with pytest.raises(UsageError, match="a budget needs prices"):
-        await evaluated(tmp_path, provider, budget_usd=1)
+    with pytest.raises(UsageError, match="a budget needs") as caught:
+        await evaluated(
+            tmp_path / "run", provider, mixture, **judged(**{"baseline": baseline, **options}), budget_usd=1
+        )
 
+    assert told in str(caught.value)
     assert asked(provider) == {}
+    assert not (tmp_path / "run").exists()
 
 
 async def test_a_wrong_key_stops_the_evaluation_at_once(tmp_path: Path) -> None:

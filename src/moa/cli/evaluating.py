@@ -118,7 +118,7 @@ def answer_wish(wish: Wish, *, plan_only: bool, as_json: bool, latency: bool = F
     show_ended(done, prepared.setup)
     if latency:
         show_latency(done.folder, prepared.setup, as_json=as_json)
-    elif prepared.setup.judge is not None:
+    elif prepared.setup.judge is not None and not (done.ended == "budget" and done.is_fruitless):
         show_report(done.folder, prepared, data_dir=wish.data_dir, as_json=as_json)
     if done.ended == "budget":
         return STOPPED
