@@ -32,7 +32,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json(plan.as_dict())
         return
-    console, table = out_console(), Table("system", box=None, pad_edge=False)
+    console, table = out_console(), _table()
     for heading in ("calls", "tokens in", "tokens out", "cost"):
         table.add_column(heading, justify="right")
     for need in (*plan.needs, plan.total):
@@ -43,6 +43,13 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         console.print(f"Nobody knows the price of {', '.join(plan.total.unpriced)}.", soft_wrap=True)
     for assumption in plan.assumptions:
         console.print(f"- {assumption}", soft_wrap=True)
+
+
+def _table() -> Table:
+    """A table with a row for each system; names are told whole, over several lines if they must."""
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("system", overflow="fold")
+    return table
 
 
 def _cost(need: Need) -> str:
@@ -134,7 +141,7 @@ def show_latency(folder: Path, setup: Setup, *, as_json: bool) -> None:
     if as_json:
         print_json({name: figures.as_dict() for name, figures in known.items()})
         return
-    table = Table("system", box=None, pad_edge=False)
+    table = _table()
     for heading in ("p50", "p95", "p99", "first token p50", "p95", "p99", "$ per 1,000", "prompts"):
         table.add_column(heading, justify="right")
     for name, figures in known.items():
