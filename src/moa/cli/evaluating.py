@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from moa.cli.chosen import chosen_mixture
+from moa.cli.collector import collecting_seldom
 from moa.cli.evaluated import show_ended, show_latency, show_plan, show_report, show_warnings
 from moa.cli.evaluation_progress import watching
 from moa.cli.exits import COMPLETE, FAILED, INTERRUPTED, STOPPED
@@ -128,7 +129,7 @@ def answer_wish(wish: Wish, *, plan_only: bool, as_json: bool, latency: bool = F
 def _carry_out(prepared: Prepared, out: Path) -> Evaluation | None:
     """Do it in an event loop of its own; None if the user pressed Ctrl-C."""
     try:
-        with watching() as watch:
+        with watching() as watch, collecting_seldom():
             return asyncio.run(stoppable(carry_out(prepared, out, watch)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return None
