@@ -190,7 +190,7 @@ def _measure(folder: Path, seconds: float, streams: int) -> None:
         _report(seconds, streams, {9401: processes[0].pid, 9400: processes[2].pid})
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()  # an upstream that was asked kindly would hold its streams to their end
             process.wait()
 
 

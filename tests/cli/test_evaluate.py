@@ -84,6 +84,29 @@ def test_a_used_up_budget_exits_with_4_and_says_how_to_go_on(folder: Path, capsy
     assert moa("generate", *COMMON, "--out", "r", "--budget", "400") == 0
 
 
+def test_a_budget_that_lasts_for_nothing_exits_with_4_and_reports_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "big.yaml").write_text("layers: []\naggregator: {model: fake/big, max_tokens: 8}")
+
+    code = moa("run", *COMMON, "--baseline", "big.yaml", "--judge-model", "fake/judge", "--out", "r", "--budget", "1")
+
+    assert code == 4
+    assert "0 of 9 answers and 0 of 12 verdicts" in " ".join(capsys.readouterr().err.split())
+    assert not (folder / "r" / "report.html").exists()
+
+
+def test_a_mixture_without_any_output_exits_with_1_and_says_why(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "moa.yaml").write_text(CONFIG.replace('agg: "the answer"', 'agg: ""'))
+
+    assert moa("generate", *COMMON, "--out", "r") == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "6 answers failed" in told
+    assert "mostly: no aggregator gave an answer" in told
+
+
 def test_changed_settings_exit_with_2_and_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moa("generate", *COMMON, "--out", "r")
 

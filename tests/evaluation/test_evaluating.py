@@ -13,6 +13,7 @@ from moa.evaluation.evaluating import aevaluate, evaluate
 from moa.evaluation.outputs import Output, read_outputs, write_outputs
 from moa.evaluation.progress import Progress
 from moa.evaluation.run_directory import RunDirectory
+from moa.mixture.loading import load
 from moa.providers.base import ModelRequest
 from moa.providers.scripted import Pause, Script
 from moa.rates import Price
@@ -186,6 +187,69 @@ async def test_resuming_asks_again_only_what_failed(tmp_path: Path) -> None:
     assert {row["preference"] for row in rows(tmp_path / "annotations" / "test.json")} == {1.5}
 
 
+async def test_a_judge_that_fails_is_told_of_and_asked_again_when_it_is_resumed(tmp_path: Path) -> None:
+    # It fails on the second of the two orders only: what it said to the first one is not bought again.
+    first = models(judge=lambda request: VERDICT if "_A>\nanswer of big" in request.messages[-1].text else [_down()])
+
+    done = await evaluated(tmp_path, first, **judged())
+    again = models()
+    rest = await evaluated(tmp_path, again, **judged())
+
+    assert (done.ended, done.is_fruitless) == ("complete", True)
+    assert "down" in (done.cause or "")
+    assert (done.progress.verdicts, done.progress.unjudged) == (24, 24)
+    assert asked(again) == {"judge": 24}
+    assert (rest.is_fruitless, rest.cause, rest.progress.unjudged) == (False, None, 0)
+    assert rest.progress.spent_usd == 0
+
+
+async def test_where_everything_fails_no_verdict_is_wanted_and_the_cause_is_told(tmp_path: Path) -> None:
+    scripts = {name: [_down()] for name in ("one", "two", "agg", "big")}
+
+    done = await evaluated(tmp_path, models(**scripts), **judged())
+
+    assert (done.progress.verdicts_total, done.is_fruitless) == (0, True)
+    assert "down" in (done.cause or "")
+
+
+async def test_a_member_whose_proposal_failed_is_asked_alone_when_it_is_resumed(tmp_path: Path) -> None:
+    await evaluated(tmp_path, models(two=[_down()]))
+    again = models()
+
+    done = await evaluated(tmp_path, again)
+
+    assert asked(again) == {"two": 6}
+    assert done.progress.failed == 0
+    assert {row["output"] for row in rows(tmp_path / "outputs" / "test.member.two.json")} == {"answer of two"}
+
+
+async def test_a_verdict_on_an_output_that_is_no_longer_there_is_not_used(tmp_path: Path) -> None:
+    await evaluated(tmp_path, **judged())
+    ledger = RunDirectory(tmp_path).calls("test")
+    ledger.write_bytes(ledger.read_bytes()[:-5])
+    again = models(agg="another answer")
+
+    await evaluated(tmp_path, again, **judged())
+
+    assert asked(again) == {"one": 1, "two": 1, "agg": 1, "judge": 2}
+    outputs, annotations = (rows(tmp_path / kind / "test.json") for kind in ("outputs", "annotations"))
+    assert [row["output"] for row in outputs] == [row["output_2"] for row in annotations]
+    assert len({row["output"] for row in outputs}) == 2
+
+
+async def test_files_that_a_killed_process_was_writing_are_removed(tmp_path: Path) -> None:
+    await evaluated(tmp_path)
+    (tmp_path / "outputs" / ".test.json.0a1b2c3d.unfinished").write_text("[")
+
+    await evaluated(tmp_path)
+
+    assert [path.name for path in (tmp_path / "outputs").iterdir() if path.name.startswith(".")] == []
+
+
+def _down() -> ServiceFailed:
+    return ServiceFailed("down", model="fake/any")
+
+
 async def test_a_finished_evaluation_buys_nothing_when_it_is_resumed(tmp_path: Path) -> None:
     await evaluated(tmp_path, **judged(selection=False))
     again = models()
@@ -287,13 +351,29 @@ async def test_a_budget_stops_cleanly_with_whole_answers_and_a_larger_one_goes_o
     assert rest.progress.spent_usd == 2 * 4 * 6
 
 
-async def test_a_budget_needs_prices_and_says_so_before_anything_is_bought(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "nobody knows that of fake/agg, fake/big, fake/judge, fake/one, fake/two"),
+        ({"baseline": "fake/big"}, "fake/big sets no `max_tokens` for fake/big"),
+    ],
+)
+async def test_a_budget_needs_prices_and_max_tokens_and_says_so_before_anything_is_bought(
+    options: dict[str, object], told: str, tmp_path: Path
+) -> None:
     provider = models()
+    short = {"max_tokens": 8}
+    mixture = mixture_of([{"model": "one", **short}, {"model": "two", **short}], aggregator={"model": "agg", **short})
+    baseline = load({"name": "big", "layers": [], "aggregator": {"model": "fake/big", **short}})
 
-    with pytest.raises(UsageError, match="a budget needs prices"):
-        await evaluated(tmp_path, provider, budget_usd=1)
+    with pytest.raises(UsageError, match="a budget needs") as caught:
+        await evaluated(
+            tmp_path / "run", provider, mixture, **judged(**{"baseline": baseline, **options}), budget_usd=1
+        )
 
+    assert told in str(caught.value)
     assert asked(provider) == {}
+    assert not (tmp_path / "run").exists()
 
 
 async def test_a_wrong_key_stops_the_evaluation_at_once(tmp_path: Path) -> None:

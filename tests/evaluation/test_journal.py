@@ -103,3 +103,14 @@ def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -
 
 def test_a_journal_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "none.jsonl") == []
+
+
+async def test_closing_writes_everything_when_all_tasks_have_been_cancelled(tmp_path: Path) -> None:
+    journal = Journal()
+    journal.note(tmp_path / "j.jsonl", {"n": 1})
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+    await journal.aclose()
+
+    assert read_journal(tmp_path / "j.jsonl") == [{"n": 1}]

@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,12 @@ def test_file_names_are_harmless_and_different_for_different_systems(one: str, o
     assert (file_name(one) == file_name(other)) == (one == other)
     assert set(file_name(one)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
     assert not file_name(one).startswith(".")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_a_file_may_be_read_by_whom_other_new_files_may_be_read(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+
+    write_outputs(tmp_path / "o.json", [Output(instruction="i", output="o", generator="g")])
+
+    assert (tmp_path / "o.json").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -2,7 +2,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from moa.config.settings import Settings
-from moa.evaluation.planning import FIRST_TOKEN_S, OUTPUT_TOKENS, TOKENS_PER_S, Need, plan, plan_rest
+from moa.evaluation.planning import CHOICE_TOKENS, FIRST_TOKEN_S, OUTPUT_TOKENS, TOKENS_PER_S, Need, plan, plan_rest
 from moa.evaluation.preparing import Prepared, prepare
 from moa.mixture.schema import Mixture
 from tests.support.engines import mixture_of
@@ -80,3 +80,13 @@ async def test_the_plan_of_a_run_that_has_begun_is_what_is_left(tmp_path: Path) 
         "fake/big": 0,
         "judging": 16,
     }
+
+
+def test_plan_knows_that_an_aggregator_that_picks_writes_only_a_number() -> None:
+    synthesis, selection = trio(), trio(aggregation="selection")
+
+    best_of_n = needs(plan(prepared(synthesis, ["hi"], selection=True)).needs)["test.selection"]
+    mixture = needs(plan(prepared(selection, ["hi"])).needs)["test"]
+
+    assert best_of_n.output_tokens == CHOICE_TOKENS
+    assert mixture.output_tokens == 2 * OUTPUT_TOKENS + CHOICE_TOKENS

@@ -165,10 +165,17 @@ def test_a_notebook_shows_verdict_figures_and_chart_of_a_report(run: Path) -> No
 
 def test_a_notebook_shows_how_an_evaluation_ended_whatever_its_folder_is_called() -> None:
     progress = Progress(
-        answers=3, answers_total=4, verdicts=1, verdicts_total=2, failed=1, spent_usd=0.25, unpriced=True,
+        answers=3, answers_total=4, verdicts=1, verdicts_total=2, failed=1, unjudged=0, spent_usd=0.25, unpriced=True,
         elapsed_s=65.0, steps_per_s=None, left_s=None,
     )  # fmt: skip
-    done = Evaluation(folder=Path("runs") / HOSTILE, ended="budget", progress=progress, settlement=None)
+    done = Evaluation(
+        folder=Path("runs") / HOSTILE,
+        ended="budget",
+        progress=progress,
+        settlement=None,
+        cause=None,
+        is_fruitless=False,
+    )
     shown = pages.Page(evaluation_html(done))
 
     assert shown.is_inert

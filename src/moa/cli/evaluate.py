@@ -101,7 +101,7 @@ def run(
 
         moa eval run alpaca_eval -m mixture.yaml --baseline sonnet.json --judge alpaca_eval_gpt4_turbo --out runs/805
 
-    Exit codes: 0 done or decided, 1 failed, 2 usage, 4 the budget is used up, 130 interrupted.
+    Exit codes: 0 done or decided, 1 failed or nothing to judge, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     from moa.cli.evaluating import Wish, answer_wish
 

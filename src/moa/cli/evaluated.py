@@ -21,7 +21,6 @@ from moa.evaluation.planning import Need, Plan
 from moa.evaluation.preparing import Prepared
 from moa.evaluation.progress import Progress
 from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
-from moa.evaluation.reporting import write_report
 from moa.evaluation.run_directory import RunDirectory
 from moa.evaluation.setup import Setup
 from moa.evaluation.summary import Summary
@@ -82,7 +81,14 @@ def show_ended(done: Evaluation, setup: Setup) -> None:
     else:
         say(f"{there}, {spent}")
     if progress.failed:
-        say(f"{count(progress.failed, 'answer')} failed and count as losses; the same command asks for them again")
+        say(
+            f"{count(progress.failed, 'answer')} failed: a system's is a loss, the baseline's leaves no verdict; the "
+            f"same command asks again"
+        )
+    if progress.unjudged:
+        say(f"{count(progress.unjudged, 'verdict')} missing: the judge failed; the same command asks again")
+    if done.cause is not None:
+        say(f"  mostly: {done.cause}")
     say(f"Results: {done.folder}")
 
 
@@ -99,6 +105,9 @@ def _saved(progress: Progress) -> str:
 
 def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_json: bool) -> None:
     """Write the report, and print the verdict on standard output."""
+    # Imported here: it loads what draws charts, which plans and latencies do without.
+    from moa.evaluation.reporting import write_report
+
     official = prepared.protocol["prompts"]["source"] == ALPACA_EVAL
     written = write_report(
         folder, reference_data(data_dir) if official or data_dir else None, margin=prepared.setup.margin

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import get_args
 
 from moa.cli.chosen import chosen_mixture
+from moa.cli.collector import collecting_seldom
 from moa.cli.evaluated import show_ended, show_latency, show_plan, show_report, show_warnings
 from moa.cli.evaluation_progress import watching
-from moa.cli.exits import COMPLETE, INTERRUPTED, STOPPED
+from moa.cli.exits import COMPLETE, FAILED, INTERRUPTED, STOPPED
+from moa.cli.interrupts import stoppable
 from moa.cli.terminal import say
 from moa.errors import UsageError
 from moa.evaluation.evaluating import Evaluation, carry_out
@@ -117,15 +119,17 @@ def answer_wish(wish: Wish, *, plan_only: bool, as_json: bool, latency: bool = F
     show_ended(done, prepared.setup)
     if latency:
         show_latency(done.folder, prepared.setup, as_json=as_json)
-    elif prepared.setup.judge is not None:
+    elif prepared.setup.judge is not None and not (done.ended == "budget" and done.is_fruitless):
         show_report(done.folder, prepared, data_dir=wish.data_dir, as_json=as_json)
-    return STOPPED if done.ended == "budget" else COMPLETE
+    if done.ended == "budget":
+        return STOPPED
+    return FAILED if done.is_fruitless else COMPLETE
 
 
 def _carry_out(prepared: Prepared, out: Path) -> Evaluation | None:
     """Do it in an event loop of its own; None if the user pressed Ctrl-C."""
     try:
-        with watching() as watch:
-            return asyncio.run(carry_out(prepared, out, watch))
-    except KeyboardInterrupt:
+        with watching() as watch, collecting_seldom():
+            return asyncio.run(stoppable(carry_out(prepared, out, watch)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return None

@@ -3,6 +3,7 @@
 import json
 import sys
 
+from moa.cli.collector import collecting_seldom
 from moa.server.keys import hash_key, new_key
 from moa.server.options import ServerOptions
 from moa.server.serving import Serving, serve
@@ -14,7 +15,8 @@ def start(serving: Serving) -> None:
     Raises:
         MoaError: It can't be served.
     """
-    serve(serving, _announce)
+    with collecting_seldom():
+        serve(serving, _announce)
 
 
 def _announce(options: ServerOptions, url: str) -> None:

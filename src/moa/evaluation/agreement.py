@@ -3,7 +3,6 @@
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from moa.evaluation.arrays import Floats, Ints
 from moa.evaluation.intervals import LEVEL, Estimate
@@ -132,6 +131,9 @@ def _beyond_chance(observed: float, expected: float) -> float | None:
 
 def _rank_correlations(first: Floats, second: Floats) -> Floats:
     """Return Pearson's correlation of the ranks in each row, shape (samples,)."""
+    # Imported here: it takes long, and only `moa eval correlate` needs it.
+    from scipy.stats import rankdata
+
     one, other = (rankdata(scores, axis=1) for scores in (first, second))
     one, other = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (one, other))
     scale = np.sqrt(np.sum(one * one, axis=1) * np.sum(other * other, axis=1))

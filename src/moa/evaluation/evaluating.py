@@ -34,12 +34,16 @@ class Evaluation:
         ended: `complete`; `budget`: it is used up, a larger one resumes; `decided`: the verdicts had settled it.
         progress: How far it came.
         settlement: Under `until`, what the verdicts have settled; else None.
+        cause: Why most of what failed has failed; None if nothing has.
+        is_fruitless: Whether nothing can be said about the mixture, as all of its answers or verdicts failed.
     """
 
     folder: Path
     ended: Ended
     progress: Progress
     settlement: Settlement | None
+    cause: str | None
+    is_fruitless: bool
 
 
 def evaluate(
@@ -107,12 +111,19 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: Watch) -> Evalua
         finally:
             await journal.aclose()
             export(prepared.setup, folder, experiment)
-        if experiment.ended == "complete" and not told[-1].failed:
+        if experiment.ended == "complete" and not (told[-1].failed or told[-1].unjudged):
             # Nobody will ask for a reply again: every one is part of a record.
             folder.replies.unlink(missing_ok=True)
     finally:
         folder.close()
-    return Evaluation(folder=out, ended=experiment.ended, progress=told[-1], settlement=experiment.settlement)
+    return Evaluation(
+        folder=out,
+        ended=experiment.ended,
+        progress=told[-1],
+        settlement=experiment.settlement,
+        cause=experiment.cause,
+        is_fruitless=experiment.is_fruitless,
+    )
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """One evaluation while it runs: who has to be asked what, what follows from an answer, and when it is enough."""
 
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal
@@ -66,6 +67,9 @@ class Experiment:
         self._looks = Looks(setup, self._order)
         self._queued: set[tuple[str, int]] = set()
         self._failed: set[tuple[str, int]] = set()
+        # Pairs of which a side failed, and pairs about which the judge could not be asked.
+        self._unjudgeable: set[tuple[str, int]] = set()
+        self._unjudged: set[tuple[str, int]] = set()
         # Of what there is a record, be it of a failure: what it cost is in the tally.
         self._told: set[tuple[str, int]] = set()
         self._load()
@@ -131,7 +135,7 @@ class Experiment:
             if system.is_asked and not self._has_output(system, instruction.index):
                 self._queue_answer(system, instruction)
         if parent is not None and parent.has_output:
-            self._queue_dependents(instruction)
+            self._queue_dependents(instruction, resumed=True)
         self._queue_judging(instruction)
 
     def _has_output(self, system: System, index: int) -> bool:
@@ -146,20 +150,32 @@ class Experiment:
     def _queue_answer(self, system: System, instruction: Instruction) -> None:
         self._queue(system.name, instruction, partial(self._answer, system, instruction))
 
-    def _queue_dependents(self, instruction: Instruction) -> None:
-        """Queue what could not be asked before the mixture was: what goes by its proposals, members it left behind."""
+    def _queue_dependents(self, instruction: Instruction, *, resumed: bool = False) -> None:
+        """Queue what could not be asked before the mixture was: what goes by its proposals, members it left behind.
+
+        Members whose proposal failed are asked alone when the evaluation is resumed, as all that failed is asked again.
+        """
         for system in self._setup.systems:
-            is_late = system.role == "member" and system.cached and instruction.index not in self.records[system.name]
-            if is_late or (system.follows and not self._has_output(system, instruction.index)):
+            if self._has_output(system, instruction.index):
+                continue
+            is_member = system.role == "member" and system.cached
+            is_left_behind = is_member and (resumed or instruction.index not in self.records[system.name])
+            if is_left_behind or system.follows:
                 self._queue_answer(system, instruction)
 
     def _queue_judging(self, instruction: Instruction) -> None:
         opponent, index = self._setup.opponent, instruction.index
         if opponent is None or not self._has_output(opponent, index):
             return
+        theirs = self.records[opponent.name][index].output
         for system in self._setup.judged:
             key = (system.name, index)
-            if key not in self._queued and index not in self.rows[system.name] and self._has_output(system, index):
+            if key in self._queued or not self._has_output(system, index):
+                continue
+            row, mine = self.rows[system.name].get(index), self.records[system.name][index].output
+            # A verdict stands for the outputs that it is about: a ledger that was cut off may have other ones by now.
+            if row is None or (row["output_1"], row["output_2"]) != (theirs, mine):
+                self.rows[system.name].pop(index, None)
                 self._queued.add(key)
                 self._queue(_JUDGE, instruction, partial(self._judge, system, opponent, instruction))
 
@@ -238,6 +254,8 @@ class Experiment:
             self._stop("budget")
             return
         self.rows[system.name][index] = row
+        if not is_final(row):
+            self._unjudged.add((system.name, index))
         self._tally.steps += 1
         self._look()
         self._tell()
@@ -252,26 +270,43 @@ class Experiment:
         self._failed.discard((record.system, record.index))
         if not record.has_output:
             self._failed.add((record.system, record.index))
+        self._note_judgeable(record)
+
+    def _note_judgeable(self, record: Record) -> None:
+        opponent, index = self._setup.opponent, record.index
+        for name in self.rows:
+            if opponent is None or record.system not in (name, opponent.name):
+                continue
+            lacks_output = not {(name, index), (opponent.name, index)}.isdisjoint(self._failed)
+            (self._unjudgeable.add if lacks_output else self._unjudgeable.discard)((name, index))
 
     def _look(self) -> None:
         """Stop if the verdicts so far have settled the question."""
         if self._looks.decided(self.records, self.rows):
             self._stop("decided")
 
-    def _unjudgeable(self) -> int:
-        """How many pairs lack an output, at most."""
-        opponent = self._setup.opponent
-        each = {system.name: 1 for system in self._setup.judged}
-        if opponent is not None:
-            each[opponent.name] = len(each)
-        return sum(each.get(system, 0) for system, _ in self._failed)
+    @property
+    def is_fruitless(self) -> bool:
+        """Whether nothing can be said about the mixture: it has no output at all, or no verdict where it should."""
+        setup, name = self._setup, self._setup.mixture.name
+        if not any(record.has_output for record in self.records[name].values()):
+            return True
+        return setup.judge is not None and not any(is_final(row) for row in self.rows[name].values())
+
+    @property
+    def cause(self) -> str | None:
+        """Why most of what failed has failed; None if nothing has."""
+        errors = [self.records[system][index].error for system, index in self._failed]
+        errors += [self.rows[system][index]["failure"] for system, index in self._unjudged]
+        told = Counter(error["message"] for error in errors if error)
+        return told.most_common(1)[0][0] if told else None
 
     def _tell(self) -> None:
         setup, tally = self._setup, self._tally
         answers = sum(len(self.records[system.name]) for system in setup.bought)
         verdicts = sum(len(rows) for rows in self.rows.values())
         answers_total = len(setup.bought) * len(self._order)
-        verdicts_total = len(setup.judged) * len(self._order) - self._unjudgeable()
+        verdicts_total = len(setup.judged) * len(self._order) - len(self._unjudgeable)
         left = max(0, answers_total - answers) + max(0, verdicts_total - verdicts)
         self._on_progress(
             Progress(
@@ -280,6 +315,7 @@ class Experiment:
                 verdicts=verdicts,
                 verdicts_total=verdicts_total,
                 failed=len(self._failed),
+                unjudged=len(self._unjudged),
                 spent_usd=tally.spent_usd,
                 unpriced=tally.unpriced,
                 elapsed_s=tally.elapsed_s,

@@ -5,8 +5,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from moa.evaluation.arrays import Floats, Ints, cross_entropy
 from moa.evaluation.folds import FOLDS
@@ -85,6 +83,10 @@ def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Float
     if np.all(rows.target == rows.target[0]) and rows.target[0] in (0.0, 1.0):
         # Nothing but wins, or losses: liblinear wants both, the optimum exists all the same.
         return _fit_exactly(rows, strength)
+    # Imported here: it takes longer than all the rest, and most of `moa eval` fits nothing.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", fit_intercept=False, random_state=generator
     )

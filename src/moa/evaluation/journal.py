@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +31,8 @@ class Journal:
         self._noted = self._written = self._synced = 0
         self._writing: asyncio.Future[None] | None = None
         self._syncing: asyncio.Future[None] | None = None
-        self._error: EvaluationDataError | None = None
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._error: BaseException | None = None
         self._files: dict[Path, BinaryIO] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._syncer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal-sync")
@@ -52,44 +54,56 @@ class Journal:
         await self._synced_up_to(self._noted)
 
     async def _synced_up_to(self, number: int) -> None:
-        while self._synced < number:
-            if self._error is not None:
-                raise self._error
-            stage = self._syncing or self._writing
-            if stage is not None:
-                await asyncio.shield(stage)
+        if self._error is not None:
+            raise self._error
+        if self._synced < number:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append((number, waiting))
+            await waiting
 
     def _go_on(self) -> None:
         """Begin each stage that has work and is not at work: whoever comes meanwhile is part of its next batch."""
         if self._error is not None:
             return
+        # Futures with callbacks, no tasks: an event loop that is being closed cancels those, half-way.
+        loop = asyncio.get_running_loop()
         if self._writing is None and self._pending:
-            self._writing = asyncio.ensure_future(self._write_batch())
+            batch, self._pending = self._pending, []
+            self._writing = loop.run_in_executor(self._writer, self._write, batch)
+            self._writing.add_done_callback(partial(self._wrote, batch))
         if self._syncing is None and self._unsynced:
-            self._syncing = asyncio.ensure_future(self._sync_batch())
+            paths, self._unsynced = self._unsynced, set()
+            self._syncing = loop.run_in_executor(self._syncer, self._sync, paths)
+            self._syncing.add_done_callback(partial(self._did_sync, self._written))
 
-    async def _write_batch(self) -> None:
-        batch, self._pending = self._pending, []
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._write, batch)
+    def _wrote(self, batch: list[tuple[Path, bytes]], done: asyncio.Future[None]) -> None:
+        self._writing, self._error = None, self._error or done.exception()
+        if self._error is None:
             self._written += len(batch)
             self._unsynced |= {path for path, _ in batch}
-        except EvaluationDataError as error:
-            self._error = error
-        finally:
-            self._writing = None
-            self._go_on()
+        self._go_on()
+        if self._error is not None:
+            self._tell()
 
-    async def _sync_batch(self) -> None:
-        paths, number, self._unsynced = self._unsynced, self._written, set()
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._syncer, self._sync, paths)
+    def _did_sync(self, number: int, done: asyncio.Future[None]) -> None:
+        self._syncing, self._error = None, self._error or done.exception()
+        if self._error is None:
             self._synced = number
-        except EvaluationDataError as error:
-            self._error = error
-        finally:
-            self._syncing = None
-            self._go_on()
+        self._go_on()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let those go on whose lines are on the disk; if nothing can be written any more, all of them."""
+        waiting, self._waiting = self._waiting, []
+        for number, future in waiting:
+            if future.done():
+                continue  # whoever waited was cancelled
+            if self._error is not None:
+                future.set_exception(self._error)
+            elif number <= self._synced:
+                future.set_result(None)
+            else:
+                self._waiting.append((number, future))
 
     def _write(self, batch: list[tuple[Path, bytes]]) -> None:
         by_path: defaultdict[Path, list[bytes]] = defaultdict(list)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from moa.usage import TokenUsage
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 """How names of outputs files end."""
+
+UNFINISHED = ".unfinished"
+"""How the names of files end that are being written; a process that was killed leaves them behind."""
 
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -165,16 +168,16 @@ def write_json(path: Path, value: Any) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        name = path.parent / f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}"
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with name.open("x", encoding="utf-8") as file:
                 json.dump(value, file, ensure_ascii=False, indent=2)
                 file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(name, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            name.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error

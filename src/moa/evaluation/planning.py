@@ -20,7 +20,7 @@ from moa.ledger import Pricer
 from moa.messages import conversation
 from moa.mixture.loading import single
 from moa.mixture.roster import roster
-from moa.mixture.schema import Agent
+from moa.mixture.schema import Agent, Mixture
 from moa.providers.estimates import estimated_conversation_tokens, estimated_tokens
 from moa.rates import Price
 from moa.usage import TokenUsage
@@ -30,6 +30,9 @@ OUTPUT_TOKENS = 400
 
 Source: outputs of the 223 models on AlpacaEval's leaderboard have 1,552 characters on average.
 """
+
+CHOICE_TOKENS = 10
+"""What an aggregator writes that only picks a proposal: its number, as JSON."""
 
 VERDICT_TOKENS = 60
 JUDGE_PROMPT_TOKENS = 400
@@ -210,9 +213,11 @@ class _Rates:
         if system.follows and self._mixture is not None:
             members = roster(self._mixture.layers[0])
             proposals = [_output_tokens(member.agent) for member in members if member.name not in system.left_out]
-            return self._calls((mixture.aggregator,), talk + prompt_tokens(proposals))
+            picks = system.role == "selection" or self._mixture.aggregation == "selection"
+            return self._calls((_aggregator(mixture, picks=picks),), talk + prompt_tokens(proposals))
+        last = _aggregator(mixture, picks=mixture.aggregation == "selection" and bool(mixture.layers))
         total, shown = Need(name=system.name), list[int]()
-        for agents in (*(layer.proposers for layer in mixture.layers), (mixture.aggregator,)):
+        for agents in (*(layer.proposers for layer in mixture.layers), (last,)):
             total += self._calls(agents, talk + prompt_tokens(shown))
             shown = _proposal_tokens(agents)
         return total
@@ -252,6 +257,11 @@ class _Rates:
         if key not in self._pricers:
             self._pricers[key] = pricer_of(self._settings, *key)
         return self._pricers[key]
+
+
+def _aggregator(mixture: Mixture, *, picks: bool) -> Agent:
+    """The aggregator, writing no more than it takes."""
+    return mixture.aggregator.model_copy(update={"max_tokens": CHOICE_TOKENS}) if picks else mixture.aggregator
 
 
 def _proposal_tokens(agents: Sequence[Agent]) -> list[int]:

@@ -16,7 +16,7 @@ from moa.evaluation.judges.base import Judge
 from moa.evaluation.judges.loading import load_judge
 from moa.evaluation.length_sequence import MIN_PROMPTS as LOOKED_AT_FROM
 from moa.evaluation.outputs import Output
-from moa.evaluation.pricing import price_list, require_known, versions
+from moa.evaluation.pricing import price_list, require_known, require_worst_cases, versions
 from moa.evaluation.reference_data import BASELINE, AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation.setup import Setup, Until
 from moa.evaluation.statistics import MARGIN
@@ -201,6 +201,9 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
     settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
     providers = options.get("providers", {})
     require_known(settings, references(setup), providers)
+    if setup.budget_usd is not None:
+        asked = {system.name: system.mixture for system in systems if system.mixture is not None}
+        require_worst_cases(settings, asked, setup.judge.models if setup.judge else ())
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
     told = {
         "source": name,

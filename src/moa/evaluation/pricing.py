@@ -1,10 +1,11 @@
 """Prices outside of the engine: for plans, manifests and files of outputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from moa.config.settings import Settings
+from moa.errors import UsageError
 from moa.ledger import Pricer
 from moa.mixture.reference import split_reference
 from moa.mixture.schema import Agent, Mixture
@@ -41,6 +42,34 @@ def price_list(settings: Settings, mixtures: Iterable[Mixture], models: Iterable
     fallbacks = [name for mixture in mixtures for name in mixture.references]
     wanted = {**dict.fromkeys((*fallbacks, *models)), **own}
     return {reference: _rates(pricer_of(settings, reference, price)) for reference, price in sorted(wanted.items())}
+
+
+def require_worst_cases(settings: Settings, mixtures: Mapping[str, Mixture], judges: Iterable[str]) -> None:
+    """Make sure that a budget can hold, before anything is bought: the worst case of every call is known.
+
+    Args:
+        settings: The endpoints.
+        mixtures: What is asked, by system.
+        judges: References of the models that a judge asks; how much they write is limited.
+
+    Raises:
+        UsageError: A price or a max_tokens is missing; it says of which system.
+    """
+    for system, mixture in mixtures.items():
+        endless = sorted({agent.model for agent in agents_of(mixture) if agent.max_tokens is None})
+        if endless:
+            raise UsageError(
+                f"a budget needs to know the worst case, and {system} sets no `max_tokens` for {', '.join(endless)}: "
+                f"set it; a model alone takes it from a mixture file with `layers: []` and an `aggregator:`"
+            )
+    counted = [mixture for mixture in mixtures.values() if not mixture.allow_unpriced]
+    rates = price_list(settings, counted, judges)
+    unpriced = [reference for reference, price in rates.items() if None in price.values()]
+    if unpriced:
+        raise UsageError(
+            f"a budget needs prices, and nobody knows that of {', '.join(unpriced)}: set `price:` for the agent or "
+            f"`prices:` for the endpoint"
+        )
 
 
 def _rates(price: Pricer) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ class Progress:
         verdicts: Verdicts that are there.
         verdicts_total: Verdicts that are wanted.
         failed: Prompts on which a system has no output.
+        unjudged: Verdicts among those that are there that are missing, as the judge could not be asked.
         spent_usd: US dollars known to be spent, by earlier sessions too.
         unpriced: Whether something was bought at a price that nobody knows.
         elapsed_s: Seconds since this session began.
@@ -25,6 +26,7 @@ class Progress:
     verdicts: int
     verdicts_total: int
     failed: int
+    unjudged: int
     spent_usd: float
     unpriced: bool
     elapsed_s: float

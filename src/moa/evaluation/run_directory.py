@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation.journal import read_journal
-from moa.evaluation.outputs import Output, file_name, write_json, write_outputs
+from moa.evaluation.outputs import UNFINISHED, Output, file_name, write_json, write_outputs
 from moa.evaluation.records import Record
 from moa.evaluation.sequential import Settlement
 
@@ -98,6 +98,9 @@ class RunDirectory:
         write_json(self.manifest_path, {"format": FORMAT, "protocol": protocol, "sessions": sessions})
         for journal in (*self.path.glob("calls/*.jsonl"), *self.path.glob("journal/**/*.jsonl")):
             read_journal(journal, repair=True)
+        for folder in (self.path / "outputs", self.path / "annotations"):
+            for unfinished in folder.glob(f".*{UNFINISHED}"):
+                unfinished.unlink()
 
     def _take(self) -> None:
         try:

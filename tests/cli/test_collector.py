@@ -1,0 +1,13 @@
+import gc
+
+from moa.cli.collector import collecting_seldom
+
+
+def test_the_collector_looks_seldom_inside_and_as_before_afterwards() -> None:
+    before = gc.get_threshold()
+
+    with collecting_seldom():
+        inside = gc.get_threshold()
+
+    assert inside[0] > before[0]
+    assert gc.get_threshold() == before
