@@ -27,6 +27,22 @@ def test_help_waits_for_nothing_heavy() -> None:
     assert ended.stderr == ""
 
 
+def test_ctrl_c_while_the_command_line_is_still_loaded_ends_it_without_a_traceback() -> None:
+    script = (
+        "import sys\n"
+        "class CtrlC:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, CtrlC())\n"
+        "from moa.cli.main import main\n"
+        "main(['--help'])\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_a_command_line_without_a_command_shows_the_help() -> None:
     ended = moa()
 
