@@ -1,8 +1,12 @@
 """The command `moa`: the outermost door, also for Ctrl-C while the command line is still being loaded."""
 
+import errno
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
+
+from moa.cli.streams import give_up_output, prepare
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -12,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: In place of those of the process.
     """
     try:
-        _let_streams_take_any_character()
+        prepare()
         _run(arguments)
     except KeyboardInterrupt:
         from moa.cli.exits import INTERRUPTED
@@ -20,17 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _let_streams_take_any_character() -> None:
-    # What an encoding lacks is written as an escape; by default it would be a crash.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _run(arguments: Sequence[str] | None) -> None:
     # Imported here, inside of the door: until typer is loaded, half a second may pass.
     from moa.cli.app import app
-    from moa.cli.exits import exit_code
+    from moa.cli.exits import FAILED, exit_code
     from moa.errors import MoaError
 
     try:
@@ -41,3 +38,10 @@ def _run(arguments: Sequence[str] | None) -> None:
 
         show_error(error)
         sys.exit(exit_code(type(error)))
+    except OSError as error:
+        # Files are opened, and their errors told, elsewhere: what is left is that standard output can't be written.
+        if error.errno not in _NO_ROOM:
+            raise
+        give_up_output()
+        print(f"error: standard output can't be written: {error.strerror}", file=sys.stderr)
+        sys.exit(FAILED)
