@@ -119,6 +119,7 @@ _PLAIN = {
     "greater_than_equal": "a value of at least {ge:g}",
     "less_than_equal": "a value of at most {le:g}",
     "string_too_short": "text that is not empty",
+    "too_short": "a list that is not empty",
     "string_pattern_mismatch": "text that is not empty",
 }
 

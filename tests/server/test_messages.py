@@ -76,3 +76,26 @@ async def test_a_failure_in_a_stream_is_an_error_event() -> None:
         stream = await server.anthropic.messages.create(**ASKED, stream=True)
         with pytest.raises(anthropic.APIStatusError, match="no aggregator gave an answer"):
             [event async for event in stream]
+
+
+async def test_the_tokens_of_a_prompt_are_estimated_without_asking_any_model() -> None:
+    async with served() as server:
+        brief = await server.anthropic.messages.count_tokens(model="moa/duo", messages=HELLO)
+        full = await server.anthropic.messages.count_tokens(
+            model="moa/duo", messages=HELLO, system="Be brief. " * 40, tools=[WEATHER], tool_choice={"type": "any"}
+        )
+        with pytest.raises(anthropic.NotFoundError):
+            await server.anthropic.messages.count_tokens(model="moa/none", messages=HELLO)
+
+    assert 1 < brief.input_tokens < 10
+    assert full.input_tokens > brief.input_tokens + 100
+    assert server.upstream.requests == []
+
+
+async def test_a_conversation_without_messages_is_refused_in_one_sentence() -> None:
+    async with served() as server:
+        with pytest.raises(anthropic.BadRequestError) as caught:
+            await server.anthropic.messages.create(**{**ASKED, "messages": []})
+
+    body: Any = caught.value.body
+    assert body["error"]["message"] == "messages: expected a list that is not empty, got a list of 0"
