@@ -5,7 +5,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.server.test_chat_completions import CALL
+from tests.server.test_chat_completions import CALL, MIXED
 from tests.support.model_server import Status, Text
 from tests.support.served import HELLO, served
 
@@ -59,6 +59,18 @@ async def test_a_tool_call_survives(stream: bool) -> None:
     sent = {request.model: request.body for request in server.upstream.requests}["writer"]
     assert sent["tool_choice"] == "required"
     assert sent["tools"][0]["function"]["parameters"] == WEATHER["input_schema"]
+
+
+async def test_tool_calls_whose_pieces_come_in_turns_are_blocks_one_after_another() -> None:
+    async with served() as server:
+        server.upstream.behave("writer", Text("I look", tool_calls=MIXED, finish="tool_calls"))
+        async with server.anthropic.messages.stream(**ASKED, tools=[WEATHER]) as events:
+            reply: Any = await events.get_final_message()
+
+    assert [(block.id, block.name, block.input) for block in reply.content[1:]] == [
+        ("call_a", "weather", {"city": "Rome"}),
+        ("call_b", "weather", {"city": "Oslo"}),
+    ]
 
 
 async def test_an_unknown_model_is_not_found_in_the_apis_own_shape() -> None:
