@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moa.errors import MoaError, UsageError
-from moa.evaluation import Progress, evaluate
-from moa.evaluation.reporting import write_report
+from moa.evaluation import Progress, evaluate, write_report
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 TOLD_EVERY = 50

@@ -41,7 +41,7 @@ def _text(help_text: str) -> str:
 def _parameters(command: Any) -> Iterator[str]:
     shown = [parameter for parameter in command.params if parameter.name not in _COMPLETION]
     if shown:
-        yield "| | |\n|---|---|"
+        yield "| option | what it does |\n|---|---|"
         yield from (f"| {_name(parameter)} | {_cell(parameter.help or '')} |" for parameter in shown)
         yield ""
 

@@ -53,7 +53,16 @@ async def arun(mixture: MixtureLike, prompt: Prompt, **arguments: Unpack[RunArgu
 async def stream(
     mixture: MixtureLike, prompt: Prompt, *, proposal_deltas: bool = True, **arguments: Unpack[RunArguments]
 ) -> AsyncIterator[RunStream]:
-    """Give a run of the default engine as a stream of events; arguments and errors as in `Engine.stream`."""
+    """Give a run of the default engine as a stream of events; arguments and errors as in `Engine.stream`.
+
+    ::
+
+        async with moa.stream("local", "Why is the sky blue?") as events:
+            async for event in events:
+                ...
+
+    Leaving the block cancels what still runs.
+    """
     engine = await default_engine()
     async with engine.stream(mixture, prompt, proposal_deltas=proposal_deltas, **arguments) as events:
         yield events

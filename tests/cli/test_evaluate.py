@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from moa.cli.main import main
+from tests.evaluation.conftest import Reference
+from tests.evaluation.conftest import reference as reference
 
 CONFIG = """
 endpoints:
@@ -101,6 +103,20 @@ def test_latency_asks_members_by_themselves_and_knows_their_first_token(
     assert told["mix"]["per_1000_prompts"]["usd"] > told["mix.aggregator"]["per_1000_prompts"]["usd"] > 0
 
 
+def test_latency_shows_every_name_whole_on_a_terminal_of_80_columns(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (folder / "a-mixture-with-a-name.yaml").write_text(MIXTURE)
+
+    moa("latency", "prompts.csv", "-m", "a-mixture-with-a-name.yaml", "--config", "moa.yaml", "--out", "r")
+
+    told = capsys.readouterr()
+    assert told.out.count("a-mixture-with-a-name.member.one ") == 2
+    assert max(map(len, told.out.splitlines())) <= 80
+    assert "0 of 12 answers \u00b7 $0\n" in told.err.replace(" | ", " \u00b7 ")
+
+
 def test_compare_tells_the_difference_of_two_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, preferences in (("a", [2.0, 1.9, 1.2, 1.8, 1.7, 1.9]), ("b", [1.2, 1.5, 1.1, 1.9, 1.3, 1.4])):
         rows = [
@@ -122,6 +138,21 @@ def test_compare_tells_the_difference_of_two_files(folder: Path, capsys: pytest.
     assert main_code == 0
     assert (told["n"], told["baseline"]) == (6, "base")
     assert told["win_rate_difference"]["value"] == pytest.approx(35.0)
+
+
+def test_compare_also_tells_what_the_official_model_predicts(
+    reference: Reference, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(reference.annotation_file(model, tmp_path)) for model in ("claude-2", "claude-2.1")]
+
+    assert _quietly("compare", *files, "--data-dir", str(reference.folder)) == 0
+
+    assert "win rate of A against B as the official model predicts it: 52.99 %" in capsys.readouterr().out
+
+
+def test_compare_refuses_a_margin_below_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _quietly("compare", "a.json", "b.json", "--margin", "-1") == 2
+    assert "--margin" in capsys.readouterr().err
 
 
 def _quietly(*arguments: str) -> int:

@@ -52,7 +52,7 @@ def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
     figures = json.loads(moa("eval", "metrics", "annotations.json", "--json").out)
 
     assert code == 0
-    assert "12 pairs judged by pairwise@demo/judge: 0 missing, 100.0 % of them flipped with the order" in told
+    assert "12 pairs judged by pairwise@demo/judge: 0 verdicts missing, 100.0 % changed sides with the order" in told
     assert "not comparable with the leaderboard" in told
     assert figures.keys() >= KEYS
     assert (figures["system"], figures["win_rate"], figures["n_draws"]) == ("sys", 50.0, 12)
@@ -61,7 +61,7 @@ def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
 def test_judge_counts_missing_verdicts_and_invents_none(judging: Path) -> None:
     _, told = judge("--judge", "pairwise", "--judge-model", "demo/mute", "--limit", "3")
 
-    assert "3 pairs judged by pairwise@demo/mute: 3 missing" in told
+    assert "3 pairs judged by pairwise@demo/mute: 3 verdicts missing" in told
     assert [row["preference"] for row in json.loads((judging / "annotations.json").read_text())] == [None] * 3
 
 
@@ -97,9 +97,9 @@ def test_report_prints_the_verdict_first_and_where_the_report_is(tmp_path: Path)
 
 def test_correlate_compares_a_ratings_file_with_another_leaderboard(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        (tmp_path / f"{name}.csv").write_text("model,rating\n" + "".join(f"m{n},{n}\n" for n in range(9)))
+        (tmp_path / f"{name}.csv").write_text("model,rating\n" + "".join(f"m{n},{n}\n" for n in range(10)))
 
     ended = moa("eval", "correlate", str(tmp_path / "a.csv"), "--leaderboard", str(tmp_path / "b.csv"), "--json")
 
     figures = json.loads(ended.out)
-    assert (figures["spearman"], figures["n"], len(figures["interval"])) == (pytest.approx(1.0), 9, 2)
+    assert (figures["spearman"], figures["n"], len(figures["interval"])) == (pytest.approx(1.0), 10, 2)

@@ -184,11 +184,16 @@ def test_a_fault_names_file_line_and_key_and_shows_no_value(home: Home, line: st
     assert "hidden" not in f"{caught.value} {caught.value.__cause__!r}"
 
 
-def test_a_cache_that_is_off_and_an_empty_file_are_fine(home: Home) -> None:
-    home.write('cache: {mode: "off"}\n')
-    assert home.load().source is not None
+@pytest.mark.parametrize("off", ["off", '"off"'])
+def test_a_cache_is_off_with_and_without_quotes(home: Home, off: str) -> None:
+    home.write(f"cache: {{mode: {off}}}\n")
 
+    assert home.load().cache.mode == "off"
+
+
+def test_an_empty_file_is_fine(home: Home) -> None:
     home.write("")
+
     assert "openai" in home.load().endpoints
 
 

@@ -1,3 +1,5 @@
+import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -85,3 +87,36 @@ def test_reading_says_that_a_file_is_absent_or_no_json(tmp_path: Path) -> None:
         read_annotations(broken)
     with pytest.raises(EvaluationDataError, match="can't be read"):
         read_annotations(tmp_path / "absent.json")
+
+
+def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_annotations_are_read_from_every_format_alike(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [ROW, ROW | {"preference": None, "output_2": "two\nlines"}]
+    plain, marked, zipped, lines, table = (
+        tmp_path / name for name in ("a.json", "b.json", "c.json.gz", "d.jsonl", "e.csv")
+    )
+    plain.write_text(json.dumps(rows))
+    marked.write_text(json.dumps(rows), encoding="utf-8-sig")
+    zipped.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    lines.write_text("\n".join(map(json.dumps, rows)))
+    _write_csv(table, rows)
+
+    expected = read_annotations(plain)
+
+    assert [row.preference for row in expected] == [1.25, None]
+    for path in (marked, zipped, lines, table):
+        assert read_annotations(path) == expected, path.name
+
+
+def test_a_file_of_nothing_but_brackets_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+
+    with pytest.raises(EvaluationDataError, match="is not JSON"):
+        read_annotations(path)

@@ -91,6 +91,24 @@ async def test_selection_picks_among_the_proposals_and_buys_only_the_picking(tmp
     assert [call["agent"] for call in record.calls] == ["one", "two", "aggregator"]
 
 
+async def test_a_selection_that_names_no_proposal_is_a_failed_prompt_and_not_the_end(tmp_path: Path) -> None:
+    done = await evaluated(tmp_path, models(agg="I like both"), selection=True)
+
+    records = RunDirectory(tmp_path).records("test.selection")
+    assert (done.ended, done.progress.failed) == ("complete", 6)
+    assert {record.error["code"] for record in records.values() if record.error} == {"unusable_reply"}
+
+
+async def test_the_categories_of_a_file_of_prompts_reach_outputs_and_annotations(tmp_path: Path) -> None:
+    prompts = tmp_path / "mine.jsonl"
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in PROMPTS))
+
+    done = await evaluated(tmp_path / "run", prompts=prompts, **judged())
+
+    for kind in ("outputs", "annotations"):
+        assert [row["dataset"] for row in rows(done.folder / kind / "test.json")] == ["a", "b"] * 3
+
+
 async def test_self_moa_has_the_mixtures_shape_and_one_model(tmp_path: Path) -> None:
     provider = models()
 

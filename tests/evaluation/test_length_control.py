@@ -139,6 +139,24 @@ def test_a_system_that_always_wins_has_a_length_controlled_win_rate_near_100() -
     assert fit.win_rate > 95
 
 
+def test_verdicts_that_length_alone_decides_have_a_figure_without_a_warning(
+    reference: Reference, recwarn: pytest.WarningsRecorder
+) -> None:
+    judged = reference.judged("claude-2")
+    longer_wins = Judged(
+        preference=np.where(judged.shorter_by < 0, 1.0, 0.0),
+        shorter_by=judged.shorter_by,
+        difficulty=judged.difficulty,
+    )
+
+    fit = fit_length_model(design_for("length_controlled_noreg", longer_wins))
+
+    assert fit is not None
+    # What the official code gives for it (scikit-learn 1.9.1, the same folds), after the same warnings.
+    assert fit.win_rate == pytest.approx(63.480336, abs=1e-3)
+    assert not recwarn.list
+
+
 def test_too_few_verdicts_give_no_figure() -> None:
     judged = Judged(preference=np.array([1.0] * 9 + [np.nan] * 20), shorter_by=np.arange(29.0))
 
@@ -164,3 +182,14 @@ def _made_up(rows: int) -> Judged:
         shorter_by=shorter_by,
         difficulty=difficulty,
     )
+
+
+def test_length_differences_that_are_nearly_all_the_same_are_fitted_though_liblinear_gives_up() -> None:
+    shorter_by = np.array([-503.0, -525.0, -234.0, -234.0, *[-524.0] * 11, *[-523.0] * 14])
+    halves = np.array([1, 3, 2, 4, 2, 3, 2, 1, 2, 2, 1, 2, 2, 2, 2, 2, 2, 2, 4, 0, 2, 4, 4, 0, 4, 0, 2, 2, 3])
+    judged = Judged(preference=halves / 4.0, shorter_by=shorter_by, difficulty=None)
+
+    fit = fit_length_model(design_for("length_only", judged, None))
+
+    assert fit is not None
+    assert 40.0 < fit.win_rate < 60.0

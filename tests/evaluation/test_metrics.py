@@ -8,7 +8,7 @@ import pytest
 
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import Annotation, read_annotations
-from moa.evaluation.comparison import compare
+from moa.evaluation.comparison import common_prompts, compare
 from moa.evaluation.metrics import Metrics, metrics
 from moa.evaluation.statistics import Verdict
 from tests.evaluation.conftest import Reference
@@ -60,7 +60,7 @@ def test_alignment_by_instruction_does_not_depend_on_the_order_of_the_file(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda a: replace(a, instruction="a prompt of my own"), "not all prompts are AlpacaEval's"),
+        (lambda a: replace(a, instruction=f"{a.instruction} my own"), "not all prompts are AlpacaEval's"),
         (lambda a: replace(a, generator_1="claude-3-5-sonnet"), "not against claude-3-5-sonnet"),
     ],
 )
@@ -84,7 +84,9 @@ def test_the_official_model_can_be_asked_for_against_another_baseline(reference:
     found = metrics(annotations, reference.data, model="length_controlled_v1", resamples=2)
 
     assert found.length_controlled_win_rate == pytest.approx(28.155, abs=1e-3)
-    assert found.lc_reason == "as asked for"
+    assert found.lc_reason == (
+        "as asked for, though difficulties were measured against gpt4_1106_preview, not against sonnet"
+    )
     with pytest.raises(EvaluationDataError, match="use length_only"):
         metrics(annotations, model="length_controlled_v1")
 
@@ -111,6 +113,15 @@ def test_equal_verdicts_have_a_figure_but_no_interval() -> None:
     assert found.length_controlled_win_rate is not None
     assert found.length_controlled_win_rate > 95
     assert (found.lc_standard_error, found.lc_interval) == (None, None)
+
+
+@pytest.mark.parametrize(("prompts", "told"), [(60, True), (200, False)])
+def test_an_interval_from_few_prompts_is_told_to_be_too_narrow(prompts: int, told: bool) -> None:
+    rng = np.random.default_rng(5)
+
+    found = metrics([_annotation(number, 1.0 + float(rng.random())) for number in range(prompts)], resamples=2)
+
+    assert (f"with {prompts} prompts the interval is too narrow" in found.lc_reason) is told
 
 
 def test_several_systems_or_no_annotation_are_refused() -> None:
@@ -148,6 +159,72 @@ def test_comparison_of_other_prompts_has_no_prediction_and_of_few_no_figures() -
     assert found.predicted_win_rate is None
     assert found.verdict is not None
     assert (few.n, few.lc_difference, few.win_rate_difference, few.verdict) == (4, None, None, None)
+
+
+def test_white_space_does_not_make_another_instruction(reference: Reference, tmp_path: Path) -> None:
+    annotations = read_annotations(reference.annotation_file("claude-2", tmp_path))
+    padded = [replace(a, instruction=a.instruction.replace(" ", "\n ") + "\n") for a in annotations]
+
+    found = metrics(padded, reference.data, resamples=2)
+
+    assert found.lc_model == "length_controlled_v1"
+    assert found.length_controlled_win_rate == pytest.approx(28.155196, abs=1e-5)
+
+
+def test_missing_instructions_are_told_with_the_way_that_published_figures_take(
+    reference: Reference, tmp_path: Path
+) -> None:
+    annotations = read_annotations(reference.annotation_file("minotaur-13b", tmp_path))
+
+    by_instruction, by_row = (
+        metrics(annotations, reference.data, align=a, resamples=2) for a in ("instruction", "row")
+    )
+
+    assert "1 of 805 missing: published figures of such files align by row" in by_instruction.lc_reason
+    assert "missing" not in by_row.lc_reason
+
+
+def test_alignment_by_row_is_for_alpacaevals_prompts_and_at_most_as_many(reference: Reference, tmp_path: Path) -> None:
+    annotations = read_annotations(reference.annotation_file("claude-2", tmp_path))
+    foreign = [replace(a, instruction=f"{a.instruction} my own") for a in annotations[:40]]
+
+    assert metrics(foreign, reference.data, align="row", resamples=2).lc_model == "length_only"
+    with pytest.raises(EvaluationDataError, match="806 annotations can't be aligned by row with 805 instructions"):
+        metrics([*annotations, annotations[0]], reference.data, align="row")
+
+
+def test_judging_every_prompt_twice_alike_does_not_make_the_figure_more_certain() -> None:
+    rng = np.random.default_rng(5)
+    once = [_annotation(number, 1.0 + float(rng.random())) for number in range(60)]
+
+    one, twice = metrics(once), metrics([*once, *once])
+
+    assert one.lc_interval is not None
+    assert twice.lc_interval is not None
+    assert twice.counts.n_total == 120
+    # Twice the rows at the same strength of penalty: not exactly the same weights.
+    assert twice.lc_standard_error == pytest.approx(one.lc_standard_error, rel=0.1)
+    width, wide = (found.high - found.low for found in (one.lc_interval, twice.lc_interval))
+    assert wide == pytest.approx(width, rel=0.1)
+
+
+def test_one_prompt_judged_often_says_nothing_about_other_prompts() -> None:
+    rng = np.random.default_rng(5)
+
+    found = metrics([replace(_annotation(n, 1.0 + float(rng.random())), instruction="same") for n in range(40)])
+
+    assert found.length_controlled_win_rate is not None
+    assert (found.lc_standard_error, found.lc_interval) == (None, None)
+
+
+def test_comparison_pairs_a_repeated_prompt_row_by_row() -> None:
+    mine = [_annotation(1, 2.0), _annotation(2, 2.0), _annotation(1, 1.0)]
+    theirs = [_annotation(1, 1.1), _annotation(1, 1.2), _annotation(1, 1.3)]
+
+    found, others = common_prompts(mine, theirs)
+
+    assert [a.preference for a in found] == [2.0, 1.0]
+    assert [a.preference for a in others] == [1.1, 1.2]
 
 
 def test_comparison_refuses_different_baselines_and_strangers() -> None:

@@ -29,8 +29,8 @@ def test_data_are_read_in_the_official_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         [data.gamed.preference, data.gamed.std_delta_len, data.gamed.difficulty], [[0.5], [-1.5], [0.25]]
     )
-    assert data.knows(["two"])
-    assert not data.knows(["two", "three"])
+    assert data.places([" two\n"]) == [1]
+    assert data.places(["two", "three"]) is None
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,9 @@ def test_data_are_read_in_the_official_order(tmp_path: Path) -> None:
         ("df_gamed.csv", "preference\n", "holds no row"),
         ("df_gamed.csv", "preference,std_delta_len\n1,2\n", "no column instruction_difficulty"),
         ("df_gamed.csv", GAMED.replace("-1.5", "long"), "row 1: 'long' is no number"),
+        ("df_gamed.csv", GAMED.replace("-1.5", "nan"), "row 1: 'nan' is no number"),
+        ("instruction_difficulty.csv", "index,d\n0,nan\n", "'nan' is no finite number"),
+        ("alpaca_eval.json", "[" * 100_000, "an instruction each"),
     ],
 )
 def test_a_broken_file_is_named_with_what_is_wrong(tmp_path: Path, name: str, text: str, said: str) -> None:

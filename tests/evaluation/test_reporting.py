@@ -1,6 +1,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from moa.errors import EvaluationDataError
 from moa.evaluation.evaluating import Evaluation
+from moa.evaluation.hygiene import is_cut_off
+from moa.evaluation.outputs import Output
 from moa.evaluation.progress import Progress
 from moa.evaluation.report.notebook import evaluation_html, progress_html, written_html
 from moa.evaluation.reporting import write_report
@@ -102,9 +105,9 @@ def test_what_each_proposer_adds_is_in_all_forms(run: Path) -> None:
     assert (without["level"], shuffled["difference"]) == (0.975, None), "the same verdicts on few prompts"
     low, high = without["interval"]
     markdown = (run / "report.md").read_text()
-    figure = f"{without['difference']:+.1f} | {low:.1f} to {high:.1f}"
+    figure = f"{without['difference']:+.1f} | {low:+.1f} to {high:+.1f}"
     assert f"| test.without.small | {figure} | 24 (100.0 %) |" in markdown
-    assert "| test.shuffled | – | – | 0 (0.0 %) |" in markdown
+    assert "| test.shuffled | – | – | 0 |" in markdown
     assert "Mixture less it, points" in (run / "report.html").read_text()
 
 
@@ -115,6 +118,29 @@ def test_the_browser_has_every_prompt_with_what_the_filters_need(page: Page) -> 
     assert {given["data-category"] for given in shown} == {"a", "b"}
     assert {"win", "missing"} <= {given["data-verdict"] for given in shown}
     assert all("leak" in (given["data-flags"] or "") for given in shown)
+
+
+def test_the_browser_tells_other_systems_verdicts_and_who_the_judge_called_a(page: Page) -> None:
+    texts = " ".join(page.texts)
+
+    assert re.search(r"(win|lose|draw) \d+ % · [\d,]+ characters", texts)
+    assert "A: fake/big, B: test" in texts
+    assert "A: test, B: fake/big" in texts
+
+
+def test_an_answer_is_marked_as_cut_off_as_the_table_counts_it() -> None:
+    whole = Output(instruction="i", output="word " * 300, generator="g", finish_reason="stop")
+
+    assert (is_cut_off(whole), is_cut_off(replace(whole, finish_reason="length"))) == (False, True)
+    assert is_cut_off(replace(whole, finish_reason=None))
+
+
+def test_the_markdown_tells_how_the_judge_did_and_how_it_was_measured(run: Path) -> None:
+    judge = (run / "report.md").read_text().split("## The judge")[1]
+
+    assert re.search(r"In all, \d+ verdicts took .+ of the judge's time and cost unknown\.", judge)
+    assert "| test | length_only |" in judge
+    assert "      - name: test\n" in judge
 
 
 def test_charts_are_in_the_page_and_beside_it(run: Path, page: Page) -> None:

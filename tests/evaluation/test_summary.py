@@ -75,7 +75,7 @@ def test_missing_verdicts_and_another_judge_are_warned_of() -> None:
 
     warnings = summarize(collected(mixture, THIRD)).warnings
 
-    assert "Verdicts are missing: 1 of 41 for mix." in warnings
+    assert "Verdicts are missing: 1 of 41 for mix; a missing verdict counts for neither side." in warnings
     assert any("not the leaderboard's" in warning for warning in warnings)
 
 

@@ -1,27 +1,23 @@
 """Takes the pictures of the playground that the documentation shows: `python -m tests.support.page_pictures`."""
 
 import asyncio
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.support.browser import launched
 from tests.support.gated import Gate
 from tests.support.page_scenes import GLM, MIXTRAL, PROMPT, city_mixture, city_scripts, deep_mixture
 from tests.support.page_server import PageServer
+from tests.support.pictures import keep
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
 _DIALOGS = ("proposal", "history")
 WIDTHS = {360: 780, 1600: 1000}
 
 
 async def take_all() -> None:
     """Write every picture: each state, at both widths, in light and dark."""
-    IMAGES.mkdir(parents=True, exist_ok=True)
     async with async_playwright() as playwright, launched(playwright) as browser:
         for width in WIDTHS:
             for scheme in ("light", "dark"):
@@ -74,10 +70,7 @@ async def _opened(browser: Browser, width: int, scheme: str) -> AsyncIterator[tu
 
 
 async def _take(page: Page, state: str, width: int, scheme: str) -> None:
-    taken = await page.screenshot(full_page=state not in _DIALOGS)
-    # A palette takes a quarter of the bytes, and nobody sees the difference.
-    picture = Image.open(io.BytesIO(taken)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(IMAGES / f"playground-{state}-{width}-{scheme}.png", optimize=True)
+    keep(f"playground-{state}-{width}-{scheme}", await page.screenshot(full_page=state not in _DIALOGS))
 
 
 if __name__ == "__main__":

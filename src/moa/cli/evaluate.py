@@ -36,6 +36,7 @@ ShuffledOption = Annotated[bool, typer.Option("--shuffled", help="Also the same 
 LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N prompts.")]
 SampleOption = Annotated[int | None, typer.Option("--sample", metavar="N", help="N prompts at random, by category.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the sample, the order and all requests.")]
+MarginOption = Annotated[float, typer.Option("--margin", min=0.001, help="Points that count as no difference.")]
 ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, help="Answers and verdicts at once.")]
 BudgetOption = Annotated[
     float | None, typer.Option("--budget", metavar="USD", help="US dollars for all of it; a larger one goes on.")
@@ -78,7 +79,7 @@ def run(
     until: Annotated[
         str, typer.Option("--until", metavar="all|decided|decided-here", help="decided: stop once the answer is known.")
     ] = "all",
-    margin: Annotated[float, typer.Option("--margin", help="Points that count as no difference.")] = 3.0,
+    margin: MarginOption = 3.0,
     plan: PlanOption = False,
     overrides: SetOption = None,
     data_dir: DataOption = None,
@@ -223,7 +224,7 @@ def latency(
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Run directory, or a file of annotations.")],
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Likewise, judged against the same baseline.")],
-    margin: Annotated[float, typer.Option("--margin", help="Points that count as no difference.")] = 3.0,
+    margin: MarginOption = 3.0,
     seed: SeedOption = 0,
     data_dir: DataOption = None,
     as_json: JsonOption = False,

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from moa.cli.choices import BudgetOption, ConfigOption
-from moa.cli.extras import needs_extra
 
 DataOption = Annotated[
     Path | None,
@@ -54,8 +53,7 @@ def judge(
     Judgements that are in the annotations file already are kept and not asked for again.
     """
     # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
-    with needs_extra("moa eval", "eval"):
-        from moa.cli.evaluating_files import Judging, judge_files
+    from moa.cli.evaluating_files import Judging, judge_files
 
     judge_files(
         Judging(
@@ -73,7 +71,9 @@ def judge(
 
 
 def metrics(
-    annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="A file in AlpacaEval's format.")],
+    annotations: Annotated[
+        Path, typer.Argument(metavar="ANNOTATIONS", help="JSON, JSON Lines or CSV as AlpacaEval's.")
+    ],
     data_dir: DataOption = None,
     align: Annotated[Align, typer.Option("--align", help="Difficulty by instruction, or by row as officially.")] = (
         Align.INSTRUCTION
@@ -85,8 +85,7 @@ def metrics(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print win rate, length-controlled win rate and their errors for a file of annotations."""
-    with needs_extra("moa eval", "eval"):
-        from moa.cli.evaluating_files import show_metrics
+    from moa.cli.evaluating_files import show_metrics
 
     show_metrics(
         annotations,
@@ -106,8 +105,7 @@ def report(
     ] = None,
 ) -> None:
     """Write summary.json, report.html, report.md and the charts of an evaluation, and print its verdict."""
-    with needs_extra("moa eval", "eval"):
-        from moa.cli.evaluating_files import report_on
+    from moa.cli.evaluating_files import report_on
 
     report_on(run, data_dir, margin)
 
@@ -125,8 +123,7 @@ def correlate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print how far a leaderboard and other ratings of the same models agree (Spearman, bootstrap interval)."""
-    with needs_extra("moa eval", "eval"):
-        from moa.cli.evaluating_files import show_correlation
+    from moa.cli.evaluating_files import show_correlation
 
     show_correlation(ratings, leaderboard, column=column, names=names, seed=seed, as_json=as_json)
 

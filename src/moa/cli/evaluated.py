@@ -23,6 +23,7 @@ from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation.reporting import write_report
 from moa.evaluation.run_directory import RunDirectory
 from moa.evaluation.setup import Setup
+from moa.evaluation.summary import Summary
 from moa.render.figures import count, seconds, usd
 
 _DATA_FILES = ("alpaca_eval.json", "instruction_difficulty.csv", "df_gamed.csv")
@@ -33,9 +34,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json(plan.as_dict())
         return
-    console, table = out_console(), Table("system", box=None, pad_edge=False)
-    for heading in ("calls", "tokens in", "tokens out", "cost"):
-        table.add_column(heading, justify="right")
+    console, table = out_console(), _table("system", "calls", "tokens in", "tokens out", "cost")
     for need in (*plan.needs, plan.total):
         table.add_row(need.name, f"{need.calls:,}", f"{need.input_tokens:,}", f"{need.output_tokens:,}", _cost(need))
     console.print(table)
@@ -96,10 +95,18 @@ def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_j
     if as_json:
         print_json(written.summary.as_dict())
     else:
-        print(written.summary.conclusion.sentence)
-        for effect in written.summary.effects:
-            print(effect.sentence)
+        show_findings(written.summary)
     say(f"Report: {written.html}")
+
+
+def show_findings(summary: Summary) -> None:
+    """Print what an evaluation found: on standard output in sentences, with what qualifies them on standard error."""
+    print(summary.conclusion.sentence)
+    if summary.best_member is not None:
+        print(summary.best_member.sentence)
+    for effect in summary.effects:
+        print(effect.sentence)
+    say((f"warning: {warning}" for warning in summary.warnings), style="yellow")
 
 
 def reference_data(folder: Path | None) -> AlpacaEvalData | None:
@@ -125,14 +132,25 @@ def show_latency(folder: Path, setup: Setup, *, as_json: bool) -> None:
     if as_json:
         print_json({name: figures.as_dict() for name, figures in known.items()})
         return
-    table = Table("system", box=None, pad_edge=False)
-    for heading in ("p50", "p95", "p99", "first token p50", "p95", "p99", "$ per 1,000", "prompts"):
-        table.add_column(heading, justify="right")
+    # Two tables: in one, there is no room for the names on a terminal of 80 columns.
+    whole = _table("whole answer", "p50", "p95", "p99", "$ per 1,000", "prompts")
+    first = _table("first token", "p50", "p95", "p99")
     for name, figures in known.items():
-        table.add_row(
-            name, *_times(figures.total), *_times(figures.first_token), _per_1000(figures), f"{figures.prompts}"
-        )
-    out_console().print(table)
+        whole.add_row(name, *_times(figures.total), _per_1000(figures), f"{figures.prompts:,}")
+        first.add_row(name, *_times(figures.first_token))
+    console = out_console()
+    console.print(whole)
+    console.print()
+    console.print(first)
+
+
+def _table(what: str, *headings: str) -> Table:
+    """A table of systems, in which every name stays whole."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(what, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _times(found: Percentiles | None) -> tuple[str, str, str]:
@@ -155,9 +173,13 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
     print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {mine[0].generator_1}:")
     print(f"win rate, A - B: {_points(found.win_rate_difference)}")
     print(f"length-controlled win rate ({found.lc_model}), A - B: {_points(found.lc_difference)}")
+    if found.predicted_win_rate is not None:
+        value, interval = found.predicted_win_rate.value, found.predicted_win_rate.interval
+        ends = f"{interval.low:.2f} to {interval.high:.2f}"
+        print(f"win rate of A against B as the official model predicts it: {value:.2f} % ({ends}); nobody judged that")
     if found.verdict is not None:
         more = (
-            f", about {found.verdict.more_prompts} more prompts would settle it" if found.verdict.more_prompts else ""
+            f", about {found.verdict.more_prompts:,} more prompts would settle it" if found.verdict.more_prompts else ""
         )
         print(f"verdict with a margin of {margin:g} points: {found.verdict.verdict}{more}")
 
@@ -175,7 +197,7 @@ def _annotations(path: Path) -> list[Annotation]:
 
 def _points(found: Estimate | None) -> str:
     if found is None:
-        return "too little data"
+        return "no figure: too few prompts, or all verdicts differ by the same"
     return f"{found.value:+.2f} points ({found.interval.low:+.2f} to {found.interval.high:+.2f})"
 
 

@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moa.api import Engine
-from moa.cli.evaluated import reference_data
+from moa.cli.evaluated import reference_data, show_findings
 from moa.cli.terminal import err_console, print_json, say
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import read_annotations
@@ -20,13 +21,14 @@ from moa.evaluation.judge_record import judge_record
 from moa.evaluation.judges.base import Judge, Pair, Verdict
 from moa.evaluation.judges.conflicts import conflicts
 from moa.evaluation.judges.loading import load_judge
-from moa.evaluation.leaderboard import correlate, published, read_ratings
+from moa.evaluation.leaderboard import MIN_MODELS, correlate, published, read_ratings
 from moa.evaluation.length_control import LengthModel
 from moa.evaluation.metrics import Metrics, metrics
 from moa.evaluation.outputs import read_outputs
 from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation.reporting import write_report
 from moa.evaluation.run_directory import RunDirectory
+from moa.render.figures import count, usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +61,19 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
         TextColumn("judging"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[usd]}"),
     )
     spent = 0.0
     with Progress(*columns, console=err_console(), transient=True) as progress:
-        task = progress.add_task("judging", total=len(pairs), usd="")
+        task = progress.add_task("judging", total=len(pairs), told="")
 
         def note(pair: Pair, verdict: Verdict) -> None:
             nonlocal spent
             spent += float(verdict.ledger.spend.priced_usd)
-            progress.update(task, advance=1, usd=f"${spent:.2f}")
+            speed = progress.tasks[task].speed
+            rate = f"{speed:.1f}/s " if speed else ""
+            progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
         async with Engine(wanted.config, budget_usd=wanted.budget_usd) as engine:
             return await judge_into(wanted.out, judge, pairs, engine, concurrency=wanted.concurrency, on_verdict=note)
@@ -77,9 +81,11 @@ async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[M
 
 def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None:
     found = judge_record(rows)
-    price = "price unknown" if found.usd is None else f"${found.usd:.2f}"
-    flips = "" if found.flips is None else f", {100 * found.flips:.1f} % of them flipped with the order"
-    say(f"{found.n} pairs judged by {judge.name}: {found.missing} missing{flips}; {price}. Annotations: {out}")
+    parts = [count(found.missing, "verdict") + " missing"]
+    if found.flips is not None:
+        parts.append(f"{100 * found.flips:.1f} % changed sides with the order")
+    parts.append("price unknown" if found.usd is None else usd(Decimal(repr(found.usd))))
+    say(f"{count(found.n, 'pair')} judged by {judge.name}: {', '.join(parts)}. Annotations: {out}")
     if not judge.comparable:
         say("not comparable with the leaderboard: that has another judge", style="yellow")
 
@@ -108,16 +114,19 @@ def _lines(found: Metrics) -> list[str]:
     ends = (
         "" if interval is None else f", {100 * interval.level:g} % interval {interval.low:.2f} to {interval.high:.2f}"
     )
+    official = found.official_lc_standard_error
+    claimed = (
+        "" if official is None else f" (the official code says {official:.2f}, which leaves out the weights' error)"
+    )
     return [
         f"{found.system} against {found.baseline}",
-        f"win rate                    {_percent(counts.win_rate)}, standard error {_number(counts.standard_error)}",
+        f"win rate                    {_percent(counts.win_rate)}, error {_number(counts.standard_error)} points",
         f"length-controlled win rate  {_percent(found.length_controlled_win_rate)}{ends}",
         f"                            {found.lc_model}: {found.lc_reason}",
-        f"standard error of it        {_number(found.lc_standard_error)} "
-        f"(the official code says {_number(found.official_lc_standard_error)}, which leaves out the weights' error)",
+        f"standard error of it        {_number(found.lc_standard_error)} points{claimed}",
         f"wins, losses, draws         {counts.n_wins}, {counts.n_wins_base}, {counts.n_draws} of {counts.n_total}",
         f"discrete win rate           {_percent(counts.discrete_win_rate)}",
-        f"mean length                 {found.avg_length} characters",
+        f"mean length                 {found.avg_length:,} characters",
     ]
 
 
@@ -126,12 +135,7 @@ def report_on(run: Path, data_dir: Path | None, margin: float | None) -> None:
     official = RunDirectory(run).manifest()["protocol"]["prompts"]["source"] == ALPACA_EVAL
     data = reference_data(data_dir) if official or data_dir else None
     written = write_report(run, data, margin=margin)
-    print(written.summary.conclusion.sentence)
-    if written.summary.best_member is not None:
-        print(written.summary.best_member.sentence)
-    for effect in written.summary.effects:
-        print(effect.sentence)
-    say((f"warning: {warning}" for warning in written.summary.warnings), style="yellow")
+    show_findings(written.summary)
     say(f"Report: {written.html}")
 
 
@@ -141,16 +145,19 @@ def show_correlation(
     """Print how far a leaderboard and other ratings agree."""
     board = published() if leaderboard is None else read_ratings(leaderboard)
     found = correlate(board, read_ratings(ratings, column), seed=seed, names=None if names is None else _names(names))
-    estimate = found.estimate
+    interval = None if found.interval is None else [found.interval.low, found.interval.high]
+    models = count(len(found.models), "common model")
     if as_json:
-        interval = None if estimate is None else [estimate.interval.low, estimate.interval.high]
-        figures = {"spearman": None if estimate is None else estimate.value, "interval": interval}
+        figures = {"spearman": found.coefficient, "interval": interval}
         print_json({**figures, "n": len(found.models), "models": list(found.models)})
-    elif estimate is None:
-        print(f"{len(found.models)} models are in both: too few for a correlation")
+    elif found.coefficient is None:
+        why = "too few" if len(found.models) < MIN_MODELS else "one of the two rates them all alike"
+        print(f"no correlation: {models}, {why}")
     else:
-        low, high = estimate.interval.low, estimate.interval.high
-        print(f"Spearman {estimate.value:.3f}, 95 % interval {low:.3f} to {high:.3f}, over {estimate.n} models")
+        ends = (
+            "too few for an interval" if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
+        )
+        print(f"Spearman {found.coefficient:.3f}, {ends}, over {models}")
 
 
 def _data(folder: Path | None) -> AlpacaEvalData | None:

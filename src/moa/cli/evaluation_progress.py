@@ -63,17 +63,22 @@ class _Lines:
         if progress.elapsed_s < self._next_at:
             return
         self._next_at = progress.elapsed_s + LINE_EVERY_S
-        verdicts = f", {progress.verdicts} of {progress.verdicts_total} verdicts" if progress.verdicts_total else ""
-        say(f"{progress.answers} of {progress.answers_total} answers{verdicts} {told_of(progress)}")
+        parts = [f"{progress.answers:,} of {progress.answers_total:,} answers"]
+        if progress.verdicts_total:
+            parts.append(f"{progress.verdicts:,} of {progress.verdicts_total:,} verdicts")
+        say(f"{', '.join(parts)}{_dot()}{told_of(progress)}")
 
 
 def told_of(progress: Progress) -> str:
     """Return rate, dollars, failures and time left in one line."""
-    dot = f" {err_symbols().dot} "
     parts = [f"{progress.steps_per_s:.1f}/s"] if progress.steps_per_s else []
     parts.append(f"{usd(Decimal(str(progress.spent_usd)))}{' + unknown prices' if progress.unpriced else ''}")
     if progress.failed:
         parts.append(count(progress.failed, "failure"))
-    if progress.left_s is not None:
+    if progress.left_s:
         parts.append(f"{seconds(progress.left_s)} left")
-    return dot.join(parts)
+    return _dot().join(parts)
+
+
+def _dot() -> str:
+    return f" {err_symbols().dot} "

@@ -59,6 +59,9 @@ def _one_line(text: str) -> str:
 OFF = BeforeValidator(lambda value: None if value is False else value)
 """Lets `false` switch a policy off."""
 
+OFF_WORD = BeforeValidator(lambda value: "off" if value is False else value)
+"""Takes an unquoted `off`, which is `false` in YAML, for the word."""
+
 OneLine = Annotated[str, AfterValidator(_one_line)]
 Name = Annotated[str, AfterValidator(_endpoint_name)]
 Variable = Annotated[str, AfterValidator(_variable)]
@@ -168,7 +171,7 @@ class Caching(Checked):
         max_size_mb: Its largest size, in megabytes.
     """
 
-    mode: CacheMode = "off"
+    mode: Annotated[CacheMode, OFF_WORD] = "off"
     path: Text | None = None
     max_size_mb: Positive = DEFAULT_SIZE_MB
 

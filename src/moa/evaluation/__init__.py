@@ -4,21 +4,39 @@ Needs the `eval` extra. Nothing here is imported by `import moa`.
 
 ::
 
-    from moa.evaluation import evaluate
+    from moa.evaluation import evaluate, write_report
 
     done = evaluate("starter", "bedrock-haiku", baseline="sonnet.json", judge="alpaca_eval_gpt4_turbo", out="runs/a")
+    print(write_report(done.folder).summary.conclusion.sentence)
+
+Raises:
+    MissingDependency: When it is imported and one of the packages that most of it needs isn't installed.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from moa.errors import MissingDependency
 
 if TYPE_CHECKING:
     from moa.evaluation.evaluating import Evaluation, aevaluate, evaluate
     from moa.evaluation.progress import Progress
+    from moa.evaluation.reporting import write_report
 
-__all__ = ["Evaluation", "Progress", "aevaluate", "evaluate"]
+__all__ = ["Evaluation", "Progress", "aevaluate", "evaluate", "write_report"]
 
-_HOMES = {"Evaluation": "evaluating", "aevaluate": "evaluating", "evaluate": "evaluating", "Progress": "progress"}
+_HOMES = {
+    "Evaluation": "evaluating",
+    "aevaluate": "evaluating",
+    "evaluate": "evaluating",
+    "Progress": "progress",
+    "write_report": "reporting",
+}
+
+# Here, as the import of any part of this package comes by; what few parts need, they ask for themselves.
+if not all(map(find_spec, ("altair", "numpy", "scipy", "sklearn"))):
+    raise MissingDependency.of("moa eval", extra="eval")
 
 
 def __getattr__(name: str) -> Any:

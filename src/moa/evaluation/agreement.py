@@ -9,6 +9,8 @@ from moa.evaluation.arrays import Floats, Ints
 from moa.evaluation.intervals import LEVEL, Estimate
 from moa.evaluation.statistics import MIN_PROMPTS, RESAMPLES, percentile_interval
 
+_FEWEST_RANKED = 3  # two are in the same order or in the other, whatever is behind them
+
 
 def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float | None:
     """Return the agreement of two judges beyond chance.
@@ -66,6 +68,29 @@ def fleiss_kappa(counts: Ints) -> float | None:
     return _beyond_chance(float(agreeing.mean()), float(shares @ shares))
 
 
+def rank_correlation(first: Floats, second: Floats) -> float | None:
+    """Return Spearman's rank correlation of two sets of scores.
+
+    Args:
+        first: Scores, shape (items,).
+        second: Scores of the same items.
+
+    Returns:
+        The correlation (-1 to 1), or None for fewer than three items or scores that are all equal.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Source:
+        Spearman 1904, American Journal of Psychology 15(1): Pearson's correlation of mid-ranks.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"two sets of scores have the same shape, not {first.shape} and {second.shape}")
+    if len(first) < _FEWEST_RANKED or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(_rank_correlations(first[None], second[None])[0])
+
+
 def spearman(
     first: Floats, second: Floats, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Estimate | None:
@@ -85,17 +110,16 @@ def spearman(
         ValueError: The shapes differ.
 
     Source:
-        Spearman 1904, American Journal of Psychology 15(1): Pearson's correlation of mid-ranks.
+        `rank_correlation`; Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
-    if first.shape != second.shape:
-        raise ValueError(f"two sets of scores have the same shape, not {first.shape} and {second.shape}")
-    if len(first) < MIN_PROMPTS or np.ptp(first) == 0 or np.ptp(second) == 0:
+    value = rank_correlation(first, second)
+    if value is None or len(first) < MIN_PROMPTS:
         return None
     draws = np.random.default_rng(seed).integers(len(first), size=(resamples, len(first)))
     usable = (np.ptp(first[draws], axis=1) > 0) & (np.ptp(second[draws], axis=1) > 0)
-    values = _rank_correlation(first[draws[usable]], second[draws[usable]])
+    values = _rank_correlations(first[draws[usable]], second[draws[usable]])
     return Estimate(
-        value=float(_rank_correlation(first[None], second[None])[0]),
+        value=value,
         standard_error=float(np.std(values, ddof=1)),
         interval=percentile_interval(values, level),
         n=len(first),
@@ -106,7 +130,7 @@ def _beyond_chance(observed: float, expected: float) -> float | None:
     return None if expected >= 1.0 else (observed - expected) / (1.0 - expected)
 
 
-def _rank_correlation(first: Floats, second: Floats) -> Floats:
+def _rank_correlations(first: Floats, second: Floats) -> Floats:
     """Return Pearson's correlation of the ranks in each row, shape (samples,)."""
     one, other = (rankdata(scores, axis=1) for scores in (first, second))
     one, other = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (one, other))

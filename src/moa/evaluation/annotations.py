@@ -1,6 +1,5 @@
 """Annotations in AlpacaEval's file format, and what the official code counts of them."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from moa.errors import EvaluationDataError
 from moa.evaluation.arrays import Floats
+from moa.evaluation.dataset_files import FORMATS, read_table
+from moa.evaluation.outputs import read_rows
 
 DRAW = 1.5
 
@@ -68,10 +69,11 @@ _ROWS = TypeAdapter(list[Annotation])
 
 
 def read_annotations(path: Path) -> list[Annotation]:
-    """Return the annotations of a JSON file in AlpacaEval's format.
+    """Return the annotations of a file in AlpacaEval's format.
 
     Args:
-        path: A JSON list of objects; fields that are not known are ignored.
+        path: A JSON list of objects, or the same rows as JSON Lines (either with `.gz`), CSV or Parquet; the name's
+            ending tells which, and any other means JSON. Fields that are not known are ignored.
 
     Returns:
         At least one annotation, in the file's order.
@@ -83,13 +85,8 @@ def read_annotations(path: Path) -> list[Annotation]:
     Source:
         alpaca_eval, the `annotations.json` that its `evaluate` writes.
     """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EvaluationDataError(f"can't be read: {error.strerror}", path=path) from error
-    except ValueError as error:
-        raise EvaluationDataError(f"is not JSON: {error}", path=path) from error
-    annotations = _checked(rows, path)
+    rows = read_table(path) if path.name.lower().endswith(FORMATS) else read_rows(path)
+    annotations = _checked([_without_gaps(row) for row in rows], path)
     if not annotations:
         raise EvaluationDataError("holds no annotation", path=path)
     for number, annotation in enumerate(annotations, 1):
@@ -139,7 +136,12 @@ def count_wins(probabilities: Floats) -> WinRate:
     )
 
 
-def _checked(rows: object, path: Path) -> list[Annotation]:
+def _without_gaps(row: object) -> object:
+    """Drop the empty cell that stands for a missing verdict where a file can't hold null."""
+    return row | {"preference": None} if isinstance(row, dict) and row.get("preference") == "" else row
+
+
+def _checked(rows: list[object], path: Path) -> list[Annotation]:
     try:
         return _ROWS.validate_python(rows)
     except ValidationError as error:

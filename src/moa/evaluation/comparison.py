@@ -1,5 +1,6 @@
 """Two systems that were judged against the same baseline, on the same prompts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,8 @@ def compare(
     mine, theirs = common_prompts(first, second)
     name, _ = choose_model(mine, data, align)
     fits = [fit_annotations(rows, data, name, align) for rows in (mine, theirs)]
-    raw = paired_difference(100 * win_probabilities(mine), 100 * win_probabilities(theirs), level=level)
+    prompts = [a.instruction for a in mine]
+    raw = paired_difference(100 * win_probabilities(mine), 100 * win_probabilities(theirs), prompts, level)
     gap = predicted = None
     if fits[0] is not None and fits[1] is not None:
         gap = lc_difference(fits[0], fits[1], seed=seed, resamples=resamples, level=level)
@@ -94,7 +96,8 @@ def common_prompts(
         second: The other's.
 
     Returns:
-        Two lists of equal length, row by row about the same prompt.
+        Two lists of equal length, row by row about the same prompt; of a prompt with several rows the first goes
+        with the first, the second with the second.
 
     Raises:
         EvaluationDataError: The baselines differ, or no prompt is common to both.
@@ -104,8 +107,18 @@ def common_prompts(
         raise EvaluationDataError(
             f"systems are comparable against one baseline only, not against {', '.join(sorted(baselines))}"
         )
-    theirs = {a.instruction: a for a in second}
-    pairs = [(a, theirs[a.instruction]) for a in first if a.instruction in theirs]
+    theirs = _by_occurrence(second)
+    pairs = [(a, theirs[key]) for key, a in _by_occurrence(first).items() if key in theirs]
     if not pairs:
         raise EvaluationDataError("the two files have no prompt in common")
     return [one for one, _ in pairs], [other for _, other in pairs]
+
+
+def _by_occurrence(annotations: Sequence[Annotation]) -> dict[tuple[str, int], Annotation]:
+    """Return the annotations by their prompt and how many rows about it came before."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for annotation in annotations:
+        found[annotation.instruction, seen[annotation.instruction]] = annotation
+        seen[annotation.instruction] += 1
+    return found

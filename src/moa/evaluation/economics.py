@@ -68,6 +68,7 @@ class Economics:
         prompts: How many it was asked.
         cost: Of all calls.
         by_place: Of each agent in its layer, dearest first.
+        by_layer: Of each layer, the first one first; the aggregator is the last.
         total: Time to the whole answer; None if unknown.
         first_token: Time to the first token; None if unknown.
         critical_share: Of the critical path's time, 0-1, by agent, longest first; empty if unknown.
@@ -76,6 +77,7 @@ class Economics:
     prompts: int
     cost: Cost
     by_place: Mapping[Place, Cost]
+    by_layer: Mapping[int, Cost]
     total: Percentiles | None
     first_token: Percentiles | None
     critical_share: Mapping[str, float]
@@ -90,6 +92,7 @@ class Economics:
                 {"layer": layer, "agent": agent, "model": model, **cost.as_dict()}
                 for (layer, agent, model), cost in places
             ],
+            "by_layer": [{"layer": layer, **cost.as_dict()} for layer, cost in self.by_layer.items()],
             "total_s": None if self.total is None else self.total.as_dict(),
             "first_token_s": None if self.first_token is None else self.first_token.as_dict(),
             "critical_path_share": dict(self.critical_share),
@@ -114,6 +117,7 @@ def economics(records: Sequence[Record]) -> Economics | None:
         prompts=len(asked),
         cost=_system_cost(asked),
         by_place=_by_place(asked),
+        by_layer=_by_layer(asked),
         total=percentiles([record.seconds for record in timed]),
         first_token=percentiles([record.first_token_s for record in timed]),
         critical_share=critical_share(timed),
@@ -173,6 +177,13 @@ def _by_place(records: Sequence[Record]) -> dict[Place, Cost]:
             calls[call["layer"], call["agent"], call["model"]].append(call)
     costs = {place: _cost_of_calls(found, len(records)) for place, found in calls.items()}
     return dict(sorted(costs.items(), key=lambda entry: -entry[1].priced_usd))
+
+
+def _by_layer(records: Sequence[Record]) -> dict[int, Cost]:
+    calls: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for call in (call for record in records for call in record.calls):
+        calls[call["layer"]].append(call)
+    return {layer: _cost_of_calls(found, len(records)) for layer, found in sorted(calls.items())}
 
 
 def _cost_of_calls(calls: Sequence[Mapping[str, Any]], prompts: int) -> Cost:

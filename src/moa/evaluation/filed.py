@@ -37,7 +37,7 @@ def output_of(record: Record, instruction: Instruction) -> Output:
         instruction=instruction.text,
         output=record.output,
         generator=record.system,
-        dataset=instruction.dataset or instruction.category,
+        dataset=instruction.category or instruction.dataset,
         usage=record.usage,
         seconds=record.seconds,
         finish_reason=record.finish_reason,

@@ -1,9 +1,11 @@
 """The official fit: L1 logistic regression by liblinear, its strength chosen by grouped cross-validation."""
 
 import threading
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from moa.evaluation.arrays import Floats, Ints, cross_entropy
@@ -82,15 +84,22 @@ def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Float
     """Fit probabilities as the official code does: each row as a win and as a loss, weighted by both."""
     if np.all(rows.target == rows.target[0]) and rows.target[0] in (0.0, 1.0):
         # Nothing but wins, or losses: liblinear wants both, the optimum exists all the same.
-        exact: Floats = fit_exactly(rows.features.T[None], rows.target, rows.weight[None], strength)[0]
-        return exact
+        return _fit_exactly(rows, strength)
     model = LogisticRegression(
         C=strength, l1_ratio=1.0, solver="liblinear", fit_intercept=False, random_state=generator
     )
     labels = np.repeat([1, 0], len(rows))
     weight = np.concatenate([rows.target * rows.weight, (1.0 - rows.target) * rows.weight])
-    model.fit(np.vstack([rows.features, rows.features]), labels, sample_weight=weight)
+    with warnings.catch_warnings():
+        # Where length alone decides the verdicts liblinear gives up; the official code takes what it has.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(np.vstack([rows.features, rows.features]), labels, sample_weight=weight)
     weights: Floats = model.coef_[0]
+    return weights
+
+
+def _fit_exactly(rows: Rows, strength: float) -> Floats:
+    weights: Floats = fit_exactly(rows.features.T[None], rows.target, rows.weight[None], strength)[0]
     return weights
 
 

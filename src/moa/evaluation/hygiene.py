@@ -51,3 +51,10 @@ def hygiene(outputs: Sequence[Output]) -> Hygiene:
         leaks=sum(leaks(output.output, output.instruction) for output in outputs),
         judge_marks=sum(holds_judge_marks(output.output) for output in outputs),
     )
+
+
+def is_cut_off(output: Output) -> bool:
+    """Return whether one answer was cut off: by how it ended, or, where nothing says so, by how its text ends."""
+    if output.finish_reason is None:
+        return looks_cut_off(output.output)
+    return output.finish_reason == "length"

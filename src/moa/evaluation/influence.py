@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moa.evaluation.arrays import Floats, sigmoid
+from moa.evaluation.arrays import Floats, Ints, sigmoid
 from moa.evaluation.l1_logistic import gradient_and_curvature
 from moa.evaluation.length_control import Design, LengthFit, standard_deviation
 from moa.evaluation.reweighted import inference_strength, refit, weighted_rows
@@ -21,17 +21,17 @@ class _Optimum(NamedTuple):
 
 
 def influence_values(fit: LengthFit) -> Floats:
-    """Return what each prompt adds to the error of the length-controlled win rate.
+    """Return what each row adds to the error of the length-controlled win rate.
 
-    Their mean is 0; their standard deviation divided by the root of the number of prompts is the standard
-    error. Three ways in which a prompt matters are added: its own prediction, its pull on the weights, and
-    its share in the standard deviation that the length differences are divided by.
+    Their mean is 0; where each row has its own prompt, their standard deviation divided by the root of their
+    number is the standard error. Three ways in which a prompt matters are added: its own prediction, its pull on
+    the weights, and its share in the standard deviation that the length differences are divided by.
 
     Args:
         fit: The fitted model.
 
     Returns:
-        Percentage points, one for each prompt.
+        Percentage points, one for each row.
 
     Source:
         Hampel 1974, JASA 69(346); van der Vaart, Asymptotic Statistics, section 5.3 (M-estimators). A weight that
@@ -52,9 +52,18 @@ def influence_values(fit: LengthFit) -> Floats:
     return influence
 
 
-def standard_error_of(influence: Floats) -> float:
-    """Return the standard error that influence values imply."""
-    return standard_deviation(influence) / float(np.sqrt(len(influence)))
+def standard_error_of(influence: Floats, prompt: Ints | None = None) -> float:
+    """Return the standard error that influence values imply, rows about the same prompt counted as one draw.
+
+    Args:
+        influence: Percentage points, one for each row, with mean 0.
+        prompt: As in `Judged`.
+
+    Returns:
+        Percentage points.
+    """
+    sums: Floats = influence if prompt is None else np.bincount(prompt, weights=influence).astype(np.float64)
+    return standard_deviation(sums) * float(np.sqrt(len(sums))) / len(influence)
 
 
 def _own_pull(at: _Optimum) -> Floats:

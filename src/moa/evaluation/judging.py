@@ -30,7 +30,7 @@ def pair_of(mine: Record, theirs: Record, instruction: Instruction) -> Pair:
         generator_1=theirs.system,
         generator_2=mine.system,
         index=instruction.index,
-        dataset=instruction.dataset or instruction.category,
+        dataset=instruction.category or instruction.dataset,
     )
 
 

@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.agreement import spearman
-from moa.evaluation.intervals import Estimate
+from moa.evaluation.agreement import rank_correlation, spearman
+from moa.evaluation.intervals import Interval
 from moa.evaluation.judges.package import package_folder
 
 LC_COLUMN = "length_controlled_winrate"
 _FILE = "leaderboards/data_AlpacaEval_2/weighted_alpaca_eval_gpt4_turbo_leaderboard.csv"
-_NAMES = ("", "model", "name", "generator", "key", "Model")
+_NAMES = ("model", "name", "generator", "key", "Model", "")
+MIN_MODELS = 10
+"""Fewest common models for an interval: with 5, the interval holds the truth 43 times in 100 rather than 95, with 8
+86 times, with 12 at least 94 (simulated: normal scores, correlations 0.5, 0.9 and 0.98)."""
+
 _RATINGS = (LC_COLUMN, "rating", "elo", "arena_score", "score", "win_rate")
 
 
@@ -74,7 +78,8 @@ def read_ratings(path: Path, column: str | None = None) -> dict[str, float]:
             rating, elo, arena_score, score and win_rate. Rows without a number are left out.
 
     Raises:
-        EvaluationDataError: The file can't be read or has no such column.
+        EvaluationDataError: The file can't be read, has no such column, or a row names no model or one that another
+            row has rated.
     """
     rows = _rows(path)
     if isinstance(rows, dict):
@@ -88,7 +93,16 @@ def read_ratings(path: Path, column: str | None = None) -> dict[str, float]:
         raise EvaluationDataError(
             f"has no column {column or ' or '.join(_RATINGS)}; it has {', '.join(map(repr, fields))}", path=path
         )
-    return {str(row[name]): float(str(row[rating])) for row in rows if _is_number(row.get(rating))}
+    ratings: dict[str, float] = {}
+    for number, row in enumerate(rows, 1):
+        model, value = row.get(name), row.get(rating)
+        if not _is_number(value):
+            continue
+        if model is None or str(model) in ratings:
+            message = "rates no model" if model is None else f"rates {model} again: keep one of its rows"
+            raise EvaluationDataError(message, path=path, row=number)
+        ratings[str(model)] = float(str(value))
+    return ratings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +110,14 @@ class Correlation:
     """How far two rankings agree.
 
     Attributes:
-        estimate: Spearman's rank correlation with its bootstrap interval; None on too few models.
+        coefficient: Spearman's rank correlation, -1 to 1; None for fewer than three models, or where either rates
+            all of them alike.
+        interval: By the bootstrap over models; None for fewer than `MIN_MODELS`, too.
         models: The models that both have, by the first's names.
     """
 
-    estimate: Estimate | None
+    coefficient: float | None
+    interval: Interval | None
     models: tuple[str, ...]
 
 
@@ -121,8 +138,13 @@ def correlate(
         for name, rating in first.items()
         if (key := _plain((names or {}).get(name, name))) in theirs
     ]
-    columns = (np.array([pair[place] for pair in pairs], dtype=np.float64) for place in (1, 2))
-    return Correlation(estimate=spearman(*columns, seed=seed), models=tuple(name for name, _, _ in pairs))
+    mine, others = (np.array([pair[place] for pair in pairs], dtype=np.float64) for place in (1, 2))
+    estimate = None if len(pairs) < MIN_MODELS else spearman(mine, others, seed=seed)
+    return Correlation(
+        coefficient=rank_correlation(mine, others),
+        interval=None if estimate is None else estimate.interval,
+        models=tuple(name for name, _, _ in pairs),
+    )
 
 
 def _rows(path: Path) -> dict[str, object] | Sequence[dict[str, object]]:
@@ -133,7 +155,7 @@ def _rows(path: Path) -> dict[str, object] | Sequence[dict[str, object]]:
         document = json.loads(text)
     except OSError as error:
         raise EvaluationDataError(f"can't be read: {error.strerror}", path=path) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvaluationDataError(f"can't be read: {error}", path=path) from error
     if isinstance(document, dict) or (isinstance(document, list) and all(isinstance(row, dict) for row in document)):
         return document

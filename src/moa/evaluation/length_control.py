@@ -18,6 +18,9 @@ LengthModel = Literal["length_controlled_v1", "length_controlled_noreg", "length
 """The first three are the official code's. `length_only` is the formula of `length_controlled_minimal` where
 there is no difficulty and no regulariser to be had: other prompts, or another baseline."""
 
+WITH_DIFFICULTY: tuple[LengthModel, ...] = ("length_controlled_v1", "length_controlled_noreg")
+"""The models that have the instruction's difficulty among their features."""
+
 GAMED_WEIGHT = 0.2 / 2
 """Weight of a gamed baseline's row: lambda 0.2, shared by two baselines (`GLM_INFO` in the official code)."""
 
@@ -29,17 +32,19 @@ _FOLD_SHUFFLES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:
-    """One system's verdicts against one baseline, a row for each prompt.
+    """One system's verdicts against one baseline, usually a row for each prompt.
 
     Attributes:
         preference: Probability 0-1 that the system wins; NaN where the verdict is missing.
         shorter_by: Characters by which the system's output is shorter than the baseline's.
         difficulty: The official difficulty of each instruction, or None where there is none.
+        prompt: Which prompt, numbered from 0 without gaps, each row is about; None where each row has its own.
     """
 
     preference: Floats
     shorter_by: Floats
     difficulty: Floats | None = None
+    prompt: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.preference)
@@ -84,7 +89,7 @@ class Design:
     @property
     def uses_difficulty(self) -> bool:
         """Whether the instruction's difficulty is one of the features."""
-        return self.name in ("length_controlled_v1", "length_controlled_noreg")
+        return self.name in WITH_DIFFICULTY
 
     @property
     def at_equal_length(self) -> Floats:

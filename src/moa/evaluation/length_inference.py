@@ -9,7 +9,7 @@ from moa.evaluation.influence import influence_values, standard_error_of
 from moa.evaluation.intervals import LEVEL, Estimate, student_estimate
 from moa.evaluation.length_control import LengthFit, predict_win_rate, standard_deviation
 from moa.evaluation.reweighted import refit
-from moa.evaluation.statistics import RESAMPLES, bootstrap_counts, percentile_interval
+from moa.evaluation.statistics import MIN_PROMPTS, RESAMPLES, bootstrap_counts, percentile_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -17,7 +17,7 @@ class Resampled:
     """A length model refitted to bootstrap samples of its prompts.
 
     Attributes:
-        counts: How often each prompt was drawn, shape (resamples, prompts).
+        counts: How often each row was drawn, shape (resamples, rows).
         weights: The fitted weights, shape (resamples, features).
         win_rates: Percent 0-100, shape (resamples,).
     """
@@ -36,12 +36,13 @@ def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate | None:
 
     Returns:
         Percent 0-100, with a standard error in percentage points that includes the error of the weights; None
-        where all verdicts are equal and so say nothing about the sampling error.
+        where all verdicts are equal and so say nothing about the sampling error, or for fewer than `MIN_PROMPTS`
+        prompts.
     """
-    if not varies(fit):
+    if not varies(fit) or _prompts(fit) < MIN_PROMPTS:
         return None
-    values = influence_values(fit)
-    return student_estimate(fit.win_rate, standard_error_of(values), len(values), level)
+    error = standard_error_of(influence_values(fit), fit.design.judged.prompt)
+    return student_estimate(fit.win_rate, error, _prompts(fit), level)
 
 
 def varies(fit: LengthFit) -> bool:
@@ -50,7 +51,7 @@ def varies(fit: LengthFit) -> bool:
 
 
 def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resampled:
-    """Return the model refitted to seeded bootstrap samples of its prompts.
+    """Return the model refitted to seeded bootstrap samples of its prompts, drawn with all of their rows.
 
     The same seed and number of prompts give the same draws, so that two systems' samples are paired.
 
@@ -65,11 +66,12 @@ def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resamp
     Source:
         Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 6.
     """
-    n = len(fit.design.judged)
-    counts = bootstrap_counts(n, seed=seed, resamples=resamples)
+    prompt = fit.design.judged.prompt
+    drawn = bootstrap_counts(_prompts(fit), seed=seed, resamples=resamples)
+    counts = drawn if prompt is None else drawn[:, prompt]
     weights = refit(fit, counts)
     predicted = sigmoid(weights @ fit.design.at_equal_length)
-    win_rates = 100.0 * np.einsum("bn,bn->b", counts, predicted) / n
+    win_rates = 100.0 * np.einsum("bn,bn->b", counts, predicted) / counts.sum(axis=1)
     return Resampled(counts=counts, weights=weights, win_rates=win_rates)
 
 
@@ -87,7 +89,7 @@ def lc_difference(
 
     Returns:
         Percentage points: the standard error from the difference of the influence values, the interval from
-        the bootstrap. None where the systems don't differ on any prompt.
+        the bootstrap. None where the systems don't differ on any prompt, or for fewer than `MIN_PROMPTS` prompts.
 
     Raises:
         ValueError: The systems have different numbers of prompts.
@@ -95,14 +97,14 @@ def lc_difference(
     if len(first.design.judged) != len(second.design.judged):
         raise ValueError("a paired difference needs both systems on the same prompts")
     influence = influence_values(first) - influence_values(second)
-    if np.allclose(influence, 0.0) or not (varies(first) or varies(second)):
+    if np.allclose(influence, 0.0) or not (varies(first) or varies(second)) or _prompts(first) < MIN_PROMPTS:
         return None
     draws = [resample(fit, seed=seed, resamples=resamples).win_rates for fit in (first, second)]
     return Estimate(
         value=first.win_rate - second.win_rate,
-        standard_error=standard_error_of(influence),
+        standard_error=standard_error_of(influence, first.design.judged.prompt),
         interval=percentile_interval(draws[0] - draws[1], level),
-        n=len(influence),
+        n=_prompts(first),
     )
 
 
@@ -133,10 +135,15 @@ def predicted_estimate(
     drawn, other = (resample(fit, seed=seed, resamples=resamples) for fit in (of, against))
     gap = drawn.weights - other.weights
     predicted = sigmoid(gap[:, 2:3] + gap[:, 1:2] * difficulty)
-    values: Floats = 100.0 * np.einsum("bn,bn->b", drawn.counts, predicted) / len(difficulty)
+    values: Floats = 100.0 * np.einsum("bn,bn->b", drawn.counts, predicted) / drawn.counts.sum(axis=1)
     return Estimate(
         value=predict_win_rate(of.weights, against.weights, difficulty),
         standard_error=standard_deviation(values),
         interval=percentile_interval(values, level),
-        n=len(difficulty),
+        n=_prompts(of),
     )
+
+
+def _prompts(fit: LengthFit) -> int:
+    prompt = fit.design.judged.prompt
+    return len(fit.design.judged) if prompt is None else int(prompt.max()) + 1

@@ -8,10 +8,11 @@ import numpy as np
 
 from moa.errors import EvaluationDataError
 from moa.evaluation.annotations import Annotation, WinRate, count_wins, win_probabilities
-from moa.evaluation.arrays import Floats
+from moa.evaluation.arrays import Floats, Ints
 from moa.evaluation.intervals import LEVEL, Interval
 from moa.evaluation.length_control import (
     MIN_JUDGED,
+    WITH_DIFFICULTY,
     Judged,
     LengthFit,
     LengthModel,
@@ -26,6 +27,11 @@ Align = Literal["instruction", "row"]
 """How a row finds its difficulty: by its instruction, or, as the official code does, by its position in the
 file, which is wrong for files with a row missing but is what was published."""
 
+FEW_PROMPTS = 200
+"""Prompts from which the intervals keep their promise. Measured on the 30 real models of the tests' reference data as
+populations, prompts drawn with replacement, the official and the length-only model: of 95 % intervals, 88 and 88 in
+100 held the whole population's figure with 50 prompts, 90 and 89 with 100, 93 and 94 with 200, 96 and 93 with 805."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
@@ -38,7 +44,7 @@ class Metrics:
         length_controlled_win_rate: None on too few verdicts.
         lc_standard_error: Sampling error, with that of the weights (influence values); None where all verdicts
             are equal.
-        lc_interval: Bootstrap by prompt.
+        lc_interval: Bootstrap by prompt; too narrow for fewer than `FEW_PROMPTS` (`lc_reason` then says so).
         official_lc_standard_error: What the official code calls `lc_standard_error`: 2 to 6 times too small.
         lc_model: Which length model.
         lc_reason: Why that model, or why there is no figure; for the report.
@@ -108,7 +114,7 @@ def metrics(
             was asked for does not fit the prompts.
     """
     system, baseline = _only(annotations, "generator_2"), _only(annotations, "generator_1")
-    name, reason = choose_model(annotations, data, align) if model is None else (model, "as asked for")
+    name, reason = choose_model(annotations, data, align) if model is None else (model, _asked_for(model, baseline))
     fit = None if system == baseline else fit_annotations(annotations, data, name, align)
     by_construction = 50.0 if system == baseline else None
     if system == baseline:
@@ -120,6 +126,7 @@ def metrics(
     if fit is not None and estimate is not None:
         drawn = resample(fit, seed=seed, resamples=resamples)
         interval = percentile_interval(drawn.win_rates, level)
+        reason += _caution(estimate.n)
     return Metrics(
         system=system,
         baseline=baseline,
@@ -150,12 +157,17 @@ def choose_model(
     """
     if data is None:
         return "length_only", "no AlpacaEval reference data was given"
-    if _difficulties(annotations, data, align) is None:
+    places = data.places([a.instruction for a in annotations])
+    if places is None:
         return "length_only", "not all prompts are AlpacaEval's, so their difficulty is unknown"
     baseline = annotations[0].generator_1
     if baseline != BASELINE:
         return "length_only", f"difficulties were measured against {BASELINE}, not against {baseline}"
-    return "length_controlled_v1", f"AlpacaEval's prompts against {BASELINE}"
+    reason = f"AlpacaEval's prompts against {BASELINE}"
+    missing = len(data.difficulty) - len(set(places))
+    if missing and align == "instruction":
+        reason += f", {missing} of {len(data.difficulty)} missing: published figures of such files align by row instead"
+    return "length_controlled_v1", reason
 
 
 def fit_annotations(
@@ -173,10 +185,11 @@ def fit_annotations(
         The fit.
 
     Raises:
-        EvaluationDataError: The model needs difficulties and the prompts have none.
+        EvaluationDataError: The model needs difficulties and the prompts have none, or there are more rows than
+            could be aligned by row.
     """
-    needs_difficulty = name in ("length_controlled_v1", "length_controlled_noreg")
-    difficulty = None if data is None else _difficulties(annotations, data, align)
+    needs_difficulty = name in WITH_DIFFICULTY
+    difficulty = _difficulties(annotations, data, align) if needs_difficulty and data is not None else None
     if needs_difficulty and difficulty is None:
         raise EvaluationDataError(
             f"{name} needs AlpacaEval's reference data and only its prompts; use length_only for other prompts"
@@ -185,17 +198,41 @@ def fit_annotations(
         preference=win_probabilities(annotations),
         shorter_by=np.array([float(len(a.output_1) - len(a.output_2)) for a in annotations]),
         difficulty=difficulty,
+        prompt=_prompt_numbers(annotations),
     )
     return fit_length_model(design_for(name, judged, None if data is None else data.gamed))
 
 
 def _difficulties(annotations: Sequence[Annotation], data: AlpacaEvalData, align: Align) -> Floats | None:
-    if align == "row":
-        return data.difficulty[: len(annotations)] if len(annotations) <= len(data.difficulty) else None
-    instructions = [a.instruction for a in annotations]
-    if not data.knows(instructions):
-        return None
-    return data.difficulty[[data.position[instruction] for instruction in instructions]]
+    if align == "instruction":
+        places = data.places([a.instruction for a in annotations])
+        return None if places is None else data.difficulty[places]
+    if len(annotations) > len(data.difficulty):
+        raise EvaluationDataError(
+            f"{len(annotations)} annotations can't be aligned by row with {len(data.difficulty)} instructions: "
+            "align them by instruction"
+        )
+    return data.difficulty[: len(annotations)]
+
+
+def _prompt_numbers(annotations: Sequence[Annotation]) -> Ints | None:
+    """Return the prompt of each row as a number, None where each row has its own."""
+    numbers: dict[str, int] = {}
+    rows = [numbers.setdefault(a.instruction, len(numbers)) for a in annotations]
+    return None if len(numbers) == len(rows) else np.array(rows, dtype=np.int64)
+
+
+def _asked_for(model: LengthModel, baseline: str) -> str:
+    if baseline == BASELINE or model not in WITH_DIFFICULTY:
+        return "as asked for"
+    return f"as asked for, though difficulties were measured against {BASELINE}, not against {baseline}"
+
+
+def _caution(n: int) -> str:
+    if n >= FEW_PROMPTS:
+        return ""
+    measured = "at 95 %, those of 50 prompts hold the truth about 88 times in 100, of 100 prompts 90 times"
+    return f"; with {n} prompts the interval is too narrow: {measured}"
 
 
 def _only(annotations: Sequence[Annotation], field: Literal["generator_1", "generator_2"]) -> str:

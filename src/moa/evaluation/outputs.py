@@ -103,7 +103,7 @@ def read_rows(path: Path) -> list[Any]:
 def _parsed(text: str, path: Path, row: int | None) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvaluationDataError(f"is not JSON: {error}", path=path, row=row) from error
 
 

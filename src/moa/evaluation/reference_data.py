@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ class AlpacaEvalData:
     """What the length-controlled models of AlpacaEval 2.0 need besides the annotations.
 
     Attributes:
-        position: The official position, from 0, of each instruction.
+        position: The official position, from 0, of each instruction, by its words (`words_of`).
         difficulty: Of each instruction, in the official order.
         gamed: The regulariser's rows.
     """
@@ -30,9 +31,16 @@ class AlpacaEvalData:
     difficulty: Floats
     gamed: GamedBaselines
 
-    def knows(self, instructions: Sequence[str]) -> bool:
-        """Return whether every instruction is one of AlpacaEval's."""
-        return all(instruction in self.position for instruction in instructions)
+    def places(self, instructions: Sequence[str]) -> list[int] | None:
+        """Return the official position of each instruction, or None if one is not AlpacaEval's."""
+        found = [self.position.get(words_of(instruction)) for instruction in instructions]
+        known = [place for place in found if place is not None]
+        return known if len(known) == len(found) else None
+
+
+def words_of(instruction: str) -> str:
+    """Return an instruction with single spaces: files that went through other tools lose or gain white space."""
+    return " ".join(instruction.split())
 
 
 def load_alpaca_eval_data(folder: Path) -> AlpacaEvalData:
@@ -55,14 +63,14 @@ def load_alpaca_eval_data(folder: Path) -> AlpacaEvalData:
             path=folder / "instruction_difficulty.csv",
         )
     gamed = _read_gamed(folder / "df_gamed.csv")
-    position = {instruction: place for place, instruction in enumerate(instructions)}
+    position = {words_of(instruction): place for place, instruction in enumerate(instructions)}
     return AlpacaEvalData(position=position, difficulty=difficulty, gamed=gamed)
 
 
 def _read_instructions(path: Path) -> list[str]:
     try:
         return [str(row["instruction"]) for row in json.loads(_text(path))]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         message = "is not a JSON list of objects with an instruction each"
         raise EvaluationDataError(message, path=path) from error
 
@@ -71,7 +79,7 @@ def _read_difficulty(path: Path) -> Floats:
     """Read the file as the official code does: the first column is the position, the other the difficulty."""
     rows = list(csv.reader(_text(path).splitlines()))[1:]
     try:
-        by_position = {int(row[0]): float(row[-1]) for row in rows if row}
+        by_position = {int(row[0]): _finite(row[-1]) for row in rows if row}
         return np.array([by_position[place] for place in range(len(by_position))])
     except (ValueError, KeyError) as error:
         message = f"needs a position from 0 and a difficulty in each row ({error})"
@@ -95,10 +103,17 @@ def _column(rows: Sequence[dict[str, str]], name: str, path: Path) -> Floats:
     values = []
     for number, row in enumerate(rows, 1):
         try:
-            values.append(float(row[name]))
+            values.append(_finite(row[name]))
         except (ValueError, TypeError) as error:
             raise EvaluationDataError(f"{row[name]!r} is no number", path=path, row=number, key=name) from error
     return np.array(values)
+
+
+def _finite(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(f"{cell!r} is no finite number")
+    return value
 
 
 def _text(path: Path) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from moa.api import Engine
 from moa.engine.selection import choice_format, chosen
-from moa.errors import BadRequest, BrokenReply
+from moa.errors import BadRequest, UnusableReply
 from moa.evaluation.answering import Watched, first_layer, layer_1_calls, watch_shown
 from moa.evaluation.datasets import Instruction
 from moa.evaluation.records import Record, books_of
@@ -65,7 +65,7 @@ def _pick(last: Watched, count: int) -> tuple[int | None, ErrorInfo]:
     try:
         reply = Reply(text=answer.text, finish=Finish(reason=answer.finish_reason))
         return chosen(reply, answer.model, count), ErrorInfo(code="", message="")
-    except BrokenReply as error:
+    except UnusableReply as error:
         return None, error.info
 
 

@@ -25,6 +25,9 @@ from moa.evaluation.sequential import confidence_interval
 from moa.evaluation.statistics import MARGIN, MIN_PROMPTS, ByCategory, by_category, non_inferiority
 from moa.evaluation.verdict import Conclusion, Quality, conclude, ratio
 
+_NAMED = 3
+"""How many systems a warning names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
@@ -380,7 +383,9 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[s
         found.append(f"The judge {evaluation.judge} is not the leaderboard's: figures are not comparable with it.")
     missing = [f"{s.judged.missing} of {s.judged.n} for {s.name}" for s in systems if s.judged and s.judged.missing]
     if missing:
-        found.append(f"Verdicts are missing: {', '.join(missing)}.")
+        named, more = missing[:_NAMED], len(missing) - _NAMED
+        others = f", and some for {more} more" if more > 0 else ""
+        found.append(f"Verdicts are missing: {', '.join(named)}{others}; a missing verdict counts for neither side.")
     for system in systems:
         if system.hygiene.judge_marks:
             found.append(

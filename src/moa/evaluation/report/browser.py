@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from moa.evaluation.annotations import DRAW
+from moa.evaluation.hygiene import is_cut_off
 from moa.evaluation.judge_record import is_flipped
+from moa.evaluation.outputs import Output
 from moa.evaluation.summary import Collected, Evaluated
-from moa.evaluation.text_signs import leaks, looks_cut_off, refuses
+from moa.evaluation.text_signs import leaks, refuses
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ class Prompt:
         category: Empty if unknown.
         verdict: `win`, `lose`, `draw`, `missing`, or empty where nothing was judged; of the mixture.
         preference: Probability 0-1 that the mixture wins, in percent; empty if missing.
-        reasons: What the judge wrote.
+        reasons: What the judge wrote, each named by who was shown as A and as B where that is known.
         flags: Filters that apply: `flip`, `leak`, `cut`, `refusal`, `empty`.
         main: The mixture's and the opponent's outputs.
         others: Those of the other systems.
@@ -47,7 +51,7 @@ class Prompt:
     category: str
     verdict: str
     preference: str
-    reasons: tuple[str, ...]
+    reasons: tuple[Shown, ...]
     flags: tuple[str, ...]
     main: tuple[Shown, ...]
     others: tuple[Shown, ...]
@@ -56,37 +60,41 @@ class Prompt:
 
 def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
     """Return the prompts that the first system was asked, in their order."""
-    mixture, *rest = evaluation.systems
-    rows = {_index(row, number): row for number, row in enumerate(mixture.rows)}
-    return tuple(
-        _prompt(index, mixture, rest, rows.get(index), evaluation.opponent) for index in sorted(mixture.outputs)
-    )
+    rows = {system.name: _by_index(system.rows) for system in evaluation.systems}
+    return tuple(_prompt(index, evaluation, rows) for index in sorted(evaluation.systems[0].outputs))
 
 
-def _prompt(
-    index: int, mixture: Evaluated, rest: Sequence[Evaluated], row: Mapping[str, Any] | None, opponent: str | None
-) -> Prompt:
-    output = mixture.outputs[index]
-    shown = {system.name: _shown(system, index) for system in (mixture, *rest) if index in system.outputs}
-    main = tuple(shown.pop(name) for name in (mixture.name, opponent) if name in shown)
-    preference = None if row is None else row.get("preference")
+def _by_index(rows: Sequence[Row]) -> dict[int, Row]:
+    return {_index(row, number): row for number, row in enumerate(rows)}
+
+
+def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Row]]) -> Prompt:
+    mixture = evaluation.systems[0]
+    output, row = mixture.outputs[index], rows[mixture.name].get(index)
+    shown = {
+        system.name: _shown(system, index, None if system is mixture else rows[system.name].get(index))
+        for system in evaluation.systems
+        if index in system.outputs
+    }
+    main = tuple(shown.pop(name) for name in (mixture.name, evaluation.opponent) if name in shown)
     return Prompt(
         index=index,
         instruction=output.instruction,
         category=output.dataset or "",
-        verdict=_verdict(preference, judged=row is not None),
-        preference="" if preference is None else f"{100 * ((preference or DRAW) - 1):.0f} %",
+        verdict=_verdict(row),
+        preference=_percent(row),
         reasons=_reasons(row),
-        flags=_flags(output.output, output.instruction, row),
+        flags=_flags(output, row),
         main=main,
         others=tuple(shown.values()),
         proposals=_proposals(mixture, index),
     )
 
 
-def _shown(system: Evaluated, index: int) -> Shown:
+def _shown(system: Evaluated, index: int, row: Row | None) -> Shown:
     output, record = system.outputs[index], system.records.get(index)
-    notes = [f"{len(output.output):,} characters"]
+    notes = [] if row is None else [f"{_verdict(row)} {_percent(row)}".strip()]
+    notes.append(f"{len(output.output):,} characters")
     if output.seconds is not None:
         notes.append(f"{output.seconds:.1f} s")
     if record is not None and record.cost_usd:
@@ -111,32 +119,53 @@ def _proposals(mixture: Evaluated, index: int) -> tuple[Shown, ...]:
     )
 
 
-def _verdict(preference: float | None, *, judged: bool) -> str:
+def _verdict(row: Row | None) -> str:
+    if row is None:
+        return ""
+    preference = row.get("preference")
     if preference is None:
-        return "missing" if judged else ""
+        return "missing"
     if preference in (0, DRAW):
         return "draw"
     return "win" if preference > DRAW else "lose"
 
 
-def _reasons(row: Mapping[str, Any] | None) -> tuple[str, ...]:
-    # Log probabilities say nothing to a reader; the preference does.
+def _percent(row: Row | None) -> str:
+    preference = None if row is None else row.get("preference")
+    return "" if preference is None else f"{100 * ((preference or DRAW) - 1):.0f} %"
+
+
+def _reasons(row: Row | None) -> tuple[Shown, ...]:
     raw = () if row is None else row.get("raw_completion") or ()
     texts = (raw,) if isinstance(raw, str) else raw if isinstance(raw, list | tuple) else ()
-    return tuple(text for text in texts if isinstance(text, str) and not text.startswith('[{"token"'))
+    # Log probabilities say nothing to a reader; the preference does.
+    return tuple(
+        Shown(name=_sides(row, number), text=text)
+        for number, text in enumerate(texts)
+        if isinstance(text, str) and not text.startswith('[{"token"')
+    )
 
 
-def _flags(output: str, instruction: str, row: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _sides(row: Row | None, number: int) -> str:
+    """Who is A and who is B in what a judge wrote, where it was shown both orders, the baseline first at first."""
+    if row is None or len(row.get("orders") or ()) != 2:
+        return ""
+    names = [str(row.get("generator_1")), str(row.get("generator_2"))]
+    first, second = reversed(names) if number % 2 else names
+    return f"A: {first}, B: {second}"
+
+
+def _flags(output: Output, row: Row | None) -> tuple[str, ...]:
     found = {
         "flip": row is not None and is_flipped(row) is True,
-        "leak": leaks(output, instruction),
-        "cut": looks_cut_off(output),
-        "refusal": refuses(output),
-        "empty": not output.strip(),
+        "leak": leaks(output.output, output.instruction),
+        "cut": is_cut_off(output),
+        "refusal": refuses(output.output),
+        "empty": not output.output.strip(),
     }
     return tuple(name for name, applies in found.items() if applies)
 
 
-def _index(row: Mapping[str, Any], number: int) -> int:
+def _index(row: Row, number: int) -> int:
     index = row.get("index")
     return index if isinstance(index, int) else number

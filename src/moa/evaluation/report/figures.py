@@ -16,15 +16,20 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def share(count: int | None, of: int) -> str:
-    """Return a count with its share, e.g. `12 (1.5 %)`."""
+    """Return a count with its share, e.g. `12 (1.5 %)`; none is `0`."""
     if count is None:
         return UNKNOWN
-    return f"{count} ({100 * count / of:.1f} %)" if of else str(count)
+    return f"{count} ({100 * count / of:.1f} %)" if count and of else str(count)
 
 
 def interval(found: Interval | None) -> str:
     """Return an interval's ends."""
     return NONE if found is None else f"{found.low:.1f} to {found.high:.1f}"
+
+
+def signed_interval(found: Estimate | None) -> str:
+    """Return the ends of a difference's interval with their signs, in points."""
+    return NONE if found is None else f"{found.interval.low:+.1f} to {found.interval.high:+.1f}"
 
 
 def signed(found: Estimate | None) -> str:

@@ -6,9 +6,9 @@ from markupsafe import Markup
 
 from moa.evaluation.evaluating import Evaluation
 from moa.evaluation.progress import Progress
-from moa.evaluation.report.charts import tradeoff
 from moa.evaluation.report.drawing import svg
 from moa.evaluation.report.page import environment, rows
+from moa.evaluation.report.tradeoff import tradeoff
 from moa.evaluation.reporting import Written
 from moa.evaluation.summary import Summary
 from moa.render.figures import seconds

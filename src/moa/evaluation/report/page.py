@@ -3,19 +3,24 @@
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from moa.evaluation.report import figures
 from moa.evaluation.report.browser import prompts
-from moa.evaluation.report.charts import Picture, median_run, pictures
+from moa.evaluation.report.charts import median_run, pictures
 from moa.evaluation.report.drawing import svg
 from moa.evaluation.report.palette import with_page_colours
+from moa.evaluation.report.vega import Picture
 from moa.evaluation.summary import Collected, Summary, SystemSummary
+
+_COLUMNS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,8 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         "rows": rows(summary),
         "guessed_ends": any(system.hygiene.cut_off is None for system in summary.systems),
         "agents": _agents(summary.systems[0]),
+        "layers": _layers(summary.systems[0]),
+        "judging": _judging(summary),
         "how": {topic: _told(value) for topic, value in summary.how.items()},
         "f": figures,
     }
@@ -119,6 +126,7 @@ def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
         "interval": figures.interval(None if found is None else found.lc_interval),
         "win_rate": figures.percent(None if found is None else found.counts.win_rate),
         "n": clean.n if found is None else found.counts.n_total,
+        "verdicts": figures.NONE if found is None else f"{found.counts.n_total}",
         "usd": figures.money(None if money is None else money.cost.usd),
         "total": figures.middle_and_tail(None if money is None else money.total),
         "first_token": figures.middle_and_tail(None if money is None else money.first_token),
@@ -158,8 +166,32 @@ def _agents(system: SystemSummary) -> list[dict[str, Any]]:
     return rows
 
 
+def _layers(system: SystemSummary) -> str:
+    """What each layer costs, in one sentence; empty if there is one only."""
+    if system.economics is None or len(system.economics.by_layer) < 2:
+        return ""
+    each = (f"layer {layer}: {figures.money(cost.usd)}" for layer, cost in system.economics.by_layer.items())
+    return f"Per 1,000 prompts, {', '.join(each)}."
+
+
+def _judging(summary: Summary) -> str:
+    """What all verdicts took, in one sentence."""
+    judged = [system.judged for system in summary.systems if system.judged is not None]
+    dollars, times = [one.usd for one in judged], [one.seconds for one in judged]
+    usd = None if None in dollars else sum(amount for amount in dollars if amount is not None)
+    time = None if None in times else sum(seconds for seconds in times if seconds is not None)
+    verdicts = f"{sum(one.n for one in judged):,} verdicts"
+    return f"In all, {verdicts} took {figures.time(time)} of the judge's time and cost {figures.money(usd)}."
+
+
 def _told(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    """How something was measured: in a line if it fits, else as a mixture file would say it."""
+    if isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values()):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    if isinstance(value, str):
+        return value
+    plain = json.loads(json.dumps(value, default=str))
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=_COLUMNS))
 
 
 def _cell(text: object) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5f6b7a", "#dfe3e8", "#fdfdfc"
-BLUE, ORANGE, GREEN, VIOLET, GREY = "#1d63d8", "#c2570c", "#0b8a6f", "#7a4fd6", "#7d8896"
+BLUE, ORANGE, GREEN, VIOLET, GREY = "#1d63d8", "#b04c06", "#08755e", "#7a4fd6", "#7d8896"
 
 ROLE_COLOURS: Mapping[str, str] = {
     "mixture": BLUE,
@@ -13,10 +13,21 @@ ROLE_COLOURS: Mapping[str, str] = {
     "aggregator": GREEN,
     "member": GREY,
     "selection": VIOLET,
-    "self_moa": VIOLET,
-    "without": GREEN,
-    "shuffled": GREEN,
+    "self-moa": VIOLET,
+    "without": MUTED,
 }
+
+ROLE_SHAPES: Mapping[str, str] = {
+    "mixture": "circle",
+    "baseline": "diamond",
+    "reference": "square",
+    "aggregator": "square",
+    "member": "circle",
+    "selection": "triangle-up",
+    "self-moa": "triangle-down",
+    "without": "cross",
+}
+"""No two roles share both colour and shape, and shapes tell most of them apart without any colour."""
 
 _VARIABLES = {
     INK: "ink",

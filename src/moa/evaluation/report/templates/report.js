@@ -1,5 +1,10 @@
 "use strict";
 (() => {
+  for (const table of document.querySelectorAll("table")) {
+    const headings = [...table.tHead.rows[0].cells].map(cell => cell.textContent);
+    for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, at) => { cell.dataset.label = headings[at]; });
+    table.classList.add("labelled");
+  }
   const page = 40;
   const form = document.querySelector("#filter");
   if (!form) return;
