@@ -8,8 +8,6 @@ import subprocess
 import sys
 
 NAMES = ("orchestration", "batch", "growth", "startup", "lc", "server")
-PLAIN = frozenset({"server"})
-"""Those that print only: they know neither `--quick` nor `--json`."""
 
 
 def main() -> int:
@@ -28,9 +26,6 @@ def main() -> int:
 
 def _run(name: str, *, quick: bool) -> bool:
     print(f"\n== {name}", flush=True)
-    if quick and name in PLAIN:
-        print("skipped: it has no quick form")
-        return True
     arguments = ["--quick"] if quick else []
     return subprocess.run([sys.executable, "-m", f"bench.{name}", *arguments]).returncode == 0
 

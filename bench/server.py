@@ -2,10 +2,9 @@
 
 Starts a bare upstream, the server and the clients as processes of their own on this machine; the same clients against
 the upstream alone show what the clients themselves can do:
-`uv run python bench/server.py [--seconds 5] [--streams 1000]`.
+`uv run python -m bench.server [--seconds 5] [--streams 1000]`.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -21,6 +20,8 @@ import orjson
 import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
+
+from bench.report import Row, Table, options, publish
 
 CHUNKS = 100
 MESSAGES = [{"role": "user", "content": "What are 3 fun things to do in San Francisco?"}]
@@ -148,21 +149,23 @@ async def _hold_streams(port: int, count: int, pid: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print the figures."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--seconds", type=float, default=5.0)
-    options.add_argument("--streams", type=int, default=1000)
-    options.add_argument("--upstream", type=int)
-    options.add_argument("--hold", type=float, default=0.0)
-    chosen = options.parse_args()
+    """Measure and publish."""
+    parser = options("server", __doc__)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--upstream", type=int, help="serve the bare upstream on this port, and nothing else")
+    parser.add_argument("--hold", type=float, default=0.0, help="seconds for which its streams stay open")
+    chosen = parser.parse_args()
     if chosen.upstream:
         upstream(chosen.upstream, chosen.hold)
         return
+    seconds, streams = (0.2, 4) if chosen.quick else (chosen.seconds, chosen.streams)
     with tempfile.TemporaryDirectory() as folder:
-        _measure(Path(folder), chosen.seconds, chosen.streams)
+        publish("server", chosen.json, measure(Path(folder), seconds, streams))
 
 
-def _measure(folder: Path, seconds: float, streams: int) -> None:
+def measure(folder: Path, seconds: float, streams: int) -> list[Table]:
+    """Return what the server does in so many seconds, and holds with so many open streams."""
     settings = {
         "endpoints": {
             name: {
@@ -176,7 +179,7 @@ def _measure(folder: Path, seconds: float, streams: int) -> None:
     (folder / "moa.yaml").write_text(json.dumps(settings))
     for name, model in (("fast", "zero/zero"), ("pass", "slow/zero")):
         (folder / f"{name}.yaml").write_text(json.dumps({"name": name, "layers": [], "aggregator": {"model": model}}))
-    here = [sys.executable, __file__]
+    here = [sys.executable, "-m", "bench.server"]
     command = [sys.executable, "-c", "from moa.cli.main import main; main()"]
     serve = [*command, "serve", "--config", "moa.yaml", "-m", "fast.yaml", "-m", "pass.yaml", "--port", "9400"]
     processes = [
@@ -187,10 +190,11 @@ def _measure(folder: Path, seconds: float, streams: int) -> None:
     try:
         for port in (9401, 9402, 9400):
             _wait_for(port)
-        _report(seconds, streams, {9401: processes[0].pid, 9400: processes[2].pid})
+        pids = {9401: processes[0].pid, 9400: processes[2].pid}
+        return [_rates(seconds, pids), _memory(streams, pids[9400])]
     finally:
         for process in processes:
-            process.kill()  # an upstream that was asked kindly would hold its streams to their end
+            process.kill()  # asked politely, the upstream would wait for its open streams
             process.wait()
 
 
@@ -203,23 +207,31 @@ def _wait_for(port: int) -> None:
     raise RuntimeError(f"nothing listens at {port}")
 
 
-def _report(seconds: float, streams: int, pids: dict[int, int]) -> None:
-    load(9400, "moa/fast", False, 4, 1.0)
+def _rates(seconds: float, pids: dict[int, int]) -> Table:
+    load(9400, "moa/fast", False, 4, min(seconds, 1.0))
+    rows: list[Row] = []
     for what, streamed in (("requests", False), ("streams", True)):
         for label, port, model in (("upstream alone", 9401, "zero"), ("through moa", 9400, "moa/fast")):
             used_s = cpu_s(pids[port])
             rate, busy_ms = load(port, model, streamed, 32, seconds)
             each_ms = (cpu_s(pids[port]) - used_s) / (rate * seconds) * 1000
             _, alone_ms = load(port, model, streamed, 1, seconds / 2)
-            print(
-                f"{what:9} {label:15} {rate:8.0f}/s  median {busy_ms:7.2f} ms of 32 clients, {alone_ms:6.2f} of one; "
-                f"processor time {each_ms:5.2f} ms each: at most {1000 / each_ms:6.0f}/s with a core of its own"
+            rows.append(
+                {
+                    "what": f"{what}, {label}",
+                    "per second": rate,
+                    "median ms of 32 clients": busy_ms,
+                    "median ms of one": alone_ms,
+                    "CPU ms each": each_ms,
+                }
             )
-    before, during = asyncio.run(_hold_streams(9400, streams, pids[9400]))
-    print(
-        f"memory: {before:.0f} MB, with {streams} open streams {during:.0f} MB: "
-        f"{(during - before) * 1024 / streams:.0f} kB each"
-    )
+    return Table(title=f"a model of 0 ms passed through, streams of {CHUNKS} chunks", rows=rows)
+
+
+def _memory(streams: int, pid: int) -> Table:
+    before, during = asyncio.run(_hold_streams(9400, streams, pid))
+    row = {"streams": streams, "MB before": before, "MB": during, "kB each": (during - before) * 1024 / streams}
+    return Table(title="memory of open streams", rows=[row])
 
 
 if __name__ == "__main__":

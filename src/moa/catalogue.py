@@ -17,7 +17,7 @@ from moa.policies.retry import Retry
 from moa.policies.spend import Spend
 from moa.prices import Price, find_price, warm
 from moa.providers.base import Provider
-from moa.providers.endpoint import Endpoint
+from moa.providers.endpoint import Endpoint, LimitSettings
 from moa.providers.registry import open_provider
 
 
@@ -27,7 +27,7 @@ class Catalogue:
     Args:
         settings: Endpoints, completely resolved.
         given: Providers in place of those that the settings would open, by endpoint name; whoever gave them closes
-            them. An endpoint that the settings don't know has no policies.
+            them. An endpoint that the settings don't know has neither retries nor a breaker.
         now: Monotonic clock, in seconds.
         cache: Where replies are kept, and how they are used.
     """
@@ -72,9 +72,9 @@ class Catalogue:
 
     def _with_policies(self, endpoint: Endpoint, model_id: str) -> Provider:
         """One model's own stack, over the door that it shares with the endpoint's other models."""
-        provider = self._door(endpoint)
-        if model_id in endpoint.model_limits:
-            provider = Limits(provider, Limiter(endpoint.model_limits[model_id], self._now))
+        # Also without any limit: a model whose service throttles lets nobody through while it asks to wait.
+        limits = endpoint.model_limits.get(model_id, LimitSettings())
+        provider: Provider = Limits(self._door(endpoint), Limiter(limits, self._now))
         if endpoint.breaker is not None:
             provider = Breaker(provider, endpoint.breaker, self._now)
         provider = Spend(provider)

@@ -117,8 +117,10 @@ _PLAIN = {
     "mapping_type": "a mapping (key: value)",
     "greater_than": "a value greater than {gt:g}",
     "greater_than_equal": "a value of at least {ge:g}",
+    "less_than": "a value less than {lt:g}",
     "less_than_equal": "a value of at most {le:g}",
     "string_too_short": "text that is not empty",
+    "too_short": "a list that is not empty",
     "string_pattern_mismatch": "text that is not empty",
 }
 

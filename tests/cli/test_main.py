@@ -1,6 +1,8 @@
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,69 @@ def test_help_waits_for_nothing_heavy() -> None:
 
     assert "Ask a mixture of models" in ended.stdout
     assert ended.stderr == ""
+
+
+def test_ctrl_c_while_the_command_line_is_still_loaded_ends_it_without_a_traceback() -> None:
+    script = (
+        "import sys\n"
+        "class CtrlC:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, CtrlC())\n"
+        "from moa.cli.main import main\n"
+        "main(['--help'])\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+def _in_a_shell(line: str) -> tuple[int, str, str]:
+    """Run a line of shell in which `moa` is this command, in the C locale; return its exit code and streams."""
+    command = "moa() { " + shlex.quote(sys.executable) + " -c 'from moa.cli.main import main; main()' \"$@\"; }; "
+    ended = subprocess.run(
+        ["bash", "-c", command + line], capture_output=True, text=True, env={"LC_ALL": "C"}, stdin=subprocess.DEVNULL
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("arguments", ["mixtures list", "mixtures schema", "--help"])
+def test_output_that_cannot_be_written_is_one_clear_error(arguments: str) -> None:
+    code, _, said = _in_a_shell(f"moa {arguments} > /dev/full")
+
+    assert (code, said) == (1, "error: standard output can't be written: No space left on device\n")
+
+
+def test_streams_that_are_closed_are_no_crash() -> None:
+    code, _, said = _in_a_shell("moa ask <&-")
+    assert (code, said) == (2, "error: the prompt is empty: write one\n")
+
+    code, out, _ = _in_a_shell("moa mixtures nonsense 2>&-")
+    assert (code, out) == (2, "")
+
+    assert _in_a_shell("moa mixtures list >&-") == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["ask", "chat"])
+def test_bytes_that_are_no_text_are_refused_also_where_python_would_let_them_through(command: str) -> None:
+    code, _, said = _in_a_shell(f"printf 'caf\\xe9' | moa {command}")
+
+    assert (code, said) == (2, "error: standard input is not utf-8 text\n")
+
+
+def test_words_that_are_no_text_are_refused() -> None:
+    code, _, said = _in_a_shell("moa ask \"$(printf 'caf\\xe9')\"")
+
+    assert (code, said) == (2, "error: the prompt is not UTF-8 text\n")
+
+
+def test_a_terminal_that_claims_to_have_no_columns_gets_eighty() -> None:
+    code, out, _ = _in_a_shell("COLUMNS=0 moa mixtures show local")
+
+    assert code == 0
+    assert "layer 1" in out
 
 
 def test_a_command_line_without_a_command_shows_the_help() -> None:

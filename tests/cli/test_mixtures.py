@@ -16,6 +16,10 @@ def test_mixtures_list_names_every_preset() -> None:
     assert [name for name in preset_names() if name not in ended.out] == []
 
 
+def test_mixtures_alone_lists_them() -> None:
+    assert moa("mixtures") == moa("mixtures", "list")
+
+
 def test_mixtures_show_draws_a_preset_with_overrides() -> None:
     ended = moa("mixtures", "show", "bedrock-haiku", "--set", "aggregator.temperature=0.9")
 

@@ -223,6 +223,10 @@ def test_an_endpoint_that_is_moved_loses_the_old_places_prices(home: Home) -> No
         ("endpoints: {openai: {base_url: 'http://evil.test/v1'}}", "endpoints.openai.base_url"),
         ("endpoints: {openai: {proxy: 'http://evil.test:3128'}}", "endpoints.openai.proxy"),
         ("endpoints: {openai: {ca_bundle: evil.pem}}", "endpoints.openai.ca_bundle"),
+        ("endpoints: {openai: {headers: {Host: evil.test}}}", "endpoints.openai.headers"),
+        ("endpoints: {openai: {headers: {OpenAI-Organization: theirs}}}", "endpoints.openai.headers"),
+        ("endpoints: {groq: {query: {tenant: theirs}}}", "endpoints.groq.query"),
+        ("endpoints: {bedrock: {headers: {Host: evil.test}}}", "endpoints.bedrock.headers"),
         ("endpoints: {groq: {kind: bedrock, endpoint_url: 'http://evil.test'}}", "endpoints.groq.kind"),
         ("endpoints: {bedrock: {endpoint_url: 'http://evil.test'}}", "endpoints.bedrock.endpoint_url"),
         (

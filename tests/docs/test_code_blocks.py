@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from moa.cli.main import app
+from moa.cli.app import app
 from moa.config.settings import load_settings
 from moa.mixture.loading import load, preset_names
 from moa.server.keys import load_keys

@@ -71,6 +71,14 @@ async def test_a_stream_that_falls_silent_is_left_after_the_idle_limit() -> None
 
 
 @virtual_time
+async def test_a_mixture_may_set_the_aggregators_share_of_the_deadline() -> None:
+    mixture = mixture_of(["a", "b"], aggregator_share=0.8)
+    answer = await _run({"a": "one", "b": [HANG], "agg": [Pause(9), "done"]}, mixture, deadline_s=30)
+
+    assert answer.layers[0].duration_s == pytest.approx(6)
+
+
+@virtual_time
 async def test_layers_close_early_enough_to_leave_the_aggregator_its_share_of_the_deadline() -> None:
     answer = await _run({"a": "one", "b": [HANG], "agg": [Pause(9), "done"]}, mixture_of(["a", "b"]), deadline_s=30)
 

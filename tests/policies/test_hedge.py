@@ -105,6 +105,17 @@ async def test_without_a_set_delay_the_agents_own_p95_decides() -> None:
 
 
 @virtual_time
+async def test_a_call_that_was_helped_counts_as_slow_so_that_the_p95_does_not_sink() -> None:
+    helped = [[Pause(60), "slow"], [Pause(1), "second"]] * 2
+    race = Race(*[[Pause(1), "quick"]] * LEAST_SAMPLES, *helped, [Pause(1.5), "in time"], "never")
+    for _ in range(LEAST_SAMPLES + 3):
+        reply = await collect(race.hedge, race.request(after_s=None))
+
+    assert reply.text == "in time"
+    assert not race.attempts[-1].hedge, "the two that were helped took 2 s, so that 1.5 s are not slow any more"
+
+
+@virtual_time
 async def test_a_request_without_hedging_is_passed_through() -> None:
     race = Race([Pause(60), "first"], "never")
     reply = await collect(race.hedge, plain_request(race.meter))

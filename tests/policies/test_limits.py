@@ -8,16 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa.api import Engine
+from moa.config.settings import Settings
 from moa.errors import RateLimited
 from moa.ledger import Meter
 from moa.policies.limits import Limiter, Limits
 from moa.policies.metered import Metered
 from moa.policies.windows import WINDOW_S, SlidingWindow
 from moa.providers.base import Finish, ModelRequest, collect
-from moa.providers.endpoint import LimitSettings
+from moa.providers.endpoint import Endpoint, LimitSettings
 from moa.providers.scripted import Pause, Script, ScriptedProvider
 from moa.providers.time_limit import TimeLimit
 from moa.usage import TokenUsage
+from tests.support.engines import mixture_of
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time
 
@@ -184,11 +187,112 @@ def test_a_window_never_lets_more_through_within_any_minute(limit: int, steps: S
         assert sum(amount for when, amount in let_through if at <= when < at + WINDOW_S - 1e-6) <= limit
 
 
+THROTTLED = RateLimited("slow down", model="fake/a", retry_after_s=10)
+
+
+def _crowd_told(settings: LimitSettings, *first: Script) -> Crowd:
+    """A crowd whose calls first get these replies, one each, and then good ones after a second."""
+    crowd, scripts = Crowd(settings), iter(first)
+    script = ScriptedProvider(lambda request: crowd.begin(next(scripts, [Pause(1), "fine"])))
+    crowd.provider = Limits(Metered(script), crowd.limiter)
+    return crowd
+
+
+async def _ask_at_once(crowd: Crowd, count: int) -> list[str | BaseException]:
+    return await asyncio.gather(*(crowd.ask() for _ in range(count)), return_exceptions=True)
+
+
 @virtual_time
 async def test_nobody_begins_a_call_while_the_service_asks_to_wait() -> None:
-    crowd = Crowd(LimitSettings(max_concurrency=2))
-    scripts = iter([[RateLimited("slow down", model="fake/a", retry_after_s=10)], *[[Pause(1), "fine"]] * 5])
-    crowd.provider = Limits(Metered(ScriptedProvider(lambda request: crowd.begin(next(scripts)))), crowd.limiter)
-    await asyncio.gather(*(crowd.ask() for _ in range(6)), return_exceptions=True)
+    crowd = _crowd_told(LimitSettings(max_concurrency=2), [THROTTLED], [THROTTLED])
+    await _ask_at_once(crowd, 6)
 
-    assert crowd.began == [0, 10, 10, 11, 11, 12]
+    assert crowd.began == [0, 0, 10, 11, 11, 12], "one at a time at first: the service took none"
+
+
+@virtual_time
+async def test_the_pause_is_shared_where_nothing_is_limited() -> None:
+    crowd = _crowd_told(LimitSettings(), [THROTTLED], [THROTTLED])
+    await _ask_at_once(crowd, 2)
+    await _ask_at_once(crowd, 2)
+
+    assert crowd.began == [0, 0, 10, 11]
+
+
+@virtual_time
+async def test_a_single_throttled_call_may_be_chance_and_holds_nobody_back() -> None:
+    crowd = _crowd_told(LimitSettings(), [THROTTLED], "fine", [THROTTLED])
+    for _ in range(4):
+        await _ask_at_once(crowd, 1)
+
+    assert crowd.began == [0, 0, 0, 0]
+
+
+@virtual_time
+async def test_a_wait_of_an_hour_is_shared_by_nobody() -> None:
+    later = RateLimited("no more for now", model="fake/a", retry_after_s=3600)
+    crowd = _crowd_told(LimitSettings(), [later], [later])
+    await _ask_at_once(crowd, 2)
+    await _ask_at_once(crowd, 1)
+
+    assert crowd.began == [0, 0, 0], "a fallback can answer at once"
+
+
+@virtual_time
+async def test_calls_at_once_shrink_to_half_of_those_that_the_service_took() -> None:
+    unasked = RateLimited("slow down", model="fake/a")
+    crowd = _crowd_told(LimitSettings(), *[[Pause(1), "fine"]] * 8, [unasked], [unasked])
+    asked = asyncio.gather(*(crowd.ask() for _ in range(10)), return_exceptions=True)
+    await asyncio.sleep(0.5)
+
+    assert crowd.limiter.allowed == 4
+    await asked
+    assert crowd.limiter.allowed > 4, "and grow again while all goes well"
+
+
+@virtual_time
+async def test_a_call_without_the_time_to_wait_fails_at_once_so_that_a_fallback_can_answer() -> None:
+    crowd = _crowd_told(LimitSettings(), [THROTTLED], [THROTTLED])
+    await _ask_at_once(crowd, 2)
+    async with TimeLimit(4, now=loop_time) as limit:
+        with pytest.raises(RateLimited, match="for 10 s more, and this one has less time left") as caught:
+            await collect(crowd.provider, replace(plain_request(Meter(loop_time)), time=limit))
+
+    assert caught.value.retry_after_s == 10
+    assert crowd.began == [0, 0]
+
+
+class _TokenBucket:
+    """A service that takes so many requests a second, the first second's at once, and throttles the rest."""
+
+    takes_seed = True
+
+    def __init__(self, per_s: float, retry_after_s: float | None) -> None:
+        self._per_s, self._left, self._looked_at, self.throttled = per_s, per_s, 0.0, 0
+        self._retry_after_s = retry_after_s
+        self.provider = ScriptedProvider(self._answer)
+
+    def _answer(self, request: ModelRequest) -> Script:
+        now = loop_time()
+        self._left = min(self._per_s, self._left + (now - self._looked_at) * self._per_s)
+        self._looked_at = now
+        if self._left >= 1:
+            self._left -= 1
+            return [Pause(0.2), "fine"]
+        self.throttled += 1
+        return [RateLimited("slow down", model=request.reference, retry_after_s=self._retry_after_s)]
+
+
+@pytest.mark.parametrize("retry_after_s", [0.2, 1.0, None])
+@virtual_time
+async def test_a_hard_throttle_loses_no_run_of_a_batch_where_nothing_is_limited(retry_after_s: float | None) -> None:
+    bucket = _TokenBucket(250, retry_after_s)
+    lab = Endpoint(name="fake", kind="scripted")
+    mixture = mixture_of(["a", "b", "c"], aggregator="d")
+    async with Engine(
+        settings=Settings(endpoints={"fake": lab}), providers={"fake": bucket.provider}, clock=loop_time
+    ) as engine:
+        answers = await asyncio.gather(*(engine.run(mixture, f"prompt {number}") for number in range(200)))
+
+    assert [answer.status for answer in answers] == ["complete"] * 200
+    assert bucket.throttled > 0

@@ -126,6 +126,14 @@ async def test_an_outage_gets_few_retries_beyond_the_burst() -> None:
 
 
 @virtual_time
+async def test_throttled_calls_do_not_use_up_the_budget() -> None:
+    provider = _failing(1, lambda: RateLimited("slow down", model="fake/a"))
+    retry = _retry(provider, burst=0, per_call=0)
+
+    assert (await collect(retry, plain_request())).text == "fine"
+
+
+@virtual_time
 async def test_a_reply_that_a_user_watches_is_not_begun_anew() -> None:
     provider = ScriptedProvider(lambda request: ["Once ", _boom()])
     with pytest.raises(ServiceFailed):

@@ -18,6 +18,13 @@ WEATHER: Any = {
     "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
 }
 CALL = {"index": 0, "id": "call_7", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
+MIXED = (
+    {"index": 0, "id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city":'}},
+    {"index": 1, "id": "call_b", "type": "function", "function": {"name": "weather", "arguments": '{"city":'}},
+    {"index": 0, "function": {"arguments": '"Rome"}'}},
+    {"index": 1, "function": {"arguments": '"Oslo"}'}},
+)
+"""Two calls whose pieces come in turns."""
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 

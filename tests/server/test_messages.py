@@ -5,7 +5,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.server.test_chat_completions import CALL
+from tests.server.test_chat_completions import CALL, MIXED
 from tests.support.model_server import Status, Text
 from tests.support.served import HELLO, served
 
@@ -61,6 +61,18 @@ async def test_a_tool_call_survives(stream: bool) -> None:
     assert sent["tools"][0]["function"]["parameters"] == WEATHER["input_schema"]
 
 
+async def test_tool_calls_whose_pieces_come_in_turns_are_blocks_one_after_another() -> None:
+    async with served() as server:
+        server.upstream.behave("writer", Text("I look", tool_calls=MIXED, finish="tool_calls"))
+        async with server.anthropic.messages.stream(**ASKED, tools=[WEATHER]) as events:
+            reply: Any = await events.get_final_message()
+
+    assert [(block.id, block.name, block.input) for block in reply.content[1:]] == [
+        ("call_a", "weather", {"city": "Rome"}),
+        ("call_b", "weather", {"city": "Oslo"}),
+    ]
+
+
 async def test_an_unknown_model_is_not_found_in_the_apis_own_shape() -> None:
     async with served() as server:
         with pytest.raises(anthropic.NotFoundError) as caught:
@@ -76,3 +88,26 @@ async def test_a_failure_in_a_stream_is_an_error_event() -> None:
         stream = await server.anthropic.messages.create(**ASKED, stream=True)
         with pytest.raises(anthropic.APIStatusError, match="no aggregator gave an answer"):
             [event async for event in stream]
+
+
+async def test_the_tokens_of_a_prompt_are_estimated_without_asking_any_model() -> None:
+    async with served() as server:
+        brief = await server.anthropic.messages.count_tokens(model="moa/duo", messages=HELLO)
+        full = await server.anthropic.messages.count_tokens(
+            model="moa/duo", messages=HELLO, system="Be brief. " * 40, tools=[WEATHER], tool_choice={"type": "any"}
+        )
+        with pytest.raises(anthropic.NotFoundError):
+            await server.anthropic.messages.count_tokens(model="moa/none", messages=HELLO)
+
+    assert 1 < brief.input_tokens < 10
+    assert full.input_tokens > brief.input_tokens + 100
+    assert server.upstream.requests == []
+
+
+async def test_a_conversation_without_messages_is_refused_in_one_sentence() -> None:
+    async with served() as server:
+        with pytest.raises(anthropic.BadRequestError) as caught:
+            await server.anthropic.messages.create(**{**ASKED, "messages": []})
+
+    body: Any = caught.value.body
+    assert body["error"]["message"] == "messages: expected a list that is not empty, got a list of 0"

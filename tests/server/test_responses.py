@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.test_chat_completions import CALL, City
+from tests.server.test_chat_completions import CALL, MIXED, City
 from tests.support.model_server import Status, Text
 from tests.support.served import served
 
@@ -85,6 +85,19 @@ async def test_a_tool_call_survives(stream: bool) -> None:
         '{"city":"Rome"}',
     )
     assert server.upstream.requests[0].body["tools"][0]["function"]["name"] == "weather"
+
+
+async def test_tool_calls_whose_pieces_come_in_turns_are_items_one_after_another() -> None:
+    async with served() as server:
+        server.upstream.behave("writer", Text("", tool_calls=MIXED, finish="tool_calls"))
+        async with server.openai.responses.stream(model="moa/solo", input="Hi", tools=[WEATHER]) as events:
+            reply: Any = await events.get_final_response()
+
+    calls = [item for item in reply.output if item.type == "function_call"]
+    assert [(call.call_id, call.name, call.arguments) for call in calls] == [
+        ("call_a", "weather", '{"city":"Rome"}'),
+        ("call_b", "weather", '{"city":"Oslo"}'),
+    ]
 
 
 async def test_a_json_schema_is_honoured() -> None:

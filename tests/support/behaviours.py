@@ -14,7 +14,7 @@ class Text:
     Attributes:
         chunks: The text, or its pieces when it is streamed.
         reasoning: Sent as `reasoning_content` before the text.
-        tool_calls: In the OpenAI API's shape.
+        tool_calls: In the OpenAI API's shape; for a stream they may be pieces, with an `index` of their own.
         finish: The finish reason.
         usage: Prompt and completion tokens; by default one for each word of the prompt and of the reply.
         reports_usage: Whether the reply tells its usage.

@@ -65,12 +65,17 @@ def test_a_secret_is_masked_in_keys_values_and_whatever_is_named_like_one() -> N
     scrubber = Scrubber(frozenset({"hunter2", "hunter2-long"}))
 
     scrubbed = scrubber.scrub(
-        {"a hunter2": ["x hunter2-long y", {"Authorization": "Basic abc", "max_tokens": 5, "token": "t"}], "n": None}
+        {
+            "a hunter2": ["x hunter2-long y", {"Authorization": "Basic abc", "max_tokens": 5, "token": "t"}],
+            "n": None,
+            "sessionToken": "s",
+        }
     )
 
     assert scrubbed == {
         f"a {MASK}": [f"x {MASK} y", {"Authorization": MASK, "max_tokens": 5, "token": MASK}],
         "n": None,
+        "sessionToken": MASK,
     }
 
 

@@ -76,6 +76,7 @@ def converse(talk: Talk, config: Path | None) -> int:
 
     Raises:
         ConfigError: The configuration can't be used.
+        UsageError: Standard input is no text.
     """
     interactive = sys.stdin.isatty()
     if interactive:
@@ -109,6 +110,8 @@ def _read_line(interactive: bool) -> str | None:
     except KeyboardInterrupt:
         print()
         return ""
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not {error.encoding} text") from error
 
 
 def _take(line: str, talk: Talk, runs: Runs) -> bool:

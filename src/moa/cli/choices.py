@@ -59,7 +59,18 @@ def read_prompt(words: Sequence[str], stdin: TextIO) -> str:
     prompt = "\n\n".join(part for part in (*parts, " ".join(joined)) if part.strip())
     if not prompt:
         raise UsageError("the prompt is empty: write one")
+    if not _is_text(prompt):
+        raise UsageError("the prompt is not UTF-8 text")
     return prompt
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text holds no bytes that Python could not read: it lets them through in the command line's words."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(stdin: TextIO) -> str:

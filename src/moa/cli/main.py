@@ -1,58 +1,12 @@
-"""The command `moa`: registers its commands, and is the outermost door for their errors."""
+"""The command `moa`: the outermost door, also for Ctrl-C while the command line is still being loaded."""
 
+import errno
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
-from typing import Annotated
 
-import typer
+from moa.cli.streams import give_up_output, prepare
 
-from moa.cli.ask import ask
-from moa.cli.cache import cache
-from moa.cli.chat import chat
-from moa.cli.doctor import doctor
-from moa.cli.evaluate import evaluation
-from moa.cli.exits import INTERRUPTED, exit_code
-from moa.cli.mixtures import mixtures
-from moa.cli.serve import serve
-from moa.cli.trace import trace
-from moa.errors import MoaError
-
-# Help stays plain: with rich, typer alone takes longer than `moa --help` may.
-app = typer.Typer(name="moa", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-app.command()(ask)
-app.command()(chat)
-app.add_typer(mixtures)
-app.command()(serve)
-app.command()(doctor)
-app.add_typer(evaluation)
-app.add_typer(cache)
-app.add_typer(trace)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        # Imported here: with its e-mail parser it takes a tenth of what `moa --help` may.
-        from importlib.metadata import version
-
-        print(f"moa {version('mixture-of-agents')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Run mixtures of language models: several propose, one aggregates."""
-
-
-def _let_streams_take_any_character() -> None:
-    # What an encoding lacks is written as an escape; by default it would be a crash.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,7 +15,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: In place of those of the process.
     """
-    _let_streams_take_any_character()
+    try:
+        prepare()
+        _run(arguments)
+    except KeyboardInterrupt:
+        from moa.cli.exits import INTERRUPTED
+
+        sys.exit(INTERRUPTED)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    # Imported here, inside of the door: until typer is loaded, half a second may pass.
+    from moa.cli.app import app
+    from moa.cli.exits import FAILED, exit_code
+    from moa.errors import MoaError
+
     try:
         app(arguments, prog_name="moa")
     except MoaError as error:
@@ -70,5 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         show_error(error)
         sys.exit(exit_code(type(error)))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    except OSError as error:
+        # Files are opened, and their errors told, elsewhere: what is left is that standard output can't be written.
+        if error.errno not in _NO_ROOM:
+            raise
+        give_up_output()
+        print(f"error: standard output can't be written: {error.strerror}", file=sys.stderr)
+        sys.exit(FAILED)

@@ -9,9 +9,15 @@ from moa.cli.choices import SetOption
 from moa.cli.exits import COMPLETE, USAGE
 from moa.errors import MixtureError, UsageError
 
-mixtures = typer.Typer(name="mixtures", no_args_is_help=True, help="List, show, check and start mixtures.")
+mixtures = typer.Typer(name="mixtures", help="List, show, check and start mixtures.")
 
 _DEFAULT_FILE = Path("mixture.yaml")
+
+
+@mixtures.callback(invoke_without_command=True)
+def _list_by_default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_presets()
 
 
 @mixtures.command("list")

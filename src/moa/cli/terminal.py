@@ -18,12 +18,19 @@ from moa.render.untrusted import safe
 
 def out_console() -> Console:
     """A console on standard output that takes text literally."""
-    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False, soft_wrap=False)
+    return _console(sys.stdout)
 
 
 def err_console() -> Console:
     """A console on standard error that takes text literally."""
-    return Console(file=sys.stderr, markup=False, emoji=False, highlight=False, soft_wrap=False)
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    console = Console(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=False)
+    if not console.width:  # COLUMNS=0, as some containers have it: nothing at all would be shown
+        console.width = 80
+    return console
 
 
 def out_symbols() -> Symbols:

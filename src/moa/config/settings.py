@@ -133,7 +133,8 @@ def _user_folder(environ: Mapping[str, str]) -> Path:
     return Path(named) if named else Path(environ.get("HOME") or Path.home()) / ".config"
 
 
-_REPOINTING = ("base_url", "endpoint_url", "proxy", "ca_bundle")
+_REPOINTING = ("base_url", "endpoint_url", "proxy", "ca_bundle", "headers", "query")
+"""What decides who gets a request, and for whom it is made: gateways go by `Host`, services by headers and query."""
 _WITHOUT_CREDENTIALS = ("openai", "local", "scripted")
 """Kinds that send nothing of the user's but the key that `api_key_env` names. Others find credentials by themselves."""
 

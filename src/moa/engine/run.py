@@ -20,9 +20,6 @@ from moa.mixture.schema import Wait
 from moa.policies.spend import Budget, Purse
 from moa.proposals import Answer, Degradation, Latency, LayerResult, Proposal
 
-AGGREGATOR_SHARE = 1 / 3
-"""Part of a run's deadline that the proposers' layers leave to the aggregator."""
-
 _FOR_ALL = Wait()
 
 
@@ -148,7 +145,7 @@ def _close_at(context: RunContext, *, layers_left: int) -> float:
     if context.deadline_at is None or context.plan.deadline_s is None:
         return math.inf
     now = context.meter.now()
-    layers_end = context.deadline_at - context.plan.deadline_s * AGGREGATOR_SHARE
+    layers_end = context.deadline_at - context.plan.deadline_s * context.plan.mixture.aggregator_share
     return now + max(0.0, layers_end - now) / layers_left
 
 

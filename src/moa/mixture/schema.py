@@ -157,6 +157,7 @@ class Mixture(Checked):
         wait: How long layers wait.
         on_aggregator_failure: `error`, or `best_proposal`: the longest complete proposal becomes a degraded answer.
         deadline_s: Seconds for the whole run.
+        aggregator_share: Part of the deadline, 0-1, that the layers leave to the aggregator: they close before it.
         budget_usd: US dollars for the whole run.
         degrade: What a budget may drop, in this order.
         allow_unpriced: Whether models without a known price may run under a budget.
@@ -172,6 +173,7 @@ class Mixture(Checked):
     wait: Wait | None = None
     on_aggregator_failure: Literal["error", "best_proposal"] = "error"
     deadline_s: Seconds | None = None
+    aggregator_share: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), NUMERIC] = 1 / 3
     budget_usd: UsDollars | None = None
     degrade: tuple[Degrade, ...] = ()
     allow_unpriced: StrictBool = False

@@ -1,7 +1,7 @@
 """Prompts from a file: Jinja2 templates in a sandbox.
 
 A template sees one variable, `proposals`: a sequence in the order of the roster. It must show every one of them exactly
-once, in that order, and unchanged; numbers come from `loop.index`::
+once, in that order, and unchanged, so it has no filters that change texts; numbers come from `loop.index`::
 
     Here is what {{ proposals | length }} models answered.
     {% for proposal in proposals %}
@@ -31,6 +31,25 @@ MAX_STEPS = 100_000
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private use: no template has a reason to contain them
 _PLACE = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
+_FILTERS = frozenset(
+    {
+        "batch",
+        "count",
+        "d",
+        "default",
+        "first",
+        "format",
+        "join",
+        "last",
+        "length",
+        "list",
+        "reverse",
+        "slice",
+        "string",
+    }
+)
+"""The filters of templates. What would change a text is left out: it would only change the place-holder."""
+
 _FAULTS = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -40,6 +59,18 @@ class BadTemplate(ValueError):
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
         self.line = line
+
+
+class _Proposal:
+    """Stands for a proposal: it can be shown, and nothing can be asked of it or done to it."""
+
+    __slots__ = ("_index",)
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __str__(self) -> str:
+        return f"{_OPEN}{self._index}{_CLOSE}"
 
 
 class _Sandbox(SandboxedEnvironment):
@@ -69,6 +100,7 @@ class _Steps:
 def _environment() -> SandboxedEnvironment:
     environment = _Sandbox(autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.globals = {"range": _Steps().range}
+    environment.filters = {name: act for name, act in environment.filters.items() if name in _FILTERS}
     return environment
 
 
@@ -79,10 +111,15 @@ def frame(template: str, count: int) -> tuple[str, ...]:
     Raises:
         BadTemplate: It can't be rendered, is too large, or doesn't show every proposal once and in order.
     """
-    places = tuple(f"{_OPEN}{index}{_CLOSE}" for index in range(count))
+    places = tuple(map(_Proposal, range(count)))
     try:
         stream = _environment().from_string(template).generate(proposals=places)
         text = _bounded(stream).strip()
+    except jinja2.TemplateAssertionError as error:
+        raise BadTemplate(
+            f"{error.message} Templates have no filters that change texts: proposals are shown as they are",
+            error.lineno,
+        ) from error
     except jinja2.TemplateSyntaxError as error:
         raise BadTemplate(f"the template has a syntax error: {error.message}", error.lineno) from error
     except _FAULTS as error:

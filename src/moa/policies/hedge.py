@@ -68,10 +68,10 @@ class Hedge:
             if after_s is not None and not await runners[0].decides_within(after_s):
                 runners.append(_Runner(self._inner, replace(request, hedge=True)))
             winner = await _first_good(runners)
+            self._latencies.note(agent, _first_took_s(runners[0], winner))
             for loser in runners:
                 if loser is not winner:
                     await loser.stop()
-            self._latencies.note(agent, winner.seconds)
             async for event in winner.events():
                 yield event
         finally:
@@ -112,8 +112,13 @@ class _Runner:
 
     def _decide(self) -> None:
         if not self.decided.is_set():
-            self.seconds = asyncio.get_running_loop().time() - self._started_at
+            self.seconds = self.age_s
             self.decided.set()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it began."""
+        return asyncio.get_running_loop().time() - self._started_at
 
     @property
     def is_good(self) -> bool:
@@ -155,6 +160,11 @@ class _Runner:
 def _is_content(event: ReplyEvent) -> bool:
     """Whether an event is more than reasoning and white space."""
     return isinstance(event, ToolCallDelta) or (isinstance(event, TextDelta) and bool(event.text.strip()))
+
+
+def _first_took_s(first: _Runner, winner: _Runner) -> float:
+    """What a call takes without help, at least: slow ones must count, or the percentile sinks hedge by hedge."""
+    return winner.seconds if first is winner or first.error else first.age_s
 
 
 async def _first_good(runners: list[_Runner]) -> _Runner:

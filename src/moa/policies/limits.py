@@ -1,21 +1,29 @@
-"""Limits: how many calls at once and per minute, in a queue that is fair to every run."""
+"""Limits: how many calls at once and per minute, in a queue that is fair to every run.
+
+Also where nothing is limited: a service that throttles limits all the same, and says so call by call.
+"""
 
 import asyncio
 import math
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from types import TracebackType
 
 from moa.errors import RateLimited
 from moa.ledger import Now
 from moa.policies.spend import worst_case
 from moa.policies.windows import Entry, SlidingWindow
-from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent
+from moa.providers.base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers.endpoint import LimitSettings
 
-LONGEST_PAUSE_S = 30.0
-"""Seconds for which a throttled call closes the door behind it at most, whatever the service asks for."""
+LONGEST_PAUSE_S = 60.0
+"""Seconds of the longest wait that a throttled call makes the others share: most quotas are by the minute. Whoever is
+told to come back much later fails at once, while a fallback can still answer."""
+
+IN_A_ROW = 2
+"""Throttled calls, without a good one between them, that concern everybody: a single one may be chance."""
 
 FIRST_GUESS = 8
 """Calls at once with which an adaptive limit begins."""
@@ -79,6 +87,7 @@ class Limiter:
         self._allowed = min(FIRST_GUESS, self._most) if settings.adaptive else self._most
         self._adaptive = settings.adaptive
         self._halved_at = -math.inf
+        self._throttled_in_a_row = 0
         self._closed_until = -math.inf
         self._requests = _window(settings.requests_per_minute)
         self._tokens = _window(settings.tokens_per_minute)
@@ -119,22 +128,36 @@ class Limiter:
             self._tokens.correct(place.tokens, used_tokens)
         self._let_through()
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it needs to know what calls may use and have used."""
+        return self._tokens is not None
+
+    def closed_s(self) -> float:
+        """Seconds for which the service still asks everybody to wait."""
+        return max(0.0, self._closed_until - self._now())
+
     def note_success(self) -> None:
-        """A call went well: an adaptive limit grows by one for as many successes as it lets through at once."""
-        if self._adaptive:
-            self._allowed = min(self._most, self._allowed + 1 / self._allowed)
+        """A call went well: what was narrowed grows by one for as many successes as are let through at once."""
+        self._throttled_in_a_row = 0
+        self._allowed = min(self._most, self._allowed + 1 / self._allowed)
 
     def note_throttling(self, place: Place, retry_after_s: float | None = None) -> None:
-        """The service throttled a call: nobody else begins one until the time that it asks to wait is over.
+        """The service throttled a call: once that is no chance, the others wait as long as it asks, and come fewer.
 
-        Those who wait would be throttled too, and use up the retries of all. An adaptive limit halves, once for all
-        calls that were under way together.
+        Those who wait would be throttled too, and use up their attempts. An adaptive limit halves at the first sign,
+        once for all calls that were under way together; any other shrinks to half of those that the service took.
         """
-        if retry_after_s is not None:
-            self._closed_until = max(self._closed_until, self._now() + min(retry_after_s, LONGEST_PAUSE_S))
+        self._throttled_in_a_row += 1
         if self._adaptive and place.since > self._halved_at:
             self._allowed = max(1.0, self._allowed / 2)
             self._halved_at = self._now()
+        if self._throttled_in_a_row < IN_A_ROW:
+            return
+        if retry_after_s is not None and retry_after_s <= LONGEST_PAUSE_S:
+            self._closed_until = max(self._closed_until, self._now() + retry_after_s)
+        if not self._adaptive:
+            self._allowed = max(1.0, min(self._allowed, (self._running - 1) / 2))
 
     def _let_through(self) -> None:
         while (waiter := self._queue.first()) is not None:
@@ -183,35 +206,88 @@ class Limits:
 
     def __init__(self, inner: Provider, limiter: Limiter) -> None:
         self.takes_seed = inner.takes_seed
-        self._inner, self._limiter = inner, limiter
+        self._inner, self.limiter = inner, limiter
 
-    @asynccontextmanager
-    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        """Open a reply when there is a place for it."""
-        limiter, tokens = self._limiter, worst_case(request).total_tokens
-        place = limiter.try_enter(tokens)
-        if place is None:
-            asked_at = request.asked_at or (request.call.now() if request.call else None)
-            with request.time.paused() if request.time else nullcontext():
-                place = await limiter.enter(request.call.run if request.call else None, tokens)
-            request = replace(request, asked_at=asked_at)
-        used_tokens: int | None = None
-        try:
-            async with self._inner.stream(request) as events:
-                counted = _Counted(events)
-                yield counted
-            used_tokens = counted.used_tokens
-            limiter.note_success()
-        except RateLimited as error:
-            used_tokens = 0
-            limiter.note_throttling(place, error.retry_after_s)
-            raise
-        finally:
-            limiter.leave(place, used_tokens=used_tokens)
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply when there is a place for it.
+
+        Raises:
+            RateLimited: On entering: the service asked everybody to wait for longer than this call may take.
+        """
+        return _Admitted(self, request)
+
+    def open(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply at once."""
+        return self._inner.stream(request)
+
+    async def admit(self, request: ModelRequest) -> tuple[Place, ModelRequest]:
+        """Return a place for a request, and the request as it then goes out.
+
+        Raises:
+            RateLimited: It can't get one in time.
+        """
+        limiter = self.limiter
+        tokens = worst_case(request).total_tokens if limiter.counts_tokens else 0
+        if (place := limiter.try_enter(tokens)) is not None:
+            return place, request
+        if 0 < (wait_s := limiter.closed_s()) >= request.seconds_left():
+            raise RateLimited(
+                f"the service asked other calls to wait, for {wait_s:.0f} s more, and this one has less time left",
+                model=request.reference,
+                retry_after_s=wait_s,
+            )
+        asked_at = request.asked_at or (request.call.now() if request.call else None)
+        with request.time.paused() if request.time else nullcontext():
+            place = await limiter.enter(request.call.run if request.call else None, tokens)
+        return place, replace(request, asked_at=asked_at)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
         await self._inner.aclose()
+
+
+class _Admitted:
+    """One call in its place. A class in place of a generator: every call passes here."""
+
+    __slots__ = ("_counted", "_inner", "_limits", "_place", "_request")
+
+    def __init__(self, limits: Limits, request: ModelRequest) -> None:
+        self._limits, self._request = limits, request
+        self._counted: _Counted | None = None
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        self._place, request = await self._limits.admit(self._request)
+        try:
+            self._inner = self._limits.open(request)
+            events = await self._inner.__aenter__()
+        except BaseException as error:
+            self._leave(error)
+            raise
+        if not self._limits.limiter.counts_tokens:
+            return events
+        self._counted = _Counted(events)
+        return self._counted
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            handled = await self._inner.__aexit__(kind, error, trace)
+        except BaseException as failed:
+            self._leave(failed)
+            raise
+        self._leave(error)
+        return handled
+
+    def _leave(self, error: BaseException | None) -> None:
+        limiter, used_tokens = self._limits.limiter, None
+        if error is None:
+            used_tokens = self._counted.used_tokens if self._counted else None
+            limiter.note_success()
+        elif isinstance(error, RateLimited):
+            used_tokens = 0
+            limiter.note_throttling(self._place, error.retry_after_s)
+        limiter.leave(self._place, used_tokens=used_tokens)
 
 
 class _Counted:

@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from types import TracebackType
 
-from moa.errors import ProviderError
+from moa.errors import ProviderError, RateLimited
 from moa.providers.base import ModelRequest, Provider, ReplyEvent, ReplyStream, Restarted
 from moa.providers.endpoint import RetrySettings
 
@@ -70,9 +70,10 @@ class Retry:
         if error.retry_after_s is not None:
             # A little later than asked, each at another moment: all who were throttled together would come together.
             pause_s += error.retry_after_s
-        if pause_s >= request.seconds_left() or not self.budget.take():
+        if pause_s >= request.seconds_left():
             return None
-        return pause_s
+        # A throttled call was not taken, and behind the limits it waits for its turn: that makes no outage worse.
+        return pause_s if isinstance(error, RateLimited) or self.budget.take() else None
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""

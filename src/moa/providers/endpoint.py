@@ -14,7 +14,8 @@ class RetrySettings:
     """When and how often to try again.
 
     Source: exponential backoff with full jitter as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015);
-    the budget as in "Site Reliability Engineering", chapter 21 (retries as a share of the fresh calls).
+    the budget as in "Site Reliability Engineering", chapter 21 (retries as a share of the fresh calls). Throttled calls
+    don't draw on it: the limits pace them.
 
     Attributes:
         max_attempts: Attempts of one call, the first one counted.

@@ -1,6 +1,6 @@
 """Token counts for when no service has reported any: worst cases before a call, and calls that were cut off."""
 
-from moa.messages import Conversation
+from moa.messages import Conversation, ReplyOptions
 from moa.providers.base import ModelRequest
 
 BYTES_PER_TOKEN = 4
@@ -40,5 +40,10 @@ def estimated_conversation_tokens(conversation: Conversation) -> int:
 
 def estimated_input_tokens(request: ModelRequest) -> int:
     """Return about how many tokens a request's prompt has."""
-    tools = sum(estimated_tokens(str(tool)) for tool in request.options.tools)
-    return estimated_conversation_tokens(request.messages) + tools
+    return estimated_prompt_tokens(request.messages, request.options)
+
+
+def estimated_prompt_tokens(conversation: Conversation, options: ReplyOptions) -> int:
+    """Return about how many tokens a conversation has together with the tools that are offered."""
+    tools = sum(estimated_tokens(str(tool)) for tool in options.tools)
+    return estimated_conversation_tokens(conversation) + tools

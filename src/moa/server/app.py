@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from moa.api import Engine
 from moa.prices import warm
-from moa.server.doors import APIS, answer
+from moa.server.doors import APIS, COUNT_PATH, answer, count_tokens
 from moa.server.gate import Gate
 from moa.server.guard import Guard
 from moa.server.listing import model_dict, model_list, needs_prices
@@ -69,6 +69,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     page = Playground(service)
     doors = {
         **{api.path: Door(partial(answer, service, api)) for api in APIS},
+        COUNT_PATH: Door(partial(count_tokens, service)),
         "/api/check": Door(page.check),
         "/api/yaml": Door(page.to_yaml),
         "/api/runs": Door(page.run),
@@ -90,7 +91,10 @@ async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow")
-    raise Refusal(error.status_code, code, error.detail, allow=allow)
+    message = error.detail
+    if error.status_code == 404:
+        message = f"there is nothing at {request.url.path}: GET /openapi.json lists all addresses"
+    raise Refusal(error.status_code, code, message, allow=allow)
 
 
 class Door:

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from moa.proposals import Answer
+from moa.providers.estimates import estimated_prompt_tokens
 from moa.server import relay
 from moa.server.ask import Ask
 from moa.server.chat_reply import ChatScript, chat_reply
 from moa.server.chat_request import read_chat_request
 from moa.server.messages_reply import MessagesScript, messages_reply
-from moa.server.messages_request import read_messages_request
+from moa.server.messages_request import read_count_request, read_messages_request
 from moa.server.responses_reply import ResponsesScript, responses_reply
 from moa.server.responses_request import read_responses_request
 from moa.server.service import Service
 from moa.server.visit import HeaderList, Visit
+from moa.server.wire import encode
 
 
 class Whole(Protocol):
@@ -47,6 +49,7 @@ CHAT = Api(path="/v1/chat/completions", read=read_chat_request, whole=chat_reply
 RESPONSES = Api(path="/v1/responses", read=read_responses_request, whole=responses_reply, script=ResponsesScript)
 MESSAGES = Api(path="/v1/messages", read=read_messages_request, whole=messages_reply, script=MessagesScript)
 APIS = (CHAT, RESPONSES, MESSAGES)
+COUNT_PATH = f"{MESSAGES.path}/count_tokens"
 
 
 async def answer(service: Service, api: Api, visit: Visit) -> None:
@@ -70,3 +73,18 @@ async def answer(service: Service, api: Api, visit: Visit) -> None:
             found = await relay.whole(service, visit, served, run)
             body, headers = api.whole(visit, ask, found, candid=options.is_candid)
             await visit.reply(200, body, headers)
+
+
+async def count_tokens(service: Service, visit: Visit) -> None:
+    """Tell about how many tokens a message's prompt has: an estimate, as each model of a mixture counts differently.
+
+    Raises:
+        Refusal: The message could not be asked.
+        MixtureError: The changed mixture can't be used.
+    """
+    options = service.options
+    visit.caller.take_turn(visit.started_at)
+    with service.gate.entered(visit):
+        ask = read_count_request(await visit.body(options.max_body_bytes, options.body_timeout_s))
+        service.chosen(ask)
+        await visit.reply(200, encode({"input_tokens": estimated_prompt_tokens(ask.messages, ask.options)}))

@@ -164,7 +164,9 @@ def anthropic_error(failure: Failure, request_id: str) -> dict[str, Any]:
     """Return the body of a failure in the Anthropic API's shape."""
     default = "invalid_request_error" if failure.status < 500 else "api_error"
     kind = _ANTHROPIC_TYPES.get(failure.status, default)
-    message = f"{failure.param}: {failure.message}" if failure.param else failure.message
+    message, param = failure.message, failure.param
+    if param and not message.startswith(param):
+        message = f"{param}: {message}"
     body = {"type": kind, "message": message, "code": failure.code}
     return {"type": "error", "error": body, "request_id": request_id, "moa": _details(failure, request_id)}
 

@@ -11,6 +11,7 @@ from moa.server.books import moa_field, total_headers
 from moa.server.chat_reply import call_id
 from moa.server.failures import Failure, anthropic_error
 from moa.server.narration import Narrator, narrated
+from moa.server.tool_pieces import ToolPieces
 from moa.server.visit import HeaderList, Visit
 from moa.usage import TokenUsage
 
@@ -92,6 +93,7 @@ class MessagesScript:
     def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
         self._visit, self._ask, self._candid = visit, ask, candid
         self._narrator = Narrator() if ask.moa.proposals == "reasoning" else None
+        self._tools = ToolPieces()
         self._answer: Answer | None = None
         self._block = -1
         self._open: object = None
@@ -108,10 +110,10 @@ class MessagesScript:
             case AnswerDelta():
                 return self._thought(event.text)
             case AnswerToolCallDelta():
-                return self._tool(event)
+                return b"".join(map(self._tool, self._tools.take(event)))
             case RunFinished():
                 self._answer = event.answer
-                return b""
+                return b"".join(map(self._tool, self._tools.rest()))
         text = self._narrator.hear(event) if self._narrator else ""
         return self._thought(text) if text else b""
 

@@ -86,13 +86,31 @@ class MessagesRequest(Wire):
     moa: MoaFields = MoaFields()
 
 
+class CountRequest(MessagesRequest):
+    """The body of a request that only wants to know how long its prompt is."""
+
+    max_tokens: Tokens = 1
+
+
 def read_messages_request(body: bytes) -> Ask:
     """Return what a request asks.
 
     Raises:
         Refusal: It can't be honoured; names the field.
     """
-    request = parse(MessagesRequest, body)
+    return _ask(parse(MessagesRequest, body))
+
+
+def read_count_request(body: bytes) -> Ask:
+    """Return what a request would ask whose prompt is to be counted.
+
+    Raises:
+        Refusal: It could not be honoured; names the field.
+    """
+    return _ask(parse(CountRequest, body))
+
+
+def _ask(request: MessagesRequest) -> Ask:
     config = request.output_config or OutputConfig()
     choice = request.tool_choice or ToolChoice(type="auto")
     return Ask(

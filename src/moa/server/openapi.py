@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from moa.server.chat_request import ChatRequest
-from moa.server.messages_request import MessagesRequest
+from moa.server.messages_request import CountRequest, MessagesRequest
 from moa.server.playground import MixtureFields, RunRequest, YamlText
 from moa.server.responses_request import ResponsesRequest
 
@@ -15,6 +15,11 @@ BODIES: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "/v1/chat/completions": (ChatRequest, "models", "Answer a conversation (OpenAI's Chat Completions API)."),
     "/v1/responses": (ResponsesRequest, "models", "Answer a conversation (OpenAI's Responses API)."),
     "/v1/messages": (MessagesRequest, "models", "Answer a conversation (Anthropic's Messages API)."),
+    "/v1/messages/count_tokens": (
+        CountRequest,
+        "models",
+        "Estimate a prompt's tokens (Anthropic's Messages API).",
+    ),
     "/api/runs": (RunRequest, "playground", "Run a mixture and tell every event."),
     "/api/check": (YamlText, "playground", "Tell whether a mixture file can be used."),
     "/api/yaml": (MixtureFields, "playground", "Give a mixture as the text of its file."),

@@ -13,6 +13,7 @@ from moa.server.books import moa_field, total_headers
 from moa.server.chat_reply import call_id
 from moa.server.failures import Failure
 from moa.server.narration import Narrator, narrated
+from moa.server.tool_pieces import ToolPieces
 from moa.server.visit import HeaderList, Visit
 from moa.usage import TokenUsage
 
@@ -119,6 +120,7 @@ class ResponsesScript:
         self._visit, self._ask, self._candid = visit, ask, candid
         self._narrator = Narrator() if ask.moa.proposals == "reasoning" else None
         self._response = _response(visit, ask)
+        self._tools = ToolPieces()
         self._answer: Answer | None = None
         self._number = 0
         self._done: list[dict[str, Any]] = []
@@ -137,12 +139,15 @@ class ResponsesScript:
             case AnswerDelta():
                 return self._piece("reasoning", event.text)
             case AnswerToolCallDelta():
-                return self._piece("call", event.arguments, call=event)
+                return b"".join(map(self._call, self._tools.take(event)))
             case RunFinished():
                 self._answer = event.answer
-                return b""
+                return b"".join(map(self._call, self._tools.rest()))
         text = self._narrator.hear(event) if self._narrator else ""
         return self._piece("reasoning", text) if text else b""
+
+    def _call(self, piece: AnswerToolCallDelta) -> bytes:
+        return self._piece("call", piece.arguments, call=piece)
 
     def _piece(
         self, kind: str, text: str, *, logprobs: list[Any] | None = None, call: AnswerToolCallDelta | None = None

@@ -19,7 +19,8 @@ _HARMLESS = frozenset(
 """Headers and query parameters whose values are public."""
 
 _NAMED_LIKE_A_SECRET = re.compile(
-    r"authorization|cookie|password|secret|credential|api[-_]?key|access[-_]?key|(^|[-_])token$", re.IGNORECASE
+    r"authorization|cookie|password|secret|credential|api[-_]?key|access[-_]?key|(^|[-_]|session|security)token$",
+    re.IGNORECASE,
 )
 
 

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, CredentialRetr
 from botocore.session import Session
 from pydantic import SecretStr
 
-from moa.errors import AuthenticationFailed, BadRequest, ConnectionFailed, MissingDependency, ProviderError
+from moa.errors import AuthenticationFailed, BadRequest, ConfigError, ConnectionFailed, MissingDependency, ProviderError
 from moa.providers.base import collect
 from moa.providers.bedrock import aws, open_bedrock
 from moa.providers.bedrock.aws import Aws
@@ -296,3 +296,8 @@ def test_opening_an_endpoint_imports_no_botocore() -> None:
         "assert not [name for name in sys.modules if name.startswith(('botocore', 'boto3'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_option_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"endpoints\.b\.options: an endpoint of kind bedrock takes no options"):
+        open_bedrock(Endpoint(name="b", kind="bedrock", options={"takes_seed": False}))

@@ -435,6 +435,18 @@ def test_seeds_are_taken_unless_the_endpoint_says_otherwise() -> None:
     assert not open_openai_compatible(lab("http://models.test", options={"takes_seed": False})).takes_seed
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"takes_seed": "false"}, "endpoints.lab.options.takes_seed: must be true or false, not 'false'"),
+        ({"take_seed": False}, "endpoints.lab.options.take_seed: unknown option"),
+    ],
+)
+def test_an_option_that_is_wrong_is_refused_by_name(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        open_openai_compatible(lab("http://models.test", options=options))
+
+
 async def test_seed_is_not_sent_where_the_endpoint_takes_none(server: ModelServer) -> None:
     provider = Metered(OpenAICompatible(lab(server.base_url, options={"takes_seed": False})))
     server.behave("small", rejecting("temperature"))

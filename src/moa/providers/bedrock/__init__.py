@@ -1,5 +1,6 @@
 """Amazon Bedrock: Converse and ConverseStream over our own transport, with botocore for what is AWS's own."""
 
+from moa.errors import ConfigError
 from moa.providers.bedrock.aws import Aws, SessionFactory, require_botocore
 from moa.providers.bedrock.provider import BedrockProvider
 from moa.providers.endpoint import Endpoint
@@ -21,8 +22,10 @@ def open_bedrock(
 
     Raises:
         MissingDependency: botocore isn't installed.
-        ConfigError: The endpoint's certificates can't be read.
+        ConfigError: The endpoint's certificates can't be read, or it has options.
     """
+    if endpoint.options:
+        raise ConfigError("an endpoint of kind bedrock takes no options", key=f"endpoints.{endpoint.name}.options")
     require_botocore()
     aws = Aws(endpoint, make_session)
     if transport is not None:

@@ -31,7 +31,7 @@ def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = Non
         transport: What requests are sent with; by default the endpoint's own connections.
 
     Raises:
-        ConfigError: The endpoint has no usable `base_url`, or its certificates can't be read.
+        ConfigError: The endpoint has no usable `base_url`, an option is wrong, or its certificates can't be read.
     """
     return OpenAICompatible(endpoint, transport)
 
@@ -48,7 +48,7 @@ class OpenAICompatible:
     """
 
     def __init__(self, endpoint: Endpoint, transport: Transport | None = None) -> None:
-        self.takes_seed = bool(endpoint.options.get("takes_seed", True))
+        self.takes_seed = _takes_seed(endpoint)
         self._url = _address(endpoint)
         self._headers = _headers(endpoint)
         self.secrets = Secrets(texts_of(endpoint))
@@ -234,6 +234,16 @@ def _is_stream(response: HttpResponse, request: ModelRequest) -> bool:
     """Whether the body is a stream: what the server says counts more than what was asked for."""
     kind = response.headers.get("content-type", "").lower()
     return "event-stream" in kind or (request.deltas and "json" not in kind and "html" not in kind)
+
+
+def _takes_seed(endpoint: Endpoint) -> bool:
+    for option, value in endpoint.options.items():
+        key = f"endpoints.{endpoint.name}.options.{option}"
+        if option != "takes_seed":
+            raise ConfigError("unknown option: an endpoint of kind openai takes only takes_seed", key=key)
+        if not isinstance(value, bool):
+            raise ConfigError(f"must be true or false, not {value!r}", key=key)
+    return bool(endpoint.options.get("takes_seed", True))
 
 
 def _address(endpoint: Endpoint) -> str:
