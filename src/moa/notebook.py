@@ -11,10 +11,10 @@ _PICTURES = {
     ("moa.mixture.schema", "Mixture"): ("moa.render.notebook", "mixture_html"),
     ("moa.proposals", "Answer"): ("moa.render.notebook", "answer_html"),
     ("moa.ledger", "Ledger"): ("moa.render.waterfall", "waterfall_html"),
-    ("moa.evaluation.evaluating", "Evaluation"): ("moa.evaluation.report.notebook", "evaluation_html"),
-    ("moa.evaluation.progress", "Progress"): ("moa.evaluation.report.notebook", "progress_html"),
-    ("moa.evaluation.summary", "Summary"): ("moa.evaluation.report.notebook", "summary_html"),
-    ("moa.evaluation.reporting", "Written"): ("moa.evaluation.report.notebook", "written_html"),
+    ("moa.evaluation.evaluating", "Evaluation"): ("moa.evaluation.notebook", "evaluation_html"),
+    ("moa.evaluation.running.progress", "Progress"): ("moa.evaluation.notebook", "progress_html"),
+    ("moa.evaluation.findings.summary", "Summary"): ("moa.evaluation.notebook", "summary_html"),
+    ("moa.evaluation.reporting", "Written"): ("moa.evaluation.notebook", "written_html"),
 }
 """Module and name of a type; module and name of the function that gives its HTML."""
 

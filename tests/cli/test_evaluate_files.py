@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moa.evaluation.judges.package import package_version
+from moa.evaluation.data.alpaca_eval_package import package_version
 from tests.cli.moa_command import moa
 from tests.evaluation.conftest import Reference
 from tests.evaluation.conftest import reference as reference

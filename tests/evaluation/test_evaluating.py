@@ -8,11 +8,11 @@ import pytest
 
 from moa.config.settings import Settings
 from moa.errors import AuthenticationFailed, EngineError, ServiceFailed, UsageError
-from moa.evaluation.annotations import read_annotations
+from moa.evaluation.data.annotations import read_annotations
+from moa.evaluation.data.outputs import Output, read_outputs, write_outputs
 from moa.evaluation.evaluating import aevaluate, evaluate
-from moa.evaluation.outputs import Output, read_outputs, write_outputs
-from moa.evaluation.progress import Progress
-from moa.evaluation.run_directory import RunDirectory
+from moa.evaluation.running.progress import Progress
+from moa.evaluation.running.run_directory import RunDirectory
 from moa.mixture.loading import load
 from moa.providers.base import ModelRequest
 from moa.providers.scripted import Pause, Script

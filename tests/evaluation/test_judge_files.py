@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.annotations import read_annotations
+from moa.evaluation.data.annotations import read_annotations
+from moa.evaluation.data.outputs import Output
+from moa.evaluation.findings.judge_record import judge_record
 from moa.evaluation.judge_files import judge_into, left_out, pairs_of
-from moa.evaluation.judge_record import judge_record
 from moa.evaluation.judges.base import Verdict, annotation_row
 from moa.evaluation.judges.loading import load_judge
-from moa.evaluation.outputs import Output
 from tests.support.engines import engine_of, scripted
 
 

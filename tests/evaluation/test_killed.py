@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moa.evaluation.evaluating import evaluate
-from moa.evaluation.records import Record
+from moa.evaluation.running.records import Record
 from tests.support.model_server import ModelServer, Text
 
 CONCURRENCY = 4

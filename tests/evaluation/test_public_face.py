@@ -46,7 +46,7 @@ def test_every_public_name_is_there_and_the_list_is_sorted() -> None:
 
 
 def test_any_import_of_it_names_the_extra_where_that_is_missing() -> None:
-    ended = without_numpy("from moa.evaluation.statistics import MARGIN")
+    ended = without_numpy("from moa.evaluation.statistics.inference import MARGIN")
 
     assert ended.stderr.splitlines()[-1] == (
         'moa.errors.MissingDependency: moa eval needs an optional package: pip install "mixture-of-agents[eval]"'

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from moa.errors import EvaluationDataError
+from moa.evaluation.data.outputs import Output
 from moa.evaluation.evaluating import Evaluation
-from moa.evaluation.hygiene import is_cut_off
-from moa.evaluation.outputs import Output
-from moa.evaluation.progress import Progress
-from moa.evaluation.report.notebook import evaluation_html, progress_html, written_html
+from moa.evaluation.findings.hygiene import is_cut_off
+from moa.evaluation.notebook import evaluation_html, progress_html, written_html
 from moa.evaluation.reporting import write_report
+from moa.evaluation.running.progress import Progress
 from tests.evaluation.report_case import HOSTILE, PROMPTS, run_case
 from tests.support import pages
 

@@ -9,21 +9,21 @@ from rich.table import Table
 
 from moa.cli.terminal import out_console, print_json, say
 from moa.errors import EvaluationDataError, MoaError
-from moa.evaluation.annotations import Annotation, read_annotations
-from moa.evaluation.comparison import Comparison, compare
-from moa.evaluation.datasets import ALPACA_EVAL
-from moa.evaluation.economics import Economics, Percentiles, economics
+from moa.evaluation.data.annotations import Annotation, read_annotations
+from moa.evaluation.data.datasets import ALPACA_EVAL
+from moa.evaluation.data.hub import reference_folder
+from moa.evaluation.data.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation.evaluating import Evaluation
-from moa.evaluation.hub import reference_folder
-from moa.evaluation.intervals import Estimate
+from moa.evaluation.findings.economics import Economics, Percentiles, economics
+from moa.evaluation.findings.summary import Summary
 from moa.evaluation.judges.conflicts import conflicts
-from moa.evaluation.planning import Need, Plan
-from moa.evaluation.preparing import Prepared
-from moa.evaluation.progress import Progress
-from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
-from moa.evaluation.run_directory import RunDirectory
-from moa.evaluation.setup import Setup
-from moa.evaluation.summary import Summary
+from moa.evaluation.running.planning import Need, Plan
+from moa.evaluation.running.preparing import Prepared
+from moa.evaluation.running.progress import Progress
+from moa.evaluation.running.run_directory import RunDirectory
+from moa.evaluation.running.setup import Setup
+from moa.evaluation.scoring.comparison import Comparison, compare
+from moa.evaluation.statistics.intervals import Estimate
 from moa.render.figures import count, seconds, usd
 
 

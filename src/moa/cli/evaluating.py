@@ -15,10 +15,10 @@ from moa.cli.interrupts import stoppable
 from moa.cli.terminal import say
 from moa.errors import UsageError
 from moa.evaluation.evaluating import Evaluation, carry_out
-from moa.evaluation.planning import plan_rest
-from moa.evaluation.preparing import CONCURRENCY, Options, Prepared, prepare
-from moa.evaluation.setup import Until
-from moa.evaluation.statistics import MARGIN
+from moa.evaluation.running.planning import plan_rest
+from moa.evaluation.running.preparing import CONCURRENCY, Options, Prepared, prepare
+from moa.evaluation.running.setup import Until
+from moa.evaluation.statistics.inference import MARGIN
 from moa.rates import Price
 
 

@@ -15,22 +15,22 @@ from moa.cli.evaluated import reference_data, show_findings
 from moa.cli.exits import COMPLETE, FAILED, STOPPED
 from moa.cli.terminal import err_console, print_json, say
 from moa.errors import EngineError, EvaluationDataError
-from moa.evaluation.annotations import read_annotations
-from moa.evaluation.datasets import ALPACA_EVAL
+from moa.evaluation.data.annotations import read_annotations
+from moa.evaluation.data.datasets import ALPACA_EVAL
+from moa.evaluation.data.outputs import read_outputs
+from moa.evaluation.data.reference_data import AlpacaEvalData, load_alpaca_eval_data
+from moa.evaluation.findings.judge_record import judge_record
 from moa.evaluation.judge_files import judge_into, left_out, pairs_of
-from moa.evaluation.judge_record import judge_record
 from moa.evaluation.judges.asking import is_out_of_money
 from moa.evaluation.judges.base import Judge, Pair, Verdict
 from moa.evaluation.judges.conflicts import conflicts
 from moa.evaluation.judges.loading import load_judge
 from moa.evaluation.judges.panel import Agreement
-from moa.evaluation.leaderboard import MIN_MODELS, correlate, published, read_ratings
-from moa.evaluation.length_control import LengthModel
-from moa.evaluation.metrics import Metrics, metrics
-from moa.evaluation.outputs import read_outputs
-from moa.evaluation.reference_data import AlpacaEvalData, load_alpaca_eval_data
+from moa.evaluation.length_control.models import LengthModel
 from moa.evaluation.reporting import write_report
-from moa.evaluation.run_directory import RunDirectory
+from moa.evaluation.running.run_directory import RunDirectory
+from moa.evaluation.scoring.leaderboard import MIN_MODELS, correlate, published, read_ratings
+from moa.evaluation.scoring.metrics import Metrics, metrics
 from moa.render.figures import count, usd
 
 

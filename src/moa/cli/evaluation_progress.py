@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from moa.cli.terminal import err_console, err_symbols, say
-from moa.evaluation.progress import Progress
+from moa.evaluation.running.progress import Progress
 from moa.render.figures import count, seconds, usd
 
 LINE_EVERY_S = 10.0

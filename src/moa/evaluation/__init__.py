@@ -21,8 +21,8 @@ from moa.errors import MissingDependency
 
 if TYPE_CHECKING:
     from moa.evaluation.evaluating import Evaluation, aevaluate, evaluate
-    from moa.evaluation.progress import Progress
     from moa.evaluation.reporting import write_report
+    from moa.evaluation.running.progress import Progress
 
 __all__ = ["Evaluation", "Progress", "aevaluate", "evaluate", "write_report"]
 
@@ -30,7 +30,7 @@ _HOMES = {
     "Evaluation": "evaluating",
     "aevaluate": "evaluating",
     "evaluate": "evaluating",
-    "Progress": "progress",
+    "Progress": "running.progress",
     "write_report": "reporting",
 }
 

@@ -9,17 +9,17 @@ from typing import Unpack
 
 from moa.api import Engine, MixtureLike
 from moa.defaults import in_background
-from moa.evaluation.experiment import Ended, Experiment
-from moa.evaluation.filed import output_of
-from moa.evaluation.journal import Journal, read_journal
-from moa.evaluation.judging import annotation, unjudged
-from moa.evaluation.kept import Kept, Replies
-from moa.evaluation.outputs import write_json
-from moa.evaluation.preparing import Options, Prepared, Prompts, prepare, references
-from moa.evaluation.progress import Progress
-from moa.evaluation.run_directory import RunDirectory
-from moa.evaluation.sequential import Settlement
-from moa.evaluation.setup import Setup
+from moa.evaluation.data.outputs import write_json
+from moa.evaluation.running.experiment import Ended, Experiment
+from moa.evaluation.running.filed import output_of
+from moa.evaluation.running.journal import Journal, read_journal
+from moa.evaluation.running.judging import annotation, unjudged
+from moa.evaluation.running.kept import Kept, Replies
+from moa.evaluation.running.preparing import Options, Prepared, Prompts, prepare, references
+from moa.evaluation.running.progress import Progress
+from moa.evaluation.running.run_directory import RunDirectory
+from moa.evaluation.running.setup import Setup
+from moa.evaluation.statistics.sequential import Settlement
 from moa.providers.registry import open_provider
 
 Watch = Callable[[Progress], None]

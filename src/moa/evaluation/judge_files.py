@@ -6,9 +6,9 @@ from typing import Any
 
 from moa.api import Engine
 from moa.errors import EvaluationDataError
-from moa.evaluation.journal import Journal, read_journal
+from moa.evaluation.data.outputs import Output, read_rows, write_json
 from moa.evaluation.judges.base import Judge, Pair, Verdict, annotation_row, judge_all
-from moa.evaluation.outputs import Output, read_rows, write_json
+from moa.evaluation.running.journal import Journal, read_journal
 
 Row = Mapping[str, Any]
 

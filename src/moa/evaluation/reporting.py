@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moa.errors import EvaluationDataError, MissingDependency
-from moa.evaluation.collecting import collect, margin_of
-from moa.evaluation.leaderboard import published
-from moa.evaluation.outputs import write_json
-from moa.evaluation.reference_data import AlpacaEvalData
+from moa.evaluation.data.outputs import write_json
+from moa.evaluation.data.reference_data import AlpacaEvalData
+from moa.evaluation.findings.collecting import collect, margin_of
+from moa.evaluation.findings.summary import Summary, summarize
 from moa.evaluation.report.drawing import png
 from moa.evaluation.report.page import Report, make_report
-from moa.evaluation.run_directory import RunDirectory
-from moa.evaluation.summary import Summary, summarize
+from moa.evaluation.running.run_directory import RunDirectory
+from moa.evaluation.scoring.leaderboard import published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

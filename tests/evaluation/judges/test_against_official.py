@@ -15,14 +15,14 @@ import pytest
 from moa.api import Engine
 from moa.config.settings import Settings
 from moa.errors import EvaluationDataError
-from moa.evaluation.annotations import read_annotations
+from moa.evaluation.data.alpaca_eval_package import package_folder
+from moa.evaluation.data.annotations import read_annotations
+from moa.evaluation.data.outputs import Output, read_outputs, write_outputs
+from moa.evaluation.data.reference_data import load_alpaca_eval_data
 from moa.evaluation.judge_files import Row, judge_into, pairs_of
 from moa.evaluation.judges.loading import load_judge
-from moa.evaluation.judges.package import package_folder
 from moa.evaluation.judges.parsers import parser_of
-from moa.evaluation.metrics import metrics
-from moa.evaluation.outputs import Output, read_outputs, write_outputs
-from moa.evaluation.reference_data import load_alpaca_eval_data
+from moa.evaluation.scoring.metrics import metrics
 from moa.ledger import Ledger
 from moa.proposals import Answer, Latency
 from moa.providers.endpoint import Endpoint

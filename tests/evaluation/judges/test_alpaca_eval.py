@@ -1,11 +1,11 @@
 import pytest
 
 from moa.errors import EngineError, EvaluationDataError, MissingDependency, ModelNotFound, ServiceFailed
+from moa.evaluation.data.alpaca_eval_package import package_folder
 from moa.evaluation.judges.alpaca_eval import AlpacaEvalJudge, is_swapped, messages
 from moa.evaluation.judges.asking import UNPARSEABLE
 from moa.evaluation.judges.base import annotation_row, judge_all
 from moa.evaluation.judges.loading import load_judge
-from moa.evaluation.judges.package import package_folder
 from moa.providers.base import ModelRequest
 from moa.providers.scripted import Pause, Script
 from tests.evaluation.judges.pairs import pair, token

@@ -13,10 +13,10 @@ import yaml
 from moa.api import Engine
 from moa.config.builtin import BUILT_IN
 from moa.errors import EvaluationDataError
-from moa.evaluation.annotations import DRAW
+from moa.evaluation.data.alpaca_eval_package import package_folder
+from moa.evaluation.data.annotations import DRAW
 from moa.evaluation.judges.asking import ask
 from moa.evaluation.judges.base import Pair, Verdict
-from moa.evaluation.judges.package import package_folder
 from moa.evaluation.judges.parsers import Parser, parser_of, written
 from moa.messages import Message, ReplyOptions
 from moa.mixture.loading import single

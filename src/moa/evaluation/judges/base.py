@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from moa.api import Engine
-from moa.evaluation.annotations import DRAW
+from moa.evaluation.data.annotations import DRAW
 from moa.evaluation.judges.asking import together
 from moa.ledger import ErrorInfo, Ledger
 from moa.usage import json_usd

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from moa.api import Engine
-from moa.evaluation.annotations import DRAW
+from moa.evaluation.data.annotations import DRAW
 from moa.evaluation.judges.asking import Opinion, ask, judgements, together
 from moa.evaluation.judges.base import Pair, Verdict
 from moa.messages import Message, ReplyOptions

@@ -8,10 +8,10 @@ from statistics import fmean
 import numpy as np
 
 from moa.api import Engine
-from moa.evaluation.agreement import cohen_kappa, fleiss_kappa
-from moa.evaluation.annotations import DRAW
+from moa.evaluation.data.annotations import DRAW
 from moa.evaluation.judges.asking import judgements, together
 from moa.evaluation.judges.base import Judge, Pair, Verdict
+from moa.evaluation.statistics.agreement import cohen_kappa, fleiss_kappa
 
 _LABELS = ("baseline", "draw", "system")
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from scipy.special import logsumexp
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.annotations import DRAW
+from moa.evaluation.data.annotations import DRAW
 from moa.proposals import Answer
 
 Parser = Callable[[Answer], float | None]

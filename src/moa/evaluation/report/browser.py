@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moa.evaluation.annotations import DRAW
-from moa.evaluation.hygiene import is_cut_off
-from moa.evaluation.judge_record import is_flipped
-from moa.evaluation.outputs import Output
-from moa.evaluation.summary import Collected, Evaluated
-from moa.evaluation.text_signs import leaks, refuses
+from moa.evaluation.data.annotations import DRAW
+from moa.evaluation.data.outputs import Output
+from moa.evaluation.findings.hygiene import is_cut_off
+from moa.evaluation.findings.judge_record import is_flipped
+from moa.evaluation.findings.summary import Collected, Evaluated
+from moa.evaluation.findings.text_signs import leaks, refuses
 
 Row = Mapping[str, Any]
 

@@ -6,15 +6,15 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from moa.evaluation.annotations import Annotation, win_probabilities
-from moa.evaluation.arrays import sigmoid
-from moa.evaluation.length_control import LengthFit, standard_deviation
-from moa.evaluation.records import Record
+from moa.evaluation.data.annotations import Annotation, win_probabilities
+from moa.evaluation.findings.summary import Summary, SystemSummary
+from moa.evaluation.length_control.models import LengthFit, standard_deviation
 from moa.evaluation.report.palette import BLUE, GREY, INK, MUTED, ORANGE
 from moa.evaluation.report.tradeoff import tradeoff
 from moa.evaluation.report.vega import WIDTH, Picture, chart_of, even_line, finished, short
-from moa.evaluation.statistics import ByCategory, mean_estimate
-from moa.evaluation.summary import Summary, SystemSummary
+from moa.evaluation.running.records import Record
+from moa.evaluation.statistics.arrays import sigmoid
+from moa.evaluation.statistics.inference import ByCategory, mean_estimate
 from moa.render.figures import seconds
 
 _BINS = 10

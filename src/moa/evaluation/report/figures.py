@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from moa.evaluation.economics import Percentiles
-from moa.evaluation.intervals import Estimate, Interval
+from moa.evaluation.findings.economics import Percentiles
+from moa.evaluation.statistics.intervals import Estimate, Interval
 from moa.render.figures import seconds, usd
 
 UNKNOWN = "unknown"

@@ -12,13 +12,13 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from moa.evaluation.findings.summary import Collected, Summary, SystemSummary
 from moa.evaluation.report import figures
 from moa.evaluation.report.browser import prompts
 from moa.evaluation.report.charts import median_run, pictures
 from moa.evaluation.report.drawing import svg
 from moa.evaluation.report.palette import with_page_colours
 from moa.evaluation.report.vega import Picture
-from moa.evaluation.summary import Collected, Summary, SystemSummary
 
 _COLUMNS = 100
 

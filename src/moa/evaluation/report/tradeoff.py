@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import altair as alt
 
+from moa.evaluation.findings.summary import Summary, SystemSummary
 from moa.evaluation.report.labels import Place, Point, placed
 from moa.evaluation.report.palette import INK, MUTED, PAPER, ROLE_COLOURS, ROLE_SHAPES
 from moa.evaluation.report.vega import WIDTH, Picture, chart_of, even_line, finished, short
-from moa.evaluation.summary import Summary, SystemSummary
 
 _HEIGHT = 230
 _PANEL = WIDTH - 60

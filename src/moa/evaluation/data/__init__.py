@@ -1,0 +1,1 @@
+"""What is read from files: prompts, outputs, annotations, and what AlpacaEval has published."""

@@ -1,0 +1,112 @@
+"""A run directory read back: every system with its outputs, books and annotations, and how it was measured."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moa.errors import EvaluationDataError
+from moa.evaluation.data.annotations import read_annotations
+from moa.evaluation.data.outputs import read_outputs
+from moa.evaluation.findings.summary import Collected, Evaluated
+from moa.evaluation.judges.conflicts import conflicts
+from moa.evaluation.running.records import Record
+from moa.evaluation.running.run_directory import RunDirectory
+from moa.evaluation.statistics.inference import MARGIN
+from moa.mixture.loading import load
+
+
+def collect(folder: RunDirectory) -> Collected:
+    """Return what an evaluation has left in its folder so far.
+
+    Args:
+        folder: Its run directory.
+
+    Raises:
+        EvaluationDataError: It is no run directory, nothing has been answered yet, or a file can't be read.
+    """
+    manifest = folder.manifest()
+    protocol, session = manifest["protocol"], (manifest.get("sessions") or [{}])[-1]
+    told = protocol["systems"]
+    judge = protocol.get("judge") or {}
+    third = judge.get("reference")
+    systems = tuple(_system(folder, one) for one in (*told, *([third] if third else ())))
+    if not systems[0].outputs:
+        raise EvaluationDataError("nothing has been answered yet: run the evaluation first", path=folder.path)
+    return Collected(
+        systems=systems,
+        opponent=judge.get("against"),
+        judge=judge.get("name"),
+        comparable=bool(judge.get("comparable")),
+        warnings=conflicts(judge.get("models", ()), {one["name"]: _models(one) for one in told}),
+        how=_how(protocol, session),
+        settlement=folder.settlement(),
+        planned=int(protocol["prompts"]["count"]),
+    )
+
+
+def margin_of(folder: RunDirectory) -> float:
+    """Return the margin of the last session, in percentage points."""
+    sessions = folder.manifest().get("sessions") or [{}]
+    return float(sessions[-1].get("margin", MARGIN))
+
+
+def _system(folder: RunDirectory, told: Mapping[str, Any]) -> Evaluated:
+    name, records = told["name"], folder.records(told["name"])
+    path = folder.annotations(name)
+    rows = _rows(path)
+    return Evaluated(
+        name=name,
+        role=told["role"],
+        records=records,
+        outputs=_outputs(folder.outputs(name), records),
+        rows=rows,
+        annotations=read_annotations(path) if rows else (),
+    )
+
+
+def _outputs(path: Path, records: Mapping[int, Record]) -> dict[int, Any]:
+    """The outputs by index: the file has one for each record, in the order of the prompts."""
+    if not records or not path.exists():
+        return {}
+    outputs = read_outputs(path)
+    if len(outputs) != len(records):
+        raise EvaluationDataError(f"has {len(outputs)} outputs for {len(records)} records: resume the run", path=path)
+    return dict(zip(sorted(records), outputs, strict=True))
+
+
+def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
+    if not path.exists():
+        return ()
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationDataError(f"can't be read: {error}", path=path) from error
+    return rows if isinstance(rows, list) else ()
+
+
+def _models(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """References of a system's models; of a file all that is known is its name."""
+    return (told["name"],) if told.get("mixture") is None else tuple(load(told["mixture"]).references)
+
+
+def _how(protocol: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
+    prompts, judge = protocol["prompts"], protocol.get("judge")
+    told: dict[str, Any] = {
+        "Prompts": f"{prompts['count']} of {prompts['source']}, SHA-256 {prompts['sha256'][:16]}…",
+        "Judge": "none"
+        if judge is None
+        else f"{judge['name']} asking {', '.join(judge['models'])}, against {judge['against']}",
+        "Seed": str(protocol["seed"]),
+        "Load": f"{session.get('concurrency')} at once; all systems interleaved in random order",
+    }
+    topics = {
+        "Begun": "started",
+        "Python": "python",
+        "Platform": "platform",
+        "Versions": "versions",
+        "Endpoints": "endpoints",
+        "Prices": "prices",
+    }
+    told |= {topic: session[key] for topic, key in topics.items() if session.get(key)}
+    return told | {"Systems": [{key: one[key] for key in ("name", "role", "mixture")} for one in protocol["systems"]]}

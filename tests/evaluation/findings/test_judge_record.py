@@ -1,0 +1,22 @@
+"""How a judge did: what its verdicts cost and took."""
+
+from typing import Any
+
+from moa.evaluation.findings.judge_record import judge_record
+
+
+def _row(**facts: Any) -> dict[str, Any]:
+    return {"preference": 2.0, **facts}
+
+
+def test_money_and_time_of_all_verdicts_are_added_up() -> None:
+    record = judge_record([_row(price_per_example=0.5, time_per_example=2.0)] * 3)
+
+    assert (record.usd, record.seconds) == (1.5, 6.0)
+    assert (record.as_dict()["usd"], record.as_dict()["seconds"]) == (1.5, 6.0)
+
+
+def test_what_one_verdict_lacks_is_unknown_for_all() -> None:
+    record = judge_record([_row(price_per_example=0.5), _row(time_per_example=2.0)])
+
+    assert (record.usd, record.seconds) == (None, None)

@@ -1,0 +1,168 @@
+from typing import Any
+
+import numpy as np
+
+from moa.evaluation.data.annotations import Annotation
+from moa.evaluation.data.outputs import Output
+from moa.evaluation.findings.summary import Collected, Evaluated, summarize
+from moa.evaluation.statistics.sequential import settle
+
+
+def system(name: str, role: str, preferences: list[float | None], opponent: str = "third") -> Evaluated:
+    outputs = {n: Output(instruction=f"q{n}", output=f"{name} {n}", generator=name) for n in range(len(preferences))}
+    annotations = [
+        Annotation(
+            instruction=f"q{n}",
+            output_1="w" * (5 * n % 19),
+            output_2="w" * (7 * n % 23),
+            generator_1=opponent,
+            generator_2=name,
+            preference=preference,
+        )
+        for n, preference in enumerate(preferences)
+    ]
+    return Evaluated(name=name, role=role, records={}, outputs=outputs, annotations=annotations)
+
+
+def collected(*systems: Evaluated, opponent: str | None = "third", **fields: Any) -> Collected:
+    values: dict[str, Any] = {"judge": "judge", "comparable": False, "warnings": (), "how": {}, **fields}
+    return Collected(systems=systems, opponent=opponent, **values)
+
+
+MIXED = [1.0, 2.0, 1.9, 1.95, 1.8] * 8
+THIRD = Evaluated(name="third", role="reference", records={}, outputs={})
+
+
+def test_verdicts_that_are_all_equal_are_judged_by_an_interval_that_holds_for_them() -> None:
+    found = summarize(collected(system("mix", "mixture", [2.0] * 40), THIRD))
+
+    assert found.conclusion.sentence.startswith("Use mix: better than third at an unknown share of its cost")
+    assert "win rate 100.0 %" in found.conclusion.sentence
+
+
+def test_mixture_and_baseline_judged_against_a_third_are_compared_by_their_difference() -> None:
+    better = [min(2.0, preference + 0.05 * (n % 3)) for n, preference in enumerate(MIXED)]
+
+    found = summarize(collected(system("mix", "mixture", better), system("big", "baseline", MIXED), THIRD))
+
+    assert "than big" in found.conclusion.sentence or "of big" in found.conclusion.sentence
+    assert " points, 95 % interval +" in found.conclusion.sentence
+    assert found.conclusion.advice == "use"
+
+
+def test_a_baseline_that_nobody_has_judged_yet_leaves_it_undecided() -> None:
+    big = Evaluated(name="big", role="baseline", records={}, outputs={})
+
+    found = summarize(collected(system("mix", "mixture", MIXED), big, THIRD))
+
+    assert found.conclusion.sentence == "Undecided: nothing has judged mix yet."
+
+
+def test_the_best_member_is_named_with_how_many_it_was_picked_from() -> None:
+    members = [system(f"member {n}", "member", [p if n else 3.0 - p for p in MIXED]) for n in (0, 1, 2)]
+
+    found = summarize(collected(system("mix", "mixture", MIXED), *members, THIRD))
+
+    assert found.best_member is not None
+    assert found.best_member.of == 3
+    assert "member 0" not in found.best_member.sentence
+    assert "(of 3, which the interval accounts for)" in found.best_member.sentence
+
+
+def test_missing_verdicts_and_another_judge_are_warned_of() -> None:
+    mixture = system("mix", "mixture", [None, *MIXED])
+    rows = [{"preference": annotation.preference} for annotation in mixture.annotations]
+    mixture = Evaluated(
+        name="mix", role="mixture", records={}, outputs=mixture.outputs, annotations=mixture.annotations, rows=rows
+    )
+
+    warnings = summarize(collected(mixture, THIRD)).warnings
+
+    assert "Verdicts are missing: 1 of 41 for mix; a missing verdict counts for neither side." in warnings
+    assert any("not the leaderboard's" in warning for warning in warnings)
+
+
+def test_a_rank_is_given_only_for_the_leaderboards_judge_and_baseline() -> None:
+    mixture, board = system("mix", "mixture", MIXED, "gpt4_1106_preview"), {"a": 99.0, "b": 1.0}
+    third = Evaluated(name="gpt4_1106_preview", role="baseline", records={}, outputs={})
+
+    official = summarize(collected(mixture, third, opponent="gpt4_1106_preview", comparable=True), board=board)
+    other = summarize(collected(mixture, third, opponent="gpt4_1106_preview"), board=board)
+
+    assert official.systems[0].rank is not None
+    assert (official.systems[0].rank.place, official.systems[0].rank.of) == (2, 2)
+    assert other.systems[0].rank is None
+
+
+def _lengths(shorter_by: list[int]) -> Evaluated:
+    annotations = [
+        Annotation(
+            instruction=f"q{n}",
+            output_1="w" * 3000,
+            output_2="w" * (3000 - difference),
+            generator_1="third",
+            generator_2="mix",
+            preference=MIXED[n % 40],
+        )
+        for n, difference in enumerate(shorter_by)
+    ]
+    outputs = {
+        n: Output(instruction=one.instruction, output=one.output_2, generator="mix")
+        for n, one in enumerate(annotations)
+    }
+    return Evaluated(name="mix", role="mixture", records={}, outputs=outputs, annotations=annotations)
+
+
+def test_length_that_cannot_be_told_from_quality_is_warned_of() -> None:
+    longer, both = [-1500 - 7 * (n * n % 31) for n in range(80)], [800 * (-1) ** n - 13 * n for n in range(80)]
+
+    apart = summarize(collected(_lengths(longer), THIRD)).warnings
+    equal = summarize(collected(_lengths([-900] * 80), THIRD)).warnings
+    mixed = summarize(collected(_lengths(both), THIRD)).warnings
+
+    assert any("mix (80 answers longer, 0 shorter than what they are judged" in one for one in apart)
+    assert any("mix (80 answers longer, 0 shorter" in one for one in equal)
+    assert not any("hardly be told apart" in one for one in mixed)
+
+
+def test_systems_that_never_differ_are_compared_all_the_same() -> None:
+    draws = [1.5] * 400
+
+    found = summarize(collected(system("mix", "mixture", draws), system("big", "baseline", draws), THIRD))
+    member = summarize(collected(system("mix", "mixture", draws), system("one", "member", draws), THIRD)).best_member
+
+    assert "quality within 3 points of big" in found.conclusion.sentence
+    assert "too few" not in found.conclusion.sentence
+    assert member is not None
+    assert "can't be told apart" in member.sentence
+
+
+def settled(preferences: list[float], **options: Any) -> Collected:
+    won = np.array(preferences) - 1.0
+    mixture = system("mix", "mixture", preferences)
+    return collected(mixture, THIRD, settlement=settle(won, **options), planned=400)
+
+
+def test_the_verdict_rests_on_the_sequence_that_judging_was_stopped_by() -> None:
+    found = summarize(settled([2.0, 2.0, 2.0, 1.0] * 15))
+
+    assert found.stopped is not None
+    assert found.stopped.settlement.decision == "win"
+    assert found.conclusion.advice == "use"
+    n = found.stopped.settlement.settled_after
+    assert "valid at every look" in found.conclusion.sentence
+    assert f"; {n} of 400 prompts)" in found.conclusion.sentence
+    assert found.stopped.sentence == f"Settled (win) after {n} of 400 prompts: 340 prompts (85 %) were left unjudged."
+    assert found.as_dict()["settlement"]["saved"] == {"prompts": 340, "share": 0.85}
+    assert any("fixed beforehand" in warning for warning in found.warnings)
+
+
+def test_what_a_fixed_interval_would_have_called_a_win_is_not_one_after_looking() -> None:
+    preferences = [2.0, 1.0, 2.0, 2.0, 1.0] * 24
+
+    fixed = summarize(collected(system("mix", "mixture", preferences), THIRD)).conclusion
+    looked = summarize(settled(preferences))
+
+    assert looked.stopped is not None
+    assert (fixed.advice, looked.conclusion.advice) == ("use", "undecided")
+    assert looked.stopped.sentence == "Not settled by 120 of 400 prompts."

@@ -1,0 +1,100 @@
+from decimal import Decimal
+from pathlib import Path
+
+from moa.config.settings import Settings
+from moa.evaluation.running.planning import (
+    CHOICE_TOKENS,
+    FIRST_TOKEN_S,
+    OUTPUT_TOKENS,
+    TOKENS_PER_S,
+    Need,
+    plan,
+    plan_rest,
+)
+from moa.evaluation.running.preparing import Prepared, prepare
+from moa.mixture.schema import Mixture
+from tests.support.engines import mixture_of
+from tests.support.evaluations import evaluated, models, trio
+
+PRICE = {"input": 1, "output": 10}
+
+
+def prepared(mixture: Mixture, prompts: list[str], **options: object) -> Prepared:
+    return prepare(
+        prompts,
+        mixture,
+        settings=Settings(endpoints={}),
+        providers={"fake": models()},
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def needs(found: list[Need] | tuple[Need, ...]) -> dict[str, Need]:
+    return {need.name: need for need in found}
+
+
+def test_plan_counts_calls_tokens_and_dollars_by_system() -> None:
+    one = {"model": "one", "max_tokens": 100, "price": PRICE, "samples": 2}
+    mixture = mixture_of([one], aggregator={"model": "agg", "max_tokens": 50, "price": PRICE})
+
+    found = plan(prepared(mixture, ["x" * 396, "y" * 396]))
+
+    # 396 bytes are 99 tokens, a message has 4 more; the aggregator is shown two proposals of 100, each
+    # in delimiters of 16, and a prompt of 250.
+    own, alone = needs(found.needs)["test"], needs(found.needs)["test.aggregator"]
+    assert (own.calls, own.output_tokens) == (2 * 3, 2 * (2 * 100 + 50))
+    assert own.input_tokens == 2 * (2 * 103 + 103 + 250 + 2 * 116)
+    assert own.priced_usd == Decimal(own.input_tokens + 10 * own.output_tokens) / 1_000_000
+    assert (alone.calls, alone.input_tokens) == (2, 2 * 103)
+    assert found.total.calls == 8
+    seconds = 2 * (2 * (FIRST_TOKEN_S + 50 / TOKENS_PER_S) + FIRST_TOKEN_S + 100 / TOKENS_PER_S)
+    assert abs(found.minutes - seconds / 32 / 60) < 1e-9
+
+
+def test_plan_says_which_prices_nobody_knows_and_adds_none_for_them() -> None:
+    mixture = mixture_of([{"model": "one", "price": PRICE}], aggregator="agg")
+
+    found = plan(prepared(mixture, ["hi"]))
+
+    assert found.total.unpriced == ("fake/agg",)
+    assert found.total.as_dict()["cost_usd"] is None
+    assert found.total.priced_usd > 0
+
+
+def test_plan_assumes_an_output_where_none_is_bounded_and_says_so() -> None:
+    found = plan(prepared(mixture_of(aggregator="agg"), ["hi"]))
+
+    assert found.total.output_tokens == OUTPUT_TOKENS
+    assert any(str(OUTPUT_TOKENS) in sentence for sentence in found.assumptions)
+
+
+def test_plan_has_the_judging_of_every_system_in_both_orders() -> None:
+    options = {"baseline": "fake/big", "judge": "pairwise", "judge_model": "fake/judge"}
+
+    found = plan(prepared(trio(), ["a", "b"], **options))
+
+    assert needs(found.needs)["judging"].calls == 2 * 4 * 2
+
+
+async def test_the_plan_of_a_run_that_has_begun_is_what_is_left(tmp_path: Path) -> None:
+    options = {"baseline": "fake/big", "judge": "pairwise", "judge_model": "fake/judge"}
+    await evaluated(tmp_path, prompts=["a", "b"], baseline="fake/big")
+
+    rest = plan_rest(prepared(trio(), ["a", "b"], **options), tmp_path)
+
+    assert {need.name: need.calls for need in rest.needs} == {
+        "test": 0,
+        "test.aggregator": 0,
+        "fake/big": 0,
+        "judging": 16,
+    }
+
+
+def test_plan_knows_that_an_aggregator_that_picks_writes_only_a_number() -> None:
+    synthesis, selection = trio(), trio(aggregation="selection")
+
+    best_of_n = needs(plan(prepared(synthesis, ["hi"], selection=True)).needs)["test.selection"]
+    mixture = needs(plan(prepared(selection, ["hi"])).needs)["test"]
+
+    assert best_of_n.output_tokens == CHOICE_TOKENS
+    assert mixture.output_tokens == 2 * OUTPUT_TOKENS + CHOICE_TOKENS
