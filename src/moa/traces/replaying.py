@@ -22,9 +22,10 @@ from moa.errors import MoaError, ProviderFault, TraceError
 from moa.events import RunFinished
 from moa.ledger import Attempt, AttemptRecord, CallRecord, ErrorInfo, Ledger, Meter, Pricer
 from moa.policies.cache.key import request_digest
-from moa.prices import Price, find_price
+from moa.prices import find_price
 from moa.proposals import Answer
 from moa.providers.base import Finish, ModelRequest, ReplyEvent
+from moa.rates import Price
 from moa.render.failures import failure_dict, unfinished_dict
 from moa.traces.comparing import differences
 from moa.traces.reading import read_trace
