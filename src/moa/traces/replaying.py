@@ -77,14 +77,6 @@ def _run(trace: Trace) -> Replay:
         return runner.run(_replayed(trace))
 
 
-def replay_stream(trace: Trace) -> RunStream:
-    """Return a recorded run as a stream of events, to be entered with `async with`; it takes as long as it took then.
-
-    To be called within a running event loop.
-    """
-    return _stream(trace, [])
-
-
 def _stream(trace: Trace, found: list[str]) -> RunStream:
     meter = Meter(asyncio.get_running_loop().time)
     models = _RecordedModels(trace, meter, found)
