@@ -35,3 +35,9 @@ def test_a_judge_that_is_a_member_or_of_the_same_family_is_warned_of() -> None:
     assert "is a part of mix" in member[0]
     assert "same family (Anthropic's Claude) as claude-3-5-sonnet in base" in member[1]
     assert stranger == ()
+
+
+def test_outputs_whose_generator_names_the_model_are_named_once() -> None:
+    (warning,) = conflicts(("openai/gpt-4o",), {"gpt4_1106_preview": ("gpt4_1106_preview",)})
+
+    assert "as gpt4_1106_preview: its verdicts" in warning

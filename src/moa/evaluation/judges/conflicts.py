@@ -63,4 +63,5 @@ def _conflict(judge: str, system: str, models: Sequence[str]) -> str | None:
     related = [model for model in models if owner is not None and family(model) == owner]
     if not related:
         return None
-    return f"the judge {judge} is of the same family ({owner}) as {related[0]} in {system}: its verdicts may favour it"
+    whose = system if related[0] == system else f"{related[0]} in {system}"
+    return f"the judge {judge} is of the same family ({owner}) as {whose}: its verdicts may favour it"
