@@ -313,6 +313,21 @@ async def test_what_was_generated_can_be_judged_later(tmp_path: Path) -> None:
     assert asked(again) == {"judge": 3 * 6 * 2}
 
 
+async def test_the_same_prompts_and_baseline_in_other_files_go_on(tmp_path: Path) -> None:
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        folder.mkdir()
+        (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROMPTS))
+        outputs = [Output(instruction=prompt["prompt"], output="filed", generator="old") for prompt in PROMPTS]
+        write_outputs(folder / "old.json", outputs)
+    again = models()
+
+    for folder, provider in (("here", models()), ("there", again)):
+        baseline, prompts = str(tmp_path / folder / "old.json"), tmp_path / folder / "mine.jsonl"
+        await evaluated(tmp_path / "run", provider, prompts=prompts, **judged(baseline=baseline))
+
+    assert asked(again) == {}
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
