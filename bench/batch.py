@@ -1,11 +1,15 @@
-"""A batch of AlpacaEval's size: 805 prompts, three proposers and an aggregator, all handed to one engine at once.
+"""A batch of AlpacaEval's size: 805 prompts, three proposers and an aggregator, on one engine.
 
-The endpoint is limited to so many calls at once, as a team's account is. `ideal` is the time in which nobody could do
-better: every place is taken all the time, or, with throttling, the server is asked as often as it allows.
+First 64 prompts at once, beside the way of the project's model: five prompts, and the next five when all of them are
+answered. Then all 805 handed over together, to an endpoint that is limited to so many calls at once, as a team's
+account is. `ideal` is the time in which nobody could do better: every place is taken all the time, or, with throttling,
+the server is asked as often as it allows.
 """
 
 import asyncio
+import math
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bench.model_process import Behaviour, model_process
@@ -19,6 +23,7 @@ from moa.mixture.schema import Mixture
 from moa.providers.endpoint import Endpoint, LimitSettings
 
 CALLS = 4
+LAYERS = 2
 MIXTURE: Mixture = load(
     {
         "name": "batch",
@@ -34,7 +39,9 @@ class Batch:
 
     Attributes:
         prompts: How many.
-        places: Calls at once that the endpoint is limited to.
+        at_once: Prompts at once.
+        in_turns: Whether the next ones begin only when all of the last have ended.
+        places: Calls at once that the endpoint is limited to; None for no limit.
         delay_s: What the server takes for a call.
         requests_per_s: What it lets through; None for everything.
         burst_s: How many seconds' worth of requests it lets through at once.
@@ -42,7 +49,9 @@ class Batch:
     """
 
     prompts: int = 805
-    places: int = 64
+    at_once: int = 805
+    in_turns: bool = False
+    places: int | None = 64
     delay_s: float = 0.2
     requests_per_s: float | None = None
     burst_s: float = 1.0
@@ -52,8 +61,29 @@ class Batch:
     def ideal_s(self) -> float:
         """Seconds in which nobody could do better."""
         calls = self.prompts * CALLS
-        by_places = calls * self.delay_s / self.places
-        return by_places if self.requests_per_s is None else max(by_places, calls / self.requests_per_s - self.burst_s)
+        bounds = [self.prompts * LAYERS * self.delay_s / self.at_once]
+        if self.in_turns:
+            bounds.append(math.ceil(self.prompts / self.at_once) * LAYERS * self.delay_s)
+        if self.places is not None:
+            bounds.append(calls * self.delay_s / self.places)
+        if self.requests_per_s is not None:
+            bounds.append(calls / self.requests_per_s - self.burst_s)
+        return max(bounds)
+
+
+async def _hand_over(batch: Batch, one: Callable[[int], Awaitable[None]]) -> None:
+    """Ask about every prompt, so many at once."""
+    if batch.in_turns:
+        for first in range(0, batch.prompts, batch.at_once):
+            await asyncio.gather(*map(one, range(first, min(first + batch.at_once, batch.prompts))))
+        return
+    numbers = iter(range(batch.prompts))
+
+    async def worker() -> None:
+        for number in numbers:
+            await one(number)
+
+    await asyncio.gather(*(worker() for _ in range(batch.at_once)))
 
 
 async def _run(batch: Batch, url: str) -> Row:
@@ -72,12 +102,15 @@ async def _run(batch: Batch, url: str) -> Row:
 
     async with Engine(settings=Settings(endpoints={"lab": lab})) as engine:
         cpu, wall = time.process_time(), time.perf_counter()
-        await asyncio.gather(*(one(number) for number in range(batch.prompts)))
+        await _hand_over(batch, one)
         cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - wall
     attempts = [attempt for ledger in ledgers for attempt in ledger.attempts]
     return {
+        "prompts at once": f"{batch.at_once}{' in turns' if batch.in_turns else ''}",
+        "calls at most": "-"
+        if batch.places is None
+        else f"{batch.places}, {'adaptive' if batch.adaptive else 'fixed'}",
         "throttled at": "-" if batch.requests_per_s is None else f"{batch.requests_per_s:g}/s",
-        "limit": "adaptive" if batch.adaptive else "fixed",
         "wall s": wall_s,
         "ideal s": batch.ideal_s,
         "wall/ideal": wall_s / batch.ideal_s,
@@ -99,11 +132,19 @@ def main() -> None:
     """Measure and publish."""
     chosen = options("batch", __doc__).parse_args()
     if chosen.quick:
-        batches = [Batch(prompts=4, delay_s=0.001)]
+        batches = [
+            Batch(prompts=4, at_once=2, delay_s=0.001),
+            Batch(prompts=4, at_once=2, in_turns=True, delay_s=0.001),
+        ]
     else:
-        batches = [Batch(), Batch(requests_per_s=250), Batch(requests_per_s=250, adaptive=True)]
-    prompts, places = batches[0].prompts, batches[0].places
-    title = f"{prompts} prompts, {CALLS} calls each, at most {places} calls at once"
+        batches = [
+            Batch(at_once=5, in_turns=True, places=None),
+            Batch(at_once=64, places=None),
+            Batch(),
+            Batch(requests_per_s=250),
+            Batch(requests_per_s=250, adaptive=True),
+        ]
+    title = f"{batches[0].prompts} prompts, {CALLS} calls each"
     publish("batch", chosen.json, [Table(title=title, rows=[run(batch) for batch in batches])])
 
 

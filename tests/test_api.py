@@ -10,8 +10,8 @@ from moa.api import Engine
 from moa.config.settings import Settings
 from moa.errors import ConfigError, UsageError
 from moa.events import RunStarted
-from moa.prices import Price
 from moa.providers.endpoint import Endpoint, LimitSettings
+from moa.rates import Price
 from tests.support.model_server import Hang, ModelServer, Status, Text
 
 MIXTURE = {

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.prices import ANY_MODEL, FREE, Price, find_price, needs_table, warm
+from moa.prices import ANY_MODEL, FREE, find_price, needs_table, warm
+from moa.rates import Price
 from moa.usage import TokenUsage
 
 USAGE = TokenUsage(input_tokens=1000, output_tokens=500)

@@ -15,10 +15,11 @@ from moa.policies.limits import Limiter, Limits
 from moa.policies.metered import Metered
 from moa.policies.retry import Retry
 from moa.policies.spend import Spend
-from moa.prices import Price, find_price, warm
+from moa.prices import find_price, warm
 from moa.providers.base import Provider
 from moa.providers.endpoint import Endpoint, LimitSettings
 from moa.providers.registry import open_provider
+from moa.rates import Price
 
 
 class Catalogue:

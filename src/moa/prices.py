@@ -7,10 +7,8 @@ from types import MappingProxyType
 
 from moa.ledger import Pricer
 from moa.price_table import load_table, table_pricer
-from moa.rates import Price, UsDollars, multiply
+from moa.rates import Price, multiply
 from moa.usage import TokenUsage
-
-__all__ = ["ANY_MODEL", "FREE", "Price", "UsDollars", "find_price", "needs_table", "warm"]
 
 ANY_MODEL = "*"
 """Among an endpoint's own prices: every model that isn't named."""

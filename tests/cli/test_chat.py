@@ -46,9 +46,17 @@ def test_chat_goes_on_after_a_failure_with_another_mixture_or_model() -> None:
 
     ended = moa("chat", "-m", "lost.yaml", stdin=turns)
 
-    assert (ended.code, ended.out) == (0, "The answer.\nFirst proposal.\n")
+    assert (ended.code, ended.out) == (1, "The answer.\nFirst proposal.\n"), "the pipe is told that one is missing"
     assert "error: layer 1: 0 of 1 needed proposals arrived" in ended.err
     assert "demo/one alone" in ended.err
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("model", "turns", "code"), [("demo/absent", "Hello\n", 1), ("nosuch/x", "Hello\n", 2), ("demo/one", "/bogus\n", 2)]
+)
+def test_chat_from_a_pipe_ends_with_the_code_of_what_failed(model: str, turns: str, code: int) -> None:
+    assert moa("chat", "--model", model, stdin=turns).code == code
 
 
 @pytest.mark.usefixtures("folder")

@@ -1,10 +1,10 @@
 import asyncio
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from moa.evaluation.data.alpaca_eval_package import package_version
 from tests.cli.moa_command import moa
 from tests.evaluation.conftest import Reference
 from tests.evaluation.conftest import reference as reference
@@ -68,11 +68,13 @@ def test_judge_counts_missing_verdicts_and_invents_none(judging: Path) -> None:
     assert [row["preference"] for row in json.loads((judging / "annotations.json").read_text())] == [None] * 3
 
 
+@pytest.mark.skipif(find_spec("alpaca_eval") is None, reason="needs the alpaca-eval package, which knows the judges")
 def test_an_unknown_judge_is_one_line_and_exit_code_2(judging: Path) -> None:
     code, told = judge("--judge", "pairwsie")
 
     assert code == 2
-    assert "pairwsie" in told or package_version() is None
+    assert len(told.strip().splitlines()) == 1
+    assert "pairwsie" in told
 
 
 def test_metrics_gives_the_published_figures_of_a_leaderboard_model(reference: Reference, tmp_path: Path) -> None:

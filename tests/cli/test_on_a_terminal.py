@@ -8,7 +8,7 @@ import pytest
 pty = pytest.importorskip("pty", reason="pseudo-terminals are for POSIX systems")
 
 
-async def _on_a_terminal(*arguments: str, cwd: Path) -> tuple[int, str]:
+async def _on_a_terminal(*arguments: str, cwd: Path, typed: bytes = b"") -> tuple[int, str]:
     """Run the command with a pseudo-terminal on its three streams; return its exit code and what the terminal got."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
@@ -23,6 +23,7 @@ async def _on_a_terminal(*arguments: str, cwd: Path) -> tuple[int, str]:
         stderr=theirs,
     )
     os.close(theirs)
+    os.write(ours, typed)
     shown = await asyncio.to_thread(_drained, ours)
     os.close(ours)
     return await process.wait(), shown
@@ -55,3 +56,10 @@ async def test_ask_on_a_terminal_asks_for_a_prompt_when_there_is_none(folder: Pa
 
     assert code == 2
     assert "give a prompt" in shown
+
+
+async def test_chat_on_a_terminal_ends_well_after_a_failure_that_its_user_has_read(folder: Path) -> None:
+    code, shown = await _on_a_terminal("chat", "--model", "demo/absent", cwd=folder, typed=b"Hello\n/quit\n")
+
+    assert code == 0
+    assert "error: " in shown

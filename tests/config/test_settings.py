@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from moa.config.settings import Settings, load_settings
 from moa.errors import ConfigError, MissingCredentials, UnknownEndpoint
-from moa.prices import ANY_MODEL, FREE, Price
+from moa.prices import ANY_MODEL, FREE
+from moa.rates import Price
 
 LAB = """\
 endpoints:

@@ -109,7 +109,8 @@ def test_unescaping_gives_back_every_text(text: str, kinds: tuple[Delimiter, ...
 def test_no_escaped_text_has_a_live_delimiter(text: str, kinds: tuple[Delimiter, ...]) -> None:
     escaped = escape(text, kinds)
 
-    assert not any(kind.is_in(escaped) for kind in kinds)
+    for kind in kinds:
+        assert not re.search(kind.before + kind.after, escaped, re.IGNORECASE | re.MULTILINE)
 
 
 @given(proposals=st.lists(TEXTS, min_size=1, max_size=5), form=st.sampled_from(FORMS))

@@ -20,8 +20,9 @@ from moa.api import Engine
 from moa.config.settings import Settings
 from moa.mixture.loading import load
 from moa.mixture.schema import Mixture
-from moa.prices import ANY_MODEL, Price
+from moa.prices import ANY_MODEL
 from moa.providers.endpoint import Endpoint
+from moa.rates import Price
 from moa.server.app import create_app
 from moa.server.options import ServerOptions
 from moa.server.serving import Serving, uvicorn_config

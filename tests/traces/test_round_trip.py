@@ -20,14 +20,13 @@ from moa.errors import (
     TraceError,
     UsageError,
 )
-from moa.events import AnswerDelta, ProposalDelta
 from moa.messages import ImagePart, ReplyOptions, Sampling
 from moa.mixture.loading import load
 from moa.providers.base import Finish, ModelRequest, ReasoningDelta, TextDelta, ToolCallDelta
 from moa.providers.endpoint import Endpoint, LimitSettings, RetrySettings
 from moa.providers.scripted import Pause, Script, ScriptedProvider
 from moa.traces.reading import read_trace
-from moa.traces.replaying import replay, replay_stream
+from moa.traces.replaying import replay
 from moa.usage import TokenUsage
 from tests.support.engines import mixture_of, scripted
 from tests.support.virtual_clock import VirtualClockLoop, loop_time
@@ -243,19 +242,6 @@ def test_a_replay_of_a_cancelled_run_is_cancelled_at_the_same_moment(tmp_path: P
     assert read_trace(tmp_path / "t.jsonl").outcome.kind == "cancelled"
     assert [attempt.status for attempt in ledger.attempts] == ["ok", "cancelled"]
     assert [attempt.status for attempt in again.ledger.attempts] == ["ok", "cancelled"]
-
-
-def test_a_replayed_stream_tells_the_same_events_in_the_same_order(tmp_path: Path) -> None:
-    scripts = {"a": ["a1 ", Pause(2), "a2"], "b": [Pause(1), "b1 ", Pause(2), "b2"], "agg": ["x", "y"]}
-    _record(tmp_path / "t.jsonl", scripts, mixture_of(["a", "b"]))
-    trace = read_trace(tmp_path / "t.jsonl")
-
-    async def watch() -> list[str]:
-        async with replay_stream(trace) as events:
-            return [event.text async for event in events if isinstance(event, ProposalDelta | AnswerDelta)]
-
-    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
-        assert runner.run(watch()) == ["a1 ", "b1 ", "a2", "b2", "x", "y"]
 
 
 async def test_a_replay_works_within_a_running_loop(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def chat(
     """Talk with a mixture of models.
 
     Every line is a turn; /help lists the commands. Ctrl-C stops an answer, Ctrl-D leaves. Also takes its turns from a
-    pipe, one on each line.
+    pipe, one on each line; the exit code is then that of the first failure, if there is one.
     """
     # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
     from moa.cli.chatting import Talk, converse

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moa.cli.chosen import chosen_mixture
-from moa.cli.exits import COMPLETE
+from moa.cli.exits import COMPLETE, exit_code
 from moa.cli.runs import Cancelled, Runs
 from moa.cli.terminal import (
     AnswerWriter,
@@ -45,6 +45,7 @@ class Talk:
         turns: What was said so far, the system message left out.
         answers: Every answer of the session, also those whose turns were cleared.
         ledgers: What every run of the session used, also those that failed or were cancelled.
+        failure: The first of the session, None while all goes well.
     """
 
     mixture: Mixture
@@ -55,6 +56,7 @@ class Talk:
     turns: list[Message] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     ledgers: list[Ledger] = field(default_factory=list)
+    failure: MoaError | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -74,6 +76,8 @@ class Talk:
 def converse(talk: Talk, config: Path | None) -> int:
     """Talk until the user leaves, and return the exit code.
 
+    A user has read what failed and has gone on. Whatever fills a pipe hasn't: it is told by the first failure's code.
+
     Raises:
         ConfigError: The configuration can't be used.
         UsageError: Standard input is no text.
@@ -89,7 +93,7 @@ def converse(talk: Talk, config: Path | None) -> int:
                 break
     if talk.ledgers:
         say(ledger_line(talk.ledger, err_symbols()), style="dim")
-    return COMPLETE
+    return COMPLETE if interactive or talk.failure is None else exit_code(type(talk.failure))
 
 
 def _enable_line_editing() -> None:
@@ -128,8 +132,13 @@ def _take(line: str, talk: Talk, runs: Runs) -> bool:
             raise UsageError(f"{name} is no command: /help lists them")
         command.act(talk, argument.strip())
     except MoaError as error:
-        show_error(error)
+        _note_failure(error, talk)
     return True
+
+
+def _note_failure(error: MoaError, talk: Talk) -> None:
+    talk.failure = talk.failure or error
+    show_error(error)
 
 
 def _answer(line: str, talk: Talk, runs: Runs) -> None:
@@ -149,7 +158,7 @@ def _answer(line: str, talk: Talk, runs: Runs) -> None:
         show_cancelled(stop.ledger)
     except MoaError as error:
         talk.ledgers.append(failure_ledger(error))
-        show_error(error)
+        _note_failure(error, talk)
     else:
         talk.turns = [*turns, Message(role="assistant", content=answer.text)]
         talk.answers.append(answer)

@@ -103,18 +103,17 @@ def run(
 
     Exit codes: 0 done or decided, 1 failed or nothing to judge, 2 usage, 4 the budget is used up, 130 interrupted.
     """
-    from moa.cli.evaluating import Wish, answer_wish
+    from moa.cli.chosen import chosen_mixture
+    from moa.cli.evaluating import evaluate, read_price, read_until
+    from moa.evaluation.running.preparing import Options
 
-    wish = Wish(
-        prompts=prompts,
-        mixture=mixture,
-        overrides=tuple(overrides or ()),
-        out=out,
+    chosen = chosen_mixture(mixture, None, overrides or ())
+    options = Options(
         baseline=baseline,
-        baseline_price=baseline_price,
+        baseline_price=read_price(baseline_price),
         reference=reference,
         judge=judge or ("pairwise" if judge_model else "alpaca_eval_gpt4_turbo"),
-        judge_models=tuple(judge_model or ()),
+        judge_model=judge_model or None,
         self_moa=self_moa,
         selection=selection,
         leave_one_out=leave_one_out,
@@ -124,12 +123,12 @@ def run(
         seed=seed,
         concurrency=concurrency,
         budget_usd=budget,
-        until=until,
+        until=read_until(until),
         margin=margin,
         data_dir=data_dir,
         config=config,
     )
-    raise typer.Exit(answer_wish(wish, plan_only=plan, as_json=as_json))
+    raise typer.Exit(evaluate(prompts, chosen, out, options, plan_only=plan, as_json=as_json))
 
 
 @evaluation.command()
@@ -158,15 +157,14 @@ def generate(
 
     `moa eval run` with the same settings and a judge goes on from there.
     """
-    from moa.cli.evaluating import Wish, answer_wish
+    from moa.cli.chosen import chosen_mixture
+    from moa.cli.evaluating import evaluate, read_price
+    from moa.evaluation.running.preparing import Options
 
-    wish = Wish(
-        prompts=prompts,
-        mixture=mixture,
-        overrides=tuple(overrides or ()),
-        out=out,
+    chosen = chosen_mixture(mixture, None, overrides or ())
+    options = Options(
         baseline=baseline,
-        baseline_price=baseline_price,
+        baseline_price=read_price(baseline_price),
         self_moa=self_moa,
         selection=selection,
         leave_one_out=leave_one_out,
@@ -179,7 +177,7 @@ def generate(
         data_dir=data_dir,
         config=config,
     )
-    raise typer.Exit(answer_wish(wish, plan_only=plan, as_json=as_json))
+    raise typer.Exit(evaluate(prompts, chosen, out, options, plan_only=plan, as_json=as_json))
 
 
 @evaluation.command()
@@ -204,15 +202,14 @@ def latency(
 
     Other than in `run`, members are asked too, so that the time to their first token is known.
     """
-    from moa.cli.evaluating import Wish, answer_wish
+    from moa.cli.chosen import chosen_mixture
+    from moa.cli.evaluating import evaluate, read_price
+    from moa.evaluation.running.preparing import Options
 
-    wish = Wish(
-        prompts=prompts,
-        mixture=mixture,
-        overrides=tuple(overrides or ()),
-        out=out,
+    chosen = chosen_mixture(mixture, None, overrides or ())
+    options = Options(
         baseline=baseline,
-        baseline_price=baseline_price,
+        baseline_price=read_price(baseline_price),
         cached=False,
         limit=limit,
         sample=sample,
@@ -222,7 +219,7 @@ def latency(
         data_dir=data_dir,
         config=config,
     )
-    raise typer.Exit(answer_wish(wish, plan_only=plan, as_json=as_json, latency=True))
+    raise typer.Exit(evaluate(prompts, chosen, out, options, plan_only=plan, as_json=as_json, latency=True))
 
 
 @evaluation.command()

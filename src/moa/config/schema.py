@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictB
 
 from moa.mixture.reference import ENDPOINT_NAME
 from moa.policies.cache.settings import DEFAULT_SIZE_MB, CacheMode
-from moa.prices import Price
 from moa.providers.endpoint import BreakerSettings, LimitSettings, RetrySettings
+from moa.rates import Price
 from moa.validation import Amount, Checked, Seconds, Text
 
 

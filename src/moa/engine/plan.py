@@ -11,8 +11,8 @@ from moa.ledger import Pricer
 from moa.messages import ReplyOptions, Sampling
 from moa.mixture.roster import Member, roster
 from moa.mixture.schema import Agent, Mixture
-from moa.prices import Price
 from moa.providers.base import Provider
+from moa.rates import Price
 
 MOST_SEATED = 64
 """Mixtures whose agents stay seated between runs."""

@@ -29,10 +29,6 @@ class Delimiter:
         """Return the text with one backslash less: what `escape` was given."""
         return _pattern(rf"({self.before})\\(?=\\*{self.after})").sub(r"\1", text)
 
-    def is_in(self, text: str) -> bool:
-        """Whether the text has a live delimiter: one without any backslash."""
-        return _pattern(self.before + self.after).search(text) is not None
-
 
 @cache
 def _pattern(source: str) -> re.Pattern[str]:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstra
 
 from moa.messages import Sampling
 from moa.mixture.reference import REFERENCE, check_reference
-from moa.prices import Price, UsDollars
+from moa.rates import Price, UsDollars
 from moa.validation import NUMERIC, Amount, Checked, Seconds, Text, fault
 
 MAX_SAMPLES = 256

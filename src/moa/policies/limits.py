@@ -93,11 +93,6 @@ class Limiter:
         self._tokens = _window(settings.tokens_per_minute)
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def allowed(self) -> float:
-        """Calls at once that are let through now."""
-        return self._allowed
-
     def try_enter(self, tokens: int) -> Place | None:
         """A place for a call, if there is one right now and nobody waits for it."""
         if self._queue.first() is not None or self._wait_s(tokens) > 0:

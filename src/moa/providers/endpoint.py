@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from moa.prices import Price
+from moa.rates import Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

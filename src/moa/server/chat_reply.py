@@ -10,7 +10,7 @@ from moa.proposals import Answer
 from moa.server.ask import Ask
 from moa.server.books import moa_field, openai_usage, total_headers
 from moa.server.failures import Failure, openai_error
-from moa.server.narration import Narrator, narrated
+from moa.server.script import AnswerScript, call_id, thinking
 from moa.server.visit import HeaderList, Visit
 
 _REASONS = ("stop", "length", "tool_calls", "content_filter")
@@ -21,11 +21,6 @@ def finish_reason(answer: Answer) -> str:
     return answer.finish_reason if answer.finish_reason in _REASONS else "stop"
 
 
-def call_id(request_id: str, index: int) -> str:
-    """Return an id for a tool call whose service gave none: clients send it back with the tool's result."""
-    return f"call_{request_id.removeprefix('req-')}_{index}"
-
-
 def chat_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
     message: dict[str, Any] = {
@@ -33,9 +28,7 @@ def chat_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple
         "content": answer.text if answer.text or not answer.tool_calls else None,
         "refusal": None,
     }
-    reasoning = answer.reasoning
-    if ask.moa.proposals == "reasoning":
-        reasoning = narrated(answer) + reasoning
+    reasoning = thinking(ask, answer)
     if reasoning:
         message["reasoning_content"] = reasoning
     if answer.tool_calls:
@@ -66,21 +59,13 @@ def _id(visit: Visit) -> str:
     return f"chatcmpl-{visit.id.removeprefix('req-')}"
 
 
-class ChatScript:
-    """A run as chunks.
-
-    Args:
-        visit: Whose reply it is.
-        ask: What was asked.
-        candid: Whether the ledger repeats what services said of their faults.
-    """
+class ChatScript(AnswerScript):
+    """A run as chunks."""
 
     keep_alive = b": keep-alive\n\n"
 
     def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
-        self._visit, self._ask, self._candid = visit, ask, candid
-        self._narrator = Narrator() if ask.moa.proposals == "reasoning" else None
-        self._answer: Answer | None = None
+        super().__init__(visit, ask, candid=candid)
         self._tools: set[int] = set()
         head = {
             "id": _id(visit),
@@ -110,9 +95,9 @@ class ChatScript:
             case AnswerToolCallDelta():
                 return self._tool(event)
             case RunFinished():
-                self._answer = event.answer
+                self._finished = event.answer
                 return b""
-        text = self._narrator.hear(event) if self._narrator else ""
+        text = self._narration(event)
         return self._chunk({"reasoning_content": text}) if text else b""
 
     def _tool(self, event: AnswerToolCallDelta) -> bytes:
@@ -134,12 +119,10 @@ class ChatScript:
     def closing(self) -> bytes:
         """The reason, the usage of all calls if it was asked for, the totals with the last chunk."""
         answer = self._answer
-        assert answer is not None
-        moa = moa_field(self._ask, answer, candid=self._candid)
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish_reason(answer)}
         if not self._ask.include_usage:
-            return self._line({"choices": [choice], "moa": moa}) + b"data: [DONE]\n\n"
-        last = self._line({"choices": [], "usage": openai_usage(answer.usage), "moa": moa})
+            return self._line({"choices": [choice], "moa": self._moa}) + b"data: [DONE]\n\n"
+        last = self._line({"choices": [], "usage": openai_usage(answer.usage), "moa": self._moa})
         return self._line({"usage": None, "choices": [choice]}) + last + b"data: [DONE]\n\n"
 
     def failure(self, failure: Failure) -> bytes:

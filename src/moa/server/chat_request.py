@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, WithJsonSchema
 
 from moa.messages import ReplyOptions, Sampling
-from moa.server.ask import Ask, MoaFields, passed_on, talk
+from moa.server.ask import Ask, talk
+from moa.server.openai_request import IGNORED_HERE, OpenAIRequest, StreamOptions, Tokens, Verbosity
 from moa.server.refusal import Refusal
 from moa.server.wire import Wire, parse
 
@@ -24,14 +25,8 @@ Content = Annotated[
 ]
 """Text, or parts; checked where messages are read, whose sentences are better than those of a union."""
 
-Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
-Tokens = Annotated[int, Field(ge=1, lt=2**31)]
-TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-
-IGNORED_HERE = "this server keeps nothing"
 
 
 class ChatMessage(Wire):
@@ -82,14 +77,13 @@ class Tool(Wire):
     function: Function
 
 
-class StreamOptions(Wire):
+class ChatStreamOptions(StreamOptions):
     """How a stream is written."""
 
     include_usage: bool | None = None
-    include_obfuscation: Literal[False] | None = None
 
 
-class ChatRequest(Wire):
+class ChatRequest(OpenAIRequest):
     """The body. What mixtures can't do is in `refused`; everything else is the API's own."""
 
     refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {
@@ -106,10 +100,7 @@ class ChatRequest(Wire):
         "prompt_cache_options": (({},), "each service caches in its own way"),
     }
 
-    model: str
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    temperature: Temperature | None = None
-    top_p: Probability | None = None
     top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
@@ -152,23 +143,14 @@ class ChatRequest(Wire):
             }
         ),
     ] = None
-    parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
-    top_logprobs: TopLogprobs | None = None
     reasoning_effort: str | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
-    service_tier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
-    safety_identifier: str | None = None
-    user: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    moa: MoaFields = MoaFields()
+    verbosity: Verbosity | None = None
+    stream_options: ChatStreamOptions | None = None
 
 
 def read_chat_request(body: bytes) -> Ask:
@@ -215,17 +197,11 @@ def _sampling(request: ChatRequest) -> Sampling:
         max_tokens=limit if limit is not None else older,
         stop=stop_texts(request.stop, param="stop"),
         reasoning_effort=request.reasoning_effort,
-        extra=passed_on(
+        extra=request.extra(
             frequency_penalty=request.frequency_penalty,
             presence_penalty=request.presence_penalty,
             logit_bias=request.logit_bias,
-            parallel_tool_calls=request.parallel_tool_calls,
             verbosity=request.verbosity,
-            service_tier=request.service_tier,
-            prompt_cache_key=request.prompt_cache_key,
-            prompt_cache_retention=request.prompt_cache_retention,
-            safety_identifier=request.safety_identifier,
-            user=request.user,
         ),
     )
 

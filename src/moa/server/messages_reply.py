@@ -8,9 +8,8 @@ from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
 from moa.proposals import Answer
 from moa.server.ask import Ask
 from moa.server.books import moa_field, total_headers
-from moa.server.chat_reply import call_id
 from moa.server.failures import Failure, anthropic_error
-from moa.server.narration import Narrator, narrated
+from moa.server.script import AnswerScript, call_id, thinking
 from moa.server.tool_pieces import ToolPieces
 from moa.server.visit import HeaderList, Visit
 from moa.usage import TokenUsage
@@ -36,9 +35,7 @@ def _usage(usage: TokenUsage) -> dict[str, int]:
 def messages_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
     content: list[dict[str, Any]] = []
-    reasoning = answer.reasoning
-    if ask.moa.proposals == "reasoning":
-        reasoning = narrated(answer) + reasoning
+    reasoning = thinking(ask, answer)
     if reasoning:
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     if answer.text or not answer.tool_calls:
@@ -79,22 +76,14 @@ def _message(visit: Visit, ask: Ask) -> dict[str, Any]:
     }
 
 
-class MessagesScript:
-    """A run as events: blocks of content, one after another, each begun, filled and ended.
-
-    Args:
-        visit: Whose reply it is.
-        ask: What was asked.
-        candid: Whether the ledger repeats what services said of their faults.
-    """
+class MessagesScript(AnswerScript):
+    """A run as events: blocks of content, one after another, each begun, filled and ended."""
 
     keep_alive = b'event: ping\ndata: {"type":"ping"}\n\n'
 
     def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
-        self._visit, self._ask, self._candid = visit, ask, candid
-        self._narrator = Narrator() if ask.moa.proposals == "reasoning" else None
+        super().__init__(visit, ask, candid=candid)
         self._tools = ToolPieces()
-        self._answer: Answer | None = None
         self._block = -1
         self._open: object = None
 
@@ -112,9 +101,9 @@ class MessagesScript:
             case AnswerToolCallDelta():
                 return b"".join(map(self._tool, self._tools.take(event)))
             case RunFinished():
-                self._answer = event.answer
+                self._finished = event.answer
                 return b"".join(map(self._tool, self._tools.rest()))
-        text = self._narrator.hear(event) if self._narrator else ""
+        text = self._narration(event)
         return self._thought(text) if text else b""
 
     def _thought(self, text: str) -> bytes:
@@ -144,12 +133,11 @@ class MessagesScript:
     def closing(self) -> bytes:
         """The reason, the usage of all calls, and the totals."""
         answer = self._answer
-        assert answer is not None
         empty = b"" if self._open is not None else self._begun("text", {"type": "text", "text": ""})
         delta = {
             "delta": {"stop_reason": _stop_reason(answer), "stop_sequence": None},
             "usage": _usage(answer.usage),
-            "moa": moa_field(self._ask, answer, candid=self._candid),
+            "moa": self._moa,
         }
         return empty + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
 

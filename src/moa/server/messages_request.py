@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema
 
 from moa.messages import ReplyOptions, Sampling
 from moa.server.ask import Ask, MoaFields, passed_on, talk
-from moa.server.chat_request import IGNORED_HERE, Probability, Tokens
+from moa.server.openai_request import IGNORED_HERE, Probability, Tokens
 from moa.server.refusal import Refusal
 from moa.server.wire import Wire, parse
 

@@ -10,9 +10,8 @@ from moa.messages import ToolCall
 from moa.proposals import Answer
 from moa.server.ask import Ask
 from moa.server.books import moa_field, total_headers
-from moa.server.chat_reply import call_id
 from moa.server.failures import Failure
-from moa.server.narration import Narrator, narrated
+from moa.server.script import AnswerScript, call_id, thinking
 from moa.server.tool_pieces import ToolPieces
 from moa.server.visit import HeaderList, Visit
 from moa.usage import TokenUsage
@@ -22,9 +21,7 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 def responses_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
-    reasoning = answer.reasoning
-    if ask.moa.proposals == "reasoning":
-        reasoning = narrated(answer) + reasoning
+    reasoning = thinking(ask, answer)
     output = [_reasoning_item(_item_id(visit, "rs", 0), reasoning)] if reasoning else []
     if answer.text or not answer.tool_calls:
         output.append(_message_item(_item_id(visit, "msg", 0), answer.text, list(answer.logprobs)))
@@ -105,23 +102,15 @@ def _call_item(visit: Visit, index: int, call: ToolCall) -> dict[str, Any]:
     }
 
 
-class ResponsesScript:
-    """A run as events: items of output, one after another, each added, filled and done.
-
-    Args:
-        visit: Whose reply it is.
-        ask: What was asked.
-        candid: Whether the ledger repeats what services said of their faults.
-    """
+class ResponsesScript(AnswerScript):
+    """A run as events: items of output, one after another, each added, filled and done."""
 
     keep_alive = b": keep-alive\n\n"
 
     def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
-        self._visit, self._ask, self._candid = visit, ask, candid
-        self._narrator = Narrator() if ask.moa.proposals == "reasoning" else None
+        super().__init__(visit, ask, candid=candid)
         self._response = _response(visit, ask)
         self._tools = ToolPieces()
-        self._answer: Answer | None = None
         self._number = 0
         self._done: list[dict[str, Any]] = []
         self._item: _Item | None = None
@@ -141,9 +130,9 @@ class ResponsesScript:
             case AnswerToolCallDelta():
                 return b"".join(map(self._call, self._tools.take(event)))
             case RunFinished():
-                self._answer = event.answer
+                self._finished = event.answer
                 return b"".join(map(self._call, self._tools.rest()))
-        text = self._narrator.hear(event) if self._narrator else ""
+        text = self._narration(event)
         return self._piece("reasoning", text) if text else b""
 
     def _call(self, piece: AnswerToolCallDelta) -> bytes:
@@ -180,11 +169,10 @@ class ResponsesScript:
     def closing(self) -> bytes:
         """The whole response with the usage of all calls, and the totals."""
         answer = self._answer
-        assert answer is not None
         empty = b"" if self._item else self._piece("text", "")
         ended = self._end_item()
         response = _ended(self._response, answer, self._done)
-        response["moa"] = moa_field(self._ask, answer, candid=self._candid)
+        response["moa"] = self._moa
         return empty + ended + self._line(f"response.{response['status']}", {"response": response})
 
     def failure(self, failure: Failure) -> bytes:

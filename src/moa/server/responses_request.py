@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, WithJsonSchema
 
 from moa.messages import ReplyOptions, Sampling
-from moa.server.ask import Ask, MoaFields, passed_on, talk
-from moa.server.chat_request import IGNORED_HERE, Probability, Temperature, Tokens, TopLogprobs
+from moa.server.ask import Ask, talk
+from moa.server.openai_request import IGNORED_HERE, OpenAIRequest, StreamOptions, Tokens, Verbosity
 from moa.server.refusal import Refusal
 from moa.server.wire import Wire, parse
 
@@ -40,16 +40,10 @@ class TextConfig(Wire):
     """How the text has to be."""
 
     format: dict[str, Any] | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    verbosity: Verbosity | None = None
 
 
-class ResponsesStreamOptions(Wire):
-    """How a stream is written."""
-
-    include_obfuscation: Literal[False] | None = None
-
-
-class ResponsesRequest(Wire):
+class ResponsesRequest(OpenAIRequest):
     """The body. What mixtures can't do is in `refused`."""
 
     refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {
@@ -65,11 +59,8 @@ class ResponsesRequest(Wire):
         "prompt_cache_options": (({},), "each service caches in its own way"),
     }
 
-    model: str
     input: Input
     instructions: str | None = None
-    temperature: Temperature | None = None
-    top_p: Probability | None = None
     max_output_tokens: Tokens | None = None
     tools: list[FunctionTool] | None = None
     tool_choice: Annotated[
@@ -89,20 +80,11 @@ class ResponsesRequest(Wire):
             }
         ),
     ] = None
-    parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
     reasoning: Reasoning | None = None
     include: list[Literal["message.output_text.logprobs"]] | None = None
-    top_logprobs: TopLogprobs | None = None
     metadata: dict[str, str] | None = None
-    service_tier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
-    safety_identifier: str | None = None
-    user: str | None = None
-    stream: bool | None = None
-    stream_options: ResponsesStreamOptions | None = None
-    moa: MoaFields = MoaFields()
+    stream_options: StreamOptions | None = None
 
 
 def read_responses_request(body: bytes) -> Ask:
@@ -122,15 +104,7 @@ def read_responses_request(body: bytes) -> Ask:
             top_p=request.top_p,
             max_tokens=request.max_output_tokens,
             reasoning_effort=request.reasoning.effort if request.reasoning else None,
-            extra=passed_on(
-                parallel_tool_calls=request.parallel_tool_calls,
-                verbosity=text.verbosity,
-                service_tier=request.service_tier,
-                prompt_cache_key=request.prompt_cache_key,
-                prompt_cache_retention=request.prompt_cache_retention,
-                safety_identifier=request.safety_identifier,
-                user=request.user,
-            ),
+            extra=request.extra(verbosity=text.verbosity),
         ),
         options=ReplyOptions(
             tools=tuple(_tool(tool) for tool in request.tools or ()),

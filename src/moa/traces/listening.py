@@ -9,9 +9,9 @@ from moa.engine.plan import Model, Models
 from moa.errors import ProviderError
 from moa.ledger import Attempt, CallRecord
 from moa.policies.cache.key import request_digest
-from moa.prices import Price
 from moa.providers.base import ModelRequest, Provider, ReplyEvent
 from moa.providers.reply_json import event_dict
+from moa.rates import Price
 
 
 class Listener(Protocol):

@@ -14,9 +14,9 @@ from moa.engine.plan import RunOptions
 from moa.errors import MoaError, ProviderError, ProviderFault, TraceError
 from moa.messages import ReplyOptions, Sampling, conversation
 from moa.mixture.loading import load
-from moa.prices import Price
 from moa.providers.base import ReplyEvent
 from moa.providers.reply_json import event_from
+from moa.rates import Price
 from moa.traces.ledger_json import attempt_from, ledger_from
 from moa.traces.recording import FORMAT
 from moa.traces.trace import Outcome, PriceList, RecordedCall, Trace

@@ -22,9 +22,10 @@ from moa.errors import MoaError, ProviderFault, TraceError
 from moa.events import RunFinished
 from moa.ledger import Attempt, AttemptRecord, CallRecord, ErrorInfo, Ledger, Meter, Pricer
 from moa.policies.cache.key import request_digest
-from moa.prices import Price, find_price
+from moa.prices import find_price
 from moa.proposals import Answer
 from moa.providers.base import Finish, ModelRequest, ReplyEvent
+from moa.rates import Price
 from moa.render.failures import failure_dict, unfinished_dict
 from moa.traces.comparing import differences
 from moa.traces.reading import read_trace
@@ -74,14 +75,6 @@ def replay(source: Trace | str | Path) -> Replay:
 def _run(trace: Trace) -> Replay:
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
         return runner.run(_replayed(trace))
-
-
-def replay_stream(trace: Trace) -> RunStream:
-    """Return a recorded run as a stream of events, to be entered with `async with`; it takes as long as it took then.
-
-    To be called within a running event loop.
-    """
-    return _stream(trace, [])
 
 
 def _stream(trace: Trace, found: list[str]) -> RunStream:

@@ -11,8 +11,8 @@ from moa.errors import ProviderError
 from moa.ledger import Attempt, Call, Ledger
 from moa.messages import Conversation
 from moa.mixture.schema import Mixture
-from moa.prices import Price
 from moa.providers.base import ReplyEvent
+from moa.rates import Price
 
 OutcomeKind = Literal["answer", "error", "cancelled"]
 

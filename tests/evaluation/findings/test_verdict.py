@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from moa.evaluation.findings.verdict import Conclusion, Quality, Ratio, conclude, ratio
@@ -12,12 +14,14 @@ def conclusion(
     high: float,
     cost: Ratio = KNOWN,
     latency: Ratio = Ratio(value=1.4),  # noqa: B008 - frozen
+    more_prompts: int | None = None,
 ) -> Conclusion:
     middle = (low + high) / 2
     estimate = Estimate(value=middle, standard_error=(high - low) / 4, interval=Interval(low=low, high=high), n=400)
-    quality = Quality(
-        finding=non_inferiority(estimate), measure="length-controlled win rate", is_difference=False, n=400
-    )
+    finding = non_inferiority(estimate)
+    if more_prompts is not None:
+        finding = replace(finding, more_prompts=more_prompts)
+    quality = Quality(finding=finding, measure="length-controlled win rate", is_difference=False, n=400)
     return conclude("mix", "big", quality, cost, latency)
 
 
@@ -43,6 +47,13 @@ def test_an_undecided_verdict_says_how_many_prompts_would_settle_it() -> None:
 
     assert "more prompts would settle whether mix is within 3 points of big" in sentence
     assert int(sentence.split()[2].replace(",", "")) > 0
+
+
+def test_a_forecast_is_no_more_precise_than_two_digits_and_ends_where_nobody_would_judge_on() -> None:
+    said = [conclusion(44, 52, more_prompts=more).sentence for more in (1_234, 10_247_487_060)]
+
+    assert said[0].startswith("Undecided: about 1,300 more prompts would settle")
+    assert said[1].startswith("Undecided: only more than 100,000 more prompts would settle")
 
 
 def test_what_is_only_as_good_and_neither_cheaper_nor_faster_is_not_to_be_used() -> None:

@@ -84,7 +84,7 @@ def test_a_tie_is_not_certain_though_the_penalty_pins_it_to_50() -> None:
     rng = np.random.default_rng(0)
     tied = Judged(preference=np.tile([1.0, 0.0], 20), shorter_by=rng.normal(size=40))
 
-    fit = _fit(design_for("length_only", tied))
+    fit = _fit(design_for("length_controlled_minimal", tied))
     estimate, drawn = lc_estimate(fit), resample(fit, seed=0, resamples=300)
 
     assert fit.win_rate == 50.0

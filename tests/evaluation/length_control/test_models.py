@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from moa.evaluation.length_control.folds import FoldOrder
 from moa.evaluation.length_control.models import (
@@ -11,6 +12,7 @@ from moa.evaluation.length_control.models import (
     fold_sensitivity,
     predict_win_rate,
 )
+from moa.evaluation.statistics.arrays import Floats
 from tests.evaluation.conftest import Reference
 
 
@@ -54,7 +56,6 @@ def test_lc_win_rate_equals_the_official_code_run_with_either_fold_order(
     [
         ("length_controlled_noreg", "official_noreg_sk142_introsort"),
         ("length_controlled_minimal", "official_minimal_sk142_introsort"),
-        ("length_only", "official_minimal_sk142_introsort"),
     ],
 )
 def test_unregularised_models_equal_the_official_code(reference: Reference, name: LengthModel, column: str) -> None:
@@ -106,6 +107,39 @@ def test_rows_without_a_verdict_leave_the_fit_but_not_the_mean() -> None:
     assert fit is not None
     logits = fit.weights[1] * judged.difficulty + fit.weights[2]
     assert fit.win_rate == pytest.approx(100 * np.mean(1 / (1 + np.exp(-logits))))
+
+
+def test_the_length_only_model_is_an_unpenalised_logistic_regression(reference: Reference) -> None:
+    judged = reference.judged("claude-2.1", by_row=True)
+    present = judged.present
+    x = np.tanh(judged.shorter_by / np.std(judged.shorter_by, ddof=1))[present]
+    p = judged.preference[present]
+
+    def loss(w: Floats) -> float:
+        logits = w[0] * x + w[1]
+        return float(np.mean(np.logaddexp(0.0, logits) - p * logits))
+
+    optimum = minimize(loss, np.zeros(2), method="BFGS", options={"gtol": 1e-8}).x
+    fit = fit_length_model(design_for("length_only", judged))
+
+    assert fit is not None
+    assert fit.win_rate == pytest.approx(100.0 / (1.0 + np.exp(-optimum[1])), abs=0.01)
+
+
+def test_a_system_nearly_as_good_as_the_baseline_is_not_pinned_to_50_by_the_length_only_model() -> None:
+    preference = np.tile([1.0, 0.0], 100)
+    preference[:8] = 1.0
+    judged = Judged(preference=preference, shorter_by=np.random.default_rng(3).normal(0, 100, 200))
+
+    only, minimal = (
+        fit_length_model(design_for(name, judged), folds="stable")
+        for name in ("length_only", "length_controlled_minimal")
+    )
+
+    assert only is not None
+    assert minimal is not None
+    assert minimal.win_rate == 50.0
+    assert only.win_rate == pytest.approx(52.0, abs=0.6)
 
 
 def test_swapping_the_sides_mirrors_the_length_only_win_rate() -> None:

@@ -1,12 +1,9 @@
 """Where the files of the `alpaca-eval` package are; it is never imported (that would need 49 more packages)."""
 
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from moa.errors import MissingDependency
-
-DISTRIBUTION = "alpaca-eval"
 
 
 def package_folder() -> Path:
@@ -22,11 +19,3 @@ def package_folder() -> Path:
             "pip install --no-deps alpaca-eval"
         )
     return Path(spec.submodule_search_locations[0])
-
-
-def package_version() -> str | None:
-    """Return the installed package's version, None if it isn't installed."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return None

@@ -10,6 +10,8 @@ from moa.evaluation.statistics.intervals import Estimate
 
 Advice = Literal["use", "do not use", "undecided"]
 
+_MANY_PROMPTS = 100_000  # nobody judges more: the figure itself would say nothing then
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
@@ -77,7 +79,8 @@ def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency:
     """
     finding = quality.finding
     if finding is None:
-        sentence = f"Undecided: {quality.n} verdicts are too few to say anything about {system} and {baseline}."
+        few = "1 verdict is" if quality.n == 1 else f"{quality.n} verdicts are"
+        sentence = f"Undecided: {few} too few to say anything about {system} and {baseline}."
         return Conclusion(advice="undecided", sentence=sentence, rule="")
     price = f"at {_times(cost, 'cost')} and {_times(latency, 'latency')}"
     proof = f"({_proof(quality, finding.estimate)})"
@@ -98,7 +101,7 @@ def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency:
             text = f"Don't use {system}: worse than {baseline}, {price} {proof}."
             return Conclusion(advice="do not use", sentence=text, rule=rule)
     text = (
-        f"Undecided: about {finding.more_prompts:,} more prompts would settle whether {system} is within {margin} of "
+        f"Undecided: {_about(finding.more_prompts)} more prompts would settle whether {system} is within {margin} of "
         f"{baseline}; it comes {price} {proof}."
     )
     return Conclusion(advice="undecided", sentence=text, rule=rule)
@@ -122,6 +125,14 @@ def ratio(system: tuple[str, float | None], baseline: tuple[str, float | None]) 
 def _has_no_point(cost: Ratio, latency: Ratio) -> bool:
     """Whether a system that is as good is known to be neither cheaper nor, as far as is known, faster."""
     return cost.value is not None and cost.value >= 1 and (latency.value is None or latency.value >= 1)
+
+
+def _about(prompts: int | None) -> str:
+    """A forecast in words, no more precise than two digits."""
+    if prompts is None or prompts > _MANY_PROMPTS:
+        return f"only more than {_MANY_PROMPTS:,}"
+    unit = 10 ** max(0, len(str(prompts)) - 2)
+    return f"about {unit * math.ceil(prompts / unit):,}"
 
 
 def _times(of: Ratio, what: str) -> str:

@@ -66,6 +66,17 @@ def fit_by_cross_validation(rows: Rows, folds: Ints) -> PathFit:
     return PathFit(weights=weights, strength=strength)
 
 
+def fit_at(rows: Rows, strength: float) -> PathFit:
+    """Return the exact fit to the rows at a strength that is not to be chosen.
+
+    Args:
+        rows: The rows.
+        strength: C, the inverse strength of the penalty.
+    """
+    weights: Floats = fit_exactly(rows.features.T[None], rows.target, rows.weight[None], strength)[0]
+    return PathFit(weights=weights, strength=strength)
+
+
 def _fold_losses(rows: Rows, held_out: Ints) -> Floats:
     train = _select(rows, ~held_out)
     test = _select(rows, held_out)
@@ -82,7 +93,7 @@ def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Float
     """Fit probabilities as the official code does: each row as a win and as a loss, weighted by both."""
     if np.all(rows.target == rows.target[0]) and rows.target[0] in (0.0, 1.0):
         # Nothing but wins, or losses: liblinear wants both, the optimum exists all the same.
-        return _fit_exactly(rows, strength)
+        return fit_at(rows, strength).weights
     # Imported here: it takes longer than all the rest, and most of `moa eval` fits nothing.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -97,11 +108,6 @@ def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Float
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(np.vstack([rows.features, rows.features]), labels, sample_weight=weight)
     weights: Floats = model.coef_[0]
-    return weights
-
-
-def _fit_exactly(rows: Rows, strength: float) -> Floats:
-    weights: Floats = fit_exactly(rows.features.T[None], rows.target, rows.weight[None], strength)[0]
     return weights
 
 

@@ -11,18 +11,23 @@ from typing import Literal
 import numpy as np
 
 from moa.evaluation.length_control.folds import FoldOrder, fold_of_rows, shuffled_folds
-from moa.evaluation.length_control.glm_path import PathFit, Rows, fit_by_cross_validation
+from moa.evaluation.length_control.glm_path import PathFit, Rows, fit_at, fit_by_cross_validation
 from moa.evaluation.statistics.arrays import Bools, Floats, Ints, sigmoid
 
 LengthModel = Literal["length_controlled_v1", "length_controlled_noreg", "length_controlled_minimal", "length_only"]
-"""The first three are the official code's. `length_only` is the formula of `length_controlled_minimal` where
-there is no difficulty and no regulariser to be had: other prompts, or another baseline."""
+"""The first three are the official code's. `length_only` has the formula of `length_controlled_minimal`, but no penalty
+worth the name, where there is no difficulty and no regulariser to be had: other prompts, or another baseline."""
 
 WITH_DIFFICULTY: tuple[LengthModel, ...] = ("length_controlled_v1", "length_controlled_noreg")
 """The models that have the instruction's difficulty among their features."""
 
 GAMED_WEIGHT = 0.2 / 2
 """Weight of a gamed baseline's row: lambda 0.2, shared by two baselines (`GLM_INFO` in the official code)."""
+
+LENGTH_ONLY_STRENGTH = 100.0
+"""C of `length_only`: it moves the win rate by less than 0.1 points at 50 prompts, and only keeps the weights finite
+where length decides every verdict. The official cross-validation often chooses a penalty that pins a system about as
+good as the baseline to exactly 50 %; with two weights and dozens of prompts there is nothing to penalise."""
 
 MIN_JUDGED = 10
 """Fewest preferences for which a length model is fitted: two for each of the five folds."""
@@ -92,6 +97,11 @@ class Design:
         return self.name in WITH_DIFFICULTY
 
     @property
+    def has_folds(self) -> bool:
+        """Whether the strength of the penalty is chosen by cross-validation, as the official code does."""
+        return self.name != "length_only"
+
+    @property
     def at_equal_length(self) -> Floats:
         """Features of the system's rows at zero length difference, shape (features, rows)."""
         ones = np.ones(len(self.judged))
@@ -123,7 +133,7 @@ class LengthFit:
         official_standard_error: Percentage points, what the official code calls `lc_standard_error`: the
             spread of the fitted probabilities, which leaves out the error of the weights. Not for tests.
         weights: Of the features, in the order length, difficulty (if used), constant.
-        strength: C, as cross-validation chose it.
+        strength: C, as cross-validation chose it, or `LENGTH_ONLY_STRENGTH`.
     """
 
     design: Design
@@ -163,11 +173,11 @@ def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None =
 
 
 def fit_length_model(design: Design, folds: Ints | FoldOrder = "published") -> LengthFit | None:
-    """Return the win rate at equal length as the official code computes it, or None on too few verdicts.
+    """Return the win rate at equal length, by the official models as the official code computes it.
 
     Args:
         design: The model and its rows. Rows without a verdict are left out of the fit but not of the mean.
-        folds: A named fold order, or the fold of each fitted row (the regulariser's first).
+        folds: A named fold order, or the fold of each fitted row (the regulariser's first); ignored by `length_only`.
 
     Returns:
         The fit, or None for fewer than `MIN_JUDGED` verdicts.
@@ -179,6 +189,8 @@ def fit_length_model(design: Design, folds: Ints | FoldOrder = "published") -> L
     if np.count_nonzero(design.judged.present) < MIN_JUDGED:
         return None
     rows = fitted_rows(design)
+    if not design.has_folds:
+        return as_length_fit(design, fit_at(rows, LENGTH_ONLY_STRENGTH))
     fold_numbers = fold_of_rows(len(rows), folds) if isinstance(folds, str) else folds
     return as_length_fit(design, fit_by_cross_validation(rows, fold_numbers))
 
@@ -259,8 +271,10 @@ def fold_sensitivity(design: Design, shuffles: Sequence[int] = range(_FOLD_SHUFF
         shuffles: Seeds of the shuffles.
 
     Returns:
-        The figures, or None on too few verdicts.
+        The figures, or None on too few verdicts and for `length_only`, which is fitted without folds.
     """
+    if not design.has_folds:
+        return None
     n_rows = len(fitted_rows(design))
     orders: dict[str, Ints | FoldOrder] = {"published": "published", "stable": "stable"}
     orders |= {f"shuffle {seed}": shuffled_folds(n_rows, seed) for seed in shuffles}

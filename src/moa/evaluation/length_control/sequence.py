@@ -14,6 +14,7 @@ from moa.evaluation.length_control.inference import length_inflation
 from moa.evaluation.length_control.influence import influence_values
 from moa.evaluation.length_control.l1_logistic import fit_exactly
 from moa.evaluation.length_control.models import (
+    LENGTH_ONLY_STRENGTH,
     GamedBaselines,
     Judged,
     LengthFit,
@@ -114,7 +115,8 @@ def fit_so_far(judged: Judged, name: LengthModel, gamed: GamedBaselines | None, 
         planned: How many prompts there are in all.
     """
     share = len(judged) / planned
-    design, strength = design_for(name, judged, gamed, share=share), STRENGTH / share
+    design = design_for(name, judged, gamed, share=share)
+    strength = STRENGTH / share if design.has_folds else LENGTH_ONLY_STRENGTH
     weight, target, features = weighted_rows(design, np.ones((1, len(judged)), dtype=np.int64))
     weights = fit_exactly(features, target, weight, strength)[0]
     return as_length_fit(design, PathFit(weights=weights, strength=strength))

@@ -11,7 +11,7 @@ from moa.evaluation.data.outputs import SUFFIXES, Output, read_outputs
 from moa.mixture.loading import load, preset_names, single
 from moa.mixture.roster import Member, roster
 from moa.mixture.schema import Agent, Layer, Mixture
-from moa.prices import Price
+from moa.rates import Price
 
 Role = Literal[
     "mixture", "aggregator", "member", "self_moa", "selection", "without", "shuffled", "baseline", "reference"

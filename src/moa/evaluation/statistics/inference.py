@@ -96,42 +96,6 @@ def mean_estimate(values: Floats, clusters: Sequence[Hashable] | None = None, le
     return student_estimate(mean, error, n, level)
 
 
-def bootstrap_estimate(
-    values: Floats,
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    seed: int,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> Estimate | None:
-    """Return the mean with its percentile interval over seeded resamples of whole prompts.
-
-    Args:
-        values: Shape (rows,); NaN rows are left out.
-        clusters: The prompt of each row; every row is its own if not given.
-        seed: Seed of the draws.
-        resamples: How many.
-        level: Confidence, between 0 and 1.
-
-    Returns:
-        The estimate, or None as `mean_estimate`.
-
-    Source:
-        Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 13.3; whole clusters are drawn.
-    """
-    if mean_estimate(values, clusters, level) is None:
-        return None
-    sums, sizes = _cluster_sums(values, clusters)
-    counts = bootstrap_counts(len(sums), seed=seed, resamples=resamples)
-    means = (counts @ sums) / (counts @ sizes)
-    return Estimate(
-        value=float(sums.sum() / sizes.sum()),
-        standard_error=float(np.std(means, ddof=1)),
-        interval=percentile_interval(means, level),
-        n=len(sums),
-    )
-
-
 def paired_difference(
     first: Floats, second: Floats, clusters: Sequence[Hashable] | None = None, level: float = LEVEL
 ) -> Estimate | None:
@@ -194,24 +158,6 @@ def prompts_to_settle(difference: float, deviation: float, *, power: float = POW
         raise ValueError("no number of prompts settles a difference of 0")
     reach = _reach(power, level)
     return max(MIN_PROMPTS, math.ceil((reach * deviation / difference) ** 2))
-
-
-def detectable_difference(n: int, deviation: float, *, power: float = POWER, level: float = LEVEL) -> float:
-    """Return the smallest true difference that `n` prompts show with the given probability.
-
-    Args:
-        n: Number of prompts, at least 1.
-        deviation: Standard deviation of one prompt's value.
-        power: Probability 0-1 that the interval excludes 0.
-        level: Confidence of the interval, between 0 and 1.
-
-    Returns:
-        The difference, in the deviation's unit.
-
-    Source:
-        `prompts_to_settle`, solved for the difference.
-    """
-    return _reach(power, level) * deviation / math.sqrt(n)
 
 
 def non_inferiority(estimate: Estimate, *, margin: float = MARGIN, reference: float = 50.0) -> NonInferiority:
