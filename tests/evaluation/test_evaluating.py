@@ -11,9 +11,10 @@ from moa.errors import AuthenticationFailed, EngineError, ServiceFailed, UsageEr
 from moa.evaluation.data.annotations import read_annotations
 from moa.evaluation.data.outputs import Output, read_outputs, write_outputs
 from moa.evaluation.evaluating import aevaluate, evaluate
+from moa.evaluation.judges.pairwise import PairwiseJudge
 from moa.evaluation.running.progress import Progress
 from moa.evaluation.running.run_directory import RunDirectory
-from moa.mixture.loading import load
+from moa.mixture.loading import load, single
 from moa.providers.base import ModelRequest
 from moa.providers.scripted import Pause, Script
 from moa.rates import Price
@@ -126,11 +127,52 @@ async def test_every_system_is_judged_against_the_baseline(tmp_path: Path) -> No
     done = await evaluated(tmp_path, provider, **judged())
 
     assert done.ended == "complete"
-    assert asked(provider) == {"one": 6, "two": 6, "agg": 12, "big": 6, "judge": 4 * 6 * 2}
+    assert asked(provider) == {"one": 6, "two": 6, "agg": 12, "big": 6, "judge": 3 * 6 * 2}
     for name in ("test", "test.aggregator", "test.member.one", "test.member.two"):
         annotations = read_annotations(tmp_path / "annotations" / f"{name}.json")
         assert {(a.generator_1, a.generator_2, a.preference) for a in annotations} == {("fake/big", name, 1.5)}
         assert {a.output_1 for a in annotations} == {"answer of big"}
+
+
+async def test_the_judge_is_asked_once_about_systems_with_the_same_output(tmp_path: Path) -> None:
+    # It takes a moment, so that the picking ends while the verdict on what was picked is still to come.
+    provider = models(agg=selecting, judge=[Pause(0.02), VERDICT])
+
+    done = await evaluated(tmp_path, provider, **judged(selection=True))
+
+    bodies = [repr(request.messages) for request in provider.requests if request.model == "judge"]
+    assert len(bodies) == len(set(bodies)) == 3 * 6 * 2
+    assert (done.progress.verdicts, done.progress.verdicts_total) == (5 * 6, 5 * 6)
+    picked, member = (rows(tmp_path / "annotations" / f"test.{name}.json") for name in ("selection", "member.two"))
+    assert [row["preference"] for row in picked] == [row["preference"] for row in member] == [1.5] * 6
+    assert [row["orders"] for row in picked] == [row["orders"] for row in member]
+    assert {row["generator_2"] for row in picked} == {"test.selection"}
+    assert {row.get("taken_over") for row in (*picked, *member)} == {None, "test.member.two"}
+
+
+async def test_a_verdict_that_was_taken_over_is_paid_once_and_lost_ones_are_taken_over_again(tmp_path: Path) -> None:
+    judge = PairwiseJudge(model=single("fake/judge", price=PRICE))
+    options = {"mixture": mixture_of([paid("one"), paid("two")], aggregator=paid("agg")), "baseline": "fake/big"}
+    first = await evaluated(tmp_path, models(agg=selecting), judge=judge, selection=True, **options)
+    journals = list((tmp_path / "journal" / "verdicts").glob("*.jsonl"))
+    annotations = {path.name: path.read_text() for path in (tmp_path / "annotations").iterdir()}
+    for path in journals:
+        bought = [line for line in path.read_text().splitlines(keepends=True) if '"taken_over"' not in line]
+        path.write_text("".join(bought))
+    again = models()
+
+    rest = await evaluated(tmp_path, again, judge=judge, selection=True, **options)
+
+    assert asked(again) == {}
+    assert rest.progress.spent_usd == first.progress.spent_usd
+    judging = sum(row["price_per_example"] for path in (tmp_path / "annotations").iterdir() for row in rows(path))
+    answering = sum(
+        json.loads(line)["bought_usd"]
+        for path in (tmp_path / "calls").iterdir()
+        for line in path.read_text().splitlines()
+    )
+    assert 0 < judging == first.progress.spent_usd - answering
+    assert {path.name: path.read_text() for path in (tmp_path / "annotations").iterdir()} == annotations
 
 
 async def test_a_baseline_of_outputs_carries_usage_seconds_and_price(tmp_path: Path) -> None:
@@ -182,8 +224,9 @@ async def test_resuming_asks_again_only_what_failed(tmp_path: Path) -> None:
     done = await evaluated(tmp_path, again, **judged())
 
     assert done.progress.failed == 0
-    # Proposals of the failed runs had been kept: only the aggregator is asked, and the judge about its answers.
-    assert asked(again) == {"agg": 12, "judge": 2 * 6 * 2}
+    # Proposals of the failed runs had been kept: only the aggregator is asked, and the judge about its answers, which
+    # are the same with and without proposals.
+    assert asked(again) == {"agg": 12, "judge": 6 * 2}
     assert {row["preference"] for row in rows(tmp_path / "annotations" / "test.json")} == {1.5}
 
 
@@ -198,7 +241,7 @@ async def test_a_judge_that_fails_is_told_of_and_asked_again_when_it_is_resumed(
     assert (done.ended, done.is_fruitless) == ("complete", True)
     assert "down" in (done.cause or "")
     assert (done.progress.verdicts, done.progress.unjudged) == (24, 24)
-    assert asked(again) == {"judge": 24}
+    assert asked(again) == {"judge": 3 * 6}
     assert (rest.is_fruitless, rest.cause, rest.progress.unjudged) == (False, None, 0)
     assert rest.progress.spent_usd == 0
 
@@ -267,7 +310,22 @@ async def test_what_was_generated_can_be_judged_later(tmp_path: Path) -> None:
 
     await evaluated(tmp_path, again, **judged())
 
-    assert asked(again) == {"judge": 48}
+    assert asked(again) == {"judge": 3 * 6 * 2}
+
+
+async def test_the_same_prompts_and_baseline_in_other_files_go_on(tmp_path: Path) -> None:
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        folder.mkdir()
+        (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PROMPTS))
+        outputs = [Output(instruction=prompt["prompt"], output="filed", generator="old") for prompt in PROMPTS]
+        write_outputs(folder / "old.json", outputs)
+    again = models()
+
+    for folder, provider in (("here", models()), ("there", again)):
+        baseline, prompts = str(tmp_path / folder / "old.json"), tmp_path / folder / "mine.jsonl"
+        await evaluated(tmp_path / "run", provider, prompts=prompts, **judged(baseline=baseline))
+
+    assert asked(again) == {}
 
 
 @pytest.mark.parametrize(

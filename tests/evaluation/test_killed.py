@@ -4,8 +4,10 @@ import asyncio
 import json
 import multiprocessing
 from collections import Counter
+from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,10 +37,16 @@ def run(folder: str) -> None:
         baseline="lab/big",
         judge="pairwise",
         judge_model="lab/judge",
+        selection=True,
         out=Path(folder) / "run",
         config=Path(folder) / "moa.yaml",
         concurrency=CONCURRENCY,
     )
+
+
+def aggregated(body: Mapping[str, Any], number: int) -> Text:
+    """Picks a proposal if asked to: then two systems have the same output, and the judge has to be asked once."""
+    return Text('{"best": 2}' if "response_format" in body else f"agg {number}", delay_s=0.005)
 
 
 def started(folder: Path) -> BaseProcess:
@@ -62,8 +70,9 @@ def committed(folder: Path) -> dict[tuple[str, int], str]:
 async def test_killing_it_again_and_again_loses_no_answer_and_buys_only_calls_in_flight_twice(tmp_path: Path) -> None:
     async with ModelServer() as server:
         # Every reply is another one, so that an answer that was bought again would be seen.
-        for model in ("one", "two", "agg", "big"):
+        for model in ("one", "two", "big"):
             server.behave(model, lambda body, number: Text(f"{body['model']} {number}", delay_s=0.005))
+        server.behave("agg", aggregated)
         server.behave("judge", Text(VERDICT, delay_s=0.005))
         (tmp_path / "moa.yaml").write_text(f"endpoints: {{lab: {{kind: openai, base_url: '{server.base_url}'}}}}")
         kept: dict[tuple[str, int], str] = {}
@@ -80,11 +89,12 @@ async def test_killing_it_again_and_again_loses_no_answer_and_buys_only_calls_in
     assert len(kept) > 10
     final = committed(tmp_path)
     assert {key: final[key] for key in kept} == kept
-    assert len(final) == 5 * len(PROMPTS)
+    assert len(final) == 6 * len(PROMPTS)
     asked = Counter(json.dumps(request.body, sort_keys=True) for request in server.requests)
     twice = sum(asked.values()) - len(asked)
     # A mixture of two proposers, or a judge that is shown both orders, has two calls in flight at most; some replies
     # may have arrived in the very last moment.
     assert twice <= 2 * (2 * CONCURRENCY) + CONCURRENCY
-    rows = json.loads((tmp_path / "run" / "annotations" / "m.json").read_text())
-    assert [row["preference"] for row in rows] == [1.5] * len(PROMPTS)
+    for name in ("m", "m.member.two", "m.selection"):
+        rows = json.loads((tmp_path / "run" / "annotations" / f"{name}.json").read_text())
+        assert [row["preference"] for row in rows] == [1.5] * len(PROMPTS)

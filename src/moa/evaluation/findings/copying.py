@@ -101,17 +101,24 @@ def _words(text: str) -> list[str]:
 def _runs(words: Sequence[str], source: Sequence[str]) -> list[tuple[int, int]]:
     """Return start and length of the runs of at least GRAM words that the source has too, the longest at each start."""
     places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for at in range(len(source) - GRAM + 1):
-        places[tuple(source[at : at + GRAM])].append(at)
-    runs, at = [], 0
-    while at <= len(words) - GRAM:
-        starts = places.get(tuple(words[at : at + GRAM]), ())
-        length = max((_common(words, at, source, start) for start in starts), default=0)
-        if length:
-            runs.append((at, length))
+    for start, gram in enumerate(_grams(source)):
+        places[gram].append(start)
+    grams, runs, at = _grams(words), [], 0
+    while at < len(grams):
+        starts = places.get(grams[at])
+        if starts is None:
+            at += 1
+            continue
+        length = max(_common(words, at, source, start) for start in starts)
+        runs.append((at, length))
         # The next run may begin before this one's end, in another place of the source.
-        at += max(1, length - GRAM + 1)
+        at += length - GRAM + 1
     return runs
+
+
+def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every `GRAM` words in a row."""
+    return list(zip(*(words[shift:] for shift in range(GRAM)), strict=False))
 
 
 def _common(words: Sequence[str], at: int, source: Sequence[str], start: int) -> int:

@@ -19,7 +19,8 @@ class JudgeRecord:
         reasons: Why, with counts.
         ties: Share of the verdicts, 0-1, that are a draw; None without any.
         flips: Share of the pairs shown in both orders, 0-1, on which the judge changed sides; None if none was.
-        usd: US dollars for all pairs; None if any price is unknown.
+        usd: US dollars for all pairs; None if any price is unknown. A verdict that was taken over, as another system
+            had the same output, was paid there; its time counts there too.
         seconds: Time of all verdicts added up, in seconds, as if they had been asked for one after another; None if any
             is unknown.
         agreement: Of a panel's members; None for one judge.

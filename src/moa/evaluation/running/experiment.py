@@ -14,7 +14,7 @@ from moa.evaluation.running.answering import ask, cached_proposal
 from moa.evaluation.running.crew import Crew
 from moa.evaluation.running.filed import filed_record
 from moa.evaluation.running.journal import Journal
-from moa.evaluation.running.judging import Row, is_final, pair_of, row_of
+from moa.evaluation.running.judging import Row, is_final, pair_of, row_of, taken_over
 from moa.evaluation.running.progress import Progress
 from moa.evaluation.running.reaggregating import reaggregate
 from moa.evaluation.running.records import Record, books_of
@@ -100,8 +100,7 @@ class Experiment:
             self._begin(instruction)
         self._look()
         self._tell()
-        if self.ended == "complete":
-            await self._crew.run()
+        await self._crew.run()
 
     def _load(self) -> None:
         for system in self._setup.systems:
@@ -112,7 +111,7 @@ class Experiment:
                 self._keep(record)
         for system in self._setup.judged:
             for row in self._folder.verdict_rows(system.name):
-                self._pay_judge(system, row)
+                self._pay_judge(system.name, row)
                 if is_final(row):
                     self.rows[system.name][row["index"]] = row
 
@@ -164,20 +163,42 @@ class Experiment:
                 self._queue_answer(system, instruction)
 
     def _queue_judging(self, instruction: Instruction) -> None:
+        """Have the judge asked what can be asked by now: once about outputs that are the same.
+
+        As when selection picked a member's proposal: the other system takes the verdict over once it is there.
+        """
         opponent, index = self._setup.opponent, instruction.index
         if opponent is None or not self._has_output(opponent, index):
             return
         theirs = self.records[opponent.name][index].output
+        for mine, alike in self._by_output(index).items():
+            rows = [row for name in alike if (row := self._verdict(name, index, theirs, mine)) is not None]
+            new = [name for name in alike if index not in self.rows[name] and (name, index) not in self._queued]
+            if rows:
+                self._queued.update((name, index) for name in new)
+                for name in new:
+                    self._crew.tidy(partial(self._commit_verdict, name, instruction, taken_over(rows[0], name)))
+            elif new == alike:
+                # Whom the judge was asked about before: replies of then are counted there.
+                name = min(alike, key=lambda name: (_JUDGE + name, index) not in self._told)
+                self._queued.add((name, index))
+                self._queue(_JUDGE, instruction, partial(self._judge, name, opponent, instruction))
+
+    def _by_output(self, index: int) -> dict[str, list[str]]:
+        """The judged systems that have an output on a prompt, by what it is."""
+        found: dict[str, list[str]] = {}
         for system in self._setup.judged:
-            key = (system.name, index)
-            if key in self._queued or not self._has_output(system, index):
-                continue
-            row, mine = self.rows[system.name].get(index), self.records[system.name][index].output
-            # A verdict stands for the outputs that it is about: a ledger that was cut off may have other ones by now.
-            if row is None or (row["output_1"], row["output_2"]) != (theirs, mine):
-                self.rows[system.name].pop(index, None)
-                self._queued.add(key)
-                self._queue(_JUDGE, instruction, partial(self._judge, system, opponent, instruction))
+            if self._has_output(system, index):
+                found.setdefault(self.records[system.name][index].output, []).append(system.name)
+        return found
+
+    def _verdict(self, name: str, index: int, theirs: str, mine: str) -> Row | None:
+        """The verdict on a system's output; one on other texts, as a ledger was cut off since, is forgotten."""
+        row = self.rows[name].get(index)
+        if row is not None and (row["output_1"], row["output_2"]) != (theirs, mine):
+            del self.rows[name][index]
+            return None
+        return row
 
     async def _affordable(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
         """Do a job unless the budget may not last for it."""
@@ -234,34 +255,36 @@ class Experiment:
                 self._keep(record)
                 self._journal.note(self._folder.calls(system.name), record.as_dict())
 
-    async def _judge(self, system: System, opponent: System, instruction: Instruction) -> None:
+    async def _judge(self, name: str, opponent: System, instruction: Instruction) -> None:
         judge, index = self._setup.judge, instruction.index
         if judge is None:
             return
-        pair = pair_of(self.records[system.name][index], self.records[opponent.name][index], instruction)
+        pair = pair_of(self.records[name][index], self.records[opponent.name][index], instruction)
         try:
             row = row_of(pair, await judge.judge(self._engine, pair), judge)
         except EngineError as error:
             if not is_out_of_money(error):
                 raise
             row = {"index": index, "stopped": True, "calls": [call.as_dict() for call in error.ledger.calls]}
-        self._pay_judge(system, row)
-        self._crew.tidy(partial(self._commit_verdict, system, index, row))
+        self._pay_judge(name, row)
+        self._crew.tidy(partial(self._commit_verdict, name, instruction, row))
 
-    async def _commit_verdict(self, system: System, index: int, row: Row) -> None:
-        await self._journal.append(self._folder.verdicts(system.name), row)
+    async def _commit_verdict(self, name: str, instruction: Instruction, row: Row) -> None:
+        await self._journal.append(self._folder.verdicts(name), row)
         if row.get("stopped"):
             self._stop("budget")
             return
-        self.rows[system.name][index] = row
+        self.rows[name][instruction.index] = row
         if not is_final(row):
-            self._unjudged.add((system.name, index))
+            self._unjudged.add((name, instruction.index))
         self._tally.steps += 1
+        # Only now, so that whatever is on the disk of a verdict that was taken over, its calls are there too.
+        self._queue_judging(instruction)
         self._look()
         self._tell()
 
-    def _pay_judge(self, system: System, row: Row) -> None:
-        books, key = books_of(row["calls"]), (_JUDGE + system.name, row["index"])
+    def _pay_judge(self, name: str, row: Row) -> None:
+        books, key = books_of(row["calls"]), (_JUDGE + name, row["index"])
         self._tally.pay(_JUDGE, books.bought_usd(known=key in self._told), priced=books.cost_usd is not None)
         self._told.add(key)
 

@@ -39,6 +39,20 @@ def row_of(pair: Pair, verdict: Verdict, judge: Judge) -> dict[str, Any]:
     return annotation_row(pair, verdict, judge.name) | {"calls": [call.as_dict() for call in verdict.ledger.calls]}
 
 
+def taken_over(row: Row, system: str) -> dict[str, Any]:
+    """Return a verdict's row as that of another system with the very same output.
+
+    It cost nothing and took no time, so that sums over systems are what was bought; `taken_over` says whose it is.
+
+    Args:
+        row: The verdict that was asked for, or was taken over itself.
+        system: The other system's name.
+    """
+    bought_for = row.get("taken_over", row["generator_2"])
+    free = {"price_per_example": 0.0, "time_per_example": 0.0, "calls": []}
+    return {**row, **free, "generator_2": system, "taken_over": bought_for}
+
+
 def is_final(row: Row) -> bool:
     """Whether a row of the journal stands: a judge that could not be asked is asked again when a run is resumed."""
     failure = row.get("failure")

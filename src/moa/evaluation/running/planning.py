@@ -139,6 +139,7 @@ class Plan:
             f"{self.concurrency} answers and verdicts are under way at once; nobody limits the rate, no call fails.",
             "Members alone cost nothing: their answers are the mixture's proposals.",
             f"A judge's prompt has both outputs and {JUDGE_PROMPT_TOKENS} tokens more.",
+            "All outputs differ: systems with the same one share a verdict, which costs less.",
         )
 
 

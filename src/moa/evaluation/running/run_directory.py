@@ -119,7 +119,7 @@ class RunDirectory:
         # What was begun without a judge may be judged later.
         if known["protocol"].get("judge") is None:
             known = {**known, "protocol": {**known["protocol"], "judge": protocol.get("judge")}}
-        changed = list(differences(known["protocol"], json.loads(json.dumps(protocol))))
+        changed = list(differences(_compared(known["protocol"]), _compared(json.loads(json.dumps(protocol)))))
         if changed:
             more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
             raise UsageError(
@@ -177,6 +177,12 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _compared(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a protocol but where the prompts come from: what they are is told by their digest."""
+    prompts = {key: value for key, value in protocol.get("prompts", {}).items() if key != "source"}
+    return {**protocol, "prompts": prompts}
 
 
 def _lock(file: BinaryIO) -> None:
