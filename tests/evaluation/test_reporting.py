@@ -89,7 +89,7 @@ def test_the_summary_has_every_system_with_its_figures(run: Path) -> None:
     assert systems["mixture"]["copied"]["small"]["share"] > 0.3
     assert set(systems["mixture"]["categories"]) == {"a", "b"}
     assert systems["mixture"]["metrics"]["lc_model"] == "length_only"
-    assert summary["best_member"]["of"] == 2
+    assert summary["best_member"]["of"] == 3
     assert any("Verdicts are missing" in warning for warning in summary["warnings"])
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -5,6 +6,7 @@ import numpy as np
 from moa.evaluation.data.annotations import Annotation
 from moa.evaluation.data.outputs import Output
 from moa.evaluation.findings.summary import Collected, Evaluated, summarize
+from moa.evaluation.running.records import Record
 from moa.evaluation.statistics.sequential import settle
 
 
@@ -67,6 +69,51 @@ def test_the_best_member_is_named_with_how_many_it_was_picked_from() -> None:
     assert found.best_member.of == 3
     assert "member 0" not in found.best_member.sentence
     assert "(of 3, which the interval accounts for)" in found.best_member.sentence
+
+
+def test_a_mixture_whose_aggregator_alone_is_better_is_not_to_be_used() -> None:
+    good, better = [1.2, 2.0, 1.9, 1.95, 1.8] * 40, [1.9, 2.0, 1.99, 2.0, 2.0] * 40
+    alone, member = system("agg", "aggregator", better), system("small", "member", MIXED * 5)
+
+    found = summarize(collected(system("mix", "mixture", good), alone, member, THIRD))
+    without = summarize(collected(system("mix", "mixture", good), member, THIRD))
+
+    assert without.conclusion.advice == "use"
+    assert found.best_member is not None
+    assert (found.best_member.name, found.best_member.of) == ("agg", 2)
+    assert found.conclusion.advice == "do not use"
+    assert found.conclusion.sentence.startswith("Don't use mix: agg alone is better (-")
+    assert without.conclusion.sentence in found.conclusion.sentence
+
+
+def test_times_out_of_a_file_are_said_to_be_measured_elsewhere() -> None:
+    def timed(one: Evaluated, seconds: float) -> Evaluated:
+        records = {
+            n: Record(system=one.name, index=n, status="complete", output="x", seconds=seconds) for n in one.outputs
+        }
+        return replace(one, records=records)
+
+    mixture, baseline = timed(system("mix", "mixture", MIXED), 1.0), timed(system("big", "baseline", MIXED), 4.0)
+
+    filed = summarize(collected(mixture, replace(baseline, is_filed=True), opponent="big"))
+    measured = summarize(collected(mixture, baseline, opponent="big"))
+
+    assert "25 % of its latency, as a file tells it," in filed.conclusion.sentence
+    assert any("The times of big come out of a file" in one for one in filed.warnings)
+    assert "as a file tells it" not in measured.conclusion.sentence
+    assert not any("come out of a file" in one for one in measured.warnings)
+
+
+def test_what_there_is_too_little_of_is_said() -> None:
+    mixture = system("mix", "mixture", MIXED)
+    failed = Record(system="mix", index=0, status="failed", error={"code": "empty", "message": "no text"})
+
+    found = summarize(collected(replace(mixture, records={0: failed}), THIRD, planned=60))
+
+    assert "; 40 of 60 prompts)" in found.conclusion.sentence
+    assert "Only 40 of 60 prompts are judged so far: the same command goes on." in found.warnings
+    assert any(one.startswith("40 prompts are few") for one in found.warnings)
+    assert "mix: 1 of 1 answers failed (empty)." in found.warnings
 
 
 def test_missing_verdicts_and_another_judge_are_warned_of() -> None:

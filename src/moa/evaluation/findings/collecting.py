@@ -7,9 +7,12 @@ from typing import Any
 
 from moa.errors import EvaluationDataError
 from moa.evaluation.data.annotations import read_annotations
+from moa.evaluation.data.datasets import ALPACA_EVAL
 from moa.evaluation.data.outputs import read_outputs
+from moa.evaluation.data.reference_data import BASELINE
 from moa.evaluation.findings.summary import Collected, Evaluated
 from moa.evaluation.judges.conflicts import conflicts
+from moa.evaluation.running.preparing import BASELINE_FILE
 from moa.evaluation.running.records import Record
 from moa.evaluation.running.run_directory import RunDirectory
 from moa.evaluation.statistics.inference import MARGIN
@@ -38,10 +41,24 @@ def collect(folder: RunDirectory) -> Collected:
         opponent=judge.get("against"),
         judge=judge.get("name"),
         comparable=bool(judge.get("comparable")),
-        warnings=conflicts(judge.get("models", ()), {one["name"]: _models(one) for one in told}),
+        warnings=(
+            *conflicts(judge.get("models", ()), {one["name"]: _models(one) for one in told}),
+            *_head_to_head(protocol["prompts"]["source"], judge),
+        ),
         how=_how(protocol, session),
         settlement=folder.settlement(),
         planned=int(protocol["prompts"]["count"]),
+    )
+
+
+def _head_to_head(prompts: str, judge: Mapping[str, Any]) -> tuple[str, ...]:
+    against = judge.get("against")
+    if prompts != ALPACA_EVAL or against in (None, BASELINE) or judge.get("reference"):
+        return ()
+    return (
+        f"Judged head-to-head against {against}: AlpacaEval's difficulties were measured against {BASELINE} and do not "
+        f"fit. With that system's outputs ({BASELINE_FILE} in --data-dir, or --reference FILE) both sides are judged "
+        "against it and compared prompt by prompt.",
     )
 
 
@@ -60,6 +77,7 @@ def _system(folder: RunDirectory, told: Mapping[str, Any]) -> Evaluated:
         role=told["role"],
         records=records,
         outputs=_outputs(folder.outputs(name), records),
+        is_filed=told.get("outputs") is not None,
         rows=rows,
         annotations=read_annotations(path) if rows else (),
     )

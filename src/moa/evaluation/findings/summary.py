@@ -1,5 +1,6 @@
 """Everything that an evaluation found, as plain values: what `summary.json` holds and the report shows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +16,13 @@ from moa.evaluation.findings.effects import VARIANTS, Effect, Side, effect
 from moa.evaluation.findings.hygiene import Hygiene, hygiene
 from moa.evaluation.findings.judge_record import JudgeRecord, judge_record
 from moa.evaluation.findings.quality import Stopped, difference_quality, settled_quality, win_rate_quality
-from moa.evaluation.findings.verdict import Conclusion, conclude, ratio
+from moa.evaluation.findings.verdict import Conclusion, Ratio, conclude, outdone, ratio, times
 from moa.evaluation.length_control.inference import SERIOUS_INFLATION, length_inflation
 from moa.evaluation.length_control.models import FoldSensitivity, fold_sensitivity
 from moa.evaluation.running.records import Record
 from moa.evaluation.scoring.comparison import compare
 from moa.evaluation.scoring.leaderboard import Rank, rank
-from moa.evaluation.scoring.metrics import Metrics, metrics
+from moa.evaluation.scoring.metrics import FEW_COVER, FEW_PROMPTS, Metrics, metrics
 from moa.evaluation.statistics.inference import MARGIN, ByCategory, by_category
 from moa.evaluation.statistics.intervals import LEVEL, Estimate
 from moa.evaluation.statistics.sequential import Settlement
@@ -39,6 +40,7 @@ class Evaluated:
         role: As in `systems.System`.
         records: By the prompt's index.
         outputs: By the prompt's index.
+        is_filed: Whether its outputs, and times if any, come out of a file.
         rows: Its annotations as JSON values, if it was judged.
         annotations: The same, checked.
     """
@@ -47,6 +49,7 @@ class Evaluated:
     role: str
     records: Mapping[int, Record]
     outputs: Mapping[int, Output]
+    is_filed: bool = False
     rows: Sequence[Mapping[str, Any]] = ()
     annotations: Sequence[Annotation] = ()
 
@@ -159,19 +162,26 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestMember:
-    """The best of a mixture's members against the mixture.
+    """The best of a mixture's models alone, the aggregator's too, against the mixture.
 
     Attributes:
-        name: The member with the highest win rate.
+        name: The one with the highest win rate.
         of: Among how many; the interval holds for all of them at once.
-        difference: Mixture less member, in points; None on too little data.
+        difference: Mixture less model, in points; None on too little data.
+        cost: What it costs in relation to the mixture.
         sentence: What it says.
     """
 
     name: str
     of: int
     difference: Estimate | None
+    cost: Ratio
     sentence: str
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it was shown to be better than the mixture."""
+        return self.difference is not None and self.difference.interval.high < 0
 
 
 def summarize(
@@ -201,13 +211,17 @@ def summarize(
     fit = None if first.metrics is None else first.metrics.fit
     systems = (replace(first, folds=None if fit is None else fold_sensitivity(fit.design)), *others)
     stopped = _stopped(evaluation)
+    conclusion = _conclusion(evaluation, systems, stopped, data, margin, seed)
+    best = _best_member(evaluation, systems, data, seed)
+    if best is not None and best.is_better:
+        conclusion = outdone(conclusion, first.name, best.name, _points(first.name, best.difference))
     return Summary(
         systems=systems,
         opponent=evaluation.opponent,
         judge=evaluation.judge,
         comparable=evaluation.comparable,
-        conclusion=_conclusion(evaluation, systems, stopped, data, margin, seed),
-        best_member=_best_member(evaluation, systems, data, seed),
+        conclusion=conclusion,
+        best_member=best,
         warnings=(*evaluation.warnings, *_warnings(evaluation, systems)),
         how=evaluation.how,
         effects=_effects(evaluation, data, seed),
@@ -296,6 +310,8 @@ def _conclusion(
     else:
         both = compare(mixture.annotations, baseline.annotations, data, margin=margin, seed=seed)
         quality = difference_quality(both, margin)
+    if quality.n < evaluation.planned:
+        quality = replace(quality, of=evaluation.planned)
     common = sorted(set(mixture.records) & set(baseline.records))
     mine, theirs = (economics([one.records[index] for index in common]) for one in (mixture, baseline))
     return conclude(
@@ -303,7 +319,7 @@ def _conclusion(
         baseline.name,
         quality,
         ratio((mixture.name, _usd(mine)), (baseline.name, _usd(theirs))),
-        ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs))),
+        replace(ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs))), is_filed=baseline.is_filed),
     )
 
 
@@ -321,34 +337,45 @@ def _best_member(
     evaluation: Collected, systems: Sequence[SystemSummary], data: AlpacaEvalData | None, seed: int
 ) -> BestMember | None:
     mixture = evaluation.systems[0]
-    members = [(one, all_of) for one, all_of in zip(systems, evaluation.systems, strict=True) if one.role == "member"]
-    rated = [(figure, all_of) for one, all_of in members if (figure := _figure(one)) is not None]
+    both = zip(systems, evaluation.systems, strict=True)
+    models = [(one, all_of) for one, all_of in both if one.role in ("member", "aggregator")]
+    rated = [(figure, one, all_of) for one, all_of in models if (figure := _figure(one)) is not None]
     if not rated or not mixture.annotations:
         return None
-    _, best = max(rated, key=lambda entry: entry[0])
+    _, summary, best = max(rated, key=lambda entry: entry[0])
     # The best of several looks better than it is: its interval holds for all of them at once (Bonferroni).
     level = 1.0 - (1.0 - LEVEL) / len(rated)
-    both = compare(mixture.annotations, best.annotations, data, seed=seed, level=level)
-    difference = both.lc_difference or both.win_rate_difference
+    compared = compare(mixture.annotations, best.annotations, data, seed=seed, level=level)
+    difference = compared.lc_difference or compared.win_rate_difference
+    cost = ratio((best.name, _usd(summary.economics)), (mixture.name, _usd(systems[0].economics)))
     return BestMember(
         name=best.name,
         of=len(rated),
         difference=difference,
-        sentence=_member_sentence(mixture.name, best.name, len(rated), difference),
+        cost=cost,
+        sentence=_member_sentence(mixture.name, best.name, len(rated), difference, cost),
     )
 
 
-def _member_sentence(mixture: str, member: str, of: int, difference: Estimate | None) -> str:
-    named = f"Its best member alone, {member}" + (f" (of {of}, which the interval accounts for)" if of > 1 else "")
+def _member_sentence(mixture: str, member: str, of: int, difference: Estimate | None, cost: Ratio) -> str:
+    named = f"The best of its models alone, {member}" + (
+        f" (of {of}, which the interval accounts for)" if of > 1 else ""
+    )
     if difference is None:
         return f"{named}: too little data to compare it with {mixture}."
+    figure, price = _points(mixture, difference), f" at {times(cost, 'cost')}" if cost.value is not None else ""
+    if difference.interval.low > 0:
+        return f"{named}, is worse{price}: {figure}. Mixing pays in quality."
+    if difference.interval.high < 0:
+        return f"{named}, is better{price}: {figure}. Use it in place of the mixture."
+    return f"{named}, can't be told apart from it{price}: {figure}. Whether mixing pays is not shown."
+
+
+def _points(mixture: str, difference: Estimate | None) -> str:
+    if difference is None:
+        return "unknown"
     low, high = difference.interval.low, difference.interval.high
-    figure = f"{difference.value:+.1f} points for {mixture}, {low:+.1f} to {high:+.1f}"
-    if low > 0:
-        return f"{named}, is worse: {figure}. Mixing pays in quality."
-    if high < 0:
-        return f"{named}, is better: {figure}. Use it in place of the mixture."
-    return f"{named}, can't be told apart from it: {figure}. Whether mixing pays is not shown."
+    return f"{difference.value:+.1f} points for {mixture}, {low:+.1f} to {high:+.1f}"
 
 
 def _figure(system: SystemSummary) -> float | None:
@@ -367,7 +394,7 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[s
         named, more = missing[:_NAMED], len(missing) - _NAMED
         others = f", and some for {more} more" if more > 0 else ""
         found.append(f"Verdicts are missing: {', '.join(named)}{others}; a missing verdict counts for neither side.")
-    found += _extrapolated(systems)
+    found += _incomplete(evaluation, systems) + _elsewhere(evaluation) + _extrapolated(systems)
     if evaluation.settlement is not None:
         found += _after_looking(evaluation.settlement, systems[0])
     for system in systems:
@@ -376,6 +403,38 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[s
                 f"{system.name}: {system.hygiene.judge_marks} outputs hold marks that change a judge's prompt."
             )
     return found
+
+
+def _incomplete(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[str]:
+    """Say what there is too little of."""
+    judged, planned = len(evaluation.systems[0].annotations), evaluation.planned
+    found = []
+    if evaluation.settlement is None and 0 < judged < planned:
+        found.append(f"Only {judged:,} of {planned:,} prompts are judged so far: the same command goes on.")
+    if 0 < judged < FEW_PROMPTS:
+        found.append(f"{judged:,} prompts are few: {FEW_COVER}.")
+    for system in evaluation.systems:
+        failed = [record for record in system.records.values() if not record.has_output]
+        if failed:
+            codes = Counter(str((record.error or {}).get("code", record.status)) for record in failed)
+            (why, _), *_ = codes.most_common(1)
+            found.append(f"{system.name}: {len(failed):,} of {len(system.records):,} answers failed ({why}).")
+    return found
+
+
+def _elsewhere(evaluation: Collected) -> list[str]:
+    """Say whose times were not measured here."""
+    names = [
+        one.name
+        for one in evaluation.systems
+        if one.is_filed and any(record.seconds is not None for record in one.records.values())
+    ]
+    if not names:
+        return []
+    return [
+        f"The times of {', '.join(names)} come out of a file: they were measured elsewhere, under another load, and "
+        "are a hint at most."
+    ]
 
 
 def _extrapolated(systems: Sequence[SystemSummary]) -> list[str]:

@@ -1,7 +1,7 @@
 """The one sentence that a user acts on, and the rule behind it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from moa.evaluation.statistics.inference import NonInferiority
@@ -21,10 +21,12 @@ class Ratio:
         value: System divided by baseline, infinite if the baseline's is 0 and the system's is not; None if either is
             unknown.
         unknown: Whose figure is unknown, for the sentence; empty if none is.
+        is_filed: Whether a figure comes out of a file: it was measured elsewhere.
     """
 
     value: float | None
     unknown: tuple[str, ...] = ()
+    is_filed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Quality:
         measure: What the estimate is, e.g. `length-controlled win rate`.
         is_difference: Whether the estimate is a difference of two win rates, in points, and not a win rate.
         n: Verdicts.
-        of: Prompts in all, where judging was to stop as soon as it was settled; else None.
+        of: Prompts in all, where not all of them are judged; else None.
         sequence_for: What the interval is about, if it is a confidence sequence; else empty.
     """
 
@@ -82,7 +84,7 @@ def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency:
         few = "1 verdict is" if quality.n == 1 else f"{quality.n} verdicts are"
         sentence = f"Undecided: {few} too few to say anything about {system} and {baseline}."
         return Conclusion(advice="undecided", sentence=sentence, rule="")
-    price = f"at {_times(cost, 'cost')} and {_times(latency, 'latency')}"
+    price = f"at {times(cost, 'cost')} and {times(latency, 'latency')}"
     proof = f"({_proof(quality, finding.estimate)})"
     rule = _rule(finding, quality.sequence_for)
     margin = f"{finding.margin:g} points"
@@ -105,6 +107,21 @@ def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency:
         f"{baseline}; it comes {price} {proof}."
     )
     return Conclusion(advice="undecided", sentence=text, rule=rule)
+
+
+def outdone(conclusion: Conclusion, mixture: str, alone: str, figure: str) -> Conclusion:
+    """Return the advice against a mixture one of whose models is better alone; whatever the baseline.
+
+    Args:
+        conclusion: What the comparison with the baseline says.
+        mixture: Its name.
+        alone: The better model's.
+        figure: By how much, in words.
+    """
+    if conclusion.advice == "do not use":
+        return conclusion
+    sentence = f"Don't use {mixture}: {alone} alone is better ({figure}). But for that: {conclusion.sentence}"
+    return replace(conclusion, advice="do not use", sentence=sentence)
 
 
 def ratio(system: tuple[str, float | None], baseline: tuple[str, float | None]) -> Ratio:
@@ -135,17 +152,24 @@ def _about(prompts: int | None) -> str:
     return f"about {unit * math.ceil(prompts / unit):,}"
 
 
-def _times(of: Ratio, what: str) -> str:
+def times(of: Ratio, what: str) -> str:
+    """Return a ratio in words, e.g. `12 % of its cost`.
+
+    Args:
+        of: System to another.
+        what: `cost` or `latency`.
+    """
     if of.value is None:
         whose = " and ".join(of.unknown)
         return f"an unknown share of its {what} (that of {whose} is not known)"
     if math.isinf(of.value):
         return f"more than its {what}, which is nothing,"
+    whats = f"{what}, as a file tells it," if of.is_filed else what
     if of.value < 0.995:
-        return f"{100 * of.value:.2g} % of its {what}"
+        return f"{100 * of.value:.2g} % of its {whats}"
     if of.value < 1.005:
-        return f"the same {what}"
-    return f"{of.value:.2g} times its {what}" if of.value < 100 else f"{of.value:.0f} times its {what}"
+        return f"the same {whats}"
+    return f"{of.value:.2g} times its {whats}" if of.value < 100 else f"{of.value:.0f} times its {whats}"
 
 
 def _proof(quality: Quality, estimate: Estimate) -> str:

@@ -32,6 +32,9 @@ FEW_PROMPTS = 200
 populations, prompts drawn with replacement, the official and the length-only model: of 95 % intervals, 88 and 88 in
 100 held the whole population's figure with 50 prompts, 90 and 89 with 100, 93 and 94 with 200, 96 and 93 with 805."""
 
+FEW_COVER = "of 95 % intervals, those of 50 prompts hold the truth about 88 times in 100, of 100 prompts 90 times"
+"""The same in words."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
@@ -172,7 +175,9 @@ def model_for(
     reason = f"AlpacaEval's prompts against {BASELINE}"
     missing = len(data.difficulty) - len(set(places))
     if missing and align == "instruction":
-        reason += f", {missing} of {len(data.difficulty)} missing: published figures of such files align by row instead"
+        reason += (
+            f", {missing} of {len(data.difficulty)} missing: published figures of such files align by row (--align row)"
+        )
     return "length_controlled_v1", reason
 
 
@@ -237,8 +242,7 @@ def _asked_for(model: LengthModel, baseline: str) -> str:
 def _caution(n: int) -> str:
     if n >= FEW_PROMPTS:
         return ""
-    measured = "at 95 %, those of 50 prompts hold the truth about 88 times in 100, of 100 prompts 90 times"
-    return f"; with {n} prompts the interval is too narrow: {measured}"
+    return f"; with {n} prompts the interval is too narrow: {FEW_COVER}"
 
 
 def _only(annotations: Sequence[Annotation], field: Literal["generator_1", "generator_2"]) -> str:
