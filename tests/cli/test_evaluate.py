@@ -200,3 +200,26 @@ def test_a_command_line_that_makes_no_sense_exits_with_2_and_says_why(
 ) -> None:
     assert moa(*arguments) == 2
     assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_report_made_anew_finds_the_files_that_the_run_was_given(
+    folder: Path, reference: Reference, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("-m", "mix.yaml", "--config", "moa.yaml", "--data-dir", str(reference.folder), "--limit", "3")
+    assert moa("run", "alpaca_eval", *given, "--baseline", "fake/big", "--judge-model", "fake/judge", "--out", "r") == 0
+    capsys.readouterr()
+
+    assert _quietly("report", "r") == 0
+
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the length-only model is used" not in told
+    assert "Judged head-to-head against fake/big" in told
+
+
+def test_a_folder_without_alpaca_evals_own_baseline_is_named_where_it_is_needed(
+    folder: Path, reference: Reference, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("-m", "mix.yaml", "--config", "moa.yaml", "--data-dir", str(reference.folder), "--limit", "3")
+
+    assert moa("run", "alpaca_eval", *given, "--judge-model", "fake/judge", "--out", "r") == 2
+    assert "has no alpaca_eval_gpt4_baseline.json" in " ".join(capsys.readouterr().err.split())

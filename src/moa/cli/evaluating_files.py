@@ -19,6 +19,7 @@ from moa.evaluation.data.annotations import read_annotations
 from moa.evaluation.data.datasets import ALPACA_EVAL
 from moa.evaluation.data.outputs import read_outputs
 from moa.evaluation.data.reference_data import AlpacaEvalData, load_alpaca_eval_data
+from moa.evaluation.findings.collecting import data_dir_of
 from moa.evaluation.findings.judge_record import judge_record
 from moa.evaluation.judge_files import judge_into, left_out, pairs_of
 from moa.evaluation.judges.asking import is_out_of_money
@@ -171,7 +172,9 @@ def _lines(found: Metrics) -> list[str]:
 
 def report_on(run: Path, data_dir: Path | None, margin: float | None) -> None:
     """Write a run's report and print its verdict."""
-    official = RunDirectory(run).manifest()["protocol"]["prompts"]["source"] == ALPACA_EVAL
+    folder = RunDirectory(run)
+    official = folder.manifest()["protocol"]["prompts"]["source"] == ALPACA_EVAL
+    data_dir = data_dir or data_dir_of(folder)
     data = reference_data(data_dir) if official or data_dir else None
     written = write_report(run, data, margin=margin)
     show_findings(written.summary)

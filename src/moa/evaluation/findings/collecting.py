@@ -68,6 +68,13 @@ def margin_of(folder: RunDirectory) -> float:
     return float(sessions[-1].get("margin", MARGIN))
 
 
+def data_dir_of(folder: RunDirectory) -> Path | None:
+    """Return where the last session had AlpacaEval's files, if not from the hub and if they are still there."""
+    sessions = folder.manifest().get("sessions") or [{}]
+    told = sessions[-1].get("data_dir")
+    return Path(told) if told and Path(told).is_dir() else None
+
+
 def _system(folder: RunDirectory, told: Mapping[str, Any]) -> Evaluated:
     name, records = told["name"], folder.records(told["name"])
     path = folder.annotations(name)

@@ -113,12 +113,14 @@ class Prepared:
         settings: Endpoints, without breakers and cache: every prompt counts, and what it takes is measured.
         providers: As given.
         protocol: What must be the same when it is resumed.
+        data_dir: Folder of AlpacaEval's files, if they don't come from the hub.
     """
 
     setup: Setup
     settings: Settings
     providers: Mapping[str, Provider]
     protocol: Mapping[str, Any]
+    data_dir: Path | None = None
 
     def session(self) -> dict[str, Any]:
         """What may differ from session to session, for the manifest; looks up prices, which takes a second."""
@@ -132,6 +134,7 @@ class Prepared:
             "budget_usd": setup.budget_usd,
             "until": setup.until,
             "margin": setup.margin,
+            "data_dir": None if self.data_dir is None else str(self.data_dir.resolve()),
             "python": python_version(),
             "platform": platform(),
             "versions": versions(_PACKAGES),
@@ -212,7 +215,9 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
         "limit": limit,
         "sample": sample,
     }
-    return Prepared(setup=setup, settings=settings, providers=providers, protocol=_protocol(setup, told))
+    return Prepared(
+        setup=setup, settings=settings, providers=providers, protocol=_protocol(setup, told), data_dir=data_dir
+    )
 
 
 def _opponents(
