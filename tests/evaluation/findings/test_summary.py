@@ -116,6 +116,19 @@ def test_what_there_is_too_little_of_is_said() -> None:
     assert "mix: 1 of 1 answers failed (empty)." in found.warnings
 
 
+def test_categories_that_are_too_small_are_not_passed_over_in_silence() -> None:
+    def by(size: int) -> Evaluated:
+        mixture = system("mix", "mixture", MIXED)
+        return replace(
+            mixture, annotations=[replace(a, dataset=f"c{n // size}") for n, a in enumerate(mixture.annotations)]
+        )
+
+    small, large = (summarize(collected(by(size), THIRD)).warnings for size in (4, 20))
+
+    assert any(one.startswith("No category has enough prompts") for one in small)
+    assert not any(one.startswith("No category") for one in large)
+
+
 def test_missing_verdicts_and_another_judge_are_warned_of() -> None:
     mixture = system("mix", "mixture", [None, *MIXED])
     rows = [{"preference": annotation.preference} for annotation in mixture.annotations]

@@ -413,6 +413,9 @@ def _incomplete(evaluation: Collected, systems: Sequence[SystemSummary]) -> list
         found.append(f"Only {judged:,} of {planned:,} prompts are judged so far: the same command goes on.")
     if 0 < judged < FEW_PROMPTS:
         found.append(f"{judged:,} prompts are few: {FEW_COVER}.")
+    categories = systems[0].categories
+    if categories is not None and not any(categories.estimates.values()):
+        found.append("No category has enough prompts, or verdicts that differ, for a win rate of its own.")
     for system in evaluation.systems:
         failed = [record for record in system.records.values() if not record.has_output]
         if failed:
