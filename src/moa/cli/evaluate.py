@@ -24,6 +24,10 @@ PriceOption = Annotated[
     str | None,
     typer.Option("--baseline-price", metavar="IN,OUT", help="US dollars per million tokens of the baseline."),
 ]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option("--baseline-max-tokens", metavar="N", min=1, help="The most that a baseline that is a model writes."),
+]
 SelfMoaOption = Annotated[
     str | None,
     typer.Option("--self-moa", metavar="AGENT", help="Also a Self-MoA of a member, `aggregator` or a model."),
@@ -67,6 +71,7 @@ def run(
         typer.Option("--reference", metavar="FILE|none", help="Outputs that all systems are judged against."),
     ] = None,
     baseline_price: PriceOption = None,
+    baseline_max_tokens: MaxTokensOption = None,
     self_moa: SelfMoaOption = None,
     selection: SelectionOption = False,
     leave_one_out: LeaveOneOutOption = False,
@@ -111,6 +116,7 @@ def run(
     options = Options(
         baseline=baseline,
         baseline_price=read_price(baseline_price),
+        baseline_max_tokens=baseline_max_tokens,
         reference=reference,
         judge=judge or ("pairwise" if judge_model else "alpaca_eval_gpt4_turbo"),
         judge_model=judge_model or None,
@@ -138,6 +144,7 @@ def generate(
     baseline: BaselineOption = None,
     out: OutOption = None,
     baseline_price: PriceOption = None,
+    baseline_max_tokens: MaxTokensOption = None,
     self_moa: SelfMoaOption = None,
     selection: SelectionOption = False,
     leave_one_out: LeaveOneOutOption = False,
@@ -165,6 +172,7 @@ def generate(
     options = Options(
         baseline=baseline,
         baseline_price=read_price(baseline_price),
+        baseline_max_tokens=baseline_max_tokens,
         self_moa=self_moa,
         selection=selection,
         leave_one_out=leave_one_out,
@@ -187,6 +195,7 @@ def latency(
     baseline: BaselineOption = None,
     out: OutOption = None,
     baseline_price: PriceOption = None,
+    baseline_max_tokens: MaxTokensOption = None,
     limit: LimitOption = None,
     sample: SampleOption = None,
     seed: SeedOption = 0,
@@ -210,6 +219,7 @@ def latency(
     options = Options(
         baseline=baseline,
         baseline_price=read_price(baseline_price),
+        baseline_max_tokens=baseline_max_tokens,
         cached=False,
         limit=limit,
         sample=sample,

@@ -93,3 +93,13 @@ def test_two_systems_of_one_name_are_refused() -> None:
 
     with pytest.raises(UsageError, match="two systems are called test"):
         check_names((*parts, baseline_of(mixture_of(aggregator="agg"))))
+
+
+def test_a_baseline_that_is_a_model_may_be_limited_in_what_it_writes_and_nothing_else_may() -> None:
+    system = baseline_of("lab/large", max_tokens=300)
+
+    assert system.mixture is not None
+    assert system.mixture.aggregator.max_tokens == 300
+    for other in ("local", "outputs.json"):
+        with pytest.raises(UsageError, match="--baseline-max-tokens is for a model"):
+            baseline_of(other, max_tokens=300)

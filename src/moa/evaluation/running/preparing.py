@@ -58,6 +58,7 @@ class Options(TypedDict, total=False):
         baseline: What the mixture is compared with: a model reference, a mixture, the path of an outputs file, or
             `reference` for the dataset's own answers. For `alpaca_eval` the leaderboard's baseline unless given.
         baseline_price: US dollars per million tokens of a baseline that is a model or a file.
+        baseline_max_tokens: The most tokens that a baseline that is a model writes; a budget needs to know it.
         reference: An outputs file against which both mixture and baseline are judged; they are then compared by
             their difference. For `alpaca_eval` the leaderboard's baseline unless given; `none` judges head to head.
         judge: A judge or its name; None asks and judges nothing.
@@ -83,6 +84,7 @@ class Options(TypedDict, total=False):
 
     baseline: str | Path | Mixture | None
     baseline_price: Price | None
+    baseline_max_tokens: int | None
     reference: str | Path | None
     judge: str | Judge | None
     judge_model: str | Sequence[str] | None
@@ -224,12 +226,8 @@ def _opponents(
     prompts: Prompts, instructions: Sequence[Instruction], options: Options
 ) -> tuple[System | None, System | None]:
     """The baseline, and the third system against which both sides are judged; None where there is none."""
-    price, reference, judging = (
-        options.get("baseline_price"),
-        options.get("reference"),
-        options.get("judge") is not None,
-    )
-    baseline = _baseline(options.get("baseline"), instructions, price)
+    reference, judging = options.get("reference"), options.get("judge") is not None
+    baseline = _baseline(instructions, options)
     if reference is not None and reference != HEAD_TO_HEAD:
         third = baseline_of(reference, role="reference")
         if third.outputs is None:
@@ -265,13 +263,13 @@ def _official(data_dir: Path | None) -> Path | None:
     return path if path.is_file() else None
 
 
-def _baseline(
-    source: str | Path | Mixture | None, instructions: Sequence[Instruction], price: Price | None
-) -> System | None:
+def _baseline(instructions: Sequence[Instruction], options: Options) -> System | None:
+    source = options.get("baseline")
     if source is None:
         return None
     if source != REFERENCES:
-        return baseline_of(source, price=price)
+        price, max_tokens = options.get("baseline_price"), options.get("baseline_max_tokens")
+        return baseline_of(source, price=price, max_tokens=max_tokens)
     outputs = {
         one.text: Output(instruction=one.text, output=one.reference, generator=REFERENCES)
         for one in instructions

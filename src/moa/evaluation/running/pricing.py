@@ -60,7 +60,7 @@ def require_worst_cases(settings: Settings, mixtures: Mapping[str, Mixture], jud
         if endless:
             raise UsageError(
                 f"a budget needs to know the worst case, and {system} sets no `max_tokens` for {', '.join(endless)}: "
-                f"set it; a model alone takes it from a mixture file with `layers: []` and an `aggregator:`"
+                "set it (--baseline-max-tokens, for a baseline that is a model)"
             )
     counted = [mixture for mixture in mixtures.values() if not mixture.allow_unpriced]
     rates = price_list(settings, counted, judges)

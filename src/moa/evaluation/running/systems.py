@@ -166,28 +166,45 @@ def self_moa_of(mixture: Mixture, agent: Agent) -> Mixture:
     return mixture.model_copy(update={"layers": layers})
 
 
-def baseline_of(source: str | Path | Mixture, *, price: Price | None = None, role: Role = "baseline") -> System:
+def baseline_of(
+    source: str | Path | Mixture,
+    *,
+    price: Price | None = None,
+    max_tokens: int | None = None,
+    role: Role = "baseline",
+) -> System:
     """Return what systems are compared with.
 
     Args:
         source: Path of an outputs file in AlpacaEval's format (`.json`, `.jsonl`, also with `.gz`), a mixture (a
             preset or file), or a model reference.
         price: US dollars per million tokens, for a file that carries usage, or for a model.
+        max_tokens: The most that a model writes; None for what its service allows.
         role: `baseline`, or `reference` for what all systems are judged against.
 
     Raises:
         EvaluationDataError: The file can't be used.
         MixtureError: The mixture or reference can't be used.
+        UsageError: Price or max_tokens are given for what has none.
     """
-    if not isinstance(source, Mixture) and str(source).lower().endswith(SUFFIXES):
-        return _from_file(Path(source).expanduser(), price, role)
-    if isinstance(source, str) and "/" in source and not source.endswith((".yaml", ".yml")) and not _is_file(source):
-        prices = {} if price is None else {"price": price}
-        return System(name=source, role=role, mixture=single(source, **prices))
+    is_file = not isinstance(source, Mixture) and str(source).lower().endswith(SUFFIXES)
+    if not is_file and isinstance(source, str) and _is_reference(source):
+        given = {"price": price, "max_tokens": max_tokens}
+        return System(
+            name=source, role=role, mixture=single(source, **{k: v for k, v in given.items() if v is not None})
+        )
+    if max_tokens is not None:
+        raise UsageError("--baseline-max-tokens is for a model: a mixture sets its own, and a file has been written")
+    if is_file:
+        return _from_file(Path(str(source)).expanduser(), price, role)
     if price is not None:
         raise UsageError("--baseline-price is for a model or an outputs file: a mixture has its prices in its file")
     mixture = load(source)
     return System(name=mixture.name, role=role, mixture=mixture)
+
+
+def _is_reference(source: str) -> bool:
+    return "/" in source and not source.endswith((".yaml", ".yml")) and not _is_file(source)
 
 
 def _is_file(source: str) -> bool:
