@@ -1,9 +1,13 @@
 """Pairs and judges' replies in a line each."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from moa.evaluation.judges.base import Pair
+from moa.ledger import Ledger
+from moa.messages import ToolCall
+from moa.proposals import Answer, Latency
 from moa.providers.base import Finish, TextDelta
 from moa.providers.scripted import Step
 from moa.usage import TokenUsage
@@ -26,3 +30,20 @@ def token(text: str, **probabilities: float) -> tuple[Step, ...]:
     usage = TokenUsage(input_tokens=100, output_tokens=1)
     logprobs = ({"token": text, "logprob": top[0]["logprob"], "top_logprobs": top},)
     return (TextDelta(text, logprobs), Finish(reason="length", usage=usage))
+
+
+def judge_answer(text: str, logprobs: Sequence[dict[str, Any]] = (), tool_calls: tuple[ToolCall, ...] = ()) -> Answer:
+    """Return a judge's reply as a parser gets it."""
+    return Answer(
+        id="1",
+        mixture="judge",
+        status="complete",
+        text=text,
+        finish_reason="stop",
+        agent="a",
+        model="m",
+        ledger=Ledger(),
+        latency=Latency(total_s=0.0, first_token_s=None, critical_path_s=0.0, overhead_s=0.0),
+        logprobs=tuple(logprobs),
+        tool_calls=tool_calls,
+    )

@@ -23,10 +23,9 @@ from moa.evaluation.judge_files import Row, judge_into, pairs_of
 from moa.evaluation.judges.loading import load_judge
 from moa.evaluation.judges.parsers import parser_of
 from moa.evaluation.scoring.metrics import metrics
-from moa.ledger import Ledger
-from moa.proposals import Answer, Latency
 from moa.providers.endpoint import Endpoint
 from tests.evaluation.conftest import SHARED
+from tests.evaluation.judges.pairs import judge_answer
 from tests.support.judge_server import JudgeServer
 
 PYTHON = os.environ.get("MOA_OFFICIAL_ALPACA_EVAL", "")
@@ -214,21 +213,6 @@ def _top(rng: random.Random) -> list[dict[str, Any]]:
     return [{"token": top[0]["token"], "logprob": top[0]["logprob"], "top_logprobs": top} for top in tokens]
 
 
-def _answer(text: str, logprobs: Sequence[dict[str, Any]] = ()) -> Answer:
-    return Answer(
-        id="1",
-        mixture="judge",
-        status="complete",
-        text=text,
-        finish_reason="stop",
-        agent="a",
-        model="m",
-        ledger=Ledger(),
-        latency=Latency(total_s=0.0, first_token_s=None, critical_path_s=0.0, overhead_s=0.0),
-        logprobs=tuple(logprobs),
-    )
-
-
 def test_every_parser_reads_what_the_official_one_reads(tmp_path: Path) -> None:
     rng = random.Random(0)
     readers: list[tuple[str, dict[str, Any]]] = [
@@ -254,7 +238,7 @@ def test_every_parser_reads_what_the_official_one_reads(tmp_path: Path) -> None:
 
     got = [
         parser_of(name, arguments)(
-            _answer(found) if isinstance(found, str) else _answer("", found["logprobs"]["content"])
+            judge_answer(found) if isinstance(found, str) else judge_answer("", found["logprobs"]["content"])
         )
         for name, arguments, found in cases
     ]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from moa.errors import EvaluationDataError
 from moa.evaluation.judges.parsers import from_json, from_logprobs, from_matches, from_ranking, from_scores, parser_of
-from moa.ledger import Ledger
 from moa.messages import ToolCall
-from moa.proposals import Answer, Latency
+from moa.proposals import Answer
+from tests.evaluation.judges.pairs import judge_answer
 
 
 def answer(text: str = "", *tokens: dict[str, float], tool: str | None = None) -> Answer:
@@ -18,19 +18,8 @@ def answer(text: str = "", *tokens: dict[str, float], tool: str | None = None) -
         {"top_logprobs": [{"token": name, "logprob": math.log(share)} for name, share in shares.items()]}
         for shares in tokens
     ]
-    return Answer(
-        id="1",
-        mixture="judge",
-        status="complete",
-        text=text,
-        finish_reason="stop",
-        agent="a",
-        model="m",
-        ledger=Ledger(),
-        latency=Latency(total_s=0.0, first_token_s=None, critical_path_s=0.0, overhead_s=0.0),
-        logprobs=tuple(logprobs),
-        tool_calls=() if tool is None else (ToolCall(id="1", name="f", arguments=tool),),
-    )
+    called = () if tool is None else (ToolCall(id="1", name="f", arguments=tool),)
+    return judge_answer(text, logprobs, called)
 
 
 TOKENS: dict[str, Any] = {"numerator_token": "m", "denominator_tokens": ["m", "M"]}
