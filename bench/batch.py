@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from bench.model_process import Behaviour, model_process
 from bench.report import Row, Table, options, publish
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._ledger import Ledger
+from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
+from moa._runtime.engine import Engine
 from moa.errors import EngineError
-from moa.ledger import Ledger
-from moa.mixture.loading import load
-from moa.mixture.schema import Mixture
-from moa.providers.endpoint import Endpoint, LimitSettings
+from moa.providers._endpoint import Endpoint, LimitSettings
 
 CALLS = 4
 LAYERS = 2

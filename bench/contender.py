@@ -69,10 +69,10 @@ async def open_floor(work: Work, stack: AsyncExitStack) -> Run:
 
 async def open_moa(work: Work, stack: AsyncExitStack) -> Run:
     """This project, with what it does by default: retries, breaker, ledger."""
-    from moa.api import Engine
-    from moa.config.settings import Settings
-    from moa.mixture.loading import load
-    from moa.providers.endpoint import Endpoint
+    from moa._config.settings import Settings
+    from moa._mixture.loading import load
+    from moa._runtime.engine import Engine
+    from moa.providers._endpoint import Endpoint
 
     lab = Endpoint(name="lab", kind="openai", base_url=work.url)
     engine = await stack.enter_async_context(Engine(settings=Settings(endpoints={"lab": lab})))

@@ -10,8 +10,8 @@ from statistics import median
 
 from bench.report import Row, Table, options, publish
 from bench.sequential import read_gamed, read_models
-from moa.evaluation.length_control.inference import resample
-from moa.evaluation.length_control.models import GamedBaselines, Judged, LengthFit, design_for, fit_length_model
+from moa.evaluation._length_control.models import GamedBaselines, Judged, LengthFit, design_for, fit_length_model
+from moa.evaluation._length_control.standard_errors import resample
 
 REPEATS = 5
 

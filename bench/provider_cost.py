@@ -15,12 +15,12 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from moa.ledger import Meter
-from moa.messages import Sampling, conversation
-from moa.policies.metered import Metered
-from moa.providers.base import ModelRequest, collect
-from moa.providers.endpoint import Endpoint
-from moa.providers.openai_compatible import open_openai_compatible
+from moa._ledger import Meter
+from moa._messages import Sampling, conversation
+from moa._policies.metering import Metered
+from moa.providers._base import ModelRequest, collect
+from moa.providers._endpoint import Endpoint
+from moa.providers._openai_compatible import open_openai_compatible
 
 CHUNKS, CALLS, ROUNDS = 100, 200, 5
 PROMPT = "hello there " * 20

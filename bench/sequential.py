@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moa.evaluation.length_control.models import GamedBaselines, Judged, LengthModel
-from moa.evaluation.length_control.sequence import fit_so_far, look_at, look_sizes
-from moa.evaluation.statistics.arrays import Floats, Ints
-from moa.evaluation.statistics.inference import MARGIN
-from moa.evaluation.statistics.sequential import Decision, decide, exceeds, settle_many
+from moa.evaluation._length_control.confidence_sequence import fit_so_far, look_at, look_sizes
+from moa.evaluation._length_control.models import GamedBaselines, Judged, LengthModel
+from moa.evaluation._statistics.array_types import Floats, Ints
+from moa.evaluation._statistics.non_inferiority import MARGIN
+from moa.evaluation._statistics.sequential import Decision, decide, exceeds, settle_many
 
 LC_MODELS: tuple[LengthModel, ...] = ("length_controlled_v1", "length_only")
 

@@ -180,7 +180,7 @@ def measure(folder: Path, seconds: float, streams: int) -> list[Table]:
     for name, model in (("fast", "zero/zero"), ("pass", "slow/zero")):
         (folder / f"{name}.yaml").write_text(json.dumps({"name": name, "layers": [], "aggregator": {"model": model}}))
     here = [sys.executable, "-m", "bench.server"]
-    command = [sys.executable, "-c", "from moa.cli.main import main; main()"]
+    command = [sys.executable, "-c", "from moa._cli.main import main; main()"]
     serve = [*command, "serve", "--config", "moa.yaml", "-m", "fast.yaml", "-m", "pass.yaml", "--port", "9400"]
     processes = [
         subprocess.Popen([*here, "--upstream", "9401"]),

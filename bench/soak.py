@@ -14,13 +14,13 @@ from pathlib import Path
 
 from tests.support.model_server import Behaviour, Bill, ModelServer, Raw, Reset, Status, Text
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._ledger import Ledger
+from moa._mixture.loading import load
+from moa._runtime.engine import Engine
+from moa._usage import TokenUsage
 from moa.errors import EngineError
-from moa.ledger import Ledger
-from moa.mixture.loading import load
-from moa.providers.endpoint import Endpoint, RetrySettings
-from moa.usage import TokenUsage
+from moa.providers._endpoint import Endpoint, RetrySettings
 
 AT_ONCE = 32
 FAULT_SHARE = 0.05

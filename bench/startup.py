@@ -13,7 +13,7 @@ from bench.report import Row, Table, options, publish
 
 Command = Sequence[str]
 
-MOA = (sys.executable, "-c", "from moa.cli.main import main; main()")
+MOA = (sys.executable, "-c", "from moa._cli.main import main; main()")
 BARE = (sys.executable, "-c", "pass")
 COMMANDS: dict[str, Command] = {
     "bare interpreter": BARE,

@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from moa.cli.app import app
+from moa._cli.app import app
 
 TARGET = Path(__file__).parent.parent / "docs" / "cli.md"
 

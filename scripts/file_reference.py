@@ -9,11 +9,11 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
-from moa.config.builtin import BUILT_IN
-from moa.config.schema import EndpointSettings, SettingsFile
-from moa.mixture.loading import json_schema
-from moa.policies.cache.settings import CacheSettings
-from moa.providers.endpoint import BreakerSettings, RetrySettings
+from moa._config.builtin_endpoints import BUILT_IN
+from moa._config.schema import EndpointSettings, SettingsFile
+from moa._mixture.loading import json_schema
+from moa._policies.cache.settings import CacheSettings
+from moa.providers._endpoint import BreakerSettings, RetrySettings
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -6,12 +6,12 @@ from decimal import Decimal
 import pytest
 from pydantic import SecretStr
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._pricing.price import Price
+from moa._runtime.engine import Engine
 from moa.errors import ConfigError, UsageError
 from moa.events import RunStarted
-from moa.providers.endpoint import Endpoint, LimitSettings
-from moa.rates import Price
+from moa.providers._endpoint import Endpoint, LimitSettings
 from tests.support.model_server import Hang, ModelServer, Status, Text
 
 MIXTURE = {

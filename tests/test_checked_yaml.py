@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moa.checked_yaml import MAX_BYTES, Document, from_file, from_mapping, from_text
+from moa._validation.strict_yaml import MAX_BYTES, Document, from_file, from_mapping, from_text
 from moa.errors import ConfigError
 
 

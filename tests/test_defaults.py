@@ -56,7 +56,7 @@ def test_synchronous_code_runs_a_mixture_inside_of_a_running_loop_too(settings: 
 
 def test_every_event_loop_gets_an_engine_that_is_closed_with_it(settings: Path) -> None:
     script = """
-        from moa import defaults
+        from moa._runtime import default_engine as defaults
         async def ask():
             assert await defaults.default_engine() is await defaults.default_engine()
             return (await moa.arun(mixture, "hi")).text

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from moa import errors
+from moa._ledger import Ledger
 from moa.errors import MoaError, ProviderError
-from moa.ledger import Ledger
 
 ARGUMENTS = {
     errors.LayerFailed: {"layer": 1, "needed": 2, "got": 0, "ledger": Ledger(), "failures": []},

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from moa.config.settings import load_settings
-from moa.health import Connect, Health, check_endpoints, connect_tcp, obstacles
-from moa.mixture.loading import load, single
+from moa._config.settings import load_settings
+from moa._mixture.loading import load, single
+from moa._runtime.health import Connect, Health, check_endpoints, connect_tcp, obstacles
 
 
 class _Network:

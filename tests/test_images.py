@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from moa._images import MAX_IMAGE_BYTES, image_from_file
 from moa.errors import UsageError
-from moa.images import MAX_IMAGE_BYTES, image_from_file
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "webp"])

@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from moa.ledger import ErrorInfo, Meter
-from moa.usage import TokenUsage
+from moa._ledger import ErrorInfo, Meter
+from moa._usage import TokenUsage
 
 
 def test_an_attempt_that_was_given_up_still_takes_in_the_usage_that_comes_later() -> None:

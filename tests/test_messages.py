@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from moa._messages import ImagePart, Message, TextPart, ToolCall, conversation
 from moa.errors import UsageError
-from moa.messages import ImagePart, Message, TextPart, ToolCall, conversation
 
 PNG = b"\x89PNG\r\n"
 

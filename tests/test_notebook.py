@@ -34,7 +34,7 @@ def test_a_notebook_shows_a_mixture_as_its_picture() -> None:
 
     moa.load_ipython_extension(shell)
 
-    html = shell.html.shown_by["moa.mixture.schema", "Mixture"](moa.load("local"))
+    html = shell.html.shown_by["moa._mixture.schema", "Mixture"](moa.load("local"))
     assert 'class="moa-mixture"' in html
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.prices import ANY_MODEL, FREE, find_price, needs_table, warm
-from moa.rates import Price
-from moa.usage import TokenUsage
+from moa._pricing.lookup import ANY_MODEL, FREE, find_price, needs_table, warm
+from moa._pricing.price import Price
+from moa._usage import TokenUsage
 
 USAGE = TokenUsage(input_tokens=1000, output_tokens=500)
 MIXED = TokenUsage(
@@ -190,7 +190,7 @@ def test_the_table_is_needed_only_where_no_own_price_is_given() -> None:
 
 def test_warming_loads_the_table_and_finding_a_price_does_not() -> None:
     program = (
-        "import sys, moa.prices as p; price = p.find_price('openai', 'gpt-4o');"
+        "import sys, moa._pricing.lookup as p; price = p.find_price('openai', 'gpt-4o');"
         "assert not any(name.startswith('genai_prices') for name in sys.modules); p.warm();"
         "assert 'genai_prices.data' in sys.modules"
     )

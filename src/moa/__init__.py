@@ -5,14 +5,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moa.api import Engine
-    from moa.defaults import arun, run, stream
+    from moa._ledger import Ledger
+    from moa._messages import ImagePart, Message, ReplyOptions, Sampling
+    from moa._mixture.loading import load, single
+    from moa._mixture.schema import Mixture
+    from moa._results import Answer, Proposal
+    from moa._runtime.default_engine import arun, run, stream
+    from moa._runtime.engine import Engine
     from moa.errors import MoaError
-    from moa.ledger import Ledger
-    from moa.messages import ImagePart, Message, ReplyOptions, Sampling
-    from moa.mixture.loading import load, single
-    from moa.mixture.schema import Mixture
-    from moa.proposals import Answer, Proposal
 
 __all__ = [
     "Answer",
@@ -33,21 +33,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Engine": "api",
-    "arun": "defaults",
-    "run": "defaults",
-    "stream": "defaults",
+    "Engine": "_runtime.engine",
+    "arun": "_runtime.default_engine",
+    "run": "_runtime.default_engine",
+    "stream": "_runtime.default_engine",
     "MoaError": "errors",
-    "Ledger": "ledger",
-    "ImagePart": "messages",
-    "Message": "messages",
-    "ReplyOptions": "messages",
-    "Sampling": "messages",
-    "load": "mixture.loading",
-    "single": "mixture.loading",
-    "Mixture": "mixture.schema",
-    "Answer": "proposals",
-    "Proposal": "proposals",
+    "Ledger": "_ledger",
+    "ImagePart": "_messages",
+    "Message": "_messages",
+    "ReplyOptions": "_messages",
+    "Sampling": "_messages",
+    "load": "_mixture.loading",
+    "single": "_mixture.loading",
+    "Mixture": "_mixture.schema",
+    "Answer": "_results",
+    "Proposal": "_results",
 }
 
 
@@ -65,7 +65,7 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Have a notebook show mixtures, answers and evaluations as pictures; `import moa` in a notebook has done it."""
-    import_module("moa.notebook").register(shell)
+    import_module("moa._notebook").register(shell)
 
 
 if "IPython" in sys.modules and (_shell := sys.modules["IPython"].get_ipython()) is not None:

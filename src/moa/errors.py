@@ -47,8 +47,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from moa.ledger import ErrorInfo, Ledger
-from moa.usage import TokenUsage
+from moa._ledger import ErrorInfo, Ledger
+from moa._usage import TokenUsage
 
 
 class MoaError(Exception):

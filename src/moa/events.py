@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moa.proposals import Answer, LayerResult, Proposal
+from moa._results import Answer, LayerResult, Proposal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,14 +45,14 @@ def _outside_of(*folders: str) -> list[Path]:
 
 def test_only_the_command_line_prints_or_exits() -> None:
     found = [
-        at for path in _outside_of("cli") for at in _calls(path, {"print", "sys.exit", "exit", "sys.stdout.write"})
+        at for path in _outside_of("_cli") for at in _calls(path, {"print", "sys.exit", "exit", "sys.stdout.write"})
     ]
 
     assert found == []
 
 
 def test_only_config_reads_the_environment() -> None:
-    found = [at for path in _outside_of("config") for at in _calls(path, {"os.environ", "os.getenv"})]
+    found = [at for path in _outside_of("_config") for at in _calls(path, {"os.environ", "os.getenv"})]
 
     assert found == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from moa.cli.main import main
+from moa._cli.main import main
 
 SCRIPTED = """
 endpoints:
@@ -59,7 +59,7 @@ async def start_moa(*arguments: str, cwd: Path) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     # A shell that starts tests in the background lets them ignore Ctrl-C, and so their children: this one minds it.
     command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    command += "from moa.cli.main import main; main()"
+    command += "from moa._cli.main import main; main()"
     variables = {name: value for name, value in os.environ.items() if not name.startswith("MOA_")}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", command, *arguments, cwd=cwd, env=variables, stdin=pipe, stdout=pipe, stderr=pipe

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from moa.cli.choices import read_prompt
+from moa._cli.options import read_prompt
 from moa.errors import UsageError
 
 

@@ -1,6 +1,6 @@
 import gc
 
-from moa.cli.collector import collecting_seldom
+from moa._cli.gc_tuning import collecting_seldom
 
 
 def test_the_collector_looks_seldom_inside_and_as_before_afterwards() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from moa.cli.main import main
+from moa._cli.main import main
 from tests.evaluation.conftest import Reference
 from tests.evaluation.conftest import reference as reference
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from moa import errors
-from moa.cli.exits import exit_code
+from moa._cli.exit_codes import exit_code
 from moa.errors import MoaError
 
 

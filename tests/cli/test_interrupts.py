@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 SCRIPT = """
 import asyncio
 import signal
-from moa.cli.interrupts import stoppable
+from moa._cli.interrupts import stoppable
 
 async def work():
     print("begun", flush=True)

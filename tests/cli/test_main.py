@@ -18,7 +18,7 @@ def test_version_is_the_packages() -> None:
 def test_help_waits_for_nothing_heavy() -> None:
     script = (
         "import sys\n"
-        "from moa.cli.main import main\n"
+        "from moa._cli.main import main\n"
         "try:\n    main(['--help'])\n"
         f"except SystemExit:\n    sys.stderr.write(' '.join(set({HEAVY!r}) & set(sys.modules)))\n"
     )
@@ -36,7 +36,7 @@ def test_ctrl_c_while_the_command_line_is_still_loaded_ends_it_without_a_traceba
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'typer':\n            raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, CtrlC())\n"
-        "from moa.cli.main import main\n"
+        "from moa._cli.main import main\n"
         "main(['--help'])\n"
     )
 
@@ -47,7 +47,7 @@ def test_ctrl_c_while_the_command_line_is_still_loaded_ends_it_without_a_traceba
 
 def _in_a_shell(line: str) -> tuple[int, str, str]:
     """Run a line of shell in which `moa` is this command, in the C locale; return its exit code and streams."""
-    command = "moa() { " + shlex.quote(sys.executable) + " -c 'from moa.cli.main import main; main()' \"$@\"; }; "
+    command = "moa() { " + shlex.quote(sys.executable) + " -c 'from moa._cli.main import main; main()' \"$@\"; }; "
     ended = subprocess.run(
         ["bash", "-c", command + line], capture_output=True, text=True, env={"LC_ALL": "C"}, stdin=subprocess.DEVNULL
     )
@@ -104,7 +104,7 @@ def test_streams_that_lack_a_character_get_an_escape_in_its_place(tmp_path_facto
     (folder / "moa.yaml").write_text(
         'endpoints: {demo: {kind: scripted, options: {replies: {m: "na\\u00efve \\U0001F469"}}}}', encoding="utf-8"
     )
-    script = "from moa.cli.main import main; main(['ask', '--model', 'demo/m', 'Hi'])"
+    script = "from moa._cli.main import main; main(['ask', '--model', 'demo/m', 'Hi'])"
 
     ended = subprocess.run(
         [sys.executable, "-c", script],

@@ -5,7 +5,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from yaml import safe_load
 
-from moa.mixture.loading import load, preset_names
+from moa._mixture.loading import load, preset_names
 from tests.cli.moa_command import moa
 
 

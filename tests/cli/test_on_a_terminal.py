@@ -14,7 +14,7 @@ async def _on_a_terminal(*arguments: str, cwd: Path, typed: bytes = b"") -> tupl
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        "from moa.cli.main import main; main()",
+        "from moa._cli.main import main; main()",
         *arguments,
         cwd=cwd,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "30", "PYTHONIOENCODING": "utf-8"},

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moa.server.keys import load_keys
+from moa._server.api_keys import load_keys
 from tests.cli.moa_command import moa
 
 

@@ -2,7 +2,7 @@ import io
 import json
 from contextlib import redirect_stdout
 
-from moa.cli.terminal import AnswerWriter, print_json
+from moa._cli.console import AnswerWriter, print_json
 
 
 class _Terminal(io.StringIO):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moa.config.environment import base_url_from, is_loopback, proxy_for
+from moa._config.environment import base_url_from, is_loopback, proxy_for
 from moa.errors import ConfigError
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from moa.config.settings import Settings, load_settings
+from moa._config.settings import Settings, load_settings
+from moa._pricing.lookup import ANY_MODEL, FREE
+from moa._pricing.price import Price
 from moa.errors import ConfigError, MissingCredentials, UnknownEndpoint
-from moa.prices import ANY_MODEL, FREE
-from moa.rates import Price
 
 LAB = """\
 endpoints:

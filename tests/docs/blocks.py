@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from moa.config.builtin import BUILT_IN
-from moa.mixture.loading import load, preset_names
+from moa._config.builtin_endpoints import BUILT_IN
+from moa._mixture.loading import load, preset_names
 
 ROOT = Path(__file__).parent.parent.parent
 

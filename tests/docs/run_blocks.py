@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-from moa.api import Engine
-from moa.mixture.loading import load
-from moa.server.app import create_app
-from moa.server.options import ServerOptions
+from moa._mixture.loading import load
+from moa._runtime.engine import Engine
+from moa._server.app import create_app
+from moa._server.options import ServerOptions
 from tests.docs.blocks import BLOCKS, OUTCOMES, Block
 from tests.support.served import listening
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from moa.cli.app import app
-from moa.config.settings import load_settings
-from moa.mixture.loading import load, preset_names
-from moa.server.keys import load_keys
+from moa._cli.app import app
+from moa._config.settings import load_settings
+from moa._mixture.loading import load, preset_names
+from moa._server.api_keys import load_keys
 from tests.docs.blocks import BLOCKS, OUTCOMES, ROOT, Block, blocks_of, scripted_settings
 
 

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._messages import Message, ReplyOptions, Sampling, ToolCall
+from moa._mixture.schema import Mixture
+from moa._results import Answer
+from moa._runtime.engine import Engine
+from moa._usage import TokenUsage
 from moa.errors import AggregationFailed, BadRequest, LayerFailed, ServiceFailed, UsageError
 from moa.events import AnswerDelta
-from moa.messages import Message, ReplyOptions, Sampling, ToolCall
-from moa.mixture.schema import Mixture
-from moa.proposals import Answer
-from moa.providers.base import Finish, ModelRequest, ReasoningDelta, ToolCallDelta
-from moa.providers.endpoint import BreakerSettings, Endpoint
-from moa.providers.scripted import Pause, Script, ScriptedProvider
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ToolCallDelta
+from moa.providers._endpoint import BreakerSettings, Endpoint
+from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.support.engines import engine_of, mixture_of, scripted, system_text
 from tests.support.virtual_clock import loop_time, virtual_time
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._messages import Message
+from moa._mixture.prompts import unescape
+from moa._usage import TokenUsage
 from moa.errors import AnswerInterrupted, LayerFailed, RateLimited, ServiceFailed
 from moa.events import AnswerDelta, CallStarted
-from moa.messages import Message
-from moa.mixture.prompts import unescape
-from moa.providers.base import Finish, ModelRequest, ReasoningDelta, TextDelta
-from moa.providers.scripted import Pause, Script
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, TextDelta
+from moa.providers._scripted import Pause, Script
 from tests.support.engines import engine_of, mixture_of, scripted, system_text
 from tests.support.virtual_clock import VirtualClockLoop, virtual_time
 

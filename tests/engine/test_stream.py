@@ -10,7 +10,7 @@ from moa.events import (
     RunFinished,
     RunStarted,
 )
-from moa.providers.scripted import Pause
+from moa.providers._scripted import Pause
 from tests.support.engines import engine_of, mixture_of, scripted
 from tests.support.virtual_clock import virtual_time
 

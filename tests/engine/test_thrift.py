@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._mixture.schema import Mixture
+from moa._runtime.engine import Engine
+from moa._usage import TokenUsage
 from moa.errors import EngineError, OverBudget, UsageError
-from moa.mixture.schema import Mixture
-from moa.providers.base import Finish
-from moa.providers.scripted import Pause
-from moa.usage import TokenUsage
+from moa.providers._base import Finish
+from moa.providers._scripted import Pause
 from tests.support.engines import engine_of, mixture_of, scripted
 from tests.support.virtual_clock import loop_time, virtual_time
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._mixture.schema import Mixture
+from moa._results import Answer
+from moa._runtime.engine import Engine
 from moa.errors import DeadlineExceeded, LayerFailed
 from moa.events import AnswerDelta
-from moa.mixture.schema import Mixture
-from moa.proposals import Answer
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Pause, Script
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Pause, Script
 from tests.support.engines import Scripts, engine_of, mixture_of, scripted
 from tests.support.virtual_clock import loop_time, virtual_time
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moa.evaluation.data.reference_data import AlpacaEvalData, load_alpaca_eval_data
-from moa.evaluation.length_control.models import Design, Judged, design_for
+from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval_data
+from moa.evaluation._length_control.models import Design, Judged, design_for
 
 SHARED = Path(__file__).parents[3] / "shared" / "alpaca_eval"
 

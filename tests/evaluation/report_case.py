@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from moa.config.settings import Settings
-from moa.evaluation.evaluating import aevaluate
-from moa.providers.base import Finish, ModelRequest, TextDelta
-from moa.providers.scripted import Script
-from moa.rates import Price
-from moa.usage import TokenUsage
+from moa._config.settings import Settings
+from moa._pricing.price import Price
+from moa._usage import TokenUsage
+from moa.evaluation._pipeline import aevaluate
+from moa.providers._base import Finish, ModelRequest, TextDelta
+from moa.providers._scripted import Script
 from tests.support.engines import mixture_of, scripted
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> & </pre></details>"

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._mixture.loading import load, single
+from moa._pricing.price import Price
+from moa._usage import TokenUsage
 from moa.errors import AuthenticationFailed, EngineError, ServiceFailed, UsageError
-from moa.evaluation.data.annotations import read_annotations
-from moa.evaluation.data.outputs import Output, read_outputs, write_outputs
-from moa.evaluation.evaluating import aevaluate, evaluate
-from moa.evaluation.judges.pairwise import PairwiseJudge
-from moa.evaluation.running.progress import Progress
-from moa.evaluation.running.run_directory import RunDirectory
-from moa.mixture.loading import load, single
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Pause, Script
-from moa.rates import Price
-from moa.usage import TokenUsage
+from moa.evaluation._data.annotations import read_annotations
+from moa.evaluation._data.outputs import Output, read_outputs, write_outputs
+from moa.evaluation._judges.pairwise import PairwiseJudge
+from moa.evaluation._pipeline import aevaluate, evaluate
+from moa.evaluation._runner.progress import Progress
+from moa.evaluation._runner.run_directory import RunDirectory
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Pause, Script
 from tests.support.engines import mixture_of
 from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, rows, trio
 

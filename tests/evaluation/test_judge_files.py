@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.data.annotations import read_annotations
-from moa.evaluation.data.outputs import Output
-from moa.evaluation.findings.judge_record import judge_record
-from moa.evaluation.judge_files import judge_into, left_out, pairs_of
-from moa.evaluation.judges.base import Verdict, annotation_row
-from moa.evaluation.judges.loading import load_judge
+from moa.evaluation._analysis.judge_stats import judge_record
+from moa.evaluation._data.annotations import read_annotations
+from moa.evaluation._data.outputs import Output
+from moa.evaluation._judge_files import judge_into, left_out, pairs_of
+from moa.evaluation._judges.base import Verdict, annotation_row
+from moa.evaluation._judges.loading import load_judge
 from tests.support.engines import engine_of, scripted
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from moa.evaluation.evaluating import evaluate
-from moa.evaluation.running.records import Record
+from moa.evaluation._pipeline import evaluate
+from moa.evaluation._runner.records import Record
 from tests.support.model_server import ModelServer, Text
 
 CONCURRENCY = 4
@@ -51,7 +51,7 @@ def aggregated(body: Mapping[str, Any], number: int) -> Text:
 
 def started(folder: Path) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "moa.evaluation.evaluating", "genai_prices.data_snapshot"])
+    context.set_forkserver_preload([__name__, "moa.evaluation._pipeline", "genai_prices.data_snapshot"])
     process = context.Process(target=run, args=(str(folder),))
     process.start()
     return process

@@ -46,7 +46,7 @@ def test_every_public_name_is_there_and_the_list_is_sorted() -> None:
 
 
 def test_any_import_of_it_names_the_extra_where_that_is_missing() -> None:
-    ended = without_numpy("from moa.evaluation.statistics.inference import MARGIN")
+    ended = without_numpy("from moa.evaluation._statistics.non_inferiority import MARGIN")
 
     assert ended.stderr.splitlines()[-1] == (
         'moa.errors.MissingDependency: moa eval needs an optional package: pip install "mixture-of-agents[eval]"'
@@ -56,7 +56,7 @@ def test_any_import_of_it_names_the_extra_where_that_is_missing() -> None:
 def test_every_command_of_it_is_one_sentence_where_the_extra_is_missing() -> None:
     code = f"""
 import contextlib, io
-from moa.cli.main import main
+from moa._cli.main import main
 
 for command in {COMMANDS}:
     told = io.StringIO()

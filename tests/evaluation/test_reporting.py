@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.data.outputs import Output
-from moa.evaluation.evaluating import Evaluation
-from moa.evaluation.findings.hygiene import is_cut_off
-from moa.evaluation.notebook import evaluation_html, progress_html, written_html
-from moa.evaluation.reporting import write_report
-from moa.evaluation.running.progress import Progress
+from moa.evaluation._analysis.output_issues import is_cut_off
+from moa.evaluation._data.outputs import Output
+from moa.evaluation._notebook import evaluation_html, progress_html, written_html
+from moa.evaluation._pipeline import Evaluation
+from moa.evaluation._reporting import write_report
+from moa.evaluation._runner.progress import Progress
 from tests.evaluation.report_case import HOSTILE, PROMPTS, run_case
 from tests.support import pages
 

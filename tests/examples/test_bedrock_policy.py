@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from moa.mixture.loading import load, preset_names
+from moa._mixture.loading import load, preset_names
 
 POLICY = json.loads((Path(__file__).parents[2] / "examples" / "bedrock-policy.json").read_text(encoding="utf-8"))
 

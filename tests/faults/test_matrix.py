@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from moa.api import Engine
-from moa.config.settings import Settings
-from moa.mixture.loading import load
-from moa.mixture.schema import Mixture
-from moa.proposals import Answer
-from moa.providers.bedrock import open_bedrock
-from moa.providers.endpoint import BreakerSettings, Endpoint, RetrySettings
+from moa._config.settings import Settings
+from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
+from moa._results import Answer
+from moa._runtime.engine import Engine
+from moa.providers._bedrock import open_bedrock
+from moa.providers._endpoint import BreakerSettings, Endpoint, RetrySettings
 from tests.support import event_stream
 from tests.support.bedrock_calls import signing_session
 from tests.support.bedrock_server import BedrockServer, Fails, Reply, Says, Sends

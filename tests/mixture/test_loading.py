@@ -8,13 +8,13 @@ import jsonschema
 import pytest
 import yaml
 
+from moa._mixture.loading import json_schema, load, preset_names, single
+from moa._mixture.model_reference import split_reference
+from moa._mixture.prompts import render_synthesis
+from moa._mixture.schema import Agent, Mixture
+from moa._pricing.lookup import find_price
+from moa._usage import TokenUsage
 from moa.errors import MixtureError, TemplateError, UnknownMixture
-from moa.mixture.loading import json_schema, load, preset_names, single
-from moa.mixture.prompts import render_synthesis
-from moa.mixture.reference import split_reference
-from moa.mixture.schema import Agent, Mixture
-from moa.prices import find_price
-from moa.usage import TokenUsage
 
 MAPPING = {"layers": [{"proposers": [{"model": "lab/a"}, {"model": "lab/b"}]}], "aggregator": {"model": "lab/c"}}
 HAIKU = "bedrock/anthropic.claude-3-haiku-20240307-v1:0"

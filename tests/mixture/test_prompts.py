@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._messages import ImagePart, Message, TextPart
+from moa._mixture.escaping import ITEM, TAG, Delimiter, escape, unescape
+from moa._mixture.prompts import delimiters, render_selection, render_synthesis, with_system
+from moa._mixture.prompts import unescape as unescape_for
+from moa._mixture.schema import Agent, Layer, Mixture
+from moa._mixture.templates import MAX_RENDERED, BadTemplate, check_template, frame
 from moa.errors import TemplateError
-from moa.messages import ImagePart, Message, TextPart
-from moa.mixture.escaping import ITEM, TAG, Delimiter, escape, unescape
-from moa.mixture.prompts import delimiters, render_selection, render_synthesis, with_system
-from moa.mixture.prompts import unescape as unescape_for
-from moa.mixture.schema import Agent, Layer, Mixture
-from moa.mixture.templates import MAX_RENDERED, BadTemplate, check_template, frame
 
 MISSION = (
     "You have been provided with a set of responses from various open-source models to the latest user query. Your "

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from moa.checked_yaml import check, from_mapping, from_text
+from moa._messages import Sampling
+from moa._mixture.model_reference import split_reference
+from moa._mixture.roster import roster
+from moa._mixture.schema import Agent, Layer, Mixture
+from moa._validation.strict_yaml import check, from_mapping, from_text
 from moa.errors import MixtureError
-from moa.messages import Sampling
-from moa.mixture.reference import split_reference
-from moa.mixture.roster import roster
-from moa.mixture.schema import Agent, Layer, Mixture
 
 MINIMAL = """\
 name: example

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from moa._ledger import Meter
+from moa._policies.circuit_breaker import Breaker
 from moa.errors import BadRequest, CircuitOpen, ProviderError, RateLimited, ServiceFailed
-from moa.ledger import Meter
-from moa.policies.breaker import Breaker
-from moa.providers.base import collect
-from moa.providers.endpoint import BreakerSettings
-from moa.providers.scripted import Pause, Script, ScriptedProvider
-from moa.providers.time_limit import TimeLimit
+from moa.providers._base import collect
+from moa.providers._endpoint import BreakerSettings
+from moa.providers._scripted import Pause, Script, ScriptedProvider
+from moa.providers._time_limit import TimeLimit
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from moa._ledger import Attempt, Meter
+from moa._policies.hedge import LEAST_SAMPLES, Hedge
+from moa._policies.metering import Metered
 from moa.errors import ServiceFailed
-from moa.ledger import Attempt, Meter
-from moa.policies.hedge import LEAST_SAMPLES, Hedge
-from moa.policies.metered import Metered
-from moa.providers.base import Hedging, ModelRequest, Reply, collect
-from moa.providers.scripted import Pause, Script, ScriptedProvider
+from moa.providers._base import Hedging, ModelRequest, Reply, collect
+from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time
 

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._ledger import Meter
+from moa._policies.metering import Metered
+from moa._policies.rate_limits import Limiter, Limits
+from moa._policies.sliding_window import WINDOW_S, SlidingWindow
+from moa._runtime.engine import Engine
+from moa._usage import TokenUsage
 from moa.errors import RateLimited
-from moa.ledger import Meter
-from moa.policies.limits import Limiter, Limits
-from moa.policies.metered import Metered
-from moa.policies.windows import WINDOW_S, SlidingWindow
-from moa.providers.base import Finish, ModelRequest, collect
-from moa.providers.endpoint import Endpoint, LimitSettings
-from moa.providers.scripted import Pause, Script, ScriptedProvider
-from moa.providers.time_limit import TimeLimit
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, ModelRequest, collect
+from moa.providers._endpoint import Endpoint, LimitSettings
+from moa.providers._scripted import Pause, Script, ScriptedProvider
+from moa.providers._time_limit import TimeLimit
 from tests.support.engines import mixture_of
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time

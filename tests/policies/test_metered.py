@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from moa._policies.metering import MOST_ATTEMPTS, Metered
+from moa._usage import TokenUsage
 from moa.errors import (
     BadRequest,
     BrokenReply,
@@ -15,9 +17,7 @@ from moa.errors import (
     RateLimited,
     Refused,
 )
-from moa.policies.metered import MOST_ATTEMPTS, Metered
-from moa.providers.base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, collect
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, collect
 from tests.providers.requests import Books, ask
 
 USAGE = TokenUsage(input_tokens=9, output_tokens=2)

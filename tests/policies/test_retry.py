@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from moa._ledger import Meter
+from moa._policies.metering import Metered
+from moa._policies.retry import Retry
 from moa.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -18,13 +21,10 @@ from moa.errors import (
     Refused,
     ServiceFailed,
 )
-from moa.ledger import Meter
-from moa.policies.metered import Metered
-from moa.policies.retry import Retry
-from moa.providers.base import Finish, ModelRequest, Restarted, TextDelta, collect
-from moa.providers.endpoint import RetrySettings
-from moa.providers.scripted import Script, ScriptedProvider
-from moa.providers.time_limit import TimeLimit
+from moa.providers._base import Finish, ModelRequest, Restarted, TextDelta, collect
+from moa.providers._endpoint import RetrySettings
+from moa.providers._scripted import Script, ScriptedProvider
+from moa.providers._time_limit import TimeLimit
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._ledger import Meter
+from moa._policies.budget import Budget, Purse, Spend, reserve_in_all, worst_case
+from moa._policies.metering import Metered
+from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded, ServiceFailed
-from moa.ledger import Meter
-from moa.policies.metered import Metered
-from moa.policies.spend import Budget, Purse, Spend, reserve_in_all, worst_case
-from moa.providers.base import Finish, collect
-from moa.providers.scripted import Pause, ScriptedProvider
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, collect
+from moa.providers._scripted import Pause, ScriptedProvider
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import VirtualClockLoop, loop_time, virtual_time
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from moa.ledger import Attempt, Meter
-from moa.messages import conversation
-from moa.providers.base import ModelRequest, Provider, ReplyEvent
-from moa.providers.endpoint import Endpoint
+from moa._ledger import Attempt, Meter
+from moa._messages import conversation
+from moa.providers._base import ModelRequest, Provider, ReplyEvent
+from moa.providers._endpoint import Endpoint
 
 KEY = "sk-secret-0123456789"
 

@@ -1,8 +1,8 @@
 import pytest
 
+from moa._messages import ToolCall
 from moa.errors import BrokenReply
-from moa.messages import ToolCall
-from moa.providers.base import Finish, ReasoningDelta, ReplyEvent, ReplyFold, TextDelta, ToolCallDelta
+from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, ReplyFold, TextDelta, ToolCallDelta
 
 END = Finish(reason="stop")
 IN_PIECES: list[ReplyEvent] = [

@@ -16,7 +16,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, ProviderError
-from moa.providers.http import MAX_BODY_BYTES, HttpRequest, HttpTransport
+from moa.providers._http import MAX_BODY_BYTES, HttpRequest, HttpTransport
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from moa.errors import ConfigError
-from moa.providers.endpoint import Endpoint
-from moa.providers.registry import BUILT_IN, open_provider
-from moa.providers.scripted import ScriptedProvider
+from moa.providers._endpoint import Endpoint
+from moa.providers._registry import BUILT_IN, open_provider
+from moa.providers._scripted import ScriptedProvider
 
 
 def test_a_kind_that_nobody_provides_is_refused_with_those_that_are() -> None:
@@ -27,7 +27,7 @@ def test_every_built_in_kind_is_listed() -> None:
 
 
 PLUGIN = """
-from moa.providers.scripted import ScriptedProvider
+from moa.providers._scripted import ScriptedProvider
 
 def open_parrot(endpoint):
     return ScriptedProvider(lambda request: request.messages[-1].text)
@@ -35,10 +35,10 @@ def open_parrot(endpoint):
 ENTRY_POINTS = "[moa.providers]\nparrot = parrot_plugin:open_parrot\n"
 SCRIPT = """
 import asyncio
-from moa.api import Engine
-from moa.config.settings import Settings
-from moa.mixture.loading import single
-from moa.providers.endpoint import Endpoint
+from moa._runtime.engine import Engine
+from moa._config.settings import Settings
+from moa._mixture.loading import single
+from moa.providers._endpoint import Endpoint
 
 async def main():
     settings = Settings(endpoints={"zoo": Endpoint(name="zoo", kind="parrot")})

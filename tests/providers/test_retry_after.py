@@ -1,6 +1,6 @@
 import pytest
 
-from moa.providers.retry_after import retry_after_s
+from moa.providers._retry_after import retry_after_s
 
 
 @pytest.mark.parametrize(

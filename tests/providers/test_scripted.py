@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from moa.errors import ConfigError, IdleTimedOut, ModelNotFound, ServiceFailed
-from moa.providers.base import Finish, ReasoningDelta, collect
-from moa.providers.endpoint import Endpoint
-from moa.providers.scripted import Pause, ScriptedProvider, open_scripted
+from moa.providers._base import Finish, ReasoningDelta, collect
+from moa.providers._endpoint import Endpoint
+from moa.providers._scripted import Pause, ScriptedProvider, open_scripted
 from tests.support.requests import plain_request
 from tests.support.virtual_clock import loop_time, virtual_time
 

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from yarl import URL
 
 from moa.errors import BadRequest
-from moa.providers.endpoint import Endpoint
-from moa.providers.secrets import NO_SECRETS, Secrets, texts_of
+from moa.providers._endpoint import Endpoint
+from moa.providers._redaction import NO_SECRETS, Secrets, texts_of
 
 KEY = "a+b c/d=='\"ü&é%"
 

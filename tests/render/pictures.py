@@ -5,10 +5,10 @@ from decimal import Decimal
 
 from rich.console import Console, RenderableType
 
+from moa._ledger import Attempt, ErrorInfo
+from moa._results import Proposal
+from moa._usage import TokenUsage
 from moa.events import AgentInfo, RunStarted
-from moa.ledger import Attempt, ErrorInfo
-from moa.proposals import Proposal
-from moa.usage import TokenUsage
 
 
 class _Encoded(io.StringIO):

@@ -1,6 +1,6 @@
-from moa.ledger import Ledger
-from moa.proposals import Answer, Latency, LayerResult
-from moa.render.answers import ProposalsPicture
+from moa._ledger import Ledger
+from moa._render.proposals import ProposalsPicture
+from moa._results import Answer, Latency, LayerResult
 from tests.render.pictures import drawn, failed, used
 
 

@@ -1,8 +1,8 @@
 import json
 
+from moa._ledger import Call, Ledger
+from moa._render.errors import failure_dict, failure_ledger, failure_lines
 from moa.errors import AnswerInterrupted, ConfigError, LayerFailed, RateLimited, ServiceFailed
-from moa.ledger import Call, Ledger
-from moa.render.failures import failure_dict, failure_ledger, failure_lines
 from tests.render.pictures import attempt
 
 LEDGER = Ledger(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.render.figures import count, seconds, spent, usd
-from moa.usage import Spend
+from moa._render.format import count, seconds, spent, usd
+from moa._usage import Spend
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
+from moa._render.live import LiveRun, finished_line
+from moa._render.progress import RunProgress
 from moa.events import AnswerDelta, CallStarted, LayerStarted, ProposalDelta, ProposalFinished, ProposalRestarted
-from moa.render.live import LiveRun, finished_line
-from moa.render.progress import RunProgress
 from tests.render.pictures import attempt, drawn, failed, started, used
 
 

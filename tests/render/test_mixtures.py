@@ -1,8 +1,8 @@
 import pytest
 
-from moa.mixture.loading import load, preset_names, single
-from moa.mixture.schema import Mixture
-from moa.render.mixtures import MixturePicture, mixture_list, summary
+from moa._mixture.loading import load, preset_names, single
+from moa._mixture.schema import Mixture
+from moa._render.mixtures import MixturePicture, mixture_list, summary
 from tests.render.pictures import drawn
 
 MIXTURE = load(

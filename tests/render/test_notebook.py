@@ -1,9 +1,9 @@
 from decimal import Decimal
 
-from moa.ledger import Call, Ledger
-from moa.mixture.loading import load
-from moa.proposals import Answer, Degradation, Latency, LayerResult
-from moa.render.notebook import answer_html, mixture_html
+from moa._ledger import Call, Ledger
+from moa._mixture.loading import load
+from moa._render.notebook import answer_html, mixture_html
+from moa._results import Answer, Degradation, Latency, LayerResult
 from tests.render.pictures import attempt, failed, used
 from tests.support.pages import Page
 

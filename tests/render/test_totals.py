@@ -1,10 +1,10 @@
 from decimal import Decimal
 
-from moa.ledger import Attempt, Call, Ledger
-from moa.proposals import Answer, Degradation, Latency
-from moa.render.symbols import ASCII, UNICODE
-from moa.render.totals import degraded_lines, ledger_line, totals_line
-from moa.usage import TokenUsage
+from moa._ledger import Attempt, Call, Ledger
+from moa._render.symbols import ASCII, UNICODE
+from moa._render.totals import degraded_lines, ledger_line, totals_line
+from moa._results import Answer, Degradation, Latency
+from moa._usage import TokenUsage
 from tests.render.pictures import attempt
 
 

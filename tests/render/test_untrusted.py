@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.render.untrusted import one_line, safe
+from moa._render.sanitize import one_line, safe
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 ANYTHING = st.text(st.characters(codec=None))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.ledger import Attempt, Call, ErrorInfo, Ledger
-from moa.render.timeline import timeline
-from moa.render.waterfall import WaterfallPicture, waterfall_html
-from moa.usage import TokenUsage
+from moa._ledger import Attempt, Call, ErrorInfo, Ledger
+from moa._render.timeline import timeline
+from moa._render.waterfall import WaterfallPicture, waterfall_html
+from moa._usage import TokenUsage
 from tests.render.pictures import drawn
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> \" ' & \u202e \x1b[2J"

@@ -8,8 +8,8 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from moa.mixture.loading import load
-from moa.providers.endpoint import Endpoint
+from moa._mixture.loading import load
+from moa.providers._endpoint import Endpoint
 from tests.support.model_server import Hang, Raw, Reset, Status, Text
 from tests.support.served import DUO, HELLO, served
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from moa.engine.stream import RunStream
+from moa._engine.stream import RunStream
+from moa._server.http.errors import failure_of
+from moa._server.playground import EventScript
 from moa.errors import LayerFailed, ServiceFailed
-from moa.server.failures import failure_of
-from moa.server.playground import EventScript
 from tests.support.engines import engine_of, mixture_of, scripted
 
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from moa import errors
+from moa._ledger import Ledger
+from moa._server.http.errors import STATUS, Refusal, anthropic_error, failure_of, openai_error, status_of
 from moa.errors import AggregationFailed, ConfigError, LayerFailed, MoaError
-from moa.ledger import Ledger
-from moa.server.failures import STATUS, anthropic_error, failure_of, openai_error, status_of
-from moa.server.refusal import Refusal
 
 
 def _tree(kind: type[MoaError] = MoaError) -> Iterator[type[MoaError]]:

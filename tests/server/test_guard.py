@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from moa.server.keys import KeyRing, KeySettings, hash_key
+from moa._server.api_keys import KeyRing, KeySettings, hash_key
 from tests.support.model_server import Status, Text
 from tests.support.served import HELLO, Served, served
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from moa._server.api_keys import hash_key, load_keys, new_key
 from moa.errors import ConfigError
-from moa.server.keys import hash_key, load_keys, new_key
 
 
 def _file(folder: Path, text: str) -> Path:

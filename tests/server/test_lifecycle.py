@@ -12,7 +12,7 @@ import aiohttp
 import openai
 import pytest
 
-from moa.server.protocol import LimitedProtocol
+from moa._server.http.connection_limits import LimitedProtocol
 from tests.support.model_server import Hang, ModelServer, Text
 from tests.support.served import HELLO, Served, served
 
@@ -142,7 +142,7 @@ async def _connect(server: Served) -> tuple[asyncio.StreamReader, asyncio.Stream
 
 
 async def test_a_client_that_never_ends_its_headers_is_cut_off(shared: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moa.server.protocol.HEADERS_WITHIN_S", 0.05)
+    monkeypatch.setattr("moa._server.http.connection_limits.HEADERS_WITHIN_S", 0.05)
     silent, other = await _connect(shared), await _connect(shared)
     other[1].write(b"POST / HTTP/1.1\r\nhost: loc")
 
@@ -178,7 +178,7 @@ async def test_a_kept_connection_takes_many_requests(shared: Served) -> None:
 
 
 async def test_a_reply_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moa.server.protocol.READ_WITHIN_S", 0.05)
+    monkeypatch.setattr("moa._server.http.connection_limits.READ_WITHIN_S", 0.05)
     async with served() as server:
         server.upstream.behave("writer", Text(tuple(["x" * 10_000] * 2_000)))
         _, writer = await _connect(server)
@@ -231,7 +231,7 @@ async def test_sigterm_lets_streams_end_and_then_the_process_ends_well(tmp_path:
 
 async def _start(folder: Path) -> tuple[asyncio.subprocess.Process, str]:
     """Start the command; it says where it listens."""
-    command = "from moa.cli.main import main; main()"
+    command = "from moa._cli.main import main; main()"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", command, "serve", "-m", "solo.yaml", "--config", "moa.yaml", "--port", "0"),
         cwd=folder,

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._ledger import ErrorInfo
+from moa._results import Proposal
+from moa._server.api.proposal_reasoning import Narrator
 from moa.events import AnswerDelta, Event, ProposalDelta, ProposalFinished, ProposalRestarted
-from moa.ledger import ErrorInfo
-from moa.proposals import Proposal
-from moa.server.narration import Narrator
 
 
 def _piece(index: int, text: str) -> ProposalDelta:

@@ -13,11 +13,11 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from moa.api import Engine
-from moa.config.settings import Settings
-from moa.providers.scripted import ScriptedProvider
-from moa.server.app import create_app
-from moa.server.options import ServerOptions
+from moa._config.settings import Settings
+from moa._runtime.engine import Engine
+from moa._server.app import create_app
+from moa._server.options import ServerOptions
+from moa.providers._scripted import ScriptedProvider
 from tests.support.served import DUO, SOLO
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from moa.mixture.loading import load
+from moa._mixture.loading import load
 from tests.support.model_server import Status, Text
 from tests.support.served import DUO, HELLO, Served, served
 

@@ -5,11 +5,11 @@ from typing import Any
 import orjson
 import pytest
 
-from moa.messages import ImagePart, Message, TextPart, ToolCall
-from moa.server.chat_request import read_chat_request
-from moa.server.messages_request import read_messages_request
-from moa.server.refusal import Refusal
-from moa.server.responses_request import read_responses_request
+from moa._messages import ImagePart, Message, TextPart, ToolCall
+from moa._server.api.chat_request import read_chat_request
+from moa._server.api.messages_request import read_messages_request
+from moa._server.api.responses_request import read_responses_request
+from moa._server.http.errors import Refusal
 
 HELLO = [{"role": "user", "content": "Say hello"}]
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._server.api_keys import KeyRing, KeySettings, hash_key
+from moa._server.launcher import Serving, make_options, require_shareable, served_mixtures
+from moa._server.logs import JsonFormatter, TextFormatter
 from moa.errors import MixtureError, UsageError
-from moa.providers.endpoint import BreakerSettings, Endpoint, LimitSettings
-from moa.server.keys import KeyRing, KeySettings, hash_key
-from moa.server.logs import JsonFormatter, TextFormatter
-from moa.server.serving import Serving, make_options, require_shareable, served_mixtures
+from moa.providers._endpoint import BreakerSettings, Endpoint, LimitSettings
 from tests.support.served import DUO
 
 PLAIN = Endpoint(name="lab", kind="openai", base_url="http://127.0.0.1:9/v1", breaker=None)

@@ -8,11 +8,11 @@ from typing import Any
 from botocore.credentials import CredentialResolver
 from botocore.session import Session
 
-from moa.messages import Message
-from moa.providers.base import ModelRequest
-from moa.providers.bedrock import open_bedrock
-from moa.providers.bedrock.provider import BedrockProvider
-from moa.providers.endpoint import Endpoint
+from moa._messages import Message
+from moa.providers._base import ModelRequest
+from moa.providers._bedrock import open_bedrock
+from moa.providers._bedrock.provider import BedrockProvider
+from moa.providers._endpoint import Endpoint
 from tests.support.bedrock_server import CREDENTIALS, REGION, BedrockServer, Reply
 
 CONVERSE_INPUT: Any = Session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape

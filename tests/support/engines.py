@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from moa.api import Engine
-from moa.config.settings import Settings
-from moa.mixture.loading import load
-from moa.mixture.schema import Mixture
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Script, ScriptedProvider
+from moa._config.settings import Settings
+from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
+from moa._runtime.engine import Engine
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Script, ScriptedProvider
 from tests.support.virtual_clock import loop_time
 
 Scripts = Mapping[str, Script | Callable[[ModelRequest], Script]]

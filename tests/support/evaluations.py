@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from moa.config.settings import Settings
-from moa.evaluation.evaluating import Evaluation, aevaluate
-from moa.mixture.schema import Mixture
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Script, ScriptedProvider
+from moa._config.settings import Settings
+from moa._mixture.schema import Mixture
+from moa.evaluation._pipeline import Evaluation, aevaluate
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Script, ScriptedProvider
 from tests.support.engines import mixture_of, scripted
 
 PROMPTS = [{"prompt": f"question {number}", "category": "ab"[number % 2]} for number in range(6)]

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from moa.providers.base import ModelRequest, ReplyEvent
-from moa.providers.scripted import Script, ScriptedProvider
+from moa.providers._base import ModelRequest, ReplyEvent
+from moa.providers._scripted import Script, ScriptedProvider
 
 
 class Gate(asyncio.Event):

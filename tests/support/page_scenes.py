@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
+from moa._usage import TokenUsage
 from moa.errors import ServiceFailed
-from moa.mixture.loading import load
-from moa.mixture.schema import Mixture
-from moa.providers.base import Finish, ReasoningDelta, TextDelta
-from moa.providers.scripted import Pause, Script, Step
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, ReasoningDelta, TextDelta
+from moa.providers._scripted import Pause, Script, Step
 from tests.support.gated import Gate
 
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"

@@ -9,11 +9,11 @@ import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from moa.api import Engine
-from moa.config.settings import Settings
-from moa.mixture.schema import Mixture
-from moa.server.app import create_app
-from moa.server.options import ServerOptions
+from moa._config.settings import Settings
+from moa._mixture.schema import Mixture
+from moa._runtime.engine import Engine
+from moa._server.app import create_app
+from moa._server.options import ServerOptions
 from tests.support.gated import GatedProvider
 
 ENDPOINTS = ("fake", "bedrock", "together")

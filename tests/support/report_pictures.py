@@ -12,12 +12,12 @@ from typing import Any
 
 from playwright.async_api import Browser, async_playwright
 
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._mixture.loading import load, single
+from moa._mixture.schema import Mixture
 from moa.evaluation import aevaluate, write_report
-from moa.mixture.loading import load, single
-from moa.mixture.schema import Mixture
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Pause, Script
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Pause, Script
 from tests.support.browser import launched
 from tests.support.engines import scripted, system_text
 from tests.support.pictures import keep

@@ -2,10 +2,10 @@
 
 from decimal import Decimal
 
-from moa.ledger import Meter, Pricer
-from moa.messages import Message, Sampling
-from moa.providers.base import ModelRequest
-from moa.usage import TokenUsage
+from moa._ledger import Meter, Pricer
+from moa._messages import Message, Sampling
+from moa._usage import TokenUsage
+from moa.providers._base import ModelRequest
 
 
 def dollar_a_token(usage: TokenUsage) -> Decimal:

@@ -16,16 +16,16 @@ from fastapi import FastAPI
 from openai import AsyncOpenAI
 from opentelemetry.trace import Tracer
 
-from moa.api import Engine
-from moa.config.settings import Settings
-from moa.mixture.loading import load
-from moa.mixture.schema import Mixture
-from moa.prices import ANY_MODEL
-from moa.providers.endpoint import Endpoint
-from moa.rates import Price
-from moa.server.app import create_app
-from moa.server.options import ServerOptions
-from moa.server.serving import Serving, uvicorn_config
+from moa._config.settings import Settings
+from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
+from moa._pricing.lookup import ANY_MODEL
+from moa._pricing.price import Price
+from moa._runtime.engine import Engine
+from moa._server.app import create_app
+from moa._server.launcher import Serving, uvicorn_config
+from moa._server.options import ServerOptions
+from moa.providers._endpoint import Endpoint
 from tests.support.model_server import ModelServer, Text
 
 PRICE = Price(input=Decimal(1), output=Decimal(2))

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from moa.traces.virtual_time import VirtualClockLoop
+from moa._traces.virtual_time import VirtualClockLoop
 
 
 def virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -4,12 +4,12 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._runtime.engine import Engine
+from moa._traces.page import trace_page
+from moa._traces.reading import read_trace
 from moa.errors import EngineError
-from moa.providers.scripted import ScriptedProvider
-from moa.traces.page import trace_page
-from moa.traces.reading import read_trace
+from moa.providers._scripted import ScriptedProvider
 from tests.support.engines import mixture_of, scripted
 
 EVIL = "</pre></script><script>alert(1)</script><img src=x onerror=alert(1)>\u202e"

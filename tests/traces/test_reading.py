@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._runtime.engine import Engine
+from moa._traces.reading import read_trace
 from moa.errors import TraceError
-from moa.traces.reading import read_trace
 from tests.support.engines import mixture_of, scripted
 
 

@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._messages import ImagePart, ReplyOptions, Sampling
+from moa._mixture.loading import load
+from moa._runtime.engine import Engine
+from moa._traces.reading import read_trace
+from moa._traces.replaying import replay
+from moa._usage import TokenUsage
 from moa.errors import (
     AuthenticationFailed,
     CircuitOpen,
@@ -20,14 +25,9 @@ from moa.errors import (
     TraceError,
     UsageError,
 )
-from moa.messages import ImagePart, ReplyOptions, Sampling
-from moa.mixture.loading import load
-from moa.providers.base import Finish, ModelRequest, ReasoningDelta, TextDelta, ToolCallDelta
-from moa.providers.endpoint import Endpoint, LimitSettings, RetrySettings
-from moa.providers.scripted import Pause, Script, ScriptedProvider
-from moa.traces.reading import read_trace
-from moa.traces.replaying import replay
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, TextDelta, ToolCallDelta
+from moa.providers._endpoint import Endpoint, LimitSettings, RetrySettings
+from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.support.engines import mixture_of, scripted
 from tests.support.virtual_clock import VirtualClockLoop, loop_time
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from moa.api import Engine
-from moa.config.settings import load_settings
+from moa._config.settings import load_settings
+from moa._mixture.loading import load
+from moa._runtime.engine import Engine
+from moa._traces.redaction import MASK, Scrubber, secrets_of
 from moa.errors import MoaError
-from moa.mixture.loading import load
-from moa.providers.endpoint import Endpoint
-from moa.traces.secrets import MASK, Scrubber, secrets_of
+from moa.providers._endpoint import Endpoint
 from tests.support.model_server import Behaviour, ModelServer, Status, Text
 
 KEY, HEADER, QUERY = "sk-planted-key-123456", "planted-header-value", "planted-query-value"

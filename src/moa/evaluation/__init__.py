@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 from moa.errors import MissingDependency
 
 if TYPE_CHECKING:
-    from moa.evaluation.evaluating import Evaluation, aevaluate, evaluate
-    from moa.evaluation.reporting import write_report
-    from moa.evaluation.running.progress import Progress
+    from moa.evaluation._pipeline import Evaluation, aevaluate, evaluate
+    from moa.evaluation._reporting import write_report
+    from moa.evaluation._runner.progress import Progress
 
 __all__ = ["Evaluation", "Progress", "aevaluate", "evaluate", "write_report"]
 
 _HOMES = {
-    "Evaluation": "evaluating",
-    "aevaluate": "evaluating",
-    "evaluate": "evaluating",
-    "Progress": "running.progress",
-    "write_report": "reporting",
+    "Evaluation": "_pipeline",
+    "aevaluate": "_pipeline",
+    "evaluate": "_pipeline",
+    "Progress": "_runner.progress",
+    "write_report": "_reporting",
 }
 
 # Here, as the import of any part of this package comes by; what few parts need, they ask for themselves.

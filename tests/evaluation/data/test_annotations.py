@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.data.annotations import count_wins, read_annotations, win_probabilities
+from moa.evaluation._data.annotations import count_wins, read_annotations, win_probabilities
 from tests.evaluation.conftest import Reference
 
 ROW = {

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from moa.errors import EvaluationDataError, UsageError
-from moa.evaluation.data.datasets import digest, load_instructions
-from moa.evaluation.data.hub import hub_file
+from moa.evaluation._data.datasets import digest, load_instructions
+from moa.evaluation._data.huggingface import hub_file
 
 ROWS = [
     {"prompt": "Say “hé”,\nin two lines", "category": "tone", "reference": "hé"},

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._usage import TokenUsage
 from moa.errors import EvaluationDataError
-from moa.evaluation.data.outputs import Output, file_name, read_outputs, write_outputs
-from moa.usage import TokenUsage
+from moa.evaluation._data.outputs import Output, file_name, read_outputs, write_outputs
 
 
 def test_outputs_come_back_as_they_were_written(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.data.reference_data import load_alpaca_eval_data
+from moa.evaluation._data.reference_data import load_alpaca_eval_data
 
 GAMED = "model,index,preference,std_delta_len,instruction_difficulty,not_gamed_baseline\ng,0,0.5,-1.5,0.25,False\n"
 

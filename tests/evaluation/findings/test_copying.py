@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.evaluation.findings.copying import copied, differs, mean_copied
+from moa.evaluation._analysis.verbatim_overlap import copied, differs, mean_copied
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f", "g"]), max_size=40).map(" ".join)
 

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from moa.evaluation.findings.economics import critical_share, economics, percentiles
-from moa.evaluation.running.records import Record
-from moa.usage import TokenUsage
+from moa._usage import TokenUsage
+from moa.evaluation._analysis.cost_latency import critical_share, economics, percentiles
+from moa.evaluation._runner.records import Record
 
 
 def call(agent: str, layer: int, usd: float | None, *, tokens: int = 10) -> dict[str, Any]:

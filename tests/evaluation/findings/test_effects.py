@@ -1,6 +1,6 @@
-from moa.evaluation.data.annotations import Annotation
-from moa.evaluation.findings.effects import Effect, Side, effect
-from moa.evaluation.running.records import Record
+from moa.evaluation._analysis.effects import Effect, Side, effect
+from moa.evaluation._data.annotations import Annotation
+from moa.evaluation._runner.records import Record
 
 GOOD = [1.9, 1.8, 2.0, 1.7] * 10
 BAD = [1.1, 1.3, 1.0, 1.2] * 10

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moa.evaluation.findings.judge_record import judge_record
+from moa.evaluation._analysis.judge_stats import judge_record
 
 
 def _row(**facts: Any) -> dict[str, Any]:

@@ -3,11 +3,11 @@ from typing import Any
 
 import numpy as np
 
-from moa.evaluation.data.annotations import Annotation
-from moa.evaluation.data.outputs import Output
-from moa.evaluation.findings.summary import Collected, Evaluated, summarize
-from moa.evaluation.running.records import Record
-from moa.evaluation.statistics.sequential import settle
+from moa.evaluation._analysis.summary import Collected, Evaluated, summarize
+from moa.evaluation._data.annotations import Annotation
+from moa.evaluation._data.outputs import Output
+from moa.evaluation._runner.records import Record
+from moa.evaluation._statistics.sequential import settle
 
 
 def system(name: str, role: str, preferences: list[float | None], opponent: str = "third") -> Evaluated:

@@ -1,8 +1,8 @@
 import pytest
 
-from moa.evaluation.data.outputs import Output, read_outputs
-from moa.evaluation.findings.hygiene import hygiene
-from moa.evaluation.findings.text_signs import holds_judge_marks, leaks, looks_cut_off, refuses
+from moa.evaluation._analysis.output_issues import hygiene
+from moa.evaluation._analysis.text_heuristics import holds_judge_marks, leaks, looks_cut_off, refuses
+from moa.evaluation._data.outputs import Output, read_outputs
 from tests.evaluation.conftest import SHARED
 
 

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from moa.evaluation.findings.verdict import Conclusion, Quality, Ratio, conclude, ratio
-from moa.evaluation.statistics.inference import non_inferiority
-from moa.evaluation.statistics.intervals import Estimate, Interval
+from moa.evaluation._analysis.recommendation import Conclusion, Quality, Ratio, conclude, ratio
+from moa.evaluation._statistics.estimates import Estimate, Interval
+from moa.evaluation._statistics.non_inferiority import non_inferiority
 
 KNOWN = Ratio(value=0.12)
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from moa.evaluation.judges.base import Pair
-from moa.ledger import Ledger
-from moa.messages import ToolCall
-from moa.proposals import Answer, Latency
-from moa.providers.base import Finish, TextDelta
-from moa.providers.scripted import Step
-from moa.usage import TokenUsage
+from moa._ledger import Ledger
+from moa._messages import ToolCall
+from moa._results import Answer, Latency
+from moa._usage import TokenUsage
+from moa.evaluation._judges.base import Pair
+from moa.providers._base import Finish, TextDelta
+from moa.providers._scripted import Step
 
 
 def pair(output_1: str = "baseline's", output_2: str = "system's", instruction: str = "Say hi", **fields: Any) -> Pair:

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from moa.api import Engine
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._runtime.engine import Engine
 from moa.errors import EvaluationDataError
-from moa.evaluation.data.alpaca_eval_package import package_folder
-from moa.evaluation.data.annotations import read_annotations
-from moa.evaluation.data.outputs import Output, read_outputs, write_outputs
-from moa.evaluation.data.reference_data import load_alpaca_eval_data
-from moa.evaluation.judge_files import Row, judge_into, pairs_of
-from moa.evaluation.judges.loading import load_judge
-from moa.evaluation.judges.parsers import parser_of
-from moa.evaluation.scoring.metrics import metrics
-from moa.providers.endpoint import Endpoint
+from moa.evaluation._data.alpaca_eval_package import package_folder
+from moa.evaluation._data.annotations import read_annotations
+from moa.evaluation._data.outputs import Output, read_outputs, write_outputs
+from moa.evaluation._data.reference_data import load_alpaca_eval_data
+from moa.evaluation._judge_files import Row, judge_into, pairs_of
+from moa.evaluation._judges.loading import load_judge
+from moa.evaluation._judges.parsers import parser_of
+from moa.evaluation._metrics.metrics import metrics
+from moa.providers._endpoint import Endpoint
 from tests.evaluation.conftest import SHARED
 from tests.evaluation.judges.pairs import judge_answer
 from tests.support.judge_server import JudgeServer

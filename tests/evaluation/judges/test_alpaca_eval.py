@@ -1,13 +1,13 @@
 import pytest
 
 from moa.errors import EngineError, EvaluationDataError, MissingDependency, ModelNotFound, ServiceFailed
-from moa.evaluation.data.alpaca_eval_package import package_folder
-from moa.evaluation.judges.alpaca_eval import AlpacaEvalJudge, is_swapped, messages
-from moa.evaluation.judges.asking import UNPARSEABLE
-from moa.evaluation.judges.base import annotation_row, judge_all
-from moa.evaluation.judges.loading import load_judge
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Pause, Script
+from moa.evaluation._data.alpaca_eval_package import package_folder
+from moa.evaluation._judges.alpaca_eval import AlpacaEvalJudge, is_swapped, messages
+from moa.evaluation._judges.base import annotation_row, judge_all
+from moa.evaluation._judges.judge_calls import UNPARSEABLE
+from moa.evaluation._judges.loading import load_judge
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Pause, Script
 from tests.evaluation.judges.pairs import pair, token
 from tests.support.engines import engine_of, scripted
 from tests.support.virtual_clock import virtual_time

@@ -1,6 +1,6 @@
 import pytest
 
-from moa.evaluation.judges.conflicts import conflicts, family
+from moa.evaluation._judges.self_preference import conflicts, family
 
 
 @pytest.mark.parametrize(

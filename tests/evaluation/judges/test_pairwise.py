@@ -3,11 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moa.errors import BadRequest, EvaluationDataError
-from moa.evaluation.judges.loading import load_judge
-from moa.evaluation.judges.pairwise import question, verdict_in
-from moa.evaluation.judges.panel import Panel, agreement
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Script
+from moa.evaluation._judges.loading import load_judge
+from moa.evaluation._judges.pairwise import question, verdict_in
+from moa.evaluation._judges.panel import Panel, agreement
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Script
 from tests.evaluation.judges.pairs import pair
 from tests.support.engines import engine_of, scripted
 from tests.support.virtual_clock import virtual_time

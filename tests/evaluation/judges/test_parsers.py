@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._messages import ToolCall
+from moa._results import Answer
 from moa.errors import EvaluationDataError
-from moa.evaluation.judges.parsers import from_json, from_logprobs, from_matches, from_ranking, from_scores, parser_of
-from moa.messages import ToolCall
-from moa.proposals import Answer
+from moa.evaluation._judges.parsers import from_json, from_logprobs, from_matches, from_ranking, from_scores, parser_of
 from tests.evaluation.judges.pairs import judge_answer
 
 

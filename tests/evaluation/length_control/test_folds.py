@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from moa.evaluation.length_control.folds import FOLDS, fold_of_rows, introsort_of_equal_keys, shuffled_folds
+from moa.evaluation._length_control.folds import FOLDS, fold_of_rows, introsort_of_equal_keys, shuffled_folds
 
 
 def test_published_folds_equal_those_behind_the_leaderboard(fold_oracle: dict[str, str]) -> None:

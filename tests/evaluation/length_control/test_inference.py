@@ -3,10 +3,10 @@ import time
 import numpy as np
 import pytest
 
-from moa.evaluation.length_control.inference import lc_difference, lc_estimate, predicted_estimate, resample
-from moa.evaluation.length_control.influence import influence_values, standard_error_of
-from moa.evaluation.length_control.models import Design, Judged, LengthFit, design_for, fit_length_model
-from moa.evaluation.length_control.reweighted import refit
+from moa.evaluation._length_control.influence import influence_values, standard_error_of
+from moa.evaluation._length_control.models import Design, Judged, LengthFit, design_for, fit_length_model
+from moa.evaluation._length_control.refit import refit
+from moa.evaluation._length_control.standard_errors import lc_difference, lc_estimate, predicted_estimate, resample
 from tests.evaluation.conftest import Reference
 
 EXACT_COLUMNS = ("0.36", "2.78", "21.5", "167", "1292", "1e4")

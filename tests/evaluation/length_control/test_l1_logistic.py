@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moa.evaluation.length_control.l1_logistic import fit_exactly, gradient_and_curvature
-from moa.evaluation.statistics.arrays import Floats, cross_entropy, sigmoid
+from moa.evaluation._length_control.l1_logistic import fit_exactly, gradient_and_curvature
+from moa.evaluation._statistics.array_types import Floats, cross_entropy, sigmoid
 
 
 def _problem(seed: int, width: int, rows: int) -> tuple[Floats, Floats, Floats]:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from moa.evaluation.length_control.folds import FoldOrder
-from moa.evaluation.length_control.models import (
+from moa.evaluation._length_control.folds import FoldOrder
+from moa.evaluation._length_control.models import (
     Judged,
     LengthFit,
     LengthModel,
@@ -12,7 +12,7 @@ from moa.evaluation.length_control.models import (
     fold_sensitivity,
     predict_win_rate,
 )
-from moa.evaluation.statistics.arrays import Floats
+from moa.evaluation._statistics.array_types import Floats
 from tests.evaluation.conftest import Reference
 
 

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 
-from moa.evaluation.length_control.influence import influence_values
-from moa.evaluation.length_control.models import Judged, fit_length_model
-from moa.evaluation.length_control.sequence import (
+from moa.evaluation._length_control.confidence_sequence import (
     asymptotic_reach,
     difference_interval,
     effective_number,
@@ -13,8 +11,10 @@ from moa.evaluation.length_control.sequence import (
     look_sizes,
     settle_length_controlled,
 )
-from moa.evaluation.statistics.arrays import Floats
-from moa.evaluation.statistics.sequential import Decision
+from moa.evaluation._length_control.influence import influence_values
+from moa.evaluation._length_control.models import Judged, fit_length_model
+from moa.evaluation._statistics.array_types import Floats
+from moa.evaluation._statistics.sequential import Decision
 from tests.evaluation.conftest import Reference
 
 NEAR_TIE = "FuseChat-Llama-3.2-3B-Instruct"

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.evaluation.report.labels import Place, Point, placed
+from moa.evaluation._report.label_placement import Place, Point, placed
 
 WIDTH, HEIGHT = 700.0, 230.0
 POINTS = st.lists(

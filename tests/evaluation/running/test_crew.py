@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from moa.evaluation.running.crew import Crew, Job
+from moa.evaluation._runner.job_queue import Crew, Job
 
 
 def job(log: list[int], number: int, gate: asyncio.Event | None = None) -> Job:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.running.journal import Journal, read_journal
+from moa.evaluation._runner.journal import Journal, read_journal
 
 
 async def test_append_comes_back_when_the_lines_are_in_the_file(tmp_path: Path) -> None:

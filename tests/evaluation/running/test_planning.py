@@ -1,8 +1,9 @@
 from decimal import Decimal
 from pathlib import Path
 
-from moa.config.settings import Settings
-from moa.evaluation.running.planning import (
+from moa._config.settings import Settings
+from moa._mixture.schema import Mixture
+from moa.evaluation._runner.cost_estimate import (
     CHOICE_TOKENS,
     FIRST_TOKEN_S,
     OUTPUT_TOKENS,
@@ -11,8 +12,7 @@ from moa.evaluation.running.planning import (
     plan,
     plan_rest,
 )
-from moa.evaluation.running.preparing import Prepared, prepare
-from moa.mixture.schema import Mixture
+from moa.evaluation._runner.preparing import Prepared, prepare
 from tests.support.engines import mixture_of
 from tests.support.evaluations import evaluated, models, trio
 

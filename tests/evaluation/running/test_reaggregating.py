@@ -1,13 +1,13 @@
 from pathlib import Path
 
-from moa.config.settings import Settings
+from moa._config.settings import Settings
+from moa._mixture.schema import Mixture
 from moa.errors import ServiceFailed
-from moa.evaluation.running.planning import plan
-from moa.evaluation.running.preparing import prepare
-from moa.evaluation.running.run_directory import RunDirectory
-from moa.mixture.schema import Mixture
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Script
+from moa.evaluation._runner.cost_estimate import plan
+from moa.evaluation._runner.preparing import prepare
+from moa.evaluation._runner.run_directory import RunDirectory
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Script
 from tests.support.engines import mixture_of
 from tests.support.evaluations import asked, evaluated, judged, models, trio
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from moa.errors import ServiceFailed, UsageError
-from moa.evaluation.data.outputs import Output, write_outputs
-from moa.evaluation.data.reference_data import BASELINE
-from moa.evaluation.findings.collecting import collect
-from moa.evaluation.findings.summary import summarize
-from moa.evaluation.reporting import write_report
-from moa.evaluation.running.run_directory import RunDirectory
-from moa.providers.base import ModelRequest
-from moa.providers.scripted import Pause, Script, ScriptedProvider
+from moa.evaluation._analysis.load_run import collect
+from moa.evaluation._analysis.summary import summarize
+from moa.evaluation._data.outputs import Output, write_outputs
+from moa.evaluation._data.reference_data import BASELINE
+from moa.evaluation._reporting import write_report
+from moa.evaluation._runner.run_directory import RunDirectory
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.evaluation.conftest import Reference
 from tests.support.evaluations import VERDICT, asked, evaluated, judged, models
 

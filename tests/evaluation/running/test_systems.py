@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from moa.errors import EvaluationDataError, MixtureError, UsageError
-from moa.evaluation.running.systems import baseline_of, check_names, parts_of
+from moa.evaluation._runner.systems import baseline_of, check_names, parts_of
 from tests.support.engines import mixture_of
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from moa.errors import UsageError
-from moa.evaluation.running.systems import System
-from moa.evaluation.running.variants import variants_of
+from moa.evaluation._runner.ablations import variants_of
+from moa.evaluation._runner.systems import System
 from tests.support.engines import mixture_of
 
 

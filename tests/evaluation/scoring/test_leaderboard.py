@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from moa.errors import EvaluationDataError, MissingDependency
-from moa.evaluation.scoring.leaderboard import correlate, published, rank, read_ratings
+from moa.evaluation._metrics.leaderboard import correlate, published, rank, read_ratings
 
 BOARD = {"best": 80.0, "good": 60.0, "poor": 20.0}
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from moa.errors import EvaluationDataError
-from moa.evaluation.data.annotations import Annotation, read_annotations
-from moa.evaluation.scoring.comparison import common_prompts, compare
-from moa.evaluation.scoring.metrics import Metrics, metrics
-from moa.evaluation.statistics.inference import Verdict
+from moa.evaluation._data.annotations import Annotation, read_annotations
+from moa.evaluation._metrics.metrics import Metrics, metrics
+from moa.evaluation._metrics.paired_difference import common_prompts, compare
+from moa.evaluation._statistics.non_inferiority import Verdict
 from tests.evaluation.conftest import Reference
 
 

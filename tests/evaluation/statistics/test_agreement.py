@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from moa.evaluation.statistics.agreement import cohen_kappa, fleiss_kappa, spearman
+from moa.evaluation._statistics.agreement import cohen_kappa, fleiss_kappa, spearman
 
 
 def test_cohen_kappa_is_the_textbook_figure() -> None:

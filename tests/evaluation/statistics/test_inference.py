@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from moa.evaluation.statistics.inference import (
+from moa.evaluation._statistics.estimates import Estimate, Interval, student_estimate, student_quantile
+from moa.evaluation._statistics.non_inferiority import (
     Verdict,
     by_category,
     holm,
@@ -12,7 +13,6 @@ from moa.evaluation.statistics.inference import (
     paired_difference,
     prompts_to_settle,
 )
-from moa.evaluation.statistics.intervals import Estimate, Interval, student_estimate, student_quantile
 
 
 def _estimate(low: float, high: float, n: int = 100) -> Estimate:

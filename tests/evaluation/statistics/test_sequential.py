@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moa.evaluation.statistics.arrays import Floats
-from moa.evaluation.statistics.inference import Verdict, non_inferiority
-from moa.evaluation.statistics.intervals import Interval
-from moa.evaluation.statistics.sequential import (
+from moa.evaluation._statistics.array_types import Floats
+from moa.evaluation._statistics.estimates import Interval
+from moa.evaluation._statistics.non_inferiority import Verdict, non_inferiority
+from moa.evaluation._statistics.sequential import (
     Decision,
     Settlement,
     as_estimate,

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from moa.messages import Message
-from moa.policies.cache.entry import Entry
-from moa.policies.cache.settings import CacheMode, CacheSettings
-from moa.providers.base import Finish, ModelRequest, TextDelta
-from moa.providers.endpoint import Endpoint
-from moa.usage import TokenUsage
+from moa._messages import Message
+from moa._policies.cache.entry import Entry
+from moa._policies.cache.settings import CacheMode, CacheSettings
+from moa._usage import TokenUsage
+from moa.providers._base import Finish, ModelRequest, TextDelta
+from moa.providers._endpoint import Endpoint
 
 LAB = Endpoint(name="lab", kind="openai", base_url="http://127.0.0.1:9/v1")
 USED = TokenUsage(input_tokens=10, output_tokens=5)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from moa.messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
-from moa.policies.cache.key import cache_key, request_digest
+from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
+from moa._policies.cache.key import cache_key, request_digest
 from tests.policies.cache.calls import LAB, asked
 
 JSON = st.recursive(
@@ -168,8 +168,8 @@ def test_half_a_surrogate_pair_has_a_key_and_a_value_without_a_json_form_has_non
 def test_another_process_finds_the_same_key() -> None:
     code = (
         "from tests.policies.cache.calls import LAB, asked\n"
-        "from moa.messages import Sampling\n"
-        "from moa.policies.cache.key import cache_key\n"
+        "from moa._messages import Sampling\n"
+        "from moa._policies.cache.key import cache_key\n"
         "print(cache_key(LAB, asked('ü', sampling=Sampling(extra={'b': 1, 'a': [0.1]}))))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

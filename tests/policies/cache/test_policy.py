@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from moa.api import Engine
-from moa.config.settings import Settings, load_settings
+from moa._config.settings import Settings, load_settings
+from moa._policies.cache.settings import CacheMode, CacheSettings
+from moa._policies.cache.store import Store
+from moa._runtime.engine import Engine
+from moa._usage import TokenUsage
 from moa.errors import AggregationFailed, ConfigError, ServiceFailed
 from moa.events import AnswerDelta
-from moa.policies.cache.settings import CacheMode, CacheSettings
-from moa.policies.cache.store import Store
-from moa.providers.base import Finish, ModelRequest, ReasoningDelta, ToolCallDelta
-from moa.providers.scripted import Pause, Script, ScriptedProvider
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ToolCallDelta
+from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.support.engines import mixture_of, scripted
 from tests.support.model_server import ModelServer, Text
 
@@ -269,10 +269,10 @@ async def test_the_configuration_names_the_cache(tmp_path: Path) -> None:
 
 BATCH = """
 import asyncio, sys
-from moa.api import Engine
-from moa.config.settings import Settings
-from moa.mixture.loading import load
-from moa.providers.endpoint import Endpoint
+from moa._runtime.engine import Engine
+from moa._config.settings import Settings
+from moa._mixture.loading import load
+from moa.providers._endpoint import Endpoint
 
 async def main(base_url, cache):
     settings = Settings(endpoints={"lab": Endpoint(name="lab", kind="openai", base_url=base_url)})

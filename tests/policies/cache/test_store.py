@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from moa._policies.cache.import_export import read_entries, write_entries
+from moa._policies.cache.store import Store
 from moa.errors import ConfigError
-from moa.policies.cache.store import Store
-from moa.policies.cache.transfer import read_entries, write_entries
 from tests.policies.cache.calls import entry, key, settings
 
 
@@ -154,7 +154,7 @@ WORKER = """
 import sys
 from contextlib import closing
 from pathlib import Path
-from moa.policies.cache.store import Store
+from moa._policies.cache.store import Store
 from tests.policies.cache.calls import entry, key, settings
 
 mine = int(sys.argv[2])

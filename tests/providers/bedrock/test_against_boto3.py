@@ -10,8 +10,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from moa.messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
-from moa.providers.base import collect
+from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
+from moa.providers._base import collect
 from tests.support.bedrock_calls import CONVERSE_INPUT, ask, serving, signing_session
 from tests.support.bedrock_server import REGION, Says
 

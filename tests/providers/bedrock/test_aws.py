@@ -15,11 +15,11 @@ from botocore.session import Session
 from pydantic import SecretStr
 
 from moa.errors import AuthenticationFailed, BadRequest, ConfigError, ConnectionFailed, MissingDependency, ProviderError
-from moa.providers.base import collect
-from moa.providers.bedrock import aws, open_bedrock
-from moa.providers.bedrock.aws import Aws
-from moa.providers.endpoint import Endpoint
-from moa.providers.http import HttpRequest, HttpResponse
+from moa.providers._base import collect
+from moa.providers._bedrock import aws, open_bedrock
+from moa.providers._bedrock.aws import Aws
+from moa.providers._endpoint import Endpoint
+from moa.providers._http import HttpRequest, HttpResponse
 from tests.support.bedrock_calls import ask, sealed_session, signing_session
 from tests.support.bedrock_server import Says
 
@@ -291,7 +291,7 @@ def test_missing_botocore_is_said_with_the_command_that_installs_it() -> None:
 
 def test_opening_an_endpoint_imports_no_botocore() -> None:
     code = (
-        "import sys; from moa.providers.bedrock import open_bedrock; from moa.providers.endpoint import Endpoint;"
+        "import sys; from moa.providers._bedrock import open_bedrock; from moa.providers._endpoint import Endpoint;"
         "open_bedrock(Endpoint(name='b', kind='bedrock'));"
         "assert not [name for name in sys.modules if name.startswith(('botocore', 'boto3'))]"
     )

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._usage import TokenUsage
 from moa.errors import BrokenReply, ProviderError, Refused
-from moa.providers.base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
-from moa.providers.bedrock.aws import FrameReader
-from moa.providers.bedrock.decode import Frame, StreamDecoder, whole_reply
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers._bedrock.aws import FrameReader
+from moa.providers._bedrock.decode import Frame, StreamDecoder, whole_reply
 from tests.support.bedrock_server import Says
 from tests.support.event_stream import event, frame
 

@@ -7,10 +7,10 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
 from moa.errors import BadRequest, UnsupportedInput
-from moa.messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
-from moa.providers.base import ModelRequest
-from moa.providers.bedrock import encode
+from moa.providers._base import ModelRequest
+from moa.providers._bedrock import encode
 from tests.support.bedrock_calls import CONVERSE_INPUT, ask
 
 CLAUDE = "us.anthropic.claude-3-haiku-20240307-v1:0"

@@ -11,7 +11,7 @@ from moa.errors import (
     RateLimited,
     ServiceFailed,
 )
-from moa.providers.bedrock.failures import from_event, from_response
+from moa.providers._bedrock.error_mapping import from_event, from_response
 
 REFERENCE = "bedrock/some.model"
 

@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
+from moa._messages import ToolCall
+from moa._usage import TokenUsage
 from moa.errors import AuthenticationFailed, BrokenReply, ConnectionFailed, IdleTimedOut, RateLimited, ServiceFailed
-from moa.messages import ToolCall
-from moa.providers.base import Finish, Reply, TextDelta, collect
-from moa.providers.bedrock import open_bedrock
-from moa.providers.endpoint import Endpoint
-from moa.providers.http import HttpRequest, HttpResponse
-from moa.usage import TokenUsage
+from moa.providers._base import Finish, Reply, TextDelta, collect
+from moa.providers._bedrock import open_bedrock
+from moa.providers._endpoint import Endpoint
+from moa.providers._http import HttpRequest, HttpResponse
 from tests.support.bedrock_calls import MODEL, ask, provider_at, serving, signing_session
 from tests.support.bedrock_server import CREDENTIALS, REGION, BedrockServer, Fails, Says, Sends
 from tests.support.event_stream import exception

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from moa.providers.local.server import Servers
+from moa.providers._local.server import Servers
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from moa._messages import Sampling, conversation
 from moa.errors import ConfigError, ContextTooLong, ModelNotFound
-from moa.messages import Sampling, conversation
-from moa.providers.base import ModelRequest, Provider, Reply, collect
-from moa.providers.endpoint import Endpoint, LimitSettings
-from moa.providers.local import open_local
-from moa.providers.local.server import Servers
-from moa.providers.local.weights import SMOLLM2, packaged
+from moa.providers._base import ModelRequest, Provider, Reply, collect
+from moa.providers._endpoint import Endpoint, LimitSettings
+from moa.providers._local import open_local
+from moa.providers._local.server import Servers
+from moa.providers._local.weights import SMOLLM2, packaged
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("xllamacpp") is None or packaged(SMOLLM2.name) is None,
@@ -142,10 +142,10 @@ def test_open_local_has_a_slot_for_each_concurrent_call_unless_told_otherwise() 
 def test_a_process_that_used_the_model_prints_nothing_but_its_own_output_and_ends_well() -> None:
     code = (
         "import asyncio\n"
-        "from moa.messages import Sampling, conversation\n"
-        "from moa.providers.base import ModelRequest, collect\n"
-        "from moa.providers.endpoint import Endpoint, LimitSettings\n"
-        "from moa.providers.local import open_local\n"
+        "from moa._messages import Sampling, conversation\n"
+        "from moa.providers._base import ModelRequest, collect\n"
+        "from moa.providers._endpoint import Endpoint, LimitSettings\n"
+        "from moa.providers._local import open_local\n"
         "async def main():\n"
         "    provider = open_local(Endpoint(name='local', kind='local', options={'context': 512}))\n"
         "    request = ModelRequest(reference='local/smollm2-135m', model='smollm2-135m',\n"

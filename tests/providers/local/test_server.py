@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from moa.errors import MissingDependency, ModelNotFound
-from moa.providers.local.server import RunningServer, Servers, ServerSettings, default_threads, llama_cpp, start_server
+from moa.providers._local.server import RunningServer, Servers, ServerSettings, default_threads, llama_cpp, start_server
 
 REFERENCE = "local//somewhere/model.gguf"
 WAIT_S = 10

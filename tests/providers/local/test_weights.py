@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from moa.errors import ModelNotFound, ProviderError
-from moa.providers.local.weights import SMOLLM2, HubFile, download, packaged
+from moa.providers._local.weights import SMOLLM2, HubFile, download, packaged
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -142,7 +142,7 @@ async def test_download_says_what_to_do_when_the_hub_lacks_the_file(hub: Hub, tm
 def test_download_says_what_to_do_when_the_hub_is_switched_off(tmp_path: Path) -> None:
     # The hub's library reads its environment when it is imported, hence a fresh interpreter.
     code = (
-        "import sys; from pathlib import Path; from moa.providers.local.weights import SMOLLM2, download\n"
+        "import sys; from pathlib import Path; from moa.providers._local.weights import SMOLLM2, download\n"
         "try: download(SMOLLM2, 'local/smollm2-135m', endpoint='http://127.0.0.1:9', cache=Path(sys.argv[1]))\n"
         "except Exception as error: print(error.code, error)"
     )

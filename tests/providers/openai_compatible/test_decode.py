@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._messages import ToolCall
+from moa._usage import TokenUsage
 from moa.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -17,11 +19,9 @@ from moa.errors import (
     Refused,
     ServiceFailed,
 )
-from moa.messages import ToolCall
-from moa.providers.base import Reply, ReplyEvent, ReplyFold, TextDelta, ToolCallDelta
-from moa.providers.openai_compatible.decode import StreamDecoder, decode_reply
-from moa.providers.openai_compatible.usage import read_usage
-from moa.usage import TokenUsage
+from moa.providers._base import Reply, ReplyEvent, ReplyFold, TextDelta, ToolCallDelta
+from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply
+from moa.providers._openai_compatible.usage import read_usage
 
 Json = dict[str, Any]
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}

@@ -1,7 +1,7 @@
 import pytest
 
-from moa.providers.openai_compatible.complaint import complaint_of
-from moa.providers.openai_compatible.dialect import Dialect, rejected_parameter
+from moa.providers._openai_compatible.dialect import Dialect, rejected_parameter
+from moa.providers._openai_compatible.error_body import complaint_of
 
 SENT = {"temperature", "top_p", "top_k", "max_tokens", "seed", "stream", "stream_options", "logprobs", "tools"}
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from moa._messages import ReplyOptions, Sampling, conversation
 from moa.errors import BadRequest
-from moa.messages import ReplyOptions, Sampling, conversation
-from moa.providers.base import ModelRequest
-from moa.providers.openai_compatible.dialect import Dialect
-from moa.providers.openai_compatible.encode import encode
+from moa.providers._base import ModelRequest
+from moa.providers._openai_compatible.dialect import Dialect
+from moa.providers._openai_compatible.encode import encode
 from tests.providers.requests import ask
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}

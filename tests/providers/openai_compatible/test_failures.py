@@ -15,8 +15,8 @@ from moa.errors import (
     ServiceFailed,
     UnsupportedInput,
 )
-from moa.providers.openai_compatible.complaint import MOST_SHOWN, read_complaint
-from moa.providers.openai_compatible.failures import failure
+from moa.providers._openai_compatible.error_body import MOST_SHOWN, read_complaint
+from moa.providers._openai_compatible.error_mapping import failure
 
 
 def error_of(

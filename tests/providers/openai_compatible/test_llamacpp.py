@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from moa._messages import ImagePart, ReplyOptions, Sampling, conversation
 from moa.errors import ContextTooLong, UnsupportedInput
-from moa.messages import ImagePart, ReplyOptions, Sampling, conversation
-from moa.providers.base import ModelRequest, collect
-from moa.providers.openai_compatible import open_openai_compatible
+from moa.providers._base import ModelRequest, collect
+from moa.providers._openai_compatible import open_openai_compatible
 from tests.providers.requests import ask, lab
 
 MOST_TOKENS = 4

@@ -10,6 +10,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 from openai import AsyncOpenAI
 
+from moa._messages import ReplyOptions, Sampling
+from moa._policies.metering import Metered
 from moa.errors import (
     BadRequest,
     BrokenReply,
@@ -20,13 +22,11 @@ from moa.errors import (
     RateLimited,
     ServiceFailed,
 )
-from moa.messages import ReplyOptions, Sampling
-from moa.policies.metered import Metered
-from moa.providers.base import Provider, TextDelta, collect
-from moa.providers.endpoint import Endpoint, LimitSettings
-from moa.providers.http import HttpRequest, HttpResponse
-from moa.providers.openai_compatible import open_openai_compatible
-from moa.providers.openai_compatible.provider import OpenAICompatible
+from moa.providers._base import Provider, TextDelta, collect
+from moa.providers._endpoint import Endpoint, LimitSettings
+from moa.providers._http import HttpRequest, HttpResponse
+from moa.providers._openai_compatible import open_openai_compatible
+from moa.providers._openai_compatible.provider import OpenAICompatible
 from tests.providers.requests import KEY, Books, ask, events_of, lab
 from tests.support.behaviours import Behaviour, sse
 from tests.support.model_server import Drip, Hang, ModelServer, Raw, Reset, Status, Text

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.providers.openai_compatible.sse import SseReader
+from moa.providers._openai_compatible.sse import SseReader
 
 
 def read(*chunks: bytes) -> list[tuple[bytes, bytes]]:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa.providers.base import Finish, ReplyFold, TextDelta
-from moa.providers.openai_compatible.thinking import ThoughtSplitter
+from moa.providers._base import Finish, ReplyFold, TextDelta
+from moa.providers._openai_compatible.thinking import ThoughtSplitter
 
 
 def split(*pieces: str) -> tuple[str, str]:

@@ -4,8 +4,8 @@ import re
 
 from playwright.async_api import Locator, Page, expect
 
-from moa.providers.base import Finish
-from moa.usage import TokenUsage
+from moa._usage import TokenUsage
+from moa.providers._base import Finish
 
 PLAIN = Finish(reason="stop", usage=TokenUsage(input_tokens=10, output_tokens=5), served_by="model")
 

@@ -4,8 +4,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from moa.errors import ServiceFailed
-from moa.providers.base import TextDelta
-from moa.providers.scripted import Pause
+from moa.providers._base import TextDelta
+from moa.providers._scripted import Pause
 from tests.server.page.doing import PLAIN, announcer, answer, card, run, run_to_the_end, type_prompt
 from tests.support.gated import Gate
 from tests.support.page_scenes import GLM, HAIKU, LLAMA, MIXTRAL, NOVA, QWEN, city_scripts

@@ -1,0 +1,43 @@
+"""The command line of `moa`: registers its commands."""
+
+from typing import Annotated
+
+import typer
+
+from moa._cli.commands.ask import ask
+from moa._cli.commands.cache import cache
+from moa._cli.commands.chat import chat
+from moa._cli.commands.doctor import doctor
+from moa._cli.commands.eval import evaluation
+from moa._cli.commands.mixtures import mixtures
+from moa._cli.commands.serve import serve
+from moa._cli.commands.trace import trace
+
+# Help stays plain: with rich, typer alone takes longer than `moa --help` may.
+app = typer.Typer(name="moa", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command()(ask)
+app.command()(chat)
+app.add_typer(mixtures)
+app.command()(serve)
+app.command()(doctor)
+app.add_typer(evaluation)
+app.add_typer(cache)
+app.add_typer(trace)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        # Imported here: with its e-mail parser it takes a tenth of what `moa --help` may.
+        from importlib.metadata import version
+
+        print(f"moa {version('mixture-of-agents')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run mixtures of language models: several propose, one aggregates."""

@@ -1,0 +1,1 @@
+"""The commands as Typer declares them; a declaration imports nothing heavy."""

@@ -1,0 +1,38 @@
+"""`moa chat`: a conversation with a mixture."""
+
+import typer
+
+from moa._cli.options import (
+    BudgetOption,
+    ConfigOption,
+    DeadlineOption,
+    MixtureOption,
+    ModelOption,
+    SeedOption,
+    SetOption,
+    SystemOption,
+)
+
+
+def chat(
+    mixture: MixtureOption = None,
+    model: ModelOption = None,
+    system: SystemOption = None,
+    overrides: SetOption = None,
+    deadline: DeadlineOption = None,
+    budget: BudgetOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Talk with a mixture of models.
+
+    Every line is a turn; /help lists the commands. Ctrl-C stops an answer, Ctrl-D leaves. Also takes its turns from a
+    pipe, one on each line; the exit code is then that of the first failure, if there is one.
+    """
+    # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
+    from moa._cli.handlers.chat import Talk, converse
+    from moa._cli.mixture_option import chosen_mixture
+
+    chosen = chosen_mixture(mixture, model, overrides or ())
+    talk = Talk(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
+    raise typer.Exit(converse(talk, config))

@@ -1,0 +1,34 @@
+"""`moa doctor`: which endpoints can be used, and what the others lack."""
+
+from typing import Annotated
+
+import typer
+
+from moa._cli.exit_codes import COMPLETE, FAILED
+from moa._cli.options import ConfigOption, MixtureOption
+
+
+def doctor(
+    mixture: MixtureOption = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Open no connection.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Check every endpoint: keys, packages, reachability, and the command that fixes what is missing.
+
+    Only endpoints that have their key, or need none, are contacted. Exits with 1 if the mixture can't run.
+    """
+    import asyncio
+
+    from moa._cli.console import out_console
+    from moa._cli.handlers.doctor import health_table, say_verdict
+    from moa._cli.mixture_option import chosen_mixture
+    from moa._config.settings import load_settings
+    from moa._runtime.health import check_endpoints, connect_tcp, obstacles
+
+    chosen = chosen_mixture(mixture, None)
+    settings = load_settings(config)
+    healths = asyncio.run(check_endpoints(settings, connect=None if offline else connect_tcp))
+    out_console().print(health_table(healths))
+    faults = obstacles(chosen, healths)
+    say_verdict(settings.source, chosen.name, faults)
+    raise typer.Exit(FAILED if faults else COMPLETE)

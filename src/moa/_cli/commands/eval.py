@@ -1,0 +1,250 @@
+"""`moa eval`: is a mixture worth it on these prompts?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moa._cli.commands import eval_files
+from moa._cli.options import ConfigOption, MixtureOption, SetOption
+
+evaluation = typer.Typer(
+    name="eval", no_args_is_help=True, help="Is a mixture worth it on your prompts? Quality, cost and latency."
+)
+
+PromptsArgument = Annotated[
+    str, typer.Argument(metavar="PROMPTS", help="alpaca_eval, starter, or a JSON, JSONL, CSV or Parquet file.")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory; the same one resumes.")]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option("--baseline", metavar="MODEL|MIXTURE|FILE", help="What it is compared with; FILE holds outputs."),
+]
+PriceOption = Annotated[
+    str | None,
+    typer.Option("--baseline-price", metavar="IN,OUT", help="US dollars per million tokens of the baseline."),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option("--baseline-max-tokens", metavar="N", min=1, help="The most that a baseline that is a model writes."),
+]
+SelfMoaOption = Annotated[
+    str | None,
+    typer.Option("--self-moa", metavar="AGENT", help="Also a Self-MoA of a member, `aggregator` or a model."),
+]
+SelectionOption = Annotated[bool, typer.Option("--selection", help="Also best-of-n over the same proposals.")]
+LeaveOneOutOption = Annotated[
+    bool, typer.Option("--leave-one-out", help="Also the same proposals without each proposer's, one at a time.")
+]
+ShuffledOption = Annotated[bool, typer.Option("--shuffled", help="Also the same proposals in another order.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N prompts.")]
+SampleOption = Annotated[int | None, typer.Option("--sample", metavar="N", help="N prompts at random, by category.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the sample, the order and all requests.")]
+MarginOption = Annotated[float, typer.Option("--margin", min=0.001, help="Points that count as no difference.")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, help="Answers and verdicts at once.")]
+BudgetOption = Annotated[
+    float | None, typer.Option("--budget", metavar="USD", help="US dollars for all of it; a larger one goes on.")
+]
+PlanOption = Annotated[
+    bool, typer.Option("--plan", help="Only say what it would take: calls, tokens, dollars, minutes.")
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="AlpacaEval's files, in place of the hub's.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@evaluation.command()
+def run(
+    prompts: PromptsArgument,
+    mixture: MixtureOption = None,
+    baseline: BaselineOption = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, or pairwise.")
+    ] = None,
+    judge_model: Annotated[
+        list[str] | None, typer.Option("--judge-model", metavar="MODEL", help="What the judge asks; several: a panel.")
+    ] = None,
+    out: OutOption = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="FILE|none", help="Outputs that all systems are judged against."),
+    ] = None,
+    baseline_price: PriceOption = None,
+    baseline_max_tokens: MaxTokensOption = None,
+    self_moa: SelfMoaOption = None,
+    selection: SelectionOption = False,
+    leave_one_out: LeaveOneOutOption = False,
+    shuffled: ShuffledOption = False,
+    limit: LimitOption = None,
+    sample: SampleOption = None,
+    seed: SeedOption = 0,
+    concurrency: ConcurrencyOption = 32,
+    budget: BudgetOption = None,
+    until: Annotated[
+        str,
+        typer.Option(
+            "--until",
+            metavar="all|decided|decided-here|decided-lc",
+            help="decided: stop once the answer is known; -here: on these prompts; -lc: by LC win rate.",
+        ),
+    ] = "all",
+    margin: MarginOption = 3.0,
+    plan: PlanOption = False,
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Answer prompts with a mixture, its parts and a baseline, judge the answers, and write a report.
+
+    Members alone cost nothing: their answers are the mixture's proposals. A prompt on which a system fails is a loss
+    for it; where the baseline fails, the verdict is missing. The same command goes on after an interruption, a kill,
+    or a used-up budget; what was bought is not bought again. Examples:
+
+        moa eval run starter -m mixture.yaml --baseline openai/gpt-4o --judge-model openai/gpt-4o --out runs/a --plan
+
+        moa eval run alpaca_eval -m mixture.yaml --baseline sonnet.json --judge alpaca_eval_gpt4_turbo --out runs/805
+
+    Exit codes: 0 done or decided, 1 failed or nothing to judge, 2 usage, 4 the budget is used up, 130 interrupted.
+    """
+    from moa._cli.handlers.eval import evaluate, read_price, read_until
+    from moa._cli.mixture_option import chosen_mixture
+    from moa.evaluation._runner.preparing import Options
+
+    chosen = chosen_mixture(mixture, None, overrides or ())
+    options = Options(
+        baseline=baseline,
+        baseline_price=read_price(baseline_price),
+        baseline_max_tokens=baseline_max_tokens,
+        reference=reference,
+        judge=judge or ("pairwise" if judge_model else "alpaca_eval_gpt4_turbo"),
+        judge_model=judge_model or None,
+        self_moa=self_moa,
+        selection=selection,
+        leave_one_out=leave_one_out,
+        shuffled=shuffled,
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        concurrency=concurrency,
+        budget_usd=budget,
+        until=read_until(until),
+        margin=margin,
+        data_dir=data_dir,
+        config=config,
+    )
+    raise typer.Exit(evaluate(prompts, chosen, out, options, plan_only=plan, as_json=as_json))
+
+
+@evaluation.command()
+def generate(
+    prompts: PromptsArgument,
+    mixture: MixtureOption = None,
+    baseline: BaselineOption = None,
+    out: OutOption = None,
+    baseline_price: PriceOption = None,
+    baseline_max_tokens: MaxTokensOption = None,
+    self_moa: SelfMoaOption = None,
+    selection: SelectionOption = False,
+    leave_one_out: LeaveOneOutOption = False,
+    shuffled: ShuffledOption = False,
+    limit: LimitOption = None,
+    sample: SampleOption = None,
+    seed: SeedOption = 0,
+    concurrency: ConcurrencyOption = 32,
+    budget: BudgetOption = None,
+    plan: PlanOption = False,
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write the outputs of a mixture, its parts and a baseline, in AlpacaEval's format; judge nothing.
+
+    `moa eval run` with the same settings and a judge goes on from there.
+    """
+    from moa._cli.handlers.eval import evaluate, read_price
+    from moa._cli.mixture_option import chosen_mixture
+    from moa.evaluation._runner.preparing import Options
+
+    chosen = chosen_mixture(mixture, None, overrides or ())
+    options = Options(
+        baseline=baseline,
+        baseline_price=read_price(baseline_price),
+        baseline_max_tokens=baseline_max_tokens,
+        self_moa=self_moa,
+        selection=selection,
+        leave_one_out=leave_one_out,
+        shuffled=shuffled,
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        concurrency=concurrency,
+        budget_usd=budget,
+        data_dir=data_dir,
+        config=config,
+    )
+    raise typer.Exit(evaluate(prompts, chosen, out, options, plan_only=plan, as_json=as_json))
+
+
+@evaluation.command()
+def latency(
+    prompts: PromptsArgument,
+    mixture: MixtureOption = None,
+    baseline: BaselineOption = None,
+    out: OutOption = None,
+    baseline_price: PriceOption = None,
+    baseline_max_tokens: MaxTokensOption = None,
+    limit: LimitOption = None,
+    sample: SampleOption = None,
+    seed: SeedOption = 0,
+    concurrency: ConcurrencyOption = 32,
+    budget: BudgetOption = None,
+    plan: PlanOption = False,
+    overrides: SetOption = None,
+    data_dir: DataOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Measure cost and latency alone: every system is asked by itself, in random order under the same load.
+
+    Other than in `run`, members are asked too, so that the time to their first token is known.
+    """
+    from moa._cli.handlers.eval import evaluate, read_price
+    from moa._cli.mixture_option import chosen_mixture
+    from moa.evaluation._runner.preparing import Options
+
+    chosen = chosen_mixture(mixture, None, overrides or ())
+    options = Options(
+        baseline=baseline,
+        baseline_price=read_price(baseline_price),
+        baseline_max_tokens=baseline_max_tokens,
+        cached=False,
+        limit=limit,
+        sample=sample,
+        seed=seed,
+        concurrency=concurrency,
+        budget_usd=budget,
+        data_dir=data_dir,
+        config=config,
+    )
+    raise typer.Exit(evaluate(prompts, chosen, out, options, plan_only=plan, as_json=as_json, latency=True))
+
+
+@evaluation.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Run directory, or a file of annotations.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Likewise, judged against the same baseline.")],
+    margin: MarginOption = 3.0,
+    seed: SeedOption = 0,
+    data_dir: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the mixtures of two runs that were judged against the same baseline, prompt by prompt."""
+    from moa._cli.handlers.eval_output import compare_runs
+
+    compare_runs(first, second, margin=margin, seed=seed, data_dir=data_dir, as_json=as_json)
+
+
+eval_files.register(evaluation)

@@ -1,0 +1,136 @@
+"""`moa eval judge | metrics | report | correlate`: the steps that work on files, each by itself."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moa._cli.options import BudgetOption, ConfigOption
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", metavar="DIR", help="alpaca_eval.json, instruction_difficulty.csv and df_gamed.csv of the hub."
+    ),
+]
+
+
+class Align(StrEnum):
+    """How a row finds its difficulty."""
+
+    INSTRUCTION = "instruction"
+    ROW = "row"
+
+
+class LengthModelName(StrEnum):
+    """The length models; the official one head to head is asked for by its name."""
+
+    V1 = "length_controlled_v1"
+    NOREG = "length_controlled_noreg"
+    MINIMAL = "length_controlled_minimal"
+    ONLY = "length_only"
+
+
+def judge(
+    outputs: Annotated[Path, typer.Option("--outputs", metavar="FILE", help="The system's outputs.")],
+    reference: Annotated[Path, typer.Option("--reference", metavar="FILE", help="The baseline's outputs.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the annotations go.")],
+    judge: Annotated[
+        str, typer.Option("--judge", metavar="JUDGE", help="pairwise, or one of AlpacaEval's evaluators.")
+    ] = "alpaca_eval_gpt4_turbo",
+    judge_model: Annotated[
+        list[str] | None,
+        typer.Option("--judge-model", metavar="ENDPOINT/MODEL", help="Ask this model; repeat it for a panel."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Pairs at once.")] = 64,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pairs.")] = None,
+    budget: BudgetOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Have outputs compared with a baseline's, both files in AlpacaEval's format.
+
+    Judgements that are in the annotations file already are kept and not asked for again. An instruction that only one
+    of the files has is left out.
+
+    Exit codes: 0 judged, 1 failed or not one verdict, 2 usage, 4 the budget is used up, 130 interrupted.
+    """
+    # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
+    from moa._cli.handlers.eval_files import Judging, judge_files
+
+    wanted = Judging(
+        outputs=outputs,
+        reference=reference,
+        out=out,
+        judge=judge,
+        judge_models=tuple(judge_model or ()),
+        concurrency=concurrency,
+        limit=limit,
+        budget_usd=budget,
+        config=config,
+    )
+    raise typer.Exit(judge_files(wanted))
+
+
+def metrics(
+    annotations: Annotated[
+        Path, typer.Argument(metavar="ANNOTATIONS", help="JSON, JSON Lines or CSV as AlpacaEval's.")
+    ],
+    data_dir: DataOption = None,
+    align: Annotated[Align, typer.Option("--align", help="Difficulty by instruction, or by row as officially.")] = (
+        Align.INSTRUCTION
+    ),
+    model: Annotated[
+        LengthModelName | None, typer.Option("--model", help="The length model; default: the one that fits.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print win rate, length-controlled win rate and their errors for a file of annotations."""
+    from moa._cli.handlers.eval_files import show_metrics
+
+    show_metrics(
+        annotations,
+        data_dir,
+        align=align.value,
+        model=None if model is None else model.value,
+        seed=seed,
+        as_json=as_json,
+    )
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The --out of an evaluation.")],
+    data_dir: DataOption = None,
+    margin: Annotated[
+        float | None, typer.Option("--margin", min=0.001, help="Points that count as comparable; default: the run's.")
+    ] = None,
+) -> None:
+    """Write summary.json, report.html, report.md and the charts of an evaluation, and print its verdict."""
+    from moa._cli.handlers.eval_files import report_on
+
+    report_on(run, data_dir, margin)
+
+
+def correlate(
+    ratings: Annotated[Path, typer.Argument(metavar="RATINGS", help="CSV or JSON of ratings by model.")],
+    leaderboard: Annotated[
+        Path | None, typer.Option("--leaderboard", metavar="FILE", help="Another one than AlpacaEval's.")
+    ] = None,
+    column: Annotated[str | None, typer.Option("--column", help="The ratings' column.")] = None,
+    names: Annotated[
+        Path | None, typer.Option("--names", metavar="FILE", help="JSON: leaderboard's name to the ratings' name.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print how far a leaderboard and other ratings of the same models agree (Spearman, bootstrap interval)."""
+    from moa._cli.handlers.eval_files import show_correlation
+
+    show_correlation(ratings, leaderboard, column=column, names=names, seed=seed, as_json=as_json)
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands to the group `moa eval`."""
+    for command in (judge, metrics, report, correlate):
+        group.command()(command)

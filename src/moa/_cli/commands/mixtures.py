@@ -1,0 +1,91 @@
+"""`moa mixtures`: what mixtures there are, what they look like, and whether a file is one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moa._cli.exit_codes import COMPLETE, USAGE
+from moa._cli.options import SetOption
+from moa.errors import MixtureError, UsageError
+
+mixtures = typer.Typer(name="mixtures", help="List, show, check and start mixtures.")
+
+_DEFAULT_FILE = Path("mixture.yaml")
+
+
+@mixtures.callback(invoke_without_command=True)
+def _list_by_default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_presets()
+
+
+@mixtures.command("list")
+def list_presets() -> None:
+    """List the mixtures that come with the package."""
+    from moa._cli.console import out_console
+    from moa._mixture.loading import load, preset_names
+    from moa._render.mixtures import mixture_list
+
+    out_console().print(mixture_list([load(name) for name in preset_names()]))
+
+
+@mixtures.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Preset or mixture file.")],
+    overrides: SetOption = None,
+) -> None:
+    """Show a mixture as a picture of its layers."""
+    from moa._cli.console import out_console
+    from moa._mixture.loading import load
+    from moa._render.mixtures import MixturePicture
+
+    out_console().print(MixturePicture(load(name, overrides=overrides or ())))
+
+
+@mixtures.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Mixture files.")],
+) -> None:
+    """Check mixture files; exit with 2 if one of them can't be used."""
+    from moa._cli.console import out_console, show_error
+    from moa._mixture.loading import load
+    from moa._render.mixtures import summary
+
+    faults = 0
+    for file in files:
+        try:
+            out_console().print(f"{file}: {summary(load(file))}", soft_wrap=True)
+        except MixtureError as error:
+            faults += 1
+            show_error(error)
+    raise typer.Exit(USAGE if faults else COMPLETE)
+
+
+@mixtures.command()
+def schema() -> None:
+    """Print the JSON Schema of the mixture file, for editors."""
+    from moa._cli.console import print_json
+    from moa._mixture.loading import json_schema
+
+    print_json(json_schema())
+
+
+@mixtures.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = _DEFAULT_FILE,
+) -> None:
+    """Write a commented mixture file to start from; never over an existing one."""
+    from importlib.resources import files
+
+    from moa._cli.console import say
+
+    starter = files("moa._cli").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with file.open("x", encoding="utf-8") as target:
+            target.write(starter)
+    except FileExistsError as error:
+        raise UsageError(f"{file} exists already: give another name") from error
+    except OSError as error:
+        raise UsageError(f"{file} can't be written: {error.strerror}") from error
+    say(f'Wrote {file}. Try it: moa ask -m {file} "What are 3 fun things to do in San Francisco?"')

@@ -1,0 +1,115 @@
+"""Where the command prints: answers on standard output, everything else on standard error."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
+
+from rich.console import Console
+
+from moa._ledger import Ledger
+from moa._render.errors import failure_ledger, failure_lines
+from moa._render.sanitize import safe
+from moa._render.symbols import Symbols, symbols_for
+from moa._render.totals import degraded_lines, ledger_line, totals_line
+from moa._results import Answer
+from moa.errors import MoaError
+
+
+def out_console() -> Console:
+    """A console on standard output that takes text literally."""
+    return _console(sys.stdout)
+
+
+def err_console() -> Console:
+    """A console on standard error that takes text literally."""
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    console = Console(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=False)
+    if not console.width:  # COLUMNS=0, as some containers have it: nothing at all would be shown
+        console.width = 80
+    return console
+
+
+def out_symbols() -> Symbols:
+    """The signs that standard output can write."""
+    return symbols_for(sys.stdout.encoding or "ascii")
+
+
+def err_symbols() -> Symbols:
+    """The signs that standard error can write."""
+    return symbols_for(sys.stderr.encoding or "ascii")
+
+
+def say(lines: str | Iterable[str], *, style: str = "") -> None:
+    """Print lines on standard error, made harmless; the terminal wraps them, so that they can be copied whole."""
+    console = err_console()
+    for line in (lines,) if isinstance(lines, str) else lines:
+        console.print(safe(line), style=style, soft_wrap=True)
+
+
+def show_error(error: MoaError) -> None:
+    """Print an error on standard error, its first line marked as one, and what the run used until then."""
+    first, *rest = failure_lines(error)
+    say((f"error: {first}", *rest), style="red")
+    ledger = failure_ledger(error)
+    if ledger.calls:
+        say(ledger_line(ledger, err_symbols()), style="dim")
+
+
+def show_totals(answer: Answer) -> None:
+    """Print on standard error what went less well than planned, and the line of totals."""
+    signs, terminal = err_symbols(), err_console().is_terminal
+    if terminal:
+        say("")
+    say((f"degraded: {line}" for line in degraded_lines(answer.degraded)), style="yellow")
+    say(totals_line(answer, signs), style="dim")
+
+
+def show_cancelled(ledger: Ledger) -> None:
+    """Print on standard error what a cancelled run used."""
+    say(f"cancelled: {ledger_line(ledger, err_symbols())}", style="yellow")
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON object on standard output, valid in every encoding and harmless for a terminal."""
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    if not is_utf8 or (sys.stdout.isatty() and safe(text) != text):
+        text = json.dumps(document, indent=2)
+    print(text, flush=True)
+
+
+class AnswerWriter:
+    """Writes an answer to a stream piece by piece: as it is into a pipe, made harmless for a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.started = False
+        self._stream, self._is_terminal = stream, stream.isatty()
+        self._ends_line = True
+
+    def write(self, text: str) -> None:
+        """Write a piece at once."""
+        shown = safe(text) if self._is_terminal else text
+        if not shown:
+            return
+        self.started = True
+        self._ends_line = shown.endswith("\n")
+        self._stream.write(shown)
+        self._stream.flush()
+
+    def close(self) -> None:
+        """End the last line if it is still open."""
+        if not self._ends_line:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._ends_line = True
+
+
+def write_answer(text: str) -> None:
+    """Print a whole answer on standard output."""
+    writer = AnswerWriter(sys.stdout)
+    writer.write(text)
+    writer.close()

@@ -1,0 +1,84 @@
+"""How an evaluation gets on, on standard error: bars on a terminal, a line now and then elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from moa._cli.console import err_console, err_symbols, say
+from moa._render.format import count, seconds, usd
+from moa.evaluation._runner.progress import Progress
+
+LINE_EVERY_S = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[Progress], None]]:
+    """Give what shows each step."""
+    console = err_console()
+    if not console.is_terminal:
+        yield _Lines().show
+        return
+    columns = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
+    with Bars(*columns, console=console, transient=False) as bars:
+        yield _Terminal(bars).show
+
+
+class _Terminal:
+    """Two bars: answers and verdicts."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._answers = bars.add_task("answers", told="")
+        self._verdicts = bars.add_task("verdicts", told="", visible=False)
+
+    def show(self, progress: Progress) -> None:
+        """Move the bars."""
+        told = told_of(progress)
+        self._bars.update(self._answers, completed=progress.answers, total=progress.answers_total, told=told)
+        self._bars.update(
+            self._verdicts,
+            completed=progress.verdicts,
+            total=progress.verdicts_total,
+            visible=progress.verdicts_total > 0,
+        )
+
+
+class _Lines:
+    """A line at the beginning and then every few seconds."""
+
+    def __init__(self) -> None:
+        self._next_at = 0.0
+
+    def show(self, progress: Progress) -> None:
+        """Print a line if it is time for one."""
+        if progress.elapsed_s < self._next_at:
+            return
+        self._next_at = progress.elapsed_s + LINE_EVERY_S
+        parts = [f"{progress.answers:,} of {progress.answers_total:,} answers"]
+        if progress.verdicts_total:
+            parts.append(f"{progress.verdicts:,} of {progress.verdicts_total:,} verdicts")
+        say(f"{', '.join(parts)}{_dot()}{told_of(progress)}")
+
+
+def told_of(progress: Progress) -> str:
+    """Return rate, dollars, failures and time left in one line."""
+    parts = [f"{progress.steps_per_s:.1f}/s"] if progress.steps_per_s else []
+    parts.append(f"{usd(Decimal(str(progress.spent_usd)))}{' + unknown prices' if progress.unpriced else ''}")
+    if progress.failed:
+        parts.append(count(progress.failed, "failure"))
+    if progress.left_s:
+        parts.append(f"{seconds(progress.left_s)} left")
+    return _dot().join(parts)
+
+
+def _dot() -> str:
+    return f" {err_symbols().dot} "

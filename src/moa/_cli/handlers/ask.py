@@ -1,0 +1,76 @@
+"""What `moa ask` does once its command line is understood."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from moa._cli.console import AnswerWriter, print_json, show_cancelled, show_totals, write_answer
+from moa._cli.exit_codes import COMPLETE, DEGRADED, INTERRUPTED
+from moa._cli.mixture_option import chosen_mixture
+from moa._cli.options import read_prompt
+from moa._cli.session import Cancelled, Runs
+from moa._images import image_from_file
+from moa._ledger import ErrorInfo
+from moa._render.errors import failure_dict, unfinished_dict
+from moa._results import Answer
+from moa.errors import MoaError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the command line asks; see the options of `moa ask`."""
+
+    words: tuple[str, ...]
+    mixture: str | None
+    model: str | None
+    system: str | None
+    images: tuple[Path, ...]
+    overrides: tuple[str, ...]
+    deadline_s: float | None
+    budget_usd: float | None
+    seed: int | None
+    trace: Path | None
+    config: Path | None
+
+
+def put(question: Question, *, as_json: bool, stream: bool, strict: bool) -> int:
+    """Ask, show, and return the exit code.
+
+    Raises:
+        MoaError: There is no answer; under `as_json` the object that says so is printed already.
+    """
+    try:
+        answer = _answer(question, stream=stream and not as_json)
+    except MoaError as error:
+        if as_json:
+            print_json(failure_dict(error))
+        raise
+    except Cancelled as stop:
+        if as_json:
+            print_json(unfinished_dict(ErrorInfo(code="cancelled", message="cancelled by Ctrl-C"), stop.ledger))
+        show_cancelled(stop.ledger)
+        return INTERRUPTED
+    if as_json:
+        print_json(answer.as_dict())
+    elif not stream:
+        write_answer(answer.text)
+    show_totals(answer)
+    return DEGRADED if strict and answer.status == "degraded" else COMPLETE
+
+
+def _answer(question: Question, *, stream: bool) -> Answer:
+    mixture = chosen_mixture(question.mixture, question.model, question.overrides)
+    images = tuple(image_from_file(path) for path in question.images)
+    prompt = read_prompt(question.words, sys.stdin)
+    with Runs(question.config) as runs:
+        return runs.run(
+            mixture,
+            prompt,
+            writer=AnswerWriter(sys.stdout) if stream else None,
+            system=question.system,
+            images=images,
+            seed=question.seed,
+            deadline_s=question.deadline_s,
+            trace=question.trace,
+            budget_usd=question.budget_usd,
+        )

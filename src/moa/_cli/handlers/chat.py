@@ -1,0 +1,241 @@
+"""What `moa chat` does: reads turns and commands, runs the mixture, keeps the conversation."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moa._cli.console import (
+    AnswerWriter,
+    err_symbols,
+    out_console,
+    say,
+    show_cancelled,
+    show_error,
+    show_totals,
+)
+from moa._cli.exit_codes import COMPLETE, exit_code
+from moa._cli.mixture_option import chosen_mixture
+from moa._cli.session import Cancelled, Runs
+from moa._ledger import Ledger
+from moa._messages import Message
+from moa._mixture.schema import Mixture
+from moa._render.errors import failure_ledger
+from moa._render.mixtures import summary
+from moa._render.proposals import ProposalsPicture
+from moa._render.totals import ledger_line
+from moa._results import Answer
+from moa.errors import MoaError, UsageError
+
+PROMPT = "> "
+
+
+@dataclass(slots=True, kw_only=True)
+class Talk:
+    """A conversation and how it is to go on.
+
+    Attributes:
+        mixture: What answers the next turn.
+        system: System message, None for none.
+        deadline_s: Seconds for each answer.
+        budget_usd: US dollars for each answer.
+        seed: Seed of each run.
+        turns: What was said so far, the system message left out.
+        answers: Every answer of the session, also those whose turns were cleared.
+        ledgers: What every run of the session used, also those that failed or were cancelled.
+        failure: The first of the session, None while all goes well.
+    """
+
+    mixture: Mixture
+    system: str | None = None
+    deadline_s: float | None = None
+    budget_usd: float | None = None
+    seed: int | None = None
+    turns: list[Message] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    ledgers: list[Ledger] = field(default_factory=list)
+    failure: MoaError | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the whole session used."""
+        return Ledger(calls=tuple(call for ledger in self.ledgers for call in ledger.calls))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The conversation and its answers, JSON-ready."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return {
+            "mixture": self.mixture.as_dict(),
+            "messages": [*system, *({"role": turn.role, "content": turn.text} for turn in self.turns)],
+            "answers": [answer.as_dict() for answer in self.answers],
+        }
+
+
+def converse(talk: Talk, config: Path | None) -> int:
+    """Talk until the user leaves, and return the exit code.
+
+    A user has read what failed and has gone on. Whatever fills a pipe hasn't: it is told by the first failure's code.
+
+    Raises:
+        ConfigError: The configuration can't be used.
+        UsageError: Standard input is no text.
+    """
+    interactive = sys.stdin.isatty()
+    if interactive:
+        _enable_line_editing()
+        say(f"{talk.mixture.name}: {summary(talk.mixture)}")
+        say("/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.", style="dim")
+    with Runs(config) as runs:
+        while (line := _read_line(interactive)) is not None:
+            if line.strip() and not _take(line.strip(), talk, runs):
+                break
+    if talk.ledgers:
+        say(ledger_line(talk.ledger, err_symbols()), style="dim")
+    return COMPLETE if interactive or talk.failure is None else exit_code(type(talk.failure))
+
+
+def _enable_line_editing() -> None:
+    try:
+        import readline  # noqa: F401  (importing it gives `input` its history and editing)
+    except ImportError:  # not on every platform; the conversation works without
+        return
+
+
+def _read_line(interactive: bool) -> str | None:
+    """The next line, an empty one after Ctrl-C, None at the end."""
+    try:
+        return input(PROMPT if interactive else "")
+    except EOFError:
+        if interactive:
+            print()
+        return None
+    except KeyboardInterrupt:
+        print()
+        return ""
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not {error.encoding} text") from error
+
+
+def _take(line: str, talk: Talk, runs: Runs) -> bool:
+    """Take in a line; whether the conversation goes on."""
+    if not line.startswith("/"):
+        _answer(line, talk, runs)
+        return True
+    name, _, argument = line.partition(" ")
+    if name in ("/quit", "/exit"):
+        return False
+    command = COMMANDS.get(name)
+    try:
+        if command is None:
+            raise UsageError(f"{name} is no command: /help lists them")
+        command.act(talk, argument.strip())
+    except MoaError as error:
+        _note_failure(error, talk)
+    return True
+
+
+def _note_failure(error: MoaError, talk: Talk) -> None:
+    talk.failure = talk.failure or error
+    show_error(error)
+
+
+def _answer(line: str, talk: Talk, runs: Runs) -> None:
+    turns = [*talk.turns, Message(role="user", content=line)]
+    try:
+        answer = runs.run(
+            talk.mixture,
+            turns,
+            writer=AnswerWriter(sys.stdout),
+            system=talk.system,
+            deadline_s=talk.deadline_s,
+            budget_usd=talk.budget_usd,
+            seed=talk.seed,
+        )
+    except Cancelled as stop:
+        talk.ledgers.append(stop.ledger)
+        show_cancelled(stop.ledger)
+    except MoaError as error:
+        talk.ledgers.append(failure_ledger(error))
+        _note_failure(error, talk)
+    else:
+        talk.turns = [*turns, Message(role="assistant", content=answer.text)]
+        talk.answers.append(answer)
+        talk.ledgers.append(answer.ledger)
+        show_totals(answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command of the conversation: what it takes, what it is for, what it does."""
+
+    takes: str = ""
+    help: str
+    act: Callable[[Talk, str], None]
+
+
+def _help(talk: Talk, argument: str) -> None:
+    for name, command in COMMANDS.items():
+        say(f"{f'{name} {command.takes}':<16} {command.help}")
+    say(f"{'/quit':<16} leave (also Ctrl-D)")
+
+
+def _switch_mixture(talk: Talk, argument: str) -> None:
+    if argument:
+        talk.mixture = chosen_mixture(argument, None)
+    say(f"{talk.mixture.name}: {summary(talk.mixture)}")
+
+
+def _switch_model(talk: Talk, argument: str) -> None:
+    if not argument:
+        raise UsageError("/model needs a model: /model ollama/llama3.2")
+    talk.mixture = chosen_mixture(None, argument)
+    say(summary(talk.mixture))
+
+
+def _proposals(talk: Talk, argument: str) -> None:
+    if not talk.answers:
+        raise UsageError("there is no answer yet")
+    out_console().print(ProposalsPicture(talk.answers[-1]))
+
+
+def _cost(talk: Talk, argument: str) -> None:
+    say(ledger_line(talk.ledger, err_symbols()))
+
+
+def _system(talk: Talk, argument: str) -> None:
+    if argument:
+        talk.system = argument
+    say(f"system message: {talk.system}" if talk.system else "no system message")
+
+
+def _save(talk: Talk, argument: str) -> None:
+    if not argument:
+        raise UsageError("/save needs a file: /save talk.json")
+    path = Path(argument).expanduser()
+    try:
+        with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(talk.as_dict(), file, ensure_ascii=False, indent=2)
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists already: give another name") from error
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}") from error
+    say(f"saved to {path}")
+
+
+def _clear(talk: Talk, argument: str) -> None:
+    talk.turns = []
+    say("the conversation is forgotten")
+
+
+COMMANDS = {
+    "/help": Command(help="list the commands", act=_help),
+    "/mixture": Command(takes="[NAME]", help="show the mixture, or go on with another one", act=_switch_mixture),
+    "/model": Command(takes="REF", help="go on with a single model, endpoint/model-id", act=_switch_model),
+    "/proposals": Command(help="show what the proposers wrote for the last answer", act=_proposals),
+    "/cost": Command(help="show what the conversation has used and cost", act=_cost),
+    "/system": Command(takes="[TEXT]", help="show or set the system message", act=_system),
+    "/save": Command(takes="FILE", help="save the conversation and its answers as JSON", act=_save),
+    "/clear": Command(help="forget what was said", act=_clear),
+}

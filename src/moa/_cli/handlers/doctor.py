@@ -1,0 +1,56 @@
+"""What `moa doctor` shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from moa._cli.console import out_symbols, say
+from moa._render.sanitize import safe
+from moa._render.symbols import Symbols
+from moa._runtime.health import Health, State
+
+_STYLES: dict[State, str] = {
+    "ready": "green",
+    "no key": "dim",
+    "not running": "dim",
+    "missing": "yellow",
+    "unreachable": "yellow",
+    "unusable": "red",
+}
+
+
+def health_table(healths: Sequence[Health]) -> Table:
+    """Return a table of endpoints: what each is like, and the command that fixes it."""
+    signs = out_symbols()
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for health in healths:
+        style = _STYLES[health.state]
+        detail = Text(safe(health.detail))
+        if health.fix:
+            detail.append(": ").append(safe(health.fix), style="bold")
+        name = Text.assemble((f" {_sign(health.state, signs)} ", style), safe(health.name))
+        table.add_row(name, Text(health.state, style=style), detail)
+    return table
+
+
+def _sign(state: State, signs: Symbols) -> str:
+    match state:
+        case "ready":
+            return signs.done
+        case "no key" | "not running":
+            return signs.waiting
+    return signs.failed
+
+
+def say_verdict(source: Path | None, mixture: str, faults: Sequence[str]) -> None:
+    """Print where the settings come from, and whether the mixture can run."""
+    say(f"settings: {source or 'built in (there is no moa.yaml)'}", style="dim")
+    if not faults:
+        say(f"The mixture {mixture} can run.", style="green")
+        return
+    say((f"The mixture {mixture} can't run:", *(f"  {fault}" for fault in faults)), style="red")

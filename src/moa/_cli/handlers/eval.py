@@ -1,0 +1,95 @@
+"""What `moa eval run`, `generate` and `latency` do once their command line is understood."""
+
+import asyncio
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import get_args
+
+from moa._cli.console import say
+from moa._cli.eval_progress import watching
+from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
+from moa._cli.gc_tuning import collecting_seldom
+from moa._cli.handlers.eval_output import show_ended, show_latency, show_plan, show_report, show_warnings
+from moa._cli.interrupts import stoppable
+from moa._mixture.schema import Mixture
+from moa._pricing.price import Price
+from moa.errors import UsageError
+from moa.evaluation._pipeline import Evaluation, carry_out
+from moa.evaluation._runner.config import Until
+from moa.evaluation._runner.cost_estimate import plan_rest
+from moa.evaluation._runner.preparing import Options, Prepared, prepare
+
+
+def read_until(text: str) -> Until:
+    """Return when an evaluation is to stop.
+
+    Raises:
+        UsageError: The text names no such moment.
+    """
+    known: tuple[Until, ...] = get_args(Until)
+    for until in known:
+        if until == text:
+            return until
+    raise UsageError(f"--until {text}: give {', '.join(known)}")
+
+
+def read_price(text: str | None) -> Price | None:
+    """Return the price that two figures give, `IN,OUT`.
+
+    Raises:
+        UsageError: They are no prices.
+    """
+    if text is None:
+        return None
+    try:
+        rates = [Decimal(part) for part in text.split(",")]
+    except InvalidOperation:
+        rates = []
+    if len(rates) != 2 or not all(rate.is_finite() and rate >= 0 for rate in rates):
+        raise UsageError(f"--baseline-price {text}: give two prices per million tokens, input and output, e.g. 3,15")
+    return Price(input=rates[0], output=rates[1])
+
+
+def evaluate(
+    prompts: str,
+    mixture: Mixture,
+    out: Path | None,
+    options: Options,
+    *,
+    plan_only: bool,
+    as_json: bool,
+    latency: bool = False,
+) -> int:
+    """Plan an evaluation or carry it out, show what came of it, and return the exit code.
+
+    Raises:
+        MoaError: It can't be done.
+    """
+    if out is None and not plan_only:
+        raise UsageError("give the folder for the results: --out runs/NAME")
+    prepared = prepare(prompts, mixture, **options)
+    if plan_only:
+        show_plan(plan_rest(prepared, out), as_json=as_json)
+        return COMPLETE
+    show_warnings(prepared)
+    done = _carry_out(prepared, out or Path())
+    if done is None:
+        say(f"interrupted: what was written down stays; the same command with --out {out} goes on", style="yellow")
+        return INTERRUPTED
+    show_ended(done, prepared.setup)
+    if latency:
+        show_latency(done.folder, prepared.setup, as_json=as_json)
+    elif prepared.setup.judge is not None and not (done.ended == "budget" and done.is_fruitless):
+        show_report(done.folder, prepared, data_dir=options.get("data_dir"), as_json=as_json)
+    if done.ended == "budget":
+        return STOPPED
+    return FAILED if done.is_fruitless else COMPLETE
+
+
+def _carry_out(prepared: Prepared, out: Path) -> Evaluation | None:
+    """Do it in an event loop of its own; None if the user pressed Ctrl-C."""
+    try:
+        with watching() as watch, collecting_seldom():
+            return asyncio.run(stoppable(carry_out(prepared, out, watch)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return None

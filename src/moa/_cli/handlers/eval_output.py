@@ -1,0 +1,240 @@
+"""What the commands of `moa eval` show: plans, endings, verdicts, cost and latency."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from moa._cli.console import out_console, print_json, say
+from moa._render.format import count, seconds, usd
+from moa.errors import EvaluationDataError, MoaError
+from moa.evaluation._analysis.cost_latency import Economics, Percentiles, economics
+from moa.evaluation._analysis.summary import Summary
+from moa.evaluation._data.annotations import Annotation, read_annotations
+from moa.evaluation._data.datasets import ALPACA_EVAL
+from moa.evaluation._data.huggingface import reference_folder
+from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval_data
+from moa.evaluation._judges.self_preference import conflicts
+from moa.evaluation._metrics.paired_difference import Comparison, compare
+from moa.evaluation._pipeline import Evaluation
+from moa.evaluation._runner.config import Setup
+from moa.evaluation._runner.cost_estimate import Need, Plan
+from moa.evaluation._runner.preparing import Prepared
+from moa.evaluation._runner.progress import Progress
+from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._statistics.estimates import Estimate
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print what an evaluation would take."""
+    if as_json:
+        print_json(plan.as_dict())
+        return
+    console, table = out_console(), _table("system", "calls", "tokens in", "tokens out", "cost")
+    for need in (*plan.needs, plan.total):
+        table.add_row(need.name, f"{need.calls:,}", f"{need.input_tokens:,}", f"{need.output_tokens:,}", _cost(need))
+    console.print(table)
+    console.print(f"\n{count(plan.prompts, 'prompt')}, about {seconds(60 * plan.minutes)}.", soft_wrap=True)
+    if plan.total.unpriced:
+        console.print(f"Nobody knows the price of {', '.join(plan.total.unpriced)}.", soft_wrap=True)
+    for assumption in plan.assumptions:
+        console.print(f"- {assumption}", soft_wrap=True)
+
+
+def _cost(need: Need) -> str:
+    if not need.unpriced:
+        return usd(need.priced_usd)
+    return f"{usd(need.priced_usd)} + unknown" if need.priced_usd else "unknown"
+
+
+def show_warnings(prepared: Prepared) -> None:
+    """Print what has to be known before anything is bought."""
+    judge, systems = prepared.setup.judge, prepared.setup.systems
+    if judge is None:
+        return
+    sides = {one.name: one.mixture.references if one.mixture else (one.name,) for one in systems}
+    say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
+
+
+def show_ended(done: Evaluation, setup: Setup) -> None:
+    """Print on standard error how an evaluation ended and where everything is."""
+    progress = done.progress
+    spent = f"{usd(Decimal(str(progress.spent_usd)))} spent{', besides unknown prices' if progress.unpriced else ''}"
+    there = f"{progress.answers:,} of {progress.answers_total:,} answers"
+    if progress.verdicts_total:
+        there += f" and {progress.verdicts:,} of {progress.verdicts_total:,} verdicts"
+    if done.ended == "budget":
+        say(
+            f"stopped: the budget of {usd(Decimal(str(setup.budget_usd)))} does not last for more ({spent}). {there} "
+            f"are there; the same command with a larger --budget goes on",
+            style="yellow",
+        )
+    elif done.ended == "decided" and done.settlement is not None:
+        found, unit = done.settlement, "points" if done.settlement.is_difference else "%"
+        say(
+            f"decided after {found.rests_on:,} of {len(setup.instructions):,} prompts: {found.decision} "
+            f"({found.interval.low:.1f} to {found.interval.high:.1f} {unit} for {found.target}); {there}, {spent}"
+            f"{_saved(progress)}"
+        )
+    else:
+        say(f"{there}, {spent}")
+    if progress.failed:
+        say(
+            f"{count(progress.failed, 'answer')} failed: a system's is a loss, the baseline's leaves no verdict; the "
+            f"same command asks again"
+        )
+    if progress.unjudged:
+        say(f"{count(progress.unjudged, 'verdict')} missing: the judge failed; the same command asks again")
+    if done.cause is not None:
+        say(f"  mostly: {done.cause}")
+    say(f"Results: {done.folder}")
+
+
+def _saved(progress: Progress) -> str:
+    """What all verdicts would have cost besides; what is left is taken to cost what the rest has."""
+    if not progress.verdicts or progress.verdicts >= progress.verdicts_total:
+        return ""
+    share = 1 - progress.verdicts / progress.verdicts_total
+    text = f"; {100 * share:.0f} % of the judging saved"
+    if progress.unpriced or not progress.spent_usd:
+        return text
+    return f"{text}, about {usd(Decimal(str(progress.spent_usd * share / (1 - share))))}"
+
+
+def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_json: bool) -> None:
+    """Write the report, and print the verdict on standard output."""
+    # Imported here: it loads what draws charts, which plans and latencies do without.
+    from moa.evaluation._reporting import write_report
+
+    official = prepared.protocol["prompts"]["source"] == ALPACA_EVAL
+    written = write_report(
+        folder, reference_data(data_dir) if official or data_dir else None, margin=prepared.setup.margin
+    )
+    if as_json:
+        print_json(written.summary.as_dict())
+    else:
+        show_findings(written.summary)
+    say(f"Report: {written.html}")
+
+
+def show_findings(summary: Summary) -> None:
+    """Print what an evaluation found: on standard output in sentences, with what qualifies them on standard error."""
+    print(summary.conclusion.sentence)
+    if summary.stopped is not None:
+        print(summary.stopped.sentence)
+    if summary.best_member is not None:
+        print(summary.best_member.sentence)
+    for effect in summary.effects:
+        print(effect.sentence)
+    say((f"warning: {warning}" for warning in summary.warnings), style="yellow")
+
+
+def reference_data(folder: Path | None) -> AlpacaEvalData | None:
+    """AlpacaEval's reference data; without it there is no official length control, but still a report."""
+    try:
+        return load_alpaca_eval_data(folder or reference_folder())
+    except MoaError as error:
+        say(f"warning: the length-only model is used: {error}", style="yellow")
+        return None
+
+
+def show_latency(folder: Path, setup: Setup, *, as_json: bool) -> None:
+    """Print cost and latency of every system."""
+    run = RunDirectory(folder)
+    found = {system.name: economics(tuple(run.records(system.name).values())) for system in setup.systems}
+    known = {name: figures for name, figures in found.items() if figures is not None}
+    if as_json:
+        print_json({name: figures.as_dict() for name, figures in known.items()})
+        return
+    # Two tables: in one, there is no room for the names on a terminal of 80 columns.
+    whole = _table("whole answer", "p50", "p95", "p99", "$ per 1,000", "prompts")
+    first = _table("first token", "p50", "p95", "p99")
+    for name, figures in known.items():
+        whole.add_row(name, *_times(figures.total), _per_1000(figures), f"{figures.prompts:,}")
+        first.add_row(name, *_times(figures.first_token))
+    console = out_console()
+    console.print(whole)
+    console.print()
+    console.print(first)
+
+
+def _table(what: str, *headings: str) -> Table:
+    """A table of systems, in which every name stays whole."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(what, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _times(found: Percentiles | None) -> tuple[str, str, str]:
+    return ("-", "-", "-") if found is None else (seconds(found.p50), seconds(found.p95), seconds(found.p99))
+
+
+def _per_1000(figures: Economics) -> str:
+    return "unknown" if figures.cost.usd is None else usd(Decimal(str(figures.cost.usd)))
+
+
+def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_dir: Path | None, as_json: bool) -> None:
+    """Print how the mixtures of two runs compare."""
+    data = load_alpaca_eval_data(data_dir) if data_dir else None
+    mine, theirs = _annotations(first), _annotations(second)
+    found = compare(mine, theirs, data, margin=margin, seed=seed)
+    names = mine[0].generator_2, theirs[0].generator_2
+    if as_json:
+        print_json({"first": names[0], "second": names[1], "baseline": mine[0].generator_1, **_dict(found)})
+        return
+    print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {mine[0].generator_1}:")
+    print(f"win rate, A - B: {_points(found.win_rate_difference)}")
+    print(f"length-controlled win rate ({found.lc_model}), A - B: {_points(found.lc_difference)}")
+    if found.predicted_win_rate is not None:
+        value, interval = found.predicted_win_rate.value, found.predicted_win_rate.interval
+        ends = f"{interval.low:.2f} to {interval.high:.2f}"
+        print(f"win rate of A against B as the official model predicts it: {value:.2f} % ({ends}); nobody judged that")
+    if found.verdict is not None:
+        more = (
+            f", about {found.verdict.more_prompts:,} more prompts would settle it" if found.verdict.more_prompts else ""
+        )
+        print(f"verdict with a margin of {margin:g} points: {found.verdict.verdict}{more}")
+
+
+def _annotations(path: Path) -> list[Annotation]:
+    """The annotations of a file, or of the mixture of a run directory."""
+    if not path.is_dir():
+        return read_annotations(path)
+    folder = RunDirectory(path)
+    protocol = folder.manifest()["protocol"]
+    if not protocol.get("judge"):
+        raise EvaluationDataError("nothing has been judged in this run: give it a --judge", path=path)
+    return read_annotations(folder.annotations(protocol["mixture"]))
+
+
+def _points(found: Estimate | None) -> str:
+    if found is None:
+        return "no figure: too few prompts, or all verdicts differ by the same"
+    return f"{found.value:+.2f} points ({found.interval.low:+.2f} to {found.interval.high:+.2f})"
+
+
+def _dict(found: Comparison) -> Mapping[str, Any]:
+    verdict = found.verdict
+    return {
+        "n": found.n,
+        "win_rate_difference": _estimate(found.win_rate_difference),
+        "lc_model": found.lc_model,
+        "lc_difference": _estimate(found.lc_difference),
+        "predicted_win_rate": _estimate(found.predicted_win_rate),
+        "verdict": None if verdict is None else verdict.verdict,
+        "more_prompts": None if verdict is None else verdict.more_prompts,
+    }
+
+
+def _estimate(found: Estimate | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "value": found.value,
+        "standard_error": found.standard_error,
+        "interval": [found.interval.low, found.interval.high],
+    }

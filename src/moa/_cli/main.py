@@ -1,0 +1,47 @@
+"""The command `moa`: the outermost door, also for Ctrl-C while the command line is still being loaded."""
+
+import errno
+import sys
+from collections.abc import Sequence
+
+from moa._cli.stdio import give_up_output, prepare
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; an expected error becomes one clear message and an exit code.
+
+    Args:
+        arguments: In place of those of the process.
+    """
+    try:
+        prepare()
+        _run(arguments)
+    except KeyboardInterrupt:
+        from moa._cli.exit_codes import INTERRUPTED
+
+        sys.exit(INTERRUPTED)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    # Imported here, inside of the door: until typer is loaded, half a second may pass.
+    from moa._cli.app import app
+    from moa._cli.exit_codes import FAILED, exit_code
+    from moa.errors import MoaError
+
+    try:
+        app(arguments, prog_name="moa")
+    except MoaError as error:
+        # Imported here, as only errors need it: it loads rich.
+        from moa._cli.console import show_error
+
+        show_error(error)
+        sys.exit(exit_code(type(error)))
+    except OSError as error:
+        # Files are opened, and their errors told, elsewhere: what is left is that standard output can't be written.
+        if error.errno not in _NO_ROOM:
+            raise
+        give_up_output()
+        print(f"error: standard output can't be written: {error.strerror}", file=sys.stderr)
+        sys.exit(FAILED)

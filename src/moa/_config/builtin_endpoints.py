@@ -1,0 +1,49 @@
+"""The endpoints that are there without any file."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from moa._config.schema import EndpointSettings
+from moa._pricing.lookup import ANY_MODEL, FREE
+
+
+def _service(name: str, base_url: str) -> EndpointSettings:
+    """A hosted service whose key is in NAME_API_KEY and whose prices genai-prices knows by the same name."""
+    return EndpointSettings(
+        kind="openai", base_url=base_url, api_key_env=f"{name.upper()}_API_KEY", price_provider=name
+    )
+
+
+def _own_server(port: int) -> EndpointSettings:
+    """A server on this machine, without a key; its tokens cost nothing."""
+    return EndpointSettings(kind="openai", base_url=f"http://127.0.0.1:{port}/v1", prices={ANY_MODEL: FREE})
+
+
+_SERVICES = {
+    "openai": "https://api.openai.com/v1",
+    "together": "https://api.together.xyz/v1",
+    "groq": "https://api.groq.com/openai/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "mistral": "https://api.mistral.ai/v1",
+    "deepseek": "https://api.deepseek.com/v1",
+    "fireworks": "https://api.fireworks.ai/inference/v1",
+}
+
+BUILT_IN: Mapping[str, EndpointSettings] = MappingProxyType(
+    {
+        **{name: _service(name, base_url) for name, base_url in _SERVICES.items()},
+        "ollama": _own_server(11434),
+        "vllm": _own_server(8000),
+        "llamacpp": _own_server(8080),
+        "bedrock": EndpointSettings(kind="bedrock", price_provider="aws"),
+        # One reply at a time: what is computed side by side changes the last bits, and with them the words, of a reply.
+        "local": EndpointSettings(kind="local", prices={ANY_MODEL: FREE}, max_concurrency=1),
+    }
+)
+"""By name. A file may change any of them."""
+
+
+def carries_a_key(name: str) -> bool:
+    """Whether a built-in endpoint of this name sends the user's credentials."""
+    settings = BUILT_IN.get(name)
+    return settings is not None and (settings.api_key_env is not None or settings.kind == "bedrock")

@@ -1,0 +1,190 @@
+"""The settings file (`moa.yaml`) as checked values."""
+
+import re
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+
+from moa._mixture.model_reference import ENDPOINT_NAME
+from moa._policies.cache.settings import DEFAULT_SIZE_MB, CacheMode
+from moa._pricing.price import Price
+from moa._validation.strict_model import Amount, Checked, Seconds, Text
+from moa.providers._endpoint import BreakerSettings, LimitSettings, RetrySettings
+
+
+def _http_parts(text: str, expected: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that isn't closed
+        usable = False
+    if not usable:
+        raise ValueError(f"expected {expected}")
+    return parts
+
+
+def _web_address(text: str) -> str:
+    parts = _http_parts(text, "an address that begins with http:// or https://")
+    if parts.username is not None:
+        raise ValueError("an address must not hold a name or password: use api_key_env or headers")
+    if parts.query or parts.fragment:
+        raise ValueError("expected an address without ? and #: use query for what stands after ?")
+    return text.rstrip("/")
+
+
+def _proxy_address(text: str) -> str:
+    _http_parts(text, "the address of an HTTP proxy, http://host:port")
+    return text
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("expected the name of an environment variable, e.g. LAB_KEY, and not the key itself")
+    return name
+
+
+def _endpoint_name(name: str) -> str:
+    if not re.fullmatch(ENDPOINT_NAME, name):
+        raise ValueError("expected a name of letters, digits, - _ and . that begins with a letter or digit")
+    return name
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("expected one line of printable text")
+    return text
+
+
+OFF = BeforeValidator(lambda value: None if value is False else value)
+"""Lets `false` switch a policy off."""
+
+OFF_WORD = BeforeValidator(lambda value: "off" if value is False else value)
+"""Takes an unquoted `off`, which is `false` in YAML, for the word."""
+
+OneLine = Annotated[str, AfterValidator(_one_line)]
+Name = Annotated[str, AfterValidator(_endpoint_name)]
+Variable = Annotated[str, AfterValidator(_variable)]
+Address = Annotated[str, AfterValidator(_web_address)]
+Positive = Annotated[StrictInt, Field(ge=1)]
+
+
+class Limited(Checked):
+    """How much may be asked at once and per minute.
+
+    Attributes:
+        max_concurrency: Most calls at once.
+        requests_per_minute: Most calls begun within any minute.
+        tokens_per_minute: Most tokens, input and output, within any minute.
+        adaptive: Find the concurrency by itself, up to max_concurrency.
+    """
+
+    max_concurrency: Positive | None = None
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    adaptive: StrictBool = False
+
+    @property
+    def limits(self) -> LimitSettings:
+        """The four as the policies take them."""
+        return LimitSettings(
+            max_concurrency=self.max_concurrency,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            adaptive=self.adaptive,
+        )
+
+
+class Retrying(Checked):
+    """When and how often a failed call is tried again; see `RetrySettings`."""
+
+    max_attempts: Annotated[StrictInt, Field(ge=1, le=20)] = 4
+    base_s: Seconds = 0.5
+    cap_s: Seconds = 20.0
+    per_call: Amount = 0.2
+    burst: Amount = 10.0
+
+    @property
+    def settings(self) -> RetrySettings:
+        """The same as the policy takes it."""
+        return RetrySettings(**self.model_dump())
+
+
+class Breaking(Checked):
+    """When a failing model is left alone; see `BreakerSettings`."""
+
+    failures: Positive = 5
+    cooldown_s: Seconds = 30.0
+
+    @property
+    def settings(self) -> BreakerSettings:
+        """The same as the policy takes it."""
+        return BreakerSettings(**self.model_dump())
+
+
+class EndpointSettings(Limited):
+    """One endpoint as the file describes it. For a built-in endpoint, only what is given changes.
+
+    Attributes:
+        kind: `openai`, `bedrock`, `local`, or the name of another package's adapter.
+        base_url: For `openai`: the address before `/chat/completions`.
+        api_key_env: For `openai`: the environment variable that holds the key.
+        region: For `bedrock`; else the AWS chain decides.
+        profile: For `bedrock`; else the AWS chain decides.
+        endpoint_url: For `bedrock`: another address than AWS's own.
+        models: Further limits for single models, by model id.
+        headers: Sent with every request.
+        query: Added to every request's address.
+        proxy: Address of an HTTP proxy; without it the usual environment variables count.
+        ca_bundle: PEM file with further certificate authorities, relative to this file.
+        prices: US dollars per million tokens, by model id; `*` is every other model.
+        price_provider: The service's id in genai-prices.
+        options: What else the adapter of this kind takes.
+        retry: When a failed call is tried again; `false` never does.
+        breaker: When a failing model is left alone; `false` never does.
+    """
+
+    kind: Text | None = None
+    base_url: Address | None = None
+    api_key_env: Variable | None = None
+    region: Text | None = None
+    profile: Text | None = None
+    endpoint_url: Address | None = None
+    models: dict[str, Limited] = Field(default_factory=dict)
+    headers: dict[OneLine, OneLine] = Field(default_factory=dict, repr=False)
+    query: dict[str, str] = Field(default_factory=dict, repr=False)
+    proxy: Annotated[str, AfterValidator(_proxy_address)] | None = Field(default=None, repr=False)
+    ca_bundle: Text | None = None
+    prices: dict[str, Price] = Field(default_factory=dict)
+    price_provider: Text | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    retry: Annotated[Retrying | None, OFF] = Retrying()
+    breaker: Annotated[Breaking | None, OFF] = Breaking()
+
+
+class Caching(Checked):
+    """Where replies are kept, and how they are used; see `CacheSettings`.
+
+    Attributes:
+        mode: How the cache is used.
+        path: Its file, relative to this one; None for `calls.sqlite` in the user's cache folder.
+        max_size_mb: Its largest size, in megabytes.
+    """
+
+    mode: Annotated[CacheMode, OFF_WORD] = "off"
+    path: Text | None = None
+    max_size_mb: Positive = DEFAULT_SIZE_MB
+
+
+class SettingsFile(Checked):
+    """The whole file.
+
+    Attributes:
+        endpoints: By name, as model references use them.
+        cache: Where replies are kept.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    endpoints: dict[Name, EndpointSettings] = Field(default_factory=dict)
+    cache: Caching = Field(default_factory=Caching)

@@ -1,0 +1,264 @@
+"""The last step: one answer out of the proposals, by synthesis or selection, or by the best that is left."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from moa._engine.agent_messages import briefed
+from moa._engine.agents import Question, RunContext, Series
+from moa._engine.selection import choice_format, chosen
+from moa._ledger import Attempt, ErrorInfo
+from moa._messages import Conversation, ReplyOptions, ToolCall
+from moa._results import Degradation, Proposal
+from moa.errors import AggregationFailed, AnswerInterrupted, DeadlineExceeded, EngineError, ProviderError
+from moa.events import AnswerDelta, AnswerToolCallDelta
+from moa.providers._base import ReasoningDelta, Reply, ReplyEvent, TextDelta, ToolCallDelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The answer's text with what is known of it; `duration_s` in seconds, from asking to the aggregator's end."""
+
+    text: str
+    finish_reason: str
+    agent: str
+    model: str
+    duration_s: float
+    attempts: tuple[Attempt, ...]
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    selected: int | None = None
+    first_token_at: float | None = None
+    degraded: tuple[Degradation, ...] = ()
+
+
+class _Audience:
+    """Passes the answer on as it is written, and remembers what has been shown."""
+
+    def __init__(self, context: RunContext) -> None:
+        self.shown: list[str] = []
+        self.first_token_at: float | None = None
+        self._held: list[tuple[str, tuple[Mapping[str, Any], ...]]] = []
+        self._context = context
+
+    @property
+    def saw_nothing(self) -> bool:
+        return self.first_token_at is None
+
+    def hear(self, event: ReplyEvent) -> None:
+        match event:
+            case TextDelta(text=text, logprobs=logprobs):
+                self.show(text, logprobs)
+            case ReasoningDelta():
+                self._context.tell(lambda: AnswerDelta(event.text, reasoning=True))
+            case ToolCallDelta():
+                self._note_first()
+                self._context.tell(
+                    lambda: AnswerToolCallDelta(
+                        index=event.index, id=event.id, name=event.name, arguments=event.arguments
+                    )
+                )
+
+    def show(self, text: str, logprobs: tuple[Mapping[str, Any], ...] = ()) -> None:
+        if not (text or logprobs):
+            return
+        self._held.append((text, logprobs))
+        if self.saw_nothing and not (text.strip() or logprobs):
+            # White space alone is no answer yet: another aggregator may still be asked.
+            return
+        held, self._held = self._held, []
+        for piece, alternatives in held:
+            self._note_first()
+            self._show(piece, alternatives)
+
+    def _show(self, text: str, logprobs: tuple[Mapping[str, Any], ...]) -> None:
+        self.shown.append(text)
+        self._context.tell(lambda: AnswerDelta(text, logprobs=logprobs))
+
+    def _note_first(self) -> None:
+        if self.first_token_at is None:
+            self.first_token_at = self._context.meter.now()
+
+
+async def aggregate(
+    context: RunContext, conversation: Conversation, prompt: str | None, proposals: tuple[Proposal, ...]
+) -> Outcome:
+    """Ask the aggregator, its fallbacks if need be, and return the answer.
+
+    Args:
+        context: The run.
+        conversation: What the caller said.
+        prompt: System text that shows the proposals; None if there are none.
+        proposals: Those of the last layer, in the order in which the prompt shows them.
+
+    Raises:
+        AggregationFailed: No aggregator answered, and the mixture doesn't take a proposal instead.
+        AnswerInterrupted: The answer broke off after part of it was shown.
+        DeadlineExceeded: The run's time was over.
+    """
+    started_at = context.meter.now()
+    series, audience = Series(context.plan.aggregator, context), _Audience(context)
+    question = _question(context, conversation, prompt, proposals, audience)
+    try:
+        reply = await _ask_in_time(series, question, question.until - started_at)
+    except (ProviderError, TimeoutError) as error:
+        await context.prices_ready()
+        failed = _failure(error, context, series, audience)
+        if not proposals or not audience.saw_nothing or context.plan.mixture.on_aggregator_failure == "error":
+            raise failed from None
+        return _best_proposal(failed, context, series, audience, proposals, started_at)
+    duration_s = series.ended_at - started_at
+    await context.prices_ready()
+    if context.plan.mixture.aggregation == "selection" and proposals:
+        return _selected(reply, series, audience, proposals, duration_s)
+    return _written(reply, series, audience, duration_s)
+
+
+def salvage(context: RunContext, failed: EngineError, proposals: tuple[Proposal, ...]) -> Outcome:
+    """Return the best proposal as the answer of a run that failed before its aggregator could be asked."""
+    series, audience = Series(context.plan.aggregator, context), _Audience(context)
+    return _best_proposal(failed, context, series, audience, proposals, context.meter.now())
+
+
+async def _ask_in_time(series: Series, question: Question, left_s: float) -> Reply:
+    if left_s <= 0:
+        # Not even asked: a call that begins may be billed.
+        raise TimeoutError
+    if left_s == math.inf:
+        return await series.ask(question)
+    async with asyncio.timeout(left_s):
+        return await series.ask(question)
+
+
+def _question(
+    context: RunContext,
+    conversation: Conversation,
+    prompt: str | None,
+    proposals: tuple[Proposal, ...],
+    audience: _Audience,
+) -> Question:
+    plan = context.plan
+    messages = briefed(conversation, plan.mixture.aggregator.role, prompt)
+    until = math.inf if context.deadline_at is None else context.deadline_at
+    if plan.mixture.aggregation == "selection" and proposals:
+        count = len(proposals)
+        return Question(
+            messages=messages,
+            purpose="answer",
+            options=(ReplyOptions(response_format=choice_format(count)), ReplyOptions()),
+            check=partial(chosen, count=count),
+            until=until,
+        )
+    streamed = plan.options.answer_deltas
+    return Question(
+        messages=messages,
+        purpose="answer",
+        options=(plan.options.reply,),
+        deltas=streamed,
+        replayable=not streamed,
+        listener=audience.hear if streamed else None,
+        until=until,
+        may_go_on=lambda: audience.saw_nothing,
+    )
+
+
+def _failure(
+    error: ProviderError | TimeoutError, context: RunContext, series: Series, audience: _Audience
+) -> EngineError:
+    shown = "".join(audience.shown)
+    if isinstance(error, TimeoutError):
+        message = f"no whole answer within {context.plan.deadline_s:g} s"
+        series.explain(ErrorInfo(code=DeadlineExceeded.code, message=message))
+        ledger = context.meter.ledger()
+        return DeadlineExceeded(message, ledger=ledger, failures=series.failures, partial_text=shown)
+    ledger = context.meter.ledger()
+    if audience.saw_nothing:
+        return AggregationFailed("no aggregator gave an answer", ledger=ledger, failures=series.failures)
+    message = "the answer broke off after part of it was shown"
+    return AnswerInterrupted(message, partial_text=shown, ledger=ledger, failures=series.failures)
+
+
+def _written(reply: Reply, series: Series, audience: _Audience, duration_s: float) -> Outcome:
+    degraded = list(_fallback_used(series))
+    if reply.finish.reason in ("length", "content_filter"):
+        degraded.append(_cut_off(series.seat.name, reply.finish.reason))
+    return Outcome(
+        text=reply.text,
+        finish_reason=reply.finish.reason,
+        agent=series.seat.name,
+        model=series.model.reference,
+        duration_s=duration_s,
+        attempts=series.attempts,
+        reasoning=reply.reasoning,
+        tool_calls=reply.tool_calls,
+        logprobs=reply.logprobs,
+        first_token_at=audience.first_token_at,
+        degraded=tuple(degraded),
+    )
+
+
+def _selected(
+    reply: Reply, series: Series, audience: _Audience, proposals: tuple[Proposal, ...], duration_s: float
+) -> Outcome:
+    index = chosen(reply, series.model.reference, len(proposals))
+    return _proposed(proposals[index], series, audience, duration_s, selected=index, degraded=_fallback_used(series))
+
+
+def _best_proposal(
+    failed: EngineError,
+    context: RunContext,
+    series: Series,
+    audience: _Audience,
+    proposals: tuple[Proposal, ...],
+    started_at: float,
+) -> Outcome:
+    best = max(proposals, key=lambda proposal: (not proposal.cut_off, len(proposal.text)))
+    reason = Degradation(
+        agent=series.seat.name,
+        code=failed.code,
+        message=f"{failed}; the longest complete proposal, of {best.agent}, is the answer",
+    )
+    duration_s = context.meter.now() - started_at
+    return _proposed(best, series, audience, duration_s, selected=None, degraded=(reason,))
+
+
+def _proposed(
+    proposal: Proposal,
+    series: Series,
+    audience: _Audience,
+    duration_s: float,
+    *,
+    selected: int | None,
+    degraded: tuple[Degradation, ...],
+) -> Outcome:
+    audience.show(proposal.text)
+    reason = proposal.finish_reason or "stop"
+    if proposal.cut_off:
+        degraded = (*degraded, _cut_off(proposal.agent, reason))
+    return Outcome(
+        text=proposal.text,
+        finish_reason=reason,
+        agent=proposal.agent,
+        model=proposal.model,
+        duration_s=duration_s,
+        attempts=series.attempts,
+        selected=selected,
+        first_token_at=audience.first_token_at,
+        degraded=degraded,
+    )
+
+
+def _fallback_used(series: Series) -> tuple[Degradation, ...]:
+    if series.model is series.seat.models[0]:
+        return ()
+    message = f"{series.model.reference} answered instead: {series.failures[-1]}"
+    return (Degradation(agent=series.seat.name, code="fallback", message=message),)
+
+
+def _cut_off(agent: str, reason: str) -> Degradation:
+    why = "max_tokens was reached" if reason == "length" else "the service's content filter stepped in"
+    return Degradation(agent=agent, code="cut_off", message=f"the answer is not whole: {why}")

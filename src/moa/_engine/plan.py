@@ -1,0 +1,220 @@
+"""A mixture made ready to run: every agent with its models, its seed and its place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Protocol
+
+from moa._ledger import Pricer
+from moa._messages import ReplyOptions, Sampling
+from moa._mixture.roster import Member, roster
+from moa._mixture.schema import Agent, Mixture
+from moa._pricing.price import Price
+from moa.events import AgentInfo
+from moa.providers._base import Provider
+
+MOST_SEATED = 64
+"""Mixtures whose agents stay seated between runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that is ready to be asked: its reference, its id at its service, who calls it, what it costs."""
+
+    reference: str
+    id: str
+    provider: Provider
+    price: Pricer
+
+
+class Models(Protocol):
+    """Where the engine gets its models from."""
+
+    def model(self, reference: str, price: Price | None) -> Model:
+        """Return the model of a reference; `price` overrides every known price.
+
+        Raises:
+            ConfigError: Its endpoint is unknown or can't be used.
+        """
+        ...
+
+    async def prices_ready(self) -> None:
+        """Wait until prices can be asked without blocking the event loop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What a caller may ask of one run.
+
+    Attributes:
+        seed: Makes the samples of every agent repeatable where services take seeds.
+        deadline_s: Seconds for the whole run; the mixture's own deadline holds too, the tighter one wins.
+        budget_usd: US dollars for the whole run; the mixture's own budget holds too, the tighter one wins.
+        reply: Tools, response format and the like, for the aggregator.
+        sampling: Parameters that override the aggregator's own.
+        proposal_deltas: Whether proposals are told of piece by piece.
+        answer_deltas: Whether the answer is told of piece by piece.
+    """
+
+    seed: int | None = None
+    deadline_s: float | None = None
+    budget_usd: Decimal | None = None
+    reply: ReplyOptions = field(default_factory=ReplyOptions)
+    sampling: Sampling | None = None
+    proposal_deltas: bool = False
+    answer_deltas: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """An agent in its place.
+
+    Attributes:
+        name: Unique in its layer.
+        layer: From 1; the aggregator's is the last.
+        index: Place in the roster, from 0.
+        models: The agent's own model, then its fallbacks.
+        sampling: With the seed of this run and sample.
+        sample: How many seats before it in its layer ask the very same, so that a cache can tell their replies apart.
+        info: The seat as events tell of it.
+    """
+
+    name: str
+    layer: int
+    index: int
+    agent: Agent
+    models: tuple[Model, ...]
+    sampling: Sampling
+    sample: int = 0
+    info: AgentInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Who is asked, in which order, with what."""
+
+    mixture: Mixture
+    layers: tuple[tuple[Seat, ...], ...]
+    aggregator: Seat
+    options: RunOptions
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Seconds for the whole run, None if nobody set a limit."""
+        limits = [limit for limit in (self.mixture.deadline_s, self.options.deadline_s) if limit is not None]
+        return min(limits, default=None)
+
+    @property
+    def budget_usd(self) -> Decimal | None:
+        """US dollars for the whole run, None if nobody set a limit."""
+        limits = [limit for limit in (self.mixture.budget_usd, self.options.budget_usd) if limit is not None]
+        return min(limits, default=None)
+
+    @property
+    def unseeded(self) -> tuple[str, ...]:
+        """References of models whose service takes no seed although this run has one; sorted."""
+        models = (model for seat in self._seats() if seat.sampling.seed is not None for model in seat.models)
+        return tuple(sorted({model.reference for model in models if not model.provider.takes_seed}))
+
+    def _seats(self) -> Iterator[Seat]:
+        for layer in self.layers:
+            yield from layer
+        yield self.aggregator
+
+
+class Planner:
+    """Makes plans. What depends on the mixture alone is kept: batches and servers run the same ones again and again.
+
+    Args:
+        models: Where the agents' models come from.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        # By identity, as comparing mixtures costs more than seating them; each entry keeps its mixture alive.
+        self._seated: dict[int, Plan] = {}
+
+    def plan(self, mixture: Mixture, options: RunOptions) -> Plan:
+        """Return the plan of one run.
+
+        Raises:
+            ConfigError: A model's endpoint is unknown or can't be used; nothing has been sent.
+        """
+        plan = self._seated.get(id(mixture))
+        if plan is None:
+            if len(self._seated) >= MOST_SEATED:
+                self._seated.clear()
+            plan = self._seated[id(mixture)] = _seated(mixture, self._models)
+        return _for_run(plan, options)
+
+    def forget(self) -> None:
+        """Forget all models: they were closed."""
+        self._seated.clear()
+
+
+def _seated(mixture: Mixture, models: Models) -> Plan:
+    """The plan of a run of which nothing special is asked."""
+    layers = tuple(
+        tuple(_seat(member, number, models) for member in roster(layer))
+        for number, layer in enumerate(mixture.layers, 1)
+    )
+    layers = tuple(_told_apart(seats) for seats in layers)
+    last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
+    return Plan(mixture=mixture, layers=layers, aggregator=_seat(last, len(layers) + 1, models), options=RunOptions())
+
+
+def _seat(member: Member, layer: int, models: Models) -> Seat:
+    agent = member.agent
+    own = models.model(agent.model, agent.price)
+    fallbacks = tuple(models.model(reference, None) for reference in agent.fallback)
+    sampling = agent.sampling
+    if sampling.seed is not None and member.sample:
+        sampling = replace(sampling, seed=sampling.seed + member.sample)
+    return Seat(
+        name=member.name,
+        layer=layer,
+        index=member.index,
+        agent=agent,
+        models=(own, *fallbacks),
+        sampling=sampling,
+        info=AgentInfo(agent=member.name, model=agent.model, index=member.index),
+    )
+
+
+def _told_apart(seats: tuple[Seat, ...]) -> tuple[Seat, ...]:
+    """The seats with their samples numbered: whoever asks what another one asks wants another reply, not that one's."""
+    asked = [(seat.models[0].reference, seat.agent.role, seat.sampling) for seat in seats]
+    return tuple(replace(seat, sample=asked[:at].count(asked[at])) for at, seat in enumerate(seats))
+
+
+def _for_run(plan: Plan, options: RunOptions) -> Plan:
+    """The plan with what is asked of one run."""
+    layers, aggregator = plan.layers, plan.aggregator
+    if options.seed is not None:
+        layers = tuple(tuple(_seeded(seat, options.seed) for seat in seats) for seats in layers)
+        aggregator = _seeded(aggregator, options.seed)
+    if options.sampling is not None:
+        aggregator = replace(aggregator, sampling=_overridden(aggregator.sampling, options.sampling))
+    return Plan(mixture=plan.mixture, layers=layers, aggregator=aggregator, options=options)
+
+
+def _seeded(seat: Seat, seed: int) -> Seat:
+    return replace(seat, sampling=replace(seat.sampling, seed=derived_seed(seed, seat.layer, seat.name, seat.sample)))
+
+
+def derived_seed(seed: int, layer: int, agent: str, sample: int) -> int:
+    """Return the seed of one sample: from 0 to 2**31 - 1, which every service takes.
+
+    With one seed for all of them the samples of an agent would be the same text.
+    """
+    digest = blake2b(f"{seed}/{layer}/{agent}/{sample}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _overridden(own: Sampling, override: Sampling) -> Sampling:
+    names = ("temperature", "top_p", "top_k", "max_tokens", "seed", "reasoning_effort")
+    given = {name: value for name in names if (value := getattr(override, name)) is not None}
+    stop, extra = override.stop or own.stop, {**own.extra, **override.extra}
+    return replace(own, **given, stop=stop, extra=extra)

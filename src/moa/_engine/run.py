@@ -1,0 +1,222 @@
+"""One run from end to end: the layers, the aggregator, the answer with its books."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from secrets import token_hex
+
+from moa._engine.agent_messages import without_tools
+from moa._engine.agents import Emit, RunContext
+from moa._engine.aggregation import Outcome, aggregate, salvage
+from moa._engine.layers import LayerTask, run_layer
+from moa._engine.plan import Models, Plan, Seat
+from moa._engine.run_budget import Allowance, Rest, cut_to_budget, take_allowance
+from moa._ledger import Meter
+from moa._messages import Conversation
+from moa._mixture.prompts import Rendered, render_selection, render_synthesis
+from moa._mixture.schema import Wait
+from moa._policies.budget import Budget, Purse
+from moa._results import Answer, Degradation, Latency, LayerResult, Proposal
+from moa.errors import EngineError, UsageError
+from moa.events import LayerFinished, RunFinished, RunStarted
+
+_FOR_ALL = Wait()
+
+
+async def execute(
+    plan: Plan, conversation: Conversation, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit | None
+) -> Answer:
+    """Run a mixture once and return its answer.
+
+    Args:
+        plan: Who is asked, in which order.
+        conversation: What the caller said; never changed.
+        models: Tells when prices are ready.
+        shared: Budgets that the run shares with others.
+        meter: Keeps the books; started when the caller asked.
+        emit: Hears every event, `RunFinished` last; None if nobody does.
+
+    Raises:
+        UsageError: The mixture can't do what is asked; nothing was sent.
+        EngineError: The run failed; its ledger tells what was spent.
+    """
+    _require_possible(plan)
+    run_id = f"run-{token_hex(8)}"
+    if shared or plan.budget_usd is not None:
+        await models.prices_ready()
+    allowance = await take_allowance(plan, conversation, shared, meter)
+    context = _context(plan, models, allowance, meter, emit)
+    context.tell(
+        lambda: RunStarted(
+            id=run_id,
+            mixture=plan.mixture.name,
+            layers=tuple(tuple(seat.info for seat in seats) for seats in plan.layers),
+            aggregator=plan.aggregator.info,
+        )
+    )
+    try:
+        answer = await _answered(run_id, context, conversation)
+    finally:
+        allowance.settle()
+    context.tell(lambda: RunFinished(answer=answer))
+    return answer
+
+
+async def _answered(run_id: str, context: RunContext, conversation: Conversation) -> Answer:
+    course = _Course()
+    try:
+        await _run_layers(context, conversation, course)
+    except EngineError as failed:
+        if not course.proposals or context.plan.mixture.on_aggregator_failure == "error":
+            raise
+        outcome = salvage(context, failed, course.proposals)
+    else:
+        outcome = await aggregate(context, conversation, course.prompt, course.proposals)
+    return _answer(run_id, context, course, outcome)
+
+
+def _require_possible(plan: Plan) -> None:
+    if plan.mixture.aggregation == "selection" and plan.options.reply.tools:
+        raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
+
+
+def _context(plan: Plan, models: Models, allowance: Allowance, meter: Meter, emit: Emit | None) -> RunContext:
+    budget = allowance.budget
+    return RunContext(
+        plan=plan,
+        meter=meter,
+        emit=emit,
+        # From now on: a run that had to wait for its share of a budget has not begun.
+        deadline_at=None if plan.deadline_s is None else meter.now() + plan.deadline_s,
+        prices_ready=models.prices_ready,
+        budget=budget,
+        account=None if budget is None else Purse(budget, allow_unpriced=plan.mixture.allow_unpriced),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Course:
+    """How far a run has come: its layers, why they are less than planned, the prompt that shows the last one."""
+
+    layers: list[LayerResult] = field(default_factory=list)
+    degraded: list[Degradation] = field(default_factory=list)
+    prompt: str | None = None
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """What the next agent is shown."""
+        return self.layers[-1].proposals if self.layers else ()
+
+
+async def _run_layers(context: RunContext, conversation: Conversation, course: _Course) -> None:
+    plan, told, left = context.plan, without_tools(conversation), context.plan.layers
+    while True:
+        shown = [proposal.text for proposal in course.proposals]
+        left, dropped = cut_to_budget(context, Rest(layers=left, conversation=conversation, shown=shown))
+        course.degraded += dropped
+        if course.layers:
+            # Only now it is known who is shown it: the next layer, or the aggregator that selects.
+            rendered = _render(plan, shown, is_last=not left)
+            course.layers[-1], course.prompt = _with_escapes(course.layers[-1], rendered), rendered.text
+            _tell_finished(context, course.layers[-1])
+        if not left:
+            return
+        seats, left = left[0], left[1:]
+        task = LayerTask(
+            context=context,
+            seats=seats,
+            conversation=told,
+            prompt=course.prompt,
+            wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or _FOR_ALL,
+            started_at=context.meter.now(),
+            close_at=_close_at(context, layers_left=1 + len(left)),
+        )
+        result = await run_layer(task)
+        course.layers.append(result)
+        course.degraded += _degradations(seats, result)
+
+
+def _tell_finished(context: RunContext, layer: LayerResult) -> None:
+    context.tell(lambda: LayerFinished(result=layer))
+
+
+def _close_at(context: RunContext, *, layers_left: int) -> float:
+    """When a layer has to close: the layers share evenly what they don't leave to the aggregator."""
+    if context.deadline_at is None or context.plan.deadline_s is None:
+        return math.inf
+    now = context.meter.now()
+    layers_end = context.deadline_at - context.plan.deadline_s * context.plan.mixture.aggregator_share
+    return now + max(0.0, layers_end - now) / layers_left
+
+
+def _render(plan: Plan, texts: Sequence[str], *, is_last: bool) -> Rendered:
+    if is_last and plan.mixture.aggregation == "selection":
+        return render_selection(texts)
+    return render_synthesis(plan.mixture, texts)
+
+
+def _with_escapes(result: LayerResult, rendered: Rendered) -> LayerResult:
+    if not any(rendered.escaped):
+        return result
+    marks = iter(rendered.escaped)
+    roster = tuple(
+        replace(proposal, escaped=next(marks)) if proposal.status == "used" else proposal for proposal in result.roster
+    )
+    return replace(result, roster=roster)
+
+
+def _answer(run_id: str, context: RunContext, course: _Course, outcome: Outcome) -> Answer:
+    plan, meter = context.plan, context.meter
+    degraded = (*course.degraded, *outcome.degraded)
+    return Answer(
+        id=run_id,
+        mixture=plan.mixture.name,
+        status="degraded" if degraded else "complete",
+        degraded=degraded,
+        text=outcome.text,
+        reasoning=outcome.reasoning,
+        tool_calls=outcome.tool_calls,
+        finish_reason=outcome.finish_reason,
+        agent=outcome.agent,
+        model=outcome.model,
+        layers=tuple(course.layers),
+        attempts=outcome.attempts,
+        aggregation_s=outcome.duration_s,
+        selected=outcome.selected,
+        logprobs=outcome.logprobs,
+        ledger=meter.ledger(),
+        latency=_latency(meter, course.layers, outcome),
+        seed=plan.options.seed,
+        unseeded=plan.unseeded,
+    )
+
+
+def _degradations(seats: tuple[Seat, ...], layer: LayerResult) -> tuple[Degradation, ...]:
+    return tuple(
+        reason
+        for seat, proposal in zip(seats, layer.roster, strict=True)
+        if (reason := _degradation(proposal, own_model=seat.agent.model))
+    )
+
+
+def _degradation(proposal: Proposal, *, own_model: str) -> Degradation | None:
+    if proposal.error is not None:
+        return Degradation(agent=proposal.agent, code=proposal.error.code, message=proposal.error.message)
+    if proposal.model != own_model:
+        errors = [attempt.error for attempt in proposal.attempts if attempt.error]
+        cause = f": {errors[-1].message}" if errors else ""
+        message = f"{proposal.model} answered instead of {own_model}{cause}"
+        return Degradation(agent=proposal.agent, code="fallback", message=message)
+    return None
+
+
+def _latency(meter: Meter, layers: Sequence[LayerResult], outcome: Outcome) -> Latency:
+    total_s = meter.elapsed_s()
+    critical_s = sum(layer.duration_s for layer in layers) + outcome.duration_s
+    first_at = outcome.first_token_at
+    return Latency(
+        total_s=total_s,
+        first_token_s=None if first_at is None else first_at - meter.started_at,
+        critical_path_s=critical_s,
+        overhead_s=max(0.0, total_s - critical_s),
+    )

@@ -1,0 +1,311 @@
+"""What is said to a model: messages, their parts, and the parameters of sampling."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from moa._validation.suggestions import nearest
+from moa.errors import UsageError
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPart:
+    """A piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePart:
+    """An image, by its bytes or by an address that the provider fetches.
+
+    Attributes:
+        data: The file's bytes, empty if `url` is set.
+        media_type: e.g. `image/png`; empty if `url` is set.
+        url: An http(s) address, empty if `data` is set.
+        detail: `low`, `high` or `auto`, for providers that know it; None leaves it to them.
+    """
+
+    data: bytes = b""
+    media_type: str = ""
+    url: str = ""
+    detail: str | None = None
+
+
+Part = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A model's wish to call a tool; `arguments` is the JSON text that it wrote, not checked."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation.
+
+    Attributes:
+        content: Text, or parts if there are images.
+        tool_calls: What an assistant turn asked for.
+        tool_call_id: Which of them a tool turn answers.
+        name: Optional name of the speaker.
+    """
+
+    role: Role
+    content: str | tuple[Part, ...] = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All text parts, joined by line breaks."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """All image parts."""
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ImagePart))
+
+
+Conversation = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a model samples; None leaves a parameter to the service.
+
+    Attributes:
+        temperature: From 0.
+        top_p: Probability mass, 0-1.
+        top_k: Number of candidate tokens.
+        max_tokens: Most tokens that the reply may have.
+        stop: Texts that end the reply.
+        seed: For services that have one.
+        reasoning_effort: `none`, `minimal`, `low`, `medium`, `high` …, as the service names them.
+        extra: Further fields of the service's request body, passed through untouched.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyOptions:
+    """What a caller asks of the answer beyond sampling; every mapping in the OpenAI API's shape.
+
+    Attributes:
+        tools: Functions that the model may call.
+        tool_choice: `auto`, `none`, `required`, or one function.
+        response_format: e.g. a JSON schema that the reply must satisfy.
+        top_logprobs: How many alternatives to report for each token; None for no log probabilities at all.
+    """
+
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    response_format: Mapping[str, Any] | None = None
+    top_logprobs: int | None = None
+
+
+def conversation(
+    prompt: str | Sequence[Message | Mapping[str, Any]],
+    *,
+    system: str | None = None,
+    images: Sequence[ImagePart] = (),
+) -> Conversation:
+    """Return a prompt, or messages in the OpenAI API's shape, as a conversation.
+
+    Args:
+        prompt: One user turn, or all turns (`Message`, or mappings with `role` and `content`).
+        system: A system message to put in front.
+        images: Images to add to the last user turn.
+
+    Raises:
+        UsageError: No turn, no user turn for the images, an empty last one, or something that is no turn or image.
+    """
+    turns = _turns(prompt)
+    if not any(turn.role != "system" for turn in turns):
+        raise UsageError("the conversation is empty: give a prompt or at least one user message")
+    if images:
+        turns = _with_images(turns, _checked(images))
+    last = turns[-1]
+    if (last.role == "user" or len(turns) == 1) and not last.text.strip() and not last.images:
+        raise UsageError("the prompt is empty: write something into the last user message")
+    if system:
+        turns.insert(0, Message(role="system", content=system))
+    return tuple(turns)
+
+
+def _turns(prompt: object) -> list[Message]:
+    if isinstance(prompt, str):
+        return [Message(role="user", content=prompt)]
+    if isinstance(prompt, Iterable) and not isinstance(prompt, bytes | bytearray | Mapping):
+        return [_message(turn, number) for number, turn in enumerate(prompt, 1)]
+    shape = "in" if isinstance(prompt, Message | Mapping) else "as"
+    raise UsageError(f"the prompt is {_kind(prompt)}: give text, or messages {shape} a list")
+
+
+def _checked(images: object) -> tuple[ImagePart, ...]:
+    if not isinstance(images, Iterable) or isinstance(images, str | bytes | Mapping):
+        raise UsageError(f"images is {_kind(images)}: give a list of ImagePart")
+    checked = []
+    for number, image in enumerate(images, 1):
+        if not isinstance(image, ImagePart):
+            raise UsageError(f"image {number} is {_kind(image)}: give an ImagePart, with its data or its url")
+        checked.append(image)
+    return tuple(checked)
+
+
+def _kind(value: object) -> str:
+    """What a value is, in a few words."""
+    match value:
+        case None:
+            return "None"
+        case str():
+            return f"text ({value!r:.40})"
+        case Mapping():
+            return "a mapping"
+    return f"of type {type(value).__name__}"
+
+
+def _with_images(turns: list[Message], images: Sequence[ImagePart]) -> list[Message]:
+    for at in range(len(turns) - 1, -1, -1):
+        if turns[at].role == "user":
+            content = turns[at].content
+            parts = (TextPart(text=content),) if isinstance(content, str) else content
+            return [*turns[:at], replace(turns[at], content=(*parts, *images)), *turns[at + 1 :]]
+    raise UsageError("the images have no user message to go with: add one")
+
+
+_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name")
+_OF_A_REPLY = ("refusal", "reasoning", "reasoning_content", "reasoning_details")
+"""What services add to their replies, which callers send back as they came. No model is shown it again."""
+
+
+def _message(value: object, number: int) -> Message:
+    if isinstance(value, Message):
+        return value
+    if not isinstance(value, Mapping):
+        advice = 'give a Message, or a mapping such as {"role": "user", "content": "…"}'
+        raise UsageError(f"message {number} is {_kind(value)}: {advice}")
+    for key, content in value.items():
+        # Replies are also full of empty fields.
+        if key not in (*_KEYS, *_OF_A_REPLY) and content not in (None, [], {}):
+            hint = nearest(str(key), _KEYS) or "."
+            raise UsageError(f"message {number} has the unknown key {key!r:.80}{hint} Known are {', '.join(_KEYS)}")
+    role = value.get("role")
+    if role == "developer":
+        role = "system"
+    if role not in ("system", "user", "assistant", "tool"):
+        raise UsageError(f"a message has the role {role!r}: use system, user, assistant or tool")
+    return Message(
+        role=role,
+        content=_content(value.get("content")),
+        tool_calls=tuple(_tool_call(call) for call in value.get("tool_calls") or ()),
+        tool_call_id=value.get("tool_call_id"),
+        name=value.get("name"),
+    )
+
+
+def _content(value: object) -> str | tuple[Part, ...]:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Sequence):
+        raise UsageError(f"a message's content is {type(value).__name__}: use text or a list of parts")
+    parts = tuple(_part(part) for part in value)
+    if all(isinstance(part, TextPart) for part in parts):
+        return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+    return parts
+
+
+def _part(value: object) -> Part:
+    match value:
+        case TextPart() | ImagePart():
+            return value
+        case {"type": "text" | "input_text", "text": str(text)}:
+            return TextPart(text=text)
+        case {"type": "image_url", "image_url": {"url": str(url), "detail": str(detail)}}:
+            return image_from_url(url, detail=detail)
+        case {"type": "image_url", "image_url": {"url": str(url)}}:
+            return image_from_url(url)
+    kind = value.get("type") if isinstance(value, Mapping) else type(value).__name__
+    raise UsageError(f"a content part of type {kind!r} is not supported: use text or image_url")
+
+
+def image_from_url(url: str, *, detail: str | None = None) -> ImagePart:
+    """Return an image part for an http(s) address or a base64 `data:` address.
+
+    Raises:
+        UsageError: Another kind of address, or data that isn't base64.
+    """
+    if url.startswith(("http://", "https://")):
+        return ImagePart(url=url, detail=detail)
+    header, comma, payload = url.partition(",")
+    if not (header.startswith("data:image/") and header.endswith(";base64") and comma):
+        raise UsageError("an image address must be http(s) or data:image/…;base64,…")
+    try:
+        data = base64.b64decode(payload, validate=True)
+    except binascii.Error as error:
+        raise UsageError(f"an image's data is not base64: {error}") from error
+    return ImagePart(data=data, media_type=header[5 : -len(";base64")], detail=detail)
+
+
+def _tool_call(value: object) -> ToolCall:
+    match value:
+        case ToolCall():
+            return value
+        case {"id": str(call_id), "function": {"name": str(name), "arguments": str(arguments)}}:
+            return ToolCall(id=call_id, name=name, arguments=arguments)
+    raise UsageError("a tool call needs `id` and `function` with `name` and `arguments` (JSON text)")
+
+
+def message_dict(message: Message) -> dict[str, Any]:
+    """Return a message in the OpenAI API's shape; `conversation` reads it back."""
+    content = message.content if isinstance(message.content, str) else [_part_dict(part) for part in message.content]
+    fields: dict[str, Any] = {"role": message.role, "content": content}
+    if message.name is not None:
+        fields["name"] = message.name
+    if message.tool_call_id is not None:
+        fields["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        fields["content"] = content or None
+        fields["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return fields
+
+
+def _part_dict(part: Part) -> dict[str, Any]:
+    match part:
+        case TextPart():
+            return {"type": "text", "text": part.text}
+        case ImagePart():
+            image = {"url": part.url or _data_url(part)}
+            if part.detail is not None:
+                image["detail"] = part.detail
+            return {"type": "image_url", "image_url": image}
+
+
+def _data_url(part: ImagePart) -> str:
+    return f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"

@@ -1,0 +1,87 @@
+"""The cache as JSON Lines: for a copy, another machine, or a look at what it holds."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from moa._policies.cache.entry import Entry, entry_from
+from moa._policies.cache.store import Store
+from moa.errors import ConfigError
+
+HEADER = {"moa_cache": 1}
+"""First line of a file: what it is, and the version of its format."""
+
+KEY_DIGITS = 64
+
+
+def write_entries(store: Store, path: Path) -> int:
+    """Write all entries of a store to a file, one JSON object a line, and return how many they are.
+
+    Raises:
+        ConfigError: The store can't be read, or the file can't be written.
+    """
+    written = 0
+    try:
+        with path.open("w", encoding="ascii") as file:
+            file.write(json.dumps(HEADER) + "\n")
+            for key, entry in store.entries():
+                file.write(json.dumps({"key": key, **entry.as_dict()}) + "\n")
+                written += 1
+    except OSError as error:
+        raise ConfigError(f"the entries can't be written: {error.strerror}", path=path) from error
+    return written
+
+
+def read_entries(store: Store, path: Path) -> tuple[int, int]:
+    """Add the entries of a file to a store, all or none; those that it has already stay as they are.
+
+    Returns:
+        How many were added, and how many the file holds.
+
+    Raises:
+        ConfigError: The file can't be read or one of its lines is no entry; the error names the line. Or the store
+            can't be written.
+    """
+    held = 0
+
+    def counted() -> Iterator[tuple[str, Entry]]:
+        nonlocal held
+        for keyed in _keyed_entries(path):
+            held += 1
+            yield keyed
+
+    return store.put(counted()), held
+
+
+def _keyed_entries(path: Path) -> Iterator[tuple[str, Entry]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    _check_header(line, path)
+                else:
+                    yield _keyed_entry(line, path, number)
+    except OSError as error:
+        raise ConfigError(f"the entries can't be read: {error.strerror}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("this is no file of cache entries: it is no UTF-8 text", path=path) from error
+
+
+def _check_header(line: str, path: Path) -> None:
+    try:
+        is_ours = json.loads(line) == HEADER
+    except json.JSONDecodeError:
+        is_ours = False
+    if not is_ours:
+        raise ConfigError(f"this is no file of cache entries: its first line is not {json.dumps(HEADER)}", path=path)
+
+
+def _keyed_entry(line: str, path: Path, number: int) -> tuple[str, Entry]:
+    try:
+        data = json.loads(line)
+        key = data.get("key") if isinstance(data, dict) else None
+        if not isinstance(key, str) or len(key) != KEY_DIGITS or not set(key) <= set("0123456789abcdef"):
+            raise ValueError(f"a key of {KEY_DIGITS} hexadecimal digits is missing")
+        return key, entry_from(data)
+    except ValueError as error:
+        raise ConfigError(f"no cache entry: {error}; nothing was added", path=path, line=number) from error

@@ -1,0 +1,72 @@
+"""What makes two calls the same call: the content address under which a reply is kept."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from moa._messages import message_dict
+from moa.providers._base import ModelRequest
+from moa.providers._endpoint import Endpoint
+
+VERSION = 1
+"""Part of every key; to be raised when the same key would no longer mean the same call."""
+
+
+def cache_key(endpoint: Endpoint, request: ModelRequest) -> str | None:
+    """Return the address of a call, 64 hexadecimal digits; None if something in it has no JSON form.
+
+    Everything that may change the reply is part of it: where the model is (never with which credentials), the model,
+    every parameter, the messages with their images, the number of the sample. How the reply is delivered is not:
+    streamed and whole replies share an entry.
+    """
+    return _digest({"version": VERSION, "endpoint": _identity(endpoint), "request": _content(request)})
+
+
+def request_digest(request: ModelRequest) -> str | None:
+    """Return the address of what is asked alone, wherever the model is; otherwise as `cache_key`."""
+    return _digest(_content(request))
+
+
+def _identity(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "name": endpoint.name,
+        "kind": endpoint.kind,
+        "base_url": endpoint.base_url,
+        "endpoint_url": endpoint.endpoint_url,
+        "region": endpoint.region,
+        "options": endpoint.options,
+    }
+
+
+def _content(request: ModelRequest) -> dict[str, Any]:
+    sampling = _fields(request.sampling)
+    # A whole number is the same temperature.
+    sampling |= {name: float(sampling[name]) for name in ("temperature", "top_p") if sampling[name] is not None}
+    return {
+        "model": request.model,
+        "sample": request.sample,
+        "sampling": sampling,
+        "options": _fields(request.options),
+        "messages": [message_dict(message) for message in request.messages],
+    }
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _digest(content: Mapping[str, Any]) -> str | None:
+    try:
+        # Escaped, so that half a surrogate pair has an address too.
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_plain)
+    except (TypeError, ValueError):
+        return None
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _plain(value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,112 @@
+"""Breaker: a model that failed several times in a row is skipped at once for a while, then probed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from moa._ledger import Now
+from moa.errors import (
+    BrokenReply,
+    CircuitOpen,
+    ConnectionFailed,
+    IdleTimedOut,
+    ProviderError,
+    ProviderFault,
+    ServiceFailed,
+)
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._endpoint import BreakerSettings
+
+FAULTS = (ServiceFailed, ConnectionFailed, IdleTimedOut, BrokenReply, ProviderFault)
+"""What counts as a failure of the model's service. Throttling doesn't: a busy service is a working one."""
+
+
+class Breaker:
+    """Skips a model whose service keeps failing; wraps the provider for one model.
+
+    Args:
+        inner: The provider.
+        settings: When to skip.
+        now: Monotonic clock, in seconds.
+    """
+
+    def __init__(self, inner: Provider, settings: BreakerSettings, now: Now) -> None:
+        self.takes_seed = inner.takes_seed
+        self._inner, self._settings, self._now = inner, settings, now
+        self._in_a_row = 0
+        self._open_until = 0.0
+        self._probing = False
+        self._last: ProviderError | None = None
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply, unless the breaker is open: then entering it raises `CircuitOpen`, and nothing is sent."""
+        return _Guarded(self, request)
+
+    def open(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply, whatever the breaker says."""
+        return self._inner.stream(request)
+
+    def note_end(self, error: BaseException | None, request: ModelRequest, *, is_probe: bool) -> None:
+        """Take in how a call ended; None: well."""
+        if is_probe:
+            self._probing = False
+        if isinstance(error, FAULTS):
+            self._note_fault(error)
+        elif isinstance(error, asyncio.CancelledError):
+            if request.seconds_left() <= 0:
+                self._note_fault(None)
+        elif error is None or isinstance(error, ProviderError):
+            # It answered, if only to say no.
+            self._in_a_row = 0
+
+    def admit(self, request: ModelRequest) -> bool:
+        """Let a call through; whether it is the probe of a breaker that cooled down.
+
+        Raises:
+            CircuitOpen: The breaker is open.
+        """
+        if self._in_a_row < self._settings.failures:
+            return False
+        if self._now() >= self._open_until and not self._probing:
+            self._probing = True
+            return True
+        wait_s = max(0.0, self._open_until - self._now())
+        cause = f"; the last: {self._last.args[0]}" if self._last else ""
+        raise CircuitOpen(
+            f"skipped for {wait_s:.0f} s more after {self._in_a_row} failures in a row{cause}", model=request.reference
+        )
+
+    def _note_fault(self, error: ProviderError | None) -> None:
+        self._in_a_row += 1
+        self._last = error or self._last
+        if self._in_a_row >= self._settings.failures:
+            self._open_until = self._now() + self._settings.cooldown_s
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+
+class _Guarded:
+    """One call behind a breaker. A class in place of a generator: every call passes here, though hardly any fails."""
+
+    __slots__ = ("_breaker", "_inner", "_is_probe", "_request")
+
+    def __init__(self, breaker: Breaker, request: ModelRequest) -> None:
+        self._breaker, self._request = breaker, request
+        self._inner = breaker.open(request)
+        self._is_probe = False
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        self._is_probe = self._breaker.admit(self._request)
+        try:
+            return await self._inner.__aenter__()
+        except BaseException as error:
+            self._breaker.note_end(error, self._request, is_probe=self._is_probe)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._breaker.note_end(error, self._request, is_probe=self._is_probe)
+        return await self._inner.__aexit__(kind, error, trace)

@@ -1,0 +1,208 @@
+"""The innermost wrapper of every provider: writes each attempt into the ledger, whatever becomes of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from moa._ledger import AttemptRecord, CallRecord, ErrorInfo
+from moa._usage import TokenUsage
+from moa.errors import ConnectionFailed, MoaError, ProviderError, ProviderFault
+from moa.providers._base import (
+    Finish,
+    ModelRequest,
+    Provider,
+    ReasoningDelta,
+    ReplyEvent,
+    ReplyStream,
+    TextDelta,
+    ToolCallDelta,
+)
+from moa.providers._token_estimates import estimated_input_tokens, size_bytes, tokens_of
+
+MOST_ATTEMPTS = 8
+"""Attempts at most while errors say that the call may be made again at once: each has removed another obstacle, and no
+server has more of them."""
+
+
+class Metered:
+    """A provider that reports each of its attempts to the request's call record.
+
+    Usage that the service reports is written down as reported. A reply that was cut off (cancelled, timed out, broken)
+    may have been billed all the same: its prompt and what had come of it are written down as estimated.
+
+    An error whose `ask_again` is set makes it try once more, as a further attempt in the books.
+
+    Args:
+        inner: The provider.
+        cached: Its replies come from our own cache and are charged nothing.
+    """
+
+    def __init__(self, inner: Provider, *, cached: bool = False) -> None:
+        self.takes_seed = inner.takes_seed
+        self._inner, self._cached = inner, cached
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply and keep its books."""
+        return _Metering(self._inner, request, cached=self._cached)
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+
+def _fault(error: Exception, reference: str) -> ProviderFault:
+    if isinstance(error, MoaError):
+        return ProviderFault(str(error), model=reference)
+    return ProviderFault(f"a bug in its provider: {type(error).__name__}: {error}", model=reference)
+
+
+def _unread(request: ModelRequest) -> CallRecord:
+    """Return books that nobody reads."""
+    return CallRecord(
+        id=0, agent="", model=request.reference, purpose="", layer=0, price=lambda usage: None, now=time.perf_counter
+    )
+
+
+class _Metering:
+    """One call's attempts, on entering: mostly one. A class in place of a generator: every call passes here."""
+
+    __slots__ = ("_cached", "_call", "_inner", "_provider", "_request", "_watched")
+
+    def __init__(self, provider: Provider, request: ModelRequest, *, cached: bool) -> None:
+        self._provider, self._request, self._cached = provider, request, cached
+        self._call = request.call or _unread(request)
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        # Only the first attempt has waited for its place: a further one goes out at once.
+        asked_at = self._request.asked_at
+        lost = False
+        for left in reversed(range(MOST_ATTEMPTS)):
+            try:
+                return await self._begin(asked_at)
+            except ProviderError as error:
+                # A kept connection is found closed once; if the next one is too, it isn't its age that is to blame.
+                if not (error.ask_again and left) or (lost and isinstance(error, ConnectionFailed)):
+                    raise
+                lost = isinstance(error, ConnectionFailed)
+            asked_at = None
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _begin(self, asked_at: float | None) -> AsyncIterator[ReplyEvent]:
+        request, call = self._request, self._call
+        record = call.start(asked_at=asked_at, hedge=request.hedge, cached=self._cached)
+        self._watched = _Watched(record, call, timed=request.deltas)
+        try:
+            self._watched.inner = await self._enter()
+        except BaseException as error:
+            self._end(error)
+            raise
+        return self._watched
+
+    async def _enter(self) -> AsyncIterator[ReplyEvent]:
+        # Providers may come from other packages. This is the door through which their bugs come in: here each of them
+        # becomes the failure of one call, or it would take the whole run down.
+        try:
+            self._inner = self._provider.stream(self._request)
+            return await self._inner.__aenter__()
+        except ProviderError:
+            raise
+        except Exception as error:
+            raise _fault(error, self._request.reference) from error
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._inner.__aexit__(kind, error, trace)
+        except Exception as failed:
+            ours = failed if failed is error or isinstance(failed, ProviderError) else self._fault_of(failed)
+            self._end(ours)
+            raise ours from failed.__cause__
+        except BaseException as stopped:
+            self._end(stopped)
+            raise
+        self._end(error)
+
+    def _fault_of(self, error: Exception) -> ProviderFault:
+        return _fault(error, self._request.reference)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Write down how the attempt ended, however it ended."""
+        _note_end(self._watched, self._request, self._call, error)
+        if self._request.on_attempt_end is not None:
+            self._request.on_attempt_end(self._watched.record)
+
+
+def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, error: BaseException | None) -> None:
+    """Write down how an attempt ended, however it ended."""
+    record, failed = watched.record, error if isinstance(error, ProviderError) else None
+    if failed is not None:
+        record.status, record.error = "failed", failed.info
+    elif error is not None:
+        record.status, record.error = "cancelled", _interruption(error)
+    else:
+        record.status = "ok" if watched.finish else "cancelled"
+    _close(watched, request, call, failed)
+
+
+class _Watched:
+    """The reply's events on their way through: notes the first token (of a reply that came whole: none) and the end."""
+
+    def __init__(self, record: AttemptRecord, call: CallRecord, *, timed: bool) -> None:
+        self.finish: Finish | None = None
+        self.written_bytes = 0
+        self.record = record
+        self.inner: AsyncIterator[ReplyEvent] | None = None
+        self._call, self._timed = call, timed
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        if self.inner is None:
+            raise StopAsyncIteration
+        try:
+            event = await anext(self.inner)
+        except (ProviderError, StopAsyncIteration):
+            raise
+        except Exception as error:
+            raise _fault(error, self._call.model) from error
+        record = self.record
+        if isinstance(event, Finish):
+            self.finish = event
+            record.finish_reason, record.served_by = event.reason, event.served_by
+            return event
+        if self._timed and record.first_token_at is None:
+            record.first_token_at = self._call.now()
+        self.written_bytes += _written_bytes(event)
+        return event
+
+
+def _interruption(error: BaseException) -> ErrorInfo:
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return ErrorInfo(code="cancelled", message="the call was cancelled")
+    return ErrorInfo(code="interrupted", message=f"the call was left because of {type(error).__name__}")
+
+
+def _close(watched: _Watched, request: ModelRequest, call: CallRecord, error: ProviderError | None) -> None:
+    record, finish = watched.record, watched.finish
+    record.ended_at = call.now()
+    reported = (finish and finish.usage) or (error and error.usage)
+    if reported:
+        record.usage, record.usage_source = reported, "reported"
+    elif error is None or error.maybe_billed or watched.written_bytes:
+        record.usage, record.usage_source = _estimate(request, watched.written_bytes), "estimated"
+
+
+def _written_bytes(event: ReplyEvent) -> int:
+    match event:
+        case TextDelta() | ReasoningDelta():
+            return size_bytes(event.text)
+        case ToolCallDelta():
+            return size_bytes((event.name or "") + event.arguments)
+    return 0
+
+
+def _estimate(request: ModelRequest, written_bytes: int) -> TokenUsage:
+    return TokenUsage(input_tokens=estimated_input_tokens(request), output_tokens=tokens_of(written_bytes))

@@ -1,0 +1,302 @@
+"""Limits: how many calls at once and per minute, in a queue that is fair to every run.
+
+Also where nothing is limited: a service that throttles limits all the same, and says so call by call.
+"""
+
+import asyncio
+import math
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+from moa._ledger import Now
+from moa._policies.budget import worst_case
+from moa._policies.sliding_window import Entry, SlidingWindow
+from moa.errors import RateLimited
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._endpoint import LimitSettings
+
+LONGEST_PAUSE_S = 60.0
+"""Seconds of the longest wait that a throttled call makes the others share: most quotas are by the minute. Whoever is
+told to come back much later fails at once, while a fallback can still answer."""
+
+IN_A_ROW = 2
+"""Throttled calls, without a good one between them, that concern everybody: a single one may be chance."""
+
+FIRST_GUESS = 8
+"""Calls at once with which an adaptive limit begins."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    tokens: int
+    admitted: "asyncio.Future[Place]"
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A call that was let through; `tokens` is what was reserved for it."""
+
+    since: float
+    tokens: Entry | None
+
+
+class FairQueue:
+    """Waiters of several runs: the runs take turns, so that a big one can't crowd out a small one."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[Hashable, deque[_Waiter]] = OrderedDict()
+
+    def put(self, run: Hashable, waiter: _Waiter) -> None:
+        """Queue up behind the run's other waiters."""
+        self._runs.setdefault(run, deque()).append(waiter)
+
+    def first(self) -> _Waiter | None:
+        """Who is next; waiters that have left are forgotten."""
+        while self._runs:
+            run, waiters = next(iter(self._runs.items()))
+            while waiters and waiters[0].admitted.done():
+                waiters.popleft()
+            if waiters:
+                return waiters[0]
+            del self._runs[run]
+        return None
+
+    def pop(self) -> _Waiter:
+        """Take out who is next; its run goes to the end of the row."""
+        run, waiters = self._runs.popitem(last=False)
+        waiter = waiters.popleft()
+        if waiters:
+            self._runs[run] = waiters
+        return waiter
+
+
+class Limiter:
+    """Lets calls through within its settings.
+
+    Args:
+        settings: The limits.
+        now: Monotonic clock, in seconds.
+    """
+
+    def __init__(self, settings: LimitSettings, now: Now) -> None:
+        self._now, self._queue, self._running = now, FairQueue(), 0
+        self._most = math.inf if settings.max_concurrency is None else float(settings.max_concurrency)
+        self._allowed = min(FIRST_GUESS, self._most) if settings.adaptive else self._most
+        self._adaptive = settings.adaptive
+        self._halved_at = -math.inf
+        self._throttled_in_a_row = 0
+        self._closed_until = -math.inf
+        self._requests = _window(settings.requests_per_minute)
+        self._tokens = _window(settings.tokens_per_minute)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def try_enter(self, tokens: int) -> Place | None:
+        """A place for a call, if there is one right now and nobody waits for it."""
+        if self._queue.first() is not None or self._wait_s(tokens) > 0:
+            return None
+        return self._admit(tokens)
+
+    async def enter(self, run: Hashable, tokens: int) -> Place:
+        """Wait for a place for a call.
+
+        Args:
+            run: Whose call it is.
+            tokens: What it may use at worst.
+        """
+        waiter = _Waiter(tokens, asyncio.get_running_loop().create_future())
+        self._queue.put(run, waiter)
+        self._let_through()
+        try:
+            return await waiter.admitted
+        except asyncio.CancelledError:
+            if waiter.admitted.done() and not waiter.admitted.cancelled():
+                self.leave(waiter.admitted.result(), used_tokens=0)
+            raise
+
+    def leave(self, place: Place, *, used_tokens: int | None) -> None:
+        """Give a place back; `used_tokens` corrects what was reserved, None leaves it."""
+        self._running -= 1
+        if self._tokens and place.tokens and used_tokens is not None:
+            self._tokens.correct(place.tokens, used_tokens)
+        self._let_through()
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it needs to know what calls may use and have used."""
+        return self._tokens is not None
+
+    def closed_s(self) -> float:
+        """Seconds for which the service still asks everybody to wait."""
+        return max(0.0, self._closed_until - self._now())
+
+    def note_success(self) -> None:
+        """A call went well: what was narrowed grows by one for as many successes as are let through at once."""
+        self._throttled_in_a_row = 0
+        self._allowed = min(self._most, self._allowed + 1 / self._allowed)
+
+    def note_throttling(self, place: Place, retry_after_s: float | None = None) -> None:
+        """The service throttled a call: once that is no chance, the others wait as long as it asks, and come fewer.
+
+        Those who wait would be throttled too, and use up their attempts. An adaptive limit halves at the first sign,
+        once for all calls that were under way together; any other shrinks to half of those that the service took.
+        """
+        self._throttled_in_a_row += 1
+        if self._adaptive and place.since > self._halved_at:
+            self._allowed = max(1.0, self._allowed / 2)
+            self._halved_at = self._now()
+        if self._throttled_in_a_row < IN_A_ROW:
+            return
+        if retry_after_s is not None and retry_after_s <= LONGEST_PAUSE_S:
+            self._closed_until = max(self._closed_until, self._now() + retry_after_s)
+        if not self._adaptive:
+            self._allowed = max(1.0, min(self._allowed, (self._running - 1) / 2))
+
+    def _let_through(self) -> None:
+        while (waiter := self._queue.first()) is not None:
+            wait_s = self._wait_s(waiter.tokens)
+            if wait_s > 0:
+                self._look_again(wait_s)
+                return
+            self._queue.pop()
+            waiter.admitted.set_result(self._admit(waiter.tokens))
+
+    def _wait_s(self, tokens: int) -> float:
+        """Seconds until a call may begin; infinity: when another one ends."""
+        if self._running + 1 > max(1.0, self._allowed):
+            return math.inf
+        now = self._now()
+        by_requests = self._requests.wait_s(1, now) if self._requests else 0.0
+        by_tokens = self._tokens.wait_s(tokens, now) if self._tokens else 0.0
+        return max(by_requests, by_tokens, self._closed_until - now)
+
+    def _admit(self, tokens: int) -> Place:
+        now = self._now()
+        self._running += 1
+        if self._requests:
+            self._requests.add(1, now)
+        return Place(now, self._tokens.add(tokens, now) if self._tokens else None)
+
+    def _look_again(self, wait_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if wait_s < math.inf:
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._let_through)
+
+
+def _window(limit: int | None) -> SlidingWindow | None:
+    return None if limit is None else SlidingWindow(limit)
+
+
+class Limits:
+    """Holds a call back until its limiter lets it through; the waiting is its `queue_s` in the ledger.
+
+    Args:
+        inner: The provider.
+        limiter: May be shared by several models of an endpoint.
+    """
+
+    def __init__(self, inner: Provider, limiter: Limiter) -> None:
+        self.takes_seed = inner.takes_seed
+        self._inner, self.limiter = inner, limiter
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply when there is a place for it.
+
+        Raises:
+            RateLimited: On entering: the service asked everybody to wait for longer than this call may take.
+        """
+        return _Admitted(self, request)
+
+    def open(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply at once."""
+        return self._inner.stream(request)
+
+    async def admit(self, request: ModelRequest) -> tuple[Place, ModelRequest]:
+        """Return a place for a request, and the request as it then goes out.
+
+        Raises:
+            RateLimited: It can't get one in time.
+        """
+        limiter = self.limiter
+        tokens = worst_case(request).total_tokens if limiter.counts_tokens else 0
+        if (place := limiter.try_enter(tokens)) is not None:
+            return place, request
+        if 0 < (wait_s := limiter.closed_s()) >= request.seconds_left():
+            raise RateLimited(
+                f"the service asked other calls to wait, for {wait_s:.0f} s more, and this one has less time left",
+                model=request.reference,
+                retry_after_s=wait_s,
+            )
+        asked_at = request.asked_at or (request.call.now() if request.call else None)
+        with request.time.paused() if request.time else nullcontext():
+            place = await limiter.enter(request.call.run if request.call else None, tokens)
+        return place, replace(request, asked_at=asked_at)
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+
+class _Admitted:
+    """One call in its place. A class in place of a generator: every call passes here."""
+
+    __slots__ = ("_counted", "_inner", "_limits", "_place", "_request")
+
+    def __init__(self, limits: Limits, request: ModelRequest) -> None:
+        self._limits, self._request = limits, request
+        self._counted: _Counted | None = None
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        self._place, request = await self._limits.admit(self._request)
+        try:
+            self._inner = self._limits.open(request)
+            events = await self._inner.__aenter__()
+        except BaseException as error:
+            self._leave(error)
+            raise
+        if not self._limits.limiter.counts_tokens:
+            return events
+        self._counted = _Counted(events)
+        return self._counted
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            handled = await self._inner.__aexit__(kind, error, trace)
+        except BaseException as failed:
+            self._leave(failed)
+            raise
+        self._leave(error)
+        return handled
+
+    def _leave(self, error: BaseException | None) -> None:
+        limiter, used_tokens = self._limits.limiter, None
+        if error is None:
+            used_tokens = self._counted.used_tokens if self._counted else None
+            limiter.note_success()
+        elif isinstance(error, RateLimited):
+            used_tokens = 0
+            limiter.note_throttling(self._place, error.retry_after_s)
+        limiter.leave(self._place, used_tokens=used_tokens)
+
+
+class _Counted:
+    """The reply's events on their way through: reads the usage off the last one."""
+
+    def __init__(self, inner: AsyncIterator[ReplyEvent]) -> None:
+        self.used_tokens: int | None = None
+        self._inner = inner
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        event = await anext(self._inner)
+        if isinstance(event, Finish) and event.usage:
+            self.used_tokens = event.usage.total_tokens
+        return event

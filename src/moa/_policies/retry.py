@@ -1,0 +1,137 @@
+"""Retry: the same request again after a fault that may pass, within a budget that keeps an outage from growing."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from moa.errors import ProviderError, RateLimited
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, Restarted
+from moa.providers._endpoint import RetrySettings
+
+log = logging.getLogger(__name__)
+
+
+class RetryBudget:
+    """How many retries one model may still have: a fifth of its fresh calls, and a burst."""
+
+    def __init__(self, settings: RetrySettings) -> None:
+        self._settings = settings
+        self._left = settings.burst
+
+    def note_fresh_call(self) -> None:
+        """A call was made for the first time."""
+        self._left = min(self._settings.burst, self._left + self._settings.per_call)
+
+    def take(self) -> bool:
+        """Whether there is a retry left; it is used up then."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Retry:
+    """Tries again on throttling, server faults, connection faults and silence; never on what would fail again.
+
+    A reply that broke off after part of it has come is begun anew only if the request is replayable; `Restarted` then
+    tells that what came is void. A pause that would outlast the call's time is not begun: the real fault is raised
+    while there is time left for a fallback.
+
+    Args:
+        inner: The provider.
+        settings: When and how often.
+        rng: Source of the jitter.
+    """
+
+    def __init__(self, inner: Provider, settings: RetrySettings, rng: random.Random | None = None) -> None:
+        self.takes_seed = inner.takes_seed
+        self._inner, self._settings = inner, settings
+        self._rng = rng or random.Random()
+        self.budget = RetryBudget(settings)
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply, again if need be."""
+        self.budget.note_fresh_call()
+        return _Attempts(self, request)
+
+    def attempt(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply once."""
+        return self._inner.stream(request)
+
+    def pause_s(self, error: ProviderError, request: ModelRequest, attempt: int, *, begun: bool) -> float | None:
+        """Seconds until the next attempt, None if there is to be none; a retry of the budget is used up."""
+        settings = self._settings
+        if not error.retryable or attempt >= settings.max_attempts or (begun and not request.replayable):
+            return None
+        longest = min(settings.cap_s, settings.base_s * 2 ** (attempt - 1))
+        pause_s = self._rng.uniform(0, longest)
+        if error.retry_after_s is not None:
+            # A little later than asked, each at another moment: all who were throttled together would come together.
+            pause_s += error.retry_after_s
+        if pause_s >= request.seconds_left():
+            return None
+        # A throttled call was not taken, and behind the limits it waits for its turn: that makes no outage worse.
+        return pause_s if isinstance(error, RateLimited) or self.budget.take() else None
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+
+class _Attempts:
+    """One call's attempts, one after another; the reply of the one that goes well.
+
+    A class in place of two generators: a call passes here even if nothing ever fails.
+    """
+
+    __slots__ = ("_begun", "_count", "_events", "_manager", "_request", "_retry")
+
+    def __init__(self, retry: Retry, request: ModelRequest) -> None:
+        self._retry, self._request = retry, request
+        self._count, self._begun = 1, False
+        self._manager: ReplyStream | None = None
+        self._events: AsyncIterator[ReplyEvent] | None = None
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._leave(error)
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        while True:
+            try:
+                event = await anext(await self._begin() if self._events is None else self._events)
+            except ProviderError as error:
+                pause_s = self._retry.pause_s(error, self._request, self._count, begun=self._begun)
+                if pause_s is None:
+                    raise
+                await self._leave(error)
+                log.debug("%s; attempt %d follows in %.2f s", error, self._count + 1, pause_s)
+            else:
+                self._begun = True
+                return event
+            self._count += 1
+            await asyncio.sleep(pause_s)
+            if self._begun:
+                self._begun = False
+                return Restarted()
+
+    async def _begin(self) -> AsyncIterator[ReplyEvent]:
+        self._manager = self._retry.attempt(self._request)
+        self._events = await self._manager.__aenter__()
+        return self._events
+
+    async def _leave(self, error: BaseException | None) -> None:
+        """Close the attempt, if one is open, telling it why."""
+        manager, opened = self._manager, self._events is not None
+        self._manager = self._events = None
+        if manager is not None and opened:
+            await manager.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)

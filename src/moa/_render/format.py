@@ -1,0 +1,48 @@
+"""Money, time and counts as a person reads them."""
+
+from decimal import Decimal
+
+from moa._usage import Spend
+
+_SMALLEST_SHOWN_USD = Decimal("0.000001")
+_CENT = Decimal("0.01")
+
+
+def usd(amount: Decimal) -> str:
+    """Return US dollars: cents from ten cents on, two significant digits below, never rounded to nothing."""
+    if amount == 0:
+        return "$0"
+    if abs(amount) < _SMALLEST_SHOWN_USD:
+        return f"<${_SMALLEST_SHOWN_USD:f}"
+    if abs(amount) >= 10 * _CENT:
+        return f"${amount:,.2f}"
+    return f"${amount:.{1 - amount.adjusted()}f}"
+
+
+def seconds(duration_s: float) -> str:
+    """Return seconds with as many digits as matter: `85 ms`, `2.4 s`, `73 s`, `12 min 5 s`."""
+    if duration_s < 0.9995:
+        return f"{duration_s * 1000:.0f} ms"
+    if duration_s < 9.95:
+        return f"{duration_s:.1f} s"
+    if duration_s < 119.5:
+        return f"{duration_s:.0f} s"
+    minutes, rest = divmod(round(duration_s), 60)
+    return f"{minutes} min {rest} s"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it belongs: `1 call`, `1,200 calls`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def spent(spend: Spend) -> str:
+    """Return what was spent; estimates are marked, and calls without a known price are counted, not added as zero."""
+    parts = []
+    if spend.priced_usd or not spend.unpriced_calls:
+        parts.append(usd(spend.priced_usd))
+    if spend.estimated_usd:
+        parts.append(f"about {usd(spend.estimated_usd)} estimated")
+    if spend.unpriced_calls:
+        parts.append(f"price unknown for {count(spend.unpriced_calls, 'call')}")
+    return " + ".join(parts)

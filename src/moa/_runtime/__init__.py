@@ -1,0 +1,1 @@
+"""What many runs share, and how a run is asked for."""

@@ -1,0 +1,120 @@
+"""Models ready to be asked: providers opened once for each endpoint, wrapped in its policies, with their prices."""
+
+import asyncio
+from collections.abc import Mapping
+
+from moa._config.settings import Settings
+from moa._engine.plan import Model
+from moa._ledger import Now
+from moa._policies.budget import Spend
+from moa._policies.cache.async_store import Shelf
+from moa._policies.cache.policy import Cache
+from moa._policies.cache.settings import CacheSettings
+from moa._policies.circuit_breaker import Breaker
+from moa._policies.hedge import Hedge
+from moa._policies.metering import Metered
+from moa._policies.rate_limits import Limiter, Limits
+from moa._policies.retry import Retry
+from moa._pricing.lookup import find_price, warm
+from moa._pricing.price import Price
+from moa.providers._base import Provider
+from moa.providers._endpoint import Endpoint, LimitSettings
+from moa.providers._registry import open_provider
+
+
+class Catalogue:
+    """The engine's models, out of the settings' endpoints.
+
+    Args:
+        settings: Endpoints, completely resolved.
+        given: Providers in place of those that the settings would open, by endpoint name; whoever gave them closes
+            them. An endpoint that the settings don't know has neither retries nor a breaker.
+        now: Monotonic clock, in seconds.
+        cache: Where replies are kept, and how they are used.
+    """
+
+    def __init__(self, settings: Settings, given: Mapping[str, Provider], now: Now, cache: CacheSettings) -> None:
+        self._settings, self._given, self._now, self._cache = settings, given, now, cache
+        self._shelf: Shelf | None = None
+        self._opened: dict[str, Provider] = {}
+        self._doors: dict[str, Provider] = {}
+        self._models: dict[tuple[str, Price | None], Model] = {}
+        self._warming: asyncio.Future[None] | None = None
+
+    def model(self, reference: str, price: Price | None) -> Model:
+        """Return the model of a reference, the same one every time.
+
+        Raises:
+            ConfigError: Its endpoint is unknown or can't be used.
+        """
+        known = self._models.get((reference, price))
+        if known is None:
+            known = self._models[reference, price] = self._resolve(reference, price)
+        return known
+
+    def _resolve(self, reference: str, price: Price | None) -> Model:
+        endpoint, model_id = self._endpoint(reference)
+        if endpoint.price_provider and self._warming is None:
+            # The table of prices takes a second to load: a thread does it while the first models think.
+            self._warming = asyncio.get_running_loop().run_in_executor(None, warm)
+        twin = next((model for (known, _), model in self._models.items() if known == reference), None)
+        return Model(
+            reference=reference,
+            id=model_id,
+            provider=twin.provider if twin else self._with_policies(endpoint, model_id),
+            price=find_price(endpoint.price_provider, model_id, own=endpoint.prices, override=price),
+        )
+
+    def _endpoint(self, reference: str) -> tuple[Endpoint, str]:
+        name, _, model_id = reference.partition("/")
+        if name in self._given and name not in self._settings.endpoints:
+            return Endpoint(name=name, kind="given", retry=None, breaker=None), model_id
+        return self._settings.endpoint(reference)
+
+    def _with_policies(self, endpoint: Endpoint, model_id: str) -> Provider:
+        """One model's own stack, over the door that it shares with the endpoint's other models."""
+        # Also without any limit: a model whose service throttles lets nobody through while it asks to wait.
+        limits = endpoint.model_limits.get(model_id, LimitSettings())
+        provider: Provider = Limits(self._door(endpoint), Limiter(limits, self._now))
+        if endpoint.breaker is not None:
+            provider = Breaker(provider, endpoint.breaker, self._now)
+        provider = Spend(provider)
+        if endpoint.retry is not None:
+            provider = Retry(provider, endpoint.retry)
+        return self._cached(Hedge(provider), endpoint)
+
+    def _cached(self, provider: Provider, endpoint: Endpoint) -> Provider:
+        if self._cache.mode == "off":
+            return provider
+        if self._shelf is None:
+            self._shelf = Shelf(self._cache)
+        return Cache(provider, self._shelf, endpoint)
+
+    def _door(self, endpoint: Endpoint) -> Provider:
+        if endpoint.name not in self._doors:
+            door: Provider = Metered(self._given.get(endpoint.name) or self._open(endpoint))
+            if not endpoint.limits.is_unlimited:
+                door = Limits(door, Limiter(endpoint.limits, self._now))
+            self._doors[endpoint.name] = door
+        return self._doors[endpoint.name]
+
+    def _open(self, endpoint: Endpoint) -> Provider:
+        provider = self._opened[endpoint.name] = open_provider(endpoint)
+        return provider
+
+    async def prices_ready(self) -> None:
+        """Wait until prices can be asked without blocking the event loop."""
+        if self._warming is not None and not self._warming.done():
+            await asyncio.shield(self._warming)
+
+    async def aclose(self) -> None:
+        """Close every provider that was opened here, and the cache."""
+        opened, self._opened = self._opened, {}
+        shelf, self._shelf = self._shelf, None
+        self._doors.clear()
+        self._models.clear()
+        await self.prices_ready()
+        for provider in opened.values():
+            await provider.aclose()
+        if shelf is not None:
+            await shelf.aclose()

@@ -1,0 +1,90 @@
+"""The doors of the model APIs: what is asked, run, and answered in the words of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from moa._results import Answer
+from moa._server import streaming
+from moa._server.api.chat_reply import ChatScript, chat_reply
+from moa._server.api.chat_request import read_chat_request
+from moa._server.api.messages_reply import MessagesScript, messages_reply
+from moa._server.api.messages_request import read_count_request, read_messages_request
+from moa._server.api.request import Ask
+from moa._server.api.request_model import encode
+from moa._server.api.responses_reply import ResponsesScript, responses_reply
+from moa._server.api.responses_request import read_responses_request
+from moa._server.http.exchange import HeaderList, Visit
+from moa._server.service import Service
+from moa.providers._token_estimates import estimated_prompt_tokens
+
+
+class Whole(Protocol):
+    """Writes a whole reply."""
+
+    def __call__(self, visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple[bytes, HeaderList]:
+        """Return its body and its headers."""
+        ...
+
+
+class Scripts(Protocol):
+    """Makes what writes a stream."""
+
+    def __call__(self, visit: Visit, ask: Ask, *, candid: bool) -> streaming.Script:
+        """Return the script of one stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """One API: how its requests are read and its replies written."""
+
+    path: str
+    read: Callable[[bytes], Ask]
+    whole: Whole
+    script: Scripts
+
+
+CHAT = Api(path="/v1/chat/completions", read=read_chat_request, whole=chat_reply, script=ChatScript)
+RESPONSES = Api(path="/v1/responses", read=read_responses_request, whole=responses_reply, script=ResponsesScript)
+MESSAGES = Api(path="/v1/messages", read=read_messages_request, whole=messages_reply, script=MessagesScript)
+APIS = (CHAT, RESPONSES, MESSAGES)
+COUNT_PATH = f"{MESSAGES.path}/count_tokens"
+
+
+async def answer(service: Service, api: Api, visit: Visit) -> None:
+    """Answer one request.
+
+    Raises:
+        Refusal: It can't be honoured.
+        MoaError: The run failed.
+    """
+    options = service.options
+    visit.caller.take_turn(visit.started_at)
+    with service.gate.entered(visit):
+        ask = api.read(await visit.body(options.max_body_bytes, options.body_timeout_s))
+        if options.log_prompts:
+            visit.notes["prompt"] = ask.messages[-1].text
+        served = service.chosen(ask)
+        run = service.open(visit, ask, served)
+        if ask.stream:
+            await streaming.stream(service, visit, served, run, api.script(visit, ask, candid=options.is_candid))
+        else:
+            found = await streaming.whole(service, visit, served, run)
+            body, headers = api.whole(visit, ask, found, candid=options.is_candid)
+            await visit.reply(200, body, headers)
+
+
+async def count_tokens(service: Service, visit: Visit) -> None:
+    """Tell about how many tokens a message's prompt has: an estimate, as each model of a mixture counts differently.
+
+    Raises:
+        Refusal: The message could not be asked.
+        MixtureError: The changed mixture can't be used.
+    """
+    options = service.options
+    visit.caller.take_turn(visit.started_at)
+    with service.gate.entered(visit):
+        ask = read_count_request(await visit.body(options.max_body_bytes, options.body_timeout_s))
+        service.chosen(ask)
+        await visit.reply(200, encode({"input_tokens": estimated_prompt_tokens(ask.messages, ask.options)}))

@@ -1,0 +1,150 @@
+"""Replies of Anthropic's Messages API: whole, and as a stream of events."""
+
+from typing import Any
+
+import orjson
+
+from moa._results import Answer
+from moa._server.api.request import Ask
+from moa._server.api.stream_encoder import AnswerScript, call_id, thinking
+from moa._server.api.tool_call_deltas import ToolPieces
+from moa._server.api.usage import moa_field, total_headers
+from moa._server.http.errors import Failure, anthropic_error
+from moa._server.http.exchange import HeaderList, Visit
+from moa._usage import TokenUsage
+from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
+
+_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
+def _stop_reason(answer: Answer) -> str:
+    return _REASONS.get(answer.finish_reason, "end_turn")
+
+
+def _usage(usage: TokenUsage) -> dict[str, int]:
+    """The usage of all calls; the API counts cached tokens beside the others, not among them."""
+    cached, written = usage.cached_input_tokens, usage.cache_write_tokens
+    return {
+        "input_tokens": max(0, usage.input_tokens - cached - written),
+        "cache_read_input_tokens": cached,
+        "cache_creation_input_tokens": written,
+        "output_tokens": usage.output_tokens,
+    }
+
+
+def messages_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple[bytes, HeaderList]:
+    """Return a whole reply: its body and its headers."""
+    content: list[dict[str, Any]] = []
+    reasoning = thinking(ask, answer)
+    if reasoning:
+        content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
+    if answer.text or not answer.tool_calls:
+        content.append({"type": "text", "text": answer.text})
+    for index, call in enumerate(answer.tool_calls):
+        identity = call.id or call_id(visit.id, index)
+        content.append({"type": "tool_use", "id": identity, "name": call.name, "input": _arguments(call.arguments)})
+    body = {
+        **_message(visit, ask),
+        "content": content,
+        "stop_reason": _stop_reason(answer),
+        "usage": _usage(answer.usage),
+    }
+    if ask.moa.ledger:
+        body["moa"] = moa_field(ask, answer, candid=candid)
+    return orjson.dumps(body), total_headers(answer)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """A tool call's arguments as the object that the API has for them; what is none is kept under a name of its own."""
+    try:
+        value = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        value = text
+    return value if isinstance(value, dict) else {"arguments": value}
+
+
+def _message(visit: Visit, ask: Ask) -> dict[str, Any]:
+    return {
+        "id": f"msg_{visit.id.removeprefix('req-')}",
+        "type": "message",
+        "role": "assistant",
+        "model": ask.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": _usage(TokenUsage()),
+    }
+
+
+class MessagesScript(AnswerScript):
+    """A run as events: blocks of content, one after another, each begun, filled and ended."""
+
+    keep_alive = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+    def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
+        super().__init__(visit, ask, candid=candid)
+        self._tools = ToolPieces()
+        self._block = -1
+        self._open: object = None
+
+    def opening(self) -> bytes:
+        """The message, still empty."""
+        return _line("message_start", {"message": _message(self._visit, self._ask)}) + self.keep_alive
+
+    def event(self, event: Event) -> bytes:
+        """The events that one of the engine's makes."""
+        match event:
+            case AnswerDelta(reasoning=False):
+                return self._begun("text", {"type": "text", "text": ""}) + self._delta("text_delta", "text", event.text)
+            case AnswerDelta():
+                return self._thought(event.text)
+            case AnswerToolCallDelta():
+                return b"".join(map(self._tool, self._tools.take(event)))
+            case RunFinished():
+                self._finished = event.answer
+                return b"".join(map(self._tool, self._tools.rest()))
+        text = self._narration(event)
+        return self._thought(text) if text else b""
+
+    def _thought(self, text: str) -> bytes:
+        begun = self._begun("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+        return begun + self._delta("thinking_delta", "thinking", text)
+
+    def _tool(self, event: AnswerToolCallDelta) -> bytes:
+        identity = event.id or call_id(self._visit.id, event.index)
+        block = {"type": "tool_use", "id": identity, "name": event.name or "", "input": {}}
+        begun = self._begun(("tool", event.index), block)
+        return begun + self._delta("input_json_delta", "partial_json", event.arguments)
+
+    def _begun(self, which: object, block: dict[str, Any]) -> bytes:
+        """The end of the block before and the beginning of this one, unless it is open already."""
+        if which == self._open:
+            return b""
+        ended = self._ended()
+        self._open, self._block = which, self._block + 1
+        return ended + _line("content_block_start", {"index": self._block, "content_block": block})
+
+    def _ended(self) -> bytes:
+        return b"" if self._open is None else _line("content_block_stop", {"index": self._block})
+
+    def _delta(self, kind: str, name: str, text: str) -> bytes:
+        return _line("content_block_delta", {"index": self._block, "delta": {"type": kind, name: text}})
+
+    def closing(self) -> bytes:
+        """The reason, the usage of all calls, and the totals."""
+        answer = self._answer
+        empty = b"" if self._open is not None else self._begun("text", {"type": "text", "text": ""})
+        delta = {
+            "delta": {"stop_reason": _stop_reason(answer), "stop_sequence": None},
+            "usage": _usage(answer.usage),
+            "moa": self._moa,
+        }
+        return empty + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
+
+    def failure(self, failure: Failure) -> bytes:
+        """The error, as the API tells of it inside of streams."""
+        return b"event: error\ndata: " + orjson.dumps(anthropic_error(failure, self._visit.id)) + b"\n\n"
+
+
+def _line(kind: str, fields: dict[str, Any]) -> bytes:
+    return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps({"type": kind, **fields}) + b"\n\n"

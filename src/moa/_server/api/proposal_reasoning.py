@@ -1,0 +1,85 @@
+"""Proposals told as one text, for clients that can show only one: they show it as the model's thinking."""
+
+from moa._results import Answer, Proposal
+from moa.events import Event, LayerFinished, ProposalDelta, ProposalFinished, ProposalRestarted
+
+_Place = tuple[int, int]
+
+
+class Narrator:
+    """Tells proposals one after another while several are written at once.
+
+    Whoever writes first is told as it is written; the others wait, and what they have written meanwhile follows in one
+    piece, so that no two texts are mixed.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[_Place, list[str]] = {}
+        self._ended: dict[_Place, Proposal] = {}
+        self._told = 0
+        self._speaker: _Place | None = None
+        self._begun = False
+
+    def hear(self, event: Event) -> str:
+        """Return what is told now, empty if nothing."""
+        match event:
+            case ProposalDelta(reasoning=False):
+                self._waiting.setdefault((event.layer, event.index), []).append(event.text)
+            case ProposalRestarted():
+                return self._void((event.layer, event.index))
+            case ProposalFinished(proposal=proposal):
+                place = (proposal.layer, proposal.index)
+                self._waiting.setdefault(place, [])
+                self._ended[place] = proposal
+            case LayerFinished():
+                pass
+            case _:
+                return ""
+        return "".join(self._pieces())
+
+    def _void(self, place: _Place) -> str:
+        self._waiting.pop(place, None)
+        if self._speaker != place:
+            return ""
+        self._speaker = None
+        return "\n\n(cut off; it begins anew)\n\n" if self._begun else ""
+
+    def _pieces(self) -> list[str]:
+        told: list[str] = []
+        while True:
+            if self._speaker is None:
+                self._speaker, self._begun = next(iter(self._waiting), None), False
+            if self._speaker is None or not self._tell(self._speaker, told):
+                return told
+
+    def _tell(self, place: _Place, told: list[str]) -> bool:
+        """Tell what the speaker has written so far; return whether it has ended."""
+        proposal = self._ended.get(place)
+        text = "".join(self._waiting[place])
+        self._waiting[place].clear()
+        if not self._begun and (text or proposal):
+            self._begun = True
+            self._told += 1
+            told.append(f"Proposal {self._told}\n\n")
+        told.append(text)
+        if proposal is None:
+            return False
+        told.append(_outcome(proposal))
+        del self._waiting[place]
+        self._speaker = None
+        return True
+
+
+def _outcome(proposal: Proposal) -> str:
+    """What follows a proposal's text: its author, or why it isn't used."""
+    if proposal.error is None:
+        return f"\n\n(by {proposal.agent})\n\n"
+    return f"\n\n({proposal.agent}: not used, {proposal.error.code})\n\n"
+
+
+def narrated(answer: Answer) -> str:
+    """Return all proposals of a run that has ended as one text, in the order of the roster."""
+    proposals = [proposal for layer in answer.layers for proposal in layer.roster]
+    return "".join(
+        f"Proposal {number}\n\n{proposal.text}{_outcome(proposal)}" for number, proposal in enumerate(proposals, 1)
+    )

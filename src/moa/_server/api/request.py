@@ -1,0 +1,82 @@
+"""What a client asks, whatever API it speaks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from moa._messages import Conversation, Message, ReplyOptions, Sampling, conversation
+from moa._server.api.request_model import Wire
+from moa._server.http.errors import Refusal
+from moa.errors import UsageError
+
+
+class MoaFields(Wire):
+    """The field `moa` of a request: what mixtures have and single models don't.
+
+    Attributes:
+        ledger: Whether the reply's own `moa` field tells of every proposal, call and attempt.
+        proposals: `reasoning`: proposals are shown as the model's thinking while they are written.
+        bypass: Ask the aggregator alone, without any proposers.
+        mixture: Keys of the mixture file that replace the served mixture's: mappings are merged, lists replaced.
+        budget_usd: US dollars for this run; the tightest budget holds.
+        deadline_s: Seconds for this run; the tightest deadline holds.
+    """
+
+    ledger: bool = False
+    proposals: Literal["none", "reasoning"] = "none"
+    bypass: bool = False
+    mixture: dict[str, Any] | None = None
+    budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+_NOTHING = MoaFields()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request for an answer.
+
+    Attributes:
+        model: What the client calls the mixture or model.
+        stream: Whether the answer is wanted piece by piece.
+        include_usage: Whether a stream ends with the usage.
+        echo: Fields of the request that the API repeats in its reply.
+    """
+
+    model: str
+    messages: Conversation
+    sampling: Sampling
+    options: ReplyOptions
+    seed: int | None = None
+    stream: bool = False
+    include_usage: bool = True
+    moa: MoaFields = _NOTHING
+    echo: Mapping[str, Any] = field(default_factory=dict)
+
+
+def talk(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conversation:
+    """Return messages in the OpenAI API's shape as a conversation.
+
+    Raises:
+        Refusal: They are none; `param` is the field where they stand.
+    """
+    try:
+        return conversation(messages)
+    except UsageError as error:
+        raise Refusal(400, "invalid_request", str(error), param=param) from None
+
+
+def passed_on(**fields: object) -> dict[str, Any]:
+    """Return fields for the aggregator's service that are neither absent nor what the API would do anyway."""
+    neutral: dict[str, tuple[object, ...]] = {
+        "frequency_penalty": (0,),
+        "presence_penalty": (0,),
+        "logit_bias": ({},),
+        "parallel_tool_calls": (True,),
+        "service_tier": ("auto", "default"),
+        "verbosity": ("medium",),
+    }
+    return {name: value for name, value in fields.items() if value is not None and value not in neutral.get(name, ())}

@@ -1,0 +1,1 @@
+"""The connection level: exchanges, middleware, errors, limits."""

@@ -1,0 +1,201 @@
+"""What goes wrong, as HTTP: a status for every class of errors, and bodies in the shapes that clients know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from moa import errors
+from moa.errors import BadRequest, ConfigError, EngineError, MoaError, ProviderError
+
+STATUS: Mapping[type[MoaError], int] = {
+    errors.MoaError: 500,
+    errors.UsageError: 400,
+    errors.TraceError: 400,
+    errors.MixtureError: 400,
+    errors.UnknownMixture: 404,
+    errors.TemplateError: 400,
+    errors.ConfigError: 500,
+    errors.UnknownEndpoint: 400,
+    errors.MissingCredentials: 503,
+    errors.MissingDependency: 503,
+    errors.ProviderError: 502,
+    errors.RateLimited: 429,
+    errors.QuotaExhausted: 503,
+    errors.ServiceFailed: 502,
+    errors.ConnectionFailed: 502,
+    errors.CallTimedOut: 504,
+    errors.IdleTimedOut: 504,
+    errors.BrokenReply: 502,
+    errors.EmptyReply: 502,
+    errors.UnusableReply: 502,
+    errors.Refused: 400,
+    errors.AuthenticationFailed: 502,
+    errors.ModelNotFound: 404,
+    errors.Abandoned: 504,
+    errors.CircuitOpen: 503,
+    errors.BudgetExceeded: 402,
+    errors.ProviderFault: 502,
+    errors.BadRequest: 400,
+    errors.ContextTooLong: 400,
+    errors.UnsupportedInput: 400,
+    errors.EvaluationDataError: 500,
+    errors.TraceError: 500,
+    errors.EngineError: 502,
+    errors.OverBudget: 402,
+    errors.LayerFailed: 502,
+    errors.AggregationFailed: 502,
+    errors.AnswerInterrupted: 502,
+    errors.DeadlineExceeded: 504,
+}
+"""HTTP status of every class. 402 for budgets, as clients try 429 and 5xx again, which would not help."""
+
+_CODES = {errors.ContextTooLong.code: "context_length_exceeded"}
+"""Codes that clients look for, where they differ from ours."""
+
+_OPENAI_TYPES = {
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+class Refusal(Exception):
+    """The server won't do what is asked; nothing was sent to any model.
+
+    Attributes:
+        status: HTTP status of the answer.
+        code: Stable and safe to match on.
+        message: What is wrong and what to do.
+        param: The field of the request that is wrong, None for the whole.
+        retry_after_s: Seconds after which the same request may be taken, None if it never will.
+        allow: Methods that the address takes, if this one was none of them.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        allow: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.param, self.retry_after_s, self.allow = param, retry_after_s, allow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why there is no answer, as a client may know it.
+
+    Attributes:
+        status: HTTP status.
+        causes: What went wrong with each model, if a run failed.
+    """
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    retry_after_s: float | None = None
+    allow: str | None = None
+    causes: tuple[Mapping[str, str], ...] = ()
+
+
+INTERNAL = Failure(status=500, code="internal_error", message="the server made a mistake; its log says more")
+
+
+def status_of(kind: type[MoaError]) -> int:
+    """Return the HTTP status of a class of errors: its own, or that of the nearest class above it."""
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
+
+
+def failure_of(error: MoaError | Refusal, *, candid: bool) -> Failure:
+    """Return an error as a client may know it.
+
+    Args:
+        error: What was raised.
+        candid: Whether to repeat what services said and where they are; for those who run the server themselves.
+    """
+    if isinstance(error, Refusal):
+        return Failure(
+            status=error.status,
+            code=error.code,
+            message=error.message,
+            param=error.param,
+            retry_after_s=error.retry_after_s,
+            allow=error.allow,
+        )
+    if isinstance(error, EngineError):
+        return _failed_run(error, candid=candid)
+    status = status_of(type(error))
+    hidden = status >= 500 and isinstance(error, ConfigError) and not candid
+    message = "the server is not set up for this request; its log says more" if hidden else str(error)
+    return Failure(status=status, code=error.code, message=message, param=_param(error))
+
+
+def _param(error: MoaError) -> str | None:
+    return error.key if isinstance(error, errors.MixtureError) else None
+
+
+def _failed_run(error: EngineError, *, candid: bool) -> Failure:
+    """A failed run; where all causes are of one kind, that kind says more than the run's own error."""
+    causes = tuple(_cause(cause, candid=candid) for cause in error.failures)
+    kinds = {type(cause) for cause in error.failures}
+    telling = isinstance(error, errors.LayerFailed | errors.AggregationFailed) and len(kinds) == 1
+    kind: type[MoaError] = next(iter(kinds)) if telling else type(error)
+    words = "; ".join(f"{cause['model']}: {cause.get('message') or cause['code']}" for cause in causes)
+    waits = [cause.retry_after_s for cause in error.failures if cause.retry_after_s is not None]
+    return Failure(
+        status=status_of(kind),
+        code=_CODES.get(kind.code, kind.code),
+        message=f"{error.args[0]} ({words})" if words else str(error.args[0]),
+        retry_after_s=max(waits, default=None),
+        causes=causes,
+    )
+
+
+def _cause(cause: ProviderError, *, candid: bool) -> dict[str, str]:
+    known = {"model": cause.model, "code": cause.code}
+    # What a service says of the request itself is what the client has to know; the rest is ours.
+    return known | {"message": str(cause.args[0])} if candid or isinstance(cause, BadRequest) else known
+
+
+def openai_error(failure: Failure, request_id: str) -> dict[str, Any]:
+    """Return the body of a failure in the OpenAI API's shape; `moa` holds what it has no place for."""
+    default = "invalid_request_error" if failure.status < 500 else "server_error"
+    body: dict[str, Any] = {
+        "message": failure.message,
+        "type": _OPENAI_TYPES.get(failure.status, default),
+        "param": failure.param,
+        "code": failure.code,
+    }
+    return {"error": body, "moa": _details(failure, request_id)}
+
+
+def anthropic_error(failure: Failure, request_id: str) -> dict[str, Any]:
+    """Return the body of a failure in the Anthropic API's shape."""
+    default = "invalid_request_error" if failure.status < 500 else "api_error"
+    kind = _ANTHROPIC_TYPES.get(failure.status, default)
+    message, param = failure.message, failure.param
+    if param and not message.startswith(param):
+        message = f"{param}: {message}"
+    body = {"type": kind, "message": message, "code": failure.code}
+    return {"type": "error", "error": body, "request_id": request_id, "moa": _details(failure, request_id)}
+
+
+def _details(failure: Failure, request_id: str) -> dict[str, Any]:
+    return {"request_id": request_id, "causes": [dict(cause) for cause in failure.causes]}

@@ -1,0 +1,132 @@
+"""One HTTP request and what is answered to it, on the server's side."""
+
+import asyncio
+from collections.abc import Callable
+from uuid import uuid4
+
+from starlette.types import Message, Receive, Scope, Send
+
+from moa._server.api_keys import ANYBODY, Caller
+from moa._server.http.errors import Failure, Refusal
+
+VISIT = "moa.visit"
+"""Where the ASGI scope holds the visit."""
+
+GONE = 499
+"""What the access log says of clients that went away before they had their answer (nginx's own status for it)."""
+
+HeaderList = list[tuple[bytes, bytes]]
+
+
+class ClientGone(Exception):
+    """The client went away while its request was read."""
+
+
+class Visit:
+    """One request with its reply.
+
+    Attributes:
+        id: Names the request in headers, logs and traces.
+        path: Unquoted, without the query; `raw_path` is as it came, and so has no line breaks.
+        headers: The request's, names in lower case; of repeated ones the last.
+        caller: Whose key it came with.
+        status: Of the reply, 0 before its headers are sent.
+        gone: The client went away.
+        cut_short: The server ends the reply, as it has to stop.
+        in_band: How to tell of a failure inside of a reply that has begun; None if there is no way.
+        notes: What else the access log is to hold.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, extra: HeaderList) -> None:
+        self.id = f"req-{uuid4().hex[:20]}"
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.raw_path: str = scope.get("raw_path", b"").decode("ascii", "replace")
+        self.client: str = scope["client"][0] if scope.get("client") else "-"
+        self.caller: Caller = ANYBODY
+        self.status = 0
+        self.gone = self.cut_short = False
+        self.in_band: Callable[[Failure], bytes] | None = None
+        self.notes: dict[str, object] = {}
+        self.started_at = asyncio.get_running_loop().time()
+        self.wrote_at = self.started_at
+        self.receive = receive
+        self._send, self._extra = send, extra
+
+    def header(self, name: bytes) -> str:
+        """Return one header of the request, empty if it isn't there."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    async def body(self, limit: int, timeout_s: float) -> bytes:
+        """Return the request's body.
+
+        Args:
+            limit: Most bytes.
+            timeout_s: Seconds in which it has to be there.
+
+        Raises:
+            Refusal: It is too large or too slow.
+            ClientGone: It will never be whole.
+        """
+        announced = self.header(b"content-length")
+        if announced.isdecimal() and int(announced) > limit:
+            raise _too_large(limit)
+        message = await self._next(timeout_s)
+        body: bytes = message.get("body", b"")
+        if message.get("more_body", False):
+            body = await self._rest(body, limit, timeout_s)
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+
+    async def _next(self, timeout_s: float) -> Message:
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await self.receive()
+        except TimeoutError:
+            raise Refusal(408, "request_timeout", f"the body was not there within {timeout_s:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message
+
+    async def _rest(self, first: bytes, limit: int, timeout_s: float) -> bytes:
+        loop, pieces, size, more = asyncio.get_running_loop(), [first], len(first), True
+        ends_at = loop.time() + timeout_s
+        while more and size <= limit:
+            message = await self._next(max(0.0, ends_at - loop.time()))
+            pieces.append(message.get("body", b""))
+            size, more = size + len(pieces[-1]), message.get("more_body", False)
+        return b"".join(pieces)
+
+    async def send(self, message: Message) -> None:
+        """Pass a message of ASGI on, with the server's own headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode()), *self._extra]
+        await self._send(message)
+
+    async def reply(self, status: int, body: bytes, headers: HeaderList | None = None) -> None:
+        """Send a whole JSON reply."""
+        length = str(len(body)).encode()
+        whole = [(b"content-type", b"application/json"), (b"content-length", length), *(headers or ())]
+        await self.send({"type": "http.response.start", "status": status, "headers": whole})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def open_stream(self) -> None:
+        """Send the headers of a stream of events."""
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, piece: bytes) -> None:
+        """Send a piece of a stream; waits while the client reads too slowly."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self.wrote_at = asyncio.get_running_loop().time()
+
+    async def end(self, piece: bytes = b"") -> None:
+        """Send the last piece of a stream."""
+        await self._send({"type": "http.response.body", "body": piece})
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, "request_too_large", f"the body has more than {limit:,} bytes, the most that this server takes")

@@ -1,0 +1,61 @@
+"""How many runs there are at once, and the end of taking new ones."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from moa._server.http.errors import Refusal
+from moa._server.http.exchange import Visit
+
+RETRY_AFTER_S = 1.0
+"""Seconds after which a client may try again: runs take seconds, so by then some have ended."""
+
+
+class Gate:
+    """Lets runs in up to a limit, and none once the server is about to stop.
+
+    Args:
+        limit: Most runs at once.
+
+    Attributes:
+        is_closed: No new runs are let in.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.is_closed = limit, False
+        self._inside: dict[asyncio.Task[object], Visit] = {}
+
+    @property
+    def inside(self) -> int:
+        """Runs that are under way."""
+        return len(self._inside)
+
+    @contextmanager
+    def entered(self, visit: Visit) -> Iterator[None]:
+        """Count the current task as a run.
+
+        Raises:
+            Refusal: There are as many as may be, or the server is about to stop.
+        """
+        if self.is_closed:
+            raise Refusal(503, "shutting_down", "the server is about to stop: try another one", retry_after_s=5)
+        if len(self._inside) >= self.limit:
+            message = f"{self.limit} runs are under way, the most that this server takes: try again later"
+            raise Refusal(429, "overloaded", message, retry_after_s=RETRY_AFTER_S)
+        task = asyncio.current_task()
+        assert task is not None
+        self._inside[task] = visit
+        try:
+            yield
+        finally:
+            del self._inside[task]
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self.is_closed = True
+
+    def cut_short(self) -> None:
+        """End every run that is still under way; its client is told."""
+        for task, visit in self._inside.items():
+            visit.cut_short = True
+            task.cancel()

@@ -1,0 +1,261 @@
+"""The server process: builds the application, listens, and stops without breaking streams off."""
+
+import asyncio
+import math
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from moa._config.settings import Settings, load_settings
+from moa._mixture.loading import load, preset_names
+from moa._mixture.schema import Mixture
+from moa._runtime.engine import Engine
+from moa._runtime.health import check_endpoints, obstacles
+from moa._server.api_keys import KeyRing, load_keys
+from moa._server.app import create_app
+from moa._server.http.connection_limits import LimitedProtocol
+from moa._server.inflight import Gate
+from moa._server.logs import LogFormat, log_settings
+from moa._server.options import LOOPBACK_HOSTS, ServerOptions
+from moa.errors import UsageError
+
+ALWAYS = "local"
+"""The preset that is served in any case: it needs no key and no network."""
+
+DRAIN_S = 30.0
+"""Seconds that streams have to end by themselves once the server is told to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What the command line asks of a server.
+
+    Attributes:
+        mixtures: Presets and files; none: every preset that can be used.
+        config: Endpoints and settings; None looks in the usual places.
+        host: Address to listen at.
+        port: Port to listen at.
+        workers: Processes.
+        keys_file: Who may ask.
+        hosts: Further names in Host headers.
+        cors_origins: Web pages that may call the server.
+        max_inflight: Most runs at once, in all workers together.
+        max_body_bytes: Largest request.
+        budget_usd: US dollars for everything until the server is started anew.
+        drain_s: Seconds for streams to end once the server is told to stop.
+        log_format: `text` or `json`.
+        log_prompts: Whether prompts are logged.
+    """
+
+    mixtures: tuple[str, ...] = ()
+    config: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    keys_file: Path | None = None
+    hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    max_inflight: int = field(default=ServerOptions(mixtures=()).max_inflight)
+    max_body_bytes: int = field(default=ServerOptions(mixtures=()).max_body_bytes)
+    budget_usd: float | None = None
+    drain_s: float = DRAIN_S
+    log_format: LogFormat = "text"
+    log_prompts: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK_HOSTS
+
+
+def make_options(serving: Serving, settings: Settings) -> ServerOptions:
+    """Return how the server behaves.
+
+    Raises:
+        UsageError: It would be open to everybody, or its processes would each keep limits of their own.
+        MixtureError: A mixture can't be used.
+        ConfigError: The file of keys can't be used.
+    """
+    keys = load_keys(serving.keys_file) if serving.keys_file else None
+    if keys is None and not serving.is_local:
+        raise UsageError(
+            f"at {serving.host} everybody could spend your money: give --api-keys-file, or listen at 127.0.0.1"
+        )
+    mixtures = served_mixtures(serving.mixtures, settings)
+    if serving.workers > 1:
+        require_shareable(mixtures, settings, keys, serving.budget_usd)
+    return ServerOptions(
+        mixtures=mixtures,
+        keys=keys,
+        # With a key, a name that a page lets point here is of no use to it.
+        hosts=(*LOOPBACK_HOSTS, *serving.hosts) if serving.is_local else serving.hosts,
+        cors_origins=serving.cors_origins,
+        max_inflight=max(1, serving.max_inflight // serving.workers),
+        max_body_bytes=serving.max_body_bytes,
+        log_prompts=serving.log_prompts,
+        has_metrics=serving.workers == 1,
+    )
+
+
+def served_mixtures(names: tuple[str, ...], settings: Settings) -> tuple[Mixture, ...]:
+    """Return the mixtures of these names; without any, the presets whose endpoints can be used.
+
+    Raises:
+        MixtureError: One of them can't be used.
+        UsageError: Two have the same name.
+    """
+    mixtures = tuple(load(name) for name in names) or _usable_presets(settings)
+    known = [mixture.name for mixture in mixtures]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise UsageError(f"two mixtures are called {twice[0]}: clients could not tell them apart")
+    return mixtures
+
+
+def _usable_presets(settings: Settings) -> tuple[Mixture, ...]:
+    healths = asyncio.run(check_endpoints(settings, connect=None))
+    presets = (load(name) for name in preset_names())
+    return tuple(preset for preset in presets if preset.name == ALWAYS or not obstacles(preset, healths))
+
+
+def require_shareable(
+    mixtures: tuple[Mixture, ...], settings: Settings, keys: KeyRing | None, budget_usd: float | None
+) -> None:
+    """Make sure that several processes may serve the same: nothing may be limited, as each would keep its own count.
+
+    Raises:
+        UsageError: Names everything that is limited.
+    """
+    limited = ["the server's budget"] if budget_usd is not None else []
+    limited += ["API keys with a budget or rate"] if keys is not None and keys.is_limited else []
+    names = dict.fromkeys(reference.partition("/")[0] for mixture in mixtures for reference in mixture.references)
+    for endpoint in (settings.endpoints[name] for name in names if name in settings.endpoints):
+        if endpoint.breaker is not None:
+            limited.append(f"the breaker of {endpoint.name} (breaker: false switches it off)")
+        if not endpoint.limits.is_unlimited or endpoint.model_limits:
+            limited.append(f"the limits of {endpoint.name}")
+        if endpoint.kind == "local":
+            limited.append(f"the slots of {endpoint.name}, whose model each process would load")
+    if limited:
+        raise UsageError(f"several workers can't share {'; '.join(limited)}: use one worker, or remove them")
+
+
+def build_app(serving: Serving, options: ServerOptions | None = None) -> FastAPI:
+    """Return the application that a command line asks for; each worker builds its own."""
+    settings = load_settings(serving.config)
+    engine = Engine(settings=settings, budget_usd=serving.budget_usd)
+    return create_app(engine, options or make_options(serving, settings))
+
+
+Announce = Callable[[ServerOptions, str], None]
+"""Hears what is served and at which address, once the server listens there."""
+
+
+def serve(serving: Serving, announce: Announce) -> None:
+    """Serve until the process is told to stop.
+
+    Args:
+        serving: What to serve, and where.
+        announce: Hears what is served, and where.
+
+    Raises:
+        MoaError: It can't be served.
+    """
+    options = make_options(serving, load_settings(serving.config))
+    if serving.workers > 1:
+        _serve_in_processes(serving, partial(announce, options))
+        return
+    app = build_app(serving, options)
+    config = uvicorn_config(app, serving)
+    DrainingServer(config, app.state.service.gate, serving.drain_s, partial(announce, options)).run()
+
+
+def uvicorn_config(
+    app: FastAPI | Callable[[], FastAPI], serving: Serving, *, sets_up_logs: bool = True
+) -> uvicorn.Config:
+    """Return uvicorn's settings for this server.
+
+    Args:
+        app: The application, or what makes it.
+        serving: Where to listen, and how.
+        sets_up_logs: Whether Python's logging is set up for the whole process.
+    """
+    return uvicorn.Config(
+        app,
+        factory=not isinstance(app, FastAPI),
+        host=serving.host,
+        port=serving.port,
+        workers=serving.workers,
+        loop="auto",
+        http=LimitedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=log_settings(serving.log_format) if sets_up_logs else None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        # One process drains by itself (see DrainingServer); several leave it to uvicorn.
+        timeout_graceful_shutdown=5 if serving.workers == 1 else math.ceil(serving.drain_s),
+    )
+
+
+def _serve_in_processes(serving: Serving, announce: Callable[[str], None]) -> None:
+    config = uvicorn_config(partial(build_app, serving), serving)
+    door = config.bind_socket()
+    announce(_url(serving.host, door))
+    Multiprocess(config, sockets=[door]).run()
+
+
+def _url(host: str, door: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that lets streams end before it stops.
+
+    The first signal closes the gate: `/readyz` says so and new requests are answered with 503, while those under way go
+    on. Once all have ended, or the time is over, it stops; a second signal stops it at once.
+
+    Args:
+        config: Uvicorn's settings.
+        gate: Counts what is under way.
+        drain_s: Seconds for streams to end.
+        announce: Hears where the server listens.
+    """
+
+    def __init__(self, config: uvicorn.Config, gate: Gate, drain_s: float, announce: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._gate, self._drain_s, self._announce = gate, drain_s, announce
+        self._drained_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._announce(_url(self.config.host, self.servers[0].sockets[0]))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        if self._gate.is_closed:
+            self.should_exit = True
+            self.force_exit = sig == signal.SIGINT
+        self._gate.close()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look, ten times a second, whether to stop."""
+        if self._gate.is_closed and not self.should_exit:
+            now = asyncio.get_running_loop().time()
+            if self._drained_at is None:
+                self._drained_at = now + self._drain_s
+            if now >= self._drained_at:
+                self._gate.cut_short()
+            self.should_exit = not self._gate.inside or now >= self._drained_at
+        return await super().on_tick(counter)

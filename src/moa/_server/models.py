@@ -1,0 +1,177 @@
+"""What is served: mixtures by name, their models alone, and what requests may change."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moa._config.settings import Settings
+from moa._mixture.loading import load, single
+from moa._mixture.schema import Agent, Mixture
+from moa._pricing.table import context_window
+from moa._server.http.errors import Refusal
+from moa._validation.suggestions import nearest
+from moa.errors import MixtureError
+
+PREFIX = "moa/"
+"""What stands before a mixture's name where models are listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A mixture that can be asked.
+
+    Attributes:
+        id: What clients call it: `moa/NAME` or `endpoint/model-id`.
+        mixture: What runs.
+        label: Its name in metrics: requests may bring mixtures of their own, whose names are anything.
+    """
+
+    id: str
+    mixture: Mixture
+    label: str
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether it is more than a single model."""
+        return self.id.startswith(PREFIX)
+
+
+class Menu:
+    """All that is served.
+
+    Requests may bring mixtures of their own, or change a served one. Prices, templates and local models' paths in them
+    must be those of a served mixture: else a request could fake what it costs, or read files.
+
+    Args:
+        mixtures: What is served.
+        settings: The endpoints.
+    """
+
+    def __init__(self, mixtures: Sequence[Mixture], settings: Settings) -> None:
+        self.mixtures = {mixture.name: mixture for mixture in mixtures}
+        self._settings = settings
+        agents = [agent for mixture in mixtures for agent in _agents(mixture)]
+        self._prices = {(agent.model, agent.price) for agent in agents if agent.price}
+        self._prompts = {(mixture.prompt, mixture.template) for mixture in mixtures}
+        self.references = frozenset(name for mixture in mixtures for name in mixture.references)
+        self._served = {served.id: served for served in self._all()}
+
+    def _all(self) -> Iterator[Served]:
+        for name, mixture in self.mixtures.items():
+            yield Served(id=PREFIX + name, mixture=mixture, label=name)
+        prices = dict(sorted(self._prices, key=lambda known: known[0]))
+        for reference in sorted(self.references):
+            price = prices.get(reference)
+            yield Served(
+                id=reference, mixture=single(reference, **({"price": price} if price else {})), label=reference
+            )
+
+    @property
+    def all(self) -> tuple[Served, ...]:
+        """Mixtures first, then single models."""
+        return tuple(self._served.values())
+
+    def find(self, name: str) -> Served:
+        """Return what a client calls by this name; a mixture's may come without its prefix.
+
+        Raises:
+            Refusal: Nothing is called so.
+        """
+        served = self._served.get(name) or self._served.get(PREFIX + name)
+        if served is None:
+            message = (
+                f"there is no model {name!r:.120}{nearest(name, tuple(self._served)) or '.'} GET /v1/models lists all"
+            )
+            raise Refusal(404, "model_not_found", message, param="model")
+        return served
+
+    def changed(self, served: Served, changes: Mapping[str, Any]) -> Mixture:
+        """Return a served mixture with some of its keys replaced.
+
+        Raises:
+            MixtureError: It can't be used, or a request may not set this.
+        """
+        return self.requested(_merged(served.mixture.as_dict(), changes))
+
+    def requested(self, fields: Mapping[str, Any]) -> Mixture:
+        """Return a mixture that a request brings.
+
+        Raises:
+            MixtureError: It can't be used, or a request may not set this.
+        """
+        prompt, template = fields.get("prompt", "default"), fields.get("template")
+        if not (isinstance(prompt, str) and (template is None or isinstance(template, str))):
+            raise MixtureError("expected text", key="prompt")
+        if (prompt, template) not in self._prompts and not (prompt in ("default", "numbered") and template is None):
+            raise MixtureError("a request may only use default or numbered, or what a served mixture has", key="prompt")
+        mixture = load(fields)
+        for agent in _agents(mixture):
+            self._check(agent)
+        return mixture
+
+    def _check(self, agent: Agent) -> None:
+        if agent.price is not None and (agent.model, agent.price) not in self._prices:
+            raise MixtureError(f"a request may not set prices, as for {agent.model}", key="price")
+        for reference in (agent.model, *agent.fallback):
+            endpoint = self._settings.endpoints.get(reference.partition("/")[0])
+            if endpoint is not None and endpoint.kind == "local" and reference not in self.references:
+                raise MixtureError(f"a request may not load another local model: {reference!r:.120}", key="model")
+
+
+def without_layers(mixture: Mixture) -> Mixture:
+    """Return the mixture's aggregator alone."""
+    return mixture.model_copy(update={"layers": ()})
+
+
+def _agents(mixture: Mixture) -> list[Agent]:
+    return [*(agent for layer in mixture.layers for agent in layer.proposers), mixture.aggregator]
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merged all the way down; everything else replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        known = merged.get(key)
+        merged[key] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def model_dict(served: Served, settings: Settings, created: int) -> dict[str, Any]:
+    """Return a model in the OpenAI API's shape.
+
+    Args:
+        served: Which.
+        settings: The endpoints.
+        created: What the API calls so, as seconds since 1970: when the server was started.
+    """
+    owner = "moa" if served.is_mixture else served.id.partition("/")[0]
+    entry: dict[str, Any] = {"id": served.id, "object": "model", "created": created, "owned_by": owner}
+    return {**entry, "context_length": context_length(served, settings), "description": served.mixture.description}
+
+
+def context_length(served: Served, settings: Settings) -> int | None:
+    """Return how many tokens fit in, prompt and reply together: the least of all members; None if nobody knows one."""
+    windows = [_window(reference, settings) for reference in served.mixture.references]
+    known = [window for window in windows if window is not None]
+    return min(known) if len(known) == len(windows) else None
+
+
+def _window(reference: str, settings: Settings) -> int | None:
+    name, _, model = reference.partition("/")
+    endpoint = settings.endpoints.get(name)
+    if endpoint is None:
+        return None
+    if endpoint.kind == "local":
+        return int(endpoint.options.get("context", 8192))
+    return context_window(endpoint.price_provider, model) if endpoint.price_provider else None
+
+
+def model_list(menu: Menu, settings: Settings, created: int) -> dict[str, Any]:
+    """Return all models in the OpenAI API's shape."""
+    return {"object": "list", "data": [model_dict(served, settings, created) for served in menu.all]}
+
+
+def needs_prices(menu: Menu, settings: Settings) -> bool:
+    """Whether anything that is served is priced, or measured, by the table of prices."""
+    names = {reference.partition("/")[0] for reference in menu.references}
+    return any(settings.endpoints[name].price_provider for name in names if name in settings.endpoints)

@@ -1,0 +1,48 @@
+"""How the server behaves, as one value."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from moa._mixture.schema import Mixture
+from moa._server.api_keys import KeyRing
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+"""Names by which a browser on this machine may call a server that listens on loopback."""
+
+PAGE = Path(__file__).parent / "page"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """What a server offers, to whom, and within which bounds.
+
+    Attributes:
+        mixtures: What is served, each as `moa/NAME`, and their models as `endpoint/model-id`.
+        keys: Who may ask; None lets everybody who can reach the server (loopback only).
+        hosts: Names that a request's Host header may have; empty: any.
+        cors_origins: Web pages of other origins that may call the server, e.g. `https://chat.example.org`.
+        max_inflight: Most runs at once; what comes beyond is answered with 429.
+        max_body_bytes: Largest request body.
+        body_timeout_s: Seconds in which a request's body has to arrive.
+        keep_alive_s: Longest silence on a stream, in seconds, before a comment shows that it lives.
+        log_prompts: Whether the access log holds the last user message; off, as prompts are private.
+        has_metrics: Whether there is `/metrics`; several processes would each tell of a part, now this one, now that.
+        page: Folder of the playground.
+    """
+
+    mixtures: tuple[Mixture, ...]
+    keys: KeyRing | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    cors_origins: tuple[str, ...] = ()
+    max_inflight: int = 1024
+    max_body_bytes: int = 20_000_000
+    body_timeout_s: float = 30.0
+    keep_alive_s: float = 10.0
+    log_prompts: bool = False
+    has_metrics: bool = True
+    page: Path = PAGE
+
+    @property
+    def is_candid(self) -> bool:
+        """Whether errors tell all they know: only to those who run the server themselves, on loopback."""
+        return self.keys is None

@@ -1,0 +1,104 @@
+"""What all of the server's doors share, and how a run is opened and booked."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from opentelemetry.trace import Tracer
+
+from moa._engine.stream import RunStream
+from moa._results import Answer
+from moa._runtime.engine import Engine
+from moa._server.api.request import Ask
+from moa._server.http.exchange import Visit
+from moa._server.inflight import Gate
+from moa._server.metrics import Metrics
+from moa._server.models import Menu, Served, without_layers
+from moa._server.options import ServerOptions
+from moa._server.otel import trace_run
+from moa.errors import MoaError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What the doors share."""
+
+    engine: Engine
+    options: ServerOptions
+    menu: Menu
+    gate: Gate
+    metrics: Metrics
+    tracer: Tracer | None
+
+    def chosen(self, ask: Ask) -> Served:
+        """Return what a request asks for, with the request's own changes.
+
+        Raises:
+            Refusal: There is no such model.
+            MixtureError: The changed mixture can't be used.
+        """
+        served = self.menu.find(ask.model)
+        if ask.moa.mixture:
+            served = replace(served, mixture=self.menu.changed(served, ask.moa.mixture))
+        return served
+
+    def open(self, visit: Visit, ask: Ask, served: Served) -> RunStream:
+        """Return the run that a request asks for, not yet begun.
+
+        Raises:
+            MoaError: It can't be run.
+        """
+        mixture = without_layers(served.mixture) if ask.moa.bypass else served.mixture
+        owners = self.menu.mixtures.get(served.label, mixture)
+        deadlines = [limit for limit in (owners.deadline_s, ask.moa.deadline_s) if limit is not None]
+        budgets = [float(limit) for limit in (owners.budget_usd, ask.moa.budget_usd) if limit is not None]
+        return self.engine.stream(
+            mixture,
+            ask.messages,
+            proposal_deltas=ask.stream and ask.moa.proposals == "reasoning",
+            answer_deltas=ask.stream,
+            seed=ask.seed,
+            # What a request changes can't take away the limits that the owner has set.
+            deadline_s=min(deadlines, default=None),
+            budget_usd=min(budgets, default=None),
+            shared_budget=visit.caller.budget,
+            options=ask.options,
+            sampling=ask.sampling,
+        )
+
+    @asynccontextmanager
+    async def booked(self, visit: Visit, served: Served, run: RunStream) -> AsyncIterator["Booking"]:
+        """Run, and write down how it ended, however it ends."""
+        booking = Booking()
+        try:
+            async with run:
+                yield booking
+        except MoaError as error:
+            booking.status = error.code
+            raise
+        finally:
+            answer, seconds = booking.answer, run.elapsed_s
+            status = answer.status if answer else booking.status
+            ledger = answer.ledger if answer else run.ledger
+            first_s = answer.latency.first_token_s if answer else None
+            self.metrics.note_run(served.label, status, ledger, seconds=seconds, first_token_s=first_s)
+            visit.notes |= {"mixture": served.label, "run": status}
+            if self.tracer is not None:
+                carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in visit.headers.items()}
+                trace_run(
+                    self.tracer,
+                    mixture=served.label,
+                    status=status,
+                    ledger=ledger,
+                    seconds=seconds,
+                    carrier=carrier,
+                    request_id=visit.id,
+                )
+
+
+@dataclass(slots=True)
+class Booking:
+    """How a run ends: its answer, or why there is none."""
+
+    answer: Answer | None = None
+    status: str = "cancelled"

@@ -1,0 +1,255 @@
+"""Running a recorded run again: the engine of today, with models that say what they said then. No network, no time.
+
+The models answer above all policies: retries, hedges, queues and cached replies are in what was recorded of each call,
+so that the engine meets the very same replies and faults at the very same moments.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from moa._engine.plan import Model, Planner
+from moa._engine.run import execute
+from moa._engine.stream import RunStream
+from moa._ledger import Attempt, AttemptRecord, CallRecord, ErrorInfo, Ledger, Meter, Pricer
+from moa._policies.cache.key import request_digest
+from moa._pricing.lookup import find_price
+from moa._pricing.price import Price
+from moa._render.errors import failure_dict, unfinished_dict
+from moa._results import Answer
+from moa._traces.comparing import differences
+from moa._traces.reading import read_trace
+from moa._traces.trace import RecordedCall, Trace
+from moa._traces.virtual_time import VirtualClockLoop
+from moa._usage import TokenUsage
+from moa.errors import MoaError, ProviderFault, TraceError
+from moa.events import RunFinished
+from moa.providers._base import Finish, ModelRequest, ReplyEvent
+
+PATIENCE_S = 60.0
+"""Seconds (of no real time) that a replay may last longer than its original before it is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What came out of a replay.
+
+    Attributes:
+        trace: What was replayed.
+        answer: The answer; None if the run failed or was cancelled, now as then.
+        error: Why there is no answer; None if there is one, or the run was cancelled.
+        ledger: The run's books.
+        differences: In what it differs from what was recorded, one sentence each; empty if in nothing. A trace that
+            breaks off has nothing to compare with.
+    """
+
+    trace: Trace
+    answer: Answer | None
+    error: MoaError | None
+    ledger: Ledger
+    differences: tuple[str, ...]
+
+
+def replay(source: Trace | str | Path) -> Replay:
+    """Run a recorded run again and return what came of it, at once; a cancelled run is cancelled at the same moment.
+
+    Args:
+        source: A trace, or its file.
+
+    Raises:
+        TraceError: The file is no trace, or the run would wait for what the trace doesn't hold.
+    """
+    trace = source if isinstance(source, Trace) else read_trace(source)
+    # In a thread of its own, as notebooks have a running loop already.
+    with ThreadPoolExecutor(1, "moa-replay") as thread:
+        return thread.submit(_run, trace).result()
+
+
+def _run(trace: Trace) -> Replay:
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        return runner.run(_replayed(trace))
+
+
+def _stream(trace: Trace, found: list[str]) -> RunStream:
+    meter = Meter(asyncio.get_running_loop().time)
+    models = _RecordedModels(trace, meter, found)
+    plan = Planner(models).plan(trace.mixture, trace.options)
+    return RunStream(partial(execute, plan, trace.conversation, models, (), meter), meter)
+
+
+async def _replayed(trace: Trace) -> Replay:
+    found: list[str] = []
+    stream = _stream(trace, found)
+    answer, error = None, None
+    has_end = trace.outcome is not None and trace.outcome.kind != "cancelled"
+    try:
+        async with asyncio.timeout(trace.ended_s + (PATIENCE_S if has_end else 0.0)), stream as events:
+            async for event in events:
+                if isinstance(event, RunFinished):
+                    answer = event.answer
+    except TimeoutError:
+        if has_end:
+            raise TraceError("the replay waits for something that the trace doesn't hold", path=trace.path) from None
+    except MoaError as caught:
+        error = caught
+    if trace.outcome is not None:
+        found += differences(trace.outcome.result, _result(answer, error, stream.ledger))
+    return Replay(trace=trace, answer=answer, error=error, ledger=stream.ledger, differences=tuple(found))
+
+
+def _result(answer: Answer | None, error: MoaError | None, ledger: Ledger) -> dict[str, Any]:
+    if answer is not None:
+        return answer.as_dict()
+    if error is not None:
+        return failure_dict(error)
+    return unfinished_dict(ErrorInfo(code="cancelled", message="the run was cancelled"), ledger)
+
+
+_Said = Mapping[tuple[int, str], deque[RecordedCall]]
+"""What is left to be said to each agent of each layer."""
+
+
+def _by_seat(calls: tuple[RecordedCall, ...]) -> _Said:
+    said: dict[tuple[int, str], deque[RecordedCall]] = {}
+    for call in calls:
+        said.setdefault((call.layer, call.agent), deque()).append(call)
+    return said
+
+
+class _RecordedModels:
+    """The models of a trace.
+
+    Args:
+        trace: What they said.
+        meter: The books of the run that asks them.
+        found: Gets a sentence for whatever isn't as it was.
+    """
+
+    def __init__(self, trace: Trace, meter: Meter, found: list[str]) -> None:
+        self._trace, self._meter, self._found = trace, meter, found
+        self._said = _by_seat(trace.calls)
+        self._costs = {
+            (call.model, attempt.usage): attempt.cost_usd
+            for call in trace.ledger.calls
+            for attempt in call.attempts
+            if attempt.usage is not None and trace.outcome is not None
+        }
+
+    def model(self, reference: str, price: Price | None) -> Model:
+        name, _, model_id = reference.partition("/")
+        provider = _Recorded(self._trace, self._said, self._meter, self._found)
+        provider.takes_seed = reference not in self._trace.unseeded
+        prices = self._trace.price_lists.get(name)
+        listed = find_price(
+            prices.price_provider if prices else None, model_id, own=prices.prices if prices else {}, override=price
+        )
+        return Model(reference=reference, id=model_id, provider=provider, price=self._pricer(reference, listed))
+
+    def _pricer(self, reference: str, listed: Pricer) -> Pricer:
+        """What was recorded counts, whatever the table of prices says by now."""
+
+        def price(usage: TokenUsage) -> Decimal | None:
+            known = (reference, usage)
+            return self._costs[known] if known in self._costs else listed(usage)
+
+        return price
+
+    async def prices_ready(self) -> None:
+        """They are."""
+
+
+class _Recorded:
+    """A provider that says to each call what was recorded of it."""
+
+    takes_seed = True
+
+    def __init__(self, trace: Trace, said: _Said, meter: Meter, found: list[str]) -> None:
+        self._trace, self._said, self._meter, self._found = trace, said, meter, found
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        call = request.call
+        assert call is not None, "the engine's calls are in its books"
+        recorded = self._recorded(request, call)
+        if recorded is None:
+            # The trace breaks off before this call: so does the replay.
+            await asyncio.Event().wait()
+            return
+        settle = None
+        if request.account is not None and any(not attempt.cached for attempt in recorded.attempts):
+            with request.time.paused() if request.time else nullcontext():
+                settle = await request.account.reserve(request)
+        queueing = asyncio.create_task(self._queue(recorded, request))
+        try:
+            async with aclosing(self._play(recorded)) as events:
+                yield events
+        finally:
+            queueing.cancel()
+            call.attempts += [_record(attempt, self._meter.started_at) for attempt in recorded.attempts]
+            if settle is not None:
+                settle(call.value(self._meter.started_at).spend.charged_usd)
+
+    def _recorded(self, request: ModelRequest, call: CallRecord) -> RecordedCall | None:
+        calls = self._said.get((call.layer, call.agent))
+        if not calls and self._trace.outcome is None:
+            return None
+        recorded = calls.popleft() if calls else None
+        if recorded is None or recorded.model != call.model:
+            self._found.append(f"call {call.id}: {call.agent} asks {call.model}, which was not recorded")
+            raise ProviderFault(f"the trace holds no such call of {call.agent}", model=call.model)
+        if recorded.asked != request_digest(request):
+            self._found.append(f"call {call.id}: {call.agent} asks {call.model} something else than it did")
+        return recorded
+
+    async def _play(self, recorded: RecordedCall) -> AsyncGenerator[ReplyEvent]:
+        whole = False
+        for at_s, event in recorded.reply:
+            await self._until(at_s)
+            whole = isinstance(event, Finish)
+            yield event
+        if recorded.ended_s is None or recorded.outcome == "cancelled":
+            await asyncio.Event().wait()
+        await self._until(recorded.ended_s or 0.0)
+        # A whole reply that failed was of no use to the engine: let it say so itself.
+        if recorded.error is not None and not whole:
+            raise recorded.error
+
+    async def _queue(self, recorded: RecordedCall, request: ModelRequest) -> None:
+        """Let the call's time stand still where it stood still then: while an attempt waited for a free place."""
+        for attempt in recorded.attempts:
+            if request.time is not None and attempt.queue_s:
+                await self._until(attempt.started_s)
+                with request.time.paused():
+                    await self._until(attempt.started_s + attempt.queue_s)
+
+    async def _until(self, at_s: float) -> None:
+        await asyncio.sleep(max(0.0, self._meter.started_at + at_s - self._meter.now()))
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+def _record(attempt: Attempt, started_at: float) -> AttemptRecord:
+    asked_at = started_at + attempt.started_s
+    sent_at = asked_at + attempt.queue_s
+    return AttemptRecord(
+        asked_at=asked_at,
+        sent_at=sent_at,
+        hedge=attempt.hedge,
+        cached=attempt.cached,
+        status=attempt.status,
+        first_token_at=None if attempt.first_token_s is None else sent_at + attempt.first_token_s,
+        ended_at=sent_at + attempt.duration_s,
+        usage=attempt.usage,
+        usage_source=attempt.usage_source,
+        finish_reason=attempt.finish_reason,
+        served_by=attempt.served_by,
+        error=attempt.error,
+    )

@@ -1,0 +1,1 @@
+"""Files and values that are checked strictly."""

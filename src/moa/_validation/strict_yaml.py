@@ -1,0 +1,180 @@
+"""YAML files, and mappings like them, checked against pydantic models: every fault names file, line and key.
+
+Files are read with PyYAML's safe loader only. Duplicate keys, several documents and files that unfold (through aliases)
+into something huge are errors too.
+"""
+
+import copy
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from moa._validation.strict_model import Key, explain
+from moa.errors import ConfigError, MixtureError
+
+M = TypeVar("M", bound=BaseModel)
+FileError = type[MixtureError] | type[ConfigError]
+
+MAX_BYTES = 1_000_000
+"""Largest file that is read: a hundred times what a big mixture needs."""
+
+MAX_NODES = 20_000
+"""Most values of a document, aliases counted as often as they are used."""
+
+MAX_DEPTH = 40
+"""Deepest nesting; recursive aliases end here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """The values of a file or mapping before they are checked.
+
+    Attributes:
+        data: Plain values; ours alone, free to change.
+        error: What to raise if it can't be used.
+        path: The file, None for a mapping given in code.
+        lines: Line of each key and list item, from 1.
+        overridden: Keys whose values don't come from the file.
+    """
+
+    data: Any
+    error: FileError
+    path: Path | None = None
+    lines: Mapping[Key, int] = field(default_factory=dict, repr=False)
+    overridden: frozenset[Key] = frozenset()
+
+    def failure(self, message: str, key: Key = ()) -> MixtureError | ConfigError:
+        """Return the document's error for one key, with the line of it or of what contains it."""
+        dotted = ".".join(map(str, key)) or None
+        within = [key[:length] for length in range(len(key), -1, -1)]
+        if not self.overridden.isdisjoint(within):
+            return self.error(f"{message} (set by an override)", key=dotted)
+        line = next((self.lines[part] for part in within if part in self.lines), None)
+        return self.error(message, path=self.path, line=line, key=dotted)
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, plus YAML 1.2's floats without a dot (`1e-3`)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def from_mapping(data: Mapping[str, Any], error: FileError) -> Document:
+    """Return a mapping given in code as a document; the mapping itself is never changed."""
+    return Document(data=copy.deepcopy(dict(data)), error=error)
+
+
+def from_file(path: Path, error: FileError) -> Document:
+    """Return the document in a YAML file.
+
+    Raises:
+        MixtureError: Or the other kind of error: it can't be read, or isn't one safe YAML document.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as cause:
+        raise error(f"the file can't be read: {cause.strerror or cause}", path=path) from cause
+    if len(raw) > MAX_BYTES:
+        raise error(f"the file has {len(raw):,} bytes: at most {MAX_BYTES:,} are read", path=path)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        line = raw.count(b"\n", 0, cause.start) + 1
+        raise error("the file is not UTF-8 text: save it as UTF-8", path=path, line=line) from cause
+    return from_text(text, error, path=path)
+
+
+def from_text(text: str, error: FileError, *, path: Path | None = None) -> Document:
+    """Return the document in a YAML text.
+
+    Args:
+        text: One YAML document.
+        error: What to raise.
+        path: The file that it comes from, for errors.
+
+    Raises:
+        MixtureError: Or the other kind of error: it isn't one safe YAML document.
+    """
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return Document(data={}, error=error, path=path, lines={(): 1})
+            _check_nodes(node, error, path)
+            # Building the values unfolds merge keys (`<<`) in the nodes, so lines are looked up afterwards.
+            data = loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as cause:
+        mark = cause.problem_mark or cause.context_mark
+        problem = cause.problem or cause.context
+        raise error(f"not valid YAML: {problem}", path=path, line=mark.line + 1 if mark else None) from cause
+    except (yaml.YAMLError, ValueError, RecursionError) as cause:
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
+        raise error(f"not valid YAML: {reason}", path=path) from cause
+    lines = {key: found.start_mark.line + 1 for key, found in _places((), node)}
+    return Document(data=data, error=error, path=path, lines={(): node.start_mark.line + 1} | lines)
+
+
+def check(model: type[M], document: Document) -> M:
+    """Return the document as an instance of the model.
+
+    Raises:
+        MixtureError: Or the document's other kind of error: the first fault, with its place, what was expected and the
+            nearest known key.
+    """
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as cause:
+        key, message = explain(cause, model)
+        # Pydantic's own error is not chained: it repeats the values, which may be secrets.
+        raise document.failure(message, key) from None
+
+
+def _places(key: Key, node: yaml.Node) -> Iterator[tuple[Key, yaml.Node]]:
+    """Every value's key with the node where it stands: for a mapping's entry, the node of the key."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield (*key, name.value), name
+            yield from _places((*key, name.value), value)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*key, index), value
+            yield from _places((*key, index), value)
+
+
+def _check_nodes(root: yaml.Node, error: FileError, path: Path | None) -> None:
+    """Refuse duplicate keys, keys that are not plain text, and documents that unfold without end."""
+    pending = [(root, 0)]
+    for _ in range(MAX_NODES):
+        if not pending:
+            return
+        node, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            break
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node, error, path)
+            pending += [(value, depth + 1) for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            pending += [(value, depth + 1) for value in node.value]
+    raise error(f"too large: more than {MAX_NODES:,} values or {MAX_DEPTH} levels, aliases unfolded", path=path)
+
+
+def _check_keys(node: yaml.MappingNode, error: FileError, path: Path | None) -> None:
+    seen: dict[Hashable, int] = {}
+    for name, _ in node.value:
+        line = name.start_mark.line + 1
+        if not isinstance(name, yaml.ScalarNode):
+            raise error("a key must be plain text", path=path, line=line)
+        if name.value in seen:
+            raise error(f"the key stands twice, first in line {seen[name.value]}", path=path, line=line, key=name.value)
+        seen[name.value] = line

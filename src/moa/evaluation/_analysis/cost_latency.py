@@ -1,0 +1,197 @@
+"""What a system's answers cost and how long they took, out of the books of its real calls. Unknown stays unknown."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from moa.evaluation._runner.records import Record, books_of
+
+Place = tuple[int, str, str]
+"""Layer, agent and model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """US dollars per 1,000 prompts.
+
+    Attributes:
+        usd: Of all calls; None if any has no known price.
+        priced_usd: Of those whose price is known, whatever `usd` is.
+        estimated_usd: Of usage that had to be estimated (calls cut off); not part of the others.
+        input_tokens: Tokens per prompt, mean; None if unknown.
+        output_tokens: Likewise.
+    """
+
+    usd: float | None
+    priced_usd: float
+    estimated_usd: float
+    input_tokens: float | None
+    output_tokens: float | None
+
+    def as_dict(self) -> dict[str, float | None]:
+        """The figures by name."""
+        return {
+            "usd": self.usd,
+            "priced_usd": self.priced_usd,
+            "estimated_usd": self.estimated_usd,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    """Seconds.
+
+    Attributes:
+        n: How many answers they come from.
+    """
+
+    p50: float
+    p95: float
+    p99: float
+    n: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        """The figures by name."""
+        return {"p50": self.p50, "p95": self.p95, "p99": self.p99, "n": self.n}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Economics:
+    """Cost and latency of one system.
+
+    Attributes:
+        prompts: How many it was asked.
+        cost: Of all calls.
+        by_place: Of each agent in its layer, dearest first.
+        by_layer: Of each layer, the first one first; the aggregator is the last.
+        total: Time to the whole answer; None if unknown.
+        first_token: Time to the first token; None if unknown.
+        critical_share: Of the critical path's time, 0-1, by agent, longest first; empty if unknown.
+    """
+
+    prompts: int
+    cost: Cost
+    by_place: Mapping[Place, Cost]
+    by_layer: Mapping[int, Cost]
+    total: Percentiles | None
+    first_token: Percentiles | None
+    critical_share: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        places = self.by_place.items()
+        return {
+            "prompts": self.prompts,
+            "per_1000_prompts": self.cost.as_dict(),
+            "by_agent": [
+                {"layer": layer, "agent": agent, "model": model, **cost.as_dict()}
+                for (layer, agent, model), cost in places
+            ],
+            "by_layer": [{"layer": layer, **cost.as_dict()} for layer, cost in self.by_layer.items()],
+            "total_s": None if self.total is None else self.total.as_dict(),
+            "first_token_s": None if self.first_token is None else self.first_token.as_dict(),
+            "critical_path_share": dict(self.critical_share),
+        }
+
+
+def economics(records: Sequence[Record]) -> Economics | None:
+    """Return what a system's answers cost and how long they took.
+
+    Args:
+        records: Its records; those that the budget stopped are left out, those that failed were paid for and count.
+            Times of replayed replies mean nothing and are left out.
+
+    Returns:
+        The figures, or None without any record.
+    """
+    asked = [record for record in records if record.status != "stopped"]
+    if not asked:
+        return None
+    timed = [record for record in asked if record.has_output and not record.replayed]
+    return Economics(
+        prompts=len(asked),
+        cost=_system_cost(asked),
+        by_place=_by_place(asked),
+        by_layer=_by_layer(asked),
+        total=percentiles([record.seconds for record in timed]),
+        first_token=percentiles([record.first_token_s for record in timed]),
+        critical_share=critical_share(timed),
+    )
+
+
+def percentiles(seconds: Sequence[float | None]) -> Percentiles | None:
+    """Return the percentiles of the times that are known, None if none is."""
+    known = [value for value in seconds if value is not None]
+    if not known:
+        return None
+    p50, p95, p99 = (float(value) for value in np.percentile(known, [50, 95, 99]))
+    return Percentiles(p50=p50, p95=p95, p99=p99, n=len(known))
+
+
+def critical_share(records: Sequence[Record]) -> dict[str, float]:
+    """Return which part of the critical path's time each agent is to blame for, longest first.
+
+    In each layer it is the proposer that was still running when the layer closed, or the last one to end.
+
+    Args:
+        records: With their layers and the aggregator's time.
+    """
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for record in records:
+        for layer in record.layers:
+            if layer["proposals"]:
+                slowest = max(layer["proposals"], key=lambda proposal: proposal["duration_s"])
+                seconds[slowest["agent"]] += layer["duration_s"]
+        if record.aggregation_s:
+            seconds["aggregator" if record.layers else record.agent or "model"] += record.aggregation_s
+    total = sum(seconds.values())
+    return (
+        {agent: time / total for agent, time in sorted(seconds.items(), key=lambda entry: -entry[1])} if total else {}
+    )
+
+
+def _system_cost(records: Sequence[Record]) -> Cost:
+    usages = [record.usage for record in records if record.usage is not None]
+    known = len(usages) == len(records)
+    costs = [record.cost_usd for record in records]
+    priced = sum(record.priced_usd for record in records)
+    n = len(records)
+    return Cost(
+        usd=None if None in costs else 1000 * sum(cost for cost in costs if cost is not None) / n,
+        priced_usd=1000 * priced / n,
+        estimated_usd=1000 * sum(record.estimated_usd for record in records) / n,
+        input_tokens=sum(usage.input_tokens for usage in usages) / n if known else None,
+        output_tokens=sum(usage.output_tokens for usage in usages) / n if known else None,
+    )
+
+
+def _by_place(records: Sequence[Record]) -> dict[Place, Cost]:
+    calls: defaultdict[Place, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        for call in record.calls:
+            calls[call["layer"], call["agent"], call["model"]].append(call)
+    costs = {place: _cost_of_calls(found, len(records)) for place, found in calls.items()}
+    return dict(sorted(costs.items(), key=lambda entry: -entry[1].priced_usd))
+
+
+def _by_layer(records: Sequence[Record]) -> dict[int, Cost]:
+    calls: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for call in (call for record in records for call in record.calls):
+        calls[call["layer"]].append(call)
+    return {layer: _cost_of_calls(found, len(records)) for layer, found in sorted(calls.items())}
+
+
+def _cost_of_calls(calls: Sequence[Mapping[str, Any]], prompts: int) -> Cost:
+    books = books_of(calls)
+    return Cost(
+        usd=None if books.cost_usd is None else 1000 * books.cost_usd / prompts,
+        priced_usd=1000 * books.priced_usd / prompts,
+        estimated_usd=1000 * books.estimated_usd / prompts,
+        input_tokens=books.usage.input_tokens / prompts,
+        output_tokens=books.usage.output_tokens / prompts,
+    )

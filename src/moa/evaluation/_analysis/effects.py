@@ -1,0 +1,121 @@
+"""What each proposer adds to a mixture, and what the order of proposals does to its answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moa.evaluation._analysis.verbatim_overlap import differs
+from moa.evaluation._data.annotations import Annotation
+from moa.evaluation._data.reference_data import AlpacaEvalData
+from moa.evaluation._metrics.paired_difference import compare
+from moa.evaluation._runner.records import Record
+from moa.evaluation._statistics.estimates import LEVEL, Estimate
+
+VARIANTS = ("without", "shuffled")
+"""Roles of the systems whose aggregator answers anew from the mixture's proposals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """The mixture against its aggregator over the same proposals without one proposer's, or in another order.
+
+    Attributes:
+        name: The other system's name.
+        role: `without` or `shuffled`.
+        difference: Mixture less the other, in points, paired by prompt; None where nothing was judged, or on too
+            little data. Length-controlled where there is such a figure.
+        of: How many such systems the interval holds for at once.
+        changed: Prompts on which the two answers differ materially; see `copying.differs`.
+        n: Prompts on which the aggregator answered anew, and both have an answer.
+        sentence: What it says.
+    """
+
+    name: str
+    role: str
+    difference: Estimate | None
+    of: int
+    changed: int
+    n: int
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        found = self.difference
+        return {
+            "name": self.name,
+            "role": self.role,
+            "difference": None if found is None else found.value,
+            "interval": None if found is None else [found.interval.low, found.interval.high],
+            "level": None if found is None else found.interval.level,
+            "of": self.of,
+            "changed": self.changed,
+            "n": self.n,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the two that are compared: its records by the prompt's index, and its annotations."""
+
+    name: str
+    records: Mapping[int, Record]
+    annotations: Sequence[Annotation]
+
+
+def effect(
+    mixture: Side, other: Side, role: str, *, of: int = 1, data: AlpacaEvalData | None = None, seed: int = 0
+) -> Effect:
+    """Return how the mixture compares with one of its variants.
+
+    Args:
+        mixture: The full mixture.
+        other: The variant.
+        role: `without` or `shuffled`.
+        of: How many variants are looked at together: the interval holds for all of them at once (Bonferroni).
+        data: AlpacaEval's reference data, or None for other prompts.
+        seed: Of the bootstrap.
+
+    Raises:
+        EvaluationDataError: Annotations don't belong together.
+    """
+    difference = _difference(mixture, other, 1.0 - (1.0 - LEVEL) / of, data, seed)
+    pairs = [
+        (mixture.records[index].output, record.output)
+        for index, record in other.records.items()
+        if record.has_output and not record.derived and index in mixture.records and mixture.records[index].has_output
+    ]
+    changed = sum(differs(*pair) for pair in pairs)
+    told = _role_sentence(mixture.name, other.name, role, difference)
+    return Effect(
+        name=other.name,
+        role=role,
+        difference=difference,
+        of=of,
+        changed=changed,
+        n=len(pairs),
+        sentence=f"{told} {changed} of {len(pairs)} answers differ materially.",
+    )
+
+
+def _difference(mixture: Side, other: Side, level: float, data: AlpacaEvalData | None, seed: int) -> Estimate | None:
+    if not (mixture.annotations and other.annotations):
+        return None
+    both = compare(mixture.annotations, other.annotations, data, seed=seed, level=level)
+    return both.lc_difference or both.win_rate_difference
+
+
+def _role_sentence(mixture: str, other: str, role: str, difference: Estimate | None) -> str:
+    if difference is None:
+        return f"{other}: too little is judged to compare it with {mixture}."
+    low, high = difference.interval.low, difference.interval.high
+    figure = f"{mixture} less {other}: {difference.value:+.1f} points, {low:+.1f} to {high:+.1f}"
+    return f"{figure}. {_finding(role, low, high)}"
+
+
+def _finding(role: str, low: float, high: float) -> str:
+    if low <= 0 <= high:
+        return "No effect is shown."
+    if role == "shuffled":
+        return "The order of proposals matters."
+    return "That proposer helps." if low > 0 else "That proposer harms: leave it out."

@@ -1,0 +1,87 @@
+"""How a judge did: what it cost, how long it took, which verdicts are missing, where it changed its mind."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._judges.panel import Agreement, agreement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRecord:
+    """How a judge did on one system's pairs.
+
+    Attributes:
+        n: Pairs.
+        missing: Verdicts that could not be had.
+        reasons: Why, with counts.
+        ties: Share of the verdicts, 0-1, that are a draw; None without any.
+        flips: Share of the pairs shown in both orders, 0-1, on which the judge changed sides; None if none was.
+        usd: US dollars for all pairs; None if any price is unknown. A verdict that was taken over, as another system
+            had the same output, was paid there; its time counts there too.
+        seconds: Time of all verdicts added up, in seconds, as if they had been asked for one after another; None if any
+            is unknown.
+        agreement: Of a panel's members; None for one judge.
+    """
+
+    n: int
+    missing: int
+    reasons: Mapping[str, int]
+    ties: float | None
+    flips: float | None
+    usd: float | None
+    seconds: float | None
+    agreement: Agreement | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        found = self.agreement
+        kappas = None
+        if found is not None:
+            pairs = [{"judges": list(names), "cohen_kappa": kappa} for names, kappa in found.pairs.items()]
+            kappas = {"n": found.n, "fleiss_kappa": found.fleiss, "pairs": pairs}
+        return {
+            "n": self.n,
+            "missing": self.missing,
+            "missing_reasons": dict(self.reasons),
+            "tie_rate": self.ties,
+            "flip_rate": self.flips,
+            "usd": self.usd,
+            "seconds": self.seconds,
+            "agreement": kappas,
+        }
+
+
+def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeRecord:
+    """Return how the judge did, from annotations as `judges.base.annotation_row` makes them.
+
+    Args:
+        rows: Those of other programs have no orders, prices or failures: what they lack is unknown.
+    """
+    given = [row["preference"] for row in rows if row.get("preference") is not None]
+    flips = [flipped for row in rows if (flipped := is_flipped(row)) is not None]
+    reasons = Counter(row["failure"]["code"] for row in rows if row.get("failure"))
+    return JudgeRecord(
+        n=len(rows),
+        missing=len(rows) - len(given),
+        reasons=dict(reasons.most_common()),
+        ties=sum(preference in (0, DRAW) for preference in given) / len(given) if given else None,
+        flips=sum(flips) / len(flips) if flips else None,
+        usd=_sum(rows, "price_per_example"),
+        seconds=_sum(rows, "time_per_example"),
+        agreement=agreement([row["by_judge"] for row in rows if row.get("by_judge")]),
+    )
+
+
+def _sum(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """The sum of a figure over all rows, None if one of them lacks it."""
+    known = [value for row in rows if (value := row.get(key)) is not None]
+    return sum(known) if len(known) == len(rows) else None
+
+
+def is_flipped(row: Mapping[str, Any]) -> bool | None:
+    """Return whether the judge changed sides when the outputs changed places; None if it was not tried."""
+    known = [preference for preference in row.get("orders") or () if preference is not None]
+    return min(known) < DRAW < max(known) if len(known) == 2 else None

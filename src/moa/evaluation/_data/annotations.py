@@ -1,0 +1,159 @@
+"""Annotations in AlpacaEval's file format, and what the official code counts of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from moa.errors import EvaluationDataError
+from moa.evaluation._data.dataset_files import FORMATS, read_table
+from moa.evaluation._data.outputs import read_rows
+from moa.evaluation._statistics.array_types import Floats
+
+DRAW = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """One judgement: which of two outputs for one instruction is better.
+
+    Attributes:
+        instruction: The prompt.
+        output_1: The baseline's output.
+        output_2: The system's output.
+        generator_1: The baseline's name.
+        generator_2: The system's name.
+        annotator: The judge's name, if known.
+        preference: From 1 (the baseline's output is better) to 2 (the system's is); 1.5, or 0 in old files, is a
+            draw; None where the verdict is missing.
+        dataset: The part of the benchmark that the instruction belongs to, if known.
+    """
+
+    instruction: str
+    output_1: str
+    output_2: str
+    generator_1: str
+    generator_2: str
+    preference: float | None
+    annotator: str | None = None
+    dataset: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinRate:
+    """What the official code counts of one system's preferences; rates in percent 0-100.
+
+    Attributes:
+        win_rate: Mean probability that the system wins; None without any verdict.
+        standard_error: Of the win rate, in percentage points; None for fewer than two verdicts.
+        n_wins: Preferences above one half.
+        n_wins_base: Preferences below one half.
+        n_draws: Preferences of exactly one half.
+        n_total: Verdicts; missing ones are not counted.
+        discrete_win_rate: Wins and half of the draws; None without any verdict.
+    """
+
+    win_rate: float | None
+    standard_error: float | None
+    n_wins: int
+    n_wins_base: int
+    n_draws: int
+    n_total: int
+    discrete_win_rate: float | None
+
+
+_ROWS = TypeAdapter(list[Annotation])
+
+
+def read_annotations(path: Path) -> list[Annotation]:
+    """Return the annotations of a file in AlpacaEval's format.
+
+    Args:
+        path: A JSON list of objects, or the same rows as JSON Lines (either with `.gz`), CSV or Parquet; the name's
+            ending tells which, and any other means JSON. Fields that are not known are ignored.
+
+    Returns:
+        At least one annotation, in the file's order.
+
+    Raises:
+        EvaluationDataError: The file can't be read, is not such a list, is empty, or has a preference that is
+            neither 0, nor from 1 to 2, nor missing.
+
+    Source:
+        alpaca_eval, the `annotations.json` that its `evaluate` writes.
+    """
+    rows = read_table(path) if path.name.lower().endswith(FORMATS) else read_rows(path)
+    annotations = _checked([_without_gaps(row) for row in rows], path)
+    if not annotations:
+        raise EvaluationDataError("holds no annotation", path=path)
+    for number, annotation in enumerate(annotations, 1):
+        if not _is_preference(annotation.preference):
+            raise EvaluationDataError(
+                f"{annotation.preference} is no preference: write 1 to 2, or null where the verdict is missing",
+                path=path,
+                row=number,
+                key="preference",
+            )
+    return annotations
+
+
+def win_probabilities(annotations: Sequence[Annotation]) -> Floats:
+    """Return the probability 0-1 that the system wins each annotation, NaN where the verdict is missing.
+
+    Source:
+        alpaca_eval, `metrics/helpers.py` and `metrics/glm_winrate.py`: preference - 1, with 0 read as a draw.
+    """
+    given = (math.nan if a.preference is None else a.preference or DRAW for a in annotations)
+    return np.array([preference - 1.0 for preference in given])
+
+
+def count_wins(probabilities: Floats) -> WinRate:
+    """Return the counts and rates that the official code reports.
+
+    Args:
+        probabilities: That the system wins, 0-1, one for each row; NaN where the verdict is missing.
+
+    Returns:
+        The figures, None where there are too few verdicts for one.
+
+    Source:
+        alpaca_eval, `metrics/helpers.py` (`describe_head2head`) and `metrics/winrate.py` (`get_winrate`).
+    """
+    present = probabilities[~np.isnan(probabilities)]
+    n, wins, losses = len(present), int(np.sum(present > 0.5)), int(np.sum(present < 0.5))
+    draws = n - wins - losses
+    return WinRate(
+        win_rate=100.0 * float(present.mean()) if n else None,
+        standard_error=100.0 * float(present.std(ddof=1)) / math.sqrt(n) if n > 1 else None,
+        n_wins=wins,
+        n_wins_base=losses,
+        n_draws=draws,
+        n_total=n,
+        discrete_win_rate=100.0 * (wins + draws / 2) / n if n else None,
+    )
+
+
+def _without_gaps(row: object) -> object:
+    """Drop the empty cell that stands for a missing verdict where a file can't hold null."""
+    return row | {"preference": None} if isinstance(row, dict) and row.get("preference") == "" else row
+
+
+def _checked(rows: list[object], path: Path) -> list[Annotation]:
+    try:
+        return _ROWS.validate_python(rows)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        row, *key = first["loc"] or (None,)
+        raise EvaluationDataError(
+            f"is not in AlpacaEval's annotation format: {first['msg']}",
+            path=path,
+            row=row + 1 if isinstance(row, int) else None,
+            key=".".join(map(str, key)) or None,
+        ) from error
+
+
+def _is_preference(value: float | None) -> bool:
+    return value is None or math.isnan(value) or value == 0 or 1 <= value <= 2

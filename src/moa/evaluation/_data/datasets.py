@@ -1,0 +1,171 @@
+"""Prompts to evaluate on: AlpacaEval's, the user's own, or the starter set that comes with the package."""
+
+import hashlib
+import json
+import math
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from moa._messages import Message, conversation
+from moa.errors import EvaluationDataError, UsageError
+from moa.evaluation._data.dataset_files import FORMATS, read_table
+from moa.evaluation._data.huggingface import hub_file
+from moa.evaluation._data.outputs import read_rows
+
+ALPACA_EVAL = "alpaca_eval"
+STARTER = "starter"
+_PROMPT_KEYS = ("prompt", "instruction", "messages")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """One prompt.
+
+    Attributes:
+        index: Its place in the whole dataset, from 0; sampling keeps it.
+        prompt: Text of one user turn, or a whole conversation.
+        category: What kind of prompt it is, if known; AlpacaEval's `dataset`.
+        reference: An answer that somebody gave, if there is one.
+        dataset: What it belongs to, as AlpacaEval's files say it.
+    """
+
+    index: int
+    prompt: str | tuple[Message, ...]
+    category: str | None = None
+    reference: str | None = None
+    dataset: str = ""
+
+    @property
+    def text(self) -> str:
+        """The prompt as one text: what files in AlpacaEval's format hold as `instruction`."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        if len(self.prompt) == 1:
+            return self.prompt[0].text
+        return "\n\n".join(f"{message.role}: {message.text}" for message in self.prompt)
+
+
+def load_instructions(
+    source: str | Path | Sequence[str | Mapping[str, Any]],
+    *,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+) -> tuple[Instruction, ...]:
+    """Return the prompts to evaluate on.
+
+    Args:
+        source: `alpaca_eval` (the 805 of the Hugging Face hub's tatsu-lab/alpaca_eval), `starter` (40 prompts that come
+            with the package), the path of a JSON, JSON Lines, CSV or Parquet file, or the rows themselves. A row is
+            a prompt, or has `prompt`, `instruction` or `messages`, maybe `category` (or `dataset`) and `reference`.
+        data_dir: A folder with the hub's `alpaca_eval.json`, to be read in place of the hub.
+        limit: Only the first so many.
+        sample: Only so many of these, drawn at random and spread over the categories as evenly as in the whole.
+        seed: Of the sample.
+
+    Returns:
+        At least one, in the dataset's order.
+
+    Raises:
+        EvaluationDataError: The file can't be read or holds no prompts, or the hub can't be reached.
+        UsageError: There is no such dataset, or a number makes no sense.
+    """
+    instructions = _load(source, data_dir)
+    if limit is not None:
+        instructions = instructions[: _positive(limit, "--limit")]
+    if sample is not None and _positive(sample, "--sample") < len(instructions):
+        instructions = stratified(instructions, sample, seed)
+    return instructions
+
+
+def _positive(number: int, option: str) -> int:
+    if number < 1:
+        raise UsageError(f"{option} is a number from 1, not {number}")
+    return number
+
+
+def _load(source: str | Path | Sequence[str | Mapping[str, Any]], data_dir: Path | None) -> tuple[Instruction, ...]:
+    if source == ALPACA_EVAL:
+        path = data_dir / "alpaca_eval.json" if data_dir else hub_file("alpaca_eval.json")
+        return _instructions(read_rows(path), path, ALPACA_EVAL)
+    if source == STARTER:
+        text = files("moa.evaluation._data").joinpath("starter.json").read_text(encoding="utf-8")
+        return _instructions(json.loads(text), None, STARTER)
+    if not isinstance(source, str | Path):
+        return _instructions(source, None, "")
+    path = Path(source).expanduser()
+    if not path.is_file():
+        known = f"{ALPACA_EVAL}, {STARTER}, or the path of a file ending in {', '.join(FORMATS)}"
+        raise UsageError(f"there is no dataset and no file {str(source)!r}: give {known}")
+    return _instructions(read_table(path), path, path.name.split(".")[0])
+
+
+def _instructions(rows: Sequence[Any], path: Path | None, name: str) -> tuple[Instruction, ...]:
+    if not rows:
+        raise EvaluationDataError("holds no prompt", path=path)
+    return tuple(_instruction(row, index, path, name) for index, row in enumerate(rows))
+
+
+def _instruction(row: Any, index: int, path: Path | None, name: str) -> Instruction:
+    values = {"prompt": row} if isinstance(row, str) else row
+    if not isinstance(values, Mapping):
+        raise EvaluationDataError("expected a prompt or an object with one", path=path, row=index + 1)
+    given = [key for key in _PROMPT_KEYS if values.get(key)]
+    if not given:
+        message = f"has no prompt: it needs one of {', '.join(_PROMPT_KEYS)}"
+        raise EvaluationDataError(message, path=path, row=index + 1)
+    category, reference = _text(values, "category") or _text(values, "dataset"), _text(values, "reference")
+    prompt = _prompt(values[given[0]], path, index + 1)
+    dataset = _text(values, "dataset") or name
+    return Instruction(index=index, prompt=prompt, category=category, reference=reference, dataset=dataset)
+
+
+def _text(values: Mapping[str, Any], key: str) -> str | None:
+    value = values.get(key)
+    return None if value is None or value == "" else str(value)
+
+
+def _prompt(value: Any, path: Path | None, row: int) -> str | tuple[Message, ...]:
+    try:
+        if isinstance(value, str):
+            # A cell of a CSV file can hold messages only as JSON.
+            value = json.loads(value) if value.startswith('[{"') else value
+        turns = conversation(value)
+    except (UsageError, ValueError, TypeError, AttributeError) as error:
+        raise EvaluationDataError(f"the prompt can't be used: {error}", path=path, row=row) from error
+    return value if isinstance(value, str) else turns
+
+
+def stratified(instructions: Sequence[Instruction], size: int, seed: int) -> tuple[Instruction, ...]:
+    """Return a random sample in which every category has its share, in the dataset's order.
+
+    Args:
+        instructions: Of all categories.
+        size: How many, at most all.
+        seed: The same seed gives the same sample.
+
+    Source:
+        Proportional allocation with the largest remainders (Hamilton's method); ties are drawn.
+    """
+    groups: defaultdict[str, list[Instruction]] = defaultdict(list)
+    for instruction in instructions:
+        groups[instruction.category or ""].append(instruction)
+    drawing = random.Random(f"sample/{seed}")
+    shares = {name: size * len(group) / len(instructions) for name, group in groups.items()}
+    sizes = {name: math.floor(share) for name, share in shares.items()}
+    order = sorted(groups, key=lambda name: (sizes[name] - shares[name], drawing.random()))
+    for name in order[: size - sum(sizes.values())]:
+        sizes[name] += 1
+    drawn = [one for name, group in groups.items() for one in drawing.sample(group, sizes[name])]
+    return tuple(sorted(drawn, key=lambda one: one.index))
+
+
+def digest(instructions: Sequence[Instruction]) -> str:
+    """Return the SHA-256 of the prompts in their order, in hexadecimal digits."""
+    return hashlib.sha256(repr([(one.index, one.prompt) for one in instructions]).encode()).hexdigest()

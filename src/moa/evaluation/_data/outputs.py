@@ -1,0 +1,191 @@
+"""Outputs of a system in AlpacaEval's file format, with the tokens and times that extended files carry."""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moa._usage import TokenUsage
+from moa.errors import EvaluationDataError
+
+SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+"""How names of outputs files end."""
+
+UNFINISHED = ".unfinished"
+"""How the names of files end that are being written; a process that was killed leaves them behind."""
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What one system answered to one instruction.
+
+    Attributes:
+        instruction: The prompt's text.
+        output: The answer; empty if there is none.
+        generator: The system's name.
+        dataset: The part of the benchmark that the instruction belongs to, if known.
+        usage: Tokens of all of its calls, None if unknown.
+        seconds: Seconds from asking to the whole answer, None if unknown.
+        finish_reason: Why the answer ended (`length`: it was cut off), None if unknown.
+        error: Why there is no output, None if there is one.
+    """
+
+    instruction: str
+    output: str
+    generator: str
+    dataset: str | None = None
+    usage: TokenUsage | None = None
+    seconds: float | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A row as `alpaca_eval` reads it; what is unknown is left out."""
+        row = {
+            "instruction": self.instruction,
+            "output": self.output,
+            "generator": self.generator,
+            "dataset": self.dataset,
+            "input_token_usage": self.usage.input_tokens if self.usage else None,
+            "output_token_usage": self.usage.output_tokens if self.usage else None,
+            "total_time": self.seconds,
+            "finish_reason": self.finish_reason,
+            "error": self.error,
+        }
+        return {key: value for key, value in row.items() if value is not None}
+
+
+def read_outputs(path: Path) -> tuple[Output, ...]:
+    """Return the outputs of a JSON or JSON Lines file in AlpacaEval's format; `.gz` is unpacked.
+
+    Args:
+        path: Each row has `instruction` and `output`, maybe `generator`, `dataset`, `input_token_usage`,
+            `output_token_usage` and `total_time` (seconds); other fields are ignored.
+
+    Returns:
+        At least one output, in the file's order. Rows without a generator get the file's stem.
+
+    Raises:
+        EvaluationDataError: The file can't be read, is not such a list, or is empty.
+    """
+    rows = read_rows(path)
+    if not rows:
+        raise EvaluationDataError("holds no output", path=path)
+    stem = path.name.split(".")[0]
+    return tuple(_output(row, stem, path, number) for number, row in enumerate(rows, 1))
+
+
+def read_rows(path: Path) -> list[Any]:
+    """Return the list in a JSON file, or the lines of a JSON Lines file; `.gz` is unpacked.
+
+    Raises:
+        EvaluationDataError: The file can't be read or is no such list.
+    """
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EvaluationDataError(f"can't be read: {reason}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
+    if path.name.removesuffix(".gz").endswith(".jsonl"):
+        return [_parsed(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    rows = _parsed(text, path, None)
+    if not isinstance(rows, list):
+        raise EvaluationDataError(f"holds {type(rows).__name__} where a list of rows is expected", path=path)
+    return rows
+
+
+def _parsed(text: str, path: Path, row: int | None) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        hint = "" if path.name.endswith(SUFFIXES) else f" (files are read as {', '.join(SUFFIXES)})"
+        raise EvaluationDataError(f"is not JSON: {error}{hint}", path=path, row=row) from error
+
+
+def _output(row: Any, stem: str, path: Path, number: int) -> Output:
+    if not isinstance(row, dict):
+        raise EvaluationDataError(f"is {type(row).__name__} where an object is expected", path=path, row=number)
+    return Output(
+        instruction=_text(row, "instruction", path, number),
+        output=_text(row, "output", path, number),
+        generator=str(row.get("generator") or stem),
+        dataset=None if row.get("dataset") is None else str(row["dataset"]),
+        usage=_usage(row, path, number),
+        seconds=_number(row, "total_time", path, number),
+        finish_reason=row.get("finish_reason"),
+        error=row.get("error"),
+    )
+
+
+def _text(row: dict[str, Any], key: str, path: Path, number: int) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        found = "missing" if key not in row else "null" if value is None else type(value).__name__
+        hint = ': write "" where there is no answer' if key == "output" else ""
+        raise EvaluationDataError(f"is {found} where text is expected{hint}", path=path, row=number, key=key)
+    if _HALF.search(value):
+        raise EvaluationDataError("holds half of a surrogate pair, which is no text", path=path, row=number, key=key)
+    return value
+
+
+def _usage(row: dict[str, Any], path: Path, number: int) -> TokenUsage | None:
+    given = [_number(row, f"{side}_token_usage", path, number) for side in ("input", "output")]
+    if given[0] is None or given[1] is None:
+        return None
+    return TokenUsage(input_tokens=round(given[0]), output_tokens=round(given[1]))
+
+
+def _number(row: dict[str, Any], key: str, path: Path, number: int) -> float | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise EvaluationDataError(f"expected a number from 0, got {value!r}", path=path, row=number, key=key)
+    return float(value)
+
+
+def write_outputs(path: Path, outputs: Iterable[Output]) -> None:
+    """Write outputs as a JSON list; the file is there whole or not at all."""
+    write_json(path, [output.as_dict() for output in outputs])
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON in place of a file, atomically and durably.
+
+    Raises:
+        EvaluationDataError: It can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = path.parent / f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}"
+        try:
+            with name.open("x", encoding="utf-8") as file:
+                json.dump(value, file, ensure_ascii=False, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            name.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
+
+
+def file_name(system: str) -> str:
+    """Return a system's name as a file's name without its ending; different systems get different ones."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", system).strip("._") or "system"
+    if plain == system and len(plain) <= 100:
+        return plain
+    return f"{plain[:100]}-{hashlib.sha256(system.encode()).hexdigest()[:6]}"

@@ -1,0 +1,138 @@
+"""Judging files of outputs by themselves, without a run directory: pairs, what is judged already, annotations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moa._runtime.engine import Engine
+from moa.errors import EvaluationDataError
+from moa.evaluation._data.outputs import Output, read_rows, write_json
+from moa.evaluation._judges.base import Judge, Pair, Verdict, annotation_row, judge_all
+from moa.evaluation._runner.journal import Journal, read_journal
+
+Row = Mapping[str, Any]
+
+
+def pairs_of(reference: Sequence[Output], outputs: Sequence[Output]) -> list[Pair]:
+    """Return the pairs of the instructions that both files have, in the reference's order.
+
+    Args:
+        reference: The baseline's.
+        outputs: The system's. An instruction with several outputs, here or there, has a pair for each combination;
+            equal pairs are one.
+
+    Raises:
+        EvaluationDataError: No instruction is common to both.
+
+    Source:
+        alpaca_eval, `annotators/pairwise_evaluator.py` (`annotate_head2head`): an inner join.
+    """
+    mine: dict[str, list[Output]] = {}
+    for output in outputs:
+        mine.setdefault(output.instruction, []).append(output)
+    joined: dict[tuple[str, str, str], tuple[Output, Output]] = {}
+    for theirs in reference:
+        for own in mine.get(theirs.instruction, ()):
+            joined.setdefault((theirs.instruction, theirs.output, own.output), (theirs, own))
+    if not joined:
+        raise EvaluationDataError("the two files have no instruction in common")
+    return [
+        Pair(
+            instruction=own.instruction,
+            output_1=theirs.output,
+            output_2=own.output,
+            generator_1=theirs.generator,
+            generator_2=own.generator,
+            index=index,
+            dataset=own.dataset,
+        )
+        for index, (theirs, own) in enumerate(joined.values())
+    ]
+
+
+def left_out(reference: Sequence[Output], outputs: Sequence[Output]) -> tuple[str, ...]:
+    """Return a sentence for each side that has instructions which the other lacks: they make no pair."""
+    known, mine = ({output.instruction for output in side} for side in (reference, outputs))
+    sides = (("reference", known, mine), ("outputs", mine, known))
+    return tuple(
+        f"{len(some - others)} of {len(some)} instructions of the {name} have no counterpart and are left out"
+        for name, some, others in sides
+        if some - others
+    )
+
+
+async def judge_into(
+    path: Path,
+    judge: Judge,
+    pairs: Sequence[Pair],
+    engine: Engine,
+    *,
+    concurrency: int,
+    on_verdict: Callable[[Pair, Verdict], None],
+    limit: int | None = None,
+) -> list[Row]:
+    """Return the annotations of the pairs, once they are in the file; verdicts that it has already are kept.
+
+    Args:
+        path: The annotations file, written at the end, also if judging breaks off. Until then each verdict is in a
+            journal beside it, which a killed process leaves behind for the next one.
+        judge: Whom to ask.
+        pairs: What the file may be about.
+        engine: Asks the judge's models.
+        concurrency: How many pairs at once.
+        on_verdict: Hears of each new verdict.
+        limit: Judge, and return, only the first so many.
+
+    Raises:
+        EvaluationDataError: The file can't be read or written, or is of other outputs.
+        ConfigError, EngineError: As `Judge.judge`.
+    """
+    beside = path.with_name(f"{path.name}.journal")
+    rows = _known(path, beside, judge, pairs)
+    _touch(beside)
+    journal = Journal()
+
+    def note(pair: Pair, verdict: Verdict) -> None:
+        rows[pair.index] = annotation_row(pair, verdict, judge.name)
+        journal.note(beside, rows[pair.index])
+        on_verdict(pair, verdict)
+
+    wanted = pairs[:limit]
+    open_pairs = [pair for pair in wanted if pair.index not in rows]
+    try:
+        await judge_all(judge, open_pairs, engine, concurrency=concurrency, on_verdict=note)
+    finally:
+        await journal.aclose()
+        if rows:
+            write_json(path, [rows[index] for index in sorted(rows)])
+        beside.unlink()
+    return [rows[pair.index] for pair in wanted]
+
+
+def _touch(path: Path) -> None:
+    """Find out that nothing can be written here before a verdict is paid for."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
+
+
+def _known(path: Path, journal: Path, judge: Judge, pairs: Sequence[Pair]) -> dict[int, Row]:
+    """The verdicts that the file, or the journal of a killed process, has for exactly these pairs by this judge."""
+    if path.name.endswith((".gz", ".jsonl")):
+        raise EvaluationDataError("annotations are a JSON list: give an --out that ends with .json", path=path)
+    written = read_rows(path) if path.exists() else []
+    wanted = {(pair.instruction, pair.output_1, pair.output_2): pair.index for pair in pairs}
+    found: dict[int, Row] = {}
+    for number, row in enumerate([*written, *read_journal(journal, repair=True)], 1):
+        if not isinstance(row, dict) or row.get("annotator") != judge.name:
+            other = row.get("annotator") if isinstance(row, dict) else None
+            message = f"holds annotations of {other or 'something else'}, not of {judge.name}: give another --out"
+            raise EvaluationDataError(message, path=path, row=number)
+        index = wanted.get((row.get("instruction", ""), row.get("output_1", ""), row.get("output_2", "")))
+        if index is None:
+            raise EvaluationDataError("is about other outputs than these: give another --out", path=path, row=number)
+        if row.get("preference") is not None:
+            found[index] = row
+    return found

@@ -1,0 +1,156 @@
+"""What every judge takes and gives: pairs and verdicts, and how many pairs are judged side by side."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from moa._ledger import ErrorInfo, Ledger
+from moa._runtime.engine import Engine
+from moa._usage import json_usd
+from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._judges.judge_calls import together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two outputs for one instruction.
+
+    Attributes:
+        instruction: The prompt.
+        output_1: The baseline's output.
+        output_2: The system's output.
+        generator_1: The baseline's name.
+        generator_2: The system's name.
+        index: Place of the instruction in its prompts, from 0.
+        dataset: The part of the benchmark, or the category, of the instruction; None if unknown.
+    """
+
+    instruction: str
+    output_1: str
+    output_2: str
+    generator_1: str
+    generator_2: str
+    index: int
+    dataset: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a judge said of a pair.
+
+    Attributes:
+        preference: From 1 (the baseline's output is better) to 2 (the system's is), 1.5 is a draw; None where the
+            verdict is missing.
+        raw: What the judge wrote, one text for each reply that counted, in the order of asking.
+        orders: The preference under each order of showing, for judges that show both; empty for the others.
+        by_judge: The preference of each member of a panel, by its name; empty for a single judge.
+        ledger: Every call of the judge, also those that were of no use.
+        seconds: From asking to the verdict.
+        failure: Why the verdict is missing; None if it isn't.
+    """
+
+    preference: float | None
+    raw: tuple[str, ...] = ()
+    orders: tuple[float | None, ...] = ()
+    by_judge: Mapping[str, float | None] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    seconds: float = 0.0
+    failure: ErrorInfo | None = None
+
+    @property
+    def flipped(self) -> bool | None:
+        """Whether the judge preferred the other output once their places were swapped; None if it was not tried."""
+        known = [preference for preference in self.orders if preference is not None]
+        if len(known) < 2:
+            return None
+        return min(known) < DRAW < max(known)
+
+
+class Judge(Protocol):
+    """Prefers one of two outputs."""
+
+    @property
+    def name(self) -> str:
+        """What annotations call the judge."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """References of the models that it asks."""
+        ...
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its verdicts may be compared with the published leaderboard."""
+        ...
+
+    async def judge(self, engine: Engine, pair: Pair) -> Verdict:
+        """Return the verdict on a pair; a verdict that can't be had is missing, with its reason.
+
+        Raises:
+            ConfigError: The judge's model can't be used.
+            EngineError: Asking on is of no use: the budget is spent, the key is wrong, there is no such model.
+        """
+        ...
+
+
+def annotation_row(pair: Pair, verdict: Verdict, annotator: str) -> dict[str, Any]:
+    """Return the annotation in AlpacaEval's file format, with what the verdict cost and how it came about.
+
+    Args:
+        pair: What was judged.
+        verdict: What came out.
+        annotator: The judge's name.
+    """
+    row: dict[str, Any] = {
+        "instruction": pair.instruction,
+        "output_1": pair.output_1,
+        "generator_1": pair.generator_1,
+        "output_2": pair.output_2,
+        "generator_2": pair.generator_2,
+        "dataset": pair.dataset,
+        "annotator": annotator,
+        "preference": verdict.preference,
+        "index": pair.index,
+        "raw_completion": list(verdict.raw),
+        "price_per_example": json_usd(verdict.ledger.spend.cost_usd),
+        "time_per_example": verdict.seconds,
+    }
+    row |= {"orders": list(verdict.orders)} if verdict.orders else {}
+    row |= {"by_judge": dict(verdict.by_judge)} if verdict.by_judge else {}
+    return row if verdict.failure is None else row | {"failure": verdict.failure.as_dict()}
+
+
+async def judge_all(
+    judge: Judge,
+    pairs: Iterable[Pair],
+    engine: Engine,
+    *,
+    concurrency: int = 64,
+    on_verdict: Callable[[Pair, Verdict], None] = lambda pair, verdict: None,
+) -> list[Verdict]:
+    """Return the verdict on every pair, in the pairs' order.
+
+    Args:
+        judge: Whom to ask.
+        pairs: What to judge.
+        engine: Asks the judge's models.
+        concurrency: How many pairs at once, at least 1.
+        on_verdict: Hears of each verdict when it is there, in the order of arrival.
+
+    Returns:
+        One verdict for each pair.
+
+    Raises:
+        ConfigError, EngineError: As `Judge.judge`; verdicts told of until then stand.
+    """
+    places = asyncio.Semaphore(concurrency)
+
+    async def one(pair: Pair) -> Verdict:
+        async with places:
+            verdict = await judge.judge(engine, pair)
+        on_verdict(pair, verdict)
+        return verdict
+
+    return await together(*(one(pair) for pair in pairs))

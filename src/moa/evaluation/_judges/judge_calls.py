@@ -1,0 +1,157 @@
+"""Asking a judge's model through the engine: with its retries, limits, prices, budget and books."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from moa._ledger import ErrorInfo, Ledger
+from moa._messages import Message, ReplyOptions
+from moa._mixture.schema import Mixture
+from moa._results import Answer
+from moa._runtime.engine import Engine
+from moa.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    BudgetExceeded,
+    ContextTooLong,
+    EmptyReply,
+    EngineError,
+    ModelNotFound,
+    OverBudget,
+    ProviderError,
+    QuotaExhausted,
+)
+
+T = TypeVar("T")
+
+UNPARSEABLE = "unparseable_verdict"
+TRIES = 2
+"""A reply that is no verdict is asked for once more."""
+
+_HOPELESS = (AuthenticationFailed, BudgetExceeded, ModelNotFound, QuotaExhausted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion(Generic[T]):
+    """What asking came to.
+
+    Attributes:
+        value: The parsed reply; None where there is none.
+        raw: The reply's text, empty where there is none.
+        ledger: Every call, as judgements.
+        seconds: From asking to the end.
+        failure: Why there is no value; None if there is one.
+        refused: Whether the service turned the request itself down, e.g. for its response format.
+    """
+
+    value: T | None
+    raw: str
+    ledger: Ledger
+    seconds: float
+    failure: ErrorInfo | None
+    refused: bool = False
+
+
+async def ask(
+    engine: Engine,
+    model: Mixture,
+    messages: Sequence[Message],
+    parse: Callable[[Answer], T | None],
+    *,
+    judge: str,
+    options: ReplyOptions,
+    raw: Callable[[Answer], str] = lambda answer: answer.text,
+) -> Opinion[T]:
+    """Return what a model's reply says, once parsed; a reply that says nothing is asked for once more.
+
+    Args:
+        engine: Runs the model.
+        model: A single model as a mixture.
+        messages: The whole conversation.
+        parse: Reads a reply; None where it is no verdict.
+        judge: The judge's name, for the ledger.
+        options: What to ask for besides text.
+        raw: What to keep of the reply.
+
+    Raises:
+        ConfigError: The model can't be used.
+        EngineError: Asking on is of no use: the budget is spent, the key is wrong, there is no such model.
+    """
+    clock = asyncio.get_running_loop().time
+    started_at, ledgers = clock(), list[Ledger]()
+    text, failure, refused = "", None, False
+    for number in range(TRIES):
+        try:
+            # Another seed the second time: a cache, or a model that keeps to its seed, would say the same again.
+            answer = await engine.run(model, messages, options=options, seed=number or None)
+        except EngineError as error:
+            ledgers.append(error.ledger)
+            if is_hopeless(error):
+                raise
+            failure, refused = error.info, any(_is_refusal(cause) for cause in error.failures)
+            if not any(isinstance(cause, EmptyReply) for cause in error.failures):
+                break
+            continue
+        ledgers.append(answer.ledger)
+        value, text = parse(answer), raw(answer)
+        if value is not None:
+            return Opinion(
+                value=value, raw=text, ledger=judgements(ledgers, judge), seconds=clock() - started_at, failure=None
+            )
+        failure = ErrorInfo(code=UNPARSEABLE, message=_why(answer, options, text))
+    return Opinion(
+        value=None,
+        raw=text,
+        ledger=judgements(ledgers, judge),
+        seconds=clock() - started_at,
+        failure=failure,
+        refused=refused,
+    )
+
+
+async def together(*questions: Awaitable[T]) -> list[T]:
+    """Return what all of them come to, asked side by side; the first error cancels the others and is raised."""
+    tasks = [asyncio.ensure_future(question) for question in questions]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def judgements(ledgers: Iterable[Ledger], judge: str | None = None) -> Ledger:
+    """Return several ledgers as one, its calls numbered anew and marked as judgements.
+
+    Args:
+        ledgers: In the order of asking.
+        judge: Whose calls they are; None keeps the names that they have.
+    """
+    calls = [call for ledger in ledgers for call in ledger.calls]
+    return Ledger(
+        calls=tuple(
+            replace(call, id=number, agent=judge or call.agent, purpose="judgement")
+            for number, call in enumerate(calls, 1)
+        )
+    )
+
+
+def _why(answer: Answer, options: ReplyOptions, text: str) -> str:
+    if options.top_logprobs is not None and not answer.logprobs:
+        return f"the reply has no log probabilities, which this judge reads: {text!r:.200}. --judge pairwise needs none"
+    return f"the reply is no verdict: {text!r:.200}"
+
+
+def _is_refusal(cause: ProviderError) -> bool:
+    return isinstance(cause, BadRequest) and not isinstance(cause, ContextTooLong)
+
+
+def is_hopeless(error: EngineError) -> bool:
+    """Return whether further questions would fail in the same way."""
+    return isinstance(error, OverBudget) or any(isinstance(cause, _HOPELESS) for cause in error.failures)
+
+
+def is_out_of_money(error: EngineError) -> bool:
+    """Return whether the budget is why there was no answer."""
+    return isinstance(error, OverBudget) or any(isinstance(cause, BudgetExceeded) for cause in error.failures)

@@ -1,0 +1,165 @@
+"""The report's charts as Vega-Lite documents."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from moa._render.format import seconds
+from moa.evaluation._analysis.summary import Summary, SystemSummary
+from moa.evaluation._data.annotations import Annotation, win_probabilities
+from moa.evaluation._length_control.models import LengthFit, standard_deviation
+from moa.evaluation._report.palette import BLUE, GREY, INK, MUTED, ORANGE
+from moa.evaluation._report.tradeoff import tradeoff
+from moa.evaluation._report.vega import WIDTH, Picture, chart_of, even_line, finished, short
+from moa.evaluation._runner.records import Record
+from moa.evaluation._statistics.array_types import sigmoid
+from moa.evaluation._statistics.non_inferiority import ByCategory, mean_estimate
+
+_BINS = 10
+
+
+def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Record | None) -> tuple[Picture, ...]:
+    """Return the charts that the data is enough for.
+
+    Args:
+        summary: All figures.
+        annotations: Of the first system.
+        median_run: Of the first system, the run whose time is the median; None if there is none with calls.
+    """
+    first = summary.systems[0]
+    found = (
+        tradeoff(summary),
+        None if first.categories is None else by_category(first.name, first.categories),
+        None if median_run is None else waterfall(median_run),
+        length_effect(first, annotations),
+    )
+    return tuple(picture for picture in found if picture is not None)
+
+
+def by_category(system: str, categories: ByCategory) -> Picture | None:
+    """Return the win rate in each category with simultaneous intervals."""
+    rows = [
+        {
+            "category": name,
+            "rate": found.value,
+            "low": max(0.0, found.interval.low),
+            "high": min(100.0, found.interval.high),
+            "n": f"n = {found.n}",
+        }
+        for name, found in categories.estimates.items()
+        if found is not None
+    ]
+    if not rows:
+        return None
+    base = chart_of(rows, width=WIDTH - 150, height=alt.Step(30)).encode(
+        y=alt.Y("category:N", sort=alt.EncodingSortField("rate", order="descending"), title=None)
+    )
+    scale = alt.Scale(domain=[0, 100])
+    spread = base.mark_rule(color=BLUE, strokeWidth=2).encode(x=alt.X("low:Q", scale=scale, title=None), x2="high:Q")
+    dots = base.mark_point(filled=True, size=90, color=BLUE, opacity=1).encode(
+        x=alt.X("rate:Q", scale=scale, title="Win rate, %", axis=alt.Axis(tickCount=10))
+    )
+    labels = base.mark_text(align="left", color=MUTED, fontSize=11).encode(x=alt.datum(101), text="n:N")
+    chart = even_line(vertical=True) + spread + dots + labels
+    caption = f"{system}, raw win rate. {categories.multiplicity}. Left out: fewer than 5 prompts, or equal verdicts."
+    return Picture(name="categories", title="By category", caption=caption, document=finished(chart))
+
+
+def waterfall(record: Record) -> Picture | None:
+    """Return when each agent of one run worked."""
+    rows = [row for call in record.calls for row in _bars(call)]
+    if not rows:
+        return None
+    base = chart_of(rows, width=WIDTH - 150, height=alt.Step(26)).encode(
+        y=alt.Y("agent:N", sort=None, title=None, axis=alt.Axis(labelLimit=190))
+    )
+    time = alt.X("start:Q", title="Seconds since the question", axis=alt.Axis(tickCount=8))
+    bars = base.mark_bar(height=14, cornerRadius=2).encode(
+        x=time,
+        x2="end:Q",
+        color=alt.Color(
+            "kind:N",
+            title=None,
+            scale=alt.Scale(domain=["proposal", "answer", "failed"], range=[GREY, BLUE, ORANGE]),
+            legend=alt.Legend(orient="top"),
+        ),
+    )
+    ticks = (
+        base.transform_filter("isValid(datum.first)").mark_tick(color=INK, thickness=2, height=20).encode(x="first:Q")
+    )
+    labels = base.mark_text(align="left", dx=5, color=MUTED, fontSize=11).encode(x="end:Q", text="label:N")
+    caption = "The run whose time is the median. A dark tick is the first token, where the reply was streamed."
+    return Picture(name="waterfall", title="A median run", caption=caption, document=finished(bars + ticks + labels))
+
+
+def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> Picture | None:
+    """Return how the preference goes with the difference in length, and what the length model makes of it."""
+    fit = None if system.metrics is None else system.metrics.fit
+    if fit is None:
+        return None
+    longer = np.array([float(len(a.output_2) - len(a.output_1)) for a in annotations])
+    wins = 100.0 * win_probabilities(annotations)
+    dots = [row for part in np.array_split(np.argsort(longer), _BINS) if (row := _bin(longer[part], wins[part]))]
+    if len(dots) < 3:
+        return None
+    low, high = min(row["longer"] for row in dots), max(row["longer"] for row in dots)
+    grid = np.linspace(low, high, 60)
+    curve = [{"longer": float(x), "rate": float(y)} for x, y in zip(grid, _curve(fit, longer, grid), strict=True)]
+    base = chart_of(dots, width=WIDTH - 60, height=240)
+    title = "Characters by which the system's answer is longer than the baseline's"
+    x = alt.X("longer:Q", title=title, axis=alt.Axis(tickCount=8))
+    spread = base.mark_rule(color=GREY, strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q", title="Win rate, %"), y2="high:Q")
+    points = base.mark_point(filled=True, size=70, color=GREY, opacity=1).encode(x=x, y="rate:Q")
+    line = chart_of(curve).mark_line(color=BLUE, strokeWidth=2.5).encode(x=x, y="rate:Q")
+    equal = chart_of([{"longer": 0}]).mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x="longer:Q")
+    caption = (
+        f"{system.name}: tenths of the prompts by length difference (dots, 95 % intervals) and the length model's "
+        f"curve at mean difficulty. The length-controlled win rate is read off where the lengths are equal (dashed): "
+        f"{fit.win_rate:.1f} %."
+    )
+    chart = even_line(vertical=False) + equal + spread + points + line
+    return Picture(name="length", title="What length does", caption=caption, document=finished(chart))
+
+
+def median_run(records: Mapping[int, Record]) -> Record | None:
+    """Return the run with calls whose time is the median, None if there is none."""
+    timed = sorted(
+        (record for record in records.values() if record.calls and record.seconds is not None and not record.replayed),
+        key=lambda record: record.seconds or 0.0,
+    )
+    return timed[len(timed) // 2] if timed else None
+
+
+def _bars(call: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for attempt in call["attempts"]:
+        start = attempt["started_s"] + attempt["queue_s"]
+        first = attempt["first_token_s"]
+        rows.append(
+            {
+                "agent": f"{call['layer']}. {short(call['agent'])}",
+                "start": start,
+                "end": start + attempt["duration_s"],
+                "first": None if first is None else start + first,
+                "kind": call["purpose"] if attempt["status"] == "ok" else "failed",
+                "label": seconds(attempt["duration_s"]),
+            }
+        )
+    return rows
+
+
+def _bin(longer: Any, wins: Any) -> dict[str, float] | None:
+    found = mean_estimate(wins)
+    if found is None:
+        return None
+    low, high = max(0.0, found.interval.low), min(100.0, found.interval.high)
+    return {"longer": float(np.mean(longer)), "rate": found.value, "low": low, "high": high}
+
+
+def _curve(fit: LengthFit, longer: Any, grid: Any) -> Any:
+    """The fitted win rate over length differences, at the mean of everything else."""
+    spread = standard_deviation(longer) or np.inf
+    rest = float(np.mean(fit.weights[1:] @ fit.design.at_equal_length[1:]))
+    return 100.0 * sigmoid(fit.weights[0] * np.tanh(-grid / spread) + rest)

@@ -1,0 +1,52 @@
+"""Figures of a report as a person reads them; what is unknown is a dash, and says so."""
+
+from decimal import Decimal
+
+from moa._render.format import seconds, usd
+from moa.evaluation._analysis.cost_latency import Percentiles
+from moa.evaluation._statistics.estimates import Estimate, Interval
+
+UNKNOWN = "unknown"
+NONE = "–"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a percentage, e.g. `57.3 %`."""
+    return NONE if value is None else f"{value:.{digits}f} %"
+
+
+def share(count: int | None, of: int) -> str:
+    """Return a count with its share, e.g. `12 (1.5 %)`; none is `0`."""
+    if count is None:
+        return UNKNOWN
+    return f"{count} ({100 * count / of:.1f} %)" if count and of else str(count)
+
+
+def interval(found: Interval | None) -> str:
+    """Return an interval's ends."""
+    return NONE if found is None else f"{found.low:.1f} to {found.high:.1f}"
+
+
+def signed_interval(found: Estimate | None) -> str:
+    """Return the ends of a difference's interval with their signs, in points."""
+    return NONE if found is None else f"{found.interval.low:+.1f} to {found.interval.high:+.1f}"
+
+
+def signed(found: Estimate | None) -> str:
+    """Return a difference with its sign, in points."""
+    return NONE if found is None else f"{found.value:+.1f}"
+
+
+def money(amount: float | None) -> str:
+    """Return US dollars."""
+    return UNKNOWN if amount is None else usd(Decimal(repr(amount)))
+
+
+def time(value: float | None) -> str:
+    """Return seconds."""
+    return UNKNOWN if value is None else seconds(value)
+
+
+def middle_and_tail(found: Percentiles | None) -> str:
+    """Return the median and the 95th percentile."""
+    return UNKNOWN if found is None else f"{seconds(found.p50)} / {seconds(found.p95)}"

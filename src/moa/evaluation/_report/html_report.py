@@ -1,0 +1,200 @@
+"""The report: one HTML file that works offline and lets no output break out of its place; and Markdown."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from moa.evaluation._analysis.summary import Collected, Summary, SystemSummary
+from moa.evaluation._report import format as chart_format
+from moa.evaluation._report.chart_export import svg
+from moa.evaluation._report.charts import median_run, pictures
+from moa.evaluation._report.palette import with_page_colours
+from moa.evaluation._report.qa_browser import prompts
+from moa.evaluation._report.vega import Picture
+
+_COLUMNS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A report in its forms.
+
+    Attributes:
+        html: One self-contained file.
+        markdown: Verdict, tables and captions; the charts are named, as files beside it.
+        drawings: The charts, each with its SVG.
+    """
+
+    html: str
+    markdown: str
+    drawings: tuple[tuple[Picture, str], ...]
+
+
+def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Report:
+    """Return the report of an evaluation.
+
+    Args:
+        summary: Its figures.
+        evaluation: Where they come from, for the browser of prompts.
+        title: E.g. the run's name.
+
+    Raises:
+        MissingDependency: The `eval` extra isn't installed.
+    """
+    mixture = evaluation.systems[0]
+    drawn = pictures(summary, mixture.annotations, median_run(mixture.records))
+    drawings = tuple((picture, svg(picture.document)) for picture in drawn)
+    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    values = {
+        "title": title,
+        "summary": summary,
+        "rows": rows(summary),
+        "guessed_ends": any(system.hygiene.cut_off is None for system in summary.systems),
+        "agents": _agents(summary.systems[0]),
+        "layers": _layers(summary.systems[0]),
+        "judging": _judging(summary),
+        "how": {topic: _told(value) for topic, value in summary.how.items()},
+        "f": chart_format,
+    }
+    html = environment(autoescape=True).get_template("report.html.j2")
+    markdown = environment(autoescape=False).get_template("report.md.j2")
+    shown = prompts(evaluation)
+    return Report(
+        html=html.render(
+            **values,
+            # Our own files and our own drawings, in which the drawing library has escaped every text.
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            charts=[(picture, Markup(with_page_colours(drawing))) for picture, drawing in drawings],
+            prompts=shown,
+            categories=sorted({prompt.category for prompt in shown} - {""}),
+        ),
+        markdown=markdown.render(**values, charts=drawn),
+        drawings=drawings,
+    )
+
+
+def environment(*, autoescape: bool) -> Environment:
+    """Return what fills the report's templates."""
+    found = Environment(
+        loader=PackageLoader("moa.evaluation._report", "templates"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters["cell"] = _cell
+    return found
+
+
+def _asset(name: str) -> str:
+    return (files("moa.evaluation._report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """The page may use this style and this script, and nothing else: no address is ever called."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def rows(summary: Summary) -> list[dict[str, Any]]:
+    """Return one row of figures, as texts, for each system."""
+    return [_row(system, summary) for system in summary.systems]
+
+
+def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
+    found, money, clean = system.metrics, system.economics, system.hygiene
+    cut_off = clean.looks_cut_off if clean.cut_off is None else clean.cut_off
+    return {
+        "name": system.name,
+        "role": system.role.replace("_", "-"),
+        "is_opponent": system.name == summary.opponent,
+        "lc": chart_format.percent(None if found is None else found.length_controlled_win_rate),
+        "interval": chart_format.interval(None if found is None else found.lc_interval),
+        "win_rate": chart_format.percent(None if found is None else found.counts.win_rate),
+        "n": clean.n if found is None else found.counts.n_total,
+        "verdicts": chart_format.NONE if found is None else f"{found.counts.n_total}",
+        "usd": chart_format.money(None if money is None else money.cost.usd),
+        "total": chart_format.middle_and_tail(None if money is None else money.total),
+        "first_token": chart_format.middle_and_tail(None if money is None else money.first_token),
+        "answers": clean.n,
+        "length": f"{system.avg_length:,.0f}",
+        "cut_off": f"{chart_format.share(cut_off, clean.n)}{'*' if clean.cut_off is None else ''}",
+        "empty": chart_format.share(clean.empty, clean.n),
+        "refusals": chart_format.share(clean.refusals, clean.n),
+        "leaks": chart_format.share(clean.leaks, clean.n),
+        "metrics": found,
+        "folds": system.folds,
+        "judged": system.judged,
+        "rank": system.rank,
+    }
+
+
+def _agents(system: SystemSummary) -> list[dict[str, Any]]:
+    if system.economics is None:
+        return []
+    copied, critical = system.copied or {}, system.economics.critical_share
+    last = max((layer for layer, _, _ in system.economics.by_place), default=1)
+    rows = []
+    for (layer, agent, model), cost in sorted(system.economics.by_place.items(), key=lambda entry: entry[0][0]):
+        found = copied.get(agent) if layer < last else None
+        rows.append(
+            {
+                "layer": layer,
+                "agent": agent,
+                "model": model,
+                "usd": chart_format.money(cost.usd),
+                "tokens": f"{cost.input_tokens or 0:,.0f} in, {cost.output_tokens or 0:,.0f} out",
+                "critical": chart_format.percent(100 * critical[agent], 0) if agent in critical else chart_format.NONE,
+                "copied": chart_format.NONE if found is None else chart_format.percent(100 * found.share, 0),
+                "only_here": chart_format.NONE if found is None else chart_format.percent(100 * found.only_here, 0),
+            }
+        )
+    return rows
+
+
+def _layers(system: SystemSummary) -> str:
+    """What each layer costs, in one sentence; empty if there is one only."""
+    if system.economics is None or len(system.economics.by_layer) < 2:
+        return ""
+    each = (f"layer {layer}: {chart_format.money(cost.usd)}" for layer, cost in system.economics.by_layer.items())
+    return f"Per 1,000 prompts, {', '.join(each)}."
+
+
+def _judging(summary: Summary) -> str:
+    """What all verdicts took, in one sentence."""
+    judged = [system.judged for system in summary.systems if system.judged is not None]
+    dollars, times = [one.usd for one in judged], [one.seconds for one in judged]
+    usd = None if None in dollars else sum(amount for amount in dollars if amount is not None)
+    time = None if None in times else sum(seconds for seconds in times if seconds is not None)
+    verdicts = f"{sum(one.n for one in judged):,} verdicts"
+    return f"In all, {verdicts} took {chart_format.time(time)} of the judge's time and cost {chart_format.money(usd)}."
+
+
+def _told(value: Any) -> str:
+    """How something was measured: in a line if it fits, else as a mixture file would say it."""
+    if isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values()):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    if isinstance(value, str):
+        return value
+    plain = json.loads(json.dumps(value, default=str))
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=None, width=_COLUMNS))
+
+
+def _cell(text: object) -> str:
+    """A text as a cell of a Markdown table: nothing in it ends the cell or becomes HTML."""
+    flat = " ".join(str(text).split())
+    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")

@@ -1,0 +1,171 @@
+"""The prompts of an evaluation, one by one, with outputs, proposals and verdicts side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moa.evaluation._analysis.judge_stats import is_flipped
+from moa.evaluation._analysis.output_issues import is_cut_off
+from moa.evaluation._analysis.summary import Collected, Evaluated
+from moa.evaluation._analysis.text_heuristics import leaks, refuses
+from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._data.outputs import Output
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One text of a prompt: an output or a proposal.
+
+    Attributes:
+        name: Whose it is.
+        text: As it is; the template escapes it.
+        notes: What is to be said of it.
+    """
+
+    name: str
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One prompt as the browser shows it.
+
+    Attributes:
+        index: Its index.
+        instruction: Its text.
+        category: Empty if unknown.
+        verdict: `win`, `lose`, `draw`, `missing`, or empty where nothing was judged; of the mixture.
+        preference: Probability 0-1 that the mixture wins, in percent; empty if missing.
+        reasons: What the judge wrote, each named by who was shown as A and as B where that is known.
+        flags: Filters that apply: `flip`, `leak`, `cut`, `refusal`, `empty`.
+        main: The mixture's and the opponent's outputs.
+        others: Those of the other systems.
+        proposals: What the mixture was made from.
+    """
+
+    index: int
+    instruction: str
+    category: str
+    verdict: str
+    preference: str
+    reasons: tuple[Shown, ...]
+    flags: tuple[str, ...]
+    main: tuple[Shown, ...]
+    others: tuple[Shown, ...]
+    proposals: tuple[Shown, ...]
+
+
+def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
+    """Return the prompts that the first system was asked, in their order."""
+    rows = {system.name: _by_index(system.rows) for system in evaluation.systems}
+    return tuple(_prompt(index, evaluation, rows) for index in sorted(evaluation.systems[0].outputs))
+
+
+def _by_index(rows: Sequence[Row]) -> dict[int, Row]:
+    return {_index(row, number): row for number, row in enumerate(rows)}
+
+
+def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Row]]) -> Prompt:
+    mixture = evaluation.systems[0]
+    output, row = mixture.outputs[index], rows[mixture.name].get(index)
+    shown = {
+        system.name: _shown(system, index, None if system is mixture else rows[system.name].get(index))
+        for system in evaluation.systems
+        if index in system.outputs
+    }
+    main = tuple(shown.pop(name) for name in (mixture.name, evaluation.opponent) if name in shown)
+    return Prompt(
+        index=index,
+        instruction=output.instruction,
+        category=output.dataset or "",
+        verdict=_verdict(row),
+        preference=_percent(row),
+        reasons=_reasons(row),
+        flags=_flags(output, row),
+        main=main,
+        others=tuple(shown.values()),
+        proposals=_proposals(mixture, index),
+    )
+
+
+def _shown(system: Evaluated, index: int, row: Row | None) -> Shown:
+    output, record = system.outputs[index], system.records.get(index)
+    notes = [] if row is None else [f"{_verdict(row)} {_percent(row)}".strip()]
+    notes.append(f"{len(output.output):,} characters")
+    if output.seconds is not None:
+        notes.append(f"{output.seconds:.1f} s")
+    if record is not None and record.cost_usd:
+        notes.append(f"${record.cost_usd:.2g}")
+    if output.error is not None:
+        notes.append(output.error)
+    return Shown(name=system.name, text=output.output, notes=tuple(notes))
+
+
+def _proposals(mixture: Evaluated, index: int) -> tuple[Shown, ...]:
+    record = mixture.records.get(index)
+    if record is None:
+        return ()
+    return tuple(
+        Shown(
+            name=f"layer {layer['layer']}: {one['agent']}",
+            text=one["text"],
+            notes=(one["status"], f"{one['duration_s']:.1f} s"),
+        )
+        for layer in record.layers
+        for one in layer["proposals"]
+    )
+
+
+def _verdict(row: Row | None) -> str:
+    if row is None:
+        return ""
+    preference = row.get("preference")
+    if preference is None:
+        return "missing"
+    if preference in (0, DRAW):
+        return "draw"
+    return "win" if preference > DRAW else "lose"
+
+
+def _percent(row: Row | None) -> str:
+    preference = None if row is None else row.get("preference")
+    return "" if preference is None else f"{100 * ((preference or DRAW) - 1):.0f} %"
+
+
+def _reasons(row: Row | None) -> tuple[Shown, ...]:
+    raw = () if row is None else row.get("raw_completion") or ()
+    texts = (raw,) if isinstance(raw, str) else raw if isinstance(raw, list | tuple) else ()
+    # Log probabilities say nothing to a reader; the preference does.
+    return tuple(
+        Shown(name=_sides(row, number), text=text)
+        for number, text in enumerate(texts)
+        if isinstance(text, str) and not text.startswith('[{"token"')
+    )
+
+
+def _sides(row: Row | None, number: int) -> str:
+    """Who is A and who is B in what a judge wrote, where it was shown both orders, the baseline first at first."""
+    if row is None or len(row.get("orders") or ()) != 2:
+        return ""
+    names = [str(row.get("generator_1")), str(row.get("generator_2"))]
+    first, second = reversed(names) if number % 2 else names
+    return f"A: {first}, B: {second}"
+
+
+def _flags(output: Output, row: Row | None) -> tuple[str, ...]:
+    found = {
+        "flip": row is not None and is_flipped(row) is True,
+        "leak": leaks(output.output, output.instruction),
+        "cut": is_cut_off(output),
+        "refusal": refuses(output.output),
+        "empty": not output.output.strip(),
+    }
+    return tuple(name for name, applies in found.items() if applies)
+
+
+def _index(row: Row, number: int) -> int:
+    index = row.get("index")
+    return index if isinstance(index, int) else number

@@ -1,0 +1,170 @@
+"""The picture that it is all about: quality against cost, and against latency."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import altair as alt
+
+from moa.evaluation._analysis.summary import Summary, SystemSummary
+from moa.evaluation._report.label_placement import Place, Point, placed
+from moa.evaluation._report.palette import INK, MUTED, PAPER, ROLE_COLOURS, ROLE_SHAPES
+from moa.evaluation._report.vega import WIDTH, Picture, chart_of, even_line, finished, short
+
+_HEIGHT = 230
+_PANEL = WIDTH - 60
+_PANELS = (("usd", "US dollars per 1,000 prompts"), ("p50", "Median seconds to the whole answer"))
+_WIDE_RANGE = 20.0
+_ROLES = tuple(ROLE_COLOURS)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axis:
+    """A scale whose ends are ours, so that we know where on the picture a value is."""
+
+    low: float
+    high: float
+    kind: Literal["linear", "log"] = "linear"
+
+    def at(self, value: float, pixels: float) -> float:
+        """Where a value is, in pixels from the axis' beginning."""
+        low, high, here = (math.log(v) if self.kind == "log" else v for v in (self.low, self.high, value))
+        return pixels * (here - low) / (high - low)
+
+    def scale(self) -> alt.Scale:
+        """The same for the chart."""
+        return alt.Scale(type=self.kind, domain=[self.low, self.high], nice=False, zero=False)
+
+
+def tradeoff(summary: Summary) -> Picture | None:
+    """Return quality against cost and against latency, one panel each; None for fewer than two systems."""
+    # In another order a mixture costs the same, takes as long, and nobody would choose it.
+    choices = [system for system in summary.systems if system.role != "shuffled"]
+    rows = [row for system in choices if (row := _row(system, summary)) is not None]
+    panels = [_panel(rows, field, title) for field, title in _PANELS if any(row[field] is not None for row in rows)]
+    if len(rows) < 2 or not panels:
+        return None
+    chart = alt.vconcat(*panels, spacing=28).resolve_scale(color="shared", shape="shared")
+    return Picture(
+        name="tradeoff",
+        title="Quality, cost and latency",
+        caption=_caption(rows, summary.opponent),
+        document=finished(chart),
+    )
+
+
+def _caption(rows: Sequence[Row], opponent: str | None) -> str:
+    told = [
+        f"Up and to the left is better. Bars are 95 % intervals; {opponent} is 50 by definition.",
+        "The line joins the systems that no other one beats in both. Names that find no room are left out.",
+    ]
+    hidden = [row["name"] for row in rows if row["usd"] is None and any(other["usd"] is not None for other in rows)]
+    if hidden:
+        told.append(f"Not in the first panel, as the price is unknown: {', '.join(hidden)}.")
+    raw = [row["name"] for row in rows if not row["controlled"]]
+    if raw:
+        told.append(f"Win rate as it is, as there is no length-controlled one: {', '.join(raw)}.")
+    return " ".join(told)
+
+
+def _row(system: SystemSummary, summary: Summary) -> dict[str, Any] | None:
+    cost = None if system.economics is None else system.economics.cost.usd
+    total = None if system.economics is None else system.economics.total
+    row = {
+        "name": _name(system.name, summary.systems[0].name),
+        "role": system.role.replace("_", "-"),
+        "usd": cost,
+        "p50": None if total is None else total.p50,
+        "controlled": True,
+    }
+    if system.name == summary.opponent:
+        return {**row, "rate": 50.0, "low": 50.0, "high": 50.0}
+    found = system.metrics
+    if found is None or found.counts.win_rate is None:
+        return None
+    if found.length_controlled_win_rate is None or found.lc_interval is None:
+        rate = found.counts.win_rate
+        return {**row, "rate": rate, "low": rate, "high": rate, "controlled": False}
+    interval = found.lc_interval
+    return {**row, "rate": found.length_controlled_win_rate, "low": interval.low, "high": interval.high}
+
+
+def _name(system: str, mixture: str) -> str:
+    """A part of the mixture by its own name: whose part it is goes without saying."""
+    part = system.removeprefix(f"{mixture}.")
+    return short(part.removeprefix("member.").replace("without.", "without ", 1) if part != system else system)
+
+
+def _panel(rows: Sequence[Row], field: str, title: str) -> Any:
+    # The first ones choose where their names go.
+    shown = sorted((row for row in rows if row[field] is not None), key=lambda row: _ROLES.index(row["role"]))
+    across, up = _across([row[field] for row in shown]), _up(shown)
+    x = alt.X(f"{field}:Q", title=title, scale=across.scale(), axis=alt.Axis(tickCount=6))
+    y = alt.Y("rate:Q", title="LC win rate, %", scale=up.scale(), axis=alt.Axis(tickCount=6))
+    roles = [role for role in _ROLES if any(row["role"] == role for row in rows)]
+    legend = alt.Legend(orient="top", symbolSize=90, columns=9)
+    colour = alt.Color(
+        "role:N", title=None, scale=alt.Scale(domain=roles, range=[ROLE_COLOURS[r] for r in roles]), legend=legend
+    )
+    shape = alt.Shape(
+        "role:N", title=None, scale=alt.Scale(domain=roles, range=[ROLE_SHAPES[r] for r in roles]), legend=legend
+    )
+    # Drawn last, they are on top of the others.
+    base = chart_of(shown[::-1], width=_PANEL, height=_HEIGHT)
+    front = chart_of(_front(shown, field)).mark_line(color=MUTED, strokeWidth=1, interpolate="step-after")
+    spread = base.mark_rule(strokeWidth=1.25).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    dots = base.mark_point(filled=True, size=110, opacity=1, stroke=PAPER, strokeWidth=1).encode(
+        x=x, y=y, color=colour, shape=shape
+    )
+    names = _names(shown, placed(_points(shown, field, across, up), width=_PANEL, height=_HEIGHT), x, y)
+    return alt.layer(even_line(vertical=False), front.encode(x=x, y=y), spread, dots, *names)
+
+
+def _names(rows: Sequence[Row], places: Sequence[Place | None], x: alt.X, y: alt.Y) -> list[Any]:
+    """The names that have a place, each on a halo that keeps lines off it."""
+    return [
+        chart_of([row])
+        .mark_text(align=place.align, dx=place.dx, dy=place.dy, fontSize=11, **look)
+        .encode(x=x, y=y, text="name:N")
+        for row, place in zip(rows, places, strict=True)
+        if place is not None
+        for look in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4, "strokeJoin": "round"}, {"color": INK})
+    ]
+
+
+def _points(rows: Sequence[Row], field: str, across: _Axis, up: _Axis) -> list[Point]:
+    return [
+        Point(
+            name=row["name"],
+            x=across.at(row[field], _PANEL),
+            y=up.at(row["rate"], _HEIGHT),
+            low=up.at(row["low"], _HEIGHT),
+            high=up.at(row["high"], _HEIGHT),
+        )
+        for row in rows
+    ]
+
+
+def _across(values: Sequence[float]) -> _Axis:
+    low, high = min(values), max(values)
+    if low > 0 and high > _WIDE_RANGE * low:
+        return _Axis(low=low / 1.6, high=high * 2.0, kind="log")
+    return _Axis(low=0.0, high=1.2 * high or 1.0)
+
+
+def _up(rows: Sequence[Row]) -> _Axis:
+    low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
+    room = max(2.0, 0.08 * (high - low))
+    return _Axis(low=low - room, high=high + room)
+
+
+def _front(rows: Sequence[Row], field: str) -> list[dict[str, float]]:
+    """The systems that none beats in both, from the cheapest on."""
+    front: list[dict[str, float]] = []
+    for row in sorted(rows, key=lambda row: (row[field], -row["rate"])):
+        if not front or row["rate"] > front[-1]["rate"]:
+            front.append({field: row[field], "rate": row["rate"]})
+    return front

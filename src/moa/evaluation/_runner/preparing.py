@@ -1,0 +1,324 @@
+"""From what a user asks for to what is evaluated: prompts, systems, judge, and the protocol that may not change."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from platform import platform, python_version
+from typing import Any, TypedDict, Unpack
+
+from moa._config.settings import Settings, load_settings
+from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
+from moa._pricing.price import Price
+from moa._runtime.engine import MixtureLike
+from moa.errors import UsageError
+from moa.evaluation._data.datasets import ALPACA_EVAL, Instruction, digest, load_instructions
+from moa.evaluation._data.huggingface import hub_file, reference_folder
+from moa.evaluation._data.outputs import Output
+from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData, load_alpaca_eval_data
+from moa.evaluation._judges.base import Judge
+from moa.evaluation._judges.loading import load_judge
+from moa.evaluation._length_control.confidence_sequence import MIN_PROMPTS as LOOKED_AT_FROM
+from moa.evaluation._runner.ablations import variants_of
+from moa.evaluation._runner.config import Setup, Until
+from moa.evaluation._runner.pricing import price_list, require_known, require_worst_cases, versions
+from moa.evaluation._runner.systems import REFERENCES, System, baseline_of, check_names, parts_of
+from moa.evaluation._statistics.non_inferiority import MARGIN
+from moa.providers._base import Provider
+
+BASELINE_FILE = "alpaca_eval_gpt4_baseline.json"
+"""The hub's file with the outputs of the leaderboard's baseline."""
+
+HEAD_TO_HEAD = "none"
+"""As a reference: judge against the baseline itself, on AlpacaEval's prompts too."""
+
+CONCURRENCY = 32
+_PACKAGES = (
+    "mixture-of-agents",
+    "aiohttp",
+    "alpaca-eval",
+    "botocore",
+    "genai-prices",
+    "huggingface-hub",
+    "numpy",
+    "polars",
+    "scikit-learn",
+    "scipy",
+)
+
+Prompts = str | Path | Sequence[str | Mapping[str, Any]]
+"""A dataset's name, a file's path, or the prompts themselves; see `load_instructions`."""
+
+
+class Options(TypedDict, total=False):
+    """What an evaluation takes besides prompts and mixture.
+
+    Attributes:
+        baseline: What the mixture is compared with: a model reference, a mixture, the path of an outputs file, or
+            `reference` for the dataset's own answers. For `alpaca_eval` the leaderboard's baseline unless given.
+        baseline_price: US dollars per million tokens of a baseline that is a model or a file.
+        baseline_max_tokens: The most tokens that a baseline that is a model writes; a budget needs to know it.
+        reference: An outputs file against which both mixture and baseline are judged; they are then compared by
+            their difference. For `alpaca_eval` the leaderboard's baseline unless given; `none` judges head to head.
+        judge: A judge or its name; None asks and judges nothing.
+        judge_model: The model, or models, that a judge asks in place of its own.
+        self_moa: A member, `aggregator` or a model reference for a Self-MoA of the same shape; see `parts_of`.
+        selection: Whether the aggregator also picks one of layer 1's proposals.
+        leave_one_out: Whether it also answers from the same proposals without each proposer's in turn.
+        shuffled: Whether it also answers from the same proposals in another order.
+        cached: Whether members answer by the mixture's proposals, which costs nothing; if not, they are asked alone.
+        data_dir: A folder with AlpacaEval's files, to be read in place of the hub.
+        limit: Only the first so many prompts.
+        sample: Only so many prompts, drawn at random by category.
+        seed: Of the sample, the order, and all that is asked.
+        concurrency: Answers and verdicts under way at once.
+        budget_usd: US dollars for all sessions together.
+        until: `all`; `decided` stops once the mean preference is known well enough for prompts like these;
+            `decided-here` for exactly these prompts; `decided-lc` once the length-controlled win rate is.
+        margin: Percentage points by which the mixture may be worse and still be comparable.
+        config: Path of a `moa.yaml`.
+        settings: Ready-made settings in place of a file.
+        providers: Providers in place of those of the settings, by endpoint name.
+    """
+
+    baseline: str | Path | Mixture | None
+    baseline_price: Price | None
+    baseline_max_tokens: int | None
+    reference: str | Path | None
+    judge: str | Judge | None
+    judge_model: str | Sequence[str] | None
+    self_moa: str | None
+    selection: bool
+    leave_one_out: bool
+    shuffled: bool
+    cached: bool
+    data_dir: Path | None
+    limit: int | None
+    sample: int | None
+    seed: int
+    concurrency: int
+    budget_usd: float | None
+    until: Until
+    margin: float
+    config: str | Path | None
+    settings: Settings | None
+    providers: Mapping[str, Provider]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An evaluation that can begin.
+
+    Attributes:
+        setup: What is evaluated.
+        settings: Endpoints, without breakers and cache: every prompt counts, and what it takes is measured.
+        providers: As given.
+        protocol: What must be the same when it is resumed.
+        data_dir: Folder of AlpacaEval's files, if they don't come from the hub.
+    """
+
+    setup: Setup
+    settings: Settings
+    providers: Mapping[str, Provider]
+    protocol: Mapping[str, Any]
+    data_dir: Path | None = None
+
+    def session(self) -> dict[str, Any]:
+        """What may differ from session to session, for the manifest; looks up prices, which takes a second."""
+        setup, endpoints = self.setup, self.settings.endpoints
+        used = sorted({reference.partition("/")[0] for reference in references(setup)} & endpoints.keys())
+        mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return {
+            "started": now,
+            "concurrency": setup.concurrency,
+            "budget_usd": setup.budget_usd,
+            "until": setup.until,
+            "margin": setup.margin,
+            "data_dir": None if self.data_dir is None else str(self.data_dir.resolve()),
+            "python": python_version(),
+            "platform": platform(),
+            "versions": versions(_PACKAGES),
+            "endpoints": {name: _place(self.settings, name) for name in used},
+            "prices": {
+                "date": now[:10],
+                "unit": "US dollars per million tokens",
+                "models": price_list(self.settings, mixtures, references(setup)),
+            },
+        }
+
+
+def _place(settings: Settings, name: str) -> dict[str, Any]:
+    endpoint = settings.endpoints[name]
+    return {"kind": endpoint.kind, "url": endpoint.base_url or endpoint.endpoint_url, "region": endpoint.region}
+
+
+def references(setup: Setup) -> tuple[str, ...]:
+    """Return every model that may be asked, each once."""
+    mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
+    models = [name for mixture in mixtures for name in mixture.references]
+    return tuple(dict.fromkeys((*models, *(setup.judge.models if setup.judge else ()))))
+
+
+def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) -> Prepared:
+    """Return an evaluation that can begin; nothing has been bought.
+
+    Args:
+        prompts: What to evaluate on.
+        mixture: What to evaluate.
+        **options: See `Options`.
+
+    Raises:
+        MoaError: Something can't be used as it is; it says what and why.
+    """
+    data_dir, seed = options.get("data_dir"), options.get("seed", 0)
+    limit, sample = options.get("limit"), options.get("sample")
+    instructions = load_instructions(prompts, data_dir=data_dir, limit=limit, sample=sample, seed=seed)
+    whole = load(mixture)
+    parts = parts_of(
+        whole,
+        self_moa=options.get("self_moa"),
+        selection=options.get("selection", False),
+        cached=options.get("cached", True),
+    )
+    baseline, reference = _opponents(prompts, instructions, options)
+    variants = variants_of(
+        whole, leave_one_out=options.get("leave_one_out", False), shuffled=options.get("shuffled", False)
+    )
+    systems = (*parts, *variants, *(system for system in (baseline, reference) if system is not None))
+    check_names(systems)
+    given = options.get("judge")
+    judge = load_judge(given, judge_model=options.get("judge_model")) if isinstance(given, str) else given
+    setup = Setup(
+        instructions=instructions,
+        systems=systems,
+        opponent=reference or baseline,
+        judge=judge,
+        seed=seed,
+        concurrency=options.get("concurrency", CONCURRENCY),
+        budget_usd=options.get("budget_usd"),
+        until=options.get("until", "all"),
+        margin=options.get("margin", MARGIN),
+        data=_reference_data(prompts, data_dir) if options.get("until") == "decided-lc" else None,
+    )
+    _require_sensible(setup)
+    settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
+    providers = options.get("providers", {})
+    require_known(settings, references(setup), providers)
+    if setup.budget_usd is not None:
+        asked = {system.name: system.mixture for system in systems if system.mixture is not None}
+        require_worst_cases(settings, asked, setup.judge.models if setup.judge else ())
+    name = str(prompts) if isinstance(prompts, str | Path) else "given"
+    told = {
+        "source": name,
+        "count": len(instructions),
+        "sha256": digest(instructions),
+        "limit": limit,
+        "sample": sample,
+    }
+    return Prepared(
+        setup=setup, settings=settings, providers=providers, protocol=_protocol(setup, told), data_dir=data_dir
+    )
+
+
+def _opponents(
+    prompts: Prompts, instructions: Sequence[Instruction], options: Options
+) -> tuple[System | None, System | None]:
+    """The baseline, and the third system against which both sides are judged; None where there is none."""
+    reference, judging = options.get("reference"), options.get("judge") is not None
+    baseline = _baseline(instructions, options)
+    if reference is not None and reference != HEAD_TO_HEAD:
+        third = baseline_of(reference, role="reference")
+        if third.outputs is None:
+            raise UsageError(
+                f"--reference {reference}: give an outputs file, it is what all systems are judged against"
+            )
+        return baseline, third
+    official = _official(options.get("data_dir")) if prompts == ALPACA_EVAL and judging else None
+    if baseline is None:
+        data_dir = options.get("data_dir")
+        if official is None and data_dir is not None and prompts == ALPACA_EVAL and judging:
+            raise UsageError(
+                f"--data-dir {data_dir} has no {BASELINE_FILE}, the baseline of AlpacaEval: put it there, "
+                "or give another one by --baseline"
+            )
+        return (None if official is None else baseline_of(official)), None
+    if official is None or reference == HEAD_TO_HEAD or baseline.name == BASELINE:
+        return baseline, None
+    return baseline, baseline_of(official, role="reference")
+
+
+def _reference_data(prompts: Prompts, data_dir: Path | None) -> AlpacaEvalData | None:
+    """What the official length control needs, where it may be the one to use."""
+    if data_dir is None and prompts != ALPACA_EVAL:
+        return None
+    return load_alpaca_eval_data(data_dir or reference_folder())
+
+
+def _official(data_dir: Path | None) -> Path | None:
+    if data_dir is None:
+        return hub_file(BASELINE_FILE)
+    path = data_dir / BASELINE_FILE
+    return path if path.is_file() else None
+
+
+def _baseline(instructions: Sequence[Instruction], options: Options) -> System | None:
+    source = options.get("baseline")
+    if source is None:
+        return None
+    if source != REFERENCES:
+        price, max_tokens = options.get("baseline_price"), options.get("baseline_max_tokens")
+        return baseline_of(source, price=price, max_tokens=max_tokens)
+    outputs = {
+        one.text: Output(instruction=one.text, output=one.reference, generator=REFERENCES)
+        for one in instructions
+        if one.reference
+    }
+    if not outputs:
+        raise UsageError("--baseline reference: no prompt of this dataset comes with a reference answer")
+    return System(name=REFERENCES, role="baseline", outputs=outputs)
+
+
+def _require_sensible(setup: Setup) -> None:
+    if setup.judge is not None and setup.opponent is None:
+        raise UsageError("a judge compares with something: give --baseline (a model, a mixture or an outputs file)")
+    if setup.until != "all" and setup.judge is None:
+        raise UsageError(f"--until {setup.until} goes by verdicts: give --judge")
+    if setup.until == "decided-lc" and len(setup.instructions) < LOOKED_AT_FROM:
+        raise UsageError(
+            f"--until decided-lc looks after {LOOKED_AT_FROM} prompts for the first time, and there are "
+            f"{len(setup.instructions)}: use --until decided, which may stop at any"
+        )
+    if setup.concurrency < 1:
+        raise UsageError(f"--concurrency is a number from 1, not {setup.concurrency}")
+    if setup.margin <= 0:
+        raise UsageError(f"--margin is a number above 0, not {setup.margin:g}")
+    if setup.budget_usd is not None and setup.budget_usd <= 0:
+        raise UsageError(f"--budget is a number above 0, not {setup.budget_usd:g}")
+
+
+def _for_measuring(settings: Settings) -> Settings:
+    """Without breakers, as every prompt counts; without the user's cache, as its times mean nothing."""
+    endpoints = {name: replace(endpoint, breaker=None) for name, endpoint in settings.endpoints.items()}
+    return replace(settings, endpoints=endpoints, cache=replace(settings.cache, mode="off"))
+
+
+def _protocol(setup: Setup, prompts: Mapping[str, Any]) -> dict[str, Any]:
+    third = [system.as_dict() for system in setup.systems if system.role == "reference"]
+    judge = None
+    if setup.judge is not None and setup.opponent is not None:
+        judge = {
+            "name": setup.judge.name,
+            "models": list(setup.judge.models),
+            "comparable": setup.judge.comparable,
+            "against": setup.opponent.name,
+            "reference": third[0] if third else None,
+        }
+    return {
+        "prompts": prompts,
+        "mixture": setup.mixture.name,
+        "systems": [system.as_dict() for system in setup.systems if system.role != "reference"],
+        "judge": judge,
+        "seed": setup.seed,
+    }

@@ -1,4 +1,0 @@
-"""What surrounds a call. Each policy wraps a provider and is one, so that they stack in any order.
-
-From the outside in, as `moa.catalogue` stacks them: cache, hedge, retry, spend, breaker, limits, the meter, the model.
-"""

@@ -1,0 +1,242 @@
+"""The protocol that every provider and every policy around one has: `stream(request)`.
+
+A reply is a series of deltas with one `Finish` at its end; `collect` folds them into a `Reply`. A provider raises
+`ProviderError`s and nothing else, and never puts an error's text into the reply.
+"""
+
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+from moa._ledger import AttemptRecord, CallRecord
+from moa._messages import Conversation, ReplyOptions, Sampling, ToolCall
+from moa._usage import TokenUsage
+from moa.errors import BrokenReply
+from moa.providers._time_limit import TimeLimit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hedging:
+    """When to ask a second time beside a slow call: after so many seconds, or (None) after the agent's own p95."""
+
+    after_s: float | None = None
+
+
+class Account(Protocol):
+    """Money that a call may spend."""
+
+    async def reserve(self, request: "ModelRequest") -> Callable[[Decimal], None]:
+        """Reserve the worst case of a request; what comes back settles it with what was charged in US dollars.
+
+        Raises:
+            BudgetExceeded: It may cost more than is left.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One request at one model.
+
+    Attributes:
+        reference: `endpoint/model-id`, for errors and the ledger.
+        model: The model's id as its service knows it.
+        messages: The whole conversation; system messages come first.
+        sampling: Parameters; None inside means "the service's default".
+        options: Tools, response format and the like.
+        deltas: Whether the reply is wanted piece by piece; if not, a provider may use a cheaper call.
+        replayable: Whether a policy may begin anew after part of the reply has come; never once a user has seen it.
+        idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
+        sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
+        call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
+        account: What the call is paid from; None if nobody set a budget.
+        on_attempt_end: Hears of each attempt that has ended, for whoever reserved money for it.
+        time: The time that the call may take; None for no limit.
+        asked_at: The clock's reading when the request began to wait for a free place; None if it did not.
+        hedging: When to ask a second time beside this request; None never does.
+        hedge: It is a second attempt beside a slow one.
+    """
+
+    reference: str
+    model: str
+    messages: Conversation
+    sampling: Sampling = field(default_factory=Sampling)
+    options: ReplyOptions = field(default_factory=ReplyOptions)
+    deltas: bool = True
+    replayable: bool = False
+    idle_timeout_s: float | None = None
+    sample: int = 0
+    call: CallRecord | None = None
+    account: Account | None = None
+    on_attempt_end: Callable[[AttemptRecord], None] | None = None
+    time: TimeLimit | None = None
+    asked_at: float | None = None
+    hedging: Hedging | None = None
+    hedge: bool = False
+
+    def seconds_left(self) -> float:
+        """Seconds until the caller gives up, infinity if it doesn't."""
+        return math.inf if self.time is None else self.time.seconds_left()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Visible text; `logprobs` in the OpenAI API's shape where they were asked for."""
+
+    text: str
+    logprobs: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """Text that the model thinks to itself; never part of a proposal or an answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """A piece of a tool call; `id` and `name` come with its first piece."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The end of a reply.
+
+    Attributes:
+        reason: `stop`, `length`, `tool_calls`, `content_filter`, or the service's own word.
+        usage: Reported tokens, None if the service reported none.
+        served_by: The model's name in the service's words.
+        request_id: The service's id of the request, for its support.
+    """
+
+    reason: str
+    usage: TokenUsage | None = None
+    served_by: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What came so far is void: its attempt failed and another one begins. Only replayable requests see this."""
+
+
+ReplyEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Restarted
+ReplyStream = AbstractAsyncContextManager[AsyncIterator[ReplyEvent]]
+
+
+class Provider(Protocol):
+    """Calls models of one endpoint. Policies wrap a provider and are providers themselves."""
+
+    takes_seed: bool
+    """Whether the service honours `Sampling.seed`."""
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply; leaving the block closes its connection.
+
+        Raises:
+            ProviderError: On entering or while iterating.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections and processes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole reply."""
+
+    text: str
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[Mapping[str, Any], ...] = ()
+    finish: Finish
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither text, nor a tool call, nor a log probability (a judge's blank token has some)."""
+        return not self.text.strip() and not self.tool_calls and not self.logprobs
+
+
+class ReplyFold:
+    """Adds up the events of one reply; also tells what had come when a reply broke off."""
+
+    def __init__(self) -> None:
+        self.finish: Finish | None = None
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._logprobs: list[Mapping[str, Any]] = []
+        self._tools: dict[int, ToolCall] = {}
+
+    def add(self, event: ReplyEvent) -> None:
+        """Take in the next event."""
+        match event:
+            case TextDelta():
+                self._text.append(event.text)
+                self._logprobs.extend(event.logprobs)
+            case ReasoningDelta():
+                self._reasoning.append(event.text)
+            case ToolCallDelta():
+                self._add_tool(event)
+            case Finish():
+                self.finish = event
+            case Restarted():
+                self._text, self._reasoning, self._logprobs, self._tools = [], [], [], {}
+
+    def _add_tool(self, delta: ToolCallDelta) -> None:
+        known = self._tools.get(delta.index, ToolCall(id="", name="", arguments=""))
+        self._tools[delta.index] = ToolCall(
+            id=known.id or delta.id or "",
+            name=known.name or delta.name or "",
+            arguments=known.arguments + delta.arguments,
+        )
+
+    @property
+    def text(self) -> str:
+        """Visible text so far."""
+        return "".join(self._text)
+
+    @property
+    def written(self) -> str:
+        """Everything that the model wrote so far: text, reasoning and tool calls."""
+        tools = (call.name + call.arguments for call in self._tools.values())
+        return "".join((*self._text, *self._reasoning, *tools))
+
+    def reply(self, reference: str) -> Reply:
+        """The whole reply.
+
+        Raises:
+            BrokenReply: It has no end.
+        """
+        if self.finish is None:
+            raise BrokenReply("the reply ended without saying why", model=reference)
+        return Reply(
+            text=self.text,
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(self._tools[index] for index in sorted(self._tools)),
+            logprobs=tuple(self._logprobs),
+            finish=self.finish,
+        )
+
+
+async def collect(provider: Provider, request: ModelRequest) -> Reply:
+    """Return the whole reply: a fold over the provider's stream.
+
+    Raises:
+        ProviderError: Whatever the provider raises; `BrokenReply` if the stream had no end.
+    """
+    fold = ReplyFold()
+    async with provider.stream(request) as events:
+        async for event in events:
+            fold.add(event)
+    return fold.reply(request.reference)

@@ -1,0 +1,232 @@
+"""Bedrock's replies as our events: a whole Converse reply, and the events of a ConverseStream one by one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from moa._usage import TokenUsage
+from moa.errors import BrokenReply, Refused
+from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers._bedrock.error_mapping import from_event
+from moa.providers._redaction import NO_SECRETS, Secrets
+
+_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message of an event stream, its checksums already checked."""
+
+    headers: Mapping[str, Any]
+    payload: bytes
+
+
+def whole_reply(content: bytes, *, reference: str, request_id: str | None = None) -> list[ReplyEvent]:
+    """Return the events of a Converse reply, the last one being the `Finish`.
+
+    Raises:
+        BrokenReply: It isn't what the service model says.
+        Refused: A guardrail or filter left nothing of the model's own text.
+    """
+    told, events, tools = _object(content, reference), list[ReplyEvent](), 0
+    match told:
+        case {"output": {"message": {"content": list(blocks)}}, "stopReason": str(reason)}:
+            for block in blocks:
+                events += _block_events(block, tools, reference)
+                tools += isinstance(block, dict) and "toolUse" in block
+        case _:
+            raise BrokenReply("the reply has no message or no stop reason", model=reference)
+    wrote = any(isinstance(event, TextDelta | ToolCallDelta) for event in events)
+    return [*events, _finish(reason, told, wrote=wrote, reference=reference, request_id=request_id)]
+
+
+def _block_events(block: object, tool: int, reference: str) -> list[ReplyEvent]:
+    match block:
+        case {"text": str(text)}:
+            return [TextDelta(text)] if text else []
+        case {"reasoningContent": {"reasoningText": {"text": str(text)}}}:
+            return [ReasoningDelta(text)] if text else []
+        case {"toolUse": {"toolUseId": str(call_id), "name": str(name), "input": arguments}}:
+            return [ToolCallDelta(index=tool, id=call_id, name=name, arguments=orjson.dumps(arguments).decode())]
+        case {"text": _} | {"toolUse": _}:
+            raise BrokenReply("a content block is not what the service model says", model=reference)
+    return []  # e.g. redacted reasoning: nothing that could be shown
+
+
+@dataclass(slots=True)
+class _Tool:
+    index: int
+    written: bool = False
+
+    def write(self, arguments: str) -> list[ReplyEvent]:
+        self.written = True
+        return [ToolCallDelta(index=self.index, arguments=arguments)]
+
+
+class StreamDecoder:
+    """Takes in the frames of one ConverseStream reply; a reply is whole after its `messageStop` and `metadata`.
+
+    Args:
+        reference: The model, for errors.
+        request_id: The service's id of the request.
+        secrets: What errors that quote the service must not show.
+    """
+
+    def __init__(self, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS) -> None:
+        self.finished = False
+        self._reference, self._request_id, self._secrets = reference, request_id, secrets
+        self._tools: dict[int, _Tool] = {}
+        self._wrote = False
+        self._reason: str | None = None
+        self._metadata: Mapping[str, Any] | None = None
+
+    def feed(self, frame: Frame) -> list[ReplyEvent]:
+        """Return the events of the next frame, mostly one or none.
+
+        Raises:
+            BrokenReply: It isn't what the service model says.
+            Refused: A guardrail or filter left nothing of the model's own text.
+            ProviderError: It is an exception or error event.
+        """
+        headers = frame.headers
+        if headers.get(":message-type") != "event":
+            raise from_event(headers, frame.payload, reference=self._reference, secrets=self._secrets)
+        match headers.get(":event-type"):
+            case "contentBlockDelta":
+                return self._delta(self._told(frame))
+            case "contentBlockStart":
+                return self._start(self._told(frame))
+            case "contentBlockStop":
+                return self._stop(self._told(frame))
+            case "messageStop":
+                self._reason = _text(self._told(frame), "stopReason", self._reference)
+                return self._finish_when_whole()
+            case "metadata":
+                self._metadata = self._told(frame)
+                return self._finish_when_whole()
+        return []  # messageStart, and what later versions of the service may add
+
+    def end(self) -> None:
+        """Take note that nothing follows.
+
+        Raises:
+            BrokenReply: The reply isn't whole.
+        """
+        if not self.finished:
+            raise BrokenReply("the stream ended before the reply was whole", model=self._reference)
+
+    def _told(self, frame: Frame) -> dict[str, Any]:
+        return _object(frame.payload, self._reference)
+
+    def _delta(self, told: Mapping[str, Any]) -> list[ReplyEvent]:
+        match told.get("delta"):
+            case {"text": str(text)}:
+                self._wrote = self._wrote or bool(text)
+                return [TextDelta(text)] if text else []
+            case {"reasoningContent": {"text": str(text)}}:
+                return [ReasoningDelta(text)] if text else []
+            case {"toolUse": {"input": str(arguments)}}:
+                return self._write_tool(told, arguments)
+            case {"text": _} | {"toolUse": _} | None:
+                raise BrokenReply("a delta is not what the service model says", model=self._reference)
+        return []  # signatures and redacted reasoning: nothing that could be shown
+
+    def _start(self, told: Mapping[str, Any]) -> list[ReplyEvent]:
+        match told:
+            case {"contentBlockIndex": int(at), "start": {"toolUse": {"toolUseId": str(call_id), "name": str(name)}}}:
+                self._tools[at] = _Tool(index=len(self._tools))
+                self._wrote = True
+                return [ToolCallDelta(index=self._tools[at].index, id=call_id, name=name)]
+            case {"start": {"toolUse": _}}:
+                raise BrokenReply("a tool call has no id or no name", model=self._reference)
+        return []
+
+    def _stop(self, told: Mapping[str, Any]) -> list[ReplyEvent]:
+        # A call without arguments streams none; whole replies say `{}`.
+        tool = self._tool_at(told)
+        return tool.write("{}") if tool and not tool.written else []
+
+    def _write_tool(self, told: Mapping[str, Any], arguments: str) -> list[ReplyEvent]:
+        tool = self._tool_at(told)
+        if tool is None:
+            raise BrokenReply("arguments came for a tool call that never began", model=self._reference)
+        return tool.write(arguments) if arguments else []
+
+    def _tool_at(self, told: Mapping[str, Any]) -> _Tool | None:
+        at = told.get("contentBlockIndex")
+        return self._tools.get(at) if isinstance(at, int) else None
+
+    def _finish_when_whole(self) -> list[ReplyEvent]:
+        if self._reason is None or self._metadata is None or self.finished:
+            return []
+        self.finished = True
+        return [
+            _finish(
+                self._reason,
+                self._metadata,
+                wrote=self._wrote,
+                reference=self._reference,
+                request_id=self._request_id,
+            )
+        ]
+
+
+def _finish(reason: str, told: Mapping[str, Any], *, wrote: bool, reference: str, request_id: str | None) -> Finish:
+    if reason.startswith("malformed_"):
+        raise BrokenReply(f"the model wrote something that Bedrock can't read ({reason})", model=reference)
+    usage, known = _usage(told.get("usage"), reference), _REASONS.get(reason, reason)
+    if known == "content_filter" and not (wrote and (usage is None or usage.output_tokens)):
+        # With a guardrail, the text of a reply that cost no token is the guardrail's own, not the model's.
+        raise Refused(f"a guardrail or content filter of Bedrock stepped in ({reason})", model=reference)
+    return Finish(reason=known, usage=usage, served_by=_served_by(told), request_id=request_id)
+
+
+def _served_by(told: Mapping[str, Any]) -> str | None:
+    match told:
+        case {"trace": {"promptRouter": {"invokedModelId": str(model)}}}:
+            return model
+    return None
+
+
+def _usage(told: Any, reference: str) -> TokenUsage | None:
+    """The reported tokens. Source: the user guide on prompt caching: `inputTokens` leaves cached tokens out."""
+    if told is None:
+        return None
+    match told:
+        case {"inputTokens": int(fresh), "outputTokens": int(output)}:
+            read, written = (told.get(key) or 0 for key in ("cacheReadInputTokens", "cacheWriteInputTokens"))
+            if isinstance(read, int) and isinstance(written, int):
+                return TokenUsage(
+                    input_tokens=fresh + read + written,
+                    output_tokens=output,
+                    cached_input_tokens=read,
+                    cache_write_tokens=written,
+                )
+    raise BrokenReply("the reported token counts are not numbers", model=reference)
+
+
+def _object(content: bytes, reference: str) -> dict[str, Any]:
+    try:
+        told = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise BrokenReply(f"the reply is not JSON: {error}", model=reference) from error
+    if not isinstance(told, dict):
+        raise BrokenReply("the reply is not a JSON object", model=reference)
+    return told
+
+
+def _text(told: Mapping[str, Any], key: str, reference: str) -> str:
+    value = told.get(key)
+    if not isinstance(value, str):
+        raise BrokenReply(f"an event has no {key}", model=reference)
+    return value

@@ -1,0 +1,261 @@
+"""A request in Converse's words: pure functions from `ModelRequest` to the address and the JSON body."""
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
+from moa.errors import BadRequest, UnsupportedInput
+from moa.providers._base import ModelRequest
+from moa.providers._bedrock.families import Family, Fields, family_of
+
+OPENING = "(The conversation begins with your turn.)"
+"""A user turn that goes in front of a conversation which begins with the assistant: Converse wants a user first."""
+
+_IMAGE_FORMATS = {
+    "image/png": "png",
+    "image/jpeg": "jpeg",
+    "image/jpg": "jpeg",
+    "image/gif": "gif",
+    "image/webp": "webp",
+}
+
+
+def path(request: ModelRequest) -> str:
+    """Return the address below the endpoint; the model's id is percent-encoded as the AWS SDKs do."""
+    operation = "converse-stream" if request.deltas else "converse"
+    return f"/model/{quote(request.model, safe='-_.~')}/{operation}"
+
+
+def body(request: ModelRequest) -> bytes:
+    """Return the JSON body, the same for Converse and ConverseStream.
+
+    `Sampling.extra` is merged into the body as it is, mapping by mapping, and wins over what stands there: its keys
+    are those of Converse's request (`guardrailConfig`, `performanceConfig`, `additionalModelRequestFields` …).
+    A seed and the names of speakers have no place in Converse and are left out.
+
+    Raises:
+        UnsupportedInput: Something that Converse can't carry: an image by its address, a kind of tool, JSON mode.
+        BadRequest: A parameter that the model doesn't have, or text that isn't Unicode.
+    """
+    try:
+        return orjson.dumps(fields(request))
+    except TypeError as error:
+        raise BadRequest(f"the request can't be written as JSON: {error}", model=request.reference) from error
+
+
+def fields(request: ModelRequest) -> Fields:
+    """Return the body as a mapping; raises as `body`."""
+    family = family_of(request.model)
+    parts = (
+        _conversation(request, family),
+        _inference(request.sampling),
+        _tools(request.options, request.reference),
+        _format(request.options.response_format, request.reference),
+        _family_fields(request, family),
+        request.sampling.extra,
+    )
+    whole: Fields = {}
+    for part in parts:
+        whole = _merged(whole, part)
+    return whole
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Fields:
+    whole = dict(base)
+    for key, value in over.items():
+        known = whole.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            value = _merged(known, value)
+        whole[key] = value
+    return whole
+
+
+def _inference(sampling: Sampling) -> Fields:
+    config = {
+        "maxTokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "topP": sampling.top_p,
+        "stopSequences": list(sampling.stop) or None,
+    }
+    given = {key: value for key, value in config.items() if value is not None}
+    return {"inferenceConfig": given} if given else {}
+
+
+def _family_fields(request: ModelRequest, family: Family) -> Fields:
+    sampling, given = request.sampling, {}
+    if request.options.top_logprobs is not None:
+        raise BadRequest("Converse reports no log probabilities: leave out top_logprobs", model=request.reference)
+    if sampling.top_k is not None:
+        if family.top_k is None:
+            raise _no_field("top_k", request.reference)
+        given = family.top_k(sampling.top_k)
+    if sampling.reasoning_effort is not None:
+        if family.effort is None:
+            raise _no_field("reasoning_effort", request.reference)
+        given = _merged(given, family.effort(sampling.reasoning_effort))
+    return given
+
+
+def _no_field(name: str, reference: str) -> BadRequest:
+    return BadRequest(
+        f"no {name} is known for this model on Bedrock: leave it out, or put the model's own field into "
+        "extra.additionalModelRequestFields",
+        model=reference,
+    )
+
+
+# ── conversation ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _conversation(request: ModelRequest, family: Family) -> Fields:
+    system = [m.text for m in request.messages if m.role == "system" and m.text.strip()]
+    turns = _turns(request)
+    if not system:
+        return {"messages": turns}
+    if family.takes_system:
+        return {"messages": turns, "system": [{"text": text} for text in system]}
+    _put_in_front(turns[0]["content"], "\n\n".join(system))
+    return {"messages": turns}
+
+
+def _put_in_front(blocks: list[Fields], text: str) -> None:
+    # One block, not two: what makes a prompt of it may join blocks without a break.
+    if "text" in blocks[0]:
+        blocks[0] = {"text": f"{text}\n\n{blocks[0]['text']}"}
+    else:
+        blocks.insert(0, {"text": text})
+
+
+def _turns(request: ModelRequest) -> list[Fields]:
+    """Converse wants turns that alternate and begin with a user: turns of the same role in a row become one."""
+    as_blocks = bool(_offered(request.options))
+    names = {call.id: call.name for message in request.messages for call in message.tool_calls}
+    turns: list[Fields] = []
+    for message in request.messages:
+        if message.role == "system":
+            continue
+        role = "assistant" if message.role == "assistant" else "user"
+        blocks = _blocks(message, request.reference) if as_blocks else _plain_blocks(message, names, request.reference)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"].extend(blocks)
+        elif blocks:
+            turns.append({"role": role, "content": blocks})
+    if not turns:
+        raise BadRequest("the conversation has no text: write a prompt", model=request.reference)
+    if turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": [{"text": OPENING}]})
+    return turns
+
+
+def _blocks(message: Message, reference: str) -> list[Fields]:
+    content = _content(message, reference)
+    if message.role == "tool":
+        return [{"toolResult": {"toolUseId": message.tool_call_id or "", "content": content}}]
+    return [*content, *(_tool_use(call, reference) for call in message.tool_calls)]
+
+
+def _plain_blocks(message: Message, names: Mapping[str, str], reference: str) -> list[Fields]:
+    """Blocks without tools: Converse takes tool turns only beside the tools, so without them they become text."""
+    content = _content(message, reference)
+    if message.role == "tool":
+        return [{"text": f"[Result of {names.get(message.tool_call_id or '', 'a tool')}]"}, *content]
+    return [*content, *({"text": f"[Called {call.name} with {call.arguments}]"} for call in message.tool_calls)]
+
+
+def _content(message: Message, reference: str) -> list[Fields]:
+    # Blank texts are left out: Converse refuses them.
+    parts = (TextPart(text=message.content),) if isinstance(message.content, str) else message.content
+    return list(_part_blocks(parts, reference))
+
+
+def _part_blocks(parts: Iterable[TextPart | ImagePart], reference: str) -> Iterable[Fields]:
+    for part in parts:
+        if isinstance(part, ImagePart):
+            yield _image(part, reference)
+        elif part.text.strip():
+            yield {"text": part.text}
+
+
+def _image(image: ImagePart, reference: str) -> Fields:
+    if not image.data:
+        raise UnsupportedInput("Bedrock fetches no images: give the image's bytes, not its address", model=reference)
+    kind = _IMAGE_FORMATS.get(image.media_type.lower())
+    if kind is None:
+        raise UnsupportedInput(
+            f"an image is {image.media_type or 'of an unknown type'}: Bedrock takes PNG, JPEG, GIF and WebP",
+            model=reference,
+        )
+    return {"image": {"format": kind, "source": {"bytes": base64.b64encode(image.data).decode()}}}
+
+
+def _tool_use(call: ToolCall, reference: str) -> Fields:
+    try:
+        arguments = orjson.loads(call.arguments or "{}")
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the arguments of the tool call {call.name} aren't JSON: {error}", model=reference) from error
+    if not isinstance(arguments, dict):
+        raise BadRequest(f"the arguments of the tool call {call.name} aren't a JSON object", model=reference)
+    return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": arguments}}
+
+
+# ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _offered(options: ReplyOptions) -> tuple[Mapping[str, Any], ...]:
+    # Converse has no "none" among its tool choices: no tools are offered then.
+    return () if options.tool_choice == "none" else options.tools
+
+
+def _tools(options: ReplyOptions, reference: str) -> Fields:
+    tools = _offered(options)
+    if not tools:
+        return {}
+    config: Fields = {"tools": [_tool(tool, reference) for tool in tools]}
+    if options.tool_choice is not None:
+        config["toolChoice"] = _choice(options.tool_choice, reference)
+    return {"toolConfig": config}
+
+
+def _tool(tool: Mapping[str, Any], reference: str) -> Fields:
+    match tool:
+        case {"type": "function", "function": {"name": str(name)} as function}:
+            spec: Fields = {
+                "name": name,
+                "inputSchema": {"json": function.get("parameters") or {"type": "object", "properties": {}}},
+            }
+            if function.get("description"):
+                spec["description"] = function["description"]
+            if function.get("strict"):
+                spec["strict"] = True
+            return {"toolSpec": spec}
+    raise UnsupportedInput(f"a tool of type {tool.get('type')!r}: use functions with a name", model=reference)
+
+
+def _choice(choice: str | Mapping[str, Any], reference: str) -> Fields:
+    match choice:
+        case "auto":
+            return {"auto": {}}
+        case "required":
+            return {"any": {}}
+        case {"type": "function", "function": {"name": str(name)}}:
+            return {"tool": {"name": name}}
+    raise BadRequest(f"tool_choice {choice!r}: use auto, none, required, or one function", model=reference)
+
+
+def _format(wanted: Mapping[str, Any] | None, reference: str) -> Fields:
+    match wanted:
+        case None | {"type": "text"}:
+            return {}
+        case {"type": "json_schema", "json_schema": {"schema": Mapping() as schema} as described}:
+            definition = {"schema": orjson.dumps(schema).decode()}
+            definition |= {key: described[key] for key in ("name", "description") if described.get(key)}
+            text_format = {"type": "json_schema", "structure": {"jsonSchema": definition}}
+            return {"outputConfig": {"textFormat": text_format}}
+    raise UnsupportedInput(
+        f"response_format of type {wanted.get('type')!r}: Converse takes text, or json_schema with a schema",
+        model=reference,
+    )

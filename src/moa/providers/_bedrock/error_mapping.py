@@ -1,0 +1,147 @@
+"""Bedrock's failures as our errors: by AWS's error code first, then by what the message says, then by HTTP status."""
+
+import re
+from collections.abc import Mapping
+
+import orjson
+
+from moa.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    ContextTooLong,
+    ModelNotFound,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+    ServiceFailed,
+)
+from moa.providers._redaction import NO_SECRETS, Secrets
+from moa.providers._retry_after import retry_after_s
+
+_MESSAGE_LIMIT = 600
+"""Most characters of the service's own words that go into an error."""
+
+_TOO_LONG = re.compile(
+    r"(input|prompt|request|conversation)\b.{0,60}\b(too (long|large)|exceed\w*)"
+    r"|too many (input )?tokens"
+    r"|(maximum )?context (length|limit|window)"
+    r"|expected maxlength",
+    re.IGNORECASE,
+)
+
+_ACCESS_HINT = (
+    "ask for access to the model in the Amazon Bedrock console (Model access), in this region, "
+    "and allow bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream"
+)
+_PROFILE_HINT = "use the id of an inference profile, e.g. with us., eu., apac. or global. before the model's id"
+_CREDENTIALS_HINT = "renew the AWS credentials (e.g. `aws sso login`), or check keys, region and this machine's clock"
+
+_KINDS: dict[str, type[ProviderError]] = {
+    "throttlingexception": RateLimited,
+    "toomanyrequestsexception": RateLimited,
+    "servicequotaexceededexception": RateLimited,
+    "modeltimeoutexception": ServiceFailed,
+    "modelstreamerrorexception": ServiceFailed,
+    "modelnotreadyexception": ServiceFailed,
+    "modelerrorexception": ServiceFailed,
+    "serviceunavailableexception": ServiceFailed,
+    "internalserverexception": ServiceFailed,
+    "internalfailure": ServiceFailed,
+    "validationexception": BadRequest,
+    "unknownoperationexception": BadRequest,
+    "conflictexception": BadRequest,
+    "accessdeniedexception": AuthenticationFailed,
+    "resourcenotfoundexception": ModelNotFound,
+    "expiredtokenexception": AuthenticationFailed,
+    "expiredtoken": AuthenticationFailed,
+    "unrecognizedclientexception": AuthenticationFailed,
+    "invalidsignatureexception": AuthenticationFailed,
+    "signaturedoesnotmatch": AuthenticationFailed,
+    "incompletesignatureexception": AuthenticationFailed,
+    "incompletesignature": AuthenticationFailed,
+    "missingauthenticationtokenexception": AuthenticationFailed,
+    "missingauthenticationtoken": AuthenticationFailed,
+    "invalidclienttokenid": AuthenticationFailed,
+    "optinrequired": AuthenticationFailed,
+}
+
+
+def from_response(
+    status: int, headers: Mapping[str, str], content: bytes, *, reference: str, secrets: Secrets = NO_SECRETS
+) -> ProviderError:
+    """Return the error for an HTTP response that isn't a success."""
+    told = _json(content)
+    code = headers.get("x-amzn-errortype") or _text(told, "__type", "code", "Code") or ""
+    message = _text(told, "message", "Message") or content.decode("utf-8", "replace")
+    error = _error(code, message, reference=reference, secrets=secrets, status=status)
+    error.retry_after_s = retry_after_s(headers)
+    return error
+
+
+def from_event(
+    headers: Mapping[str, object], payload: bytes, *, reference: str, secrets: Secrets = NO_SECRETS
+) -> ProviderError:
+    """Return the error for an exception or error event inside an event stream."""
+    told = _json(payload)
+    code = str(headers.get(":exception-type") or headers.get(":error-code") or "an error event")
+    message = _text(told, "message", "Message", "originalMessage") or str(headers.get(":error-message") or "")
+    return _error(code, message, reference=reference, secrets=secrets)
+
+
+def _error(code: str, message: str, *, reference: str, secrets: Secrets, status: int | None = None) -> ProviderError:
+    # The code may come with a namespace before it (`com.amazon.coral#`) and an address after it (`:http://…`).
+    name = code.rpartition("#")[2].partition(":")[0].strip()
+    kind = _refined(_KINDS.get(name.lower()) or _by_status(status), message)
+    said = ": ".join(filter(None, (name or f"HTTP {status}", secrets.beginning(_said(message, kind), _MESSAGE_LIMIT))))
+    hint = _hint(name.lower(), kind, message)
+    return kind(f"{said} ({hint})" if hint else said, model=reference, status=status)
+
+
+def _refined(kind: type[ProviderError], message: str) -> type[ProviderError]:
+    if kind is BadRequest and "model identifier is invalid" in message:
+        return ModelNotFound
+    if kind is BadRequest and _TOO_LONG.search(message):
+        return ContextTooLong
+    # A day's allowance doesn't come back while a run waits.
+    return QuotaExhausted if kind is RateLimited and "per day" in message else kind
+
+
+def _by_status(status: int | None) -> type[ProviderError]:
+    match status:
+        case 401 | 403:
+            return AuthenticationFailed
+        case 404:
+            return ModelNotFound
+        case 413:
+            return ContextTooLong
+        case 429:
+            return RateLimited
+        case None | 408 | 424:
+            return ServiceFailed
+    return ServiceFailed if status >= 500 else BadRequest
+
+
+def _hint(name: str, kind: type[ProviderError], message: str) -> str:
+    if kind is BadRequest and "on-demand throughput" in message:
+        return _PROFILE_HINT
+    if name == "accessdeniedexception":
+        return _ACCESS_HINT
+    return _CREDENTIALS_HINT if kind is AuthenticationFailed else ""
+
+
+def _said(message: str, kind: type[ProviderError]) -> str:
+    # After its first line, a complaint about a signature quotes the request's headers, session token included.
+    return message.strip().partition("\n")[0] if kind is AuthenticationFailed else " ".join(message.split())
+
+
+def _json(content: bytes) -> object:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _text(told: object, *keys: str) -> str | None:
+    if not isinstance(told, dict):
+        return None
+    return next((told[key] for key in keys if isinstance(told.get(key), str) and told[key]), None)

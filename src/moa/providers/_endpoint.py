@@ -1,0 +1,113 @@
+"""Where models are called: one endpoint with its address, credentials and limits, as a value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from moa._pricing.price import Price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """When and how often to try again.
+
+    Source: exponential backoff with full jitter as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015);
+    the budget as in "Site Reliability Engineering", chapter 21 (retries as a share of the fresh calls). Throttled calls
+    don't draw on it: the limits pace them.
+
+    Attributes:
+        max_attempts: Attempts of one call, the first one counted.
+        base_s: Longest pause after the first attempt, in seconds; it doubles with every further one.
+        cap_s: Longest pause of all, in seconds. A pause that the service asks for is not capped.
+        per_call: Retries that each fresh call adds to the budget.
+        burst: Most retries that the budget holds; what it begins with.
+    """
+
+    max_attempts: int = 4
+    base_s: float = 0.5
+    cap_s: float = 20.0
+    per_call: float = 0.2
+    burst: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When a model is skipped.
+
+    Attributes:
+        failures: Faults in a row that open the breaker.
+        cooldown_s: Seconds until one call is let through to probe; if it succeeds the breaker closes.
+    """
+
+    failures: int = 5
+    cooldown_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """How much may be asked at once and per minute; None for no limit.
+
+    Attributes:
+        max_concurrency: Calls at once.
+        requests_per_minute: Calls begun within any minute.
+        tokens_per_minute: Tokens, input and output, within any minute.
+        adaptive: Find the concurrency by itself, up to `max_concurrency`: a little more while all goes well, half of it
+            when the service throttles.
+    """
+
+    max_concurrency: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    adaptive: bool = False
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether nothing is limited."""
+        return self == LimitSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One endpoint, completely resolved: no environment variable and no file is read below this.
+
+    Attributes:
+        name: The part of a model reference before its first `/`.
+        kind: Which adapter speaks to it: `openai`, `bedrock`, `local`, `scripted`, or an entry point's name.
+        base_url: For `openai`: where `/chat/completions` is.
+        api_key: For `openai`; None sends no Authorization header.
+        region: For `bedrock`; None leaves it to the AWS chain.
+        profile: For `bedrock`; None leaves it to the AWS chain.
+        endpoint_url: For `bedrock`: another address than AWS's own.
+        limits: For all of its models together.
+        model_limits: Further limits for single models, by model id.
+        retry: When to try again; None never does.
+        breaker: When a model is skipped; None never is.
+        headers: Sent with every request; may hold secrets, so never shown.
+        query: Added to every request's address.
+        proxy: Address of an HTTP proxy.
+        ca_bundle: PEM file with further certificate authorities.
+        prices: The user's own prices, by model id.
+        price_provider: The service's id in genai-prices; None: only the user's own prices count.
+        options: What else the adapter of this kind takes.
+    """
+
+    name: str
+    kind: str
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    region: str | None = None
+    profile: str | None = None
+    endpoint_url: str | None = None
+    limits: LimitSettings = LimitSettings()
+    model_limits: Mapping[str, LimitSettings] = field(default_factory=dict)
+    retry: RetrySettings | None = RetrySettings()
+    breaker: BreakerSettings | None = BreakerSettings()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+    ca_bundle: str | None = None
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    price_provider: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)

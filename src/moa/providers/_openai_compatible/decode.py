@@ -1,0 +1,373 @@
+"""Replies of the chat completions API, whole or streamed, as our events."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from moa._usage import TokenUsage
+from moa.errors import BrokenReply, ProviderError, Refused
+from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers._openai_compatible.error_body import complaint_of
+from moa.providers._openai_compatible.error_mapping import failure
+from moa.providers._openai_compatible.sse import BOM, SseReader
+from moa.providers._openai_compatible.thinking import CLOSING, OPENING, Logprobs, ThoughtSplitter
+from moa.providers._openai_compatible.usage import read_usage
+from moa.providers._redaction import NO_SECRETS, Secrets
+
+REASONS = {
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "complete": "stop",
+    "max_tokens": "length",
+    "model_length": "length",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "sensitive": "content_filter",
+}
+"""Other services' words for the OpenAI API's finish reasons."""
+
+_FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
+
+
+def decode_reply(
+    body: bytes, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS
+) -> list[ReplyEvent]:
+    """Return the events of a reply that came whole.
+
+    Args:
+        body: The reply's body.
+        reference: The model's, for errors.
+        request_id: The service's id of the request, if its headers had one.
+        secrets: What errors that quote the reply must not show.
+
+    Raises:
+        ProviderError: It is an error, a refusal, or not what the protocol says.
+    """
+    return _Events(reference, request_id, secrets).of_whole(body)
+
+
+class StreamDecoder:
+    """Decodes a streamed reply from its bytes, broken anywhere.
+
+    A reply is whole when a finish reason has come; `[DONE]` may be missing then. `[DONE]` without a finish reason is a
+    broken reply: gateways write it too after what they pass on has broken off, so it doesn't prove that the text is
+    whole.
+
+    A body that begins like JSON is no stream but a whole reply, whatever was asked for: its events come at the end.
+
+    Attributes:
+        done: `[DONE]` has come; nothing follows.
+
+    Args:
+        reference: The model's, for errors.
+        request_id: The service's id of the request, if its headers had one.
+        secrets: What errors that quote the reply must not show.
+    """
+
+    def __init__(self, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS) -> None:
+        self.done = False
+        self._reader = SseReader()
+        self._events = _Events(reference, request_id, secrets)
+        self._sniffing = True
+        self._held: list[bytes] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether a finish reason has come: all text is there, at most the usage is missing."""
+        return self._events.finish_reason is not None
+
+    def feed(self, chunk: bytes) -> Iterator[ReplyEvent]:
+        """Give the events that the next bytes complete; what came before an error is given before it is raised.
+
+        Raises:
+            ProviderError: An error event, or something that the protocol doesn't know.
+        """
+        if self._sniffing:
+            chunk = self._streamed(chunk)
+        for name, data in self._reader.feed(chunk):
+            yield from self._event(name, data)
+
+    def end(self) -> Iterator[ReplyEvent]:
+        """Give the last events, `Finish` at their end; to be called once, after `done` or the last byte.
+
+        Raises:
+            ProviderError: The reply isn't whole, or was a refusal.
+        """
+        if body := b"".join(self._held):
+            yield from self._events.of_whole(body)
+            return
+        if not self.done:
+            for name, data in self._reader.end():
+                yield from self._last_event(name, data)
+        if not self.whole:
+            raise self._events.broken(
+                "it ended with [DONE] but without a finish reason" if self.done else "it ended without a finish reason"
+            )
+        yield from self._events.end()
+
+    def _streamed(self, chunk: bytes) -> bytes:
+        """Return what belongs to a stream: nothing of a whole reply, which is held until its end."""
+        if not self._held:
+            chunk = chunk.removeprefix(BOM).lstrip()  # means nothing, whichever it is
+        if self._held or chunk.startswith((b"{", b"[")):
+            self._held.append(chunk)
+            return b""
+        self._sniffing = not chunk
+        return chunk
+
+    def _event(self, name: bytes, data: bytes) -> list[ReplyEvent]:
+        if self.done or not data:
+            return []
+        if data[:6] == b"[DONE]":
+            self.done = True
+            return []
+        events = self._events
+        if name == b"error":
+            raise events.error(_error_event(data))
+        chunk = events.json_object(data)
+        if choice := events.choice(chunk):
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                return events.delta(delta, choice)
+            if delta is not None:
+                raise events.broken("a delta is no object", chunk)
+        return []
+
+    def _last_event(self, name: bytes, data: bytes) -> list[ReplyEvent]:
+        # Bytes after the last line's end: a server that omits it, or half an event. Half an event after the finish
+        # reason can only be the usage, without which the reply is whole all the same.
+        try:
+            return self._event(name, data)
+        except BrokenReply:
+            if not self.whole:
+                raise
+            return []
+
+
+class _Events:
+    """What streamed and whole replies have in common: fields of a message, in pieces or all at once, as events."""
+
+    def __init__(self, reference: str, request_id: str | None, secrets: Secrets) -> None:
+        self.finish_reason: str | None = None
+        self._reference, self._request_id, self._secrets = reference, request_id, secrets
+        self._served_by: str | None = None
+        self._usage: TokenUsage | None = None
+        self._splitter = ThoughtSplitter()
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._tools: dict[str, int] = {}
+        self._has_text = self._has_tools = False
+
+    def of_whole(self, body: bytes) -> list[ReplyEvent]:
+        """Return the events of a reply that came whole."""
+        reply = self.json_object(body.removeprefix(BOM))
+        choice = self.choice(reply)
+        if choice is None:
+            raise self.broken("it has no choice", reply)
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise self.broken("its choice has no message", reply)
+        found = self.delta(message, choice)
+        # The body is whole, so a service that gives no reason can only mean that the model was done.
+        self.finish_reason = self.finish_reason or "stop"
+        return found + self.end()
+
+    def json_object(self, data: bytes) -> dict[str, Any]:
+        """Return the object that a whole reply or an event of a stream is."""
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise self.broken(f"it is no JSON ({error})", data) from error
+        if isinstance(value, dict):
+            return value
+        if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
+            return value[0]
+        raise self.broken("it is no JSON object", data)
+
+    def choice(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take in what surrounds the message, and return its choice, None if there is none.
+
+        Only the choice of index 0 counts: we never ask for more than one.
+        """
+        get = reply.get
+        if get("error") or get("object") == "error":
+            raise self.error(reply)
+        if self._served_by is None and isinstance(model := get("model"), str):
+            self._served_by = model
+        if self._request_id is None and isinstance(identity := get("id"), str):
+            self._request_id = identity
+        choices = get("choices")
+        choice: Any = choices[0] if isinstance(choices, list) and choices else None
+        if usage := read_usage(get("usage") or _misplaced_usage(reply, choice)):
+            self._usage = usage
+        if choice is None and not choices:
+            return None
+        if not isinstance(choice, dict):
+            raise self.broken("its choice is no object", reply)
+        if choice.get("index"):
+            return None
+        if reason := choice.get("finish_reason"):
+            self._finish(str(reason).lower(), choice)
+        return choice
+
+    def _finish(self, reason: str, choice: Mapping[str, Any]) -> None:
+        if reason in _FAILED:
+            raise self.error({"error": choice.get("error") or f"the model stopped with the reason {reason!r}"})
+        self.finish_reason = REASONS.get(reason, reason)
+
+    def delta(self, message: Mapping[str, Any], choice: Mapping[str, Any]) -> list[ReplyEvent]:
+        """Return the events of a message or of a piece of one."""
+        found: list[ReplyEvent] = []
+        get = message.get
+        if len(message) > 1 or "content" not in message:
+            self._beside_content(message, found)
+        content = get("content")
+        logprobs = _logprobs(choice)
+        if isinstance(content, list):
+            content = self._parts(content, found)
+        if isinstance(content, str):
+            if content or logprobs:
+                self._text(content, logprobs, found)
+        elif content is not None:
+            raise self.broken("its content is no text", message)
+        return found
+
+    def _beside_content(self, message: Mapping[str, Any], found: list[ReplyEvent]) -> None:
+        if thought := _reasoning(message):
+            self._reasoning.append(thought)
+            found.append(ReasoningDelta(thought))
+        if isinstance(refusal := message.get("refusal"), str):
+            self._refusal.append(refusal)
+        if calls := message.get("tool_calls"):
+            if not isinstance(calls, list):
+                raise self.broken("its tool calls are no list", message)
+            found += [self._tool(call) for call in calls]
+
+    def _text(self, text: str, logprobs: Logprobs, found: list[ReplyEvent]) -> None:
+        for piece, its_logprobs in _aligned(text, logprobs):
+            for event in self._splitter.feed(piece, its_logprobs):
+                self._note(event)
+                found.append(event)
+
+    def _note(self, event: ReplyEvent) -> None:
+        if isinstance(event, TextDelta):
+            self._has_text = True
+        elif isinstance(event, ReasoningDelta):
+            self._reasoning.append(event.text)
+
+    def _parts(self, parts: list[Any], found: list[ReplyEvent]) -> str:
+        """Return the text of content that comes in parts, as Mistral's reasoning models send it."""
+        text = []
+        for part in parts:
+            match part:
+                case {"type": "text", "text": str(piece)}:
+                    text.append(piece)
+                case {"type": "thinking", "thinking": [*thoughts]}:
+                    thought = "".join(str(piece.get("text", "")) for piece in thoughts if isinstance(piece, dict))
+                    self._reasoning.append(thought)
+                    found.append(ReasoningDelta(thought))
+                case _:
+                    raise self.broken("its content has a part of an unknown kind", part)
+        return "".join(text)
+
+    def _tool(self, call: object) -> ToolCallDelta:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(call, dict) or not isinstance(function, dict):
+            raise self.broken("a tool call has no function", call)
+        self._has_tools = True
+        identity, index, arguments = call.get("id"), call.get("index"), function.get("arguments")
+        known = len(self._tools)
+        if not isinstance(index, int):
+            # Some services leave the index out and send each call whole; a piece without an id goes on with the last.
+            index = self._tools.get(str(identity), known) if identity else max(0, known - 1)
+        if identity:
+            self._tools.setdefault(str(identity), index)
+        if not isinstance(arguments, str):
+            arguments = "" if arguments is None else orjson.dumps(arguments).decode()
+        return ToolCallDelta(index=index, id=identity, name=function.get("name"), arguments=arguments)
+
+    def end(self) -> list[ReplyEvent]:
+        """Return the last events of a whole reply."""
+        found = self._splitter.end()
+        for event in found:
+            self._note(event)
+        if not self._has_text and not self._has_tools and (tail := _text_after_thoughts("".join(self._reasoning))):
+            self._has_text = True
+            found.append(TextDelta(tail))
+        reason = self.finish_reason or "stop"
+        if refusal := "".join(self._refusal):
+            shown = self._secrets.beginning(refusal, 500)
+            raise self._with_usage(Refused(f"the model refused: {shown}", model=self._reference))
+        if reason == "content_filter" and not self._has_text:
+            raise self._with_usage(Refused("a content filter kept the whole reply back", model=self._reference))
+        if reason == "stop" and self._has_tools:
+            reason = "tool_calls"
+        finish = Finish(reason=reason, usage=self._usage, served_by=self._served_by, request_id=self._request_id)
+        return [*found, finish]
+
+    def error(self, reply: Mapping[str, Any]) -> ProviderError:
+        """Our error for one that came inside of a reply."""
+        return self._with_usage(failure(complaint_of(reply, self._secrets), reference=self._reference))
+
+    def broken(self, what: str, piece: object = None) -> ProviderError:
+        """The error for something that isn't what the protocol says."""
+        words = piece if isinstance(piece, bytes) else orjson.dumps(piece)
+        shown = "" if piece is None else f": {self._secrets.beginning(words.decode('utf-8', 'replace'), 200)!r}"
+        return self._with_usage(BrokenReply(f"the reply is broken: {what}{shown}", model=self._reference))
+
+    def _with_usage(self, error: ProviderError) -> ProviderError:
+        error.usage = self._usage
+        return error
+
+
+def _error_event(data: bytes) -> dict[str, Any]:
+    try:
+        return {"error": orjson.loads(data)}
+    except orjson.JSONDecodeError:
+        return {"error": data.decode("utf-8", "replace")}
+
+
+def _reasoning(message: Mapping[str, Any]) -> str:
+    """Return what a message holds of the model's thoughts, under any of the names in use."""
+    get = message.get
+    thought = get("reasoning_content") or get("reasoning")
+    if isinstance(thought, str):
+        return thought
+    details = get("reasoning_details")
+    if not isinstance(details, list):
+        return ""
+    texts = (detail.get("text") or detail.get("summary") for detail in details if isinstance(detail, dict))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _text_after_thoughts(reasoning: str) -> str:
+    """Return the answer that a server has put among the thoughts: what follows the tag that closes them."""
+    return reasoning.rpartition(CLOSING)[2].strip() if CLOSING in reasoning else ""
+
+
+def _misplaced_usage(reply: Mapping[str, Any], choice: object) -> object:
+    """Return a usage that stands where Groq (`x_groq`) or Moonshot (in the choice) put it."""
+    for place in (reply.get("x_groq"), choice):
+        if isinstance(place, dict) and (usage := place.get("usage")):
+            return usage
+    return None
+
+
+def _logprobs(choice: Mapping[str, Any]) -> Logprobs:
+    logprobs = choice.get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return tuple(content) if isinstance(content, list) else ()
+
+
+def _aligned(text: str, logprobs: Logprobs) -> list[tuple[str, Logprobs]]:
+    """Return the text token by token where it begins with thoughts, so that theirs can be told from the answer's."""
+    if len(logprobs) > 1 and text.lstrip().startswith(OPENING):
+        tokens = [str(entry.get("token", "")) for entry in logprobs if isinstance(entry, dict)]
+        if "".join(tokens) == text:
+            return [(token, (entry,)) for token, entry in zip(tokens, logprobs, strict=True)]
+    return [(text, logprobs)]

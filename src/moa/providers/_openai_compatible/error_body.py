@@ -1,0 +1,91 @@
+"""What a server's error says, in whichever of the many shapes that "OpenAI-compatible" servers use."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from moa.providers._redaction import NO_SECRETS, Secrets
+
+MOST_SHOWN = 500
+"""Characters of a server's words that an error shows; some send whole web pages."""
+
+_MARKUP = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_KEYS_OF_MESSAGE = ("message", "detail", "error_msg", "msg", "title", "reason")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """An error in a server's own words; what it didn't say is empty.
+
+    Attributes:
+        message: For people.
+        code: Code and type, e.g. `rate_limit_exceeded`, lower-cased and joined by a space.
+        status: HTTP status that the body itself names, None if it names none.
+        parameter: The request's field that is to blame.
+    """
+
+    message: str = ""
+    code: str = ""
+    status: int | None = None
+    parameter: str = ""
+
+
+def read_complaint(body: bytes, secrets: Secrets = NO_SECRETS) -> Complaint:
+    """Return what the body of an error reply says; text and web pages are shortened, after secrets were hidden."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Web pages of proxies are mostly markup: taking it from a bounded piece keeps this quick.
+        value = _MARKUP.sub(" ", secrets.beginning(body.decode("utf-8", "replace"), 20 * MOST_SHOWN))
+    return complaint_of(value, secrets)
+
+
+def complaint_of(value: object, secrets: Secrets = NO_SECRETS) -> Complaint:
+    """Return what an error object says: `{"error": …}`, a text, a list of errors, or fields at the top level."""
+    complaint = _found(value)
+    return replace(complaint, message=secrets.beginning(" ".join(complaint.message.split()), MOST_SHOWN))
+
+
+def _found(value: object) -> Complaint:
+    match value:
+        case [first, *_]:
+            return _found(first)
+        case {"error": dict() | list() | str() as inner} if inner:
+            return _found(inner)
+        case {"detail": [{"msg": str(message)} as fault, *_]}:
+            return _invalid_field(message, fault)
+        case {"errors": [first, *_]}:
+            return _found(first)
+        case dict():
+            return _flat(value)
+    return Complaint(message=str(value))
+
+
+def _invalid_field(message: str, fault: Mapping[str, Any]) -> Complaint:
+    # What FastAPI and pydantic report: the place is a path such as ["body", "stream_options"].
+    place = fault.get("loc")
+    names = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
+    return Complaint(
+        message=f"{'.'.join(names)}: {message}" if names else message,
+        code=str(fault.get("type", "")).lower(),
+        parameter=names[0] if names else "",
+    )
+
+
+def _flat(error: Mapping[str, Any]) -> Complaint:
+    message = next((error[key] for key in _KEYS_OF_MESSAGE if error.get(key)), error)
+    raw = error.get("metadata", {}).get("raw") if isinstance(error.get("metadata"), dict) else None
+    codes = [str(error[key]).lower() for key in ("code", "type", "status") if error.get(key)]
+    return Complaint(
+        message=f"{_words(message)}: {_words(raw)}" if raw else _words(message),
+        code=" ".join(code for code in codes if not code.isdigit()),
+        status=next((int(code) for code in codes if code.isdigit() and 400 <= int(code) <= 599), None),
+        parameter=error["param"] if isinstance(error.get("param"), str) else "",
+    )
+
+
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()

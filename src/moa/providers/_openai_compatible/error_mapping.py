@@ -1,0 +1,132 @@
+"""A server's error replies as our errors."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+
+from moa.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    ContextTooLong,
+    ModelNotFound,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+    Refused,
+    ServiceFailed,
+    UnsupportedInput,
+)
+from moa.providers._openai_compatible.error_body import Complaint
+from moa.providers._retry_after import retry_after_s
+
+_CONTEXT = re.compile(
+    r"context.?(?:length|size|window).{0,40}exceed|exceed.{0,60}context|maximum context length|max_model_len"
+    r"|longer than the (?:model's|maximum)|prompt is too long|input is too long|maximum prompt length"
+    r"|`inputs` (?:tokens \+|must have less)|input token count.{0,40}exceed"
+    r"|reduce the length of the (?:messages|prompt)"
+    r"|greater than the context|too many (?:input )?tokens|exceed_context_size|exceeds the maximum allowed length"
+    r"|prompt contains .{0,40}tokens.{0,40}too large|larger than the context",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(
+    # Not "exceeded your current quota": Gemini says so of its limits per minute too.
+    r"insufficient_quota|insufficient[_ ](?:balance|credits?|funds)|out of credits?"
+    r"|billing_hard_limit|billing[_ ]not[_ ]active|credit balance|payment required",
+    re.IGNORECASE,
+)
+_FILTER = re.compile(
+    r"content_filter|content_policy|content management policy|responsibleaipolicy|moderation|flagged"
+    r"|data_inspection_failed|content exists risk|safety system|prohibited_content",
+    re.IGNORECASE,
+)
+_NO_IMAGES = re.compile(
+    r"(?:image|vision|multi-?modal|mmproj).{0,60}(?:support|only|not a|missing|required)"
+    r"|(?:support|not a).{0,40}(?:image|vision|multi-?modal)",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"model_not_found|no such model|invalid model"
+    r"|model.{0,200}(?:not found|does(?:n't| not) exist|not available|unknown)",
+    re.IGNORECASE,
+)
+_RATE = re.compile(r"rate.?limit|too many requests|throttl|resource_exhausted", re.IGNORECASE)
+_AUTH = re.compile(r"invalid_api_key|authentication|unauthorized|permission_(?:denied|error)", re.IGNORECASE)
+_OVERLOAD = re.compile(r"overloaded|server_error|internal|unavailable|timeout", re.IGNORECASE)
+_INVALID = re.compile(r"invalid_request|bad_?request|invalid_argument|invalid_parameter|unsupported_", re.IGNORECASE)
+
+_BY_STATUS: Mapping[int, type[ProviderError]] = {
+    401: AuthenticationFailed,
+    402: QuotaExhausted,
+    403: AuthenticationFailed,
+    404: ModelNotFound,
+    408: ServiceFailed,
+    409: ServiceFailed,
+    413: ContextTooLong,
+    425: ServiceFailed,
+    429: RateLimited,
+    498: RateLimited,
+}
+_ADVICE: Mapping[type[ProviderError], str] = {
+    AuthenticationFailed: "check the endpoint's key and what it may use",
+    ModelNotFound: "check the model's id and the endpoint's base_url",
+    QuotaExhausted: "the account needs credit",
+    ContextTooLong: "shorten the prompt, lower max_tokens, or use a model with a larger window",
+    UnsupportedInput: "leave the images out or use a model that takes them",
+}
+
+
+def failure(
+    complaint: Complaint,
+    *,
+    reference: str,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    has_images: bool = False,
+    now: Callable[[], float] = time.time,
+) -> ProviderError:
+    """Return our error for a server's complaint.
+
+    Args:
+        complaint: What the server said.
+        reference: The model's, for the error.
+        status: HTTP status of the reply, None for an error that came inside of a good reply.
+        headers: The reply's headers.
+        has_images: The request had images, so that words about images are about them.
+        now: The time of day in seconds since 1970, to which a Retry-After date is compared.
+    """
+    kind = _kind(complaint, status or complaint.status, has_images=has_images)
+    words = complaint.message or complaint.code or "no reason given"
+    place = f"HTTP {status}" if status else "error in the reply"
+    advice = f" ({_ADVICE[kind]})" if kind in _ADVICE else ""
+    wait_s = retry_after_s(headers or {}, now)
+    return kind(f"{place}: {words}{advice}", model=reference, status=status, retry_after_s=wait_s)
+
+
+def _kind(complaint: Complaint, status: int | None, *, has_images: bool) -> type[ProviderError]:
+    said = f"{complaint.code} {complaint.message}"
+    if status is not None and 300 <= status < 400:
+        return BadRequest
+    if _CONTEXT.search(said) and status not in (401, 403, 404, 429):
+        return ContextTooLong
+    if _FILTER.search(said) and (status is None or status in (400, 403, 422, 451)):
+        return Refused
+    if _QUOTA.search(said) and (status is None or status in (400, 402, 403, 429)):
+        return QuotaExhausted
+    if has_images and _NO_IMAGES.search(said) and status in (400, 404, 415, 422, 500, 501):
+        return UnsupportedInput
+    if status is None:
+        return _kind_in_words(said)
+    if status in (400, 422) and _NO_MODEL.search(said):
+        return ModelNotFound
+    return _BY_STATUS.get(status) or (ServiceFailed if status >= 500 else BadRequest)
+
+
+def _kind_in_words(said: str) -> type[ProviderError]:
+    table: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+        (_RATE, RateLimited),
+        (_AUTH, AuthenticationFailed),
+        (_NO_MODEL, ModelNotFound),
+        (_OVERLOAD, ServiceFailed),
+        (_INVALID, BadRequest),
+    )
+    return next((kind for words, kind in table if words.search(said)), ServiceFailed)

@@ -1,0 +1,276 @@
+"""The provider: moves bytes between the transport and the pure parts, and remembers what servers reject."""
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from types import TracebackType
+
+from yarl import URL
+
+from moa.errors import BrokenReply, ConfigError, ContextTooLong, IdleTimedOut, ProviderError
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._endpoint import Endpoint
+from moa.providers._http import HttpRequest, HttpResponse, HttpTransport, Transport, drain
+from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply
+from moa.providers._openai_compatible.dialect import Dialect, rejected_parameter
+from moa.providers._openai_compatible.encode import encode, parameters
+from moa.providers._openai_compatible.error_body import read_complaint
+from moa.providers._openai_compatible.error_mapping import failure
+from moa.providers._redaction import Secrets, texts_of
+
+_log = logging.getLogger(__name__)
+
+
+def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = None) -> Provider:
+    """Return a provider for models behind the OpenAI chat completions API.
+
+    Args:
+        endpoint: Where they are. `options` may hold `takes_seed` (default true); if false, no seed is sent.
+        transport: What requests are sent with; by default the endpoint's own connections.
+
+    Raises:
+        ConfigError: The endpoint has no usable `base_url`, an option is wrong, or its certificates can't be read.
+    """
+    return OpenAICompatible(endpoint, transport)
+
+
+class OpenAICompatible:
+    """Calls models behind the chat completions API.
+
+    When a server rejects a parameter that a request can do without, or knows by another name, the model's requests
+    avoid it from then on, and the error's `ask_again` is set.
+
+    Args:
+        endpoint: Where they are.
+        transport: What requests are sent with.
+    """
+
+    def __init__(self, endpoint: Endpoint, transport: Transport | None = None) -> None:
+        self.takes_seed = _takes_seed(endpoint)
+        self._url = _address(endpoint)
+        self._headers = _headers(endpoint)
+        self.secrets = Secrets(texts_of(endpoint))
+        self._own = None
+        if transport is None:
+            transport = self._own = HttpTransport(
+                limit=endpoint.limits.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
+            )
+        self._transport: Transport = transport
+        self._plain = Dialect() if self.takes_seed else Dialect(dropped=frozenset({"seed"}))
+        self._dialects: dict[str, Dialect] = {}
+
+    @property
+    def dropped(self) -> Mapping[str, tuple[str, ...]]:
+        """By model id, for models whose server rejected some: the parameters that are not sent."""
+        return {model: tuple(sorted(dialect.dropped)) for model, dialect in self._dialects.items() if dialect.dropped}
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply.
+
+        Raises:
+            ProviderError: On entering or while iterating.
+        """
+        return _Call(self, request)
+
+    def send(self, request: ModelRequest, dialect: Dialect) -> AbstractAsyncContextManager[HttpResponse]:
+        """Send a request, written in a dialect."""
+        return self._transport(
+            HttpRequest(
+                url=self._url,
+                headers=self._headers,
+                body=encode(request, dialect),
+                reference=request.reference,
+                idle_timeout_s=request.idle_timeout_s if request.deltas else None,
+            )
+        )
+
+    def dialect(self, model: str) -> Dialect:
+        """How requests for a model are written, as far as its server is known."""
+        return self._dialects.get(model, self._plain)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._own is not None:
+            await self._own.aclose()
+
+    def rejection(self, request: ModelRequest, dialect: Dialect, response: HttpResponse, body: bytes) -> ProviderError:
+        """Return what a server's refusal means, having learned what it rejects."""
+        complaint = read_complaint(body, self.secrets)
+        error = failure(
+            complaint,
+            reference=request.reference,
+            status=response.status,
+            headers=response.headers,
+            has_images=any(message.images for message in request.messages),
+        )
+        if not isinstance(error, ContextTooLong):
+            spoken = dialect.spoken(parameters(request)).keys() - request.sampling.extra.keys()
+            if parameter := rejected_parameter(response.status, complaint, spoken):
+                error.ask_again = self._learn(request, dialect, parameter)
+        return error
+
+    def _learn(self, request: ModelRequest, dialect: Dialect, parameter: str) -> bool:
+        """Note that a request written in this dialect was rejected; return whether there is another way to write it."""
+        if dialect.without(parameter) is None:
+            return False
+        # Another call may have learned the same since this one was written.
+        if better := self.dialect(request.model).without(parameter):
+            self._dialects[request.model] = better
+            _log.debug("%s rejects %s: it is left out or renamed from now on", request.reference, parameter)
+        return True
+
+
+class _Call:
+    """One request and its reply. A class in place of a generator: every call passes here."""
+
+    __slots__ = ("_exchange", "_provider", "_request")
+
+    def __init__(self, provider: OpenAICompatible, request: ModelRequest) -> None:
+        self._provider, self._request = provider, request
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        dialect = self._provider.dialect(self._request.model)
+        self._exchange = self._provider.send(self._request, dialect)
+        try:
+            response = await self._exchange.__aenter__()
+            try:
+                return await self._events(response, dialect)
+            except BaseException as error:
+                await self._exchange.__aexit__(type(error), error, error.__traceback__)
+                raise
+        except ProviderError as error:
+            self._provider.secrets.redact(error)
+            raise
+
+    async def _events(self, response: HttpResponse, dialect: Dialect) -> AsyncIterator[ReplyEvent]:
+        request = self._request
+        if not 200 <= response.status < 300:
+            raise self._provider.rejection(request, dialect, response, await response.read())
+        if _is_stream(response, request):
+            return _StreamedReply(response, request.reference, self._provider.secrets)
+        return _WholeReply(
+            decode_reply(
+                await response.read(),
+                reference=request.reference,
+                request_id=response.headers.get("x-request-id"),
+                secrets=self._provider.secrets,
+            )
+        )
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exchange.__aexit__(kind, error, trace)
+        if isinstance(error, ProviderError):
+            self._provider.secrets.redact(error)
+
+
+class _WholeReply:
+    """The events of a reply that is all there."""
+
+    def __init__(self, events: list[ReplyEvent]) -> None:
+        self._events = iter(events)
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        for event in self._events:
+            return event
+        raise StopAsyncIteration
+
+
+class _StreamedReply:
+    """The events of a reply while it comes: no generator, so that nothing is left behind when it is dropped."""
+
+    def __init__(self, response: HttpResponse, reference: str, secrets: Secrets) -> None:
+        self._chunks = response.chunks()
+        request_id = response.headers.get("x-request-id")
+        self._decoder = StreamDecoder(reference=reference, request_id=request_id, secrets=secrets)
+        self._ready: deque[ReplyEvent] = deque()
+        self._failure: ProviderError | None = None
+        self._ended = False
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        while not self._ready:
+            if self._failure is not None:
+                raise self._failure
+            if self._ended:
+                raise StopAsyncIteration
+            await self._more()
+        return self._ready.popleft()
+
+    async def _more(self) -> None:
+        decoder = self._decoder
+        try:
+            chunk = await anext(self._chunks, None)
+        except (BrokenReply, IdleTimedOut):
+            # All text had come before the connection failed: at most the usage is lost.
+            if not decoder.whole:
+                raise
+            chunk = None
+        if chunk is not None:
+            self._take(decoder.feed(chunk))
+            if self._failure or not decoder.done:
+                return
+            await drain(self._chunks)
+        self._ended = True
+        self._take(decoder.end())
+
+    def _take(self, events: Iterable[ReplyEvent]) -> None:
+        # What came before an error is handed out first: it was written and is paid for, so it belongs in the books.
+        try:
+            self._ready.extend(events)
+        except ProviderError as error:
+            self._failure = error
+
+
+def _is_stream(response: HttpResponse, request: ModelRequest) -> bool:
+    """Whether the body is a stream: what the server says counts more than what was asked for."""
+    kind = response.headers.get("content-type", "").lower()
+    return "event-stream" in kind or (request.deltas and "json" not in kind and "html" not in kind)
+
+
+def _takes_seed(endpoint: Endpoint) -> bool:
+    for option, value in endpoint.options.items():
+        key = f"endpoints.{endpoint.name}.options.{option}"
+        if option != "takes_seed":
+            raise ConfigError("unknown option: an endpoint of kind openai takes only takes_seed", key=key)
+        if not isinstance(value, bool):
+            raise ConfigError(f"must be true or false, not {value!r}", key=key)
+    return bool(endpoint.options.get("takes_seed", True))
+
+
+def _address(endpoint: Endpoint) -> str:
+    try:
+        url = URL(endpoint.base_url or "")
+    except ValueError as error:
+        raise ConfigError(f"{endpoint.base_url!r} is no address: {error}", key=_key(endpoint)) from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigError(f"{endpoint.base_url!r} is no http(s) address", key=_key(endpoint))
+    if not url.path.endswith("/chat/completions"):
+        url = url / "chat/completions"
+    return str(url.extend_query(endpoint.query))
+
+
+def _key(endpoint: Endpoint) -> str:
+    return f"endpoints.{endpoint.name}.base_url"
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "User-Agent": f"mixture-of-agents/{version('mixture-of-agents')}"}
+    if endpoint.api_key is not None:
+        headers["Authorization"] = f"Bearer {endpoint.api_key.get_secret_value().strip()}"
+    headers |= endpoint.headers
+    for name, value in headers.items():
+        if not value.isprintable():
+            raise ConfigError(
+                "it holds a line break or another character that no header may have",
+                key=f"endpoints.{endpoint.name}.headers.{name}",
+            )
+    return headers

@@ -1,5 +1,0 @@
-"""Models that run on this machine's processor: the embedded one, and any GGUF file."""
-
-from moa.providers.local.provider import open_local
-
-__all__ = ["open_local"]

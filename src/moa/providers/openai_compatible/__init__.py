@@ -1,5 +1,0 @@
-"""Models behind the OpenAI chat completions API, wherever it is served."""
-
-from moa.providers.openai_compatible.provider import open_openai_compatible
-
-__all__ = ["open_openai_compatible"]
