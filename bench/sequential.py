@@ -23,7 +23,7 @@ from moa.evaluation._length_control.confidence_sequence import fit_so_far, look_
 from moa.evaluation._length_control.models import GamedBaselines, Judged, LengthModel
 from moa.evaluation._statistics.array_types import Floats, Ints
 from moa.evaluation._statistics.non_inferiority import MARGIN
-from moa.evaluation._statistics.sequential import Decision, decide, exceeds, settle_many
+from moa.evaluation._statistics.sequential import Decision, decide, exceeds, sequential_test_many
 
 LC_MODELS: tuple[LengthModel, ...] = ("length_controlled_v1", "length_only")
 
@@ -61,7 +61,7 @@ def _simulate(models: dict[str, Judged], shuffles: int, finite: bool) -> tuple[l
         if not finite:  # a sample of an endless population with these verdicts
             series = values[rng.integers(n, size=(shuffles, n))]
         population, truth = n if finite else None, float(values.mean())
-        decisions, times = settle_many(series, population=population)
+        decisions, times = sequential_test_many(series, population=population)
         missed = exceeds(series, truth, population=population)[:, -1]
         missed |= exceeds(1 - series, 1 - truth, population=population)[:, -1]
         lines.append(_line(name, 100 * truth, decisions, times, n, float(missed.mean())))

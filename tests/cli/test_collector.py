@@ -1,12 +1,12 @@
 import gc
 
-from moa._cli.gc_tuning import collecting_seldom
+from moa._cli.gc_tuning import reduced_gc
 
 
 def test_the_collector_looks_seldom_inside_and_as_before_afterwards() -> None:
     before = gc.get_threshold()
 
-    with collecting_seldom():
+    with reduced_gc():
         inside = gc.get_threshold()
 
     assert inside[0] > before[0]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moa._ledger import Meter
-from moa._policies.budget import Budget, Purse, Spend, reserve_in_all, worst_case
+from moa._policies.budget import Budget, BudgetAccount, BudgetPolicy, reserve_in_all, worst_case
 from moa._policies.metering import Metered
 from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded, ServiceFailed
@@ -22,12 +22,12 @@ USED = TokenUsage(input_tokens=5, output_tokens=1)
 WORST = worst_case(plain_request()).total_tokens
 
 
-def _model(script: object = ("fine", Finish(reason="stop", usage=USED))) -> Spend:
-    return Spend(Metered(ScriptedProvider(script)))
+def _model(script: object = ("fine", Finish(reason="stop", usage=USED))) -> BudgetPolicy:
+    return BudgetPolicy(Metered(ScriptedProvider(script)))
 
 
-async def _ask(model: Spend, budget: Budget) -> None:
-    await collect(model, replace(plain_request(Meter(loop_time)), account=Purse(budget)))
+async def _ask(model: BudgetPolicy, budget: Budget) -> None:
+    await collect(model, replace(plain_request(Meter(loop_time)), account=BudgetAccount(budget)))
 
 
 @virtual_time
@@ -42,7 +42,7 @@ async def test_a_call_is_charged_what_it_used_and_not_its_worst_case() -> None:
 async def test_a_call_whose_worst_case_does_not_fit_is_not_made() -> None:
     provider = ScriptedProvider("fine")
     with pytest.raises(BudgetExceeded, match="at worst"):
-        await _ask(Spend(Metered(provider)), Budget(Decimal(WORST - 1)))
+        await _ask(BudgetPolicy(Metered(provider)), Budget(Decimal(WORST - 1)))
 
     assert provider.requests == []
 
@@ -99,8 +99,8 @@ async def test_an_unknown_price_needs_leave_to_be_spent() -> None:
     request = plain_request(Meter(loop_time), price=lambda usage: None)
     budget = Budget(Decimal(1))
     with pytest.raises(BudgetExceeded, match="price is unknown"):
-        await collect(_model(), replace(request, account=Purse(budget)))
-    await collect(_model(), replace(request, account=Purse(budget, allow_unpriced=True)))
+        await collect(_model(), replace(request, account=BudgetAccount(budget)))
+    await collect(_model(), replace(request, account=BudgetAccount(budget, allow_unpriced=True)))
 
     assert budget.spent_usd == 0
 
@@ -109,7 +109,7 @@ async def test_an_unknown_price_needs_leave_to_be_spent() -> None:
 async def test_a_call_without_max_tokens_has_no_worst_case() -> None:
     request = plain_request(Meter(loop_time), max_tokens=None)
     with pytest.raises(BudgetExceeded, match="max_tokens"):
-        await collect(_model(), replace(request, account=Purse(Budget(Decimal(9999)))))
+        await collect(_model(), replace(request, account=BudgetAccount(Budget(Decimal(9999)))))
 
 
 @given(limit=st.integers(0, 300), outputs=st.lists(st.integers(0, 10), max_size=30))

@@ -1,5 +1,5 @@
 from moa._ledger import Ledger
-from moa._render.proposals import ProposalsPicture
+from moa._render.proposals import ProposalsView
 from moa._results import Answer, Latency, LayerResult
 from tests.render.pictures import drawn, failed, used
 
@@ -23,7 +23,7 @@ def test_proposals_picture_shows_each_proposal_whole_and_harmless_or_why_there_i
     roster = (used("one", 0, text="First [bold]line\n\x1b[2Jsecond"), failed("two", 1, "too many requests"))
     layer = LayerResult(number=1, roster=roster, closed_by="all", started_s=0.0, duration_s=1.3)
 
-    assert drawn(ProposalsPicture(_answer(layer)), width=40).splitlines() == [
+    assert drawn(ProposalsView(_answer(layer)), width=40).splitlines() == [
         "layer 1 · one · used 1.2 s ─────────────",
         "First [bold]line",
         "␛[2Jsecond",
@@ -34,4 +34,4 @@ def test_proposals_picture_shows_each_proposal_whole_and_harmless_or_why_there_i
 
 
 def test_proposals_picture_says_so_when_there_are_none() -> None:
-    assert drawn(ProposalsPicture(_answer())) == "this answer has no proposals: one model was asked alone"
+    assert drawn(ProposalsView(_answer())) == "this answer has no proposals: one model was asked alone"

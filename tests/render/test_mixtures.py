@@ -2,7 +2,7 @@ import pytest
 
 from moa._mixture.loading import load, preset_names, single
 from moa._mixture.schema import Mixture
-from moa._render.mixtures import MixturePicture, mixture_list, summary
+from moa._render.mixtures import MixtureView, mixture_list, summary
 from tests.render.pictures import drawn
 
 MIXTURE = load(
@@ -25,7 +25,7 @@ MIXTURE = load(
 
 
 def test_mixture_picture_goes_from_the_prompt_through_the_layers_to_the_answer() -> None:
-    assert drawn(MixturePicture(MIXTURE), width=60) == (
+    assert drawn(MixtureView(MIXTURE), width=60) == (
         "pair\n"
         "Two of a kind\n"
         "\n"
@@ -56,7 +56,7 @@ def test_mixture_picture_goes_from_the_prompt_through_the_layers_to_the_answer()
 @pytest.mark.parametrize("name", preset_names())
 @pytest.mark.parametrize("width", [40, 80])
 def test_mixture_picture_fits_the_terminal_and_its_encoding(name: str, width: int) -> None:
-    picture = drawn(MixturePicture(load(name)), width=width, encoding="ascii")
+    picture = drawn(MixtureView(load(name)), width=width, encoding="ascii")
 
     assert max(map(len, picture.splitlines())) <= width
     picture.encode("ascii")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from moa._ledger import Attempt, Call, ErrorInfo, Ledger
 from moa._render.timeline import timeline
-from moa._render.waterfall import WaterfallPicture, waterfall_html
+from moa._render.waterfall import WaterfallView, waterfall_html
 from moa._usage import TokenUsage
 from tests.render.pictures import drawn
 
@@ -71,14 +71,14 @@ def test_a_bar_shows_queue_first_token_and_writing_in_its_place(encoding: str, s
     )
 
     # 49 columns leave 16 to the bars: two for each of the eight seconds.
-    lines = drawn(WaterfallPicture(ledger), width=49, encoding=encoding).splitlines()
+    lines = drawn(WaterfallView(ledger), width=49, encoding=encoding).splitlines()
 
     assert lines[1].startswith("  a      " + 8 * think + 8 * write + "  8.0 s")
     assert lines[2].startswith("  b      " + 4 * " " + 4 * queue + 4 * think + 4 * write + "  6.0 s")
 
 
 def test_a_terminal_shows_every_problem_made_harmless() -> None:
-    picture = drawn(WaterfallPicture(Ledger(calls=(_call(1, "a\x1b[2J", _failed(0, 1, EVIL)),))), width=200)
+    picture = drawn(WaterfallView(Ledger(calls=(_call(1, "a\x1b[2J", _failed(0, 1, EVIL)),))), width=200)
 
     assert "<script>alert(1)</script>" in picture
     assert "\x1b" not in picture
@@ -86,7 +86,7 @@ def test_a_terminal_shows_every_problem_made_harmless() -> None:
 
 
 def test_a_run_without_calls_says_so() -> None:
-    assert "no model was called" in drawn(WaterfallPicture(Ledger()))
+    assert "no model was called" in drawn(WaterfallView(Ledger()))
     assert "no model was called" in waterfall_html(Ledger())
 
 
@@ -131,7 +131,7 @@ def test_no_bar_leaves_its_place_whatever_the_times(times: list[Any], width: int
     ]
     ledger = Ledger(calls=tuple(_call(number, f"a{number}", one) for number, one in enumerate(attempts, 1)))
 
-    assert max(map(len, drawn(WaterfallPicture(ledger), width=width).splitlines())) <= width
+    assert max(map(len, drawn(WaterfallView(ledger), width=width).splitlines())) <= width
     for _, given_ in _Tags(waterfall_html(ledger)).tags:
         if "x" in given_:
             assert 0 <= float(given_["x"]) <= 1000

@@ -6,7 +6,7 @@ import pytest
 
 from moa import errors
 from moa._ledger import Ledger
-from moa._server.http.errors import STATUS, Refusal, anthropic_error, failure_of, openai_error, status_of
+from moa._server.http.errors import STATUS, RequestError, anthropic_error, error_response, openai_error, status_of
 from moa.errors import AggregationFailed, ConfigError, LayerFailed, MoaError
 
 
@@ -33,8 +33,8 @@ def test_a_class_of_another_package_has_the_status_of_the_class_above_it() -> No
 
 def test_a_run_whose_causes_are_of_one_kind_fails_as_that_kind() -> None:
     limited = errors.RateLimited("slow down", model="lab/a", retry_after_s=7)
-    failure = failure_of(
-        LayerFailed(layer=1, needed=1, got=0, ledger=Ledger(), failures=[limited, limited]), candid=False
+    failure = error_response(
+        LayerFailed(layer=1, needed=1, got=0, ledger=Ledger(), failures=[limited, limited]), show_details=False
     )
 
     assert (failure.status, failure.code, failure.retry_after_s) == (429, "rate_limited", 7)
@@ -42,8 +42,8 @@ def test_a_run_whose_causes_are_of_one_kind_fails_as_that_kind() -> None:
 
 def test_a_run_with_causes_of_several_kinds_fails_as_itself() -> None:
     causes = [errors.RateLimited("slow", model="lab/a"), errors.ServiceFailed("down", model="lab/b")]
-    failure = failure_of(
-        AggregationFailed("no aggregator gave an answer", ledger=Ledger(), failures=causes), candid=True
+    failure = error_response(
+        AggregationFailed("no aggregator gave an answer", ledger=Ledger(), failures=causes), show_details=True
     )
 
     assert (failure.status, failure.code) == (502, "aggregation_failed")
@@ -57,7 +57,7 @@ def test_what_services_said_is_told_only_to_who_runs_the_server_unless_it_is_abo
     ]
     error = AggregationFailed("no answer", ledger=Ledger(), failures=causes)
 
-    hidden, told = failure_of(error, candid=False), failure_of(error, candid=True)
+    hidden, told = error_response(error, show_details=False), error_response(error, show_details=True)
 
     assert hidden.message == "no answer (lab/a: connection_failed; lab/b: temperature is too high)"
     assert hidden.causes[0] == {"model": "lab/a", "code": "connection_failed"}
@@ -67,13 +67,13 @@ def test_what_services_said_is_told_only_to_who_runs_the_server_unless_it_is_abo
 def test_a_faulty_set_up_is_not_told_to_strangers() -> None:
     error = ConfigError("/home/me/moa.yaml is broken")
 
-    assert "moa.yaml" not in failure_of(error, candid=False).message
-    assert "moa.yaml" in failure_of(error, candid=True).message
+    assert "moa.yaml" not in error_response(error, show_details=False).message
+    assert "moa.yaml" in error_response(error, show_details=True).message
 
 
 def test_a_prompt_that_is_too_long_has_the_code_that_clients_look_for() -> None:
     causes = [errors.ContextTooLong("too long", model="lab/a")]
-    failure = failure_of(AggregationFailed("no answer", ledger=Ledger(), failures=causes), candid=False)
+    failure = error_response(AggregationFailed("no answer", ledger=Ledger(), failures=causes), show_details=False)
 
     assert (failure.status, failure.code) == (400, "context_length_exceeded")
 
@@ -90,7 +90,7 @@ def test_a_prompt_that_is_too_long_has_the_code_that_clients_look_for() -> None:
     ],
 )
 def test_each_api_has_its_own_word_for_a_status(status: int, openai: str, anthropic: str) -> None:
-    failure = failure_of(Refusal(status, "code", "message", param="model"), candid=False)
+    failure = error_response(RequestError(status, "code", "message", param="model"), show_details=False)
 
     assert openai_error(failure, "req-1")["error"] == {
         "message": "message",

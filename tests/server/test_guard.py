@@ -7,20 +7,22 @@ from typing import Any
 import openai
 import pytest
 
-from moa._server.api_keys import KeyRing, KeySettings, hash_key
+from moa._server.api_keys import ApiKeys, KeySettings, hash_key
 from tests.support.model_server import Status, Text
-from tests.support.served import HELLO, Served, served
+from tests.support.served import HELLO, ServedModel, served
 
 CHAT = "/v1/chat/completions"
 BODY = json.dumps({"model": "moa/solo", "messages": HELLO}).encode()
 JSON = {"content-type": "application/json"}
 
 
-def ring(**fields: Any) -> KeyRing:
-    return KeyRing([KeySettings(name="alice", sha256=hash_key("moa-secret"), **fields)])
+def ring(**fields: Any) -> ApiKeys:
+    return ApiKeys([KeySettings(name="alice", sha256=hash_key("moa-secret"), **fields)])
 
 
-async def _post(server: Served, body: bytes = BODY, path: str = CHAT, **headers: str) -> tuple[int, dict[str, Any]]:
+async def _post(
+    server: ServedModel, body: bytes = BODY, path: str = CHAT, **headers: str
+) -> tuple[int, dict[str, Any]]:
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     async with server.http.post(f"{server.url}{path}", data=body, headers={**JSON, **headers}) as response:
         return response.status, await response.json()
@@ -106,7 +108,7 @@ BAD = [
 
 @pytest.mark.parametrize("body", BAD, ids=lambda body: repr(body[:12]))
 @pytest.mark.parametrize("path", [CHAT, "/v1/responses", "/v1/messages", "/api/runs", "/api/check", "/api/yaml"])
-async def test_a_body_that_is_no_json_object_is_refused(shared: Served, body: bytes, path: str) -> None:
+async def test_a_body_that_is_no_json_object_is_refused(shared: ServedModel, body: bytes, path: str) -> None:
     status, reply = await _post(shared, body, path)
 
     assert status == 400

@@ -14,7 +14,7 @@ import pytest
 
 from moa._server.http.connection_limits import LimitedProtocol
 from tests.support.model_server import Hang, ModelServer, Text
-from tests.support.served import HELLO, Served, served
+from tests.support.served import HELLO, ServedModel, served
 
 ASK = {"model": "moa/duo", "messages": HELLO}
 STREAM = {**ASK, "stream": True}
@@ -137,11 +137,13 @@ async def test_a_run_that_outlasts_the_end_is_cut_short_and_its_client_told() ->
     assert "".join(texts) == "so far "
 
 
-async def _connect(server: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(server: ServedModel) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
 
 
-async def test_a_client_that_never_ends_its_headers_is_cut_off(shared: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_never_ends_its_headers_is_cut_off(
+    shared: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("moa._server.http.connection_limits.HEADERS_WITHIN_S", 0.05)
     silent, other = await _connect(shared), await _connect(shared)
     other[1].write(b"POST / HTTP/1.1\r\nhost: loc")
@@ -159,7 +161,7 @@ async def _read_until_cut(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-async def test_a_client_with_endless_headers_is_cut_off(shared: Served) -> None:
+async def test_a_client_with_endless_headers_is_cut_off(shared: ServedModel) -> None:
     reader, writer = await _connect(shared)
     writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n" + b"x-filler: " + b"y" * 70_000)
 
@@ -167,7 +169,7 @@ async def test_a_client_with_endless_headers_is_cut_off(shared: Served) -> None:
     writer.close()
 
 
-async def test_a_kept_connection_takes_many_requests(shared: Served) -> None:
+async def test_a_kept_connection_takes_many_requests(shared: ServedModel) -> None:
     reader, writer = await _connect(shared)
     for _ in range(3):
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-filler: " + b"y" * 30_000 + b"\r\n\r\n")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from moa._ledger import ErrorInfo
 from moa._results import Proposal
-from moa._server.api.proposal_reasoning import Narrator
+from moa._server.api.proposal_reasoning import ProposalReasoning
 from moa.events import AnswerDelta, Event, ProposalDelta, ProposalFinished, ProposalRestarted
 
 
@@ -29,7 +29,7 @@ def _end(index: int, text: str = "", error: str | None = None) -> ProposalFinish
 
 
 def _told(*events: Event) -> list[str]:
-    narrator = Narrator()
+    narrator = ProposalReasoning()
     return [narrator.hear(event) for event in events]
 
 

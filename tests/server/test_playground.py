@@ -6,10 +6,10 @@ import orjson
 
 from moa._mixture.loading import load
 from tests.support.model_server import Status, Text
-from tests.support.served import DUO, HELLO, Served, served
+from tests.support.served import DUO, HELLO, ServedModel, served
 
 
-async def _events(server: Served, **fields: Any) -> list[dict[str, Any]]:
+async def _events(server: ServedModel, **fields: Any) -> list[dict[str, Any]]:
     body = {"mixture": "duo", "messages": HELLO, **fields}
     async with server.http.post(f"{server.url}/api/runs", json=body) as response:
         assert response.status == 200, await response.text()

@@ -9,7 +9,7 @@ from moa._messages import ImagePart, Message, TextPart, ToolCall
 from moa._server.api.chat_request import read_chat_request
 from moa._server.api.messages_request import read_messages_request
 from moa._server.api.responses_request import read_responses_request
-from moa._server.http.errors import Refusal
+from moa._server.http.errors import RequestError
 
 HELLO = [{"role": "user", "content": "Say hello"}]
 
@@ -45,7 +45,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("given", "param"), REFUSED, ids=lambda value: str(value)[:40])
 def test_a_chat_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestError) as caught:
         read_chat_request(orjson.dumps({"model": "m", "messages": HELLO, **given}))
 
     assert (caught.value.status, caught.value.param) == (400, param)
@@ -71,7 +71,7 @@ RESPONSES_REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("given", "param"), RESPONSES_REFUSED, ids=lambda value: str(value)[:40])
 def test_a_responses_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestError) as caught:
         read_responses_request(orjson.dumps({"model": "m", "input": "Hi", **given}))
 
     assert (caught.value.status, caught.value.param) == (400, param)
@@ -98,7 +98,7 @@ MESSAGES_REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("given", "param"), MESSAGES_REFUSED, ids=lambda value: str(value)[:40])
 def test_a_messages_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RequestError) as caught:
         read_messages_request(orjson.dumps({"model": "m", "max_tokens": 9, "messages": HELLO, **given}))
 
     assert (caught.value.status, caught.value.param) == (400, param)

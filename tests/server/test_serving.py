@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from moa._config.settings import Settings
-from moa._server.api_keys import KeyRing, KeySettings, hash_key
-from moa._server.launcher import Serving, make_options, require_shareable, served_mixtures
+from moa._server.api_keys import ApiKeys, KeySettings, hash_key
+from moa._server.launcher import ServeSettings, make_options, require_shareable, served_mixtures
 from moa._server.logs import JsonFormatter, TextFormatter
 from moa.errors import MixtureError, UsageError
 from moa.providers._endpoint import BreakerSettings, Endpoint, LimitSettings
@@ -25,13 +25,13 @@ NO_ENDPOINTS = Settings(endpoints={})
 
 def test_beyond_loopback_a_server_needs_keys(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--api-keys-file"):
-        make_options(Serving(host="0.0.0.0", mixtures=("local",)), NO_ENDPOINTS)
+        make_options(ServeSettings(host="0.0.0.0", mixtures=("local",)), NO_ENDPOINTS)
 
     keys = tmp_path / "keys.yaml"
     keys.write_text(f"keys: [{{name: a, sha256: {hash_key('x')}}}]")
-    options = make_options(Serving(host="0.0.0.0", mixtures=("local",), keys_file=keys), NO_ENDPOINTS)
+    options = make_options(ServeSettings(host="0.0.0.0", mixtures=("local",), keys_file=keys), NO_ENDPOINTS)
     assert options.keys is not None
-    assert not options.is_candid
+    assert not options.shows_error_details
 
 
 def test_without_names_the_local_preset_is_served_whatever_else_is_there() -> None:
@@ -73,7 +73,7 @@ def test_several_workers_refuse_what_each_would_count_for_itself(changes: dict[s
 
 
 def test_several_workers_refuse_budgets() -> None:
-    ring = KeyRing([KeySettings(name="a", sha256=hash_key("x"), requests_per_minute=5)])
+    ring = ApiKeys([KeySettings(name="a", sha256=hash_key("x"), requests_per_minute=5)])
 
     with pytest.raises(UsageError, match="the server's budget; API keys"):
         require_shareable((DUO,), Settings(endpoints={"lab": PLAIN}), ring, 5.0)

@@ -23,7 +23,7 @@ from moa._pricing.lookup import ANY_MODEL
 from moa._pricing.price import Price
 from moa._runtime.engine import Engine
 from moa._server.app import create_app
-from moa._server.launcher import Serving, uvicorn_config
+from moa._server.launcher import ServeSettings, uvicorn_config
 from moa._server.options import ServerOptions
 from moa.providers._endpoint import Endpoint
 from tests.support.model_server import ModelServer, Text
@@ -43,7 +43,7 @@ SOLO = load({"name": "solo", "layers": [], "aggregator": {"model": "lab/writer",
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """A server under test with its upstream, and clients for it."""
 
     url: str
@@ -90,7 +90,7 @@ async def served(
     key: str = "unused",
     tracer: Tracer | None = None,
     **options: Any,
-) -> AsyncIterator[Served]:
+) -> AsyncIterator[ServedModel]:
     """Serve mixtures whose models are at the endpoint `lab`; each says who it is unless told otherwise."""
     async with ModelServer() as upstream:
         for model in ("one", "two", "writer"):
@@ -100,7 +100,7 @@ async def served(
             Engine(settings=settings), ServerOptions(mixtures=mixtures or (DUO, SOLO), **options), tracer=tracer
         )
         async with listening(made) as url, aiohttp.ClientSession() as http:
-            server = Served(url=url, app=made, upstream=upstream, http=http, key=key)
+            server = ServedModel(url=url, app=made, upstream=upstream, http=http, key=key)
             yield server
             await server.aclose()
 
@@ -116,7 +116,7 @@ async def listening(app: FastAPI) -> AsyncIterator[str]:
 
     Its own main loop looks for signals ten times a second and stops as slowly; here it is begun and ended by hand.
     """
-    config = uvicorn_config(app, Serving(), sets_up_logs=False)
+    config = uvicorn_config(app, ServeSettings(), sets_up_logs=False)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

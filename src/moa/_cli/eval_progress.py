@@ -42,7 +42,7 @@ class _Terminal:
 
     def show(self, progress: Progress) -> None:
         """Move the bars."""
-        told = told_of(progress)
+        told = progress_text(progress)
         self._bars.update(self._answers, completed=progress.answers, total=progress.answers_total, told=told)
         self._bars.update(
             self._verdicts,
@@ -66,10 +66,10 @@ class _Lines:
         parts = [f"{progress.answers:,} of {progress.answers_total:,} answers"]
         if progress.verdicts_total:
             parts.append(f"{progress.verdicts:,} of {progress.verdicts_total:,} verdicts")
-        say(f"{', '.join(parts)}{_dot()}{told_of(progress)}")
+        say(f"{', '.join(parts)}{_dot()}{progress_text(progress)}")
 
 
-def told_of(progress: Progress) -> str:
+def progress_text(progress: Progress) -> str:
     """Return rate, dollars, failures and time left in one line."""
     parts = [f"{progress.steps_per_s:.1f}/s"] if progress.steps_per_s else []
     parts.append(f"{usd(Decimal(str(progress.spent_usd)))}{' + unknown prices' if progress.unpriced else ''}")

@@ -8,7 +8,7 @@ _YOUNG, _MIDDLE, _OLD = 50_000, 20, 100
 
 
 @contextmanager
-def collecting_seldom() -> Iterator[None]:
+def reduced_gc() -> Iterator[None]:
     """Have the collector look seldom, and hardly ever at what has been there for long; for processes of our own only.
 
     Each time it looks through what is alive, and with many runs at once that is a lot: by default it takes a fifth of

@@ -8,7 +8,7 @@ from moa._mixture.schema import Mixture
 from moa.errors import UsageError
 
 
-def chosen_mixture(mixture: str | None, model: str | None, overrides: Sequence[str] = ()) -> Mixture:
+def resolve_mixture(mixture: str | None, model: str | None, overrides: Sequence[str] = ()) -> Mixture:
     """Return the mixture that the options name, with their overrides.
 
     Raises:

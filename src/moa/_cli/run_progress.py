@@ -16,7 +16,7 @@ from moa.errors import EngineError
 from moa.events import AnswerDelta, Event, ProposalFinished, RunFinished
 
 
-class Progress(Protocol):
+class ProgressDisplay(Protocol):
     """Shows how a run comes along; a context manager around it."""
 
     wants_deltas: bool
@@ -110,7 +110,7 @@ def progress_for_stderr() -> LiveProgress | LineProgress:
     return LiveProgress() if err_console().is_terminal else LineProgress()
 
 
-async def watch(stream: RunStream, progress: Progress, writer: AnswerWriter | None) -> Answer:
+async def watch(stream: RunStream, progress: ProgressDisplay, writer: AnswerWriter | None) -> Answer:
     """Return a run's answer, having shown it while it came.
 
     Args:

@@ -26,7 +26,7 @@ class Cancelled(Exception):
         self.ledger = ledger
 
 
-class Runs:
+class RunSession:
     """An engine with its event loop; a context manager that closes both.
 
     Args:

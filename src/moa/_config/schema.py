@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictB
 from moa._mixture.model_reference import ENDPOINT_NAME
 from moa._policies.cache.settings import DEFAULT_SIZE_MB, CacheMode
 from moa._pricing.price import Price
-from moa._validation.strict_model import Amount, Checked, Seconds, Text
+from moa._validation.strict_model import Amount, Seconds, StrictModel, Text
 from moa.providers._endpoint import BreakerSettings, LimitSettings, RetrySettings
 
 
@@ -69,7 +69,7 @@ Address = Annotated[str, AfterValidator(_web_address)]
 Positive = Annotated[StrictInt, Field(ge=1)]
 
 
-class Limited(Checked):
+class LimitsSection(StrictModel):
     """How much may be asked at once and per minute.
 
     Attributes:
@@ -95,7 +95,7 @@ class Limited(Checked):
         )
 
 
-class Retrying(Checked):
+class RetrySection(StrictModel):
     """When and how often a failed call is tried again; see `RetrySettings`."""
 
     max_attempts: Annotated[StrictInt, Field(ge=1, le=20)] = 4
@@ -110,7 +110,7 @@ class Retrying(Checked):
         return RetrySettings(**self.model_dump())
 
 
-class Breaking(Checked):
+class BreakerSection(StrictModel):
     """When a failing model is left alone; see `BreakerSettings`."""
 
     failures: Positive = 5
@@ -122,7 +122,7 @@ class Breaking(Checked):
         return BreakerSettings(**self.model_dump())
 
 
-class EndpointSettings(Limited):
+class EndpointSettings(LimitsSection):
     """One endpoint as the file describes it. For a built-in endpoint, only what is given changes.
 
     Attributes:
@@ -150,7 +150,7 @@ class EndpointSettings(Limited):
     region: Text | None = None
     profile: Text | None = None
     endpoint_url: Address | None = None
-    models: dict[str, Limited] = Field(default_factory=dict)
+    models: dict[str, LimitsSection] = Field(default_factory=dict)
     headers: dict[OneLine, OneLine] = Field(default_factory=dict, repr=False)
     query: dict[str, str] = Field(default_factory=dict, repr=False)
     proxy: Annotated[str, AfterValidator(_proxy_address)] | None = Field(default=None, repr=False)
@@ -158,11 +158,11 @@ class EndpointSettings(Limited):
     prices: dict[str, Price] = Field(default_factory=dict)
     price_provider: Text | None = None
     options: dict[str, Any] = Field(default_factory=dict)
-    retry: Annotated[Retrying | None, OFF] = Retrying()
-    breaker: Annotated[Breaking | None, OFF] = Breaking()
+    retry: Annotated[RetrySection | None, OFF] = RetrySection()
+    breaker: Annotated[BreakerSection | None, OFF] = BreakerSection()
 
 
-class Caching(Checked):
+class CacheSection(StrictModel):
     """Where replies are kept, and how they are used; see `CacheSettings`.
 
     Attributes:
@@ -176,7 +176,7 @@ class Caching(Checked):
     max_size_mb: Positive = DEFAULT_SIZE_MB
 
 
-class SettingsFile(Checked):
+class SettingsFile(StrictModel):
     """The whole file.
 
     Attributes:
@@ -187,4 +187,4 @@ class SettingsFile(Checked):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     endpoints: dict[Name, EndpointSettings] = Field(default_factory=dict)
-    cache: Caching = Field(default_factory=Caching)
+    cache: CacheSection = Field(default_factory=CacheSection)

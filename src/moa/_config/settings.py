@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from moa._config.builtin_endpoints import BUILT_IN, carries_a_key
 from moa._config.environment import base_url_from, is_loopback, proxy_for
-from moa._config.schema import Caching, EndpointSettings, SettingsFile
+from moa._config.schema import CacheSection, EndpointSettings, SettingsFile
 from moa._mixture.model_reference import split_reference
 from moa._policies.cache.settings import CacheSettings
 from moa._validation.strict_yaml import Document, check, from_file, from_mapping
@@ -106,7 +106,7 @@ def load_settings(
     )
 
 
-def _cache(given: Caching, environ: Mapping[str, str], source: Path | None) -> CacheSettings:
+def _cache(given: CacheSection, environ: Mapping[str, str], source: Path | None) -> CacheSettings:
     named = _beside(source, given.path)
     path = Path(named) if named else _cache_folder(environ) / CACHE_NAME
     return CacheSettings(path=path, mode=given.mode, max_size_mb=given.max_size_mb)

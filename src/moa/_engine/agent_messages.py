@@ -4,7 +4,7 @@ from moa._messages import Conversation, Message, TextPart
 from moa._mixture.prompts import with_system
 
 
-def without_tools(conversation: Conversation) -> Conversation:
+def tools_as_text(conversation: Conversation) -> Conversation:
     """Return a conversation in which tool calls and their results are told as plain text.
 
     Only the aggregator is given tools; services refuse tool turns from anybody else, and a proposer has to know what
@@ -12,10 +12,10 @@ def without_tools(conversation: Conversation) -> Conversation:
     """
     if not any(turn.tool_calls or turn.role == "tool" for turn in conversation):
         return conversation
-    return tuple(_told(turn, conversation) for turn in conversation)
+    return tuple(_turn_as_text(turn, conversation) for turn in conversation)
 
 
-def _told(turn: Message, conversation: Conversation) -> Message:
+def _turn_as_text(turn: Message, conversation: Conversation) -> Message:
     if turn.role == "tool":
         text = f"Result of the tool {_tool_name(turn.tool_call_id, conversation)}:\n{turn.text}"
         return Message(role="user", content=(TextPart(text=text), *turn.images) if turn.images else text)
@@ -33,6 +33,6 @@ def _tool_name(call_id: str | None, conversation: Conversation) -> str:
     return call_id or "(unknown)"
 
 
-def briefed(conversation: Conversation, role: str | None, prompt: str | None) -> Conversation:
+def build_messages(conversation: Conversation, role: str | None, prompt: str | None) -> Conversation:
     """Return the conversation with an agent's role and the prompt that shows it the proposals as system text."""
     return with_system(conversation, role or "", prompt or "")

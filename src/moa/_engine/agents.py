@@ -4,7 +4,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from moa._engine.plan import Model, Plan, Seat
+from moa._engine.plan import AgentSlot, Model, Plan
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import Conversation, ReplyOptions
 from moa._policies.budget import Budget
@@ -44,7 +44,7 @@ class RunContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class AgentRequest:
     """What an agent is asked, the same for its own model and its fallbacks.
 
     Attributes:
@@ -70,7 +70,7 @@ class Question:
     may_go_on: Callable[[], bool] | None = None
 
 
-class Series:
+class FallbackChain:
     """The calls of one agent in one run: its model, then its fallbacks until one answers.
 
     Attributes:
@@ -78,14 +78,14 @@ class Series:
         model: The model that is, or was last, asked.
     """
 
-    def __init__(self, seat: Seat, context: RunContext) -> None:
+    def __init__(self, seat: AgentSlot, context: RunContext) -> None:
         self.seat = seat
         self.model = seat.models[0]
         self.failures: list[ProviderError] = []
         self._context = context
         self._calls: list[CallRecord] = []
 
-    async def ask(self, question: Question) -> Reply:
+    async def ask(self, question: AgentRequest) -> Reply:
         """Return the first good reply.
 
         Raises:
@@ -101,7 +101,7 @@ class Series:
                     break
         raise self.failures[-1]
 
-    async def _ask_model(self, model: Model, question: Question) -> Reply:
+    async def _ask_model(self, model: Model, question: AgentRequest) -> Reply:
         *preferred, last = question.options
         for options in preferred:
             try:
@@ -112,7 +112,7 @@ class Series:
                 self.failures.append(error)
         return await self._call(model, question, last)
 
-    async def _call(self, model: Model, question: Question, options: ReplyOptions) -> Reply:
+    async def _call(self, model: Model, question: AgentRequest, options: ReplyOptions) -> Reply:
         seat, meter = self.seat, self._context.meter
         call = meter.open_call(
             agent=seat.name, model=model.reference, purpose=question.purpose, layer=seat.layer, price=model.price
@@ -173,7 +173,7 @@ class Series:
         return max((now if end is None else end for end in ends), default=now)
 
 
-async def _read(model: Model, request: ModelRequest, question: Question) -> Reply:
+async def _read(model: Model, request: ModelRequest, question: AgentRequest) -> Reply:
     fold = ReplyFold()
     async with model.provider.stream(request) as events:
         async for event in events:

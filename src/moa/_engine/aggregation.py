@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from moa._engine.agent_messages import briefed
-from moa._engine.agents import Question, RunContext, Series
+from moa._engine.agent_messages import build_messages
+from moa._engine.agents import AgentRequest, FallbackChain, RunContext
 from moa._engine.selection import choice_format, chosen
 from moa._ledger import Attempt, ErrorInfo
 from moa._messages import Conversation, ReplyOptions, ToolCall
@@ -19,7 +19,7 @@ from moa.providers._base import ReasoningDelta, Reply, ReplyEvent, TextDelta, To
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class AggregationResult:
     """The answer's text with what is known of it; `duration_s` in seconds, from asking to the aggregator's end."""
 
     text: str
@@ -36,7 +36,7 @@ class Outcome:
     degraded: tuple[Degradation, ...] = ()
 
 
-class _Audience:
+class _AnswerForwarder:
     """Passes the answer on as it is written, and remembers what has been shown."""
 
     def __init__(self, context: RunContext) -> None:
@@ -86,7 +86,7 @@ class _Audience:
 
 async def aggregate(
     context: RunContext, conversation: Conversation, prompt: str | None, proposals: tuple[Proposal, ...]
-) -> Outcome:
+) -> AggregationResult:
     """Ask the aggregator, its fallbacks if need be, and return the answer.
 
     Args:
@@ -101,7 +101,7 @@ async def aggregate(
         DeadlineExceeded: The run's time was over.
     """
     started_at = context.meter.now()
-    series, audience = Series(context.plan.aggregator, context), _Audience(context)
+    series, audience = FallbackChain(context.plan.aggregator, context), _AnswerForwarder(context)
     question = _question(context, conversation, prompt, proposals, audience)
     try:
         reply = await _ask_in_time(series, question, question.until - started_at)
@@ -118,13 +118,15 @@ async def aggregate(
     return _written(reply, series, audience, duration_s)
 
 
-def salvage(context: RunContext, failed: EngineError, proposals: tuple[Proposal, ...]) -> Outcome:
+def fall_back_to_best_proposal(
+    context: RunContext, failed: EngineError, proposals: tuple[Proposal, ...]
+) -> AggregationResult:
     """Return the best proposal as the answer of a run that failed before its aggregator could be asked."""
-    series, audience = Series(context.plan.aggregator, context), _Audience(context)
+    series, audience = FallbackChain(context.plan.aggregator, context), _AnswerForwarder(context)
     return _best_proposal(failed, context, series, audience, proposals, context.meter.now())
 
 
-async def _ask_in_time(series: Series, question: Question, left_s: float) -> Reply:
+async def _ask_in_time(series: FallbackChain, question: AgentRequest, left_s: float) -> Reply:
     if left_s <= 0:
         # Not even asked: a call that begins may be billed.
         raise TimeoutError
@@ -139,14 +141,14 @@ def _question(
     conversation: Conversation,
     prompt: str | None,
     proposals: tuple[Proposal, ...],
-    audience: _Audience,
-) -> Question:
+    audience: _AnswerForwarder,
+) -> AgentRequest:
     plan = context.plan
-    messages = briefed(conversation, plan.mixture.aggregator.role, prompt)
+    messages = build_messages(conversation, plan.mixture.aggregator.role, prompt)
     until = math.inf if context.deadline_at is None else context.deadline_at
     if plan.mixture.aggregation == "selection" and proposals:
         count = len(proposals)
-        return Question(
+        return AgentRequest(
             messages=messages,
             purpose="answer",
             options=(ReplyOptions(response_format=choice_format(count)), ReplyOptions()),
@@ -154,7 +156,7 @@ def _question(
             until=until,
         )
     streamed = plan.options.answer_deltas
-    return Question(
+    return AgentRequest(
         messages=messages,
         purpose="answer",
         options=(plan.options.reply,),
@@ -167,7 +169,7 @@ def _question(
 
 
 def _failure(
-    error: ProviderError | TimeoutError, context: RunContext, series: Series, audience: _Audience
+    error: ProviderError | TimeoutError, context: RunContext, series: FallbackChain, audience: _AnswerForwarder
 ) -> EngineError:
     shown = "".join(audience.shown)
     if isinstance(error, TimeoutError):
@@ -182,11 +184,11 @@ def _failure(
     return AnswerInterrupted(message, partial_text=shown, ledger=ledger, failures=series.failures)
 
 
-def _written(reply: Reply, series: Series, audience: _Audience, duration_s: float) -> Outcome:
+def _written(reply: Reply, series: FallbackChain, audience: _AnswerForwarder, duration_s: float) -> AggregationResult:
     degraded = list(_fallback_used(series))
     if reply.finish.reason in ("length", "content_filter"):
         degraded.append(_cut_off(series.seat.name, reply.finish.reason))
-    return Outcome(
+    return AggregationResult(
         text=reply.text,
         finish_reason=reply.finish.reason,
         agent=series.seat.name,
@@ -202,8 +204,8 @@ def _written(reply: Reply, series: Series, audience: _Audience, duration_s: floa
 
 
 def _selected(
-    reply: Reply, series: Series, audience: _Audience, proposals: tuple[Proposal, ...], duration_s: float
-) -> Outcome:
+    reply: Reply, series: FallbackChain, audience: _AnswerForwarder, proposals: tuple[Proposal, ...], duration_s: float
+) -> AggregationResult:
     index = chosen(reply, series.model.reference, len(proposals))
     return _proposed(proposals[index], series, audience, duration_s, selected=index, degraded=_fallback_used(series))
 
@@ -211,11 +213,11 @@ def _selected(
 def _best_proposal(
     failed: EngineError,
     context: RunContext,
-    series: Series,
-    audience: _Audience,
+    series: FallbackChain,
+    audience: _AnswerForwarder,
     proposals: tuple[Proposal, ...],
     started_at: float,
-) -> Outcome:
+) -> AggregationResult:
     best = max(proposals, key=lambda proposal: (not proposal.cut_off, len(proposal.text)))
     reason = Degradation(
         agent=series.seat.name,
@@ -228,18 +230,18 @@ def _best_proposal(
 
 def _proposed(
     proposal: Proposal,
-    series: Series,
-    audience: _Audience,
+    series: FallbackChain,
+    audience: _AnswerForwarder,
     duration_s: float,
     *,
     selected: int | None,
     degraded: tuple[Degradation, ...],
-) -> Outcome:
+) -> AggregationResult:
     audience.show(proposal.text)
     reason = proposal.finish_reason or "stop"
     if proposal.cut_off:
         degraded = (*degraded, _cut_off(proposal.agent, reason))
-    return Outcome(
+    return AggregationResult(
         text=proposal.text,
         finish_reason=reason,
         agent=proposal.agent,
@@ -252,7 +254,7 @@ def _proposed(
     )
 
 
-def _fallback_used(series: Series) -> tuple[Degradation, ...]:
+def _fallback_used(series: FallbackChain) -> tuple[Degradation, ...]:
     if series.model is series.seat.models[0]:
         return ()
     message = f"{series.model.reference} answered instead: {series.failures[-1]}"

@@ -4,9 +4,9 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from moa._engine.agent_messages import briefed
-from moa._engine.agents import Emit, Listener, Question, RunContext, Series
-from moa._engine.plan import Plan, Seat
+from moa._engine.agent_messages import build_messages
+from moa._engine.agents import AgentRequest, Emit, FallbackChain, Listener, RunContext
+from moa._engine.plan import AgentSlot, Plan
 from moa._engine.waiting import Closed, cancel_all, wait_for_proposals
 from moa._ledger import ErrorInfo
 from moa._messages import Conversation, ReplyOptions
@@ -40,7 +40,7 @@ class LayerTask:
     """
 
     context: RunContext
-    seats: tuple[Seat, ...]
+    seats: tuple[AgentSlot, ...]
     conversation: Conversation
     prompt: str | None
     wait: Wait
@@ -57,7 +57,7 @@ async def run_layer(layer: LayerTask) -> LayerResult:
     """
     context, meter, number = layer.context, layer.context.meter, layer.seats[0].layer
     context.tell(lambda: LayerStarted(layer=number))
-    every = [Series(seat, context) for seat in layer.seats]
+    every = [FallbackChain(seat, context) for seat in layer.seats]
     tasks = [asyncio.create_task(_propose(layer, series)) for series in every]
     try:
         closed = await wait_for_proposals(tasks, layer.wait, layer.close_at - layer.started_at)
@@ -78,40 +78,40 @@ async def run_layer(layer: LayerTask) -> LayerResult:
     )
 
 
-async def _propose(layer: LayerTask, series: Series) -> Proposal:
+async def _propose(layer: LayerTask, series: FallbackChain) -> Proposal:
     seat, context = series.seat, layer.context
     deltas = context.plan.options.proposal_deltas
-    question = Question(
-        messages=briefed(layer.conversation, seat.agent.role, layer.prompt),
+    question = AgentRequest(
+        messages=build_messages(layer.conversation, seat.agent.role, layer.prompt),
         purpose="proposal",
         options=(proposers_options(context.plan),),
         deltas=deltas,
-        listener=_teller(seat, context.emit) if deltas and context.emit else None,
+        listener=_delta_listener(seat, context.emit) if deltas and context.emit else None,
         until=layer.close_at,
     )
     try:
         reply = await series.ask(question)
     except ProviderError:
-        return await _told(layer, series, status="failed", error=_cause(series))
-    return await _told(layer, series, status="used", reply=reply)
+        return await _finished_proposal(layer, series, status="failed", error=_cause(series))
+    return await _finished_proposal(layer, series, status="used", reply=reply)
 
 
-def _cause(series: Series) -> ErrorInfo:
+def _cause(series: FallbackChain) -> ErrorInfo:
     """Why an agent failed: the code of its own model's failure, and what went wrong with its fallbacks too."""
     message = "; ".join(map(str, series.failures))
     return ErrorInfo(code=series.failures[0].code, message=message)
 
 
-async def _abandoned(layer: LayerTask, series: Series, closed: Closed) -> Proposal:
+async def _abandoned(layer: LayerTask, series: FallbackChain, closed: Closed) -> Proposal:
     error = Abandoned(f"not waited for: {_WHY_ABANDONED[closed]}", model=series.model.reference)
     series.failures.append(error)
     series.explain(error.info)
-    return await _told(layer, series, status="abandoned", error=error.info)
+    return await _finished_proposal(layer, series, status="abandoned", error=error.info)
 
 
-async def _told(
+async def _finished_proposal(
     layer: LayerTask,
-    series: Series,
+    series: FallbackChain,
     *,
     status: ProposalStatus,
     reply: Reply | None = None,
@@ -137,7 +137,7 @@ async def _told(
     return proposal
 
 
-def _require_enough(layer: LayerTask, roster: list[Proposal], every: list[Series], closed: Closed) -> None:
+def _require_enough(layer: LayerTask, roster: list[Proposal], every: list[FallbackChain], closed: Closed) -> None:
     got, needed = sum(proposal.status == "used" for proposal in roster), layer.wait.min_proposals
     if got >= needed:
         return
@@ -156,7 +156,7 @@ def proposers_options(plan: Plan) -> ReplyOptions:
     return _PLAIN
 
 
-def _teller(seat: Seat, emit: Emit) -> Listener:
+def _delta_listener(seat: AgentSlot, emit: Emit) -> Listener:
     layer, index = seat.layer, seat.index
 
     def tell(event: ReplyEvent) -> None:

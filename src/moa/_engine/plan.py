@@ -14,7 +14,7 @@ from moa._pricing.price import Price
 from moa.events import AgentInfo
 from moa.providers._base import Provider
 
-MOST_SEATED = 64
+MAX_CACHED_PLANS = 64
 """Mixtures whose agents stay seated between runs."""
 
 
@@ -68,7 +68,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seat:
+class AgentSlot:
     """An agent in its place.
 
     Attributes:
@@ -96,8 +96,8 @@ class Plan:
     """Who is asked, in which order, with what."""
 
     mixture: Mixture
-    layers: tuple[tuple[Seat, ...], ...]
-    aggregator: Seat
+    layers: tuple[tuple[AgentSlot, ...], ...]
+    aggregator: AgentSlot
     options: RunOptions
 
     @property
@@ -118,7 +118,7 @@ class Plan:
         models = (model for seat in self._seats() if seat.sampling.seed is not None for model in seat.models)
         return tuple(sorted({model.reference for model in models if not model.provider.takes_seed}))
 
-    def _seats(self) -> Iterator[Seat]:
+    def _seats(self) -> Iterator[AgentSlot]:
         for layer in self.layers:
             yield from layer
         yield self.aggregator
@@ -134,7 +134,7 @@ class Planner:
     def __init__(self, models: Models) -> None:
         self._models = models
         # By identity, as comparing mixtures costs more than seating them; each entry keeps its mixture alive.
-        self._seated: dict[int, Plan] = {}
+        self._plan_for: dict[int, Plan] = {}
 
     def plan(self, mixture: Mixture, options: RunOptions) -> Plan:
         """Return the plan of one run.
@@ -142,37 +142,37 @@ class Planner:
         Raises:
             ConfigError: A model's endpoint is unknown or can't be used; nothing has been sent.
         """
-        plan = self._seated.get(id(mixture))
+        plan = self._plan_for.get(id(mixture))
         if plan is None:
-            if len(self._seated) >= MOST_SEATED:
-                self._seated.clear()
-            plan = self._seated[id(mixture)] = _seated(mixture, self._models)
+            if len(self._plan_for) >= MAX_CACHED_PLANS:
+                self._plan_for.clear()
+            plan = self._plan_for[id(mixture)] = _plan_for(mixture, self._models)
         return _for_run(plan, options)
 
     def forget(self) -> None:
         """Forget all models: they were closed."""
-        self._seated.clear()
+        self._plan_for.clear()
 
 
-def _seated(mixture: Mixture, models: Models) -> Plan:
+def _plan_for(mixture: Mixture, models: Models) -> Plan:
     """The plan of a run of which nothing special is asked."""
     layers = tuple(
         tuple(_seat(member, number, models) for member in roster(layer))
         for number, layer in enumerate(mixture.layers, 1)
     )
-    layers = tuple(_told_apart(seats) for seats in layers)
+    layers = tuple(_number_duplicates(seats) for seats in layers)
     last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
     return Plan(mixture=mixture, layers=layers, aggregator=_seat(last, len(layers) + 1, models), options=RunOptions())
 
 
-def _seat(member: Member, layer: int, models: Models) -> Seat:
+def _seat(member: Member, layer: int, models: Models) -> AgentSlot:
     agent = member.agent
     own = models.model(agent.model, agent.price)
     fallbacks = tuple(models.model(reference, None) for reference in agent.fallback)
     sampling = agent.sampling
     if sampling.seed is not None and member.sample:
         sampling = replace(sampling, seed=sampling.seed + member.sample)
-    return Seat(
+    return AgentSlot(
         name=member.name,
         layer=layer,
         index=member.index,
@@ -183,7 +183,7 @@ def _seat(member: Member, layer: int, models: Models) -> Seat:
     )
 
 
-def _told_apart(seats: tuple[Seat, ...]) -> tuple[Seat, ...]:
+def _number_duplicates(seats: tuple[AgentSlot, ...]) -> tuple[AgentSlot, ...]:
     """The seats with their samples numbered: whoever asks what another one asks wants another reply, not that one's."""
     asked = [(seat.models[0].reference, seat.agent.role, seat.sampling) for seat in seats]
     return tuple(replace(seat, sample=asked[:at].count(asked[at])) for at, seat in enumerate(seats))
@@ -200,7 +200,7 @@ def _for_run(plan: Plan, options: RunOptions) -> Plan:
     return Plan(mixture=plan.mixture, layers=layers, aggregator=aggregator, options=options)
 
 
-def _seeded(seat: Seat, seed: int) -> Seat:
+def _seeded(seat: AgentSlot, seed: int) -> AgentSlot:
     return replace(seat, sampling=replace(seat.sampling, seed=derived_seed(seed, seat.layer, seat.name, seat.sample)))
 
 

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
-from moa._engine.agent_messages import without_tools
+from moa._engine.agent_messages import tools_as_text
 from moa._engine.agents import Emit, RunContext
-from moa._engine.aggregation import Outcome, aggregate, salvage
+from moa._engine.aggregation import AggregationResult, aggregate, fall_back_to_best_proposal
 from moa._engine.layers import LayerTask, run_layer
-from moa._engine.plan import Models, Plan, Seat
-from moa._engine.run_budget import Allowance, Rest, cut_to_budget, take_allowance
+from moa._engine.plan import AgentSlot, Models, Plan
+from moa._engine.run_budget import RemainingRun, RunBudget, fit_to_budget, reserve_budget
 from moa._ledger import Meter
 from moa._messages import Conversation
 from moa._mixture.prompts import Rendered, render_selection, render_synthesis
 from moa._mixture.schema import Wait
-from moa._policies.budget import Budget, Purse
+from moa._policies.budget import Budget, BudgetAccount
 from moa._results import Answer, Degradation, Latency, LayerResult, Proposal
 from moa.errors import EngineError, UsageError
 from moa.events import LayerFinished, RunFinished, RunStarted
@@ -44,7 +44,7 @@ async def execute(
     run_id = f"run-{token_hex(8)}"
     if shared or plan.budget_usd is not None:
         await models.prices_ready()
-    allowance = await take_allowance(plan, conversation, shared, meter)
+    allowance = await reserve_budget(plan, conversation, shared, meter)
     context = _context(plan, models, allowance, meter, emit)
     context.tell(
         lambda: RunStarted(
@@ -57,19 +57,19 @@ async def execute(
     try:
         answer = await _answered(run_id, context, conversation)
     finally:
-        allowance.settle()
+        allowance.sequential_test()
     context.tell(lambda: RunFinished(answer=answer))
     return answer
 
 
 async def _answered(run_id: str, context: RunContext, conversation: Conversation) -> Answer:
-    course = _Course()
+    course = _RunState()
     try:
         await _run_layers(context, conversation, course)
     except EngineError as failed:
         if not course.proposals or context.plan.mixture.on_aggregator_failure == "error":
             raise
-        outcome = salvage(context, failed, course.proposals)
+        outcome = fall_back_to_best_proposal(context, failed, course.proposals)
     else:
         outcome = await aggregate(context, conversation, course.prompt, course.proposals)
     return _answer(run_id, context, course, outcome)
@@ -80,7 +80,7 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-def _context(plan: Plan, models: Models, allowance: Allowance, meter: Meter, emit: Emit | None) -> RunContext:
+def _context(plan: Plan, models: Models, allowance: RunBudget, meter: Meter, emit: Emit | None) -> RunContext:
     budget = allowance.budget
     return RunContext(
         plan=plan,
@@ -90,12 +90,12 @@ def _context(plan: Plan, models: Models, allowance: Allowance, meter: Meter, emi
         deadline_at=None if plan.deadline_s is None else meter.now() + plan.deadline_s,
         prices_ready=models.prices_ready,
         budget=budget,
-        account=None if budget is None else Purse(budget, allow_unpriced=plan.mixture.allow_unpriced),
+        account=None if budget is None else BudgetAccount(budget, allow_unpriced=plan.mixture.allow_unpriced),
     )
 
 
 @dataclass(slots=True, kw_only=True)
-class _Course:
+class _RunState:
     """How far a run has come: its layers, why they are less than planned, the prompt that shows the last one."""
 
     layers: list[LayerResult] = field(default_factory=list)
@@ -108,17 +108,17 @@ class _Course:
         return self.layers[-1].proposals if self.layers else ()
 
 
-async def _run_layers(context: RunContext, conversation: Conversation, course: _Course) -> None:
-    plan, told, left = context.plan, without_tools(conversation), context.plan.layers
+async def _run_layers(context: RunContext, conversation: Conversation, course: _RunState) -> None:
+    plan, told, left = context.plan, tools_as_text(conversation), context.plan.layers
     while True:
         shown = [proposal.text for proposal in course.proposals]
-        left, dropped = cut_to_budget(context, Rest(layers=left, conversation=conversation, shown=shown))
+        left, dropped = fit_to_budget(context, RemainingRun(layers=left, conversation=conversation, shown=shown))
         course.degraded += dropped
         if course.layers:
             # Only now it is known who is shown it: the next layer, or the aggregator that selects.
             rendered = _render(plan, shown, is_last=not left)
             course.layers[-1], course.prompt = _with_escapes(course.layers[-1], rendered), rendered.text
-            _tell_finished(context, course.layers[-1])
+            _emit_layer_finished(context, course.layers[-1])
         if not left:
             return
         seats, left = left[0], left[1:]
@@ -136,7 +136,7 @@ async def _run_layers(context: RunContext, conversation: Conversation, course: _
         course.degraded += _degradations(seats, result)
 
 
-def _tell_finished(context: RunContext, layer: LayerResult) -> None:
+def _emit_layer_finished(context: RunContext, layer: LayerResult) -> None:
     context.tell(lambda: LayerFinished(result=layer))
 
 
@@ -165,7 +165,7 @@ def _with_escapes(result: LayerResult, rendered: Rendered) -> LayerResult:
     return replace(result, roster=roster)
 
 
-def _answer(run_id: str, context: RunContext, course: _Course, outcome: Outcome) -> Answer:
+def _answer(run_id: str, context: RunContext, course: _RunState, outcome: AggregationResult) -> Answer:
     plan, meter = context.plan, context.meter
     degraded = (*course.degraded, *outcome.degraded)
     return Answer(
@@ -191,7 +191,7 @@ def _answer(run_id: str, context: RunContext, course: _Course, outcome: Outcome)
     )
 
 
-def _degradations(seats: tuple[Seat, ...], layer: LayerResult) -> tuple[Degradation, ...]:
+def _degradations(seats: tuple[AgentSlot, ...], layer: LayerResult) -> tuple[Degradation, ...]:
     return tuple(
         reason
         for seat, proposal in zip(seats, layer.roster, strict=True)
@@ -210,7 +210,7 @@ def _degradation(proposal: Proposal, *, own_model: str) -> Degradation | None:
     return None
 
 
-def _latency(meter: Meter, layers: Sequence[LayerResult], outcome: Outcome) -> Latency:
+def _latency(meter: Meter, layers: Sequence[LayerResult], outcome: AggregationResult) -> Latency:
     total_s = meter.elapsed_s()
     critical_s = sum(layer.duration_s for layer in layers) + outcome.duration_s
     first_at = outcome.first_token_at

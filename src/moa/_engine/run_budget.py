@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from moa._engine.agents import RunContext
-from moa._engine.plan import Plan, Seat
+from moa._engine.plan import AgentSlot, Plan
 from moa._ledger import Meter
 from moa._messages import Conversation
 from moa._mixture.schema import Degrade
@@ -17,7 +17,7 @@ from moa.providers._token_estimates import estimated_conversation_tokens, estima
 
 _ENDLESS = Decimal("Infinity")
 
-Layers = tuple[tuple[Seat, ...], ...]
+Layers = tuple[tuple[AgentSlot, ...], ...]
 
 PROMPT_TOKENS = 250
 """Room for the prompt around the proposals: the default one has about 150 tokens, that for selecting about 130."""
@@ -27,7 +27,7 @@ TOKENS_PER_PROPOSAL = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
+class RemainingRun:
     """What of a run is still to be done.
 
     Attributes:
@@ -61,7 +61,7 @@ def require_priced(plan: Plan) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
+class RunBudget:
     """What a run may spend.
 
     Attributes:
@@ -72,13 +72,13 @@ class Allowance:
     budget: Budget | None = None
     give_back: Callable[[Decimal], None] | None = None
 
-    def settle(self) -> None:
+    def sequential_test(self) -> None:
         """Give back what was not spent."""
         if self.budget is not None and self.give_back is not None:
             self.give_back(self.budget.spent_usd)
 
 
-async def take_allowance(plan: Plan, conversation: Conversation, shared: Sequence[Budget], meter: Meter) -> Allowance:
+async def reserve_budget(plan: Plan, conversation: Conversation, shared: Sequence[Budget], meter: Meter) -> RunBudget:
     """Take what a run costs at worst out of the budgets that it shares, waiting while other runs may give some back.
 
     So a budget that is nearly used up buys whole answers to the last, and not proposals without an answer.
@@ -89,11 +89,11 @@ async def take_allowance(plan: Plan, conversation: Conversation, shared: Sequenc
     """
     own = plan.budget_usd
     if own is None and not shared:
-        return Allowance()
+        return RunBudget()
     require_priced(plan)
     if not shared:
-        return Allowance(budget=Budget(own or Decimal(0)))
-    rest = Rest(layers=plan.layers, conversation=conversation)
+        return RunBudget(budget=Budget(own or Decimal(0)))
+    rest = RemainingRun(layers=plan.layers, conversation=conversation)
     while True:
         most = min(*(budget.limit_usd - budget.spent_usd for budget in shared), own if own is not None else _ENDLESS)
         _, worst_usd = _fitting(plan, rest, most, most, meter)
@@ -102,10 +102,10 @@ async def take_allowance(plan: Plan, conversation: Conversation, shared: Sequenc
         except BudgetExceeded:
             # Others have spent more meanwhile: perhaps a smaller run still fits.
             continue
-        return Allowance(budget=Budget(worst_usd), give_back=give_back)
+        return RunBudget(budget=Budget(worst_usd), give_back=give_back)
 
 
-def cut_to_budget(context: RunContext, rest: Rest) -> tuple[Layers, tuple[Degradation, ...]]:
+def fit_to_budget(context: RunContext, rest: RemainingRun) -> tuple[Layers, tuple[Degradation, ...]]:
     """Return the layers that the budget allows for, and what was dropped.
 
     Proposers go first from the end of the largest layer, layers from the end, as far as the mixture's `degrade` says.
@@ -120,7 +120,9 @@ def cut_to_budget(context: RunContext, rest: Rest) -> tuple[Layers, tuple[Degrad
     return layers, _dropped(rest.layers, layers)
 
 
-def _fitting(plan: Plan, rest: Rest, left_usd: Decimal, limit_usd: Decimal, meter: Meter) -> tuple[Layers, Decimal]:
+def _fitting(
+    plan: Plan, rest: RemainingRun, left_usd: Decimal, limit_usd: Decimal, meter: Meter
+) -> tuple[Layers, Decimal]:
     """The largest rest of the run whose worst case fits, and that worst case in US dollars."""
     least = Decimal(0)
     for layers in _candidates(rest, plan):
@@ -134,7 +136,7 @@ def _fitting(plan: Plan, rest: Rest, left_usd: Decimal, limit_usd: Decimal, mete
     )
 
 
-def worst_case_usd(plan: Plan, rest: Rest, layers: Layers) -> Decimal:
+def worst_case_usd(plan: Plan, rest: RemainingRun, layers: Layers) -> Decimal:
     """Return the most that these layers and the aggregator may cost, in US dollars.
 
     Calls at unknown prices count nothing; retries and fallbacks are not counted, they reserve for themselves.
@@ -155,13 +157,13 @@ def prompt_tokens(shown: Sequence[int]) -> int:
     return PROMPT_TOKENS + sum(shown) + TOKENS_PER_PROPOSAL * len(shown) if shown else 0
 
 
-def _worst_usd(seat: Seat, prompt_tokens: int) -> Decimal:
+def _worst_usd(seat: AgentSlot, prompt_tokens: int) -> Decimal:
     prompt_tokens += estimated_tokens(seat.agent.role or "")
     usage = TokenUsage(input_tokens=prompt_tokens, output_tokens=seat.sampling.max_tokens or 0)
     return seat.models[0].price(usage) or Decimal(0)
 
 
-def _candidates(rest: Rest, plan: Plan) -> Iterator[Layers]:
+def _candidates(rest: RemainingRun, plan: Plan) -> Iterator[Layers]:
     """The layers as planned, then smaller and smaller, in the order that the mixture gives."""
     layers = rest.layers
     yield layers
@@ -171,7 +173,7 @@ def _candidates(rest: Rest, plan: Plan) -> Iterator[Layers]:
             yield layers
 
 
-def _smaller(step: Degrade, layers: Layers, rest: Rest, plan: Plan) -> Iterator[Layers]:
+def _smaller(step: Degrade, layers: Layers, rest: RemainingRun, plan: Plan) -> Iterator[Layers]:
     match step:
         case "proposers":
             while (at := _largest(layers, plan)) is not None:
@@ -193,7 +195,7 @@ def _largest(layers: Layers, plan: Plan) -> int | None:
     return spare.index(most) if most > 0 else None
 
 
-def _fewest(seats: tuple[Seat, ...], plan: Plan) -> int:
+def _fewest(seats: tuple[AgentSlot, ...], plan: Plan) -> int:
     wait = plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait
     return wait.min_proposals if wait else 1
 

@@ -24,7 +24,7 @@ async def wait_for_proposals(tasks: Collection[asyncio.Task[Proposal]], wait: Wa
         wait: How many proposals are enough, and how long stragglers then get.
         seconds_left: Until the layer has to close; infinity for no limit.
     """
-    tally = _Tally(len(tasks), wait)
+    tally = _ProposalCounter(len(tasks), wait)
     for task in tasks:
         task.add_done_callback(tally.note)
     if seconds_left < math.inf:
@@ -35,7 +35,7 @@ async def wait_for_proposals(tasks: Collection[asyncio.Task[Proposal]], wait: Wa
         tally.stop_timers()
 
 
-class _Tally:
+class _ProposalCounter:
     """Counts proposals as they come; looks at each task once, where `asyncio.wait` would go through all every time."""
 
     def __init__(self, count: int, wait: Wait) -> None:

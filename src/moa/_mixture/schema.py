@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstra
 from moa._messages import Sampling
 from moa._mixture.model_reference import REFERENCE, check_reference
 from moa._pricing.price import Price, UsDollars
-from moa._validation.strict_model import NUMERIC, Amount, Checked, Seconds, Text, fault
+from moa._validation.strict_model import NUMERIC, Amount, Seconds, StrictModel, Text, fault
 
 MAX_SAMPLES = 256
 """Most samples of one proposer; more is a slip of the finger."""
@@ -32,7 +32,7 @@ Extra = Annotated[dict[str, Any], AfterValidator(_json_object)]
 Degrade = Literal["proposers", "layers", "aggregator_alone"]
 
 
-class Hedge(Checked):
+class Hedge(StrictModel):
     """When to ask a second time beside a slow call.
 
     Attributes:
@@ -42,7 +42,7 @@ class Hedge(Checked):
     after_s: Seconds | None = None
 
 
-class Agent(Checked):
+class Agent(StrictModel):
     """One model with its parameters and role. Where a parameter is None, the service decides.
 
     Attributes:
@@ -98,7 +98,7 @@ class Agent(Checked):
         )
 
 
-class Wait(Checked):
+class Wait(StrictModel):
     """How long a layer waits.
 
     Attributes:
@@ -110,7 +110,7 @@ class Wait(Checked):
     grace_s: Amount | None = None
 
 
-class Layer(Checked):
+class Layer(StrictModel):
     """Agents that answer side by side.
 
     Attributes:
@@ -143,7 +143,7 @@ def _too_many(wait: Wait, size: int, layer: str = "the layer") -> str:
     return f"expected at most {size}, as {layer} makes only {size} proposal(s), got {wait.min_proposals}"
 
 
-class Mixture(Checked):
+class Mixture(StrictModel):
     """A named arrangement of layers and an aggregator.
 
     Attributes:

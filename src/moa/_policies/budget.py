@@ -71,7 +71,7 @@ class Budget:
                 future.set_result(None)
 
 
-class Purse:
+class BudgetAccount:
     """What one run pays its calls from.
 
     Args:
@@ -112,8 +112,8 @@ async def reserve_in_all(budgets: Sequence[Budget], amount_usd: Decimal, referen
     settles: list[Settle] = []
 
     def settle_all(charged_usd: Decimal) -> None:
-        for settle in settles:
-            settle(charged_usd)
+        for sequential_test in settles:
+            sequential_test(charged_usd)
 
     try:
         for budget in budgets:
@@ -124,7 +124,7 @@ async def reserve_in_all(budgets: Sequence[Budget], amount_usd: Decimal, referen
     return settle_all
 
 
-class Spend:
+class BudgetPolicy:
     """Reserves the worst case of each attempt from the request's account, and settles it with what was charged.
 
     Stands outside of limits and breaker: an attempt that is not made for want of money takes no place of theirs.
@@ -152,12 +152,12 @@ class Spend:
 
         asked_at = request.call.now() if request.call else None
         with request.time.paused() if request.time else nullcontext():
-            settle = await account.reserve(request)
+            sequential_test = await account.reserve(request)
         try:
             async with self._inner.stream(replace(request, asked_at=asked_at, on_attempt_end=note)) as events:
                 yield events
         finally:
-            settle(charged_usd)
+            sequential_test(charged_usd)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""

@@ -40,7 +40,7 @@ class Breaker:
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, unless the breaker is open: then entering it raises `CircuitOpen`, and nothing is sent."""
-        return _Guarded(self, request)
+        return _BreakerCall(self, request)
 
     def open(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, whatever the breaker says."""
@@ -87,7 +87,7 @@ class Breaker:
         await self._inner.aclose()
 
 
-class _Guarded:
+class _BreakerCall:
     """One call behind a breaker. A class in place of a generator: every call passes here, though hardly any fails."""
 
     __slots__ = ("_breaker", "_inner", "_is_probe", "_request")

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from moa._ledger import Now
 from moa._policies.budget import worst_case
-from moa._policies.sliding_window import Entry, SlidingWindow
+from moa._policies.sliding_window import SlidingWindow, WindowEntry
 from moa.errors import RateLimited
 from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers._endpoint import LimitSettings
@@ -32,15 +32,15 @@ FIRST_GUESS = 8
 @dataclass(slots=True, eq=False)
 class _Waiter:
     tokens: int
-    admitted: "asyncio.Future[Place]"
+    admitted: "asyncio.Future[Permit]"
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class Permit:
     """A call that was let through; `tokens` is what was reserved for it."""
 
     since: float
-    tokens: Entry | None
+    tokens: WindowEntry | None
 
 
 class FairQueue:
@@ -93,13 +93,13 @@ class Limiter:
         self._tokens = _window(settings.tokens_per_minute)
         self._timer: asyncio.TimerHandle | None = None
 
-    def try_enter(self, tokens: int) -> Place | None:
+    def try_enter(self, tokens: int) -> Permit | None:
         """A place for a call, if there is one right now and nobody waits for it."""
         if self._queue.first() is not None or self._wait_s(tokens) > 0:
             return None
         return self._admit(tokens)
 
-    async def enter(self, run: Hashable, tokens: int) -> Place:
+    async def enter(self, run: Hashable, tokens: int) -> Permit:
         """Wait for a place for a call.
 
         Args:
@@ -116,7 +116,7 @@ class Limiter:
                 self.leave(waiter.admitted.result(), used_tokens=0)
             raise
 
-    def leave(self, place: Place, *, used_tokens: int | None) -> None:
+    def leave(self, place: Permit, *, used_tokens: int | None) -> None:
         """Give a place back; `used_tokens` corrects what was reserved, None leaves it."""
         self._running -= 1
         if self._tokens and place.tokens and used_tokens is not None:
@@ -137,7 +137,7 @@ class Limiter:
         self._throttled_in_a_row = 0
         self._allowed = min(self._most, self._allowed + 1 / self._allowed)
 
-    def note_throttling(self, place: Place, retry_after_s: float | None = None) -> None:
+    def note_throttling(self, place: Permit, retry_after_s: float | None = None) -> None:
         """The service throttled a call: once that is no chance, the others wait as long as it asks, and come fewer.
 
         Those who wait would be throttled too, and use up their attempts. An adaptive limit halves at the first sign,
@@ -172,12 +172,12 @@ class Limiter:
         by_tokens = self._tokens.wait_s(tokens, now) if self._tokens else 0.0
         return max(by_requests, by_tokens, self._closed_until - now)
 
-    def _admit(self, tokens: int) -> Place:
+    def _admit(self, tokens: int) -> Permit:
         now = self._now()
         self._running += 1
         if self._requests:
             self._requests.add(1, now)
-        return Place(now, self._tokens.add(tokens, now) if self._tokens else None)
+        return Permit(now, self._tokens.add(tokens, now) if self._tokens else None)
 
     def _look_again(self, wait_s: float) -> None:
         if self._timer is not None:
@@ -215,7 +215,7 @@ class Limits:
         """Open a reply at once."""
         return self._inner.stream(request)
 
-    async def admit(self, request: ModelRequest) -> tuple[Place, ModelRequest]:
+    async def admit(self, request: ModelRequest) -> tuple[Permit, ModelRequest]:
         """Return a place for a request, and the request as it then goes out.
 
         Raises:

@@ -7,7 +7,7 @@ WINDOW_S = 60.0
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class WindowEntry:
     """An amount that was let through at a moment, and whether it still counts."""
 
     at: float
@@ -27,7 +27,7 @@ class SlidingWindow:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[WindowEntry] = deque()
         self._sum = 0.0
 
     def wait_s(self, amount: float, now: float) -> float:
@@ -42,14 +42,14 @@ class SlidingWindow:
                 return entry.at + WINDOW_S - now
         return 0.0
 
-    def add(self, amount: float, now: float) -> Entry:
+    def add(self, amount: float, now: float) -> WindowEntry:
         """Let an amount through."""
-        entry = Entry(now, amount)
+        entry = WindowEntry(now, amount)
         self._entries.append(entry)
         self._sum += amount
         return entry
 
-    def correct(self, entry: Entry, amount: float) -> None:
+    def correct(self, entry: WindowEntry, amount: float) -> None:
         """Set the amount that was let through to what it really was."""
         if entry.counts:
             self._sum += amount - entry.amount

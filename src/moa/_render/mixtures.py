@@ -21,7 +21,7 @@ _EXTRA_LIMIT = 60
 _PARAMETERS = ("temperature", "top_p", "top_k", "max_tokens", "seed", "reasoning_effort")
 
 
-class MixturePicture:
+class MixtureView:
     """Picture of a mixture: the prompt above, the answer below, one box for each layer between them."""
 
     def __init__(self, mixture: Mixture) -> None:

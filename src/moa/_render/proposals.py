@@ -14,7 +14,7 @@ from moa._results import Answer, Proposal
 _ERROR_LIMIT = 400
 
 
-class ProposalsPicture:
+class ProposalsView:
     """Every proposal of a run in full, layer by layer, used or not."""
 
     def __init__(self, answer: Answer) -> None:

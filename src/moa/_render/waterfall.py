@@ -27,7 +27,7 @@ _STYLES: dict[BarState, str] = {
 }
 
 
-class WaterfallPicture:
+class WaterfallView:
     """Picture of a ledger for a terminal: how long each attempt waited, thought and wrote."""
 
     def __init__(self, ledger: Ledger) -> None:

@@ -20,7 +20,7 @@ from moa._mixture.schema import Mixture
 from moa._policies.budget import Budget
 from moa._policies.cache.settings import CacheSettings
 from moa._results import Answer
-from moa._runtime.model_pool import Catalogue
+from moa._runtime.model_pool import ModelPool
 from moa._traces.recording import Recorder, Run
 from moa._validation.suggestions import nearest
 from moa.errors import UsageError
@@ -97,7 +97,7 @@ class Engine:
         self.settings = settings or load_settings(config)
         self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
         kept = CacheSettings(path=Path(cache)) if isinstance(cache, str | Path) else cache or self.settings.cache
-        self._models = Catalogue(self.settings, providers or {}, clock, kept)
+        self._models = ModelPool(self.settings, providers or {}, clock, kept)
         self._planner = Planner(self._models)
         self._clock = clock
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from moa._config.settings import Settings
 from moa._engine.plan import Model
 from moa._ledger import Now
-from moa._policies.budget import Spend
-from moa._policies.cache.async_store import Shelf
+from moa._policies.budget import BudgetPolicy
+from moa._policies.cache.async_store import AsyncStore
 from moa._policies.cache.policy import Cache
 from moa._policies.cache.settings import CacheSettings
 from moa._policies.circuit_breaker import Breaker
@@ -22,7 +22,7 @@ from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._registry import open_provider
 
 
-class Catalogue:
+class ModelPool:
     """The engine's models, out of the settings' endpoints.
 
     Args:
@@ -35,7 +35,7 @@ class Catalogue:
 
     def __init__(self, settings: Settings, given: Mapping[str, Provider], now: Now, cache: CacheSettings) -> None:
         self._settings, self._given, self._now, self._cache = settings, given, now, cache
-        self._shelf: Shelf | None = None
+        self._shelf: AsyncStore | None = None
         self._opened: dict[str, Provider] = {}
         self._doors: dict[str, Provider] = {}
         self._models: dict[tuple[str, Price | None], Model] = {}
@@ -75,10 +75,10 @@ class Catalogue:
         """One model's own stack, over the door that it shares with the endpoint's other models."""
         # Also without any limit: a model whose service throttles lets nobody through while it asks to wait.
         limits = endpoint.model_limits.get(model_id, LimitSettings())
-        provider: Provider = Limits(self._door(endpoint), Limiter(limits, self._now))
+        provider: Provider = Limits(self._endpoint_provider(endpoint), Limiter(limits, self._now))
         if endpoint.breaker is not None:
             provider = Breaker(provider, endpoint.breaker, self._now)
-        provider = Spend(provider)
+        provider = BudgetPolicy(provider)
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry)
         return self._cached(Hedge(provider), endpoint)
@@ -87,10 +87,10 @@ class Catalogue:
         if self._cache.mode == "off":
             return provider
         if self._shelf is None:
-            self._shelf = Shelf(self._cache)
+            self._shelf = AsyncStore(self._cache)
         return Cache(provider, self._shelf, endpoint)
 
-    def _door(self, endpoint: Endpoint) -> Provider:
+    def _endpoint_provider(self, endpoint: Endpoint) -> Provider:
         if endpoint.name not in self._doors:
             door: Provider = Metered(self._given.get(endpoint.name) or self._open(endpoint))
             if not endpoint.limits.is_unlimited:

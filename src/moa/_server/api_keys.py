@@ -13,15 +13,15 @@ from pydantic import ConfigDict, Field, StrictInt, StringConstraints, model_vali
 from moa._policies.budget import Budget
 from moa._policies.sliding_window import SlidingWindow
 from moa._pricing.price import UsDollars
-from moa._server.http.errors import Refusal
-from moa._validation.strict_model import Checked, Text, fault
+from moa._server.http.errors import RequestError
+from moa._validation.strict_model import StrictModel, Text, fault
 from moa._validation.strict_yaml import check, from_file
 from moa.errors import ConfigError
 
 Digest = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
 
 
-class KeySettings(Checked):
+class KeySettings(StrictModel):
     """One key in the file.
 
     Attributes:
@@ -38,7 +38,7 @@ class KeySettings(Checked):
     requests_per_minute: Annotated[StrictInt, Field(ge=1)] | None = None
 
 
-class KeysFile(Checked):
+class KeysFile(StrictModel):
     """The whole file: `keys:`, a list."""
 
     # Somebody may have written a key where its hash belongs.
@@ -63,7 +63,7 @@ class Caller:
     budget: Budget | None = None
     window: SlidingWindow | None = field(default=None, repr=False)
 
-    def take_turn(self, now: float) -> None:
+    def check_rate(self, now: float) -> None:
         """Count one request.
 
         Raises:
@@ -73,15 +73,15 @@ class Caller:
             return
         if wait_s := self.window.wait_s(1, now):
             message = f"this key may make {self.window.limit:g} requests per minute: wait {wait_s:.0f} s"
-            raise Refusal(429, "rate_limit_exceeded", message, retry_after_s=wait_s)
+            raise RequestError(429, "rate_limit_exceeded", message, retry_after_s=wait_s)
         self.window.add(1, now)
 
 
-ANYBODY = Caller(name="-")
+ANONYMOUS = Caller(name="-")
 """Who asks a server without keys."""
 
 
-class KeyRing:
+class ApiKeys:
     """The keys that a server knows.
 
     Args:
@@ -123,10 +123,10 @@ def new_key() -> str:
     return f"moa-{secrets.token_urlsafe(32)}"
 
 
-def load_keys(path: Path) -> KeyRing:
+def load_keys(path: Path) -> ApiKeys:
     """Return the keys of a file.
 
     Raises:
         ConfigError: It can't be read or used.
     """
-    return KeyRing(check(KeysFile, from_file(path, ConfigError)).keys)
+    return ApiKeys(check(KeysFile, from_file(path, ConfigError)).keys)

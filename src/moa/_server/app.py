@@ -19,12 +19,12 @@ from starlette.types import Receive, Scope, Send
 from moa._pricing.lookup import warm
 from moa._runtime.engine import Engine
 from moa._server.api.handlers import APIS, COUNT_PATH, answer, count_tokens
-from moa._server.http.errors import Refusal
-from moa._server.http.exchange import VISIT, Visit
-from moa._server.http.middleware import Guard
-from moa._server.inflight import Gate
+from moa._server.http.errors import RequestError
+from moa._server.http.exchange import VISIT, HttpExchange
+from moa._server.http.middleware import ApiMiddleware
+from moa._server.inflight import InflightLimiter
 from moa._server.metrics import CONTENT_TYPE, Metrics
-from moa._server.models import Menu, model_dict, model_list, needs_prices
+from moa._server.models import ServedModels, model_dict, model_list, needs_prices
 from moa._server.openapi import describe
 from moa._server.options import ServerOptions
 from moa._server.otel import configured_tracer
@@ -43,7 +43,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     Raises:
         MixtureError: A mixture can't be served.
     """
-    menu, gate = Menu(options.mixtures, engine.settings), Gate(options.max_inflight)
+    menu, gate = ServedModels(options.mixtures, engine.settings), InflightLimiter(options.max_inflight)
     service = Service(
         engine=engine,
         options=options,
@@ -73,7 +73,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         "/api/yaml": Door(page.to_yaml),
         "/api/runs": Door(page.run),
     }
-    app.add_middleware(Guard, options=options, doors=doors)
+    app.add_middleware(ApiMiddleware, options=options, doors=doors)
     if options.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=options.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]
@@ -93,7 +93,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     message = error.detail
     if error.status_code == 404:
         message = f"there is nothing at {request.url.path}: GET /openapi.json lists all addresses"
-    raise Refusal(error.status_code, code, message, allow=allow)
+    raise RequestError(error.status_code, code, message, allow=allow)
 
 
 class Door:
@@ -103,7 +103,7 @@ class Door:
         serve: What happens there.
     """
 
-    def __init__(self, serve: Callable[[Visit], Awaitable[None]]) -> None:
+    def __init__(self, serve: Callable[[HttpExchange], Awaitable[None]]) -> None:
         self._serve = serve
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from moa._server.http.errors import Refusal
-from moa._server.http.exchange import Visit
+from moa._server.http.errors import RequestError
+from moa._server.http.exchange import HttpExchange
 
 RETRY_AFTER_S = 1.0
 """Seconds after which a client may try again: runs take seconds, so by then some have ended."""
 
 
-class Gate:
+class InflightLimiter:
     """Lets runs in up to a limit, and none once the server is about to stop.
 
     Args:
@@ -23,7 +23,7 @@ class Gate:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.is_closed = limit, False
-        self._inside: dict[asyncio.Task[object], Visit] = {}
+        self._inside: dict[asyncio.Task[object], HttpExchange] = {}
 
     @property
     def inside(self) -> int:
@@ -31,17 +31,17 @@ class Gate:
         return len(self._inside)
 
     @contextmanager
-    def entered(self, visit: Visit) -> Iterator[None]:
+    def entered(self, visit: HttpExchange) -> Iterator[None]:
         """Count the current task as a run.
 
         Raises:
             Refusal: There are as many as may be, or the server is about to stop.
         """
         if self.is_closed:
-            raise Refusal(503, "shutting_down", "the server is about to stop: try another one", retry_after_s=5)
+            raise RequestError(503, "shutting_down", "the server is about to stop: try another one", retry_after_s=5)
         if len(self._inside) >= self.limit:
             message = f"{self.limit} runs are under way, the most that this server takes: try again later"
-            raise Refusal(429, "overloaded", message, retry_after_s=RETRY_AFTER_S)
+            raise RequestError(429, "overloaded", message, retry_after_s=RETRY_AFTER_S)
         task = asyncio.current_task()
         assert task is not None
         self._inside[task] = visit

@@ -19,10 +19,10 @@ from moa._mixture.loading import load, preset_names
 from moa._mixture.schema import Mixture
 from moa._runtime.engine import Engine
 from moa._runtime.health import check_endpoints, obstacles
-from moa._server.api_keys import KeyRing, load_keys
+from moa._server.api_keys import ApiKeys, load_keys
 from moa._server.app import create_app
 from moa._server.http.connection_limits import LimitedProtocol
-from moa._server.inflight import Gate
+from moa._server.inflight import InflightLimiter
 from moa._server.logs import LogFormat, log_settings
 from moa._server.options import LOOPBACK_HOSTS, ServerOptions
 from moa.errors import UsageError
@@ -35,7 +35,7 @@ DRAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
+class ServeSettings:
     """What the command line asks of a server.
 
     Attributes:
@@ -76,7 +76,7 @@ class Serving:
         return self.host in LOOPBACK_HOSTS
 
 
-def make_options(serving: Serving, settings: Settings) -> ServerOptions:
+def make_options(serving: ServeSettings, settings: Settings) -> ServerOptions:
     """Return how the server behaves.
 
     Raises:
@@ -127,7 +127,7 @@ def _usable_presets(settings: Settings) -> tuple[Mixture, ...]:
 
 
 def require_shareable(
-    mixtures: tuple[Mixture, ...], settings: Settings, keys: KeyRing | None, budget_usd: float | None
+    mixtures: tuple[Mixture, ...], settings: Settings, keys: ApiKeys | None, budget_usd: float | None
 ) -> None:
     """Make sure that several processes may serve the same: nothing may be limited, as each would keep its own count.
 
@@ -148,7 +148,7 @@ def require_shareable(
         raise UsageError(f"several workers can't share {'; '.join(limited)}: use one worker, or remove them")
 
 
-def build_app(serving: Serving, options: ServerOptions | None = None) -> FastAPI:
+def build_app(serving: ServeSettings, options: ServerOptions | None = None) -> FastAPI:
     """Return the application that a command line asks for; each worker builds its own."""
     settings = load_settings(serving.config)
     engine = Engine(settings=settings, budget_usd=serving.budget_usd)
@@ -159,7 +159,7 @@ Announce = Callable[[ServerOptions, str], None]
 """Hears what is served and at which address, once the server listens there."""
 
 
-def serve(serving: Serving, announce: Announce) -> None:
+def serve(serving: ServeSettings, announce: Announce) -> None:
     """Serve until the process is told to stop.
 
     Args:
@@ -179,7 +179,7 @@ def serve(serving: Serving, announce: Announce) -> None:
 
 
 def uvicorn_config(
-    app: FastAPI | Callable[[], FastAPI], serving: Serving, *, sets_up_logs: bool = True
+    app: FastAPI | Callable[[], FastAPI], serving: ServeSettings, *, sets_up_logs: bool = True
 ) -> uvicorn.Config:
     """Return uvicorn's settings for this server.
 
@@ -208,7 +208,7 @@ def uvicorn_config(
     )
 
 
-def _serve_in_processes(serving: Serving, announce: Callable[[str], None]) -> None:
+def _serve_in_processes(serving: ServeSettings, announce: Callable[[str], None]) -> None:
     config = uvicorn_config(partial(build_app, serving), serving)
     door = config.bind_socket()
     announce(_url(serving.host, door))
@@ -232,7 +232,9 @@ class DrainingServer(uvicorn.Server):
         announce: Hears where the server listens.
     """
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, drain_s: float, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gate: InflightLimiter, drain_s: float, announce: Callable[[str], None]
+    ) -> None:
         super().__init__(config)
         self._gate, self._drain_s, self._announce = gate, drain_s, announce
         self._drained_at: float | None = None

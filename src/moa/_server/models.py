@@ -8,7 +8,7 @@ from moa._config.settings import Settings
 from moa._mixture.loading import load, single
 from moa._mixture.schema import Agent, Mixture
 from moa._pricing.table import context_window
-from moa._server.http.errors import Refusal
+from moa._server.http.errors import RequestError
 from moa._validation.suggestions import nearest
 from moa.errors import MixtureError
 
@@ -17,7 +17,7 @@ PREFIX = "moa/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServedModel:
     """A mixture that can be asked.
 
     Attributes:
@@ -36,7 +36,7 @@ class Served:
         return self.id.startswith(PREFIX)
 
 
-class Menu:
+class ServedModels:
     """All that is served.
 
     Requests may bring mixtures of their own, or change a served one. Prices, templates and local models' paths in them
@@ -56,22 +56,22 @@ class Menu:
         self.references = frozenset(name for mixture in mixtures for name in mixture.references)
         self._served = {served.id: served for served in self._all()}
 
-    def _all(self) -> Iterator[Served]:
+    def _all(self) -> Iterator[ServedModel]:
         for name, mixture in self.mixtures.items():
-            yield Served(id=PREFIX + name, mixture=mixture, label=name)
+            yield ServedModel(id=PREFIX + name, mixture=mixture, label=name)
         prices = dict(sorted(self._prices, key=lambda known: known[0]))
         for reference in sorted(self.references):
             price = prices.get(reference)
-            yield Served(
+            yield ServedModel(
                 id=reference, mixture=single(reference, **({"price": price} if price else {})), label=reference
             )
 
     @property
-    def all(self) -> tuple[Served, ...]:
+    def all(self) -> tuple[ServedModel, ...]:
         """Mixtures first, then single models."""
         return tuple(self._served.values())
 
-    def find(self, name: str) -> Served:
+    def find(self, name: str) -> ServedModel:
         """Return what a client calls by this name; a mixture's may come without its prefix.
 
         Raises:
@@ -82,10 +82,10 @@ class Menu:
             message = (
                 f"there is no model {name!r:.120}{nearest(name, tuple(self._served)) or '.'} GET /v1/models lists all"
             )
-            raise Refusal(404, "model_not_found", message, param="model")
+            raise RequestError(404, "model_not_found", message, param="model")
         return served
 
-    def changed(self, served: Served, changes: Mapping[str, Any]) -> Mixture:
+    def changed(self, served: ServedModel, changes: Mapping[str, Any]) -> Mixture:
         """Return a served mixture with some of its keys replaced.
 
         Raises:
@@ -136,7 +136,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def model_dict(served: Served, settings: Settings, created: int) -> dict[str, Any]:
+def model_dict(served: ServedModel, settings: Settings, created: int) -> dict[str, Any]:
     """Return a model in the OpenAI API's shape.
 
     Args:
@@ -149,7 +149,7 @@ def model_dict(served: Served, settings: Settings, created: int) -> dict[str, An
     return {**entry, "context_length": context_length(served, settings), "description": served.mixture.description}
 
 
-def context_length(served: Served, settings: Settings) -> int | None:
+def context_length(served: ServedModel, settings: Settings) -> int | None:
     """Return how many tokens fit in, prompt and reply together: the least of all members; None if nobody knows one."""
     windows = [_window(reference, settings) for reference in served.mixture.references]
     known = [window for window in windows if window is not None]
@@ -166,12 +166,12 @@ def _window(reference: str, settings: Settings) -> int | None:
     return context_window(endpoint.price_provider, model) if endpoint.price_provider else None
 
 
-def model_list(menu: Menu, settings: Settings, created: int) -> dict[str, Any]:
+def model_list(menu: ServedModels, settings: Settings, created: int) -> dict[str, Any]:
     """Return all models in the OpenAI API's shape."""
     return {"object": "list", "data": [model_dict(served, settings, created) for served in menu.all]}
 
 
-def needs_prices(menu: Menu, settings: Settings) -> bool:
+def needs_prices(menu: ServedModels, settings: Settings) -> bool:
     """Whether anything that is served is priced, or measured, by the table of prices."""
     names = {reference.partition("/")[0] for reference in menu.references}
     return any(settings.endpoints[name].price_provider for name in names if name in settings.endpoints)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moa._mixture.schema import Mixture
-from moa._server.api_keys import KeyRing
+from moa._server.api_keys import ApiKeys
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 """Names by which a browser on this machine may call a server that listens on loopback."""
@@ -31,7 +31,7 @@ class ServerOptions:
     """
 
     mixtures: tuple[Mixture, ...]
-    keys: KeyRing | None = field(default=None, repr=False)
+    keys: ApiKeys | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
     cors_origins: tuple[str, ...] = ()
     max_inflight: int = 1024
@@ -43,6 +43,6 @@ class ServerOptions:
     page: Path = PAGE
 
     @property
-    def is_candid(self) -> bool:
+    def shows_error_details(self) -> bool:
         """Whether errors tell all they know: only to those who run the server themselves, on loopback."""
         return self.keys is None

@@ -14,12 +14,12 @@ from moa._mixture.roster import roster
 from moa._mixture.schema import Agent, Mixture
 from moa._render.errors import unfinished_dict
 from moa._server import streaming
-from moa._server.api.request import Ask, MoaFields, talk
-from moa._server.api.request_model import Wire, encode, parse
+from moa._server.api.request import ApiRequest, MoaFields, talk
+from moa._server.api.request_model import RequestModel, encode, parse
 from moa._server.api.usage import without_messages
-from moa._server.http.errors import Failure
-from moa._server.http.exchange import Visit
-from moa._server.models import Served
+from moa._server.http.errors import ErrorResponse
+from moa._server.http.exchange import HttpExchange
+from moa._server.models import ServedModel
 from moa._server.service import Service
 from moa._traces.event_json import event_dict
 from moa._validation.strict_yaml import check, from_text
@@ -35,19 +35,19 @@ CUSTOM = "custom"
 """Label of mixtures that a request brings."""
 
 
-class YamlText(Wire):
+class YamlText(RequestModel):
     """A mixture file's text."""
 
     yaml: str
 
 
-class MixtureFields(Wire):
+class MixtureFields(RequestModel):
     """A mixture as a mapping."""
 
     mixture: dict[str, Any]
 
 
-class RunRequest(Wire):
+class RunRequest(RequestModel):
     """One run.
 
     Attributes:
@@ -94,7 +94,7 @@ class Playground:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def check(self, visit: Visit) -> None:
+    async def check(self, visit: HttpExchange) -> None:
         """Tell whether a mixture file can be used; if not, where it is wrong."""
         text = parse(YamlText, await self._body(visit)).yaml
         try:
@@ -114,20 +114,20 @@ class Playground:
             error = located
         return {"message": str(error.args[0]), "line": error.line, "key": error.key}
 
-    async def to_yaml(self, visit: Visit) -> None:
+    async def to_yaml(self, visit: HttpExchange) -> None:
         """Give a mixture as the text of its file."""
         mixture = self._service.menu.requested(parse(MixtureFields, await self._body(visit)).mixture)
         text = yaml.safe_dump(mixture.as_dict(), sort_keys=False, allow_unicode=True, width=100)
         await visit.reply(200, encode({"yaml": text}))
 
-    async def run(self, visit: Visit) -> None:
+    async def run(self, visit: HttpExchange) -> None:
         """Run a mixture and tell every event."""
         service = self._service
-        visit.caller.take_turn(visit.started_at)
+        visit.caller.check_rate(visit.started_at)
         with service.gate.entered(visit):
             request = parse(RunRequest, await self._body(visit))
             served = self._chosen(request.mixture)
-            ask = Ask(
+            ask = ApiRequest(
                 model=served.id,
                 messages=talk(request.messages, param="messages"),
                 sampling=Sampling(),
@@ -137,9 +137,11 @@ class Playground:
                 moa=MoaFields(proposals="reasoning", budget_usd=request.budget_usd, deadline_s=request.deadline_s),
             )
             run = service.open(visit, ask, served)
-            await streaming.stream(service, visit, served, run, EventScript(run, candid=service.options.is_candid))
+            await streaming.stream(
+                service, visit, served, run, EventStreamEncoder(run, show_details=service.options.shows_error_details)
+            )
 
-    def _chosen(self, mixture: object) -> Served:
+    def _chosen(self, mixture: object) -> ServedModel:
         menu = self._service.menu
         if isinstance(mixture, str):
             return menu.find(mixture)
@@ -148,12 +150,12 @@ class Playground:
         own = menu.requested(mixture)
         return replace(menu.all[0], id=own.name, mixture=own, label=CUSTOM)
 
-    async def _body(self, visit: Visit) -> bytes:
+    async def _body(self, visit: HttpExchange) -> bytes:
         options = self._service.options
         return await visit.body(options.max_body_bytes, options.body_timeout_s)
 
 
-class EventScript:
+class EventStreamEncoder:
     """The engine's events as JSON objects, one for each server-sent event.
 
     Args:
@@ -163,8 +165,8 @@ class EventScript:
 
     keep_alive = b": keep-alive\n\n"
 
-    def __init__(self, run: RunStream, *, candid: bool) -> None:
-        self._run, self._candid = run, candid
+    def __init__(self, run: RunStream, *, show_details: bool) -> None:
+        self._run, self._candid = run, show_details
 
     def opening(self) -> bytes:
         """Shows at once that the stream has begun."""
@@ -174,20 +176,20 @@ class EventScript:
         """One event."""
         told = event_dict(event)
         is_piece = isinstance(event, AnswerDelta | ProposalDelta | AnswerToolCallDelta)
-        return _line(told if is_piece else self._discreet(told))
+        return _line(told if is_piece else self._without_details(told))
 
     def closing(self) -> bytes:
         """`run_finished` is the last word."""
         return b""
 
-    def failure(self, failure: Failure) -> bytes:
+    def failure(self, failure: ErrorResponse) -> bytes:
         """The last event of a run that failed, with what it used all the same."""
         causes = [dict(cause) for cause in failure.causes]
         error = {"code": failure.code, "message": failure.message, "causes": causes}
         books = unfinished_dict(ErrorInfo(code=failure.code, message=failure.message), self._run.ledger)
-        return _line({"type": "error", "error": error, "ledger": self._discreet(books)})
+        return _line({"type": "error", "error": error, "ledger": self._without_details(books)})
 
-    def _discreet(self, told: dict[str, Any]) -> Any:
+    def _without_details(self, told: dict[str, Any]) -> Any:
         return told if self._candid else without_messages(told)
 
 

@@ -9,11 +9,11 @@ from opentelemetry.trace import Tracer
 from moa._engine.stream import RunStream
 from moa._results import Answer
 from moa._runtime.engine import Engine
-from moa._server.api.request import Ask
-from moa._server.http.exchange import Visit
-from moa._server.inflight import Gate
+from moa._server.api.request import ApiRequest
+from moa._server.http.exchange import HttpExchange
+from moa._server.inflight import InflightLimiter
 from moa._server.metrics import Metrics
-from moa._server.models import Menu, Served, without_layers
+from moa._server.models import ServedModel, ServedModels, without_layers
 from moa._server.options import ServerOptions
 from moa._server.otel import trace_run
 from moa.errors import MoaError
@@ -25,12 +25,12 @@ class Service:
 
     engine: Engine
     options: ServerOptions
-    menu: Menu
-    gate: Gate
+    menu: ServedModels
+    gate: InflightLimiter
     metrics: Metrics
     tracer: Tracer | None
 
-    def chosen(self, ask: Ask) -> Served:
+    def chosen(self, ask: ApiRequest) -> ServedModel:
         """Return what a request asks for, with the request's own changes.
 
         Raises:
@@ -42,7 +42,7 @@ class Service:
             served = replace(served, mixture=self.menu.changed(served, ask.moa.mixture))
         return served
 
-    def open(self, visit: Visit, ask: Ask, served: Served) -> RunStream:
+    def open(self, visit: HttpExchange, ask: ApiRequest, served: ServedModel) -> RunStream:
         """Return the run that a request asks for, not yet begun.
 
         Raises:
@@ -67,9 +67,9 @@ class Service:
         )
 
     @asynccontextmanager
-    async def booked(self, visit: Visit, served: Served, run: RunStream) -> AsyncIterator["Booking"]:
+    async def booked(self, visit: HttpExchange, served: ServedModel, run: RunStream) -> AsyncIterator["ServedRun"]:
         """Run, and write down how it ended, however it ends."""
-        booking = Booking()
+        booking = ServedRun()
         try:
             async with run:
                 yield booking
@@ -97,7 +97,7 @@ class Service:
 
 
 @dataclass(slots=True)
-class Booking:
+class ServedRun:
     """How a run ends: its answer, or why there is none."""
 
     answer: Answer | None = None

@@ -4,16 +4,16 @@ from typing import Protocol
 
 from moa._engine.stream import RunStream
 from moa._results import Answer
-from moa._server.http.disconnect import Watch
-from moa._server.http.errors import Failure
-from moa._server.http.exchange import Visit
-from moa._server.models import Served
-from moa._server.service import Booking, Service
+from moa._server.http.disconnect import DisconnectWatcher
+from moa._server.http.errors import ErrorResponse
+from moa._server.http.exchange import HttpExchange
+from moa._server.models import ServedModel
+from moa._server.service import ServedRun, Service
 from moa.errors import MoaError
 from moa.events import Event, RunFinished
 
 
-class Script(Protocol):
+class StreamEncoder(Protocol):
     """How one API writes a run as a stream of events; keeps what it has to remember of the stream."""
 
     keep_alive: bytes
@@ -31,12 +31,14 @@ class Script(Protocol):
         """What a stream ends with after `RunFinished`."""
         ...
 
-    def failure(self, failure: Failure) -> bytes:
+    def failure(self, failure: ErrorResponse) -> bytes:
         """What the client hears of a failure after the stream has begun."""
         ...
 
 
-async def stream(service: Service, visit: Visit, served: Served, run: RunStream, script: Script) -> None:
+async def stream(
+    service: Service, visit: HttpExchange, served: ServedModel, run: RunStream, script: StreamEncoder
+) -> None:
     """Write a run as a stream; its headers go out before anything else happens.
 
     Raises:
@@ -45,13 +47,13 @@ async def stream(service: Service, visit: Visit, served: Served, run: RunStream,
     visit.in_band = script.failure
     await visit.open_stream()
     await visit.write(script.opening())
-    watch = Watch(visit, keep_alive=script.keep_alive, every_s=service.options.keep_alive_s)
+    watch = DisconnectWatcher(visit, keep_alive=script.keep_alive, every_s=service.options.keep_alive_s)
     async with watch, service.booked(visit, served, run) as booking:
         rest = await _written(visit, run, script, booking)
     await visit.end(rest + script.closing())
 
 
-async def _written(visit: Visit, run: RunStream, script: Script, booking: Booking) -> bytes:
+async def _written(visit: HttpExchange, run: RunStream, script: StreamEncoder, booking: ServedRun) -> bytes:
     """Write a run's events; return what is left to be written with the end."""
     pieces: list[bytes] = []
     try:
@@ -71,13 +73,13 @@ async def _written(visit: Visit, run: RunStream, script: Script, booking: Bookin
     return b"".join(pieces)
 
 
-async def whole(service: Service, visit: Visit, served: Served, run: RunStream) -> Answer:
+async def whole(service: Service, visit: HttpExchange, served: ServedModel, run: RunStream) -> Answer:
     """Return a run's answer.
 
     Raises:
         MoaError: There is none.
     """
-    async with Watch(visit), service.booked(visit, served, run) as booking:
+    async with DisconnectWatcher(visit), service.booked(visit, served, run) as booking:
         async for event in run:
             if isinstance(event, RunFinished):
                 booking.answer = event.answer

@@ -14,7 +14,7 @@ from moa.providers._base import ModelRequest, Provider, ReplyEvent
 from moa.providers._reply_serialization import event_dict
 
 
-class Listener(Protocol):
+class CaptureSink(Protocol):
     """Where it is written down."""
 
     def write(self, kind: str, **values: Any) -> None:
@@ -26,7 +26,7 @@ class Listener(Protocol):
         ...
 
 
-class ListenedModels:
+class CapturedModels:
     """Models whose every reply is written down.
 
     Args:
@@ -34,7 +34,7 @@ class ListenedModels:
         listener: Writes it.
     """
 
-    def __init__(self, inner: Models, listener: Listener) -> None:
+    def __init__(self, inner: Models, listener: CaptureSink) -> None:
         self._inner, self._listener = inner, listener
 
     def model(self, reference: str, price: Price | None) -> Model:
@@ -54,7 +54,7 @@ class ListenedModels:
 class _Listened:
     """A provider whose replies are written down."""
 
-    def __init__(self, inner: Provider, listener: Listener) -> None:
+    def __init__(self, inner: Provider, listener: CaptureSink) -> None:
         self.takes_seed = inner.takes_seed
         self._inner, self._listener = inner, listener
 
@@ -65,7 +65,7 @@ class _Listened:
         self._listener.write("call", call=call.id, **_asked(request, call))
         outcome, error = "cancelled", None
         try:
-            async with self._inner.stream(request) as events, aclosing(self._heard(events, call)) as heard:
+            async with self._inner.stream(request) as events, aclosing(self._capture(events, call)) as heard:
                 yield heard
             outcome = "ok"
         except ProviderError as caught:
@@ -75,7 +75,7 @@ class _Listened:
             attempts = [attempt.as_dict() for attempt in self._listener.attempts(call)]
             self._listener.write("call_ended", call=call.id, outcome=outcome, error=error, attempts=attempts)
 
-    async def _heard(self, events: AsyncIterator[ReplyEvent], call: CallRecord) -> AsyncGenerator[ReplyEvent]:
+    async def _capture(self, events: AsyncIterator[ReplyEvent], call: CallRecord) -> AsyncGenerator[ReplyEvent]:
         async for event in events:
             self._listener.write("reply", call=call.id, event=event_dict(event))
             yield event

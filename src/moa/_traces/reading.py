@@ -75,7 +75,7 @@ class _Reader:
         self._path = path
         if header.get("version") != FORMAT:
             raise TraceError(f"its format is version {header.get('version')!r}, this program reads {FORMAT}", path=path)
-        with self._told_clearly(1):
+        with self._translated_errors(1):
             self._header = _header(header)
         self._events: list[tuple[float, Mapping[str, Any]]] = []
         self._calls: dict[int, RecordedCall] = {}
@@ -89,11 +89,11 @@ class _Reader:
             raise TraceError("something stands behind the end of the run", path=self._path, line=number)
         if data.get("type") in _ENDS and data.get("digest") != digest:
             raise TraceError("the trace was changed after it was written", path=self._path, line=number)
-        with self._told_clearly(number):
+        with self._translated_errors(number):
             self._take(data)
 
     @contextmanager
-    def _told_clearly(self, number: int) -> Iterator[None]:
+    def _translated_errors(self, number: int) -> Iterator[None]:
         try:
             yield
         except _FAULTS as error:

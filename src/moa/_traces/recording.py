@@ -18,7 +18,7 @@ from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import Conversation, message_dict
 from moa._render.errors import failure_dict, unfinished_dict
 from moa._results import Answer
-from moa._traces.capture import ListenedModels, plain
+from moa._traces.capture import CapturedModels, plain
 from moa._traces.event_json import event_dict
 from moa._traces.redaction import Scrubber, secrets_of
 from moa.errors import MoaError, TraceError
@@ -54,7 +54,7 @@ class Recorder:
 
     def listening(self, models: Models) -> Models:
         """Return the same models, whose every reply is written down."""
-        return ListenedModels(models, self)
+        return CapturedModels(models, self)
 
     def recorded(self, run: Run, plan: Plan, conversation: Conversation) -> Run:
         """Return the same run, written down while it happens.
@@ -73,13 +73,13 @@ class Recorder:
             self._open()
             try:
                 self._write_header(plan, conversation)
-                return await self._told(run, tell)
+                return await self._run_and_record(run, tell)
             finally:
                 self._close()
 
         return recorded_run
 
-    async def _told(self, run: Run, tell: Emit) -> Answer:
+    async def _run_and_record(self, run: Run, tell: Emit) -> Answer:
         try:
             answer = await run(tell)
         except MoaError as error:

@@ -112,11 +112,11 @@ def _result(answer: Answer | None, error: MoaError | None, ledger: Ledger) -> di
     return unfinished_dict(ErrorInfo(code="cancelled", message="the run was cancelled"), ledger)
 
 
-_Said = Mapping[tuple[int, str], deque[RecordedCall]]
+_RecordedReplies = Mapping[tuple[int, str], deque[RecordedCall]]
 """What is left to be said to each agent of each layer."""
 
 
-def _by_seat(calls: tuple[RecordedCall, ...]) -> _Said:
+def _by_agent(calls: tuple[RecordedCall, ...]) -> _RecordedReplies:
     said: dict[tuple[int, str], deque[RecordedCall]] = {}
     for call in calls:
         said.setdefault((call.layer, call.agent), deque()).append(call)
@@ -134,7 +134,7 @@ class _RecordedModels:
 
     def __init__(self, trace: Trace, meter: Meter, found: list[str]) -> None:
         self._trace, self._meter, self._found = trace, meter, found
-        self._said = _by_seat(trace.calls)
+        self._said = _by_agent(trace.calls)
         self._costs = {
             (call.model, attempt.usage): attempt.cost_usd
             for call in trace.ledger.calls
@@ -170,7 +170,7 @@ class _Recorded:
 
     takes_seed = True
 
-    def __init__(self, trace: Trace, said: _Said, meter: Meter, found: list[str]) -> None:
+    def __init__(self, trace: Trace, said: _RecordedReplies, meter: Meter, found: list[str]) -> None:
         self._trace, self._said, self._meter, self._found = trace, said, meter, found
 
     @asynccontextmanager
@@ -182,10 +182,10 @@ class _Recorded:
             # The trace breaks off before this call: so does the replay.
             await asyncio.Event().wait()
             return
-        settle = None
+        sequential_test = None
         if request.account is not None and any(not attempt.cached for attempt in recorded.attempts):
             with request.time.paused() if request.time else nullcontext():
-                settle = await request.account.reserve(request)
+                sequential_test = await request.account.reserve(request)
         queueing = asyncio.create_task(self._queue(recorded, request))
         try:
             async with aclosing(self._play(recorded)) as events:
@@ -193,8 +193,8 @@ class _Recorded:
         finally:
             queueing.cancel()
             call.attempts += [_record(attempt, self._meter.started_at) for attempt in recorded.attempts]
-            if settle is not None:
-                settle(call.value(self._meter.started_at).spend.charged_usd)
+            if sequential_test is not None:
+                sequential_test(call.value(self._meter.started_at).spend.charged_usd)
 
     def _recorded(self, request: ModelRequest, call: CallRecord) -> RecordedCall | None:
         calls = self._said.get((call.layer, call.agent))

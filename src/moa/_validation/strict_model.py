@@ -41,7 +41,7 @@ Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-class Checked(BaseModel):
+class StrictModel(BaseModel):
     """Base of every value in a checked file: frozen, and an unknown key is an error.
 
     Attributes:

@@ -10,19 +10,19 @@ from typing import Unpack
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine, MixtureLike
 from moa.evaluation._data.outputs import write_json
-from moa.evaluation._runner.config import Setup
+from moa.evaluation._runner.config import EvaluationConfig
 from moa.evaluation._runner.experiment import Ended, Experiment
 from moa.evaluation._runner.journal import Journal, read_journal
 from moa.evaluation._runner.precomputed import output_of
 from moa.evaluation._runner.preparing import Options, Prepared, Prompts, prepare, references
 from moa.evaluation._runner.progress import Progress
-from moa.evaluation._runner.resume import Kept, Replies
+from moa.evaluation._runner.resume import ReplyJournal, ResumingProvider
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.verdict_rows import annotation, unjudged
-from moa.evaluation._statistics.sequential import Settlement
+from moa.evaluation._statistics.sequential import SequentialResult
 from moa.providers._registry import open_provider
 
-Watch = Callable[[Progress], None]
+DisconnectWatcher = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Evaluation:
     folder: Path
     ended: Ended
     progress: Progress
-    settlement: Settlement | None
+    settlement: SequentialResult | None
     cause: str | None
     is_fruitless: bool
 
@@ -51,7 +51,7 @@ def evaluate(
     mixture: MixtureLike,
     *,
     out: str | Path,
-    on_progress: Watch | None = None,
+    on_progress: DisconnectWatcher | None = None,
     **options: Unpack[Options],
 ) -> Evaluation:
     """Evaluate a mixture from synchronous code, in a notebook too; arguments and errors as in `aevaluate`."""
@@ -63,7 +63,7 @@ async def aevaluate(
     mixture: MixtureLike,
     *,
     out: str | Path,
-    on_progress: Watch | None = None,
+    on_progress: DisconnectWatcher | None = None,
     **options: Unpack[Options],
 ) -> Evaluation:
     """Have a mixture, its parts and a baseline answer prompts, have the answers judged, and write all of it down.
@@ -92,7 +92,7 @@ def _ignore(progress: Progress) -> None:
     """Nobody watches."""
 
 
-async def carry_out(prepared: Prepared, out: Path, on_progress: Watch) -> Evaluation:
+async def carry_out(prepared: Prepared, out: Path, on_progress: DisconnectWatcher) -> Evaluation:
     """Do what was prepared, or the rest of it; errors as in `aevaluate`."""
     folder, told = RunDirectory(out), list[Progress]()
     session = await asyncio.to_thread(prepared.session)
@@ -132,10 +132,10 @@ async def _engine(
 ) -> AsyncIterator[Engine]:
     """The engine, its providers wrapped so that whole replies survive being killed."""
     settings, given = prepared.settings, prepared.providers
-    replies = Replies(journal, folder.replies, read_journal(folder.replies))
+    replies = ReplyJournal(journal, folder.replies, read_journal(folder.replies))
     names = {reference.partition("/")[0] for reference in references(prepared.setup)}
     opened = {name: open_provider(settings.endpoints[name]) for name in names - given.keys()}
-    kept = {name: Kept(provider, replies) for name, provider in {**given, **opened}.items()}
+    kept = {name: ResumingProvider(provider, replies) for name, provider in {**given, **opened}.items()}
     try:
         async with Engine(settings=settings, providers=kept, budget_usd=left_usd) as engine:
             yield engine
@@ -144,7 +144,7 @@ async def _engine(
             await provider.aclose()
 
 
-def export(setup: Setup, folder: RunDirectory, experiment: Experiment) -> None:
+def export(setup: EvaluationConfig, folder: RunDirectory, experiment: Experiment) -> None:
     """Write outputs and annotations as AlpacaEval's files have them, in the prompts' order; and what is settled."""
     folder.write_settlement(experiment.settlement)
     for system in setup.systems:

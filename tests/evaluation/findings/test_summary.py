@@ -7,7 +7,7 @@ from moa.evaluation._analysis.summary import Collected, Evaluated, summarize
 from moa.evaluation._data.annotations import Annotation
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._runner.records import Record
-from moa.evaluation._statistics.sequential import settle
+from moa.evaluation._statistics.sequential import sequential_test
 
 
 def system(name: str, role: str, preferences: list[float | None], opponent: str = "third") -> Evaluated:
@@ -95,7 +95,7 @@ def test_times_out_of_a_file_are_said_to_be_measured_elsewhere() -> None:
 
     mixture, baseline = timed(system("mix", "mixture", MIXED), 1.0), timed(system("big", "baseline", MIXED), 4.0)
 
-    filed = summarize(collected(mixture, replace(baseline, is_filed=True), opponent="big"))
+    filed = summarize(collected(mixture, replace(baseline, is_precomputed=True), opponent="big"))
     measured = summarize(collected(mixture, baseline, opponent="big"))
 
     assert "25 % of its latency, as a file tells it," in filed.conclusion.sentence
@@ -200,7 +200,7 @@ def test_systems_that_never_differ_are_compared_all_the_same() -> None:
 def settled(preferences: list[float], **options: Any) -> Collected:
     won = np.array(preferences) - 1.0
     mixture = system("mix", "mixture", preferences)
-    return collected(mixture, THIRD, settlement=settle(won, **options), planned=400)
+    return collected(mixture, THIRD, settlement=sequential_test(won, **options), planned=400)
 
 
 def test_the_verdict_rests_on_the_sequence_that_judging_was_stopped_by() -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from moa.evaluation._analysis.recommendation import Conclusion, Quality, Ratio, conclude, ratio
+from moa.evaluation._analysis.recommendation import Quality, Ratio, Recommendation, conclude, ratio
 from moa.evaluation._statistics.estimates import Estimate, Interval
 from moa.evaluation._statistics.non_inferiority import non_inferiority
 
@@ -15,7 +15,7 @@ def conclusion(
     cost: Ratio = KNOWN,
     latency: Ratio = Ratio(value=1.4),  # noqa: B008 - frozen
     more_prompts: int | None = None,
-) -> Conclusion:
+) -> Recommendation:
     middle = (low + high) / 2
     estimate = Estimate(value=middle, standard_error=(high - low) / 4, interval=Interval(low=low, high=high), n=400)
     finding = non_inferiority(estimate)

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from moa.evaluation._runner.job_queue import Crew, Job
+from moa.evaluation._runner.job_queue import Job, JobQueue
 
 
 def job(log: list[int], number: int, gate: asyncio.Event | None = None) -> Job:
@@ -17,7 +17,7 @@ def job(log: list[int], number: int, gate: asyncio.Event | None = None) -> Job:
 
 async def test_jobs_run_in_the_order_of_their_keys_not_of_adding() -> None:
     log: list[int] = []
-    crew = Crew(1)
+    crew = JobQueue(1)
     for number in (3, 1, 2):
         crew.add((number,), job(log, number))
 
@@ -27,7 +27,7 @@ async def test_jobs_run_in_the_order_of_their_keys_not_of_adding() -> None:
 
 
 async def test_no_more_than_its_size_run_at_once_and_a_jobs_own_jobs_are_run_too() -> None:
-    crew, running, peak = Crew(3), 0, 0
+    crew, running, peak = JobQueue(3), 0, 0
 
     async def work(depth: int) -> None:
         nonlocal running, peak
@@ -48,7 +48,7 @@ async def test_no_more_than_its_size_run_at_once_and_a_jobs_own_jobs_are_run_too
 
 async def test_a_slow_disk_holds_back_what_comes_next() -> None:
     log: list[int] = []
-    written, crew = asyncio.Event(), Crew(2)
+    written, crew = asyncio.Event(), JobQueue(2)
 
     async def answers(number: int) -> None:
         log.append(number)
@@ -69,7 +69,7 @@ async def test_a_slow_disk_holds_back_what_comes_next() -> None:
 
 async def test_stop_lets_running_jobs_end_and_begins_no_other() -> None:
     log: list[int] = []
-    crew = Crew(1)
+    crew = JobQueue(1)
 
     async def stops() -> None:
         crew.stop()
@@ -85,7 +85,7 @@ async def test_stop_lets_running_jobs_end_and_begins_no_other() -> None:
 
 
 async def test_an_error_cancels_the_other_jobs_and_is_raised_but_tidying_ends() -> None:
-    crew, tidied, cancelled = Crew(2), asyncio.Event(), asyncio.Event()
+    crew, tidied, cancelled = JobQueue(2), asyncio.Event(), asyncio.Event()
 
     async def hangs() -> None:
         try:
@@ -114,7 +114,7 @@ async def test_an_error_cancels_the_other_jobs_and_is_raised_but_tidying_ends() 
 
 
 async def test_tidying_does_not_take_a_place() -> None:
-    crew, gate, log = Crew(1), asyncio.Event(), list[int]()
+    crew, gate, log = JobQueue(1), asyncio.Event(), list[int]()
 
     async def answers() -> None:
         crew.tidy(job(log, 1, gate))

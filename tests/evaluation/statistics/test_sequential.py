@@ -10,7 +10,7 @@ from moa.evaluation._statistics.estimates import Interval
 from moa.evaluation._statistics.non_inferiority import Verdict, non_inferiority
 from moa.evaluation._statistics.sequential import (
     Decision,
-    Settlement,
+    SequentialResult,
     as_estimate,
     cautious_difference,
     cautious_estimate,
@@ -18,8 +18,8 @@ from moa.evaluation._statistics.sequential import (
     decide,
     exceeds,
     log_wealth,
-    settle,
-    settle_many,
+    sequential_test,
+    sequential_test_many,
 )
 from tests.evaluation.conftest import Reference
 
@@ -53,7 +53,7 @@ def test_interval_misses_the_truth_at_any_look_no_more_often_than_promised(
 def test_decisions_on_shuffled_verdicts_are_right_and_save_most_judgements(reference: Reference) -> None:
     values = reference.judged("FuseChat-Llama-3.1-8B-Instruct").preference
 
-    decisions, times = settle_many(_shuffles(values, replace=False), population=len(values))
+    decisions, times = sequential_test_many(_shuffles(values, replace=False), population=len(values))
 
     assert np.mean([decision is Decision.WIN for decision in decisions]) >= 0.95
     assert times.mean() < 0.2 * len(values)
@@ -62,7 +62,7 @@ def test_decisions_on_shuffled_verdicts_are_right_and_save_most_judgements(refer
 def test_a_census_settles_a_near_tie_that_a_sample_leaves_open(reference: Reference) -> None:
     values = reference.judged(NEAR_TIE).preference
 
-    sample, census = settle(values), settle(values, population=len(values))
+    sample, census = sequential_test(values), sequential_test(values, population=len(values))
 
     assert sample.decision is Decision.CONTINUE
     assert sample.settled_after is None
@@ -78,7 +78,7 @@ def test_a_census_settles_a_near_tie_that_a_sample_leaves_open(reference: Refere
 def test_settling_stops_at_the_first_decision_whatever_comes_after() -> None:
     wins = np.ones(20)
 
-    early, late = settle(wins), settle(np.concatenate([wins, np.zeros(50)]))
+    early, late = sequential_test(wins), sequential_test(np.concatenate([wins, np.zeros(50)]))
 
     assert early.decision is late.decision is Decision.WIN
     assert early.settled_after == late.settled_after
@@ -98,7 +98,7 @@ def test_interval_says_what_was_decided_by_the_rule_of_the_verdict(
 ) -> None:
     values = np.random.default_rng(seed).binomial(1, mean, size=size).astype(float)
 
-    found = settle(values, margin=margin, population=population)
+    found = sequential_test(values, margin=margin, population=population)
 
     estimate = as_estimate(found.estimate, found.interval, found.rests_on)
     verdict = non_inferiority(estimate, margin=margin).verdict
@@ -110,11 +110,11 @@ def test_interval_says_what_was_decided_by_the_rule_of_the_verdict(
 def test_what_came_after_the_decision_does_not_take_it_back() -> None:
     wins, after = np.ones(30), np.zeros(30)
 
-    found = settle(np.concatenate([wins, after]))
+    found = sequential_test(np.concatenate([wins, after]))
 
     assert found.decision is Decision.WIN
     assert found.judged == 60
-    assert found.interval == settle(wins[: found.settled_after]).interval
+    assert found.interval == sequential_test(wins[: found.settled_after]).interval
     assert found.interval.low > 50
 
 
@@ -148,15 +148,15 @@ def test_equal_verdicts_have_an_interval_and_so_have_equal_differences() -> None
 
 
 def test_a_settlement_survives_being_written_down() -> None:
-    found = settle(np.ones(20))
+    found = sequential_test(np.ones(20))
 
-    assert Settlement.of(json.loads(json.dumps(found.as_dict()))) == found
+    assert SequentialResult.of(json.loads(json.dumps(found.as_dict()))) == found
 
 
 def test_swapping_the_sides_mirrors_decision_and_interval() -> None:
     values = np.random.default_rng(3).random(60) ** 3
 
-    one, other = settle(values), settle(1 - values)
+    one, other = sequential_test(values), sequential_test(1 - values)
 
     assert (one.decision, other.decision) == (Decision.LOSE, Decision.WIN)
     assert one.settled_after == other.settled_after
@@ -208,7 +208,7 @@ def test_sum_so_far_rules_means_out_for_certain_in_a_census() -> None:
 )
 def test_settling_refuses_what_it_cannot_promise(values: list[float], options: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        settle(np.array(values), **options)  # type: ignore[arg-type]
+        sequential_test(np.array(values), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

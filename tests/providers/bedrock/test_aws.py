@@ -231,7 +231,7 @@ async def test_client_is_made_once_however_often_credentials_are_renewed() -> No
 # ── Bedrock API keys ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Wire:
+class RequestModel:
     """A fake transport that keeps what was sent and answers with one reply."""
 
     def __init__(self) -> None:
@@ -255,7 +255,7 @@ class Answered:
 
 
 async def test_api_key_is_sent_as_a_bearer_token() -> None:
-    wire = Wire()
+    wire = RequestModel()
     endpoint = Endpoint(name="bedrock", kind="bedrock", region="us-east-1", api_key=SecretStr("bedrock-api-key"))
     provider = open_bedrock(endpoint, wire, make_session=sealed_session)
 

@@ -1,13 +1,13 @@
 import pytest
 
 from moa.providers._openai_compatible.dialect import Dialect, rejected_parameter
-from moa.providers._openai_compatible.error_body import complaint_of
+from moa.providers._openai_compatible.error_body import error_body_of
 
 SENT = {"temperature", "top_p", "top_k", "max_tokens", "seed", "stream", "stream_options", "logprobs", "tools"}
 
 
 def rejected(error: object, *, status: int = 400, sent: set[str] = SENT) -> str | None:
-    return rejected_parameter(status, complaint_of(error), sent)
+    return rejected_parameter(status, error_body_of(error), sent)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_dialect_renames_the_token_limit_once_and_never_drops_it() -> None:
     renamed = Dialect().without("max_tokens")
 
     assert renamed is not None
-    assert renamed.spoken({"max_tokens": 5}) == {"max_completion_tokens": 5}
+    assert renamed.apply({"max_tokens": 5}) == {"max_completion_tokens": 5}
     assert renamed.without("max_completion_tokens") is None
     assert renamed.without("max_tokens") is None
 
@@ -89,7 +89,7 @@ def test_dialect_drops_both_halves_of_log_probabilities() -> None:
     quiet = Dialect().without("logprobs")
 
     assert quiet is not None
-    assert quiet.spoken({"logprobs": True, "top_logprobs": 2, "seed": 1}) == {"seed": 1}
+    assert quiet.apply({"logprobs": True, "top_logprobs": 2, "seed": 1}) == {"seed": 1}
 
 
 @pytest.mark.parametrize("parameter", ["tools", "response_format", "stop", "stream"])

@@ -15,15 +15,17 @@ from moa.errors import (
     ServiceFailed,
     UnsupportedInput,
 )
-from moa.providers._openai_compatible.error_body import MOST_SHOWN, read_complaint
-from moa.providers._openai_compatible.error_mapping import failure
+from moa.providers._openai_compatible.error_body import MOST_SHOWN, parse_error_body
+from moa.providers._openai_compatible.error_mapping import map_error
 
 
 def error_of(
     status: int, body: object, headers: dict[str, str] | None = None, *, has_images: bool = False
 ) -> ProviderError:
     sent = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return failure(read_complaint(sent), reference="lab/small", status=status, headers=headers, has_images=has_images)
+    return map_error(
+        parse_error_body(sent), reference="lab/small", status=status, headers=headers, has_images=has_images
+    )
 
 
 def openai(message: str, **fields: Any) -> dict[str, Any]:

@@ -55,9 +55,9 @@ def ask(
     Exit codes: 0 an answer, 1 failed, 2 usage or mixture file, 3 degraded with --strict, 130 cancelled by Ctrl-C.
     """
     # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
-    from moa._cli.handlers.ask import Question, put
+    from moa._cli.handlers.ask import AskOptions, put
 
-    question = Question(
+    question = AskOptions(
         words=tuple(prompt or ()),
         mixture=mixture,
         model=model,

@@ -18,10 +18,10 @@ PathOption = Annotated[
 def stats(path: PathOption = None, config: ConfigOption = None) -> None:
     """Show where the cache is, how large it is, and how many replies of each model it holds."""
     from moa._cli.console import out_console
-    from moa._cli.handlers.cache import opened_cache
+    from moa._cli.handlers.cache import open_cache
     from moa._render.caches import cache_table
 
-    with opened_cache(path, config, mode="read") as (settings, store):
+    with open_cache(path, config, mode="read") as (settings, store):
         out_console().print(cache_table(settings, store.stats()))
 
 
@@ -33,10 +33,10 @@ def export_(
 ) -> None:
     """Write all replies to a file; prompts are not in it, only their hashes are."""
     from moa._cli.console import say
-    from moa._cli.handlers.cache import opened_cache
+    from moa._cli.handlers.cache import open_cache
     from moa._policies.cache.import_export import write_entries
 
-    with opened_cache(path, config, mode="read") as (settings, store):
+    with open_cache(path, config, mode="read") as (settings, store):
         say(f"written to {file}: {write_entries(store, file):,} of {settings.path}")
 
 
@@ -48,10 +48,10 @@ def import_(
 ) -> None:
     """Add the replies of a file; those that the cache has already stay as they are."""
     from moa._cli.console import say
-    from moa._cli.handlers.cache import opened_cache
+    from moa._cli.handlers.cache import open_cache
     from moa._policies.cache.import_export import read_entries
 
-    with opened_cache(path, config, mode="read_write") as (settings, store):
+    with open_cache(path, config, mode="read_write") as (settings, store):
         added, held = read_entries(store, file)
     say(f"added to {settings.path}: {added:,} of {held:,}")
 
@@ -60,7 +60,7 @@ def import_(
 def clear(path: PathOption = None, config: ConfigOption = None) -> None:
     """Forget all replies."""
     from moa._cli.console import say
-    from moa._cli.handlers.cache import opened_cache
+    from moa._cli.handlers.cache import open_cache
 
-    with opened_cache(path, config, mode="read_write") as (settings, store):
+    with open_cache(path, config, mode="read_write") as (settings, store):
         say(f"removed from {settings.path}: {store.clear():,}")

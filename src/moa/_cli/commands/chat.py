@@ -30,9 +30,9 @@ def chat(
     pipe, one on each line; the exit code is then that of the first failure, if there is one.
     """
     # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
-    from moa._cli.handlers.chat import Talk, converse
-    from moa._cli.mixture_option import chosen_mixture
+    from moa._cli.handlers.chat import ChatSession, chat_loop
+    from moa._cli.mixture_option import resolve_mixture
 
-    chosen = chosen_mixture(mixture, model, overrides or ())
-    talk = Talk(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
-    raise typer.Exit(converse(talk, config))
+    chosen = resolve_mixture(mixture, model, overrides or ())
+    talk = ChatSession(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
+    raise typer.Exit(chat_loop(talk, config))

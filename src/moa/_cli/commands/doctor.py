@@ -21,11 +21,11 @@ def doctor(
 
     from moa._cli.console import out_console
     from moa._cli.handlers.doctor import health_table, say_verdict
-    from moa._cli.mixture_option import chosen_mixture
+    from moa._cli.mixture_option import resolve_mixture
     from moa._config.settings import load_settings
     from moa._runtime.health import check_endpoints, connect_tcp, obstacles
 
-    chosen = chosen_mixture(mixture, None)
+    chosen = resolve_mixture(mixture, None)
     settings = load_settings(config)
     healths = asyncio.run(check_endpoints(settings, connect=None if offline else connect_tcp))
     out_console().print(health_table(healths))

@@ -109,10 +109,10 @@ def run(
     Exit codes: 0 done or decided, 1 failed or nothing to judge, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     from moa._cli.handlers.eval import evaluate, read_price, read_until
-    from moa._cli.mixture_option import chosen_mixture
+    from moa._cli.mixture_option import resolve_mixture
     from moa.evaluation._runner.preparing import Options
 
-    chosen = chosen_mixture(mixture, None, overrides or ())
+    chosen = resolve_mixture(mixture, None, overrides or ())
     options = Options(
         baseline=baseline,
         baseline_price=read_price(baseline_price),
@@ -165,10 +165,10 @@ def generate(
     `moa eval run` with the same settings and a judge goes on from there.
     """
     from moa._cli.handlers.eval import evaluate, read_price
-    from moa._cli.mixture_option import chosen_mixture
+    from moa._cli.mixture_option import resolve_mixture
     from moa.evaluation._runner.preparing import Options
 
-    chosen = chosen_mixture(mixture, None, overrides or ())
+    chosen = resolve_mixture(mixture, None, overrides or ())
     options = Options(
         baseline=baseline,
         baseline_price=read_price(baseline_price),
@@ -212,10 +212,10 @@ def latency(
     Other than in `run`, members are asked too, so that the time to their first token is known.
     """
     from moa._cli.handlers.eval import evaluate, read_price
-    from moa._cli.mixture_option import chosen_mixture
+    from moa._cli.mixture_option import resolve_mixture
     from moa.evaluation._runner.preparing import Options
 
-    chosen = chosen_mixture(mixture, None, overrides or ())
+    chosen = resolve_mixture(mixture, None, overrides or ())
     options = Options(
         baseline=baseline,
         baseline_price=read_price(baseline_price),

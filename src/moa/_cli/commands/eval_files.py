@@ -56,9 +56,9 @@ def judge(
     Exit codes: 0 judged, 1 failed or not one verdict, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
-    from moa._cli.handlers.eval_files import Judging, judge_files
+    from moa._cli.handlers.eval_files import JudgeFilesOptions, judge_files
 
-    wanted = Judging(
+    wanted = JudgeFilesOptions(
         outputs=outputs,
         reference=reference,
         out=out,

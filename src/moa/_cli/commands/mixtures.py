@@ -38,9 +38,9 @@ def show(
     """Show a mixture as a picture of its layers."""
     from moa._cli.console import out_console
     from moa._mixture.loading import load
-    from moa._render.mixtures import MixturePicture
+    from moa._render.mixtures import MixtureView
 
-    out_console().print(MixturePicture(load(name, overrides=overrides or ())))
+    out_console().print(MixtureView(load(name, overrides=overrides or ())))
 
 
 @mixtures.command()

@@ -71,7 +71,7 @@ def serve(
     """
     try:
         from moa._cli.handlers.serve import print_new_key, start
-        from moa._server.launcher import Serving
+        from moa._server.launcher import ServeSettings
     except ModuleNotFoundError as missing:
         from moa.errors import MissingDependency
 
@@ -80,7 +80,7 @@ def serve(
         print_new_key(new_key)
         return
     start(
-        Serving(
+        ServeSettings(
             mixtures=tuple(mixture or ()),
             config=config,
             host=host,

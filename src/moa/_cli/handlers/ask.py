@@ -6,9 +6,9 @@ from pathlib import Path
 
 from moa._cli.console import AnswerWriter, print_json, show_cancelled, show_totals, write_answer
 from moa._cli.exit_codes import COMPLETE, DEGRADED, INTERRUPTED
-from moa._cli.mixture_option import chosen_mixture
+from moa._cli.mixture_option import resolve_mixture
 from moa._cli.options import read_prompt
-from moa._cli.session import Cancelled, Runs
+from moa._cli.session import Cancelled, RunSession
 from moa._images import image_from_file
 from moa._ledger import ErrorInfo
 from moa._render.errors import failure_dict, unfinished_dict
@@ -17,7 +17,7 @@ from moa.errors import MoaError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class AskOptions:
     """What the command line asks; see the options of `moa ask`."""
 
     words: tuple[str, ...]
@@ -33,7 +33,7 @@ class Question:
     config: Path | None
 
 
-def put(question: Question, *, as_json: bool, stream: bool, strict: bool) -> int:
+def put(question: AskOptions, *, as_json: bool, stream: bool, strict: bool) -> int:
     """Ask, show, and return the exit code.
 
     Raises:
@@ -58,11 +58,11 @@ def put(question: Question, *, as_json: bool, stream: bool, strict: bool) -> int
     return DEGRADED if strict and answer.status == "degraded" else COMPLETE
 
 
-def _answer(question: Question, *, stream: bool) -> Answer:
-    mixture = chosen_mixture(question.mixture, question.model, question.overrides)
+def _answer(question: AskOptions, *, stream: bool) -> Answer:
+    mixture = resolve_mixture(question.mixture, question.model, question.overrides)
     images = tuple(image_from_file(path) for path in question.images)
     prompt = read_prompt(question.words, sys.stdin)
-    with Runs(question.config) as runs:
+    with RunSession(question.config) as runs:
         return runs.run(
             mixture,
             prompt,

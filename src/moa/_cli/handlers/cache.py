@@ -11,7 +11,7 @@ from moa._policies.cache.store import Store
 
 
 @contextmanager
-def opened_cache(path: Path | None, config: Path | None, *, mode: CacheMode) -> Iterator[tuple[CacheSettings, Store]]:
+def open_cache(path: Path | None, config: Path | None, *, mode: CacheMode) -> Iterator[tuple[CacheSettings, Store]]:
     """Give a cache as it is configured, and opened in another mode; it is closed afterwards.
 
     Args:

@@ -17,14 +17,14 @@ from moa._cli.console import (
     show_totals,
 )
 from moa._cli.exit_codes import COMPLETE, exit_code
-from moa._cli.mixture_option import chosen_mixture
-from moa._cli.session import Cancelled, Runs
+from moa._cli.mixture_option import resolve_mixture
+from moa._cli.session import Cancelled, RunSession
 from moa._ledger import Ledger
 from moa._messages import Message
 from moa._mixture.schema import Mixture
 from moa._render.errors import failure_ledger
 from moa._render.mixtures import summary
-from moa._render.proposals import ProposalsPicture
+from moa._render.proposals import ProposalsView
 from moa._render.totals import ledger_line
 from moa._results import Answer
 from moa.errors import MoaError, UsageError
@@ -33,7 +33,7 @@ PROMPT = "> "
 
 
 @dataclass(slots=True, kw_only=True)
-class Talk:
+class ChatSession:
     """A conversation and how it is to go on.
 
     Attributes:
@@ -73,7 +73,7 @@ class Talk:
         }
 
 
-def converse(talk: Talk, config: Path | None) -> int:
+def chat_loop(talk: ChatSession, config: Path | None) -> int:
     """Talk until the user leaves, and return the exit code.
 
     A user has read what failed and has gone on. Whatever fills a pipe hasn't: it is told by the first failure's code.
@@ -87,7 +87,7 @@ def converse(talk: Talk, config: Path | None) -> int:
         _enable_line_editing()
         say(f"{talk.mixture.name}: {summary(talk.mixture)}")
         say("/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.", style="dim")
-    with Runs(config) as runs:
+    with RunSession(config) as runs:
         while (line := _read_line(interactive)) is not None:
             if line.strip() and not _take(line.strip(), talk, runs):
                 break
@@ -118,7 +118,7 @@ def _read_line(interactive: bool) -> str | None:
         raise UsageError(f"standard input is not {error.encoding} text") from error
 
 
-def _take(line: str, talk: Talk, runs: Runs) -> bool:
+def _take(line: str, talk: ChatSession, runs: RunSession) -> bool:
     """Take in a line; whether the conversation goes on."""
     if not line.startswith("/"):
         _answer(line, talk, runs)
@@ -136,12 +136,12 @@ def _take(line: str, talk: Talk, runs: Runs) -> bool:
     return True
 
 
-def _note_failure(error: MoaError, talk: Talk) -> None:
+def _note_failure(error: MoaError, talk: ChatSession) -> None:
     talk.failure = talk.failure or error
     show_error(error)
 
 
-def _answer(line: str, talk: Talk, runs: Runs) -> None:
+def _answer(line: str, talk: ChatSession, runs: RunSession) -> None:
     turns = [*talk.turns, Message(role="user", content=line)]
     try:
         answer = runs.run(
@@ -172,45 +172,45 @@ class Command:
 
     takes: str = ""
     help: str
-    act: Callable[[Talk, str], None]
+    act: Callable[[ChatSession, str], None]
 
 
-def _help(talk: Talk, argument: str) -> None:
+def _help(talk: ChatSession, argument: str) -> None:
     for name, command in COMMANDS.items():
         say(f"{f'{name} {command.takes}':<16} {command.help}")
     say(f"{'/quit':<16} leave (also Ctrl-D)")
 
 
-def _switch_mixture(talk: Talk, argument: str) -> None:
+def _switch_mixture(talk: ChatSession, argument: str) -> None:
     if argument:
-        talk.mixture = chosen_mixture(argument, None)
+        talk.mixture = resolve_mixture(argument, None)
     say(f"{talk.mixture.name}: {summary(talk.mixture)}")
 
 
-def _switch_model(talk: Talk, argument: str) -> None:
+def _switch_model(talk: ChatSession, argument: str) -> None:
     if not argument:
         raise UsageError("/model needs a model: /model ollama/llama3.2")
-    talk.mixture = chosen_mixture(None, argument)
+    talk.mixture = resolve_mixture(None, argument)
     say(summary(talk.mixture))
 
 
-def _proposals(talk: Talk, argument: str) -> None:
+def _proposals(talk: ChatSession, argument: str) -> None:
     if not talk.answers:
         raise UsageError("there is no answer yet")
-    out_console().print(ProposalsPicture(talk.answers[-1]))
+    out_console().print(ProposalsView(talk.answers[-1]))
 
 
-def _cost(talk: Talk, argument: str) -> None:
+def _cost(talk: ChatSession, argument: str) -> None:
     say(ledger_line(talk.ledger, err_symbols()))
 
 
-def _system(talk: Talk, argument: str) -> None:
+def _system(talk: ChatSession, argument: str) -> None:
     if argument:
         talk.system = argument
     say(f"system message: {talk.system}" if talk.system else "no system message")
 
 
-def _save(talk: Talk, argument: str) -> None:
+def _save(talk: ChatSession, argument: str) -> None:
     if not argument:
         raise UsageError("/save needs a file: /save talk.json")
     path = Path(argument).expanduser()
@@ -224,7 +224,7 @@ def _save(talk: Talk, argument: str) -> None:
     say(f"saved to {path}")
 
 
-def _clear(talk: Talk, argument: str) -> None:
+def _clear(talk: ChatSession, argument: str) -> None:
     talk.turns = []
     say("the conversation is forgotten")
 

@@ -8,7 +8,7 @@ from typing import get_args
 from moa._cli.console import say
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
-from moa._cli.gc_tuning import collecting_seldom
+from moa._cli.gc_tuning import reduced_gc
 from moa._cli.handlers.eval_output import show_ended, show_latency, show_plan, show_report, show_warnings
 from moa._cli.interrupts import stoppable
 from moa._mixture.schema import Mixture
@@ -89,7 +89,7 @@ def evaluate(
 def _carry_out(prepared: Prepared, out: Path) -> Evaluation | None:
     """Do it in an event loop of its own; None if the user pressed Ctrl-C."""
     try:
-        with watching() as watch, collecting_seldom():
+        with watching() as watch, reduced_gc():
             return asyncio.run(stoppable(carry_out(prepared, out, watch)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return None

@@ -36,7 +36,7 @@ from moa.evaluation._runner.run_directory import RunDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judging:
+class JudgeFilesOptions:
     """What the command line asks; see the options of `moa eval judge`."""
 
     outputs: Path
@@ -50,7 +50,7 @@ class Judging:
     config: Path | None
 
 
-def judge_files(wanted: Judging) -> int:
+def judge_files(wanted: JudgeFilesOptions) -> int:
     """Judge, write the annotations, say what came out, and return the exit code."""
     judge = load_judge(wanted.judge, judge_model=wanted.judge_models or None)
     reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
@@ -68,7 +68,7 @@ def judge_files(wanted: Judging) -> int:
     return _show_judging(rows, judge, wanted.out)
 
 
-async def _judge(wanted: Judging, judge: Judge, pairs: Sequence[Pair]) -> list[Mapping[str, Any]]:
+async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair]) -> list[Mapping[str, Any]]:
     columns = (
         TextColumn("judging"),
         BarColumn(),

@@ -10,7 +10,7 @@ from rich.table import Table
 from moa._cli.console import out_console, print_json, say
 from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
-from moa.evaluation._analysis.cost_latency import Economics, Percentiles, economics
+from moa.evaluation._analysis.cost_latency import CostLatency, Percentiles, economics
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._data.annotations import Annotation, read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
@@ -19,7 +19,7 @@ from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._metrics.paired_difference import Comparison, compare
 from moa.evaluation._pipeline import Evaluation
-from moa.evaluation._runner.config import Setup
+from moa.evaluation._runner.config import EvaluationConfig
 from moa.evaluation._runner.cost_estimate import Need, Plan
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.progress import Progress
@@ -58,7 +58,7 @@ def show_warnings(prepared: Prepared) -> None:
     say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
 
 
-def show_ended(done: Evaluation, setup: Setup) -> None:
+def show_ended(done: Evaluation, setup: EvaluationConfig) -> None:
     """Print on standard error how an evaluation ended and where everything is."""
     progress = done.progress
     spent = f"{usd(Decimal(str(progress.spent_usd)))} spent{', besides unknown prices' if progress.unpriced else ''}"
@@ -140,7 +140,7 @@ def reference_data(folder: Path | None) -> AlpacaEvalData | None:
         return None
 
 
-def show_latency(folder: Path, setup: Setup, *, as_json: bool) -> None:
+def show_latency(folder: Path, setup: EvaluationConfig, *, as_json: bool) -> None:
     """Print cost and latency of every system."""
     run = RunDirectory(folder)
     found = {system.name: economics(tuple(run.records(system.name).values())) for system in setup.systems}
@@ -173,7 +173,7 @@ def _times(found: Percentiles | None) -> tuple[str, str, str]:
     return ("-", "-", "-") if found is None else (seconds(found.p50), seconds(found.p95), seconds(found.p99))
 
 
-def _per_1000(figures: Economics) -> str:
+def _per_1000(figures: CostLatency) -> str:
     return "unknown" if figures.cost.usd is None else usd(Decimal(str(figures.cost.usd)))
 
 

@@ -3,19 +3,19 @@
 import json
 import sys
 
-from moa._cli.gc_tuning import collecting_seldom
+from moa._cli.gc_tuning import reduced_gc
 from moa._server.api_keys import hash_key, new_key
-from moa._server.launcher import Serving, serve
+from moa._server.launcher import ServeSettings, serve
 from moa._server.options import ServerOptions
 
 
-def start(serving: Serving) -> None:
+def start(serving: ServeSettings) -> None:
     """Serve, after saying on standard error what and where.
 
     Raises:
         MoaError: It can't be served.
     """
-    with collecting_seldom():
+    with reduced_gc():
         serve(serving, _announce)
 
 

@@ -16,7 +16,7 @@ from moa._cli.console import (
 )
 from moa._render.sanitize import one_line, safe
 from moa._render.totals import ledger_line
-from moa._render.waterfall import WaterfallPicture
+from moa._render.waterfall import WaterfallView
 from moa._traces.page import trace_page
 from moa._traces.replaying import Replay
 from moa._traces.trace import Trace
@@ -31,7 +31,7 @@ def show_trace(trace: Trace) -> None:
     console, dot = out_console(), out_symbols().dot
     seed = "" if trace.options.seed is None else f" {dot} seed {trace.options.seed}"
     console.print(Text(f"{safe(trace.mixture.name)} {dot} {trace.recorded_at:%Y-%m-%d %H:%M} UTC{seed}", style="bold"))
-    console.print(WaterfallPicture(trace.ledger))
+    console.print(WaterfallView(trace.ledger))
     if trace.outcome is None:
         console.print(Text("the trace breaks off here: its run crashed, or is still under way", style="red"))
     elif trace.outcome.kind == "error":

@@ -15,7 +15,7 @@ from moa.errors import ConfigError
 log = logging.getLogger(__name__)
 
 
-class Shelf:
+class AsyncStore:
     """Kept replies, for all models of one engine.
 
     Args:

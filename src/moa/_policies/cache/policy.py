@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from moa._ledger import CallRecord
-from moa._policies.cache.async_store import Shelf
+from moa._policies.cache.async_store import AsyncStore
 from moa._policies.cache.entry import Entry, is_worth_keeping
 from moa._policies.cache.key import cache_key
 from moa._policies.metering import Metered
@@ -28,7 +28,7 @@ class Cache:
         endpoint: Where the provider's models are: part of what makes calls the same.
     """
 
-    def __init__(self, inner: Provider, shelf: Shelf, endpoint: Endpoint) -> None:
+    def __init__(self, inner: Provider, shelf: AsyncStore, endpoint: Endpoint) -> None:
         self.takes_seed = inner.takes_seed
         self._inner, self._shelf, self._endpoint = inner, shelf, endpoint
 
@@ -50,7 +50,7 @@ class Cache:
                 await turn.enter_async_context(self._shelf.turn(key))
                 entry = await self._shelf.find(key)
             if entry is None:
-                async with self._bought(request, key) as bought:
+                async with self._fetch(request, key) as bought:
                     yield bought
                 return
         kept = Metered(_Kept(entry), cached=True)
@@ -58,9 +58,9 @@ class Cache:
             yield events
 
     @asynccontextmanager
-    async def _bought(self, request: ModelRequest, key: str) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+    async def _fetch(self, request: ModelRequest, key: str) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
         heard: list[ReplyEvent] = []
-        async with self._inner.stream(request) as events, aclosing(_overheard(events, heard)) as overheard:
+        async with self._inner.stream(request) as events, aclosing(_tee(events, heard)) as overheard:
             yield overheard
         reply = joined(heard)
         if is_worth_keeping(reply):
@@ -71,7 +71,7 @@ class Cache:
         await self._inner.aclose()
 
 
-async def _overheard(events: AsyncIterator[ReplyEvent], heard: list[ReplyEvent]) -> AsyncGenerator[ReplyEvent]:
+async def _tee(events: AsyncIterator[ReplyEvent], heard: list[ReplyEvent]) -> AsyncGenerator[ReplyEvent]:
     async for event in events:
         heard.append(event)
         yield event
@@ -79,10 +79,10 @@ async def _overheard(events: AsyncIterator[ReplyEvent], heard: list[ReplyEvent])
 
 def _entry(request: ModelRequest, reply: tuple[ReplyEvent, ...]) -> Entry:
     entry = Entry(model=request.reference, reply=reply, stored_at=datetime.now(UTC))
-    return entry if request.call is None else _with_books(entry, request.call)
+    return entry if request.call is None else _with_cost(entry, request.call)
 
 
-def _with_books(entry: Entry, call: CallRecord) -> Entry:
+def _with_cost(entry: Entry, call: CallRecord) -> Entry:
     """The entry with the cost and time of the attempt that brought it."""
     paid = next((attempt for attempt in reversed(call.attempts) if attempt.status == "ok"), None)
     if paid is None or paid.ended_at is None:

@@ -77,7 +77,7 @@ class Store:
         self._settings, self._now = settings, now
         self._max_bytes = settings.max_size_mb * 1_000_000
         self._touched: dict[str, int] = {}
-        with self._told_clearly():
+        with self._translated_errors():
             self._db = _open(settings)
 
     def get(self, key: str) -> Entry | None:
@@ -86,7 +86,7 @@ class Store:
         Raises:
             ConfigError: The file can't be read.
         """
-        with self._told_clearly():
+        with self._translated_errors():
             row = self._db.execute("SELECT entry FROM replies WHERE key = ?", (key,)).fetchone()
             if row is None:
                 return None
@@ -116,7 +116,7 @@ class Store:
             ConfigError: The file can't be written.
         """
         how = "REPLACE" if replace else "IGNORE"
-        with self._told_clearly():
+        with self._translated_errors():
             with self._writing():
                 before = self._db.total_changes
                 self._db.executemany(f"INSERT OR {how} INTO replies VALUES (?, ?, ?, ?, ?)", self._rows(entries))
@@ -137,7 +137,7 @@ class Store:
         Raises:
             ConfigError: The file can't be read.
         """
-        with self._told_clearly():
+        with self._translated_errors():
             for key, text in self._db.execute("SELECT key, entry FROM replies ORDER BY key"):
                 yield key, entry_from(json.loads(text))
 
@@ -147,7 +147,7 @@ class Store:
         Raises:
             ConfigError: The file can't be read.
         """
-        with self._told_clearly():
+        with self._translated_errors():
             rows = self._db.execute("SELECT model, count(*) FROM replies GROUP BY model ORDER BY model")
             models = dict(rows.fetchall())
             return CacheStats(entries=sum(models.values()), used_bytes=self._used_bytes(), models=models)
@@ -158,7 +158,7 @@ class Store:
         Raises:
             ConfigError: The file can't be written.
         """
-        with self._told_clearly():
+        with self._translated_errors():
             with self._writing():
                 gone = self._db.execute("DELETE FROM replies").rowcount
             self._db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
@@ -168,7 +168,7 @@ class Store:
         """Note the latest uses and close the file."""
         try:
             if self._touched:
-                with self._told_clearly(), self._writing():
+                with self._translated_errors(), self._writing():
                     pass
         finally:
             self._db.close()
@@ -216,18 +216,18 @@ class Store:
         return _pragma(self._db, name)
 
     @contextmanager
-    def _told_clearly(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         path = self._settings.path
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise ConfigError(f"the cache can't be used: {error}: {_cure(error)}", path=path) from error
+            raise ConfigError(f"the cache can't be used: {error}: {_hint(error)}", path=path) from error
         except (sqlite3.Error, ValueError) as error:
             what = f"this is no cache of this version, or a damaged one ({error}); nothing in it was changed"
             raise ConfigError(f"{what}: give another path, or delete the file to begin anew", path=path) from error
 
 
-def _cure(error: sqlite3.Error) -> str:
+def _hint(error: sqlite3.Error) -> str:
     if error.sqlite_errorname in ("SQLITE_BUSY", "SQLITE_LOCKED"):
         return "another process has been writing to it for too long"
     if error.sqlite_errorname == "SQLITE_FULL":
@@ -260,7 +260,7 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, settings: CacheSettings) -> None:
-    ours, empty = _whose(db)
+    ours, empty = _is_ours_or_empty(db)
     if not ours and not (empty and settings.writes):
         raise sqlite3.DatabaseError("it belongs to another program or version")
     if empty:
@@ -270,7 +270,7 @@ def _prepare(db: sqlite3.Connection, settings: CacheSettings) -> None:
         db.execute("PRAGMA synchronous = NORMAL")
 
 
-def _whose(db: sqlite3.Connection) -> tuple[bool, bool]:
+def _is_ours_or_empty(db: sqlite3.Connection) -> tuple[bool, bool]:
     """Whether the database is ours, and whether it is empty."""
     marks = _pragma(db, "application_id"), _pragma(db, "user_version")
     things = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

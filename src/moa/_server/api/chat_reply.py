@@ -6,11 +6,11 @@ from typing import Any
 import orjson
 
 from moa._results import Answer
-from moa._server.api.request import Ask
-from moa._server.api.stream_encoder import AnswerScript, call_id, thinking
+from moa._server.api.request import ApiRequest
+from moa._server.api.stream_encoder import BaseStreamEncoder, call_id, thinking
 from moa._server.api.usage import moa_field, openai_usage, total_headers
-from moa._server.http.errors import Failure, openai_error
-from moa._server.http.exchange import HeaderList, Visit
+from moa._server.http.errors import ErrorResponse, openai_error
+from moa._server.http.exchange import HeaderList, HttpExchange
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
 
 _REASONS = ("stop", "length", "tool_calls", "content_filter")
@@ -21,7 +21,7 @@ def finish_reason(answer: Answer) -> str:
     return answer.finish_reason if answer.finish_reason in _REASONS else "stop"
 
 
-def chat_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple[bytes, HeaderList]:
+def chat_reply(visit: HttpExchange, ask: ApiRequest, answer: Answer, *, show_details: bool) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
     message: dict[str, Any] = {
         "role": "assistant",
@@ -51,21 +51,21 @@ def chat_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple
         "usage": openai_usage(answer.usage),
     }
     if ask.moa.ledger:
-        body["moa"] = moa_field(ask, answer, candid=candid)
+        body["moa"] = moa_field(ask, answer, show_details=show_details)
     return orjson.dumps(body), total_headers(answer)
 
 
-def _id(visit: Visit) -> str:
+def _id(visit: HttpExchange) -> str:
     return f"chatcmpl-{visit.id.removeprefix('req-')}"
 
 
-class ChatScript(AnswerScript):
+class ChatStreamEncoder(BaseStreamEncoder):
     """A run as chunks."""
 
     keep_alive = b": keep-alive\n\n"
 
-    def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
-        super().__init__(visit, ask, candid=candid)
+    def __init__(self, visit: HttpExchange, ask: ApiRequest, *, show_details: bool) -> None:
+        super().__init__(visit, ask, show_details=show_details)
         self._tools: set[int] = set()
         head = {
             "id": _id(visit),
@@ -125,6 +125,6 @@ class ChatScript(AnswerScript):
         last = self._line({"choices": [], "usage": openai_usage(answer.usage), "moa": self._moa})
         return self._line({"usage": None, "choices": [choice]}) + last + b"data: [DONE]\n\n"
 
-    def failure(self, failure: Failure) -> bytes:
+    def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API tells of it inside of streams; without `[DONE]`, as nothing is done."""
         return b"data: " + orjson.dumps(openai_error(failure, self._visit.id)) + b"\n\n"

@@ -7,9 +7,9 @@ from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.openai_request import IGNORED_HERE, OpenAIRequest, StreamOptions, Tokens, Verbosity
-from moa._server.api.request import Ask, talk
-from moa._server.api.request_model import Wire, parse
-from moa._server.http.errors import Refusal
+from moa._server.api.request import ApiRequest, talk
+from moa._server.api.request_model import RequestModel, parse
+from moa._server.http.errors import RequestError
 
 Content = Annotated[
     Any,
@@ -29,7 +29,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
-class ChatMessage(Wire):
+class ChatMessage(RequestModel):
     """One message.
 
     Attributes:
@@ -61,7 +61,7 @@ class ChatMessage(Wire):
         }
 
 
-class Function(Wire):
+class Function(RequestModel):
     """A function that the model may call."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -70,7 +70,7 @@ class Function(Wire):
     strict: bool | None = None
 
 
-class Tool(Wire):
+class Tool(RequestModel):
     """A tool; only functions are supported, as others run on the servers of their service."""
 
     type: Literal["function"]
@@ -153,7 +153,7 @@ class ChatRequest(OpenAIRequest):
     stream_options: ChatStreamOptions | None = None
 
 
-def read_chat_request(body: bytes) -> Ask:
+def read_chat_request(body: bytes) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
@@ -161,7 +161,7 @@ def read_chat_request(body: bytes) -> Ask:
     """
     request = parse(ChatRequest, body)
     usage = request.stream_options is not None and bool(request.stream_options.include_usage)
-    return Ask(
+    return ApiRequest(
         model=request.model,
         messages=_turns(request.messages),
         sampling=_sampling(request),
@@ -182,14 +182,14 @@ def _turns(messages: list[ChatMessage]) -> tuple[Any, ...]:
     for at, message in enumerate(messages):
         if message.role == "tool" and message.tool_call_id is None:
             param = f"messages.{at}.tool_call_id"
-            raise Refusal(400, "invalid_request", f"{param}: a tool's message needs it", param=param)
+            raise RequestError(400, "invalid_request", f"{param}: a tool's message needs it", param=param)
     return talk([message.as_turn() for message in messages], param="messages")
 
 
 def _sampling(request: ChatRequest) -> Sampling:
     limit, older = request.max_completion_tokens, request.max_tokens
     if limit is not None and older is not None and limit != older:
-        raise Refusal(400, "invalid_request", "max_tokens and max_completion_tokens differ", param="max_tokens")
+        raise RequestError(400, "invalid_request", "max_tokens and max_completion_tokens differ", param="max_tokens")
     return Sampling(
         temperature=request.temperature,
         top_p=request.top_p,
@@ -214,7 +214,9 @@ def stop_texts(value: object, *, param: str) -> tuple[str, ...]:
     """
     texts = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
-        raise Refusal(400, "invalid_request", f"{param}: expected text that is not empty, or a list of it", param=param)
+        raise RequestError(
+            400, "invalid_request", f"{param}: expected text that is not empty, or a list of it", param=param
+        )
     return tuple(texts)
 
 
@@ -222,14 +224,16 @@ def _tool_choice(value: object, *, has_tools: bool) -> str | Mapping[str, Any] |
     if value is None:
         return None
     if not has_tools and value not in ("none", "auto"):
-        raise Refusal(400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice")
+        raise RequestError(
+            400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice"
+        )
     match value:
         case "none" | "auto" | "required":
             return str(value) if has_tools else None
         case {"type": "function", "function": {"name": str(name), **rest}, **others} if not rest and not others:
             return {"type": "function", "function": {"name": name}}
     message = "tool_choice: expected none, auto, required, or one function: {type, function: {name}}"
-    raise Refusal(400, "invalid_request", message, param="tool_choice")
+    raise RequestError(400, "invalid_request", message, param="tool_choice")
 
 
 def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
@@ -241,12 +245,12 @@ def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
     message = (
         "response_format: expected {type: text}, {type: json_object}, or {type: json_schema, json_schema: {name, …}}"
     )
-    raise Refusal(400, "invalid_request", message, param="response_format")
+    raise RequestError(400, "invalid_request", message, param="response_format")
 
 
 def _top_logprobs(request: ChatRequest) -> int | None:
     if request.logprobs:
         return request.top_logprobs or 0
     if request.top_logprobs is not None:
-        raise Refusal(400, "invalid_request", "top_logprobs: it needs logprobs: true", param="top_logprobs")
+        raise RequestError(400, "invalid_request", "top_logprobs: it needs logprobs: true", param="top_logprobs")
     return None

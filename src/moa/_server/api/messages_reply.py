@@ -5,12 +5,12 @@ from typing import Any
 import orjson
 
 from moa._results import Answer
-from moa._server.api.request import Ask
-from moa._server.api.stream_encoder import AnswerScript, call_id, thinking
-from moa._server.api.tool_call_deltas import ToolPieces
+from moa._server.api.request import ApiRequest
+from moa._server.api.stream_encoder import BaseStreamEncoder, call_id, thinking
+from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.usage import moa_field, total_headers
-from moa._server.http.errors import Failure, anthropic_error
-from moa._server.http.exchange import HeaderList, Visit
+from moa._server.http.errors import ErrorResponse, anthropic_error
+from moa._server.http.exchange import HeaderList, HttpExchange
 from moa._usage import TokenUsage
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
 
@@ -32,7 +32,9 @@ def _usage(usage: TokenUsage) -> dict[str, int]:
     }
 
 
-def messages_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple[bytes, HeaderList]:
+def messages_reply(
+    visit: HttpExchange, ask: ApiRequest, answer: Answer, *, show_details: bool
+) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
     content: list[dict[str, Any]] = []
     reasoning = thinking(ask, answer)
@@ -50,7 +52,7 @@ def messages_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> t
         "usage": _usage(answer.usage),
     }
     if ask.moa.ledger:
-        body["moa"] = moa_field(ask, answer, candid=candid)
+        body["moa"] = moa_field(ask, answer, show_details=show_details)
     return orjson.dumps(body), total_headers(answer)
 
 
@@ -63,7 +65,7 @@ def _arguments(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"arguments": value}
 
 
-def _message(visit: Visit, ask: Ask) -> dict[str, Any]:
+def _message(visit: HttpExchange, ask: ApiRequest) -> dict[str, Any]:
     return {
         "id": f"msg_{visit.id.removeprefix('req-')}",
         "type": "message",
@@ -76,14 +78,14 @@ def _message(visit: Visit, ask: Ask) -> dict[str, Any]:
     }
 
 
-class MessagesScript(AnswerScript):
+class MessagesStreamEncoder(BaseStreamEncoder):
     """A run as events: blocks of content, one after another, each begun, filled and ended."""
 
     keep_alive = b'event: ping\ndata: {"type":"ping"}\n\n'
 
-    def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
-        super().__init__(visit, ask, candid=candid)
-        self._tools = ToolPieces()
+    def __init__(self, visit: HttpExchange, ask: ApiRequest, *, show_details: bool) -> None:
+        super().__init__(visit, ask, show_details=show_details)
+        self._tools = ToolCallSequencer()
         self._block = -1
         self._open: object = None
 
@@ -141,7 +143,7 @@ class MessagesScript(AnswerScript):
         }
         return empty + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
 
-    def failure(self, failure: Failure) -> bytes:
+    def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API tells of it inside of streams."""
         return b"event: error\ndata: " + orjson.dumps(anthropic_error(failure, self._visit.id)) + b"\n\n"
 

@@ -8,22 +8,22 @@ from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.openai_request import IGNORED_HERE, Probability, Tokens
-from moa._server.api.request import Ask, MoaFields, passed_on, talk
-from moa._server.api.request_model import Wire, parse
-from moa._server.http.errors import Refusal
+from moa._server.api.request import ApiRequest, MoaFields, passed_on, talk
+from moa._server.api.request_model import RequestModel, parse
+from moa._server.http.errors import RequestError
 
 Blocks = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})]
 """Text, or blocks."""
 
 
-class Turn(Wire):
+class Turn(RequestModel):
     """One message."""
 
     role: Literal["user", "assistant", "system"]
     content: Blocks
 
 
-class ClientTool(Wire):
+class ClientTool(RequestModel):
     """A tool that the client runs; the API's own tools run on Anthropic's servers."""
 
     refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {}
@@ -36,7 +36,7 @@ class ClientTool(Wire):
     cache_control: dict[str, Any] | None = None
 
 
-class ToolChoice(Wire):
+class ToolChoice(RequestModel):
     """Which tools the model may or must call."""
 
     type: Literal["auto", "any", "tool", "none"]
@@ -44,20 +44,20 @@ class ToolChoice(Wire):
     disable_parallel_tool_use: bool | None = None
 
 
-class Metadata(Wire):
+class Metadata(RequestModel):
     """About the request."""
 
     user_id: str | None = None
 
 
-class OutputConfig(Wire):
+class OutputConfig(RequestModel):
     """How the answer has to be."""
 
     effort: str | None = None
     format: dict[str, Any] | None = None
 
 
-class MessagesRequest(Wire):
+class MessagesRequest(RequestModel):
     """The body. `cache_control` marks are taken and mean nothing: each service caches prompts in its own way."""
 
     refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {
@@ -92,7 +92,7 @@ class CountRequest(MessagesRequest):
     max_tokens: Tokens = 1
 
 
-def read_messages_request(body: bytes) -> Ask:
+def read_messages_request(body: bytes) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
@@ -101,7 +101,7 @@ def read_messages_request(body: bytes) -> Ask:
     return _ask(parse(MessagesRequest, body))
 
 
-def read_count_request(body: bytes) -> Ask:
+def read_count_request(body: bytes) -> ApiRequest:
     """Return what a request would ask whose prompt is to be counted.
 
     Raises:
@@ -110,10 +110,10 @@ def read_count_request(body: bytes) -> Ask:
     return _ask(parse(CountRequest, body))
 
 
-def _ask(request: MessagesRequest) -> Ask:
+def _ask(request: MessagesRequest) -> ApiRequest:
     config = request.output_config or OutputConfig()
     choice = request.tool_choice or ToolChoice(type="auto")
-    return Ask(
+    return ApiRequest(
         model=request.model,
         messages=talk([*_system(request.system), *_turns(request.messages)], param="messages"),
         sampling=Sampling(
@@ -160,13 +160,13 @@ def _block_text(block: object, at: str) -> str:
 
 def _blocks(value: object, at: str) -> Sequence[Any]:
     if not isinstance(value, list):
-        raise Refusal(400, "invalid_request", f"{at}: expected text or a list of blocks", param=at)
+        raise RequestError(400, "invalid_request", f"{at}: expected text or a list of blocks", param=at)
     return value
 
 
-def _unsupported(block: object, at: str) -> Refusal:
+def _unsupported(block: object, at: str) -> RequestError:
     kind = block.get("type") if isinstance(block, dict) else type(block).__name__
-    return Refusal(400, "invalid_request", f"{at}: a block of type {kind!r:.40} is not supported here", param=at)
+    return RequestError(400, "invalid_request", f"{at}: a block of type {kind!r:.40} is not supported here", param=at)
 
 
 def _turns(turns: list[Turn]) -> Iterator[dict[str, Any]]:
@@ -210,7 +210,7 @@ def _image_url(source: object, at: str) -> str:
             return f"data:{kind};base64,{data}"
         case {"type": "url", "url": str(url)}:
             return url
-    raise Refusal(400, "invalid_request", f"{at}: expected an image as base64 or url", param=at)
+    raise RequestError(400, "invalid_request", f"{at}: expected an image as base64 or url", param=at)
 
 
 def _assistant(content: object, at: str) -> dict[str, Any]:
@@ -238,10 +238,12 @@ def _tool_choice(choice: ToolChoice | None, *, has_tools: bool) -> str | Mapping
     if choice is None or (not has_tools and choice.type in ("auto", "none")):
         return None
     if not has_tools:
-        raise Refusal(400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice")
+        raise RequestError(
+            400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice"
+        )
     if choice.type == "tool":
         if choice.name is None:
-            raise Refusal(400, "invalid_request", "tool_choice.name: which tool?", param="tool_choice.name")
+            raise RequestError(400, "invalid_request", "tool_choice.name: which tool?", param="tool_choice.name")
         return {"type": "function", "function": {"name": choice.name}}
     return "required" if choice.type == "any" else choice.type
 
@@ -253,4 +255,4 @@ def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
         case {"type": "json_schema", "schema": dict(schema)}:
             return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
     message = "output_config.format: expected {type: json_schema, schema}"
-    raise Refusal(400, "invalid_request", message, param="output_config.format")
+    raise RequestError(400, "invalid_request", message, param="output_config.format")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moa._server.api.request import MoaFields, passed_on
-from moa._server.api.request_model import Wire
+from moa._server.api.request_model import RequestModel
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -16,13 +16,13 @@ Verbosity = Literal["low", "medium", "high"]
 IGNORED_HERE = "this server keeps nothing"
 
 
-class StreamOptions(Wire):
+class StreamOptions(RequestModel):
     """How a stream is written."""
 
     include_obfuscation: Literal[False] | None = None
 
 
-class OpenAIRequest(Wire):
+class OpenAIRequest(RequestModel):
     """The fields that both APIs have under the same name."""
 
     model: str

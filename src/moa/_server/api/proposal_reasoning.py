@@ -6,7 +6,7 @@ from moa.events import Event, LayerFinished, ProposalDelta, ProposalFinished, Pr
 _Place = tuple[int, int]
 
 
-class Narrator:
+class ProposalReasoning:
     """Tells proposals one after another while several are written at once.
 
     Whoever writes first is told as it is written; the others wait, and what they have written meanwhile follows in one

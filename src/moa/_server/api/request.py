@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moa._messages import Conversation, Message, ReplyOptions, Sampling, conversation
-from moa._server.api.request_model import Wire
-from moa._server.http.errors import Refusal
+from moa._server.api.request_model import RequestModel
+from moa._server.http.errors import RequestError
 from moa.errors import UsageError
 
 
-class MoaFields(Wire):
+class MoaFields(RequestModel):
     """The field `moa` of a request: what mixtures have and single models don't.
 
     Attributes:
@@ -36,7 +36,7 @@ _NOTHING = MoaFields()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class ApiRequest:
     """One request for an answer.
 
     Attributes:
@@ -66,7 +66,7 @@ def talk(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conv
     try:
         return conversation(messages)
     except UsageError as error:
-        raise Refusal(400, "invalid_request", str(error), param=param) from None
+        raise RequestError(400, "invalid_request", str(error), param=param) from None
 
 
 def passed_on(**fields: object) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from moa._server.http.errors import Refusal
+from moa._server.http.errors import RequestError
 from moa._validation.strict_model import explain
 
 
-class Wire(BaseModel):
+class RequestModel(BaseModel):
     """Base of every part of a request's body: nothing is guessed, and nothing is dropped silently.
 
     Attributes:
@@ -22,7 +22,7 @@ class Wire(BaseModel):
     refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {}
 
 
-W = TypeVar("W", bound=Wire)
+W = TypeVar("W", bound=RequestModel)
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -34,9 +34,9 @@ def read_json(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refusal(400, "invalid_json", f"the body is not valid JSON (UTF-8): {error}") from None
+        raise RequestError(400, "invalid_json", f"the body is not valid JSON (UTF-8): {error}") from None
     if not isinstance(value, dict):
-        raise Refusal(400, "invalid_json", "the body is not a JSON object")
+        raise RequestError(400, "invalid_json", "the body is not a JSON object")
     return value
 
 
@@ -51,14 +51,14 @@ def parse(model: type[W], body: bytes) -> W:
         if name in fields:
             value = fields.pop(name)
             if value is not None and not any(value == known and type(value) is type(known) for known in harmless):
-                raise Refusal(400, "unsupported_parameter", f"{name} is not supported: {why}", param=name)
+                raise RequestError(400, "unsupported_parameter", f"{name} is not supported: {why}", param=name)
     try:
         return model.model_validate(fields)
     except ValidationError as error:
         key, sentence = explain(error, model)
         param = ".".join(map(str, key)) or None
         message = f"{param}: {sentence}" if param else sentence
-        raise Refusal(400, "invalid_request", message, param=param) from None
+        raise RequestError(400, "invalid_request", message, param=param) from None
 
 
 def encode(value: object) -> bytes:

@@ -7,19 +7,21 @@ import orjson
 
 from moa._messages import ToolCall
 from moa._results import Answer
-from moa._server.api.request import Ask
-from moa._server.api.stream_encoder import AnswerScript, call_id, thinking
-from moa._server.api.tool_call_deltas import ToolPieces
+from moa._server.api.request import ApiRequest
+from moa._server.api.stream_encoder import BaseStreamEncoder, call_id, thinking
+from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.usage import moa_field, total_headers
-from moa._server.http.errors import Failure
-from moa._server.http.exchange import HeaderList, Visit
+from moa._server.http.errors import ErrorResponse
+from moa._server.http.exchange import HeaderList, HttpExchange
 from moa._usage import TokenUsage
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def responses_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> tuple[bytes, HeaderList]:
+def responses_reply(
+    visit: HttpExchange, ask: ApiRequest, answer: Answer, *, show_details: bool
+) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
     reasoning = thinking(ask, answer)
     output = [_reasoning_item(_item_id(visit, "rs", 0), reasoning)] if reasoning else []
@@ -29,11 +31,11 @@ def responses_reply(visit: Visit, ask: Ask, answer: Answer, *, candid: bool) -> 
         output.append(_call_item(visit, index, call))
     body = _ended(_response(visit, ask), answer, output)
     if ask.moa.ledger:
-        body["moa"] = moa_field(ask, answer, candid=candid)
+        body["moa"] = moa_field(ask, answer, show_details=show_details)
     return orjson.dumps(body), total_headers(answer)
 
 
-def _response(visit: Visit, ask: Ask) -> dict[str, Any]:
+def _response(visit: HttpExchange, ask: ApiRequest) -> dict[str, Any]:
     return {
         "id": f"resp_{visit.id.removeprefix('req-')}",
         "object": "response",
@@ -74,7 +76,7 @@ def _usage(usage: TokenUsage) -> dict[str, Any]:
     }
 
 
-def _item_id(visit: Visit, kind: str, index: int) -> str:
+def _item_id(visit: HttpExchange, kind: str, index: int) -> str:
     return f"{kind}_{visit.id.removeprefix('req-')}_{index}"
 
 
@@ -91,7 +93,7 @@ def _message_item(identity: str, text: str, logprobs: list[Any]) -> dict[str, An
     return {"id": identity, "type": "message", "role": "assistant", "status": "completed", "content": content}
 
 
-def _call_item(visit: Visit, index: int, call: ToolCall) -> dict[str, Any]:
+def _call_item(visit: HttpExchange, index: int, call: ToolCall) -> dict[str, Any]:
     return {
         "id": _item_id(visit, "fc", index),
         "type": "function_call",
@@ -102,15 +104,15 @@ def _call_item(visit: Visit, index: int, call: ToolCall) -> dict[str, Any]:
     }
 
 
-class ResponsesScript(AnswerScript):
+class ResponsesStreamEncoder(BaseStreamEncoder):
     """A run as events: items of output, one after another, each added, filled and done."""
 
     keep_alive = b": keep-alive\n\n"
 
-    def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
-        super().__init__(visit, ask, candid=candid)
+    def __init__(self, visit: HttpExchange, ask: ApiRequest, *, show_details: bool) -> None:
+        super().__init__(visit, ask, show_details=show_details)
         self._response = _response(visit, ask)
-        self._tools = ToolPieces()
+        self._tools = ToolCallSequencer()
         self._number = 0
         self._done: list[dict[str, Any]] = []
         self._item: _Item | None = None
@@ -175,7 +177,7 @@ class ResponsesScript(AnswerScript):
         response["moa"] = self._moa
         return empty + ended + self._line(f"response.{response['status']}", {"response": response})
 
-    def failure(self, failure: Failure) -> bytes:
+    def failure(self, failure: ErrorResponse) -> bytes:
         """The response, failed."""
         causes = [dict(cause) for cause in failure.causes]
         error = {"code": failure.code, "message": failure.message}
@@ -187,7 +189,9 @@ class ResponsesScript(AnswerScript):
 class _Item:
     """One item of output while it is written."""
 
-    def __init__(self, visit: Visit, which: tuple[str, int], number: int, call: AnswerToolCallDelta | None) -> None:
+    def __init__(
+        self, visit: HttpExchange, which: tuple[str, int], number: int, call: AnswerToolCallDelta | None
+    ) -> None:
         self.which, self.logprobs = which, list[Any]()
         self._kind, index = which
         self._text: list[str] = []

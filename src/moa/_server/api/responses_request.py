@@ -7,9 +7,9 @@ from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.openai_request import IGNORED_HERE, OpenAIRequest, StreamOptions, Tokens, Verbosity
-from moa._server.api.request import Ask, talk
-from moa._server.api.request_model import Wire, parse
-from moa._server.http.errors import Refusal
+from moa._server.api.request import ApiRequest, talk
+from moa._server.api.request_model import RequestModel, parse
+from moa._server.http.errors import RequestError
 
 LOGPROBS = "message.output_text.logprobs"
 
@@ -19,7 +19,7 @@ Input = Annotated[
 """Text, or items."""
 
 
-class FunctionTool(Wire):
+class FunctionTool(RequestModel):
     """A function that the model may call; tools that run at OpenAI are not supported."""
 
     type: Literal["function"]
@@ -29,14 +29,14 @@ class FunctionTool(Wire):
     strict: bool | None = None
 
 
-class Reasoning(Wire):
+class Reasoning(RequestModel):
     """How much the model thinks."""
 
     effort: str | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class TextConfig(Wire):
+class TextConfig(RequestModel):
     """How the text has to be."""
 
     format: dict[str, Any] | None = None
@@ -87,7 +87,7 @@ class ResponsesRequest(OpenAIRequest):
     stream_options: StreamOptions | None = None
 
 
-def read_responses_request(body: bytes) -> Ask:
+def read_responses_request(body: bytes) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
@@ -96,7 +96,7 @@ def read_responses_request(body: bytes) -> Ask:
     request = parse(ResponsesRequest, body)
     text = request.text or TextConfig()
     logprobs = LOGPROBS in (request.include or ()) or request.top_logprobs is not None
-    return Ask(
+    return ApiRequest(
         model=request.model,
         messages=talk([*_instructions(request), *_turns(request.input)], param="input"),
         sampling=Sampling(
@@ -128,7 +128,7 @@ def _turns(value: object) -> Iterator[dict[str, Any]]:
         yield {"role": "user", "content": value}
         return
     if not isinstance(value, list):
-        raise Refusal(400, "invalid_request", "input: expected text or a list of items", param="input")
+        raise RequestError(400, "invalid_request", "input: expected text or a list of items", param="input")
     for number, item in enumerate(value):
         yield from _item(item, f"input.{number}")
 
@@ -147,7 +147,7 @@ def _item(item: object, at: str) -> Iterator[dict[str, Any]]:
         case _:
             kind = item.get("type") if isinstance(item, dict) else type(item).__name__
             message = f"{at}: an item of type {kind!r:.40} is not supported, or lacks a field"
-            raise Refusal(400, "invalid_request", message, param=at)
+            raise RequestError(400, "invalid_request", message, param=at)
 
 
 def _content(value: object, at: str) -> object:
@@ -165,7 +165,7 @@ def _part(part: Any, at: str) -> dict[str, Any]:
             return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}
     kind = part.get("type") if isinstance(part, dict) else type(part).__name__
     message = f"{at}.content: a part of type {kind!r:.40} is not supported, or lacks a field"
-    raise Refusal(400, "invalid_request", message, param=f"{at}.content")
+    raise RequestError(400, "invalid_request", message, param=f"{at}.content")
 
 
 def _tool(tool: FunctionTool) -> dict[str, Any]:
@@ -176,14 +176,16 @@ def _tool_choice(value: object, *, has_tools: bool) -> str | Mapping[str, Any] |
     if value is None or (not has_tools and value in ("none", "auto")):
         return None
     if not has_tools:
-        raise Refusal(400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice")
+        raise RequestError(
+            400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice"
+        )
     match value:
         case "none" | "auto" | "required":
             return str(value)
         case {"type": "function", "name": str(name), **rest} if not rest:
             return {"type": "function", "function": {"name": name}}
     message = "tool_choice: expected none, auto, required, or one function: {type, name}"
-    raise Refusal(400, "invalid_request", message, param="tool_choice")
+    raise RequestError(400, "invalid_request", message, param="tool_choice")
 
 
 def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
@@ -195,7 +197,7 @@ def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
         case {"type": "json_schema", "name": str()}:
             return {"type": "json_schema", "json_schema": {k: v for k, v in value.items() if k != "type"}}
     message = "text.format: expected {type: text}, {type: json_object}, or {type: json_schema, name, schema}"
-    raise Refusal(400, "invalid_request", message, param="text.format")
+    raise RequestError(400, "invalid_request", message, param="text.format")
 
 
 def _echo(request: ResponsesRequest) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from moa._results import Answer
-from moa._server.api.proposal_reasoning import Narrator, narrated
-from moa._server.api.request import Ask
+from moa._server.api.proposal_reasoning import ProposalReasoning, narrated
+from moa._server.api.request import ApiRequest
 from moa._server.api.usage import moa_field
-from moa._server.http.exchange import Visit
+from moa._server.http.exchange import HttpExchange
 from moa.events import Event
 
 
@@ -15,12 +15,12 @@ def call_id(request_id: str, index: int) -> str:
     return f"call_{request_id.removeprefix('req-')}_{index}"
 
 
-def thinking(ask: Ask, answer: Answer) -> str:
+def thinking(ask: ApiRequest, answer: Answer) -> str:
     """Return what a whole reply shows as the model's thinking: the proposals, if they are asked for, and its own."""
     return (narrated(answer) if ask.moa.proposals == "reasoning" else "") + answer.reasoning
 
 
-class AnswerScript:
+class BaseStreamEncoder:
     """What has to be remembered of a run that is told to a client, whatever API it speaks.
 
     Args:
@@ -29,9 +29,9 @@ class AnswerScript:
         candid: Whether the ledger repeats what services said of their faults.
     """
 
-    def __init__(self, visit: Visit, ask: Ask, *, candid: bool) -> None:
-        self._visit, self._ask, self._candid = visit, ask, candid
-        self._narrator = Narrator() if ask.moa.proposals == "reasoning" else None
+    def __init__(self, visit: HttpExchange, ask: ApiRequest, *, show_details: bool) -> None:
+        self._visit, self._ask, self._candid = visit, ask, show_details
+        self._narrator = ProposalReasoning() if ask.moa.proposals == "reasoning" else None
         self._finished: Answer | None = None
 
     def _narration(self, event: Event) -> str:
@@ -46,4 +46,4 @@ class AnswerScript:
     @property
     def _moa(self) -> dict[str, Any]:
         """The field `moa` of the stream's end."""
-        return moa_field(self._ask, self._answer, candid=self._candid)
+        return moa_field(self._ask, self._answer, show_details=self._candid)

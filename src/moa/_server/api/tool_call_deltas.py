@@ -5,7 +5,7 @@ from dataclasses import replace
 from moa.events import AnswerToolCallDelta
 
 
-class ToolPieces:
+class ToolCallSequencer:
     """Puts pieces of several tool calls in order: those of the first go through, those of the others wait for the end.
 
     Services may mix them, and only the end of the answer tells that no piece of a call is still to come.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from moa._results import Answer
-from moa._server.api.request import Ask
+from moa._server.api.request import ApiRequest
 from moa._server.http.exchange import HeaderList
 from moa._usage import TokenUsage, json_usd
 
@@ -26,18 +26,18 @@ def totals(answer: Answer) -> dict[str, Any]:
     }
 
 
-def moa_field(ask: Ask, answer: Answer, *, candid: bool) -> dict[str, Any]:
+def moa_field(ask: ApiRequest, answer: Answer, *, show_details: bool) -> dict[str, Any]:
     """Return a reply's `moa` field: the totals, or everything if the request asks for the ledger.
 
     Args:
         ask: The request.
         answer: The answer.
-        candid: Whether to repeat what services said of their faults.
+        show_details: Whether to repeat what services said of their faults.
     """
     if not ask.moa.ledger:
         return totals(answer)
     whole = answer.as_dict()
-    return {**totals(answer), **(whole if candid else without_messages(whole))}
+    return {**totals(answer), **(whole if show_details else without_messages(whole))}
 
 
 def without_messages(value: Any) -> Any:

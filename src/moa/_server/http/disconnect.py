@@ -3,10 +3,10 @@
 import asyncio
 from types import TracebackType
 
-from moa._server.http.exchange import Visit
+from moa._server.http.exchange import HttpExchange
 
 
-class Watch:
+class DisconnectWatcher:
     """Cancels the task inside its block as soon as the client goes away; `visit.gone` says that this was why.
 
     ::
@@ -22,7 +22,7 @@ class Watch:
         every_s: Longest silence, in seconds.
     """
 
-    def __init__(self, visit: Visit, *, keep_alive: bytes = b"", every_s: float | None = None) -> None:
+    def __init__(self, visit: HttpExchange, *, keep_alive: bytes = b"", every_s: float | None = None) -> None:
         self._visit, self._keep_alive = visit, keep_alive
         self._every_s = every_s if keep_alive else None
         self._watcher: asyncio.Task[None] | None = None
@@ -42,7 +42,7 @@ class Watch:
 
     async def _look(self, task: asyncio.Task[object]) -> None:
         while not await self._has_gone():
-            await self._show_life()
+            await self._send_keep_alive()
         self._visit.gone = True
         task.cancel()
 
@@ -56,7 +56,7 @@ class Watch:
             return False
         return True
 
-    async def _show_life(self) -> None:
+    async def _send_keep_alive(self) -> None:
         silent_s = asyncio.get_running_loop().time() - self._visit.wrote_at
         if self._every_s is not None and silent_s >= self._every_s / 2:
             await self._visit.write(self._keep_alive)

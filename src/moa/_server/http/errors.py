@@ -70,7 +70,7 @@ _ANTHROPIC_TYPES = {
 }
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """The server won't do what is asked; nothing was sent to any model.
 
     Attributes:
@@ -98,7 +98,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class ErrorResponse:
     """Why there is no answer, as a client may know it.
 
     Attributes:
@@ -115,7 +115,7 @@ class Failure:
     causes: tuple[Mapping[str, str], ...] = ()
 
 
-INTERNAL = Failure(status=500, code="internal_error", message="the server made a mistake; its log says more")
+INTERNAL = ErrorResponse(status=500, code="internal_error", message="the server made a mistake; its log says more")
 
 
 def status_of(kind: type[MoaError]) -> int:
@@ -123,15 +123,15 @@ def status_of(kind: type[MoaError]) -> int:
     return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
 
 
-def failure_of(error: MoaError | Refusal, *, candid: bool) -> Failure:
+def error_response(error: MoaError | RequestError, *, show_details: bool) -> ErrorResponse:
     """Return an error as a client may know it.
 
     Args:
         error: What was raised.
-        candid: Whether to repeat what services said and where they are; for those who run the server themselves.
+        show_details: Whether to repeat what services said and where they are; for those who run the server themselves.
     """
-    if isinstance(error, Refusal):
-        return Failure(
+    if isinstance(error, RequestError):
+        return ErrorResponse(
             status=error.status,
             code=error.code,
             message=error.message,
@@ -140,26 +140,26 @@ def failure_of(error: MoaError | Refusal, *, candid: bool) -> Failure:
             allow=error.allow,
         )
     if isinstance(error, EngineError):
-        return _failed_run(error, candid=candid)
+        return _failed_run(error, show_details=show_details)
     status = status_of(type(error))
-    hidden = status >= 500 and isinstance(error, ConfigError) and not candid
+    hidden = status >= 500 and isinstance(error, ConfigError) and not show_details
     message = "the server is not set up for this request; its log says more" if hidden else str(error)
-    return Failure(status=status, code=error.code, message=message, param=_param(error))
+    return ErrorResponse(status=status, code=error.code, message=message, param=_param(error))
 
 
 def _param(error: MoaError) -> str | None:
     return error.key if isinstance(error, errors.MixtureError) else None
 
 
-def _failed_run(error: EngineError, *, candid: bool) -> Failure:
+def _failed_run(error: EngineError, *, show_details: bool) -> ErrorResponse:
     """A failed run; where all causes are of one kind, that kind says more than the run's own error."""
-    causes = tuple(_cause(cause, candid=candid) for cause in error.failures)
+    causes = tuple(_cause(cause, show_details=show_details) for cause in error.failures)
     kinds = {type(cause) for cause in error.failures}
     telling = isinstance(error, errors.LayerFailed | errors.AggregationFailed) and len(kinds) == 1
     kind: type[MoaError] = next(iter(kinds)) if telling else type(error)
     words = "; ".join(f"{cause['model']}: {cause.get('message') or cause['code']}" for cause in causes)
     waits = [cause.retry_after_s for cause in error.failures if cause.retry_after_s is not None]
-    return Failure(
+    return ErrorResponse(
         status=status_of(kind),
         code=_CODES.get(kind.code, kind.code),
         message=f"{error.args[0]} ({words})" if words else str(error.args[0]),
@@ -168,13 +168,13 @@ def _failed_run(error: EngineError, *, candid: bool) -> Failure:
     )
 
 
-def _cause(cause: ProviderError, *, candid: bool) -> dict[str, str]:
+def _cause(cause: ProviderError, *, show_details: bool) -> dict[str, str]:
     known = {"model": cause.model, "code": cause.code}
     # What a service says of the request itself is what the client has to know; the rest is ours.
-    return known | {"message": str(cause.args[0])} if candid or isinstance(cause, BadRequest) else known
+    return known | {"message": str(cause.args[0])} if show_details or isinstance(cause, BadRequest) else known
 
 
-def openai_error(failure: Failure, request_id: str) -> dict[str, Any]:
+def openai_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
     """Return the body of a failure in the OpenAI API's shape; `moa` holds what it has no place for."""
     default = "invalid_request_error" if failure.status < 500 else "server_error"
     body: dict[str, Any] = {
@@ -186,7 +186,7 @@ def openai_error(failure: Failure, request_id: str) -> dict[str, Any]:
     return {"error": body, "moa": _details(failure, request_id)}
 
 
-def anthropic_error(failure: Failure, request_id: str) -> dict[str, Any]:
+def anthropic_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
     """Return the body of a failure in the Anthropic API's shape."""
     default = "invalid_request_error" if failure.status < 500 else "api_error"
     kind = _ANTHROPIC_TYPES.get(failure.status, default)
@@ -197,5 +197,5 @@ def anthropic_error(failure: Failure, request_id: str) -> dict[str, Any]:
     return {"type": "error", "error": body, "request_id": request_id, "moa": _details(failure, request_id)}
 
 
-def _details(failure: Failure, request_id: str) -> dict[str, Any]:
+def _details(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
     return {"request_id": request_id, "causes": [dict(cause) for cause in failure.causes]}

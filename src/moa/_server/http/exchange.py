@@ -6,8 +6,8 @@ from uuid import uuid4
 
 from starlette.types import Message, Receive, Scope, Send
 
-from moa._server.api_keys import ANYBODY, Caller
-from moa._server.http.errors import Failure, Refusal
+from moa._server.api_keys import ANONYMOUS, Caller
+from moa._server.http.errors import ErrorResponse, RequestError
 
 VISIT = "moa.visit"
 """Where the ASGI scope holds the visit."""
@@ -22,7 +22,7 @@ class ClientGone(Exception):
     """The client went away while its request was read."""
 
 
-class Visit:
+class HttpExchange:
     """One request with its reply.
 
     Attributes:
@@ -44,10 +44,10 @@ class Visit:
         self.path: str = scope["path"]
         self.raw_path: str = scope.get("raw_path", b"").decode("ascii", "replace")
         self.client: str = scope["client"][0] if scope.get("client") else "-"
-        self.caller: Caller = ANYBODY
+        self.caller: Caller = ANONYMOUS
         self.status = 0
         self.gone = self.cut_short = False
-        self.in_band: Callable[[Failure], bytes] | None = None
+        self.in_band: Callable[[ErrorResponse], bytes] | None = None
         self.notes: dict[str, object] = {}
         self.started_at = asyncio.get_running_loop().time()
         self.wrote_at = self.started_at
@@ -85,7 +85,7 @@ class Visit:
             async with asyncio.timeout(timeout_s):
                 message = await self.receive()
         except TimeoutError:
-            raise Refusal(408, "request_timeout", f"the body was not there within {timeout_s:g} s") from None
+            raise RequestError(408, "request_timeout", f"the body was not there within {timeout_s:g} s") from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         return message
@@ -128,5 +128,7 @@ class Visit:
         await self._send({"type": "http.response.body", "body": piece})
 
 
-def _too_large(limit: int) -> Refusal:
-    return Refusal(413, "request_too_large", f"the body has more than {limit:,} bytes, the most that this server takes")
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        413, "request_too_large", f"the body has more than {limit:,} bytes, the most that this server takes"
+    )

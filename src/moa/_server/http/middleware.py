@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from moa._server.http.errors import INTERNAL, Failure, Refusal, anthropic_error, failure_of, openai_error
-from moa._server.http.exchange import GONE, VISIT, ClientGone, HeaderList, Visit
+from moa._server.http.errors import INTERNAL, ErrorResponse, RequestError, anthropic_error, error_response, openai_error
+from moa._server.http.exchange import GONE, VISIT, ClientGone, HeaderList, HttpExchange
 from moa._server.options import ServerOptions
 from moa.errors import MoaError
 
@@ -42,7 +42,7 @@ _PAGE_HEADERS: HeaderList = [
 ]
 
 
-class Guard:
+class ApiMiddleware:
     """Checks every request before the application sees it, and turns what it raises into replies.
 
     Host and Origin are checked on loopback too: a page in the browser of somebody who runs the server must not be able
@@ -65,18 +65,18 @@ class Guard:
             return
         guarded = GUARDED.match(scope["path"]) is not None
         extra = _API_HEADERS if guarded or scope["path"] in OPEN_PATHS else _PAGE_HEADERS
-        visit = scope[VISIT] = Visit(scope, receive, send, extra)
+        visit = scope[VISIT] = HttpExchange(scope, receive, send, extra)
         try:
             self._check(visit, guarded=guarded)
             app = self._doors.get(visit.path, self._app) if visit.method == "POST" else self._app
             await app(scope, receive, visit.send)
-        except (Refusal, MoaError) as error:
-            await self._fail(visit, failure_of(error, candid=self._options.is_candid), error)
+        except (RequestError, MoaError) as error:
+            await self._fail(visit, error_response(error, show_details=self._options.shows_error_details), error)
         except ClientGone:
             visit.gone = True
         except asyncio.CancelledError:
             if visit.cut_short:
-                await self._fail(visit, failure_of(_STOPPING, candid=False), _STOPPING)
+                await self._fail(visit, error_response(_STOPPING, show_details=False), _STOPPING)
             elif not visit.gone:
                 raise
         except Exception as error:
@@ -85,38 +85,38 @@ class Guard:
         finally:
             _note(visit)
 
-    def _check(self, visit: Visit, *, guarded: bool) -> None:
+    def _check(self, visit: HttpExchange, *, guarded: bool) -> None:
         host = visit.header(b"host")
         if self._options.hosts and _hostname(host) not in self._options.hosts:
-            raise Refusal(403, "wrong_host", f"this server is not called {host!r:.80}")
+            raise RequestError(403, "wrong_host", f"this server is not called {host!r:.80}")
         origin = visit.header(b"origin")
         if origin and urlsplit(origin).netloc != host and origin not in self._options.cors_origins:
-            raise Refusal(403, "wrong_origin", "pages of other origins may not call this server")
+            raise RequestError(403, "wrong_origin", "pages of other origins may not call this server")
         if guarded:
             self._identify(visit)
         if visit.method == "POST" and visit.path in self._doors:
             kind = visit.header(b"content-type").partition(";")[0].strip().lower()
             if kind != "application/json":
-                raise Refusal(
+                raise RequestError(
                     415, "unsupported_media_type", "send JSON, with the header Content-Type: application/json"
                 )
 
-    def _identify(self, visit: Visit) -> None:
+    def _identify(self, visit: HttpExchange) -> None:
         if self._options.keys is None:
             return
         scheme, _, token = visit.header(b"authorization").partition(" ")
         key = token.strip() if scheme.lower() == "bearer" else visit.header(b"x-api-key")
         if not key:
             message = "send an API key: Authorization: Bearer KEY, or x-api-key: KEY"
-            raise Refusal(401, "missing_api_key", message)
+            raise RequestError(401, "missing_api_key", message)
         caller = self._options.keys.caller(key)
         if caller is None:
-            raise Refusal(401, "invalid_api_key", "this server doesn't know the API key")
+            raise RequestError(401, "invalid_api_key", "this server doesn't know the API key")
         visit.caller = caller
 
-    async def _fail(self, visit: Visit, failure: Failure, error: Exception) -> None:
+    async def _fail(self, visit: HttpExchange, failure: ErrorResponse, error: Exception) -> None:
         visit.notes["error"] = failure.code
-        if not isinstance(error, Refusal) and failure.status >= 500:
+        if not isinstance(error, RequestError) and failure.status >= 500:
             error_log.warning("%s", error, extra={"request_id": visit.id})
         if visit.status == 0:
             shape = anthropic_error if visit.path.startswith("/v1/messages") else openai_error
@@ -125,7 +125,7 @@ class Guard:
             await visit.end(visit.in_band(failure))
 
 
-_STOPPING = Refusal(503, "shutting_down", "the server had to stop before the answer was whole", retry_after_s=5)
+_STOPPING = RequestError(503, "shutting_down", "the server had to stop before the answer was whole", retry_after_s=5)
 
 
 def _hostname(host: str) -> str:
@@ -135,7 +135,7 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _headers(failure: Failure) -> HeaderList:
+def _headers(failure: ErrorResponse) -> HeaderList:
     headers: HeaderList = []
     if failure.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -146,7 +146,7 @@ def _headers(failure: Failure) -> HeaderList:
     return headers
 
 
-def _note(visit: Visit) -> None:
+def _note(visit: HttpExchange) -> None:
     if not access_log.isEnabledFor(logging.INFO):
         return
     seconds = asyncio.get_running_loop().time() - visit.started_at

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moa.evaluation._runner.records import Record, books_of
+from moa.evaluation._runner.records import Record, sum_calls
 
 Place = tuple[int, str, str]
 """Layer, agent and model."""
@@ -61,7 +61,7 @@ class Percentiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Economics:
+class CostLatency:
     """Cost and latency of one system.
 
     Attributes:
@@ -99,7 +99,7 @@ class Economics:
         }
 
 
-def economics(records: Sequence[Record]) -> Economics | None:
+def economics(records: Sequence[Record]) -> CostLatency | None:
     """Return what a system's answers cost and how long they took.
 
     Args:
@@ -113,7 +113,7 @@ def economics(records: Sequence[Record]) -> Economics | None:
     if not asked:
         return None
     timed = [record for record in asked if record.has_output and not record.replayed]
-    return Economics(
+    return CostLatency(
         prompts=len(asked),
         cost=_system_cost(asked),
         by_place=_by_place(asked),
@@ -187,7 +187,7 @@ def _by_layer(records: Sequence[Record]) -> dict[int, Cost]:
 
 
 def _cost_of_calls(calls: Sequence[Mapping[str, Any]], prompts: int) -> Cost:
-    books = books_of(calls)
+    books = sum_calls(calls)
     return Cost(
         usd=None if books.cost_usd is None else 1000 * books.cost_usd / prompts,
         priced_usd=1000 * books.priced_usd / prompts,

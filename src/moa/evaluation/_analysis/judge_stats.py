@@ -10,7 +10,7 @@ from moa.evaluation._judges.panel import Agreement, agreement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeRecord:
+class JudgeStats:
     """How a judge did on one system's pairs.
 
     Attributes:
@@ -54,7 +54,7 @@ class JudgeRecord:
         }
 
 
-def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeRecord:
+def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeStats:
     """Return how the judge did, from annotations as `judges.base.annotation_row` makes them.
 
     Args:
@@ -63,7 +63,7 @@ def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeRecord:
     given = [row["preference"] for row in rows if row.get("preference") is not None]
     flips = [flipped for row in rows if (flipped := is_flipped(row)) is not None]
     reasons = Counter(row["failure"]["code"] for row in rows if row.get("failure"))
-    return JudgeRecord(
+    return JudgeStats(
         n=len(rows),
         missing=len(rows) - len(given),
         reasons=dict(reasons.most_common()),

@@ -84,7 +84,7 @@ def _system(folder: RunDirectory, told: Mapping[str, Any]) -> Evaluated:
         role=told["role"],
         records=records,
         outputs=_outputs(folder.outputs(name), records),
-        is_filed=told.get("outputs") is not None,
+        is_precomputed=told.get("outputs") is not None,
         rows=rows,
         annotations=read_annotations(path) if rows else (),
     )

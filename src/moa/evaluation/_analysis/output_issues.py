@@ -9,7 +9,7 @@ from moa.evaluation._data.outputs import Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hygiene:
+class OutputIssues:
     """How many of a system's answers show what.
 
     Attributes:
@@ -35,14 +35,14 @@ class Hygiene:
         return asdict(self)
 
 
-def hygiene(outputs: Sequence[Output]) -> Hygiene:
+def hygiene(outputs: Sequence[Output]) -> OutputIssues:
     """Return the counts of one system's answers.
 
     Args:
         outputs: Of one system; answers that failed count as empty.
     """
     known = [output.finish_reason for output in outputs if output.finish_reason is not None]
-    return Hygiene(
+    return OutputIssues(
         n=len(outputs),
         cut_off=known.count("length") if known else None,
         looks_cut_off=sum(looks_cut_off(output.output) for output in outputs),

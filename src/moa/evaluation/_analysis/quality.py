@@ -10,7 +10,7 @@ from moa.evaluation._metrics.metrics import Metrics
 from moa.evaluation._metrics.paired_difference import Comparison
 from moa.evaluation._statistics.estimates import Estimate
 from moa.evaluation._statistics.non_inferiority import non_inferiority
-from moa.evaluation._statistics.sequential import Decision, Settlement, as_estimate, cautious_estimate
+from moa.evaluation._statistics.sequential import Decision, SequentialResult, as_estimate, cautious_estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Stopped:
         planned: Prompts in all.
     """
 
-    settlement: Settlement
+    settlement: SequentialResult
     judged: int
     planned: int
 

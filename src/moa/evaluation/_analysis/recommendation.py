@@ -26,7 +26,7 @@ class Ratio:
 
     value: float | None
     unknown: tuple[str, ...] = ()
-    is_filed: bool = False
+    is_precomputed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conclusion:
+class Recommendation:
     """What a user should do.
 
     Attributes:
@@ -65,7 +65,7 @@ class Conclusion:
     rule: str
 
 
-def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency: Ratio) -> Conclusion:
+def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency: Ratio) -> Recommendation:
     """Return what a user should do about a system in place of a baseline.
 
     Args:
@@ -83,7 +83,7 @@ def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency:
     if finding is None:
         few = "1 verdict is" if quality.n == 1 else f"{quality.n} verdicts are"
         sentence = f"Undecided: {few} too few to say anything about {system} and {baseline}."
-        return Conclusion(advice="undecided", sentence=sentence, rule="")
+        return Recommendation(advice="undecided", sentence=sentence, rule="")
     price = f"at {times(cost, 'cost')} and {times(latency, 'latency')}"
     proof = f"({_proof(quality, finding.estimate)})"
     rule = _rule(finding, quality.sequence_for)
@@ -91,25 +91,25 @@ def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency:
     match finding.verdict:
         case Finding.WIN:
             text = f"Use {system}: better than {baseline} {price} {proof}."
-            return Conclusion(advice="use", sentence=text, rule=rule)
+            return Recommendation(advice="use", sentence=text, rule=rule)
         case Finding.WITHIN if _has_no_point(cost, latency):
             text = f"Don't use {system}: quality within {margin} of {baseline}, but {price} {proof}."
-            return Conclusion(advice="do not use", sentence=text, rule=rule)
+            return Recommendation(advice="do not use", sentence=text, rule=rule)
         case Finding.WITHIN:
             condition = " if it is cheaper" if cost.value is None else ""
             text = f"Use {system}{condition}: quality within {margin} of {baseline} {price} {proof}."
-            return Conclusion(advice="use", sentence=text, rule=rule)
+            return Recommendation(advice="use", sentence=text, rule=rule)
         case Finding.LOSE:
             text = f"Don't use {system}: worse than {baseline}, {price} {proof}."
-            return Conclusion(advice="do not use", sentence=text, rule=rule)
+            return Recommendation(advice="do not use", sentence=text, rule=rule)
     text = (
         f"Undecided: {_about(finding.more_prompts)} more prompts would settle whether {system} is within {margin} of "
         f"{baseline}; it comes {price} {proof}."
     )
-    return Conclusion(advice="undecided", sentence=text, rule=rule)
+    return Recommendation(advice="undecided", sentence=text, rule=rule)
 
 
-def outdone(conclusion: Conclusion, mixture: str, alone: str, figure: str) -> Conclusion:
+def prefer_single_model(conclusion: Recommendation, mixture: str, alone: str, figure: str) -> Recommendation:
     """Return the advice against a mixture one of whose models is better alone; whatever the baseline.
 
     Args:
@@ -164,7 +164,7 @@ def times(of: Ratio, what: str) -> str:
         return f"an unknown share of its {what} (that of {whose} is not known)"
     if math.isinf(of.value):
         return f"more than its {what}, which is nothing,"
-    whats = f"{what}, as a file tells it," if of.is_filed else what
+    whats = f"{what}, as a file tells it," if of.is_precomputed else what
     if of.value < 0.995:
         return f"{100 * of.value:.2g} % of its {whats}"
     if of.value < 1.005:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from moa.evaluation._analysis.cost_latency import Economics, economics
+from moa.evaluation._analysis.cost_latency import CostLatency, economics
 from moa.evaluation._analysis.effects import VARIANTS, Effect, Side, effect
-from moa.evaluation._analysis.judge_stats import JudgeRecord, judge_record
-from moa.evaluation._analysis.output_issues import Hygiene, hygiene
+from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
+from moa.evaluation._analysis.output_issues import OutputIssues, hygiene
 from moa.evaluation._analysis.quality import Stopped, difference_quality, settled_quality, win_rate_quality
-from moa.evaluation._analysis.recommendation import Conclusion, Ratio, conclude, outdone, ratio, times
+from moa.evaluation._analysis.recommendation import Ratio, Recommendation, conclude, prefer_single_model, ratio, times
 from moa.evaluation._analysis.verbatim_overlap import Copied, copied, mean_copied
 from moa.evaluation._data.annotations import Annotation, win_probabilities
 from moa.evaluation._data.outputs import Output
@@ -25,7 +25,7 @@ from moa.evaluation._metrics.paired_difference import compare
 from moa.evaluation._runner.records import Record
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
 from moa.evaluation._statistics.non_inferiority import MARGIN, ByCategory, by_category
-from moa.evaluation._statistics.sequential import Settlement
+from moa.evaluation._statistics.sequential import SequentialResult
 
 _NAMED = 3
 """How many systems a warning names."""
@@ -49,7 +49,7 @@ class Evaluated:
     role: str
     records: Mapping[int, Record]
     outputs: Mapping[int, Output]
-    is_filed: bool = False
+    is_precomputed: bool = False
     rows: Sequence[Mapping[str, Any]] = ()
     annotations: Sequence[Annotation] = ()
 
@@ -75,7 +75,7 @@ class Collected:
     comparable: bool
     warnings: tuple[str, ...]
     how: Mapping[str, Any]
-    settlement: Settlement | None = None
+    settlement: SequentialResult | None = None
     planned: int = 0
 
 
@@ -85,13 +85,13 @@ class SystemSummary:
 
     name: str
     role: str
-    hygiene: Hygiene
-    economics: Economics | None
+    hygiene: OutputIssues
+    economics: CostLatency | None
     avg_length: float
     metrics: Metrics | None = None
     folds: FoldSensitivity | None = None
     categories: ByCategory | None = None
-    judged: JudgeRecord | None = None
+    judged: JudgeStats | None = None
     copied: Mapping[str, Copied] | None = None
     rank: Rank | None = None
 
@@ -134,7 +134,7 @@ class Summary:
     opponent: str | None
     judge: str | None
     comparable: bool
-    conclusion: Conclusion
+    conclusion: Recommendation
     best_member: "BestMember | None"
     warnings: tuple[str, ...]
     how: Mapping[str, Any]
@@ -214,7 +214,7 @@ def summarize(
     conclusion = _conclusion(evaluation, systems, stopped, data, margin, seed)
     best = _best_member(evaluation, systems, data, seed)
     if best is not None and best.is_better:
-        conclusion = outdone(conclusion, first.name, best.name, _points(first.name, best.difference))
+        conclusion = prefer_single_model(conclusion, first.name, best.name, _points(first.name, best.difference))
     return Summary(
         systems=systems,
         opponent=evaluation.opponent,
@@ -297,12 +297,12 @@ def _conclusion(
     data: AlpacaEvalData | None,
     margin: float,
     seed: int,
-) -> Conclusion:
+) -> Recommendation:
     mixture = evaluation.systems[0]
     baseline = _baseline(evaluation)
     if baseline is None or not (mixture.annotations and (baseline.annotations or _is_opponent(baseline, evaluation))):
         sentence = f"Undecided: nothing has judged {mixture.name} yet."
-        return Conclusion(advice="undecided", sentence=sentence, rule="")
+        return Recommendation(advice="undecided", sentence=sentence, rule="")
     if stopped is not None:
         quality = settled_quality(stopped, margin)
     elif baseline.name == evaluation.opponent:
@@ -319,7 +319,10 @@ def _conclusion(
         baseline.name,
         quality,
         ratio((mixture.name, _usd(mine)), (baseline.name, _usd(theirs))),
-        replace(ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs))), is_filed=baseline.is_filed),
+        replace(
+            ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs))),
+            is_precomputed=baseline.is_precomputed,
+        ),
     )
 
 
@@ -430,7 +433,7 @@ def _elsewhere(evaluation: Collected) -> list[str]:
     names = [
         one.name
         for one in evaluation.systems
-        if one.is_filed and any(record.seconds is not None for record in one.records.values())
+        if one.is_precomputed and any(record.seconds is not None for record in one.records.values())
     ]
     if not names:
         return []
@@ -457,7 +460,7 @@ def _extrapolated(systems: Sequence[SystemSummary]) -> list[str]:
     ]
 
 
-def _after_looking(settlement: Settlement, mixture: SystemSummary) -> list[str]:
+def _after_looking(settlement: SequentialResult, mixture: SystemSummary) -> list[str]:
     found = [
         "Judging was to stop as soon as the answer was settled: the verdict's interval allows for that, the others "
         "here are for a number of prompts fixed beforehand, and too narrow."
@@ -472,11 +475,11 @@ def _after_looking(settlement: Settlement, mixture: SystemSummary) -> list[str]:
     return found
 
 
-def _usd(found: Economics | None) -> float | None:
+def _usd(found: CostLatency | None) -> float | None:
     return None if found is None else found.cost.usd
 
 
-def _median(found: Economics | None) -> float | None:
+def _median(found: CostLatency | None) -> float | None:
     return None if found is None or found.total is None else found.total.p50
 
 

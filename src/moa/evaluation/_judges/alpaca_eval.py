@@ -161,7 +161,7 @@ def messages(template: str, instruction: str, first: str, second: str) -> tuple[
     turns = []
     for piece in text.strip().split(_OPENED)[1:]:
         header, _, content = piece.partition("\n")
-        role, name = _speaker(header.strip())
+        role, name = _role_and_name(header.strip())
         turns.append(Message(role=role, content=content.split(_CLOSED, 1)[0].strip(), name=name))
     return tuple(turns)
 
@@ -265,7 +265,7 @@ def _refuse_unknown(settings: Mapping[str, Any], asked: Mapping[str, Any], templ
         raise EvaluationDataError("its prompt needs other fields than instruction and outputs, or repeats them")
 
 
-def _speaker(header: str) -> tuple[Any, str | None]:
+def _role_and_name(header: str) -> tuple[Any, str | None]:
     """The role and the name in a mark's first line, e.g. `system name=example_user`."""
     if not header.startswith("system"):
         return header, None

@@ -33,7 +33,7 @@ _HOPELESS = (AuthenticationFailed, BudgetExceeded, ModelNotFound, QuotaExhausted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opinion(Generic[T]):
+class JudgeReply(Generic[T]):
     """What asking came to.
 
     Attributes:
@@ -62,7 +62,7 @@ async def ask(
     judge: str,
     options: ReplyOptions,
     raw: Callable[[Answer], str] = lambda answer: answer.text,
-) -> Opinion[T]:
+) -> JudgeReply[T]:
     """Return what a model's reply says, once parsed; a reply that says nothing is asked for once more.
 
     Args:
@@ -87,7 +87,7 @@ async def ask(
             answer = await engine.run(model, messages, options=options, seed=number or None)
         except EngineError as error:
             ledgers.append(error.ledger)
-            if is_hopeless(error):
+            if is_permanent(error):
                 raise
             failure, refused = error.info, any(_is_refusal(cause) for cause in error.failures)
             if not any(isinstance(cause, EmptyReply) for cause in error.failures):
@@ -96,11 +96,11 @@ async def ask(
         ledgers.append(answer.ledger)
         value, text = parse(answer), raw(answer)
         if value is not None:
-            return Opinion(
+            return JudgeReply(
                 value=value, raw=text, ledger=judgements(ledgers, judge), seconds=clock() - started_at, failure=None
             )
         failure = ErrorInfo(code=UNPARSEABLE, message=_why(answer, options, text))
-    return Opinion(
+    return JudgeReply(
         value=None,
         raw=text,
         ledger=judgements(ledgers, judge),
@@ -147,7 +147,7 @@ def _is_refusal(cause: ProviderError) -> bool:
     return isinstance(cause, BadRequest) and not isinstance(cause, ContextTooLong)
 
 
-def is_hopeless(error: EngineError) -> bool:
+def is_permanent(error: EngineError) -> bool:
     """Return whether further questions would fail in the same way."""
     return isinstance(error, OverBudget) or any(isinstance(cause, _HOPELESS) for cause in error.failures)
 

@@ -13,7 +13,7 @@ from moa._mixture.schema import Mixture
 from moa._runtime.engine import Engine
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._judges.base import Pair, Verdict
-from moa.evaluation._judges.judge_calls import Opinion, ask, judgements, together
+from moa.evaluation._judges.judge_calls import JudgeReply, ask, judgements, together
 
 NAME = "pairwise"
 
@@ -102,7 +102,7 @@ class PairwiseJudge:
             failure=straight.failure or swapped.failure,
         )
 
-    async def _ask(self, engine: Engine, instruction: str, first: str, second: str) -> Opinion[float]:
+    async def _ask(self, engine: Engine, instruction: str, first: str, second: str) -> JudgeReply[float]:
         structured, messages = self.structured, question(instruction, first, second)
         opinion = await self._put(engine, messages, ReplyOptions(response_format=_FORMAT if structured else None))
         if not (structured and opinion.refused):
@@ -112,7 +112,7 @@ class PairwiseJudge:
         ledger = judgements((opinion.ledger, again.ledger))
         return replace(again, ledger=ledger, seconds=opinion.seconds + again.seconds)
 
-    async def _put(self, engine: Engine, messages: tuple[Message, ...], options: ReplyOptions) -> Opinion[float]:
+    async def _put(self, engine: Engine, messages: tuple[Message, ...], options: ReplyOptions) -> JudgeReply[float]:
         return await ask(
             engine, self.model, messages, lambda answer: verdict_in(answer.text), judge=self.name, options=options
         )

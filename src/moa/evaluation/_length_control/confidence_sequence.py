@@ -26,7 +26,7 @@ from moa.evaluation._length_control.standard_errors import length_inflation
 from moa.evaluation._statistics.array_types import Floats, sigmoid
 from moa.evaluation._statistics.estimates import LEVEL, Interval
 from moa.evaluation._statistics.non_inferiority import MARGIN
-from moa.evaluation._statistics.sequential import Decision, Settlement, decide
+from moa.evaluation._statistics.sequential import Decision, SequentialResult, decide
 
 MIN_PROMPTS = 100
 """Fewest prompts at which an asymptotic sequence is looked at."""
@@ -201,7 +201,7 @@ def asymptotic_reach(n: int, *, planned: int, level: float = LEVEL) -> float:
 
 def settle_length_controlled(
     look: Look, *, judged: int, model: LengthModel, is_difference: bool, margin: float = MARGIN
-) -> Settlement:
+) -> SequentialResult:
     """Return what a look has settled.
 
     Args:
@@ -212,7 +212,7 @@ def settle_length_controlled(
         margin: Percentage points that count as no difference.
     """
     decision = decide(look.interval, margin=margin, reference=0.0 if is_difference else 50.0)
-    return Settlement(
+    return SequentialResult(
         decision=decision,
         judged=judged,
         settled_after=None if decision is Decision.CONTINUE else look.prompts,

@@ -12,7 +12,7 @@ from moa.evaluation._data.annotations import Annotation, win_probabilities
 from moa.evaluation._length_control.models import LengthFit, standard_deviation
 from moa.evaluation._report.palette import BLUE, GREY, INK, MUTED, ORANGE
 from moa.evaluation._report.tradeoff import tradeoff
-from moa.evaluation._report.vega import WIDTH, Picture, chart_of, even_line, finished, short
+from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, short
 from moa.evaluation._runner.records import Record
 from moa.evaluation._statistics.array_types import sigmoid
 from moa.evaluation._statistics.non_inferiority import ByCategory, mean_estimate
@@ -20,7 +20,7 @@ from moa.evaluation._statistics.non_inferiority import ByCategory, mean_estimate
 _BINS = 10
 
 
-def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Record | None) -> tuple[Picture, ...]:
+def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Record | None) -> tuple[Chart, ...]:
     """Return the charts that the data is enough for.
 
     Args:
@@ -38,7 +38,7 @@ def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Re
     return tuple(picture for picture in found if picture is not None)
 
 
-def by_category(system: str, categories: ByCategory) -> Picture | None:
+def by_category(system: str, categories: ByCategory) -> Chart | None:
     """Return the win rate in each category with simultaneous intervals."""
     rows = [
         {
@@ -64,10 +64,10 @@ def by_category(system: str, categories: ByCategory) -> Picture | None:
     labels = base.mark_text(align="left", color=MUTED, fontSize=11).encode(x=alt.datum(101), text="n:N")
     chart = even_line(vertical=True) + spread + dots + labels
     caption = f"{system}, raw win rate. {categories.multiplicity}. Left out: fewer than 5 prompts, or equal verdicts."
-    return Picture(name="categories", title="By category", caption=caption, document=finished(chart))
+    return Chart(name="categories", title="By category", caption=caption, document=finished(chart))
 
 
-def waterfall(record: Record) -> Picture | None:
+def waterfall(record: Record) -> Chart | None:
     """Return when each agent of one run worked."""
     rows = [row for call in record.calls for row in _bars(call)]
     if not rows:
@@ -91,10 +91,10 @@ def waterfall(record: Record) -> Picture | None:
     )
     labels = base.mark_text(align="left", dx=5, color=MUTED, fontSize=11).encode(x="end:Q", text="label:N")
     caption = "The run whose time is the median. A dark tick is the first token, where the reply was streamed."
-    return Picture(name="waterfall", title="A median run", caption=caption, document=finished(bars + ticks + labels))
+    return Chart(name="waterfall", title="A median run", caption=caption, document=finished(bars + ticks + labels))
 
 
-def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> Picture | None:
+def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> Chart | None:
     """Return how the preference goes with the difference in length, and what the length model makes of it."""
     fit = None if system.metrics is None else system.metrics.fit
     if fit is None:
@@ -120,7 +120,7 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> P
         f"{fit.win_rate:.1f} %."
     )
     chart = even_line(vertical=False) + equal + spread + points + line
-    return Picture(name="length", title="What length does", caption=caption, document=finished(chart))
+    return Chart(name="length", title="What length does", caption=caption, document=finished(chart))
 
 
 def median_run(records: Mapping[int, Record]) -> Record | None:

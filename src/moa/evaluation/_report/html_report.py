@@ -18,7 +18,7 @@ from moa.evaluation._report.chart_export import svg
 from moa.evaluation._report.charts import median_run, pictures
 from moa.evaluation._report.palette import with_page_colours
 from moa.evaluation._report.qa_browser import prompts
-from moa.evaluation._report.vega import Picture
+from moa.evaluation._report.vega import Chart
 
 _COLUMNS = 100
 
@@ -35,7 +35,7 @@ class Report:
 
     html: str
     markdown: str
-    drawings: tuple[tuple[Picture, str], ...]
+    drawings: tuple[tuple[Chart, str], ...]
 
 
 def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Report:

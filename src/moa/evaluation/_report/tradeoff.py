@@ -10,7 +10,7 @@ import altair as alt
 from moa.evaluation._analysis.summary import Summary, SystemSummary
 from moa.evaluation._report.label_placement import Place, Point, placed
 from moa.evaluation._report.palette import INK, MUTED, PAPER, ROLE_COLOURS, ROLE_SHAPES
-from moa.evaluation._report.vega import WIDTH, Picture, chart_of, even_line, finished, short
+from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, short
 
 _HEIGHT = 230
 _PANEL = WIDTH - 60
@@ -39,7 +39,7 @@ class _Axis:
         return alt.Scale(type=self.kind, domain=[self.low, self.high], nice=False, zero=False)
 
 
-def tradeoff(summary: Summary) -> Picture | None:
+def tradeoff(summary: Summary) -> Chart | None:
     """Return quality against cost and against latency, one panel each; None for fewer than two systems."""
     # In another order a mixture costs the same, takes as long, and nobody would choose it.
     choices = [system for system in summary.systems if system.role != "shuffled"]
@@ -48,7 +48,7 @@ def tradeoff(summary: Summary) -> Picture | None:
     if len(rows) < 2 or not panels:
         return None
     chart = alt.vconcat(*panels, spacing=28).resolve_scale(color="shared", shape="shared")
-    return Picture(
+    return Chart(
         name="tradeoff",
         title="Quality, cost and latency",
         caption=_caption(rows, summary.opponent),

@@ -10,8 +10,8 @@ from moa._mixture.prompts import render_selection
 from moa._runtime.engine import Engine
 from moa.errors import BadRequest, UnusableReply
 from moa.evaluation._data.datasets import Instruction
-from moa.evaluation._runner.generation import Watched, first_layer, layer_1_calls, watch_shown
-from moa.evaluation._runner.records import Record, books_of
+from moa.evaluation._runner.generation import RunOutcome, first_layer, layer_1_calls, watch_shown
+from moa.evaluation._runner.records import Record, sum_calls
 from moa.evaluation._runner.systems import System
 from moa.providers._base import Finish, Reply
 
@@ -35,7 +35,7 @@ async def select(
         UsageError, ConfigError, MixtureError: It can't be asked at all.
     """
     proposals = [one for one in first_layer(parent).get("proposals", ()) if one["status"] == "used"]
-    tries: list[Watched] = []
+    tries: list[RunOutcome] = []
     picked: int | None = 0 if len(proposals) == 1 else None
     error = ErrorInfo(code="no_proposals", message="layer 1 made no proposal to select from")
     if len(proposals) > 1:
@@ -49,7 +49,9 @@ async def select(
     return _with(record, **_answer(proposals[picked], picked, parent, tries))
 
 
-async def _ask(engine: Engine, system: System, instruction: Instruction, texts: list[str], seed: int) -> list[Watched]:
+async def _ask(
+    engine: Engine, system: System, instruction: Instruction, texts: list[str], seed: int
+) -> list[RunOutcome]:
     prompt, wanted = render_selection(texts).text, ReplyOptions(response_format=choice_format(len(texts)))
     tries = [await watch_shown(engine, system, instruction, prompt, seed, wanted)]
     refused = tries[0].error is not None and any(isinstance(cause, BadRequest) for cause in tries[0].error.failures)
@@ -58,7 +60,7 @@ async def _ask(engine: Engine, system: System, instruction: Instruction, texts: 
     return tries
 
 
-def _pick(last: Watched, count: int) -> tuple[int | None, ErrorInfo]:
+def _pick(last: RunOutcome, count: int) -> tuple[int | None, ErrorInfo]:
     answer = last.answer
     if answer is None:
         return None, last.error.info if last.error else ErrorInfo(code="failed", message="the aggregator failed")
@@ -69,7 +71,7 @@ def _pick(last: Watched, count: int) -> tuple[int | None, ErrorInfo]:
         return None, error.info
 
 
-def _record(system: System, parent: Record, tries: list[Watched], *, again: bool) -> dict[str, Any]:
+def _record(system: System, parent: Record, tries: list[RunOutcome], *, again: bool) -> dict[str, Any]:
     own = tuple(call.as_dict() for one in tries for call in one.ledger.calls)
     calls = (*layer_1_calls(parent), *own)
     return {
@@ -79,8 +81,8 @@ def _record(system: System, parent: Record, tries: list[Watched], *, again: bool
         "layers": parent.layers[:1],
         "derived": not tries,
         "started_s": parent.started_s,
-        "bought_usd": books_of(own).bought_usd(known=again),
-        **books_of(calls).fields(),
+        "bought_usd": sum_calls(own).bought_usd(known=again),
+        **sum_calls(calls).fields(),
     }
 
 
@@ -88,7 +90,7 @@ def _with(common: Mapping[str, Any], **fields: Any) -> Record:
     return Record(**{**common, **fields})
 
 
-def _answer(proposal: Mapping[str, Any], picked: int, parent: Record, tries: list[Watched]) -> dict[str, Any]:
+def _answer(proposal: Mapping[str, Any], picked: int, parent: Record, tries: list[RunOutcome]) -> dict[str, Any]:
     layer_s = float(first_layer(parent)["duration_s"])
     own_s = sum(one.answer.latency.total_s for one in tries if one.answer)
     cut_off = proposal["finish_reason"] == "length"

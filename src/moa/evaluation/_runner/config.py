@@ -12,7 +12,7 @@ Until = Literal["all", "decided", "decided-here", "decided-lc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
+class EvaluationConfig:
     """What is evaluated, and how.
 
     Attributes:

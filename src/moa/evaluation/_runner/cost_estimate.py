@@ -17,7 +17,7 @@ from moa._usage import TokenUsage
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.pairwise import NAME as PAIRWISE
-from moa.evaluation._runner.config import Setup
+from moa.evaluation._runner.config import EvaluationConfig
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
@@ -194,7 +194,7 @@ def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
     )
 
 
-def _left(setup: Setup, system: System, known: Known) -> list[Instruction]:
+def _left(setup: EvaluationConfig, system: System, known: Known) -> list[Instruction]:
     return [one for one in setup.instructions if not known(system, one.index)]
 
 

@@ -17,12 +17,12 @@ from moa.evaluation._length_control.confidence_sequence import (
 )
 from moa.evaluation._length_control.models import Judged
 from moa.evaluation._metrics.metrics import model_for
-from moa.evaluation._runner.config import Setup
+from moa.evaluation._runner.config import EvaluationConfig
 from moa.evaluation._runner.records import Record
 from moa.evaluation._runner.verdict_rows import Row, probability
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.estimates import Interval
-from moa.evaluation._statistics.sequential import Decision, Settlement, settle, settle_many
+from moa.evaluation._statistics.sequential import Decision, SequentialResult, sequential_test, sequential_test_many
 
 Records = Mapping[str, Mapping[int, Record]]
 Rows = Mapping[str, Mapping[int, Row]]
@@ -46,17 +46,17 @@ class Seen:
     shorter_by: tuple[int, ...]
 
 
-class Gauge(Protocol):
+class StoppingRule(Protocol):
     """What is looked at."""
 
     def decided(self, seen: Sequence[Seen]) -> bool:
         """Whether it is known to be settled; may be asked after every verdict, and need not look every time."""
 
-    def settlement(self, seen: Sequence[Seen]) -> Settlement | None:
+    def settlement(self, seen: Sequence[Seen]) -> SequentialResult | None:
         """What is settled by all that was seen, None if nothing can be said yet."""
 
 
-class Looks:
+class StoppingMonitor:
     """The mixture's verdicts in the random order of the prompts, as far as there is no gap.
 
     Verdicts that came early are not looked at before those that are still to come: quick ones may be quick because
@@ -67,17 +67,17 @@ class Looks:
         order: The prompts in their random order.
     """
 
-    def __init__(self, setup: Setup, order: Sequence[Instruction]) -> None:
+    def __init__(self, setup: EvaluationConfig, order: Sequence[Instruction]) -> None:
         self._setup, self._order = setup, order
         self._seen: list[Seen] = []
         self._next = 0
-        self._gauge = gauge_for(setup)
+        self._gauge = rule_for(setup)
 
     def decided(self, records: Records, rows: Rows) -> bool:
         """Return whether the verdicts have settled the question; never, if nobody wants to stop early."""
         return self._gauge is not None and self._take_in(records, rows) and self._gauge.decided(self._seen)
 
-    def settlement(self) -> Settlement | None:
+    def settlement(self) -> SequentialResult | None:
         """Return what the verdicts looked at have settled, None if nobody asked or nothing can be said yet."""
         return self._gauge.settlement(self._seen) if self._gauge is not None and self._seen else None
 
@@ -109,7 +109,7 @@ class Looks:
         return Seen(instruction=instruction.text, won=won, shorter_by=shorter_by)
 
 
-class RawGauge:
+class RawStoppingRule:
     """The mean preference; or the mean difference of both sides' preferences, moved to 0-1.
 
     Moved, it is half as wide, and so is its margin.
@@ -124,18 +124,18 @@ class RawGauge:
         self._due = 1
 
     def decided(self, seen: Sequence[Seen]) -> bool:
-        """As `Gauge.decided`. A later look sees what an earlier one would have seen: none is missed for good."""
+        """As `StoppingRule.decided`. A later look sees what an earlier one would have seen: none is missed for good."""
         if len(seen) < self._due:
             return False
         self._due = max(len(seen) + 1, math.floor(_GROWTH * len(seen)))
-        decisions, _ = settle_many(
+        decisions, _ = sequential_test_many(
             self._values(seen)[None, :], margin=self._half_margin(seen), population=self._population
         )
         return decisions[0] is not Decision.CONTINUE
 
-    def settlement(self, seen: Sequence[Seen]) -> Settlement:
-        """As `Gauge.settlement`."""
-        found = settle(self._values(seen), margin=self._half_margin(seen), population=self._population)
+    def settlement(self, seen: Sequence[Seen]) -> SequentialResult:
+        """As `StoppingRule.settlement`."""
+        found = sequential_test(self._values(seen), margin=self._half_margin(seen), population=self._population)
         if len(seen[0].won) == 1:
             return found
         low, high = 2.0 * (found.interval.low - 50.0), 2.0 * (found.interval.high - 50.0)
@@ -155,14 +155,14 @@ class RawGauge:
         return won[:, 0] if won.shape[1] == 1 else 0.5 + 0.5 * (won[:, 0] - won[:, 1])
 
 
-class LengthControlledGauge:
+class LengthControlledStoppingRule:
     """The length-controlled win rate, or the difference of both sides', looked at ever more rarely.
 
     Args:
         setup: What is evaluated.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EvaluationConfig) -> None:
         self._setup, self._planned = setup, len(setup.instructions)
         self._sizes = look_sizes(self._planned)
         self._last: Look | None = None
@@ -170,13 +170,13 @@ class LengthControlledGauge:
         self._model, _ = model_for(baseline, [one.text for one in setup.instructions], setup.data)
 
     def decided(self, seen: Sequence[Seen]) -> bool:
-        """As `Gauge.decided`: looks at the first verdicts only, as many as are due."""
+        """As `StoppingRule.decided`: looks at the first verdicts only, as many as are due."""
         while not self._is_settled and self._sizes and self._sizes[0] <= len(seen):
             self._last = self._look(seen[: self._sizes.pop(0)]) or self._last
         return self._is_settled
 
-    def settlement(self, seen: Sequence[Seen]) -> Settlement | None:
-        """As `Gauge.settlement`; where nothing is settled, by a last look at all that there is."""
+    def settlement(self, seen: Sequence[Seen]) -> SequentialResult | None:
+        """As `StoppingRule.settlement`; where nothing is settled, by a last look at all that there is."""
         if not self.decided(seen) and len(seen) >= MIN_PROMPTS:
             self._last = self._look(seen) or self._last
         return None if self._last is None else self._settlement(self._last, len(seen))
@@ -185,7 +185,7 @@ class LengthControlledGauge:
     def _is_settled(self) -> bool:
         return self._last is not None and self._settlement(self._last, 0).decision is not Decision.CONTINUE
 
-    def _settlement(self, look: Look, judged: int) -> Settlement:
+    def _settlement(self, look: Look, judged: int) -> SequentialResult:
         return settle_length_controlled(
             look,
             judged=judged,
@@ -210,10 +210,12 @@ class LengthControlledGauge:
         return look_at(sides, self._model, None if data is None else data.gamed, planned=self._planned)
 
 
-def gauge_for(setup: Setup) -> Gauge | None:
+def rule_for(setup: EvaluationConfig) -> StoppingRule | None:
     """Return what is looked at to stop early, None if nothing is."""
     if setup.until == "all" or not setup.judged:
         return None
     if setup.until == "decided-lc":
-        return LengthControlledGauge(setup)
-    return RawGauge(margin=setup.margin, population=len(setup.instructions) if setup.until == "decided-here" else None)
+        return LengthControlledStoppingRule(setup)
+    return RawStoppingRule(
+        margin=setup.margin, population=len(setup.instructions) if setup.until == "decided-here" else None
+    )

@@ -11,20 +11,20 @@ from moa.errors import EngineError
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._judges.judge_calls import is_out_of_money
 from moa.evaluation._runner.best_of_n import select
-from moa.evaluation._runner.config import Setup
-from moa.evaluation._runner.early_stopping import Looks
+from moa.evaluation._runner.config import EvaluationConfig
+from moa.evaluation._runner.early_stopping import StoppingMonitor
 from moa.evaluation._runner.generation import ask, cached_proposal
-from moa.evaluation._runner.job_queue import Crew
+from moa.evaluation._runner.job_queue import JobQueue
 from moa.evaluation._runner.journal import Journal
-from moa.evaluation._runner.precomputed import filed_record
+from moa.evaluation._runner.precomputed import precomputed_record
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.reaggregating import reaggregate
-from moa.evaluation._runner.records import Record, books_of
+from moa.evaluation._runner.records import Record, sum_calls
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spend_tracker import Tally
 from moa.evaluation._runner.systems import System
-from moa.evaluation._runner.verdict_rows import Row, is_final, pair_of, row_of, taken_over
-from moa.evaluation._statistics.sequential import Settlement
+from moa.evaluation._runner.verdict_rows import Row, copy_verdict, is_final, pair_of, row_of
+from moa.evaluation._statistics.sequential import SequentialResult
 
 Ended = Literal["complete", "budget", "decided"]
 
@@ -49,7 +49,7 @@ class Experiment:
 
     def __init__(
         self,
-        setup: Setup,
+        setup: EvaluationConfig,
         folder: RunDirectory,
         journal: Journal,
         on_progress: Callable[[Progress], None],
@@ -59,12 +59,12 @@ class Experiment:
         self.ended: Ended = "complete"
         self.records: dict[str, dict[int, Record]] = {system.name: {} for system in setup.systems}
         self.rows: dict[str, dict[int, Row]] = {system.name: {} for system in setup.judged}
-        self._crew = Crew(setup.concurrency)
+        self._crew = JobQueue(setup.concurrency)
         self._tally = Tally(setup.budget_usd)
         self._random = random.Random(f"order/{setup.seed}")
         self._order = self._random.sample(setup.instructions, len(setup.instructions))
         self._rank = {instruction.index: float(rank) for rank, instruction in enumerate(self._order)}
-        self._looks = Looks(setup, self._order)
+        self._looks = StoppingMonitor(setup, self._order)
         self._queued: set[tuple[str, int]] = set()
         self._failed: set[tuple[str, int]] = set()
         # Pairs of which a side failed, and pairs about which the judge could not be asked.
@@ -81,7 +81,7 @@ class Experiment:
         return None if limit is None else max(limit - self._tally.spent_usd, _NEXT_TO_NOTHING_USD)
 
     @property
-    def settlement(self) -> Settlement | None:
+    def settlement(self) -> SequentialResult | None:
         """Under `until`, what the verdicts have settled by now; None if nobody asked or nothing can be said yet."""
         return self._looks.settlement()
 
@@ -120,7 +120,7 @@ class Experiment:
         for system in self._setup.systems:
             if system.outputs is not None:
                 known = self.records[system.name]
-                new = [filed_record(system, one) for one in self._setup.instructions if one.index not in known]
+                new = [precomputed_record(system, one) for one in self._setup.instructions if one.index not in known]
                 await self._journal.append(self._folder.calls(system.name), *(record.as_dict() for record in new))
                 for record in new:
                     self._keep(record)
@@ -177,7 +177,7 @@ class Experiment:
             if rows:
                 self._queued.update((name, index) for name in new)
                 for name in new:
-                    self._crew.tidy(partial(self._commit_verdict, name, instruction, taken_over(rows[0], name)))
+                    self._crew.tidy(partial(self._commit_verdict, name, instruction, copy_verdict(rows[0], name)))
             elif new == alike:
                 # Whom the judge was asked about before: replies of then are counted there.
                 name = min(alike, key=lambda name: (_JUDGE + name, index) not in self._told)
@@ -284,7 +284,7 @@ class Experiment:
         self._tell()
 
     def _pay_judge(self, name: str, row: Row) -> None:
-        books, key = books_of(row["calls"]), (_JUDGE + name, row["index"])
+        books, key = sum_calls(row["calls"]), (_JUDGE + name, row["index"])
         self._tally.pay(_JUDGE, books.bought_usd(known=key in self._told), priced=books.cost_usd is not None)
         self._told.add(key)
 

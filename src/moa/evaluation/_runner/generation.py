@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from moa._engine.agent_messages import briefed
+from moa._engine.agent_messages import build_messages
 from moa._engine.plan import derived_seed
 from moa._ledger import Ledger
 from moa._messages import Conversation, ReplyOptions, conversation
@@ -13,7 +13,7 @@ from moa._results import Answer, LayerResult, Proposal
 from moa._runtime.engine import Engine
 from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, OverBudget, QuotaExhausted
 from moa.evaluation._data.datasets import Instruction
-from moa.evaluation._runner.records import Record, books_of
+from moa.evaluation._runner.records import Record, sum_calls
 from moa.evaluation._runner.systems import System
 from moa.events import LayerFinished, ProposalFinished, RunFinished
 
@@ -47,7 +47,7 @@ def own_seed(seed: int, system: System, instruction: Instruction) -> int:
     return derived_seed(seed, 0, system.name, instruction.index)
 
 
-class Watched:
+class RunOutcome:
     """What came of one run, also of one that failed half-way.
 
     Args:
@@ -91,7 +91,7 @@ class Watched:
     def record(self, system: System, instruction: Instruction, *, again: bool) -> Record:
         """All of it as a record."""
         calls = tuple(call.as_dict() for call in self.ledger.calls)
-        books = books_of(calls)
+        books = sum_calls(calls)
         common: dict[str, Any] = {
             "system": system.name,
             "index": instruction.index,
@@ -126,7 +126,7 @@ def _answered(answer: Answer) -> dict[str, Any]:
 
 async def watch(
     engine: Engine, system: System, talk: Conversation, seed: int, options: ReplyOptions = _NO_OPTIONS
-) -> Watched:
+) -> RunOutcome:
     """Run a system's mixture and return what came of it, be it an answer or a failure.
 
     Raises:
@@ -136,7 +136,7 @@ async def watch(
     mixture = system.mixture
     if mixture is None:
         raise ValueError(f"{system.name} is a file of outputs: it can't be asked")
-    watched = Watched(budgeted=engine.budget is not None and mixture.budget_usd is None)
+    watched = RunOutcome(budgeted=engine.budget is not None and mixture.budget_usd is None)
     # The answer is streamed, as users see it, for the time of its first token; proposals are not, as when serving.
     stream = engine.stream(mixture, talk, seed=seed, options=options, proposal_deltas=False)
     try:
@@ -165,7 +165,7 @@ async def watch_shown(
     prompt: str,
     seed: int,
     options: ReplyOptions = _NO_OPTIONS,
-) -> Watched:
+) -> RunOutcome:
     """Run an aggregator that is shown proposals, in the words that the mixture would have sent it.
 
     Args:
@@ -183,12 +183,12 @@ async def watch_shown(
     mixture = system.mixture
     if mixture is None:
         raise ValueError(f"{system.name} is a file of outputs: it can't be asked")
-    talk = briefed(conversation(instruction.prompt), mixture.aggregator.role, prompt)
+    talk = build_messages(conversation(instruction.prompt), mixture.aggregator.role, prompt)
     told = mixture.model_copy(update={"aggregator": mixture.aggregator.model_copy(update={"role": None})})
     return await watch(engine, replace(system, mixture=told), talk, own_seed(seed, system, instruction), options)
 
 
-def _require_whole(watched: Watched) -> None:
+def _require_whole(watched: RunOutcome) -> None:
     """Make sure that no member is missing for good: what would be measured is another mixture."""
     codes = {kind.code for kind in _HOPELESS}
     for proposal in watched.loose:
@@ -227,7 +227,7 @@ def cached_proposal(parent: Record, system: System) -> Record | None:
         calls=calls,
         derived=True,
         started_s=parent.started_s,
-        **books_of(calls).fields(),
+        **sum_calls(calls).fields(),
     )
 
 

@@ -9,7 +9,7 @@ Key = tuple[float, ...]
 Job = Callable[[], Awaitable[None]]
 
 
-class Crew:
+class JobQueue:
     """Runs jobs; a job that runs may add further ones.
 
     Args:

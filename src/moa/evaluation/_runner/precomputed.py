@@ -8,7 +8,7 @@ from moa.evaluation._runner.records import Record
 from moa.evaluation._runner.systems import System
 
 
-def filed_record(system: System, instruction: Instruction) -> Record:
+def precomputed_record(system: System, instruction: Instruction) -> Record:
     """Return what a file of outputs has for a prompt, as a record; nothing was bought for it."""
     output = (system.outputs or {}).get(instruction.text)
     if output is None or not output.output.strip():

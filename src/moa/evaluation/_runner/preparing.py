@@ -21,7 +21,7 @@ from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.loading import load_judge
 from moa.evaluation._length_control.confidence_sequence import MIN_PROMPTS as LOOKED_AT_FROM
 from moa.evaluation._runner.ablations import variants_of
-from moa.evaluation._runner.config import Setup, Until
+from moa.evaluation._runner.config import EvaluationConfig, Until
 from moa.evaluation._runner.pricing import price_list, require_known, require_worst_cases, versions
 from moa.evaluation._runner.systems import REFERENCES, System, baseline_of, check_names, parts_of
 from moa.evaluation._statistics.non_inferiority import MARGIN
@@ -118,7 +118,7 @@ class Prepared:
         data_dir: Folder of AlpacaEval's files, if they don't come from the hub.
     """
 
-    setup: Setup
+    setup: EvaluationConfig
     settings: Settings
     providers: Mapping[str, Provider]
     protocol: Mapping[str, Any]
@@ -154,7 +154,7 @@ def _place(settings: Settings, name: str) -> dict[str, Any]:
     return {"kind": endpoint.kind, "url": endpoint.base_url or endpoint.endpoint_url, "region": endpoint.region}
 
 
-def references(setup: Setup) -> tuple[str, ...]:
+def references(setup: EvaluationConfig) -> tuple[str, ...]:
     """Return every model that may be asked, each once."""
     mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
     models = [name for mixture in mixtures for name in mixture.references]
@@ -190,7 +190,7 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
     check_names(systems)
     given = options.get("judge")
     judge = load_judge(given, judge_model=options.get("judge_model")) if isinstance(given, str) else given
-    setup = Setup(
+    setup = EvaluationConfig(
         instructions=instructions,
         systems=systems,
         opponent=reference or baseline,
@@ -280,7 +280,7 @@ def _baseline(instructions: Sequence[Instruction], options: Options) -> System |
     return System(name=REFERENCES, role="baseline", outputs=outputs)
 
 
-def _require_sensible(setup: Setup) -> None:
+def _require_sensible(setup: EvaluationConfig) -> None:
     if setup.judge is not None and setup.opponent is None:
         raise UsageError("a judge compares with something: give --baseline (a model, a mixture or an outputs file)")
     if setup.until != "all" and setup.judge is None:
@@ -304,7 +304,7 @@ def _for_measuring(settings: Settings) -> Settings:
     return replace(settings, endpoints=endpoints, cache=replace(settings.cache, mode="off"))
 
 
-def _protocol(setup: Setup, prompts: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(setup: EvaluationConfig, prompts: Mapping[str, Any]) -> dict[str, Any]:
     third = [system.as_dict() for system in setup.systems if system.role == "reference"]
     judge = None
     if setup.judge is not None and setup.opponent is not None:

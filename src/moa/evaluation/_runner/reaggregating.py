@@ -12,7 +12,7 @@ from moa._runtime.engine import Engine
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._runner.best_of_n import select
 from moa.evaluation._runner.generation import first_layer, layer_1_calls, watch_shown
-from moa.evaluation._runner.records import Record, books_of
+from moa.evaluation._runner.records import Record, sum_calls
 from moa.evaluation._runner.systems import System
 
 _NO_ANSWER = ErrorInfo(code="no_answer", message="the mixture has no answer that could be compared with")
@@ -110,7 +110,7 @@ async def _synthesis(
         seconds=_after(waited_s, own.seconds),
         first_token_s=_after(waited_s, own.first_token_s),
         critical_path_s=_after(waited_s, own.critical_path_s),
-        **books_of(calls).fields(),
+        **sum_calls(calls).fields(),
     )
 
 
@@ -130,5 +130,5 @@ def _failed(system: System, parent: Record, error: ErrorInfo) -> Record:
         error=error.as_dict(),
         derived=True,
         started_s=parent.started_s,
-        **books_of(()).fields(),
+        **sum_calls(()).fields(),
     )

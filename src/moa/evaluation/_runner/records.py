@@ -92,7 +92,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
+class CallTotals:
     """The sums of some calls; fields as in `Record`.
 
     Attributes:
@@ -126,7 +126,7 @@ class Books:
         return self.fresh_usd if known else self.priced_usd + self.estimated_usd
 
 
-def books_of(calls: Sequence[Mapping[str, Any]]) -> Books:
+def sum_calls(calls: Sequence[Mapping[str, Any]]) -> CallTotals:
     """Return the sums of calls in the ledger's JSON form; an unknown price stays unknown."""
     usage, reported, estimated, again, unpriced, cached = TokenUsage(), 0.0, 0.0, 0.0, False, False
     for attempt in (attempt for call in calls for attempt in call["attempts"]):
@@ -144,7 +144,7 @@ def books_of(calls: Sequence[Mapping[str, Any]]) -> Books:
         else:
             reported += attempt["cost_usd"]
     cost = None if unpriced else reported
-    return Books(
+    return CallTotals(
         usage=usage,
         cost_usd=cost,
         priced_usd=reported,

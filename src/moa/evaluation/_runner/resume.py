@@ -12,7 +12,7 @@ from moa.evaluation._runner.records import usage_of
 from moa.providers._base import Finish, ModelRequest, Provider, ReasoningDelta, ReplyEvent, ReplyFold, TextDelta
 
 
-class Replies:
+class ReplyJournal:
     """The journal of whole replies, and those of it that an earlier process has left.
 
     Args:
@@ -52,13 +52,13 @@ class Replies:
         )
 
 
-class Kept:
+class ResumingProvider:
     """A provider whose whole replies are kept.
 
     A reply that is given again is marked as cached in the ledger: it costs what it cost, but its times mean nothing.
     """
 
-    def __init__(self, inner: Provider, replies: Replies) -> None:
+    def __init__(self, inner: Provider, replies: ReplyJournal) -> None:
         self.takes_seed = inner.takes_seed
         self._inner, self._replies = inner, replies
 
@@ -77,17 +77,17 @@ class Kept:
             yield _again(known)
             return
         async with self._inner.stream(request) as events:
-            yield _Noted(events, key, self._replies)
+            yield _JournaledReply(events, key, self._replies)
 
     async def aclose(self) -> None:
         """Close the provider."""
         await self._inner.aclose()
 
 
-class _Noted:
+class _JournaledReply:
     """A reply on its way through; its end is noted before anybody hears of it."""
 
-    def __init__(self, events: AsyncIterator[ReplyEvent], key: str, replies: Replies) -> None:
+    def __init__(self, events: AsyncIterator[ReplyEvent], key: str, replies: ReplyJournal) -> None:
         self._events, self._key, self._replies = events, key, replies
         self._fold = ReplyFold()
 

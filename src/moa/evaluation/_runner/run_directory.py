@@ -10,7 +10,7 @@ from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.outputs import UNFINISHED, Output, file_name, write_json, write_outputs
 from moa.evaluation._runner.journal import read_journal
 from moa.evaluation._runner.records import Record
-from moa.evaluation._statistics.sequential import Settlement
+from moa.evaluation._statistics.sequential import SequentialResult
 
 FORMAT = 1
 """Of the folder; another one can't be resumed."""
@@ -40,7 +40,7 @@ class RunDirectory:
         """What the last session's verdicts have settled, if it was to stop early."""
         return self.path / "settlement.json"
 
-    def settlement(self) -> Settlement | None:
+    def settlement(self) -> SequentialResult | None:
         """What the last session's verdicts have settled; None if it was not to stop early.
 
         Raises:
@@ -49,11 +49,11 @@ class RunDirectory:
         if not self.settlement_path.exists():
             return None
         try:
-            return Settlement.of(json.loads(self.settlement_path.read_text(encoding="utf-8")))
+            return SequentialResult.of(json.loads(self.settlement_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EvaluationDataError(f"is no settlement: {error}", path=self.settlement_path) from error
 
-    def write_settlement(self, settlement: Settlement | None) -> None:
+    def write_settlement(self, settlement: SequentialResult | None) -> None:
         """Write what is settled, in place of what was: it holds for one way of looking only."""
         if settlement is not None:
             write_json(self.settlement_path, settlement.as_dict())

@@ -39,10 +39,10 @@ def row_of(pair: Pair, verdict: Verdict, judge: Judge) -> dict[str, Any]:
     return annotation_row(pair, verdict, judge.name) | {"calls": [call.as_dict() for call in verdict.ledger.calls]}
 
 
-def taken_over(row: Row, system: str) -> dict[str, Any]:
+def copy_verdict(row: Row, system: str) -> dict[str, Any]:
     """Return a verdict's row as that of another system with the very same output.
 
-    It cost nothing and took no time, so that sums over systems are what was bought; `taken_over` says whose it is.
+    It cost nothing and took no time, so that sums over systems are what was bought; `copy_verdict` says whose it is.
 
     Args:
         row: The verdict that was asked for, or was taken over itself.

@@ -34,7 +34,7 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class SequentialResult:
     """Whether a sequence of judgements is settled, and since when.
 
     Attributes:
@@ -79,9 +79,9 @@ class Settlement:
         return cls(**{**values, "interval": interval, "decision": decision})
 
 
-def settle(
+def sequential_test(
     preferences: Floats, *, margin: float = MARGIN, level: float = LEVEL, population: int | None = None
-) -> Settlement:
+) -> SequentialResult:
     """Return what the judgements so far have settled, whatever the number of looks before.
 
     Args:
@@ -101,9 +101,9 @@ def settle(
     Source:
         Ramdas et al. 2023, Statistical Science 38(4), section 1.4: decisions from one confidence sequence.
     """
-    decisions, times = settle_many(preferences[None, :], margin=margin, level=level, population=population)
+    decisions, times = sequential_test_many(preferences[None, :], margin=margin, level=level, population=population)
     decision, until = decisions[0], preferences[: int(times[0])]
-    return Settlement(
+    return SequentialResult(
         decision=decision,
         judged=len(preferences),
         settled_after=None if decision is Decision.CONTINUE else len(until),
@@ -113,22 +113,22 @@ def settle(
     )
 
 
-def settle_many(
+def sequential_test_many(
     preferences: Floats, *, margin: float = MARGIN, level: float = LEVEL, population: int | None = None
 ) -> tuple[list[Decision], Ints]:
-    """Return the first decision of each series and after how many judgements it came, as `settle` does.
+    """Return the first decision of each series and after how many judgements it came, as `sequential_test` does.
 
     Args:
         preferences: Shape (series, judgements).
-        margin: As for `settle`.
-        level: As for `settle`.
-        population: As for `settle`.
+        margin: As for `sequential_test`.
+        level: As for `sequential_test`.
+        population: As for `sequential_test`.
 
     Returns:
         Decisions, and the number of judgements at each; all of them where nothing was decided.
 
     Raises:
-        ValueError: As `settle`.
+        ValueError: As `sequential_test`.
     """
     _check(preferences, margin, population)
     half, near = 0.5, margin / 100.0
@@ -153,7 +153,7 @@ def exceeds(preferences: Floats, mean: float, *, level: float = LEVEL, populatio
         preferences: Shape (series, judgements).
         mean: Probability 0-1.
         level: Of the two-sided sequence: this side errs with half of what is left.
-        population: As for `settle`.
+        population: As for `sequential_test`.
 
     Returns:
         Shape (series, judgements); once true, it stays.
@@ -202,7 +202,7 @@ def confidence_interval(preferences: Floats, *, level: float = LEVEL, population
     Args:
         preferences: Probability 0-1 of each judgement, shape (judgements,); may be empty.
         level: Probability 0-1 that the interval holds at all looks together.
-        population: As for `settle`.
+        population: As for `sequential_test`.
 
     Returns:
         Percent 0-100.

@@ -103,16 +103,16 @@ class StreamDecoder:
             raise from_event(headers, frame.payload, reference=self._reference, secrets=self._secrets)
         match headers.get(":event-type"):
             case "contentBlockDelta":
-                return self._delta(self._told(frame))
+                return self._delta(self._payload(frame))
             case "contentBlockStart":
-                return self._start(self._told(frame))
+                return self._start(self._payload(frame))
             case "contentBlockStop":
-                return self._stop(self._told(frame))
+                return self._stop(self._payload(frame))
             case "messageStop":
-                self._reason = _text(self._told(frame), "stopReason", self._reference)
+                self._reason = _text(self._payload(frame), "stopReason", self._reference)
                 return self._finish_when_whole()
             case "metadata":
-                self._metadata = self._told(frame)
+                self._metadata = self._payload(frame)
                 return self._finish_when_whole()
         return []  # messageStart, and what later versions of the service may add
 
@@ -125,7 +125,7 @@ class StreamDecoder:
         if not self.finished:
             raise BrokenReply("the stream ended before the reply was whole", model=self._reference)
 
-    def _told(self, frame: Frame) -> dict[str, Any]:
+    def _payload(self, frame: Frame) -> dict[str, Any]:
         return _object(frame.payload, self._reference)
 
     def _delta(self, told: Mapping[str, Any]) -> list[ReplyEvent]:

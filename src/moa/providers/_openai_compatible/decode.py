@@ -8,8 +8,8 @@ import orjson
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply, ProviderError, Refused
 from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
-from moa.providers._openai_compatible.error_body import complaint_of
-from moa.providers._openai_compatible.error_mapping import failure
+from moa.providers._openai_compatible.error_body import error_body_of
+from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._openai_compatible.sse import BOM, SseReader
 from moa.providers._openai_compatible.thinking import CLOSING, OPENING, Logprobs, ThoughtSplitter
 from moa.providers._openai_compatible.usage import read_usage
@@ -312,7 +312,7 @@ class _Events:
 
     def error(self, reply: Mapping[str, Any]) -> ProviderError:
         """Our error for one that came inside of a reply."""
-        return self._with_usage(failure(complaint_of(reply, self._secrets), reference=self._reference))
+        return self._with_usage(map_error(error_body_of(reply, self._secrets), reference=self._reference))
 
     def broken(self, what: str, piece: object = None) -> ProviderError:
         """The error for something that isn't what the protocol says."""

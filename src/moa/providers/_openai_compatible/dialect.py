@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from moa.providers._openai_compatible.error_body import Complaint
+from moa.providers._openai_compatible.error_body import ErrorBody
 
 RENAMES = {"max_tokens": "max_completion_tokens"}
 """Another name of a parameter: OpenAI's reasoning models know only the second, most other servers only the first."""
@@ -30,7 +30,7 @@ class Dialect:
     dropped: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
 
-    def spoken(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a request's fields in this dialect."""
         kept = {name: value for name, value in body.items() if name not in self.dropped}
         return {self.renamed.get(name, name): value for name, value in kept.items()}
@@ -45,7 +45,7 @@ class Dialect:
         return None
 
 
-def rejected_parameter(status: int, complaint: Complaint, sent: Collection[str]) -> str | None:
+def rejected_parameter(status: int, complaint: ErrorBody, sent: Collection[str]) -> str | None:
     """Return the parameter that a server's error turns down, None if it is about something else.
 
     Args:

@@ -26,7 +26,7 @@ def encode(request: ModelRequest, dialect: Dialect = _PLAIN) -> bytes:
     body = {
         "model": request.model,
         "messages": [message_dict(message) for message in request.messages],
-        **dialect.spoken(parameters(request)),
+        **dialect.apply(parameters(request)),
         **request.sampling.extra,
     }
     try:

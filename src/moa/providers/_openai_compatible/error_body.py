@@ -17,7 +17,7 @@ _KEYS_OF_MESSAGE = ("message", "detail", "error_msg", "msg", "title", "reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Complaint:
+class ErrorBody:
     """An error in a server's own words; what it didn't say is empty.
 
     Attributes:
@@ -33,23 +33,23 @@ class Complaint:
     parameter: str = ""
 
 
-def read_complaint(body: bytes, secrets: Secrets = NO_SECRETS) -> Complaint:
+def parse_error_body(body: bytes, secrets: Secrets = NO_SECRETS) -> ErrorBody:
     """Return what the body of an error reply says; text and web pages are shortened, after secrets were hidden."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         # Web pages of proxies are mostly markup: taking it from a bounded piece keeps this quick.
         value = _MARKUP.sub(" ", secrets.beginning(body.decode("utf-8", "replace"), 20 * MOST_SHOWN))
-    return complaint_of(value, secrets)
+    return error_body_of(value, secrets)
 
 
-def complaint_of(value: object, secrets: Secrets = NO_SECRETS) -> Complaint:
+def error_body_of(value: object, secrets: Secrets = NO_SECRETS) -> ErrorBody:
     """Return what an error object says: `{"error": …}`, a text, a list of errors, or fields at the top level."""
     complaint = _found(value)
     return replace(complaint, message=secrets.beginning(" ".join(complaint.message.split()), MOST_SHOWN))
 
 
-def _found(value: object) -> Complaint:
+def _found(value: object) -> ErrorBody:
     match value:
         case [first, *_]:
             return _found(first)
@@ -61,25 +61,25 @@ def _found(value: object) -> Complaint:
             return _found(first)
         case dict():
             return _flat(value)
-    return Complaint(message=str(value))
+    return ErrorBody(message=str(value))
 
 
-def _invalid_field(message: str, fault: Mapping[str, Any]) -> Complaint:
+def _invalid_field(message: str, fault: Mapping[str, Any]) -> ErrorBody:
     # What FastAPI and pydantic report: the place is a path such as ["body", "stream_options"].
     place = fault.get("loc")
     names = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
-    return Complaint(
+    return ErrorBody(
         message=f"{'.'.join(names)}: {message}" if names else message,
         code=str(fault.get("type", "")).lower(),
         parameter=names[0] if names else "",
     )
 
 
-def _flat(error: Mapping[str, Any]) -> Complaint:
+def _flat(error: Mapping[str, Any]) -> ErrorBody:
     message = next((error[key] for key in _KEYS_OF_MESSAGE if error.get(key)), error)
     raw = error.get("metadata", {}).get("raw") if isinstance(error.get("metadata"), dict) else None
     codes = [str(error[key]).lower() for key in ("code", "type", "status") if error.get(key)]
-    return Complaint(
+    return ErrorBody(
         message=f"{_words(message)}: {_words(raw)}" if raw else _words(message),
         code=" ".join(code for code in codes if not code.isdigit()),
         status=next((int(code) for code in codes if code.isdigit() and 400 <= int(code) <= 599), None),

@@ -16,7 +16,7 @@ from moa.errors import (
     ServiceFailed,
     UnsupportedInput,
 )
-from moa.providers._openai_compatible.error_body import Complaint
+from moa.providers._openai_compatible.error_body import ErrorBody
 from moa.providers._retry_after import retry_after_s
 
 _CONTEXT = re.compile(
@@ -75,8 +75,8 @@ _ADVICE: Mapping[type[ProviderError], str] = {
 }
 
 
-def failure(
-    complaint: Complaint,
+def map_error(
+    complaint: ErrorBody,
     *,
     reference: str,
     status: int | None = None,
@@ -102,7 +102,7 @@ def failure(
     return kind(f"{place}: {words}{advice}", model=reference, status=status, retry_after_s=wait_s)
 
 
-def _kind(complaint: Complaint, status: int | None, *, has_images: bool) -> type[ProviderError]:
+def _kind(complaint: ErrorBody, status: int | None, *, has_images: bool) -> type[ProviderError]:
     said = f"{complaint.code} {complaint.message}"
     if status is not None and 300 <= status < 400:
         return BadRequest

@@ -16,8 +16,8 @@ from moa.providers._http import HttpRequest, HttpResponse, HttpTransport, Transp
 from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply
 from moa.providers._openai_compatible.dialect import Dialect, rejected_parameter
 from moa.providers._openai_compatible.encode import encode, parameters
-from moa.providers._openai_compatible.error_body import read_complaint
-from moa.providers._openai_compatible.error_mapping import failure
+from moa.providers._openai_compatible.error_body import parse_error_body
+from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._redaction import Secrets, texts_of
 
 _log = logging.getLogger(__name__)
@@ -97,8 +97,8 @@ class OpenAICompatible:
 
     def rejection(self, request: ModelRequest, dialect: Dialect, response: HttpResponse, body: bytes) -> ProviderError:
         """Return what a server's refusal means, having learned what it rejects."""
-        complaint = read_complaint(body, self.secrets)
-        error = failure(
+        complaint = parse_error_body(body, self.secrets)
+        error = map_error(
             complaint,
             reference=request.reference,
             status=response.status,
@@ -106,8 +106,8 @@ class OpenAICompatible:
             has_images=any(message.images for message in request.messages),
         )
         if not isinstance(error, ContextTooLong):
-            spoken = dialect.spoken(parameters(request)).keys() - request.sampling.extra.keys()
-            if parameter := rejected_parameter(response.status, complaint, spoken):
+            apply = dialect.apply(parameters(request)).keys() - request.sampling.extra.keys()
+            if parameter := rejected_parameter(response.status, complaint, apply):
                 error.ask_again = self._learn(request, dialect, parameter)
         return error
 
