@@ -57,7 +57,7 @@ async def execute(
     try:
         answer = await _answered(run_id, context, conversation)
     finally:
-        allowance.sequential_test()
+        allowance.settle()
     context.tell(lambda: RunFinished(answer=answer))
     return answer
 

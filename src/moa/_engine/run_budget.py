@@ -72,7 +72,7 @@ class RunBudget:
     budget: Budget | None = None
     give_back: Callable[[Decimal], None] | None = None
 
-    def sequential_test(self) -> None:
+    def settle(self) -> None:
         """Give back what was not spent."""
         if self.budget is not None and self.give_back is not None:
             self.give_back(self.budget.spent_usd)

@@ -112,8 +112,8 @@ async def reserve_in_all(budgets: Sequence[Budget], amount_usd: Decimal, referen
     settles: list[Settle] = []
 
     def settle_all(charged_usd: Decimal) -> None:
-        for sequential_test in settles:
-            sequential_test(charged_usd)
+        for settle in settles:
+            settle(charged_usd)
 
     try:
         for budget in budgets:
@@ -152,12 +152,12 @@ class BudgetPolicy:
 
         asked_at = request.call.now() if request.call else None
         with request.time.paused() if request.time else nullcontext():
-            sequential_test = await account.reserve(request)
+            settle = await account.reserve(request)
         try:
             async with self._inner.stream(replace(request, asked_at=asked_at, on_attempt_end=note)) as events:
                 yield events
         finally:
-            sequential_test(charged_usd)
+            settle(charged_usd)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""

@@ -67,7 +67,7 @@ class Caller:
         """Count one request.
 
         Raises:
-            Refusal: The key has made all of its requests of this minute.
+            RequestError: The key has made all of its requests of this minute.
         """
         if self.window is None:
             return

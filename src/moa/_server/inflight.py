@@ -35,7 +35,7 @@ class InflightLimiter:
         """Count the current task as a run.
 
         Raises:
-            Refusal: There are as many as may be, or the server is about to stop.
+            RequestError: There are as many as may be, or the server is about to stop.
         """
         if self.is_closed:
             raise RequestError(503, "shutting_down", "the server is about to stop: try another one", retry_after_s=5)

@@ -75,7 +75,7 @@ class ServedModels:
         """Return what a client calls by this name; a mixture's may come without its prefix.
 
         Raises:
-            Refusal: Nothing is called so.
+            RequestError: Nothing is called so.
         """
         served = self._served.get(name) or self._served.get(PREFIX + name)
         if served is None:

@@ -34,7 +34,7 @@ class Service:
         """Return what a request asks for, with the request's own changes.
 
         Raises:
-            Refusal: There is no such model.
+            RequestError: There is no such model.
             MixtureError: The changed mixture can't be used.
         """
         served = self.menu.find(ask.model)

@@ -182,10 +182,10 @@ class _Recorded:
             # The trace breaks off before this call: so does the replay.
             await asyncio.Event().wait()
             return
-        sequential_test = None
+        settle = None
         if request.account is not None and any(not attempt.cached for attempt in recorded.attempts):
             with request.time.paused() if request.time else nullcontext():
-                sequential_test = await request.account.reserve(request)
+                settle = await request.account.reserve(request)
         queueing = asyncio.create_task(self._queue(recorded, request))
         try:
             async with aclosing(self._play(recorded)) as events:
@@ -193,8 +193,8 @@ class _Recorded:
         finally:
             queueing.cancel()
             call.attempts += [_record(attempt, self._meter.started_at) for attempt in recorded.attempts]
-            if sequential_test is not None:
-                sequential_test(call.value(self._meter.started_at).spend.charged_usd)
+            if settle is not None:
+                settle(call.value(self._meter.started_at).spend.charged_usd)
 
     def _recorded(self, request: ModelRequest, call: CallRecord) -> RecordedCall | None:
         calls = self._said.get((call.layer, call.agent))

@@ -157,7 +157,7 @@ def read_chat_request(body: bytes) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
-        Refusal: It can't be honoured; names the field.
+        RequestError: It can't be honoured; names the field.
     """
     request = parse(ChatRequest, body)
     usage = request.stream_options is not None and bool(request.stream_options.include_usage)
@@ -210,7 +210,7 @@ def stop_texts(value: object, *, param: str) -> tuple[str, ...]:
     """Return the texts that end a reply, given as one, as several, or not at all.
 
     Raises:
-        Refusal: They are none.
+        RequestError: They are none.
     """
     texts = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):

@@ -58,7 +58,7 @@ async def answer(service: Service, api: Api, visit: HttpExchange) -> None:
     """Answer one request.
 
     Raises:
-        Refusal: It can't be honoured.
+        RequestError: It can't be honoured.
         MoaError: The run failed.
     """
     options = service.options
@@ -83,7 +83,7 @@ async def count_tokens(service: Service, visit: HttpExchange) -> None:
     """Tell about how many tokens a message's prompt has: an estimate, as each model of a mixture counts differently.
 
     Raises:
-        Refusal: The message could not be asked.
+        RequestError: The message could not be asked.
         MixtureError: The changed mixture can't be used.
     """
     options = service.options

@@ -96,7 +96,7 @@ def read_messages_request(body: bytes) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
-        Refusal: It can't be honoured; names the field.
+        RequestError: It can't be honoured; names the field.
     """
     return _ask(parse(MessagesRequest, body))
 
@@ -105,7 +105,7 @@ def read_count_request(body: bytes) -> ApiRequest:
     """Return what a request would ask whose prompt is to be counted.
 
     Raises:
-        Refusal: It could not be honoured; names the field.
+        RequestError: It could not be honoured; names the field.
     """
     return _ask(parse(CountRequest, body))
 

@@ -61,7 +61,7 @@ def talk(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conv
     """Return messages in the OpenAI API's shape as a conversation.
 
     Raises:
-        Refusal: They are none; `param` is the field where they stand.
+        RequestError: They are none; `param` is the field where they stand.
     """
     try:
         return conversation(messages)

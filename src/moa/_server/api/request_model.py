@@ -29,7 +29,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     """Return the JSON object in a body.
 
     Raises:
-        Refusal: It is none.
+        RequestError: It is none.
     """
     try:
         value = orjson.loads(body)
@@ -44,7 +44,7 @@ def parse(model: type[W], body: bytes) -> W:
     """Return a body as a checked value.
 
     Raises:
-        Refusal: It names the first field that is wrong, what was expected and what is there.
+        RequestError: It names the first field that is wrong, what was expected and what is there.
     """
     fields = read_json(body)
     for name, (harmless, why) in model.refused.items():

@@ -91,7 +91,7 @@ def read_responses_request(body: bytes) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
-        Refusal: It can't be honoured; names the field.
+        RequestError: It can't be honoured; names the field.
     """
     request = parse(ResponsesRequest, body)
     text = request.text or TextConfig()

@@ -66,7 +66,7 @@ class HttpExchange:
             timeout_s: Seconds in which it has to be there.
 
         Raises:
-            Refusal: It is too large or too slow.
+            RequestError: It is too large or too slow.
             ClientGone: It will never be whole.
         """
         announced = self.header(b"content-length")
