@@ -19,6 +19,7 @@ from moa._ledger import Meter
 from moa._messages import Sampling, conversation
 from moa._policies.metering import Metered
 from moa.providers._base import ModelRequest, collect
+from moa.providers._call_context import CallContext
 from moa.providers._endpoint import Endpoint
 from moa.providers._openai_compatible import open_openai_compatible
 
@@ -94,7 +95,7 @@ async def _compare(url: str) -> None:
             sampling=Sampling(temperature=0.7),
             deltas=deltas,
             idle_timeout_s=60,
-            call=call,
+            context=CallContext(call=call),
         )
 
     async with aiohttp.ClientSession() as session:

@@ -58,7 +58,7 @@ async def test_outputs_are_rows_that_the_official_command_reads(tmp_path: Path) 
 
 async def test_samples_of_one_agent_are_one_member_whose_output_is_the_first_sample(tmp_path: Path) -> None:
     texts = {0: "first", 1: "second"}
-    provider = models(one=lambda request: texts[request.sample])
+    provider = models(one=lambda request: texts[request.context.sample])
 
     await evaluated(tmp_path, provider, mixture_of([{"model": "one", "samples": 2}]))
 

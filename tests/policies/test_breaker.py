@@ -1,7 +1,6 @@
 """Breaker: when a model is skipped, and when it gets another chance."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -12,7 +11,7 @@ from moa.providers._base import collect
 from moa.providers._endpoint import BreakerSettings
 from moa.providers._scripted import Pause, Script, ScriptedProvider
 from moa.providers._time_limit import TimeLimit
-from tests.support.requests import plain_request
+from tests.support.requests import plain_request, with_context
 from tests.support.virtual_clock import loop_time, virtual_time
 
 BOOM: Script = [ServiceFailed("boom", model="fake/a")]
@@ -97,6 +96,6 @@ async def test_calls_that_hang_until_their_time_is_over_open_it() -> None:
     for _ in range(3):
         with pytest.raises(TimeoutError):
             async with TimeLimit(5, now=loop_time) as limit:
-                await collect(switch.breaker, replace(plain_request(Meter(loop_time)), time=limit))
+                await collect(switch.breaker, with_context(plain_request(Meter(loop_time)), time=limit))
 
     assert isinstance(await switch.ask(), CircuitOpen)

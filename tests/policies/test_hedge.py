@@ -1,7 +1,6 @@
 """Hedging: a second attempt beside a slow one."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -9,9 +8,10 @@ from moa._ledger import Attempt, Meter
 from moa._policies.hedge import LEAST_SAMPLES, Hedge
 from moa._policies.metering import Metered
 from moa.errors import ServiceFailed
-from moa.providers._base import Hedging, ModelRequest, Reply, collect
+from moa.providers._base import ModelRequest, Reply, collect
+from moa.providers._call_context import Hedging
 from moa.providers._scripted import Pause, Script, ScriptedProvider
-from tests.support.requests import plain_request
+from tests.support.requests import plain_request, with_context
 from tests.support.virtual_clock import loop_time, virtual_time
 
 
@@ -24,7 +24,7 @@ class Race:
         self.hedge = Hedge(Metered(ScriptedProvider(lambda request: next(self._scripts))))
 
     def request(self, *, after_s: float | None = 2, replayable: bool = True) -> ModelRequest:
-        return replace(plain_request(self.meter), hedging=Hedging(after_s=after_s), replayable=replayable)
+        return with_context(plain_request(self.meter), hedging=Hedging(after_s=after_s), replayable=replayable)
 
     async def run(self, **arguments: bool) -> Reply:
         return await collect(self.hedge, self.request(**arguments))

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -21,7 +20,7 @@ from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._scripted import Pause, Script, ScriptedProvider
 from moa.providers._time_limit import TimeLimit
 from tests.support.engines import mixture_of
-from tests.support.requests import plain_request
+from tests.support.requests import plain_request, with_context
 from tests.support.virtual_clock import loop_time, virtual_time
 
 
@@ -121,7 +120,7 @@ async def test_a_calls_time_stands_still_while_it_waits_for_its_turn() -> None:
 
     async def ask_within(seconds: float) -> str:
         async with TimeLimit(seconds, now=loop_time) as limit:
-            reply = await collect(crowd.provider, replace(plain_request(Meter(loop_time)), time=limit))
+            reply = await collect(crowd.provider, with_context(plain_request(Meter(loop_time)), time=limit))
         return reply.text
 
     assert await asyncio.gather(*(ask_within(1.5) for _ in range(5))) == ["fine"] * 5
@@ -270,7 +269,7 @@ async def test_a_call_without_the_time_to_wait_fails_at_once_so_that_a_fallback_
     await _ask_at_once(crowd, 2)
     async with TimeLimit(4, now=loop_time) as limit:
         with pytest.raises(RateLimited, match="for 10 s more, and this one has less time left") as caught:
-            await collect(crowd.provider, replace(plain_request(Meter(loop_time)), time=limit))
+            await collect(crowd.provider, with_context(plain_request(Meter(loop_time)), time=limit))
 
     assert caught.value.retry_after_s == 10
     assert crowd.began == [0, 0]

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ def failing(kind: type[ProviderError] = BrokenReply, **facts: Any) -> ProviderEr
 
 async def booked(*scripts: Sequence[Step], expect: type[BaseException] | None = None, **fields: Any) -> Books:
     books = Books()
-    call = collect(Metered(Scripted(*scripts)), ask(call=books.call, **fields))
+    call = collect(Metered(Scripted(*scripts)), ask(context=books.context, **fields))
     if expect is None:
         await call
     else:
@@ -121,7 +122,7 @@ async def test_cancelled_attempt_is_written_down_with_what_had_come() -> None:
     provider = Metered(Scripted([TextDelta("four"), asyncio.Event(), END]))
 
     async def call() -> None:
-        async with provider.stream(ask(call=books.call)) as events:
+        async with provider.stream(ask(context=books.context)) as events:
             await anext(events)
             begun.set()
             await anext(events)
@@ -143,7 +144,7 @@ async def test_cancelled_attempt_is_written_down_with_what_had_come() -> None:
 async def test_reply_that_was_left_early_is_cancelled_and_estimated() -> None:
     books = Books()
 
-    async with Metered(Scripted([TextDelta("four"), END])).stream(ask(call=books.call)) as events:
+    async with Metered(Scripted([TextDelta("four"), END])).stream(ask(context=books.context)) as events:
         await anext(events)
 
     assert (books.attempts[0].status, books.attempts[0].usage_source) == ("cancelled", "estimated")
@@ -153,7 +154,7 @@ async def test_reply_that_was_left_by_an_error_of_its_reader_is_cancelled() -> N
     books = Books()
 
     async def read() -> None:
-        async with Metered(Scripted([TextDelta("four"), END])).stream(ask(call=books.call)) as events:
+        async with Metered(Scripted([TextDelta("four"), END])).stream(ask(context=books.context)) as events:
             await anext(events)
             raise ZeroDivisionError
 
@@ -171,7 +172,10 @@ async def test_call_may_be_made_again_at_once_as_a_further_attempt() -> None:
     asked_at = books.meter.started_at - 3
     again = failing(BadRequest, ask_again=True)
 
-    await collect(Metered(Scripted([again], [again], [TextDelta("a"), END])), ask(call=books.call, asked_at=asked_at))
+    await collect(
+        Metered(Scripted([again], [again], [TextDelta("a"), END])),
+        ask(context=replace(books.context, asked_at=asked_at)),
+    )
 
     assert [attempt.status for attempt in books.attempts] == ["failed", "failed", "ok"]
     assert books.attempts[0].queue_s >= 3
@@ -232,7 +236,7 @@ class Careless:
 async def test_a_bug_of_a_provider_is_the_failure_of_one_call(place: str, bug: Exception) -> None:
     books = Books()
     with pytest.raises(ProviderFault, match="oops"):
-        await collect(Metered(Careless(place, bug)), ask(call=books.call))
+        await collect(Metered(Careless(place, bug)), ask(context=books.context))
 
     assert [attempt.status for attempt in books.attempts] == ["failed"]
 
@@ -241,6 +245,6 @@ async def test_a_kept_connection_is_found_closed_only_once() -> None:
     lost = [failing(ConnectionFailed, ask_again=True)]
     books = Books()
     with pytest.raises(ConnectionFailed):
-        await collect(Metered(Scripted(lost)), ask(call=books.call))
+        await collect(Metered(Scripted(lost)), ask(context=books.context))
 
     assert [attempt.status for attempt in books.attempts] == ["failed", "failed"]

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -25,7 +24,7 @@ from moa.providers._base import Finish, ModelRequest, Restarted, TextDelta, coll
 from moa.providers._endpoint import RetrySettings
 from moa.providers._scripted import Script, ScriptedProvider
 from moa.providers._time_limit import TimeLimit
-from tests.support.requests import plain_request
+from tests.support.requests import plain_request, with_context
 from tests.support.virtual_clock import loop_time, virtual_time
 
 AGAIN = [RateLimited, ServiceFailed, ConnectionFailed, IdleTimedOut, BrokenReply]
@@ -109,7 +108,7 @@ async def test_a_wait_that_outlasts_the_call_is_not_begun() -> None:
     retry = _retry(_failing(1, lambda: RateLimited("slow down", model="fake/a", retry_after_s=40)))
     with pytest.raises(RateLimited):
         async with TimeLimit(30, now=loop_time) as limit:
-            await collect(retry, replace(plain_request(), time=limit))
+            await collect(retry, with_context(plain_request(), time=limit))
 
     assert loop_time() == 0
 
@@ -146,7 +145,7 @@ async def test_a_reply_that_a_user_watches_is_not_begun_anew() -> None:
 async def test_a_replayable_reply_is_begun_anew_and_what_came_is_void() -> None:
     scripts = iter([["Once ", _boom()], ["Twice"]])
     retry = _retry(ScriptedProvider(lambda request: next(scripts)))
-    request = replace(plain_request(), replayable=True)
+    request = with_context(plain_request(), replayable=True)
     async with retry.stream(request) as events:
         told = [event async for event in events]
 

@@ -1,7 +1,6 @@
 """Budgets: reserved at worst, settled at what was charged."""
 
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -15,7 +14,7 @@ from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded, ServiceFailed
 from moa.providers._base import Finish, collect
 from moa.providers._scripted import Pause, ScriptedProvider
-from tests.support.requests import plain_request
+from tests.support.requests import plain_request, with_context
 from tests.support.virtual_clock import VirtualClockLoop, loop_time, virtual_time
 
 USED = TokenUsage(input_tokens=5, output_tokens=1)
@@ -27,7 +26,7 @@ def _model(script: object = ("fine", Finish(reason="stop", usage=USED))) -> Budg
 
 
 async def _ask(model: BudgetPolicy, budget: Budget) -> None:
-    await collect(model, replace(plain_request(Meter(loop_time)), account=BudgetAccount(budget)))
+    await collect(model, with_context(plain_request(Meter(loop_time)), account=BudgetAccount(budget)))
 
 
 @virtual_time
@@ -99,8 +98,8 @@ async def test_an_unknown_price_needs_leave_to_be_spent() -> None:
     request = plain_request(Meter(loop_time), price=lambda usage: None)
     budget = Budget(Decimal(1))
     with pytest.raises(BudgetExceeded, match="price is unknown"):
-        await collect(_model(), replace(request, account=BudgetAccount(budget)))
-    await collect(_model(), replace(request, account=BudgetAccount(budget, allow_unpriced=True)))
+        await collect(_model(), with_context(request, account=BudgetAccount(budget)))
+    await collect(_model(), with_context(request, account=BudgetAccount(budget, allow_unpriced=True)))
 
     assert budget.spent_usd == 0
 
@@ -109,7 +108,7 @@ async def test_an_unknown_price_needs_leave_to_be_spent() -> None:
 async def test_a_call_without_max_tokens_has_no_worst_case() -> None:
     request = plain_request(Meter(loop_time), max_tokens=None)
     with pytest.raises(BudgetExceeded, match="max_tokens"):
-        await collect(_model(), replace(request, account=BudgetAccount(Budget(Decimal(9999)))))
+        await collect(_model(), with_context(request, account=BudgetAccount(Budget(Decimal(9999)))))
 
 
 @given(limit=st.integers(0, 300), outputs=st.lists(st.integers(0, 10), max_size=30))

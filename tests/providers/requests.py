@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from moa._ledger import Attempt, Meter
 from moa._messages import conversation
 from moa.providers._base import ModelRequest, Provider, ReplyEvent
+from moa.providers._call_context import CallContext
 from moa.providers._endpoint import Endpoint
 
 KEY = "sk-secret-0123456789"
@@ -29,11 +30,16 @@ async def events_of(provider: Provider, request: ModelRequest) -> list[ReplyEven
 
 
 class Books:
-    """A ledger with one open call: `books.call` goes into a request, `books.attempts` is what was written down."""
+    """A ledger with one open call: `books.context` goes into a request, `books.attempts` is what was written down."""
 
     def __init__(self, model: str = "lab/small") -> None:
         self.meter = Meter()
         self.call = self.meter.open_call(agent="a", model=model, purpose="proposal", layer=1, price=lambda usage: None)
+
+    @property
+    def context(self) -> CallContext:
+        """The context of a request whose attempts are written down here."""
+        return CallContext(call=self.call)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

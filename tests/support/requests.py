@@ -1,11 +1,14 @@
 """Requests for tests of what surrounds a provider."""
 
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from moa._ledger import Meter, Pricer
 from moa._messages import Message, Sampling
 from moa._usage import TokenUsage
 from moa.providers._base import ModelRequest
+from moa.providers._call_context import CallContext
 
 
 def dollar_a_token(usage: TokenUsage) -> Decimal:
@@ -25,5 +28,10 @@ def plain_request(
         model="a",
         messages=(Message(role="user", content="hi"),),
         sampling=Sampling(max_tokens=max_tokens),
-        call=call,
+        context=CallContext(call=call),
     )
+
+
+def with_context(request: ModelRequest, **changes: Any) -> ModelRequest:
+    """The request with fields of its context changed."""
+    return replace(request, context=replace(request.context, **changes))

@@ -113,7 +113,7 @@ WATCHED: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
         {},
     ),
     "a queue, and a time limit after it": (
-        {"a": lambda request: [Pause(50 if request.sample == 3 else 2), "one"], "agg": "done"},
+        {"a": lambda request: [Pause(50 if request.context.sample == 3 else 2), "one"], "agg": "done"},
         mixture_of([{"model": "a", "samples": 4, "timeout_s": 3}]),
         {},
     ),

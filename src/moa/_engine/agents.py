@@ -4,13 +4,15 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from moa._engine.briefing import Briefing, lay_out
 from moa._engine.plan import AgentSlot, Model, Plan
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
-from moa._messages import Conversation, ReplyOptions
+from moa._messages import ReplyOptions
 from moa._policies.budget import Budget
 from moa.errors import BadRequest, CallTimedOut, ContextTooLong, EmptyReply, ProviderError, UnusableReply
 from moa.events import CallStarted, Event
-from moa.providers._base import Account, Hedging, ModelRequest, Reply, ReplyEvent, ReplyFold
+from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold
+from moa.providers._call_context import Account, CallContext, Hedging
 from moa.providers._time_limit import TimeLimit
 
 Emit = Callable[[Event], None]
@@ -48,6 +50,7 @@ class AgentRequest:
     """What an agent is asked, the same for its own model and its fallbacks.
 
     Attributes:
+        briefing: What the agent reads.
         purpose: `proposal` or `answer`, for the ledger.
         options: What to ask for, in the order of preference: the next is tried if a service turns one
             down, or its reply is unusable.
@@ -59,7 +62,7 @@ class AgentRequest:
         may_go_on: Whether another model may still be asked after a failure; None: always.
     """
 
-    messages: Conversation
+    briefing: Briefing
     purpose: str
     options: tuple[ReplyOptions, ...] = (ReplyOptions(),)
     deltas: bool = False
@@ -131,17 +134,19 @@ class FallbackChain:
         request = ModelRequest(
             reference=model.reference,
             model=model.id,
-            messages=question.messages,
+            messages=lay_out(question.briefing),
             sampling=seat.sampling,
             options=options,
             deltas=question.deltas,
-            replayable=question.replayable,
             idle_timeout_s=seat.agent.idle_timeout_s,
-            sample=seat.sample,
-            call=call,
-            account=self._context.account,
-            time=time,
-            hedging=None if seat.agent.hedge is None else Hedging(after_s=seat.agent.hedge.after_s),
+            context=CallContext(
+                call=call,
+                sample=seat.sample,
+                replayable=question.replayable,
+                time=time,
+                account=self._context.account,
+                hedging=None if seat.agent.hedge is None else Hedging(after_s=seat.agent.hedge.after_s),
+            ),
         )
         try:
             async with time:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from moa._engine.agent_messages import build_messages
 from moa._engine.agents import AgentRequest, FallbackChain, RunContext
+from moa._engine.briefing import Briefing
 from moa._engine.selection import choice_format, chosen
 from moa._ledger import Attempt, ErrorInfo
 from moa._messages import Conversation, ReplyOptions, ToolCall
@@ -144,12 +144,12 @@ def _question(
     audience: _AnswerForwarder,
 ) -> AgentRequest:
     plan = context.plan
-    messages = build_messages(conversation, plan.mixture.aggregator.role, prompt)
+    briefing = Briefing(conversation=conversation, role=plan.mixture.aggregator.role, proposals=prompt)
     until = math.inf if context.deadline_at is None else context.deadline_at
     if plan.mixture.aggregation == "selection" and proposals:
         count = len(proposals)
         return AgentRequest(
-            messages=messages,
+            briefing=briefing,
             purpose="answer",
             options=(ReplyOptions(response_format=choice_format(count)), ReplyOptions()),
             check=partial(chosen, count=count),
@@ -157,7 +157,7 @@ def _question(
         )
     streamed = plan.options.answer_deltas
     return AgentRequest(
-        messages=messages,
+        briefing=briefing,
         purpose="answer",
         options=(plan.options.reply,),
         deltas=streamed,

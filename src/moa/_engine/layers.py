@@ -4,8 +4,8 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from moa._engine.agent_messages import build_messages
 from moa._engine.agents import AgentRequest, Emit, FallbackChain, Listener, RunContext
+from moa._engine.briefing import Briefing
 from moa._engine.plan import AgentSlot, Plan
 from moa._engine.waiting import Closed, cancel_all, wait_for_proposals
 from moa._ledger import ErrorInfo
@@ -82,7 +82,7 @@ async def _propose(layer: LayerTask, series: FallbackChain) -> Proposal:
     seat, context = series.seat, layer.context
     deltas = context.plan.options.proposal_deltas
     question = AgentRequest(
-        messages=build_messages(layer.conversation, seat.agent.role, layer.prompt),
+        briefing=Briefing(conversation=layer.conversation, role=seat.agent.role, proposals=layer.prompt),
         purpose="proposal",
         options=(proposers_options(context.plan),),
         deltas=deltas,

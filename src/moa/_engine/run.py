@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
-from moa._engine.agent_messages import tools_as_text
 from moa._engine.agents import Emit, RunContext
 from moa._engine.aggregation import AggregationResult, aggregate, fall_back_to_best_proposal
+from moa._engine.briefing import tools_as_text
 from moa._engine.layers import LayerTask, run_layer
 from moa._engine.plan import AgentSlot, Models, Plan
 from moa._engine.run_budget import RemainingRun, RunBudget, fit_to_budget, reserve_budget

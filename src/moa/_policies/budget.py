@@ -1,7 +1,7 @@
 """Budgets: the worst case of a call is reserved before it is made, and settled when its cost is known."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
@@ -9,11 +9,9 @@ from decimal import Decimal
 from moa._ledger import AttemptRecord
 from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded
-from moa.providers._base import Account, ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._call_context import Account, Settle
 from moa.providers._token_estimates import estimated_input_tokens
-
-Settle = Callable[[Decimal], None]
-"""To be called once with what a call was really charged, in US dollars."""
 
 ASSUMED_OUTPUT_TOKENS = 1024
 """What rate limits assume of a call without max_tokens; a budget doesn't assume, it refuses such calls."""
@@ -82,25 +80,30 @@ class BudgetAccount:
     def __init__(self, budget: Budget, *, allow_unpriced: bool = False) -> None:
         self._budget, self._allow_unpriced = budget, allow_unpriced
 
-    async def reserve(self, request: ModelRequest) -> Settle:
-        """Reserve a request's worst case.
+    async def reserve(self, worst_usd: Decimal | None, reference: str) -> Settle:
+        """Reserve a call's worst case.
 
         Raises:
-            BudgetExceeded: There is no room for it, or nobody knows what it may cost.
+            BudgetExceeded: There is no room for it, or its price is unknown.
         """
-        return await self._budget.reserve(self._worst_usd(request), request.reference)
-
-    def _worst_usd(self, request: ModelRequest) -> Decimal:
-        price = request.call.price(worst_case(request)) if request.call else None
-        if price is None and self._allow_unpriced:
-            return Decimal(0)
-        if price is None:
+        if worst_usd is None and not self._allow_unpriced:
             message = "its price is unknown: set `price:`, or `allow_unpriced: true` to leave it out of the budget"
-            raise BudgetExceeded(message, model=request.reference)
-        if request.sampling.max_tokens is None:
-            message = "its worst case is unknown: set `max_tokens`, a budget needs it"
-            raise BudgetExceeded(message, model=request.reference)
-        return price
+            raise BudgetExceeded(message, model=reference)
+        return await self._budget.reserve(worst_usd or Decimal(0), reference)
+
+
+async def reserve_worst_case(account: Account, request: ModelRequest) -> Settle:
+    """Reserve what a request costs at worst from an account, waiting while other calls may give something back.
+
+    Raises:
+        BudgetExceeded: There is no room for it, or its price or its longest reply is unknown.
+    """
+    call = request.context.call
+    worst_usd = call.price(worst_case(request)) if call else None
+    if worst_usd is not None and request.sampling.max_tokens is None:
+        message = "its worst case is unknown: set `max_tokens`, a budget needs it"
+        raise BudgetExceeded(message, model=request.reference)
+    return await account.reserve(worst_usd, request.reference)
 
 
 async def reserve_in_all(budgets: Sequence[Budget], amount_usd: Decimal, reference: str) -> Settle:
@@ -139,22 +142,24 @@ class BudgetPolicy:
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply; entering it raises `BudgetExceeded`, with nothing sent, if there is no money for it."""
-        return self._inner.stream(request) if request.account is None else self._paid(request, request.account)
+        account = request.context.account
+        return self._inner.stream(request) if account is None else self._paid(request, account)
 
     @asynccontextmanager
     async def _paid(self, request: ModelRequest, account: Account) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        charged_usd = Decimal(0)
+        context, charged_usd = request.context, Decimal(0)
 
         def note(record: AttemptRecord) -> None:
             nonlocal charged_usd
-            if record.usage is not None and request.call is not None:
-                charged_usd += request.call.price(record.usage) or Decimal(0)
+            if record.usage is not None and context.call is not None:
+                charged_usd += context.call.price(record.usage) or Decimal(0)
 
-        asked_at = request.call.now() if request.call else None
-        with request.time.paused() if request.time else nullcontext():
-            settle = await account.reserve(request)
+        asked_at = context.call.now() if context.call else None
+        with context.time.paused() if context.time else nullcontext():
+            settle = await reserve_worst_case(account, request)
+        paid = replace(request, context=replace(context, asked_at=asked_at, on_attempt_end=note))
         try:
-            async with self._inner.stream(replace(request, asked_at=asked_at, on_attempt_end=note)) as events:
+            async with self._inner.stream(paid) as events:
                 yield events
         finally:
             settle(charged_usd)

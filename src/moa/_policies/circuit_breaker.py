@@ -53,7 +53,7 @@ class Breaker:
         if isinstance(error, FAULTS):
             self._note_fault(error)
         elif isinstance(error, asyncio.CancelledError):
-            if request.seconds_left() <= 0:
+            if request.context.seconds_left() <= 0:
                 self._note_fault(None)
         elif error is None or isinstance(error, ProviderError):
             # It answered, if only to say no.

@@ -49,7 +49,7 @@ class Hedge:
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, twice if need be."""
-        return self._inner.stream(request) if request.hedging is None else self._hedged(request)
+        return self._inner.stream(request) if request.context.hedging is None else self._hedged(request)
 
     @asynccontextmanager
     async def _hedged(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
@@ -60,13 +60,14 @@ class Hedge:
             await events.aclose()
 
     async def _race(self, request: ModelRequest) -> AsyncGenerator[ReplyEvent]:
-        agent = request.call.agent if request.call else ""
-        after_s = request.hedging.after_s if request.hedging else None
+        context = request.context
+        agent = context.call.agent if context.call else ""
+        after_s = context.hedging.after_s if context.hedging else None
         after_s = self._latencies.p95(agent) if after_s is None else after_s
         runners = [_Runner(self._inner, request)]
         try:
             if after_s is not None and not await runners[0].decides_within(after_s):
-                runners.append(_Runner(self._inner, replace(request, hedge=True)))
+                runners.append(_Runner(self._inner, replace(request, context=replace(context, hedge=True))))
             winner = await _first_good(runners)
             self._latencies.note(agent, _first_took_s(runners[0], winner))
             for loser in runners:
@@ -102,7 +103,7 @@ class _Runner:
                 async for event in events:
                     self._events.put_nowait(event)
                     self._has_content = self._has_content or _is_content(event)
-                    if isinstance(event, Finish) or not self._request.replayable:
+                    if isinstance(event, Finish) or not self._request.context.replayable:
                         self._decide()
         except ProviderError as error:
             self.error = error
@@ -123,12 +124,12 @@ class _Runner:
     @property
     def is_good(self) -> bool:
         """Whether it has come far enough to win."""
-        if self.error is None and self._request.replayable:
+        if self.error is None and self._request.context.replayable:
             return self.decided.is_set() and self._has_content
         if self.error is None:
             return self.decided.is_set()
         # A watched reply that broke off after its first token has been won by it; only the None is left otherwise.
-        return not self._request.replayable and self._events.qsize() > 1
+        return not self._request.context.replayable and self._events.qsize() > 1
 
     async def decides_within(self, seconds: float) -> bool:
         """Whether it wins or fails within some seconds."""

@@ -71,11 +71,11 @@ class _Metering:
 
     def __init__(self, provider: Provider, request: ModelRequest, *, cached: bool) -> None:
         self._provider, self._request, self._cached = provider, request, cached
-        self._call = request.call or _unread(request)
+        self._call = request.context.call or _unread(request)
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         # Only the first attempt has waited for its place: a further one goes out at once.
-        asked_at = self._request.asked_at
+        asked_at = self._request.context.asked_at
         lost = False
         for left in reversed(range(MOST_ATTEMPTS)):
             try:
@@ -90,7 +90,7 @@ class _Metering:
 
     async def _begin(self, asked_at: float | None) -> AsyncIterator[ReplyEvent]:
         request, call = self._request, self._call
-        record = call.start(asked_at=asked_at, hedge=request.hedge, cached=self._cached)
+        record = call.start(asked_at=asked_at, hedge=request.context.hedge, cached=self._cached)
         self._watched = _Watched(record, call, timed=request.deltas)
         try:
             self._watched.inner = await self._enter()
@@ -130,8 +130,8 @@ class _Metering:
     def _end(self, error: BaseException | None) -> None:
         """Write down how the attempt ended, however it ended."""
         _note_end(self._watched, self._request, self._call, error)
-        if self._request.on_attempt_end is not None:
-            self._request.on_attempt_end(self._watched.record)
+        if (on_attempt_end := self._request.context.on_attempt_end) is not None:
+            on_attempt_end(self._watched.record)
 
 
 def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, error: BaseException | None) -> None:

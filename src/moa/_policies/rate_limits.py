@@ -225,16 +225,17 @@ class Limits:
         tokens = worst_case(request).total_tokens if limiter.counts_tokens else 0
         if (place := limiter.try_enter(tokens)) is not None:
             return place, request
-        if 0 < (wait_s := limiter.closed_s()) >= request.seconds_left():
+        context = request.context
+        if 0 < (wait_s := limiter.closed_s()) >= context.seconds_left():
             raise RateLimited(
                 f"the service asked other calls to wait, for {wait_s:.0f} s more, and this one has less time left",
                 model=request.reference,
                 retry_after_s=wait_s,
             )
-        asked_at = request.asked_at or (request.call.now() if request.call else None)
-        with request.time.paused() if request.time else nullcontext():
-            place = await limiter.enter(request.call.run if request.call else None, tokens)
-        return place, replace(request, asked_at=asked_at)
+        asked_at = context.asked_at or (context.call.now() if context.call else None)
+        with context.time.paused() if context.time else nullcontext():
+            place = await limiter.enter(context.call.run if context.call else None, tokens)
+        return place, replace(request, context=replace(context, asked_at=asked_at))
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""

@@ -63,14 +63,14 @@ class Retry:
     def pause_s(self, error: ProviderError, request: ModelRequest, attempt: int, *, begun: bool) -> float | None:
         """Seconds until the next attempt, None if there is to be none; a retry of the budget is used up."""
         settings = self._settings
-        if not error.retryable or attempt >= settings.max_attempts or (begun and not request.replayable):
+        if not error.retryable or attempt >= settings.max_attempts or (begun and not request.context.replayable):
             return None
         longest = min(settings.cap_s, settings.base_s * 2 ** (attempt - 1))
         pause_s = self._rng.uniform(0, longest)
         if error.retry_after_s is not None:
             # A little later than asked, each at another moment: all who were throttled together would come together.
             pause_s += error.retry_after_s
-        if pause_s >= request.seconds_left():
+        if pause_s >= request.context.seconds_left():
             return None
         # A throttled call was not taken, and behind the limits it waits for its turn: that makes no outage worse.
         return pause_s if isinstance(error, RateLimited) or self.budget.take() else None

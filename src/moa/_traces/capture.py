@@ -60,7 +60,7 @@ class _Listened:
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        call = request.call
+        call = request.context.call
         assert call is not None, "the engine's calls are in its books"
         self._listener.write("call", call=call.id, **_asked(request, call))
         outcome, error = "cancelled", None
@@ -92,7 +92,7 @@ def _asked(request: ModelRequest, call: CallRecord) -> dict[str, Any]:
         "layer": call.layer,
         "sampling": plain(request.sampling),
         "options": plain(request.options),
-        "sample": request.sample,
+        "sample": request.context.sample,
         "deltas": request.deltas,
         "asked": request_digest(request),
     }

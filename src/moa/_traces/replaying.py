@@ -19,6 +19,7 @@ from moa._engine.plan import Model, Planner
 from moa._engine.run import execute
 from moa._engine.stream import RunStream
 from moa._ledger import Attempt, AttemptRecord, CallRecord, ErrorInfo, Ledger, Meter, Pricer
+from moa._policies.budget import reserve_worst_case
 from moa._policies.cache.key import request_digest
 from moa._pricing.lookup import find_price
 from moa._pricing.price import Price
@@ -175,7 +176,8 @@ class _Recorded:
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        call = request.call
+        context = request.context
+        call = context.call
         assert call is not None, "the engine's calls are in its books"
         recorded = self._recorded(request, call)
         if recorded is None:
@@ -183,9 +185,9 @@ class _Recorded:
             await asyncio.Event().wait()
             return
         settle = None
-        if request.account is not None and any(not attempt.cached for attempt in recorded.attempts):
-            with request.time.paused() if request.time else nullcontext():
-                settle = await request.account.reserve(request)
+        if context.account is not None and any(not attempt.cached for attempt in recorded.attempts):
+            with context.time.paused() if context.time else nullcontext():
+                settle = await reserve_worst_case(context.account, request)
         queueing = asyncio.create_task(self._queue(recorded, request))
         try:
             async with aclosing(self._play(recorded)) as events:
@@ -224,9 +226,9 @@ class _Recorded:
     async def _queue(self, recorded: RecordedCall, request: ModelRequest) -> None:
         """Let the call's time stand still where it stood still then: while an attempt waited for a free place."""
         for attempt in recorded.attempts:
-            if request.time is not None and attempt.queue_s:
+            if request.context.time is not None and attempt.queue_s:
                 await self._until(attempt.started_s)
-                with request.time.paused():
+                with request.context.time.paused():
                     await self._until(attempt.started_s + attempt.queue_s)
 
     async def _until(self, at_s: float) -> None:

@@ -4,60 +4,30 @@ A reply is a series of deltas with one `Finish` at its end; `collect` folds them
 `ProviderError`s and nothing else, and never puts an error's text into the reply.
 """
 
-import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Protocol
 
-from moa._ledger import AttemptRecord, CallRecord
 from moa._messages import Conversation, ReplyOptions, Sampling, ToolCall
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply
-from moa.providers._time_limit import TimeLimit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hedging:
-    """When to ask a second time beside a slow call: after so many seconds, or (None) after the agent's own p95."""
-
-    after_s: float | None = None
-
-
-class Account(Protocol):
-    """Money that a call may spend."""
-
-    async def reserve(self, request: "ModelRequest") -> Callable[[Decimal], None]:
-        """Reserve the worst case of a request; what comes back settles it with what was charged in US dollars.
-
-        Raises:
-            BudgetExceeded: It may cost more than is left.
-        """
-        ...
+from moa.providers._call_context import NO_CONTEXT, CallContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """One request at one model.
+    """One question to one model.
 
     Attributes:
-        reference: `endpoint/model-id`, for errors and the ledger.
+        reference: `endpoint/model-id`, for errors.
         model: The model's id as its service knows it.
         messages: The whole conversation; system messages come first.
         sampling: Parameters; None inside means "the service's default".
         options: Tools, response format and the like.
         deltas: Whether the reply is wanted piece by piece; if not, a provider may use a cheaper call.
-        replayable: Whether a policy may begin anew after part of the reply has come; never once a user has seen it.
         idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
-        sample: Number of the sample when the same request is made several times, from 0; part of a cache's key.
-        call: Where attempts are reported; None if nobody keeps books (tests of a bare provider).
-        account: What the call is paid from; None if nobody set a budget.
-        on_attempt_end: Hears of each attempt that has ended, for whoever reserved money for it.
-        time: The time that the call may take; None for no limit.
-        asked_at: The clock's reading when the request began to wait for a free place; None if it did not.
-        hedging: When to ask a second time beside this request; None never does.
-        hedge: It is a second attempt beside a slow one.
+        context: How the call is made (ledger, budget, time); nothing that a provider has to read.
     """
 
     reference: str
@@ -66,20 +36,8 @@ class ModelRequest:
     sampling: Sampling = field(default_factory=Sampling)
     options: ReplyOptions = field(default_factory=ReplyOptions)
     deltas: bool = True
-    replayable: bool = False
     idle_timeout_s: float | None = None
-    sample: int = 0
-    call: CallRecord | None = None
-    account: Account | None = None
-    on_attempt_end: Callable[[AttemptRecord], None] | None = None
-    time: TimeLimit | None = None
-    asked_at: float | None = None
-    hedging: Hedging | None = None
-    hedge: bool = False
-
-    def seconds_left(self) -> float:
-        """Seconds until the caller gives up, infinity if it doesn't."""
-        return math.inf if self.time is None else self.time.seconds_left()
+    context: CallContext = field(default=NO_CONTEXT, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,25 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from moa._messages import Message
 from moa._policies.cache.entry import Entry
 from moa._policies.cache.settings import CacheMode, CacheSettings
 from moa._usage import TokenUsage
 from moa.providers._base import Finish, ModelRequest, TextDelta
+from moa.providers._call_context import CallContext
 from moa.providers._endpoint import Endpoint
 
 LAB = Endpoint(name="lab", kind="openai", base_url="http://127.0.0.1:9/v1")
 USED = TokenUsage(input_tokens=10, output_tokens=5)
 
 
-def asked(prompt: str = "hi", **changes: object) -> ModelRequest:
+def asked(prompt: str = "hi", **changes: Any) -> ModelRequest:
     """A request at `lab/small`."""
     messages = (Message(role="user", content=prompt),)
+    if "sample" in changes:
+        changes["context"] = CallContext(sample=changes.pop("sample"))
     return ModelRequest(**{"reference": "lab/small", "model": "small", "messages": messages, **changes})
 
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
 from moa._policies.cache.key import cache_key, request_digest
+from moa.providers._call_context import CallContext
 from tests.policies.cache.calls import LAB, asked
 
 JSON = st.recursive(
@@ -148,8 +149,8 @@ def test_credentials_are_no_part_of_a_key(changes: dict[str, Any]) -> None:
 
 
 def test_how_a_reply_is_delivered_is_no_part_of_a_key() -> None:
-    watched = asked(deltas=True, replayable=False, idle_timeout_s=1.0)
-    whole = asked(deltas=False, replayable=True, idle_timeout_s=None, hedge=True, asked_at=1.0)
+    watched = asked(deltas=True, idle_timeout_s=1.0)
+    whole = asked(deltas=False, context=CallContext(replayable=True, hedge=True, asked_at=1.0))
 
     assert cache_key(LAB, watched) == cache_key(LAB, whole)
 

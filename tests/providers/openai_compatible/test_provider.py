@@ -333,7 +333,7 @@ async def test_reported_usage_is_the_servers_bill_and_cut_off_replies_are_estima
     for deltas in (True, False):
         for _ in range(8):
             with contextlib.suppress(ProviderError):
-                await collect(provider, ask(call=books.call, deltas=deltas))
+                await collect(provider, ask(context=books.context, deltas=deltas))
     await provider.aclose()
 
     ledger = books.meter.ledger()
@@ -482,8 +482,8 @@ async def test_rejected_parameters_are_avoided_from_then_on(
     server.behave("small", rejecting("stream_options", "max_tokens", "temperature"))
     sampling = Sampling(temperature=0.5, max_tokens=5, top_p=0.9)
 
-    await collect(provider, ask(sampling=sampling, call=books.call))
-    await collect(provider, ask(sampling=sampling, call=books.call))
+    await collect(provider, ask(sampling=sampling, context=books.context))
+    await collect(provider, ask(sampling=sampling, context=books.context))
     await provider.aclose()
 
     assert [attempt.status for attempt in books.attempts] == ["failed", "failed", "failed", "ok", "ok"]

@@ -46,7 +46,7 @@ def _content(request: ModelRequest) -> dict[str, Any]:
     sampling |= {name: float(sampling[name]) for name in ("temperature", "top_p") if sampling[name] is not None}
     return {
         "model": request.model,
-        "sample": request.sample,
+        "sample": request.context.sample,
         "sampling": sampling,
         "options": _fields(request.options),
         "messages": [message_dict(message) for message in request.messages],

@@ -44,9 +44,10 @@ class Cache:
             async with self._inner.stream(request) as plain:
                 yield plain
             return
-        asked_at = request.call.now() if request.call else None
+        context = request.context
+        asked_at = context.call.now() if context.call else None
         async with AsyncExitStack() as turn:
-            with request.time.paused() if request.time else nullcontext():
+            with context.time.paused() if context.time else nullcontext():
                 await turn.enter_async_context(self._shelf.turn(key))
                 entry = await self._shelf.find(key)
             if entry is None:
@@ -54,7 +55,8 @@ class Cache:
                     yield bought
                 return
         kept = Metered(_Kept(entry), cached=True)
-        async with kept.stream(replace(request, account=None, asked_at=asked_at)) as events:
+        free = replace(request, context=replace(context, account=None, asked_at=asked_at))
+        async with kept.stream(free) as events:
             yield events
 
     @asynccontextmanager
@@ -79,7 +81,8 @@ async def _tee(events: AsyncIterator[ReplyEvent], heard: list[ReplyEvent]) -> As
 
 def _entry(request: ModelRequest, reply: tuple[ReplyEvent, ...]) -> Entry:
     entry = Entry(model=request.reference, reply=reply, stored_at=datetime.now(UTC))
-    return entry if request.call is None else _with_cost(entry, request.call)
+    call = request.context.call
+    return entry if call is None else _with_cost(entry, call)
 
 
 def _with_cost(entry: Entry, call: CallRecord) -> Entry:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from moa._engine.agent_messages import build_messages
+from moa._engine.briefing import Briefing, lay_out
 from moa._engine.plan import derived_seed
 from moa._ledger import Ledger
 from moa._messages import Conversation, ReplyOptions, conversation
@@ -183,9 +183,11 @@ async def watch_shown(
     mixture = system.mixture
     if mixture is None:
         raise ValueError(f"{system.name} is a file of outputs: it can't be asked")
-    talk = build_messages(conversation(instruction.prompt), mixture.aggregator.role, prompt)
+    briefing = Briefing(conversation=conversation(instruction.prompt), role=mixture.aggregator.role, proposals=prompt)
     told = mixture.model_copy(update={"aggregator": mixture.aggregator.model_copy(update={"role": None})})
-    return await watch(engine, replace(system, mixture=told), talk, own_seed(seed, system, instruction), options)
+    return await watch(
+        engine, replace(system, mixture=told), lay_out(briefing), own_seed(seed, system, instruction), options
+    )
 
 
 def _require_whole(watched: RunOutcome) -> None:

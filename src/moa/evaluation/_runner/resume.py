@@ -72,8 +72,9 @@ class ResumingProvider:
         key = request_key(request)
         known = self._replies.take(key)
         if known is not None:
-            if request.call is not None and request.call.attempts:
-                request.call.attempts[-1].cached = True
+            call = request.context.call
+            if call is not None and call.attempts:
+                call.attempts[-1].cached = True
             yield _again(known)
             return
         async with self._inner.stream(request) as events:
@@ -112,5 +113,5 @@ async def _again(known: Mapping[str, Any]) -> AsyncIterator[ReplyEvent]:
 
 def request_key(request: ModelRequest) -> str:
     """Return what tells a request from others: its model, conversation, parameters (with the seed) and options."""
-    told = (request.reference, request.messages, request.sampling, request.options, request.sample)
+    told = (request.reference, request.messages, request.sampling, request.options, request.context.sample)
     return hashlib.blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,67 @@
+"""The plumbing of a call: what policies and the ledger need to know beyond the question that a provider is asked."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from moa._ledger import AttemptRecord, CallRecord
+from moa.providers._time_limit import TimeLimit
+
+Settle = Callable[[Decimal], None]
+"""To be called once with what a call was really charged, in US dollars."""
+
+
+class Account(Protocol):
+    """Money that a call may spend."""
+
+    async def reserve(self, worst_usd: Decimal | None, reference: str) -> Settle:
+        """Reserve the worst case of a call to the model `reference`, in US dollars; None if its price is unknown.
+
+        Raises:
+            BudgetExceeded: It may cost more than is left.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hedging:
+    """When to start a second attempt beside a slow one: after so many seconds, or (None) after the agent's own p95."""
+
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallContext:
+    """How a call is made, as opposed to what it asks. Only the engine fills it in and only policies read it.
+
+    Attributes:
+        call: The call's record in the ledger; None if attempts are not recorded (tests of a bare provider).
+        sample: Number of the sample when the same question is asked several times, from 0; part of a cache's key.
+        replayable: Whether the reply may start again after part of it has arrived; never once a user has seen it.
+        time: The time that the call may take; None for no limit.
+        account: What the call is paid from; None without a budget.
+        on_attempt_end: Called with the record of each attempt that has ended, so that its reservation can be settled.
+        asked_at: The clock's reading when the call began to wait for a free place; None if it did not wait.
+        hedging: When to start a second attempt; None never does.
+        hedge: This is a second attempt beside a slow one.
+    """
+
+    call: CallRecord | None = None
+    sample: int = 0
+    replayable: bool = False
+    time: TimeLimit | None = None
+    account: Account | None = None
+    on_attempt_end: Callable[[AttemptRecord], None] | None = None
+    asked_at: float | None = None
+    hedging: Hedging | None = None
+    hedge: bool = False
+
+    def seconds_left(self) -> float:
+        """Seconds until the call is given up, infinity without a limit."""
+        return math.inf if self.time is None else self.time.seconds_left()
+
+
+NO_CONTEXT = CallContext()
+"""The context of a request that is made outside of a run."""
