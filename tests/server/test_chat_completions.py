@@ -291,7 +291,7 @@ FORBIDDEN: list[dict[str, Any]] = [
 @pytest.mark.parametrize("changes", FORBIDDEN, ids=str)
 async def test_a_request_may_not_set_prices_templates_local_paths_or_endpoints(changes: dict[str, Any]) -> None:
     async with served() as server:
-        endpoints: Any = server.app.state.service.menu._settings.endpoints
+        endpoints: Any = server.app.state.service.models._settings.endpoints
         endpoints["disk"] = Endpoint(name="disk", kind="local")
         status, reply = await server.chat(model="moa/duo", moa={"mixture": changes})
 

@@ -6,7 +6,8 @@ import pytest
 
 from moa import errors
 from moa._ledger import Ledger
-from moa._server.http.errors import STATUS, RequestError, anthropic_error, error_response, openai_error, status_of
+from moa._server.api.errors import anthropic_error, openai_error
+from moa._server.http.errors import STATUS, RequestError, error_response, status_of
 from moa.errors import AggregationFailed, ConfigError, LayerFailed, MoaError
 
 

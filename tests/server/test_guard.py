@@ -2,14 +2,24 @@
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
+from starlette.applications import Starlette
+from yarl import URL
 
+from moa._server.api.apis import api_of
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
+from moa._server.app import endpoint_table
+from moa._server.http.endpoint import Endpoint, EndpointTable
+from moa._server.http.exchange import HttpExchange
+from moa._server.http.middleware import ApiMiddleware
+from moa._server.options import PAGE, ServerOptions
 from tests.support.model_server import Status, Text
-from tests.support.served import HELLO, ServedModel, served
+from tests.support.served import HELLO, SOLO, ServedModel, listening, served
 
 CHAT = "/v1/chat/completions"
 BODY = json.dumps({"model": "moa/solo", "messages": HELLO}).encode()
@@ -163,6 +173,74 @@ async def test_without_a_key_nobody_comes_in_where_there_are_keys() -> None:
     assert "moa-guess" not in json.dumps(wrong_reply)
 
 
+async def test_an_address_that_nobody_declared_open_needs_a_key(tmp_path: Path) -> None:
+    """Denied by default: what is added later is guarded unless it says otherwise."""
+    (tmp_path / "app.js").write_text("1")
+    options = ServerOptions(mixtures=(SOLO,), keys=ring(), page=tmp_path, hosts=())
+    reached = []
+
+    async def handle(exchange: HttpExchange) -> None:
+        reached.append(exchange.path)
+        await exchange.reply(200, b"{}")
+
+    added = Endpoint(method="GET", path="/v2/anything", handle=handle)
+    opened = Endpoint(method="GET", path="/v2/open", handle=handle, is_open=True)
+    app = ApiMiddleware(Starlette(), options, EndpointTable([added, opened]), api_of)
+    async with listening(app) as url, aiohttp.ClientSession() as http:
+        statuses = {}
+        for path in ("/v2/anything", "/v2/nothing", "/app.js", "/v2/open", "/v2/open/below"):
+            async with http.get(f"{url}{path}") as response:
+                statuses[path] = response.status
+        async with http.get(f"{url}/v2/anything", headers={"authorization": "Bearer moa-secret"}) as response:
+            statuses["with a key"] = response.status
+
+    assert statuses == {
+        "/v2/anything": 401,
+        "/v2/nothing": 401,
+        "/app.js": 401,
+        "/v2/open": 200,
+        "/v2/open/below": 401,
+        "with a key": 200,
+    }
+    assert reached == ["/v2/open", "/v2/anything"]
+
+
+async def test_all_that_is_open_with_keys_are_the_probes_and_the_pages_own_files() -> None:
+    async with served(keys=ring()) as server:
+        table = endpoint_table(server.app.state.service)
+        files = {path.name for path in PAGE.iterdir()}
+
+    assert {endpoint.path for endpoint in table.all if endpoint.is_open} == {
+        "/",
+        "/healthz",
+        "/readyz",
+        *(f"/{name}" for name in files),
+    }
+
+
+@pytest.mark.parametrize(
+    "path", ["/../pyproject.toml", "/..%2f..%2fapp.py", "/%2e%2e/app.py", "//etc/passwd", "/page/"]
+)
+async def test_nothing_but_the_pages_files_can_be_got(shared: ServedModel, path: str) -> None:
+    async with shared.http.get(URL(f"{shared.url}{path}", encoded=True)) as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/v1/models/moa/solo", "/app.js"])
+async def test_head_is_answered_wherever_get_is_without_a_body(shared: ServedModel, path: str) -> None:
+    async with shared.http.get(f"{shared.url}{path}") as got, shared.http.head(f"{shared.url}{path}") as head:
+        assert (head.status, head.headers["content-length"]) == (200, got.headers["content-length"])
+        assert await head.read() == b""
+
+
+async def test_one_right_key_is_enough_where_a_client_sends_two() -> None:
+    """Anthropic's clients send both headers when both of their variables are set."""
+    async with served(keys=ring()) as server:
+        status, _ = await _post(server, authorization="Bearer left-over", x_api_key="moa-secret")
+
+    assert status == 200
+
+
 async def test_the_right_key_comes_in_by_either_header() -> None:
     async with served(keys=ring(), key="moa-secret") as server:
         await server.openai.chat.completions.create(model="moa/solo", messages=HELLO)
@@ -195,7 +273,7 @@ async def test_every_reply_has_the_headers_of_security_and_the_page_a_strict_pol
     async with served() as server:
         async with server.http.get(f"{server.url}/v1/models") as response:
             api = response.headers
-        async with server.http.get(f"{server.url}/nothing-here") as response:
+        async with server.http.get(f"{server.url}/") as response:
             page = response.headers
 
     assert api["x-content-type-options"] == page["x-content-type-options"] == "nosniff"
@@ -217,7 +295,7 @@ async def test_wrong_paths_and_methods_are_told_in_the_same_shape(method: str, p
 
 async def test_a_mistake_of_ours_shows_nothing_of_itself(caplog: pytest.LogCaptureFixture) -> None:
     async with served() as server:
-        server.app.state.service.menu.mixtures = None  # whatever reads it, fails
+        server.app.state.service.models.mixtures = None  # whatever reads it, fails
         status, reply = await server.chat()
 
     assert (status, reply["error"]["code"]) == (500, "internal_error")

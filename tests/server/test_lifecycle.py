@@ -39,7 +39,7 @@ async def test_a_client_that_goes_away_cancels_every_call_within_100_ms(path: st
 
     assert took_s < 0.1 * _patience()
     assert 'status="cancelled"' in server.app.state.service.metrics.page().decode()
-    assert server.app.state.service.gate.inside == 0
+    assert server.app.state.service.inflight.count == 0
 
 
 def _patience() -> float:
@@ -94,7 +94,7 @@ async def test_many_streams_at_once_all_end_well() -> None:
                 return (await response.text())[-14:]
 
         streams = [asyncio.ensure_future(one()) for _ in range(80)]
-        await server.upstream.until(lambda: server.app.state.service.gate.inside == 80)
+        await server.upstream.until(lambda: server.app.state.service.inflight.count == 80)
         gate.set()
         ends = await asyncio.gather(*streams)
 
@@ -107,7 +107,7 @@ async def test_a_closed_gate_lets_runs_end_and_nobody_in() -> None:
         server.upstream.behave("writer", Text("done", gate=gate))
         first = asyncio.ensure_future(server.chat())
         await server.upstream.until(lambda: server.upstream.running == 1)
-        server.app.state.service.gate.close()
+        server.app.state.service.inflight.close()
         refused, reply = await server.chat()
         async with server.http.get(f"{server.url}/readyz") as ready:
             readiness = ready.status
@@ -129,7 +129,7 @@ async def test_a_run_that_outlasts_the_end_is_cut_short_and_its_client_told() ->
             async for chunk in stream:
                 texts.append(chunk.choices[0].delta.content or "")
                 if texts[-1]:
-                    server.app.state.service.gate.cut_short()
+                    server.app.state.service.inflight.cancel_all()
 
         with pytest.raises(openai.APIError, match="had to stop"):
             await read()
@@ -188,10 +188,10 @@ async def test_a_reply_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyP
         writer.transport.pause_reading()
         head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        gate = server.app.state.service.gate
+        inflight = server.app.state.service.inflight
         await server.upstream.until(lambda: len(server.upstream.requests) == 1)
         async with asyncio.timeout(10):
-            while gate.inside:  # noqa: ASYNC110  # the gate has nobody to tell
+            while inflight.count:  # noqa: ASYNC110  # the limiter has nobody to tell
                 await asyncio.sleep(0.01)
         writer.close()
 

@@ -29,8 +29,8 @@ def _end(index: int, text: str = "", error: str | None = None) -> ProposalFinish
 
 
 def _told(*events: Event) -> list[str]:
-    narrator = ProposalReasoning()
-    return [narrator.hear(event) for event in events]
+    proposals = ProposalReasoning()
+    return [proposals.add(event) for event in events]
 
 
 def test_who_writes_first_is_told_as_it_is_written_and_the_others_follow_in_one_piece() -> None:

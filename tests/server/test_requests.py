@@ -125,9 +125,9 @@ def test_a_messages_request_becomes_the_conversation_that_it_is() -> None:
     ]
     body = {"model": "m", "max_tokens": 9, "system": [{"type": "text", "text": "Be brief"}], "messages": turns}
 
-    ask = read_messages_request(orjson.dumps(body))
+    request = read_messages_request(orjson.dumps(body))
 
-    assert ask.messages == (
+    assert request.messages == (
         Message(role="system", content="Be brief"),
         Message(role="user", content=(TextPart(text="Look"), ImagePart(data=b"hello", media_type="image/png"))),
         Message(
@@ -153,9 +153,9 @@ def test_a_responses_request_becomes_the_conversation_that_it_is() -> None:
         {"role": "user", "content": "Thanks"},
     ]
 
-    ask = read_responses_request(orjson.dumps({"model": "m", "instructions": "Be brief", "input": items}))
+    request = read_responses_request(orjson.dumps({"model": "m", "instructions": "Be brief", "input": items}))
 
-    assert ask.messages == (
+    assert request.messages == (
         Message(role="system", content="Be brief"),
         Message(role="user", content="Weather?"),
         Message(role="assistant", tool_calls=(ToolCall(id="c1", name="weather", arguments="{}"),)),

@@ -1,4 +1,4 @@
-"""The real server with scripted models behind it, for the playground to talk to."""
+"""The real server with scripted models behind it, for the playground to parse_messages to."""
 
 import asyncio
 import json

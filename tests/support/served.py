@@ -12,9 +12,10 @@ from typing import Any
 import aiohttp
 import uvicorn
 from anthropic import AsyncAnthropic
-from fastapi import FastAPI
 from openai import AsyncOpenAI
 from opentelemetry.trace import Tracer
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from moa._config.settings import Settings
 from moa._mixture.loading import load
@@ -47,7 +48,7 @@ class ServedModel:
     """A server under test with its upstream, and clients for it."""
 
     url: str
-    app: FastAPI
+    app: Starlette
     upstream: ModelServer
     http: aiohttp.ClientSession
     key: str
@@ -111,7 +112,7 @@ def _endpoint(upstream: ModelServer, changes: Mapping[str, Any]) -> Endpoint:
 
 
 @asynccontextmanager
-async def listening(app: FastAPI) -> AsyncIterator[str]:
+async def listening(app: ASGIApp) -> AsyncIterator[str]:
     """Let uvicorn serve an application with the settings of `moa serve`.
 
     Its own main loop looks for signals ten times a second and stops as slowly; here it is begun and ended by hand.

@@ -23,15 +23,15 @@ class InflightLimiter:
 
     def __init__(self, limit: int) -> None:
         self.limit, self.is_closed = limit, False
-        self._inside: dict[asyncio.Task[object], HttpExchange] = {}
+        self._runs: dict[asyncio.Task[object], HttpExchange] = {}
 
     @property
-    def inside(self) -> int:
+    def count(self) -> int:
         """Runs that are under way."""
-        return len(self._inside)
+        return len(self._runs)
 
     @contextmanager
-    def entered(self, visit: HttpExchange) -> Iterator[None]:
+    def acquire(self, exchange: HttpExchange) -> Iterator[None]:
         """Count the current task as a run.
 
         Raises:
@@ -39,23 +39,23 @@ class InflightLimiter:
         """
         if self.is_closed:
             raise RequestError(503, "shutting_down", "the server is about to stop: try another one", retry_after_s=5)
-        if len(self._inside) >= self.limit:
+        if len(self._runs) >= self.limit:
             message = f"{self.limit} runs are under way, the most that this server takes: try again later"
             raise RequestError(429, "overloaded", message, retry_after_s=RETRY_AFTER_S)
         task = asyncio.current_task()
         assert task is not None
-        self._inside[task] = visit
+        self._runs[task] = exchange
         try:
             yield
         finally:
-            del self._inside[task]
+            del self._runs[task]
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Refuse new runs from now on."""
         self.is_closed = True
 
-    def cut_short(self) -> None:
+    def cancel_all(self) -> None:
         """End every run that is still under way; its client is told."""
-        for task, visit in self._inside.items():
-            visit.cut_short = True
+        for task, exchange in self._runs.items():
+            exchange.aborted = True
             task.cancel()

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from moa._config.settings import Settings, load_settings
@@ -148,7 +149,7 @@ def require_shareable(
         raise UsageError(f"several workers can't share {'; '.join(limited)}: use one worker, or remove them")
 
 
-def build_app(serving: ServeSettings, options: ServerOptions | None = None) -> FastAPI:
+def build_app(serving: ServeSettings, options: ServerOptions | None = None) -> Starlette:
     """Return the application that a command line asks for; each worker builds its own."""
     settings = load_settings(serving.config)
     engine = Engine(settings=settings, budget_usd=serving.budget_usd)
@@ -175,22 +176,27 @@ def serve(serving: ServeSettings, announce: Announce) -> None:
         return
     app = build_app(serving, options)
     config = uvicorn_config(app, serving)
-    DrainingServer(config, app.state.service.gate, serving.drain_s, partial(announce, options)).run()
+    DrainingServer(config, app.state.service.inflight, serving.drain_s, partial(announce, options)).run()
 
 
 def uvicorn_config(
-    app: FastAPI | Callable[[], FastAPI], serving: ServeSettings, *, sets_up_logs: bool = True
+    app: ASGIApp | Callable[[], Starlette],
+    serving: ServeSettings,
+    *,
+    is_factory: bool = False,
+    sets_up_logs: bool = True,
 ) -> uvicorn.Config:
     """Return uvicorn's settings for this server.
 
     Args:
         app: The application, or what makes it.
         serving: Where to listen, and how.
+        is_factory: Whether `app` makes the application.
         sets_up_logs: Whether Python's logging is set up for the whole process.
     """
     return uvicorn.Config(
         app,
-        factory=not isinstance(app, FastAPI),
+        factory=is_factory,
         host=serving.host,
         port=serving.port,
         workers=serving.workers,
@@ -209,7 +215,7 @@ def uvicorn_config(
 
 
 def _serve_in_processes(serving: ServeSettings, announce: Callable[[str], None]) -> None:
-    config = uvicorn_config(partial(build_app, serving), serving)
+    config = uvicorn_config(partial(build_app, serving), serving, is_factory=True)
     door = config.bind_socket()
     announce(_url(serving.host, door))
     Multiprocess(config, sockets=[door]).run()
@@ -222,21 +228,21 @@ def _url(host: str, door: socket.socket) -> str:
 class DrainingServer(uvicorn.Server):
     """A server that lets streams end before it stops.
 
-    The first signal closes the gate: `/readyz` says so and new requests are answered with 503, while those under way go
-    on. Once all have ended, or the time is over, it stops; a second signal stops it at once.
+    The first signal closes it: `/readyz` says so and new requests are answered with 503, while those under way go on.
+    Once all have ended, or the time is over, it stops; a second signal stops it at once.
 
     Args:
         config: Uvicorn's settings.
-        gate: Counts what is under way.
+        inflight: Counts what is under way.
         drain_s: Seconds for streams to end.
         announce: Hears where the server listens.
     """
 
     def __init__(
-        self, config: uvicorn.Config, gate: InflightLimiter, drain_s: float, announce: Callable[[str], None]
+        self, config: uvicorn.Config, inflight: InflightLimiter, drain_s: float, announce: Callable[[str], None]
     ) -> None:
         super().__init__(config)
-        self._gate, self._drain_s, self._announce = gate, drain_s, announce
+        self._inflight, self._drain_s, self._announce = inflight, drain_s, announce
         self._drained_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -246,18 +252,18 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
-        if self._gate.is_closed:
+        if self._inflight.is_closed:
             self.should_exit = True
             self.force_exit = sig == signal.SIGINT
-        self._gate.close()
+        self._inflight.close()
 
     async def on_tick(self, counter: int) -> bool:
         """Look, ten times a second, whether to stop."""
-        if self._gate.is_closed and not self.should_exit:
+        if self._inflight.is_closed and not self.should_exit:
             now = asyncio.get_running_loop().time()
             if self._drained_at is None:
                 self._drained_at = now + self._drain_s
             if now >= self._drained_at:
-                self._gate.cut_short()
-            self.should_exit = not self._gate.inside or now >= self._drained_at
+                self._inflight.cancel_all()
+            self.should_exit = not self._inflight.count or now >= self._drained_at
         return await super().on_tick(counter)

@@ -7,7 +7,6 @@ from typing import Any
 from moa._config.settings import Settings
 from moa._mixture.loading import load, single
 from moa._mixture.schema import Agent, Mixture
-from moa._pricing.table import context_window
 from moa._server.http.errors import RequestError
 from moa._validation.suggestions import nearest
 from moa.errors import MixtureError
@@ -71,7 +70,7 @@ class ServedModels:
         """Mixtures first, then single models."""
         return tuple(self._served.values())
 
-    def find(self, name: str) -> ServedModel:
+    def get(self, name: str) -> ServedModel:
         """Return what a client calls by this name; a mixture's may come without its prefix.
 
         Raises:
@@ -85,15 +84,15 @@ class ServedModels:
             raise RequestError(404, "model_not_found", message, param="model")
         return served
 
-    def changed(self, served: ServedModel, changes: Mapping[str, Any]) -> Mixture:
+    def with_overrides(self, served: ServedModel, changes: Mapping[str, Any]) -> Mixture:
         """Return a served mixture with some of its keys replaced.
 
         Raises:
             MixtureError: It can't be used, or a request may not set this.
         """
-        return self.requested(_merged(served.mixture.as_dict(), changes))
+        return self.from_request(_merged(served.mixture.as_dict(), changes))
 
-    def requested(self, fields: Mapping[str, Any]) -> Mixture:
+    def from_request(self, fields: Mapping[str, Any]) -> Mixture:
         """Return a mixture that a request brings.
 
         Raises:
@@ -136,42 +135,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def model_dict(served: ServedModel, settings: Settings, created: int) -> dict[str, Any]:
-    """Return a model in the OpenAI API's shape.
-
-    Args:
-        served: Which.
-        settings: The endpoints.
-        created: What the API calls so, as seconds since 1970: when the server was started.
-    """
-    owner = "moa" if served.is_mixture else served.id.partition("/")[0]
-    entry: dict[str, Any] = {"id": served.id, "object": "model", "created": created, "owned_by": owner}
-    return {**entry, "context_length": context_length(served, settings), "description": served.mixture.description}
-
-
-def context_length(served: ServedModel, settings: Settings) -> int | None:
-    """Return how many tokens fit in, prompt and reply together: the least of all members; None if nobody knows one."""
-    windows = [_window(reference, settings) for reference in served.mixture.references]
-    known = [window for window in windows if window is not None]
-    return min(known) if len(known) == len(windows) else None
-
-
-def _window(reference: str, settings: Settings) -> int | None:
-    name, _, model = reference.partition("/")
-    endpoint = settings.endpoints.get(name)
-    if endpoint is None:
-        return None
-    if endpoint.kind == "local":
-        return int(endpoint.options.get("context", 8192))
-    return context_window(endpoint.price_provider, model) if endpoint.price_provider else None
-
-
-def model_list(menu: ServedModels, settings: Settings, created: int) -> dict[str, Any]:
-    """Return all models in the OpenAI API's shape."""
-    return {"object": "list", "data": [model_dict(served, settings, created) for served in menu.all]}
-
-
-def needs_prices(menu: ServedModels, settings: Settings) -> bool:
+def needs_prices(models: ServedModels, settings: Settings) -> bool:
     """Whether anything that is served is priced, or measured, by the table of prices."""
-    names = {reference.partition("/")[0] for reference in menu.references}
+    names = {reference.partition("/")[0] for reference in models.references}
     return any(settings.endpoints[name].price_provider for name in names if name in settings.endpoints)

@@ -1,6 +1,5 @@
 """The playground's own API: mixtures as the page shows them, and runs as the engine's events."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -11,25 +10,21 @@ from moa._engine.stream import RunStream
 from moa._ledger import ErrorInfo
 from moa._messages import ReplyOptions, Sampling
 from moa._mixture.roster import roster
-from moa._mixture.schema import Agent, Mixture
+from moa._mixture.schema import Mixture
 from moa._render.errors import unfinished_dict
-from moa._server import streaming
-from moa._server.api.request import ApiRequest, MoaFields, talk
+from moa._server.api.request import ApiRequest, MoaFields, parse_messages
 from moa._server.api.request_model import RequestModel, encode, parse
 from moa._server.api.usage import without_messages
+from moa._server.http.endpoint import Endpoint
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
 from moa._server.models import ServedModel
 from moa._server.service import Service
+from moa._server.streaming import stream_reply
 from moa._traces.event_json import event_dict
 from moa._validation.strict_yaml import check, from_text
 from moa.errors import MixtureError
-from moa.events import (
-    AnswerDelta,
-    AnswerToolCallDelta,
-    Event,
-    ProposalDelta,
-)
+from moa.events import AnswerDelta, AnswerToolCallDelta, Event, ProposalDelta
 
 CUSTOM = "custom"
 """Label of mixtures that a request brings."""
@@ -62,12 +57,8 @@ class RunRequest(RequestModel):
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
-def list_mixtures(service: Service) -> list[dict[str, Any]]:
-    """Return all mixtures as the page shows them."""
-    return [_shown(mixture) for mixture in service.menu.mixtures.values()]
-
-
-def _shown(mixture: Mixture) -> dict[str, Any]:
+def _mixture_dict(mixture: Mixture) -> dict[str, Any]:
+    aggregator = mixture.aggregator
     return {
         "name": mixture.name,
         "description": mixture.description,
@@ -76,97 +67,136 @@ def _shown(mixture: Mixture) -> dict[str, Any]:
             [{"agent": member.name, "model": member.agent.model} for member in roster(layer)]
             for layer in mixture.layers
         ],
-        "aggregator": _seat(mixture.aggregator),
+        "aggregator": {"agent": aggregator.name or "aggregator", "model": aggregator.model},
     }
 
 
-def _seat(aggregator: Agent) -> dict[str, str]:
-    return {"agent": aggregator.name or "aggregator", "model": aggregator.model}
-
-
 class Playground:
-    """The doors of the page's own API.
+    """The page's own addresses.
 
     Args:
-        service: What the doors share.
+        service: What all handlers share.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def check(self, visit: HttpExchange) -> None:
-        """Tell whether a mixture file can be used; if not, where it is wrong."""
-        text = parse(YamlText, await self._body(visit)).yaml
+    def endpoints(self) -> list[Endpoint]:
+        """Return the addresses that the page calls."""
+        tag = "playground"
+        return [
+            Endpoint(
+                method="GET",
+                path="/api/mixtures",
+                handle=self.list_mixtures,
+                summary="List the mixtures as the page shows them.",
+                tag=tag,
+            ),
+            Endpoint(
+                method="POST",
+                path="/api/runs",
+                handle=self.run,
+                summary="Run a mixture and stream every event.",
+                tag=tag,
+                body=RunRequest,
+                streams=True,
+            ),
+            Endpoint(
+                method="POST",
+                path="/api/check",
+                handle=self.check,
+                summary="Check whether a mixture file can be used.",
+                tag=tag,
+                body=YamlText,
+            ),
+            Endpoint(
+                method="POST",
+                path="/api/yaml",
+                handle=self.to_yaml,
+                summary="Write a mixture as the text of its file.",
+                tag=tag,
+                body=MixtureFields,
+            ),
+        ]
+
+    async def list_mixtures(self, exchange: HttpExchange) -> None:
+        """List all mixtures as the page shows them."""
+        await exchange.reply(200, encode([_mixture_dict(each) for each in self._service.models.mixtures.values()]))
+
+    async def check(self, exchange: HttpExchange) -> None:
+        """Answer whether a mixture file can be used; if not, where it is wrong."""
+        text = parse(YamlText, await self._body(exchange)).yaml
         try:
             fields = from_text(text, MixtureError).data
-            mixture = self._service.menu.requested(fields if isinstance(fields, dict) else {})
+            mixture = self._service.models.from_request(fields if isinstance(fields, dict) else {})
             # Once more with the lines of the text, which only a document has.
             check(Mixture, from_text(text, MixtureError))
         except MixtureError as error:
-            await visit.reply(200, encode({"error": self._complaint(text, error)}))
+            await exchange.reply(200, encode({"error": _error_dict(text, error)}))
         else:
-            await visit.reply(200, encode({"ok": True, "mixture": _shown(mixture)}))
+            await exchange.reply(200, encode({"ok": True, "mixture": _mixture_dict(mixture)}))
 
-    def _complaint(self, text: str, error: MixtureError) -> dict[str, Any]:
-        try:
-            check(Mixture, from_text(text, MixtureError))
-        except MixtureError as located:
-            error = located
-        return {"message": str(error.args[0]), "line": error.line, "key": error.key}
-
-    async def to_yaml(self, visit: HttpExchange) -> None:
-        """Give a mixture as the text of its file."""
-        mixture = self._service.menu.requested(parse(MixtureFields, await self._body(visit)).mixture)
+    async def to_yaml(self, exchange: HttpExchange) -> None:
+        """Answer with a mixture as the text of its file."""
+        mixture = self._service.models.from_request(parse(MixtureFields, await self._body(exchange)).mixture)
         text = yaml.safe_dump(mixture.as_dict(), sort_keys=False, allow_unicode=True, width=100)
-        await visit.reply(200, encode({"yaml": text}))
+        await exchange.reply(200, encode({"yaml": text}))
 
-    async def run(self, visit: HttpExchange) -> None:
-        """Run a mixture and tell every event."""
+    async def run(self, exchange: HttpExchange) -> None:
+        """Run a mixture and stream every event."""
         service = self._service
-        visit.caller.check_rate(visit.started_at)
-        with service.gate.entered(visit):
-            request = parse(RunRequest, await self._body(visit))
-            served = self._chosen(request.mixture)
-            ask = ApiRequest(
+        exchange.caller.check_rate(exchange.started_at)
+        with service.inflight.acquire(exchange):
+            body = parse(RunRequest, await self._body(exchange))
+            served = self._resolve(body.mixture)
+            request = ApiRequest(
                 model=served.id,
-                messages=talk(request.messages, param="messages"),
+                messages=parse_messages(body.messages, param="messages"),
                 sampling=Sampling(),
                 options=ReplyOptions(),
-                seed=request.seed,
+                seed=body.seed,
                 stream=True,
-                moa=MoaFields(proposals="reasoning", budget_usd=request.budget_usd, deadline_s=request.deadline_s),
+                moa=MoaFields(proposals="reasoning", budget_usd=body.budget_usd, deadline_s=body.deadline_s),
             )
-            run = service.open(visit, ask, served)
-            await streaming.stream(
-                service, visit, served, run, EventStreamEncoder(run, show_details=service.options.shows_error_details)
-            )
+            run = service.open_run(exchange, request, served)
+            encoder = EventStreamEncoder(run, show_details=service.options.shows_error_details)
+            await stream_reply(service, exchange, served, run, encoder)
 
-    def _chosen(self, mixture: object) -> ServedModel:
-        menu = self._service.menu
+    def _resolve(self, mixture: object) -> ServedModel:
+        models = self._service.models
         if isinstance(mixture, str):
-            return menu.find(mixture)
+            return models.get(mixture)
         if not isinstance(mixture, dict):
             raise MixtureError("expected a name or a mapping", key="mixture")
-        own = menu.requested(mixture)
-        return replace(menu.all[0], id=own.name, mixture=own, label=CUSTOM)
+        own = models.from_request(mixture)
+        return ServedModel(id=own.name, mixture=own, label=CUSTOM)
 
-    async def _body(self, visit: HttpExchange) -> bytes:
+    async def _body(self, exchange: HttpExchange) -> bytes:
         options = self._service.options
-        return await visit.body(options.max_body_bytes, options.body_timeout_s)
+        return await exchange.body(options.max_body_bytes, options.body_timeout_s)
+
+
+def _error_dict(text: str, error: MixtureError) -> dict[str, Any]:
+    """What is wrong with a mixture file; with the line, if the text by itself shows the error."""
+    try:
+        check(Mixture, from_text(text, MixtureError))
+    except MixtureError as located:
+        error = located
+    return {"message": str(error.args[0]), "line": error.line, "key": error.key}
 
 
 class EventStreamEncoder:
     """The engine's events as JSON objects, one for each server-sent event.
 
     Args:
-        run: Whose books a failure is told with.
-        candid: Whether to repeat what services said of their faults.
+        run: Whose ledger goes with a failure.
+        show_details: Whether to repeat what services said of their faults.
     """
 
     keep_alive = b": keep-alive\n\n"
 
     def __init__(self, run: RunStream, *, show_details: bool) -> None:
-        self._run, self._candid = run, show_details
+        self._run, self._show_details = run, show_details
 
     def opening(self) -> bytes:
         """Shows at once that the stream has begun."""
@@ -174,23 +204,21 @@ class EventStreamEncoder:
 
     def event(self, event: Event) -> bytes:
         """One event."""
-        told = event_dict(event)
+        fields = event_dict(event)
         is_piece = isinstance(event, AnswerDelta | ProposalDelta | AnswerToolCallDelta)
-        return _line(told if is_piece else self._without_details(told))
+        return _line(fields if is_piece or self._show_details else without_messages(fields))
 
     def closing(self) -> bytes:
-        """`run_finished` is the last word."""
+        """`run_finished` is the last event."""
         return b""
 
     def failure(self, failure: ErrorResponse) -> bytes:
-        """The last event of a run that failed, with what it used all the same."""
+        """The last event of a run that failed, with the ledger of what it used all the same."""
         causes = [dict(cause) for cause in failure.causes]
         error = {"code": failure.code, "message": failure.message, "causes": causes}
-        books = unfinished_dict(ErrorInfo(code=failure.code, message=failure.message), self._run.ledger)
-        return _line({"type": "error", "error": error, "ledger": self._without_details(books)})
-
-    def _without_details(self, told: dict[str, Any]) -> Any:
-        return told if self._candid else without_messages(told)
+        unfinished = unfinished_dict(ErrorInfo(code=failure.code, message=failure.message), self._run.ledger)
+        ledger = unfinished if self._show_details else without_messages(unfinished)
+        return _line({"type": "error", "error": error, "ledger": ledger})
 
 
 def _line(value: dict[str, Any]) -> bytes:

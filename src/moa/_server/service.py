@@ -1,4 +1,4 @@
-"""What all of the server's doors share, and how a run is opened and booked."""
+"""What all of the server's handlers share, and how a run is opened and recorded."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,72 +19,80 @@ from moa._server.otel import trace_run
 from moa.errors import MoaError
 
 
+@dataclass(slots=True)
+class ServedRun:
+    """How a run ends: its answer, or why there is none."""
+
+    answer: Answer | None = None
+    status: str = "cancelled"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What the doors share."""
+    """What the handlers share."""
 
     engine: Engine
     options: ServerOptions
-    menu: ServedModels
-    gate: InflightLimiter
+    models: ServedModels
+    inflight: InflightLimiter
     metrics: Metrics
     tracer: Tracer | None
 
-    def chosen(self, ask: ApiRequest) -> ServedModel:
+    def resolve(self, request: ApiRequest) -> ServedModel:
         """Return what a request asks for, with the request's own changes.
 
         Raises:
             RequestError: There is no such model.
             MixtureError: The changed mixture can't be used.
         """
-        served = self.menu.find(ask.model)
-        if ask.moa.mixture:
-            served = replace(served, mixture=self.menu.changed(served, ask.moa.mixture))
+        served = self.models.get(request.model)
+        if request.moa.mixture:
+            served = replace(served, mixture=self.models.with_overrides(served, request.moa.mixture))
         return served
 
-    def open(self, visit: HttpExchange, ask: ApiRequest, served: ServedModel) -> RunStream:
+    def open_run(self, exchange: HttpExchange, request: ApiRequest, served: ServedModel) -> RunStream:
         """Return the run that a request asks for, not yet begun.
 
         Raises:
             MoaError: It can't be run.
         """
-        mixture = without_layers(served.mixture) if ask.moa.bypass else served.mixture
-        owners = self.menu.mixtures.get(served.label, mixture)
-        deadlines = [limit for limit in (owners.deadline_s, ask.moa.deadline_s) if limit is not None]
-        budgets = [float(limit) for limit in (owners.budget_usd, ask.moa.budget_usd) if limit is not None]
+        mixture = without_layers(served.mixture) if request.moa.bypass else served.mixture
+        owners = self.models.mixtures.get(served.label, mixture)
+        deadlines = [limit for limit in (owners.deadline_s, request.moa.deadline_s) if limit is not None]
+        budgets = [float(limit) for limit in (owners.budget_usd, request.moa.budget_usd) if limit is not None]
         return self.engine.stream(
             mixture,
-            ask.messages,
-            proposal_deltas=ask.stream and ask.moa.proposals == "reasoning",
-            answer_deltas=ask.stream,
-            seed=ask.seed,
+            request.messages,
+            proposal_deltas=request.stream and request.moa.proposals == "reasoning",
+            answer_deltas=request.stream,
+            seed=request.seed,
             # What a request changes can't take away the limits that the owner has set.
             deadline_s=min(deadlines, default=None),
             budget_usd=min(budgets, default=None),
-            shared_budget=visit.caller.budget,
-            options=ask.options,
-            sampling=ask.sampling,
+            shared_budget=exchange.caller.budget,
+            options=request.options,
+            sampling=request.sampling,
         )
 
     @asynccontextmanager
-    async def booked(self, visit: HttpExchange, served: ServedModel, run: RunStream) -> AsyncIterator["ServedRun"]:
-        """Run, and write down how it ended, however it ends."""
-        booking = ServedRun()
+    async def recorded(self, exchange: HttpExchange, served: ServedModel, run: RunStream) -> AsyncIterator[ServedRun]:
+        """Run, and record how it ended, however it ends, in metrics, log and trace."""
+        served_run = ServedRun()
         try:
             async with run:
-                yield booking
+                yield served_run
         except MoaError as error:
-            booking.status = error.code
+            served_run.status = error.code
             raise
         finally:
-            answer, seconds = booking.answer, run.elapsed_s
-            status = answer.status if answer else booking.status
+            answer, seconds = served_run.answer, run.elapsed_s
+            status = answer.status if answer else served_run.status
             ledger = answer.ledger if answer else run.ledger
             first_s = answer.latency.first_token_s if answer else None
             self.metrics.note_run(served.label, status, ledger, seconds=seconds, first_token_s=first_s)
-            visit.notes |= {"mixture": served.label, "run": status}
+            exchange.log_fields |= {"mixture": served.label, "run": status}
             if self.tracer is not None:
-                carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in visit.headers.items()}
+                carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers.items()}
                 trace_run(
                     self.tracer,
                     mixture=served.label,
@@ -92,13 +100,5 @@ class Service:
                     ledger=ledger,
                     seconds=seconds,
                     carrier=carrier,
-                    request_id=visit.id,
+                    request_id=exchange.id,
                 )
-
-
-@dataclass(slots=True)
-class ServedRun:
-    """How a run ends: its answer, or why there is none."""
-
-    answer: Answer | None = None
-    status: str = "cancelled"

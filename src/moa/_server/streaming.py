@@ -14,17 +14,17 @@ from moa.events import Event, RunFinished
 
 
 class StreamEncoder(Protocol):
-    """How one API writes a run as a stream of events; keeps what it has to remember of the stream."""
+    """How one API writes a run as a stream of events; keeps the state of one stream."""
 
     keep_alive: bytes
-    """What shows that a silent stream lives."""
+    """What shows that a silent stream is alive."""
 
     def opening(self) -> bytes:
         """What a stream begins with, before anything has happened."""
         ...
 
     def event(self, event: Event) -> bytes:
-        """What the client hears of an event; empty if nothing."""
+        """What an event of the engine adds to the stream; empty if nothing."""
         ...
 
     def closing(self) -> bytes:
@@ -32,56 +32,56 @@ class StreamEncoder(Protocol):
         ...
 
     def failure(self, failure: ErrorResponse) -> bytes:
-        """What the client hears of a failure after the stream has begun."""
+        """How a failure is written after the stream has begun."""
         ...
 
 
-async def stream(
-    service: Service, visit: HttpExchange, served: ServedModel, run: RunStream, script: StreamEncoder
+async def stream_reply(
+    service: Service, exchange: HttpExchange, served: ServedModel, run: RunStream, encoder: StreamEncoder
 ) -> None:
-    """Write a run as a stream; its headers go out before anything else happens.
+    """Write a run as a stream; its headers are sent before anything else happens.
 
     Raises:
-        MoaError: The run failed; the guard tells the client in the script's words.
+        MoaError: The run failed; the middleware writes it to the client by way of the encoder.
     """
-    visit.in_band = script.failure
-    await visit.open_stream()
-    await visit.write(script.opening())
-    watch = DisconnectWatcher(visit, keep_alive=script.keep_alive, every_s=service.options.keep_alive_s)
-    async with watch, service.booked(visit, served, run) as booking:
-        rest = await _written(visit, run, script, booking)
-    await visit.end(rest + script.closing())
+    exchange.encode_error = encoder.failure
+    await exchange.open_stream()
+    await exchange.write(encoder.opening())
+    watcher = DisconnectWatcher(exchange, keep_alive=encoder.keep_alive, every_s=service.options.keep_alive_s)
+    async with watcher, service.recorded(exchange, served, run) as served_run:
+        rest = await _write_events(exchange, run, encoder, served_run)
+    await exchange.end(rest + encoder.closing())
 
 
-async def _written(visit: HttpExchange, run: RunStream, script: StreamEncoder, booking: ServedRun) -> bytes:
+async def _write_events(exchange: HttpExchange, run: RunStream, encoder: StreamEncoder, served_run: ServedRun) -> bytes:
     """Write a run's events; return what is left to be written with the end."""
     pieces: list[bytes] = []
     try:
         async for event in run:
-            if piece := script.event(event):
+            if piece := encoder.event(event):
                 pieces.append(piece)
             if isinstance(event, RunFinished):
-                booking.answer = event.answer
+                served_run.answer = event.answer
             # What is there already goes out together: a system call costs more than writing a hundred events.
             elif pieces and not run.has_more_ready:
-                await visit.write(b"".join(pieces))
+                await exchange.write(b"".join(pieces))
                 pieces.clear()
     except MoaError:
         if pieces:
-            await visit.write(b"".join(pieces))
+            await exchange.write(b"".join(pieces))
         raise
     return b"".join(pieces)
 
 
-async def whole(service: Service, visit: HttpExchange, served: ServedModel, run: RunStream) -> Answer:
+async def collect_answer(service: Service, exchange: HttpExchange, served: ServedModel, run: RunStream) -> Answer:
     """Return a run's answer.
 
     Raises:
         MoaError: There is none.
     """
-    async with DisconnectWatcher(visit), service.booked(visit, served, run) as booking:
+    async with DisconnectWatcher(exchange), service.recorded(exchange, served, run) as served_run:
         async for event in run:
             if isinstance(event, RunFinished):
-                booking.answer = event.answer
-    assert booking.answer is not None
-    return booking.answer
+                served_run.answer = event.answer
+    assert served_run.answer is not None
+    return served_run.answer

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def opened_gate() -> Gate:
-    gate = Gate()
-    gate.set()
-    return gate
+    inflight = Gate()
+    inflight.set()
+    return inflight
 
 
 async def test_page_shows_the_layers_of_the_first_mixture_when_it_opens(page: Page) -> None:

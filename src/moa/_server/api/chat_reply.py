@@ -6,10 +6,11 @@ from typing import Any
 import orjson
 
 from moa._results import Answer
+from moa._server.api.errors import openai_error
 from moa._server.api.request import ApiRequest
 from moa._server.api.stream_encoder import BaseStreamEncoder, call_id, thinking
 from moa._server.api.usage import moa_field, openai_usage, total_headers
-from moa._server.http.errors import ErrorResponse, openai_error
+from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HeaderList, HttpExchange
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
 
@@ -21,42 +22,44 @@ def finish_reason(answer: Answer) -> str:
     return answer.finish_reason if answer.finish_reason in _REASONS else "stop"
 
 
-def chat_reply(visit: HttpExchange, ask: ApiRequest, answer: Answer, *, show_details: bool) -> tuple[bytes, HeaderList]:
+def chat_reply(
+    exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
+) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": answer.text if answer.text or not answer.tool_calls else None,
         "refusal": None,
     }
-    reasoning = thinking(ask, answer)
+    reasoning = thinking(request, answer)
     if reasoning:
         message["reasoning_content"] = reasoning
     if answer.tool_calls:
         message["tool_calls"] = [
             {
-                "id": call.id or call_id(visit.id, index),
+                "id": call.id or call_id(exchange.id, index),
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }
             for index, call in enumerate(answer.tool_calls)
         ]
-    logprobs = {"content": list(answer.logprobs), "refusal": None} if ask.options.top_logprobs is not None else None
+    logprobs = {"content": list(answer.logprobs), "refusal": None} if request.options.top_logprobs is not None else None
     choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason(answer)}
     body = {
-        "id": _id(visit),
+        "id": _id(exchange),
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": ask.model,
+        "model": request.model,
         "choices": [choice],
         "usage": openai_usage(answer.usage),
     }
-    if ask.moa.ledger:
-        body["moa"] = moa_field(ask, answer, show_details=show_details)
+    if request.moa.ledger:
+        body["moa"] = moa_field(request, answer, show_details=show_details)
     return orjson.dumps(body), total_headers(answer)
 
 
-def _id(visit: HttpExchange) -> str:
-    return f"chatcmpl-{visit.id.removeprefix('req-')}"
+def _id(exchange: HttpExchange) -> str:
+    return f"chatcmpl-{exchange.id.removeprefix('req-')}"
 
 
 class ChatStreamEncoder(BaseStreamEncoder):
@@ -64,18 +67,18 @@ class ChatStreamEncoder(BaseStreamEncoder):
 
     keep_alive = b": keep-alive\n\n"
 
-    def __init__(self, visit: HttpExchange, ask: ApiRequest, *, show_details: bool) -> None:
-        super().__init__(visit, ask, show_details=show_details)
+    def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:
+        super().__init__(exchange, request, show_details=show_details)
         self._tools: set[int] = set()
         head = {
-            "id": _id(visit),
+            "id": _id(exchange),
             "object": "chat.completion.chunk",
             "created": int(time.time()),
-            "model": ask.model,
+            "model": request.model,
         }
         self._head = b"data: " + orjson.dumps(head)[:-1]
         # What all pieces of text have in common is written once: they are by far the most frequent chunks.
-        usage = b',"usage":null' if ask.include_usage else b""
+        usage = b',"usage":null' if request.include_usage else b""
         self._before = self._head + usage + b',"choices":[{"index":0,"delta":{"content":'
         self._after = b'},"logprobs":null,"finish_reason":null}]}\n\n'
 
@@ -97,21 +100,23 @@ class ChatStreamEncoder(BaseStreamEncoder):
             case RunFinished():
                 self._finished = event.answer
                 return b""
-        text = self._narration(event)
+        text = self._proposal_text(event)
         return self._chunk({"reasoning_content": text}) if text else b""
 
     def _tool(self, event: AnswerToolCallDelta) -> bytes:
         piece: dict[str, Any] = {"index": event.index, "function": {"arguments": event.arguments}}
         if event.index not in self._tools:
             self._tools.add(event.index)
-            piece |= {"id": event.id or call_id(self._visit.id, event.index), "type": "function"}
+            piece |= {"id": event.id or call_id(self._exchange.id, event.index), "type": "function"}
         if event.name is not None:
             piece["function"]["name"] = event.name
         return self._chunk({"tool_calls": [piece]})
 
     def _chunk(self, delta: dict[str, Any], logprobs: object = None, finish: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return self._line({"usage": None, "choices": [choice]} if self._ask.include_usage else {"choices": [choice]})
+        return self._line(
+            {"usage": None, "choices": [choice]} if self._request.include_usage else {"choices": [choice]}
+        )
 
     def _line(self, fields: dict[str, Any]) -> bytes:
         return self._head + b"," + orjson.dumps(fields)[1:] + b"\n\n"
@@ -120,11 +125,11 @@ class ChatStreamEncoder(BaseStreamEncoder):
         """The reason, the usage of all calls if it was asked for, the totals with the last chunk."""
         answer = self._answer
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish_reason(answer)}
-        if not self._ask.include_usage:
+        if not self._request.include_usage:
             return self._line({"choices": [choice], "moa": self._moa}) + b"data: [DONE]\n\n"
         last = self._line({"choices": [], "usage": openai_usage(answer.usage), "moa": self._moa})
         return self._line({"usage": None, "choices": [choice]}) + last + b"data: [DONE]\n\n"
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API tells of it inside of streams; without `[DONE]`, as nothing is done."""
-        return b"data: " + orjson.dumps(openai_error(failure, self._visit.id)) + b"\n\n"
+        return b"data: " + orjson.dumps(openai_error(failure, self._exchange.id)) + b"\n\n"

@@ -7,7 +7,7 @@ from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.openai_request import IGNORED_HERE, OpenAIRequest, StreamOptions, Tokens, Verbosity
-from moa._server.api.request import ApiRequest, talk
+from moa._server.api.request import ApiRequest, parse_messages
 from moa._server.api.request_model import RequestModel, parse
 from moa._server.http.errors import RequestError
 
@@ -183,7 +183,7 @@ def _turns(messages: list[ChatMessage]) -> tuple[Any, ...]:
         if message.role == "tool" and message.tool_call_id is None:
             param = f"messages.{at}.tool_call_id"
             raise RequestError(400, "invalid_request", f"{param}: a tool's message needs it", param=param)
-    return talk([message.as_turn() for message in messages], param="messages")
+    return parse_messages([message.as_turn() for message in messages], param="messages")
 
 
 def _sampling(request: ChatRequest) -> Sampling:

@@ -5,11 +5,12 @@ from typing import Any
 import orjson
 
 from moa._results import Answer
+from moa._server.api.errors import anthropic_error
 from moa._server.api.request import ApiRequest
 from moa._server.api.stream_encoder import BaseStreamEncoder, call_id, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.usage import moa_field, total_headers
-from moa._server.http.errors import ErrorResponse, anthropic_error
+from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HeaderList, HttpExchange
 from moa._usage import TokenUsage
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
@@ -33,26 +34,26 @@ def _usage(usage: TokenUsage) -> dict[str, int]:
 
 
 def messages_reply(
-    visit: HttpExchange, ask: ApiRequest, answer: Answer, *, show_details: bool
+    exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
 ) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
     content: list[dict[str, Any]] = []
-    reasoning = thinking(ask, answer)
+    reasoning = thinking(request, answer)
     if reasoning:
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     if answer.text or not answer.tool_calls:
         content.append({"type": "text", "text": answer.text})
     for index, call in enumerate(answer.tool_calls):
-        identity = call.id or call_id(visit.id, index)
+        identity = call.id or call_id(exchange.id, index)
         content.append({"type": "tool_use", "id": identity, "name": call.name, "input": _arguments(call.arguments)})
     body = {
-        **_message(visit, ask),
+        **_message(exchange, request),
         "content": content,
         "stop_reason": _stop_reason(answer),
         "usage": _usage(answer.usage),
     }
-    if ask.moa.ledger:
-        body["moa"] = moa_field(ask, answer, show_details=show_details)
+    if request.moa.ledger:
+        body["moa"] = moa_field(request, answer, show_details=show_details)
     return orjson.dumps(body), total_headers(answer)
 
 
@@ -65,12 +66,12 @@ def _arguments(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"arguments": value}
 
 
-def _message(visit: HttpExchange, ask: ApiRequest) -> dict[str, Any]:
+def _message(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
     return {
-        "id": f"msg_{visit.id.removeprefix('req-')}",
+        "id": f"msg_{exchange.id.removeprefix('req-')}",
         "type": "message",
         "role": "assistant",
-        "model": ask.model,
+        "model": request.model,
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
@@ -83,15 +84,15 @@ class MessagesStreamEncoder(BaseStreamEncoder):
 
     keep_alive = b'event: ping\ndata: {"type":"ping"}\n\n'
 
-    def __init__(self, visit: HttpExchange, ask: ApiRequest, *, show_details: bool) -> None:
-        super().__init__(visit, ask, show_details=show_details)
+    def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:
+        super().__init__(exchange, request, show_details=show_details)
         self._tools = ToolCallSequencer()
         self._block = -1
         self._open: object = None
 
     def opening(self) -> bytes:
         """The message, still empty."""
-        return _line("message_start", {"message": _message(self._visit, self._ask)}) + self.keep_alive
+        return _line("message_start", {"message": _message(self._exchange, self._request)}) + self.keep_alive
 
     def event(self, event: Event) -> bytes:
         """The events that one of the engine's makes."""
@@ -101,11 +102,11 @@ class MessagesStreamEncoder(BaseStreamEncoder):
             case AnswerDelta():
                 return self._thought(event.text)
             case AnswerToolCallDelta():
-                return b"".join(map(self._tool, self._tools.take(event)))
+                return b"".join(map(self._tool, self._tools.add(event)))
             case RunFinished():
                 self._finished = event.answer
-                return b"".join(map(self._tool, self._tools.rest()))
-        text = self._narration(event)
+                return b"".join(map(self._tool, self._tools.flush()))
+        text = self._proposal_text(event)
         return self._thought(text) if text else b""
 
     def _thought(self, text: str) -> bytes:
@@ -113,7 +114,7 @@ class MessagesStreamEncoder(BaseStreamEncoder):
         return begun + self._delta("thinking_delta", "thinking", text)
 
     def _tool(self, event: AnswerToolCallDelta) -> bytes:
-        identity = event.id or call_id(self._visit.id, event.index)
+        identity = event.id or call_id(self._exchange.id, event.index)
         block = {"type": "tool_use", "id": identity, "name": event.name or "", "input": {}}
         begun = self._begun(("tool", event.index), block)
         return begun + self._delta("input_json_delta", "partial_json", event.arguments)
@@ -145,7 +146,7 @@ class MessagesStreamEncoder(BaseStreamEncoder):
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API tells of it inside of streams."""
-        return b"event: error\ndata: " + orjson.dumps(anthropic_error(failure, self._visit.id)) + b"\n\n"
+        return b"event: error\ndata: " + orjson.dumps(anthropic_error(failure, self._exchange.id)) + b"\n\n"
 
 
 def _line(kind: str, fields: dict[str, Any]) -> bytes:

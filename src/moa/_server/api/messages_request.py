@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.openai_request import IGNORED_HERE, Probability, Tokens
-from moa._server.api.request import ApiRequest, MoaFields, passed_on, talk
+from moa._server.api.request import ApiRequest, MoaFields, parse_messages, passthrough_fields
 from moa._server.api.request_model import RequestModel, parse
 from moa._server.http.errors import RequestError
 
@@ -115,7 +115,7 @@ def _ask(request: MessagesRequest) -> ApiRequest:
     choice = request.tool_choice or ToolChoice(type="auto")
     return ApiRequest(
         model=request.model,
-        messages=talk([*_system(request.system), *_turns(request.messages)], param="messages"),
+        messages=parse_messages([*_system(request.system), *_turns(request.messages)], param="messages"),
         sampling=Sampling(
             temperature=request.temperature,
             top_p=request.top_p,
@@ -123,7 +123,7 @@ def _ask(request: MessagesRequest) -> ApiRequest:
             max_tokens=request.max_tokens,
             stop=tuple(request.stop_sequences or ()),
             reasoning_effort=config.effort,
-            extra=passed_on(
+            extra=passthrough_fields(
                 user=request.metadata and request.metadata.user_id,
                 parallel_tool_calls=False if choice.disable_parallel_tool_use and request.tools else None,
             ),

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from moa._server.api.request import MoaFields, passed_on
+from moa._server.api.request import MoaFields, passthrough_fields
 from moa._server.api.request_model import RequestModel
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
@@ -40,7 +40,7 @@ class OpenAIRequest(RequestModel):
 
     def extra(self, **others: object) -> dict[str, Any]:
         """The fields that only the aggregator's service understands, these and others."""
-        return passed_on(
+        return passthrough_fields(
             **others,
             parallel_tool_calls=self.parallel_tool_calls,
             service_tier=self.service_tier,

@@ -16,11 +16,11 @@ class ProposalReasoning:
     def __init__(self) -> None:
         self._waiting: dict[_Place, list[str]] = {}
         self._ended: dict[_Place, Proposal] = {}
-        self._told = 0
-        self._speaker: _Place | None = None
+        self._count = 0
+        self._current: _Place | None = None
         self._begun = False
 
-    def hear(self, event: Event) -> str:
+    def add(self, event: Event) -> str:
         """Return what is told now, empty if nothing."""
         match event:
             case ProposalDelta(reasoning=False):
@@ -39,34 +39,34 @@ class ProposalReasoning:
 
     def _void(self, place: _Place) -> str:
         self._waiting.pop(place, None)
-        if self._speaker != place:
+        if self._current != place:
             return ""
-        self._speaker = None
+        self._current = None
         return "\n\n(cut off; it begins anew)\n\n" if self._begun else ""
 
     def _pieces(self) -> list[str]:
         told: list[str] = []
         while True:
-            if self._speaker is None:
-                self._speaker, self._begun = next(iter(self._waiting), None), False
-            if self._speaker is None or not self._tell(self._speaker, told):
+            if self._current is None:
+                self._current, self._begun = next(iter(self._waiting), None), False
+            if self._current is None or not self._emit(self._current, told):
                 return told
 
-    def _tell(self, place: _Place, told: list[str]) -> bool:
+    def _emit(self, place: _Place, told: list[str]) -> bool:
         """Tell what the speaker has written so far; return whether it has ended."""
         proposal = self._ended.get(place)
         text = "".join(self._waiting[place])
         self._waiting[place].clear()
         if not self._begun and (text or proposal):
             self._begun = True
-            self._told += 1
-            told.append(f"Proposal {self._told}\n\n")
+            self._count += 1
+            told.append(f"Proposal {self._count}\n\n")
         told.append(text)
         if proposal is None:
             return False
         told.append(_outcome(proposal))
         del self._waiting[place]
-        self._speaker = None
+        self._current = None
         return True
 
 
@@ -77,7 +77,7 @@ def _outcome(proposal: Proposal) -> str:
     return f"\n\n({proposal.agent}: not used, {proposal.error.code})\n\n"
 
 
-def narrated(answer: Answer) -> str:
+def proposals_text(answer: Answer) -> str:
     """Return all proposals of a run that has ended as one text, in the order of the roster."""
     proposals = [proposal for layer in answer.layers for proposal in layer.roster]
     return "".join(

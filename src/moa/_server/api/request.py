@@ -57,7 +57,7 @@ class ApiRequest:
     echo: Mapping[str, Any] = field(default_factory=dict)
 
 
-def talk(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conversation:
+def parse_messages(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conversation:
     """Return messages in the OpenAI API's shape as a conversation.
 
     Raises:
@@ -69,7 +69,7 @@ def talk(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conv
         raise RequestError(400, "invalid_request", str(error), param=param) from None
 
 
-def passed_on(**fields: object) -> dict[str, Any]:
+def passthrough_fields(**fields: object) -> dict[str, Any]:
     """Return fields for the aggregator's service that are neither absent nor what the API would do anyway."""
     neutral: dict[str, tuple[object, ...]] = {
         "frequency_penalty": (0,),

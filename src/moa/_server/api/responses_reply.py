@@ -20,34 +20,34 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 
 def responses_reply(
-    visit: HttpExchange, ask: ApiRequest, answer: Answer, *, show_details: bool
+    exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
 ) -> tuple[bytes, HeaderList]:
     """Return a whole reply: its body and its headers."""
-    reasoning = thinking(ask, answer)
-    output = [_reasoning_item(_item_id(visit, "rs", 0), reasoning)] if reasoning else []
+    reasoning = thinking(request, answer)
+    output = [_reasoning_item(_item_id(exchange, "rs", 0), reasoning)] if reasoning else []
     if answer.text or not answer.tool_calls:
-        output.append(_message_item(_item_id(visit, "msg", 0), answer.text, list(answer.logprobs)))
+        output.append(_message_item(_item_id(exchange, "msg", 0), answer.text, list(answer.logprobs)))
     for index, call in enumerate(answer.tool_calls):
-        output.append(_call_item(visit, index, call))
-    body = _ended(_response(visit, ask), answer, output)
-    if ask.moa.ledger:
-        body["moa"] = moa_field(ask, answer, show_details=show_details)
+        output.append(_call_item(exchange, index, call))
+    body = _ended(_response(exchange, request), answer, output)
+    if request.moa.ledger:
+        body["moa"] = moa_field(request, answer, show_details=show_details)
     return orjson.dumps(body), total_headers(answer)
 
 
-def _response(visit: HttpExchange, ask: ApiRequest) -> dict[str, Any]:
+def _response(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
     return {
-        "id": f"resp_{visit.id.removeprefix('req-')}",
+        "id": f"resp_{exchange.id.removeprefix('req-')}",
         "object": "response",
         "created_at": int(time.time()),
         "status": "in_progress",
         "error": None,
         "incomplete_details": None,
-        "model": ask.model,
+        "model": request.model,
         "output": [],
-        "reasoning": {"effort": ask.sampling.reasoning_effort, "summary": None},
+        "reasoning": {"effort": request.sampling.reasoning_effort, "summary": None},
         "usage": None,
-        **ask.echo,
+        **request.echo,
     }
 
 
@@ -76,8 +76,8 @@ def _usage(usage: TokenUsage) -> dict[str, Any]:
     }
 
 
-def _item_id(visit: HttpExchange, kind: str, index: int) -> str:
-    return f"{kind}_{visit.id.removeprefix('req-')}_{index}"
+def _item_id(exchange: HttpExchange, kind: str, index: int) -> str:
+    return f"{kind}_{exchange.id.removeprefix('req-')}_{index}"
 
 
 def _reasoning_item(identity: str, text: str) -> dict[str, Any]:
@@ -93,12 +93,12 @@ def _message_item(identity: str, text: str, logprobs: list[Any]) -> dict[str, An
     return {"id": identity, "type": "message", "role": "assistant", "status": "completed", "content": content}
 
 
-def _call_item(visit: HttpExchange, index: int, call: ToolCall) -> dict[str, Any]:
+def _call_item(exchange: HttpExchange, index: int, call: ToolCall) -> dict[str, Any]:
     return {
-        "id": _item_id(visit, "fc", index),
+        "id": _item_id(exchange, "fc", index),
         "type": "function_call",
         "status": "completed",
-        "call_id": call.id or call_id(visit.id, index),
+        "call_id": call.id or call_id(exchange.id, index),
         "name": call.name,
         "arguments": call.arguments,
     }
@@ -109,9 +109,9 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
 
     keep_alive = b": keep-alive\n\n"
 
-    def __init__(self, visit: HttpExchange, ask: ApiRequest, *, show_details: bool) -> None:
-        super().__init__(visit, ask, show_details=show_details)
-        self._response = _response(visit, ask)
+    def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:
+        super().__init__(exchange, request, show_details=show_details)
+        self._response = _response(exchange, request)
         self._tools = ToolCallSequencer()
         self._number = 0
         self._done: list[dict[str, Any]] = []
@@ -130,11 +130,11 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
             case AnswerDelta():
                 return self._piece("reasoning", event.text)
             case AnswerToolCallDelta():
-                return b"".join(map(self._call, self._tools.take(event)))
+                return b"".join(map(self._call, self._tools.add(event)))
             case RunFinished():
                 self._finished = event.answer
-                return b"".join(map(self._call, self._tools.rest()))
-        text = self._narration(event)
+                return b"".join(map(self._call, self._tools.flush()))
+        text = self._proposal_text(event)
         return self._piece("reasoning", text) if text else b""
 
     def _call(self, piece: AnswerToolCallDelta) -> bytes:
@@ -147,7 +147,7 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         begun = b""
         if self._item is None or self._item.which != which:
             begun = self._end_item()
-            self._item = _Item(self._visit, which, len(self._done), call)
+            self._item = _Item(self._exchange, which, len(self._done), call)
             begun += self._lines(self._item.added())
         self._item.logprobs += logprobs or []
         return begun + (self._lines([self._item.delta(text, logprobs or [])]) if text else b"")
@@ -181,7 +181,7 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         """The response, failed."""
         causes = [dict(cause) for cause in failure.causes]
         error = {"code": failure.code, "message": failure.message}
-        moa = {"request_id": self._visit.id, "causes": causes}
+        moa = {"request_id": self._exchange.id, "causes": causes}
         response = {**self._response, "status": "failed", "error": error, "output": self._done, "moa": moa}
         return self._line("response.failed", {"response": response})
 
@@ -190,13 +190,13 @@ class _Item:
     """One item of output while it is written."""
 
     def __init__(
-        self, visit: HttpExchange, which: tuple[str, int], number: int, call: AnswerToolCallDelta | None
+        self, exchange: HttpExchange, which: tuple[str, int], number: int, call: AnswerToolCallDelta | None
     ) -> None:
         self.which, self.logprobs = which, list[Any]()
         self._kind, index = which
         self._text: list[str] = []
-        self._id = _item_id(visit, {"text": "msg", "reasoning": "rs", "call": "fc"}[self._kind], number)
-        self._call_id = (call and call.id) or call_id(visit.id, index)
+        self._id = _item_id(exchange, {"text": "msg", "reasoning": "rs", "call": "fc"}[self._kind], number)
+        self._call_id = (call and call.id) or call_id(exchange.id, index)
         self._name = (call and call.name) or ""
 
     def _place(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.openai_request import IGNORED_HERE, OpenAIRequest, StreamOptions, Tokens, Verbosity
-from moa._server.api.request import ApiRequest, talk
+from moa._server.api.request import ApiRequest, parse_messages
 from moa._server.api.request_model import RequestModel, parse
 from moa._server.http.errors import RequestError
 
@@ -98,7 +98,7 @@ def read_responses_request(body: bytes) -> ApiRequest:
     logprobs = LOGPROBS in (request.include or ()) or request.top_logprobs is not None
     return ApiRequest(
         model=request.model,
-        messages=talk([*_instructions(request), *_turns(request.input)], param="input"),
+        messages=parse_messages([*_instructions(request), *_turns(request.input)], param="input"),
         sampling=Sampling(
             temperature=request.temperature,
             top_p=request.top_p,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from moa._results import Answer
-from moa._server.api.proposal_reasoning import ProposalReasoning, narrated
+from moa._server.api.proposal_reasoning import ProposalReasoning, proposals_text
 from moa._server.api.request import ApiRequest
 from moa._server.api.usage import moa_field
 from moa._server.http.exchange import HttpExchange
@@ -15,28 +15,28 @@ def call_id(request_id: str, index: int) -> str:
     return f"call_{request_id.removeprefix('req-')}_{index}"
 
 
-def thinking(ask: ApiRequest, answer: Answer) -> str:
+def thinking(request: ApiRequest, answer: Answer) -> str:
     """Return what a whole reply shows as the model's thinking: the proposals, if they are asked for, and its own."""
-    return (narrated(answer) if ask.moa.proposals == "reasoning" else "") + answer.reasoning
+    return (proposals_text(answer) if request.moa.proposals == "reasoning" else "") + answer.reasoning
 
 
 class BaseStreamEncoder:
     """What has to be remembered of a run that is told to a client, whatever API it speaks.
 
     Args:
-        visit: Whose reply it is.
-        ask: What was asked.
-        candid: Whether the ledger repeats what services said of their faults.
+        exchange: Whose reply it is.
+        request: What was asked.
+        show_details: Whether the ledger repeats what services said of their faults.
     """
 
-    def __init__(self, visit: HttpExchange, ask: ApiRequest, *, show_details: bool) -> None:
-        self._visit, self._ask, self._candid = visit, ask, show_details
-        self._narrator = ProposalReasoning() if ask.moa.proposals == "reasoning" else None
+    def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:
+        self._exchange, self._request, self._show_details = exchange, request, show_details
+        self._proposals = ProposalReasoning() if request.moa.proposals == "reasoning" else None
         self._finished: Answer | None = None
 
-    def _narration(self, event: Event) -> str:
+    def _proposal_text(self, event: Event) -> str:
         """What an event adds to the proposals that are shown as thinking; empty if nothing."""
-        return self._narrator.hear(event) if self._narrator else ""
+        return self._proposals.add(event) if self._proposals else ""
 
     @property
     def _answer(self) -> Answer:
@@ -46,4 +46,4 @@ class BaseStreamEncoder:
     @property
     def _moa(self) -> dict[str, Any]:
         """The field `moa` of the stream's end."""
-        return moa_field(self._ask, self._answer, show_details=self._candid)
+        return moa_field(self._request, self._answer, show_details=self._show_details)

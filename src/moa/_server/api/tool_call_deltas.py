@@ -15,7 +15,7 @@ class ToolCallSequencer:
         self._first: int | None = None
         self._waiting: dict[int, AnswerToolCallDelta] = {}
 
-    def take(self, piece: AnswerToolCallDelta) -> tuple[AnswerToolCallDelta, ...]:
+    def add(self, piece: AnswerToolCallDelta) -> tuple[AnswerToolCallDelta, ...]:
         """Return what can be told now that a piece has come."""
         if self._first is None:
             self._first = piece.index
@@ -25,7 +25,7 @@ class ToolCallSequencer:
         self._waiting[piece.index] = piece if known is None else _joined(known, piece)
         return ()
 
-    def rest(self) -> tuple[AnswerToolCallDelta, ...]:
+    def flush(self) -> tuple[AnswerToolCallDelta, ...]:
         """Return the calls that have waited, each whole."""
         return tuple(self._waiting[index] for index in sorted(self._waiting))
 

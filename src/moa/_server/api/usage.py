@@ -1,4 +1,4 @@
-"""A run's books as replies show them: usage, totals, and the ledger on request."""
+"""A run's ledger as replies show it: usage, totals, and the ledger on request."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from moa._server.http.exchange import HeaderList
 from moa._usage import TokenUsage, json_usd
 
 
-def totals(answer: Answer) -> dict[str, Any]:
+def run_totals(answer: Answer) -> dict[str, Any]:
     """Return a run's status, cost and times."""
     spend = answer.ledger.spend
     return {
@@ -26,18 +26,18 @@ def totals(answer: Answer) -> dict[str, Any]:
     }
 
 
-def moa_field(ask: ApiRequest, answer: Answer, *, show_details: bool) -> dict[str, Any]:
+def moa_field(request: ApiRequest, answer: Answer, *, show_details: bool) -> dict[str, Any]:
     """Return a reply's `moa` field: the totals, or everything if the request asks for the ledger.
 
     Args:
-        ask: The request.
+        request: The request.
         answer: The answer.
         show_details: Whether to repeat what services said of their faults.
     """
-    if not ask.moa.ledger:
-        return totals(answer)
+    if not request.moa.ledger:
+        return run_totals(answer)
     whole = answer.as_dict()
-    return {**totals(answer), **(whole if show_details else without_messages(whole))}
+    return {**run_totals(answer), **(whole if show_details else without_messages(whole))}
 
 
 def without_messages(value: Any) -> Any:

@@ -7,23 +7,23 @@ from moa._server.http.exchange import HttpExchange
 
 
 class DisconnectWatcher:
-    """Cancels the task inside its block as soon as the client goes away; `visit.gone` says that this was why.
+    """Cancels the task inside its block as soon as the client goes away; `exchange.client_gone` says that this was why.
 
     ::
 
-        async with Watch(visit, keep_alive=COMMENT, every_s=10):
+        async with DisconnectWatcher(exchange, keep_alive=COMMENT, every_s=10):
             ... make the reply ...
 
     Leave the block before the reply is ended: servers report the end in the same way as a client that went away.
 
     Args:
-        visit: Whose client to look after.
+        exchange: Whose client to look after.
         keep_alive: What to write into a stream that has been silent; empty writes nothing.
         every_s: Longest silence, in seconds.
     """
 
-    def __init__(self, visit: HttpExchange, *, keep_alive: bytes = b"", every_s: float | None = None) -> None:
-        self._visit, self._keep_alive = visit, keep_alive
+    def __init__(self, exchange: HttpExchange, *, keep_alive: bytes = b"", every_s: float | None = None) -> None:
+        self._exchange, self._keep_alive = exchange, keep_alive
         self._every_s = every_s if keep_alive else None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -43,20 +43,20 @@ class DisconnectWatcher:
     async def _look(self, task: asyncio.Task[object]) -> None:
         while not await self._has_gone():
             await self._send_keep_alive()
-        self._visit.gone = True
+        self._exchange.client_gone = True
         task.cancel()
 
     async def _has_gone(self) -> bool:
         """Whether the client goes away before the stream has been silent for too long."""
         try:
             async with asyncio.timeout(self._every_s):
-                while (await self._visit.receive())["type"] != "http.disconnect":
+                while (await self._exchange.receive())["type"] != "http.disconnect":
                     pass
         except TimeoutError:
             return False
         return True
 
     async def _send_keep_alive(self) -> None:
-        silent_s = asyncio.get_running_loop().time() - self._visit.wrote_at
+        silent_s = asyncio.get_running_loop().time() - self._exchange.wrote_at
         if self._every_s is not None and silent_s >= self._every_s / 2:
-            await self._visit.write(self._keep_alive)
+            await self._exchange.write(self._keep_alive)

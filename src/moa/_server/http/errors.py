@@ -1,8 +1,7 @@
-"""What goes wrong, as HTTP: a status for every class of errors, and bodies in the shapes that clients know."""
+"""What goes wrong, as HTTP: a status for every class of errors, and what a client may know of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from moa import errors
 from moa.errors import BadRequest, ConfigError, EngineError, MoaError, ProviderError
@@ -51,23 +50,6 @@ STATUS: Mapping[type[MoaError], int] = {
 
 _CODES = {errors.ContextTooLong.code: "context_length_exceeded"}
 """Codes that clients look for, where they differ from ours."""
-
-_OPENAI_TYPES = {
-    401: "authentication_error",
-    402: "insufficient_quota",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
-_ANTHROPIC_TYPES = {
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
 
 
 class RequestError(Exception):
@@ -172,30 +154,3 @@ def _cause(cause: ProviderError, *, show_details: bool) -> dict[str, str]:
     known = {"model": cause.model, "code": cause.code}
     # What a service says of the request itself is what the client has to know; the rest is ours.
     return known | {"message": str(cause.args[0])} if show_details or isinstance(cause, BadRequest) else known
-
-
-def openai_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
-    """Return the body of a failure in the OpenAI API's shape; `moa` holds what it has no place for."""
-    default = "invalid_request_error" if failure.status < 500 else "server_error"
-    body: dict[str, Any] = {
-        "message": failure.message,
-        "type": _OPENAI_TYPES.get(failure.status, default),
-        "param": failure.param,
-        "code": failure.code,
-    }
-    return {"error": body, "moa": _details(failure, request_id)}
-
-
-def anthropic_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
-    """Return the body of a failure in the Anthropic API's shape."""
-    default = "invalid_request_error" if failure.status < 500 else "api_error"
-    kind = _ANTHROPIC_TYPES.get(failure.status, default)
-    message, param = failure.message, failure.param
-    if param and not message.startswith(param):
-        message = f"{param}: {message}"
-    body = {"type": kind, "message": message, "code": failure.code}
-    return {"type": "error", "error": body, "request_id": request_id, "moa": _details(failure, request_id)}
-
-
-def _details(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
-    return {"request_id": request_id, "causes": [dict(cause) for cause in failure.causes]}

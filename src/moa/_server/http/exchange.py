@@ -9,11 +9,8 @@ from starlette.types import Message, Receive, Scope, Send
 from moa._server.api_keys import ANONYMOUS, Caller
 from moa._server.http.errors import ErrorResponse, RequestError
 
-VISIT = "moa.visit"
-"""Where the ASGI scope holds the visit."""
-
-GONE = 499
-"""What the access log says of clients that went away before they had their answer (nginx's own status for it)."""
+CLIENT_CLOSED_REQUEST = 499
+"""The access log's status of clients that went away before they had their answer (nginx's own status for it)."""
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -30,11 +27,12 @@ class HttpExchange:
         path: Unquoted, without the query; `raw_path` is as it came, and so has no line breaks.
         headers: The request's, names in lower case; of repeated ones the last.
         caller: Whose key it came with.
+        scope: The request's scope of ASGI.
         status: Of the reply, 0 before its headers are sent.
-        gone: The client went away.
-        cut_short: The server ends the reply, as it has to stop.
-        in_band: How to tell of a failure inside of a reply that has begun; None if there is no way.
-        notes: What else the access log is to hold.
+        client_gone: The client went away.
+        aborted: The server ends the reply, as it has to stop.
+        encode_error: Writes a failure into a reply that has begun; None if there is no way.
+        log_fields: What else the access log is to hold.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, extra: HeaderList) -> None:
@@ -46,12 +44,12 @@ class HttpExchange:
         self.client: str = scope["client"][0] if scope.get("client") else "-"
         self.caller: Caller = ANONYMOUS
         self.status = 0
-        self.gone = self.cut_short = False
-        self.in_band: Callable[[ErrorResponse], bytes] | None = None
-        self.notes: dict[str, object] = {}
+        self.client_gone = self.aborted = False
+        self.encode_error: Callable[[ErrorResponse], bytes] | None = None
+        self.log_fields: dict[str, object] = {}
         self.started_at = asyncio.get_running_loop().time()
         self.wrote_at = self.started_at
-        self.receive = receive
+        self.scope, self.receive = scope, receive
         self._send, self._extra = send, extra
 
     def header(self, name: bytes) -> str:
@@ -106,10 +104,12 @@ class HttpExchange:
             message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode()), *self._extra]
         await self._send(message)
 
-    async def reply(self, status: int, body: bytes, headers: HeaderList | None = None) -> None:
-        """Send a whole JSON reply."""
+    async def reply(
+        self, status: int, body: bytes, headers: HeaderList | None = None, *, content_type: bytes = b"application/json"
+    ) -> None:
+        """Send a whole reply."""
         length = str(len(body)).encode()
-        whole = [(b"content-type", b"application/json"), (b"content-length", length), *(headers or ())]
+        whole = [(b"content-type", content_type), (b"content-length", length), *(headers or ())]
         await self.send({"type": "http.response.start", "status": status, "headers": whole})
         await self._send({"type": "http.response.body", "body": body})
 

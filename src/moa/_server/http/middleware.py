@@ -1,27 +1,25 @@
-"""The outermost door: who may come in, what every reply carries, and what becomes of errors."""
+"""The outermost layer: checks every request, dispatches it, adds headers to its reply, and turns errors into replies.
+
+Cross-site request forgery and DNS rebinding are refused here: Host and Origin are checked on loopback too, as a page in
+the browser of somebody who runs the server must not be able to spend their money.
+"""
 
 import asyncio
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from moa._server.http.errors import INTERNAL, ErrorResponse, RequestError, anthropic_error, error_response, openai_error
-from moa._server.http.exchange import GONE, VISIT, ClientGone, HeaderList, HttpExchange
+from moa._server.http.endpoint import ClientConventions, Endpoint, EndpointTable
+from moa._server.http.errors import INTERNAL, ErrorResponse, RequestError, error_response
+from moa._server.http.exchange import CLIENT_CLOSED_REQUEST, ClientGone, HeaderList, HttpExchange
 from moa._server.options import ServerOptions
 from moa.errors import MoaError
 
 access_log = logging.getLogger("moa.server.access")
 error_log = logging.getLogger("moa.server.errors")
-
-OPEN_PATHS = ("/healthz", "/readyz")
-"""What nobody needs a key for, beside the playground's own files."""
-
-GUARDED = re.compile(r"/(v1|api|metrics|openapi\.json)(/|$)")
-"""What needs a key, if there are keys."""
 
 _EVERYWHERE: HeaderList = [
     (b"x-content-type-options", b"nosniff"),
@@ -41,91 +39,114 @@ _PAGE_HEADERS: HeaderList = [
     (b"x-frame-options", b"DENY"),
 ]
 
+_STOPPING = RequestError(503, "shutting_down", "the server had to stop before the answer was whole", retry_after_s=5)
+
 
 class ApiMiddleware:
-    """Checks every request before the application sees it, and turns what it raises into replies.
-
-    Host and Origin are checked on loopback too: a page in the browser of somebody who runs the server must not be able
-    to spend their money, neither by a form, nor by a script, nor by a name that it lets point here.
+    """Serves every HTTP request.
 
     Args:
-        app: The application.
+        app: Gets what is no HTTP request: the life cycle of the process.
         options: How the server behaves.
-        doors: By address: what takes POST requests. They get there at once: the framework's layers cost more than all
-            that is done here.
+        endpoints: What there is. What isn't marked as open needs a key, and so does every address that isn't there.
+        api_of: Returns what a client expects: how it sends its key, and how it reads errors.
     """
 
-    def __init__(self, app: ASGIApp, options: ServerOptions, doors: Mapping[str, ASGIApp]) -> None:
-        self._app, self._options, self._doors = app, options, doors
+    def __init__(
+        self,
+        app: ASGIApp,
+        options: ServerOptions,
+        endpoints: EndpointTable,
+        api_of: Callable[[HttpExchange], ClientConventions],
+    ) -> None:
+        self._app, self._options, self._endpoints, self._api_of = app, options, endpoints, api_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        guarded = GUARDED.match(scope["path"]) is not None
-        extra = _API_HEADERS if guarded or scope["path"] in OPEN_PATHS else _PAGE_HEADERS
-        visit = scope[VISIT] = HttpExchange(scope, receive, send, extra)
+        methods = self._endpoints.at(scope["path"])
+        endpoint = methods.get(scope["method"])
+        is_page = endpoint is not None and endpoint.is_open and endpoint.tag is None
+        exchange = HttpExchange(scope, receive, send, _PAGE_HEADERS if is_page else _API_HEADERS)
         try:
-            self._check(visit, guarded=guarded)
-            app = self._doors.get(visit.path, self._app) if visit.method == "POST" else self._app
-            await app(scope, receive, visit.send)
+            self._check_site(exchange)
+            self._check_key(exchange, endpoint)
+            await self._endpoint(exchange, endpoint, methods).handle(exchange)
         except (RequestError, MoaError) as error:
-            await self._fail(visit, error_response(error, show_details=self._options.shows_error_details), error)
+            await self._fail(exchange, error_response(error, show_details=self._options.shows_error_details), error)
         except ClientGone:
-            visit.gone = True
+            exchange.client_gone = True
         except asyncio.CancelledError:
-            if visit.cut_short:
-                await self._fail(visit, error_response(_STOPPING, show_details=False), _STOPPING)
-            elif not visit.gone:
+            if exchange.aborted:
+                await self._fail(exchange, error_response(_STOPPING, show_details=False), _STOPPING)
+            elif not exchange.client_gone:
                 raise
         except Exception as error:
-            error_log.exception("%s %s failed", visit.method, visit.raw_path, extra={"request_id": visit.id})
-            await self._fail(visit, INTERNAL, error)
+            error_log.exception("%s %s failed", exchange.method, exchange.raw_path, extra={"request_id": exchange.id})
+            await self._fail(exchange, INTERNAL, error)
         finally:
-            _note(visit)
+            _log_access(exchange)
 
-    def _check(self, visit: HttpExchange, *, guarded: bool) -> None:
-        host = visit.header(b"host")
+    def _check_site(self, exchange: HttpExchange) -> None:
+        """Refuse what a page of another site, or a name that somebody else lets point here, may have sent."""
+        host = exchange.header(b"host")
         if self._options.hosts and _hostname(host) not in self._options.hosts:
             raise RequestError(403, "wrong_host", f"this server is not called {host!r:.80}")
-        origin = visit.header(b"origin")
+        origin = exchange.header(b"origin")
         if origin and urlsplit(origin).netloc != host and origin not in self._options.cors_origins:
             raise RequestError(403, "wrong_origin", "pages of other origins may not call this server")
-        if guarded:
-            self._identify(visit)
-        if visit.method == "POST" and visit.path in self._doors:
-            kind = visit.header(b"content-type").partition(";")[0].strip().lower()
-            if kind != "application/json":
-                raise RequestError(
-                    415, "unsupported_media_type", "send JSON, with the header Content-Type: application/json"
-                )
 
-    def _identify(self, visit: HttpExchange) -> None:
-        if self._options.keys is None:
+    def _check_key(self, exchange: HttpExchange, endpoint: Endpoint | None) -> None:
+        """Identify the caller, wherever that isn't marked as open."""
+        keys = self._options.keys
+        if keys is None or (endpoint is not None and endpoint.is_open):
             return
-        scheme, _, token = visit.header(b"authorization").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else visit.header(b"x-api-key")
-        if not key:
+        sent = [key for name in self._api_of(exchange).key_headers if (key := _key_in(exchange, name))]
+        if not sent:
             message = "send an API key: Authorization: Bearer KEY, or x-api-key: KEY"
             raise RequestError(401, "missing_api_key", message)
-        caller = self._options.keys.caller(key)
+        caller = next((caller for key in sent if (caller := keys.caller(key)) is not None), None)
         if caller is None:
             raise RequestError(401, "invalid_api_key", "this server doesn't know the API key")
-        visit.caller = caller
+        exchange.caller = caller
 
-    async def _fail(self, visit: HttpExchange, failure: ErrorResponse, error: Exception) -> None:
-        visit.notes["error"] = failure.code
+    def _endpoint(self, exchange: HttpExchange, endpoint: Endpoint | None, methods: dict[str, Endpoint]) -> Endpoint:
+        """Return the endpoint of a request, which takes its method and the type of its body."""
+        if not methods:
+            message = f"there is nothing at {exchange.path:.200}: GET /openapi.json lists all addresses"
+            raise RequestError(404, "not_found", message)
+        if endpoint is None:
+            allow = ", ".join(methods)
+            message = f"{exchange.path:.200} takes {allow}, not {exchange.method:.20}"
+            raise RequestError(405, "method_not_allowed", message, allow=allow)
+        if endpoint.method == "POST":
+            # A form of another site can't send JSON.
+            kind = exchange.header(b"content-type").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                message = "send JSON, with the header Content-Type: application/json"
+                raise RequestError(415, "unsupported_media_type", message)
+        return endpoint
+
+    async def _fail(self, exchange: HttpExchange, failure: ErrorResponse, error: Exception) -> None:
+        exchange.log_fields["error"] = failure.code
         if not isinstance(error, RequestError) and failure.status >= 500:
-            error_log.warning("%s", error, extra={"request_id": visit.id})
-        if visit.status == 0:
-            shape = anthropic_error if visit.path.startswith("/v1/messages") else openai_error
-            await visit.reply(failure.status, orjson.dumps(shape(failure, visit.id)), _headers(failure))
-        elif visit.in_band is not None:
-            await visit.end(visit.in_band(failure))
+            error_log.warning("%s", error, extra={"request_id": exchange.id})
+        if exchange.status == 0:
+            body = orjson.dumps(self._api_of(exchange).encode_error(failure, exchange.id))
+            await exchange.reply(failure.status, body, _error_headers(failure))
+        elif exchange.encode_error is not None:
+            await exchange.end(exchange.encode_error(failure))
 
 
-_STOPPING = RequestError(503, "shutting_down", "the server had to stop before the answer was whole", retry_after_s=5)
+def _key_in(exchange: HttpExchange, name: bytes) -> str:
+    """The API key in a header; empty if there is none."""
+    value = exchange.header(name)
+    if name != b"authorization":
+        return value
+    scheme, _, token = value.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _hostname(host: str) -> str:
@@ -135,7 +156,7 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _headers(failure: ErrorResponse) -> HeaderList:
+def _error_headers(failure: ErrorResponse) -> HeaderList:
     headers: HeaderList = []
     if failure.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -146,21 +167,27 @@ def _headers(failure: ErrorResponse) -> HeaderList:
     return headers
 
 
-def _note(visit: HttpExchange) -> None:
+def _log_access(exchange: HttpExchange) -> None:
     if not access_log.isEnabledFor(logging.INFO):
         return
-    seconds = asyncio.get_running_loop().time() - visit.started_at
-    status = GONE if visit.gone else visit.status
+    seconds = asyncio.get_running_loop().time() - exchange.started_at
+    status = CLIENT_CLOSED_REQUEST if exchange.client_gone else exchange.status
     facts = {
-        "request_id": visit.id,
-        "client": visit.client,
-        "caller": visit.caller.name,
-        "method": visit.method,
-        "path": visit.raw_path,
+        "request_id": exchange.id,
+        "client": exchange.client,
+        "caller": exchange.caller.name,
+        "method": exchange.method,
+        "path": exchange.raw_path,
         "status": status,
         "seconds": round(seconds, 4),
-        **visit.notes,
+        **exchange.log_fields,
     }
     access_log.info(
-        "%s %s %s %d %.3f s", visit.client, visit.method, visit.raw_path, status, seconds, extra={"facts": facts}
+        "%s %s %s %d %.3f s",
+        exchange.client,
+        exchange.method,
+        exchange.raw_path,
+        status,
+        seconds,
+        extra={"facts": facts},
     )

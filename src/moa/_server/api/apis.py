@@ -1,0 +1,106 @@
+"""The client APIs: all that tells one from another, in one value each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from moa._results import Answer
+from moa._server.api.chat_reply import ChatStreamEncoder, chat_reply
+from moa._server.api.chat_request import ChatRequest, read_chat_request
+from moa._server.api.errors import anthropic_error, openai_error
+from moa._server.api.messages_reply import MessagesStreamEncoder, messages_reply
+from moa._server.api.messages_request import MessagesRequest, read_messages_request
+from moa._server.api.request import ApiRequest
+from moa._server.api.request_model import RequestModel
+from moa._server.api.responses_reply import ResponsesStreamEncoder, responses_reply
+from moa._server.api.responses_request import ResponsesRequest, read_responses_request
+from moa._server.http.endpoint import ErrorEncoder
+from moa._server.http.exchange import HeaderList, HttpExchange
+from moa._server.streaming import StreamEncoder
+
+
+class ReplyEncoder(Protocol):
+    """Writes a whole reply."""
+
+    def __call__(
+        self, exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
+    ) -> tuple[bytes, HeaderList]:
+        """Return its body and its headers."""
+        ...
+
+
+class StreamEncoderFactory(Protocol):
+    """Makes what writes a stream."""
+
+    def __call__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> StreamEncoder:
+        """Return the encoder of one stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """One client API.
+
+    Attributes:
+        name: What its publisher calls it.
+        path: Where requests for an answer are posted; addresses below are the API's too.
+        schema: The body of such a request.
+        read: Makes a request of the body; raises RequestError.
+        encode_reply: Writes a whole reply.
+        stream_encoder: Makes what writes a stream.
+        encode_error: Writes an error reply.
+        key_headers: Headers in which its clients send their API key, the usual one first.
+        marker_header: A header that all of its clients send, which tells them at addresses that APIs share.
+    """
+
+    name: str
+    path: str
+    schema: type[RequestModel]
+    read: Callable[[bytes], ApiRequest]
+    encode_reply: ReplyEncoder
+    stream_encoder: StreamEncoderFactory
+    encode_error: ErrorEncoder
+    key_headers: tuple[bytes, ...]
+    marker_header: bytes | None = None
+
+
+CHAT = Api(
+    name="OpenAI's Chat Completions API",
+    path="/v1/chat/completions",
+    schema=ChatRequest,
+    read=read_chat_request,
+    encode_reply=chat_reply,
+    stream_encoder=ChatStreamEncoder,
+    encode_error=openai_error,
+    key_headers=(b"authorization", b"x-api-key"),
+)
+RESPONSES = Api(
+    name="OpenAI's Responses API",
+    path="/v1/responses",
+    schema=ResponsesRequest,
+    read=read_responses_request,
+    encode_reply=responses_reply,
+    stream_encoder=ResponsesStreamEncoder,
+    encode_error=openai_error,
+    key_headers=(b"authorization", b"x-api-key"),
+)
+MESSAGES = Api(
+    name="Anthropic's Messages API",
+    path="/v1/messages",
+    schema=MessagesRequest,
+    read=read_messages_request,
+    encode_reply=messages_reply,
+    stream_encoder=MessagesStreamEncoder,
+    encode_error=anthropic_error,
+    key_headers=(b"x-api-key", b"authorization"),
+    marker_header=b"anthropic-version",
+)
+APIS = (CHAT, RESPONSES, MESSAGES)
+
+
+def api_of(exchange: HttpExchange) -> Api:
+    """Return the API that a client speaks: that of the address; at addresses that APIs share, that of its headers."""
+    for api in APIS:
+        if exchange.path == api.path or exchange.path.startswith(f"{api.path}/"):
+            return api
+    return next((api for api in APIS if api.marker_header in exchange.headers), CHAT)

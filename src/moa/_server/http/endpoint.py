@@ -1,0 +1,85 @@
+"""The addresses of the server: what each takes, who may use it, and what clients of each expect."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from moa._server.http.errors import ErrorResponse
+from moa._server.http.exchange import HttpExchange
+
+
+class ErrorEncoder(Protocol):
+    """Writes errors in the shape of one API."""
+
+    def __call__(self, failure: ErrorResponse, request_id: str) -> dict[str, Any]:
+        """Return the body of an error."""
+        ...
+
+
+class ClientConventions(Protocol):
+    """What a client expects of every reply, whatever address it called."""
+
+    @property
+    def key_headers(self) -> tuple[bytes, ...]:
+        """Headers in which the client sends its API key, the usual one first."""
+        ...
+
+    @property
+    def encode_error(self) -> ErrorEncoder:
+        """Writes errors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One address and method.
+
+    Attributes:
+        method: HEAD is answered wherever GET is.
+        path: Unquoted; one that ends with `/{...}` stands for every longer path.
+        handle: Answers a request; RequestError and MoaError become error replies.
+        summary: What it does, for the OpenAPI description.
+        tag: Its group in the description; None leaves it out.
+        body: What a request's body has to be.
+        streams: Whether it may answer with a stream of events.
+        is_open: Whether it needs no API key on a server that has keys. Everything that doesn't say so needs one.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    handle: Callable[[HttpExchange], Awaitable[None]]
+    summary: str = ""
+    tag: str | None = None
+    body: type[BaseModel] | None = None
+    streams: bool = False
+    is_open: bool = False
+
+
+class EndpointTable:
+    """All addresses of the server.
+
+    Args:
+        endpoints: Each address and method once.
+    """
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self.all = tuple(endpoints)
+        self._exact: dict[str, dict[str, Endpoint]] = {}
+        self._below: dict[str, dict[str, Endpoint]] = {}
+        for endpoint in self.all:
+            prefix, separator, _ = endpoint.path.partition("{")
+            methods = (self._below if separator else self._exact).setdefault(prefix, {})
+            if endpoint.method in methods:
+                raise ValueError(f"{endpoint.method} {endpoint.path} stands twice")
+            methods[endpoint.method] = endpoint
+            if endpoint.method == "GET":
+                methods["HEAD"] = endpoint
+
+    def at(self, path: str) -> dict[str, Endpoint]:
+        """Return what a path takes, by method; empty if there is nothing at the path."""
+        found = self._exact.get(path)
+        if found is None:
+            found = next((methods for prefix, methods in self._below.items() if path.startswith(prefix)), {})
+        return found

@@ -1,0 +1,45 @@
+"""Addresses for operators: whether the server lives, whether it takes requests, its metrics and its description."""
+
+from collections.abc import Callable
+from typing import Any
+
+from moa._server.api.request_model import encode
+from moa._server.http.endpoint import Endpoint
+from moa._server.http.exchange import HttpExchange
+from moa._server.metrics import CONTENT_TYPE
+from moa._server.service import Service
+
+
+def operation_endpoints(service: Service, description: Callable[[], dict[str, Any]]) -> list[Endpoint]:
+    """Return the addresses for operators.
+
+    Args:
+        service: The service.
+        description: Returns the OpenAPI description of the whole server.
+    """
+
+    async def healthz(exchange: HttpExchange) -> None:
+        await exchange.reply(200, encode({"status": "ok"}))
+
+    async def readyz(exchange: HttpExchange) -> None:
+        if service.inflight.is_closed:
+            await exchange.reply(503, encode({"status": "shutting down"}))
+        else:
+            await exchange.reply(200, encode({"status": "ok"}))
+
+    async def openapi(exchange: HttpExchange) -> None:
+        await exchange.reply(200, encode(description()))
+
+    async def metrics(exchange: HttpExchange) -> None:
+        await exchange.reply(200, service.metrics.page(), content_type=CONTENT_TYPE.encode())
+
+    tag = "operations"
+    found = [
+        Endpoint(method="GET", path="/healthz", handle=healthz, summary="The process is alive.", tag=tag, is_open=True),
+        Endpoint(method="GET", path="/readyz", handle=readyz, summary="New requests are taken.", tag=tag, is_open=True),
+        Endpoint(method="GET", path="/openapi.json", handle=openapi, summary="This description.", tag=tag),
+    ]
+    if service.options.has_metrics:
+        summary = "Counts and times for Prometheus."
+        found.append(Endpoint(method="GET", path="/metrics", handle=metrics, summary=summary, tag=tag))
+    return found
