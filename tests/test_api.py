@@ -38,6 +38,7 @@ async def test_an_answer_accounts_for_every_call_that_the_server_saw() -> None:
     assert answer.as_dict()["calls"][3]["purpose"] == "answer"
 
 
+@pytest.mark.slow
 async def test_a_thousand_runs_at_once_share_one_engine() -> None:
     async with ModelServer() as server:
         server.behave("*", lambda body, number: Text(f"re: {body['messages'][-1]['content']}"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa._pricing.lookup import ANY_MODEL, FREE, find_price, needs_table, warm
+from moa._pricing.lookup import ANY_MODEL, FREE, find_price, warm
 from moa._pricing.price import Price
 from moa._usage import TokenUsage
 
@@ -179,13 +179,6 @@ def test_parts_that_are_reported_larger_than_their_whole_are_priced_by_themselve
     whole = TokenUsage(input_tokens=1000, cached_input_tokens=1000, output_tokens=5)
 
     assert cost("openai", model, usage) == cost("openai", model, whole)
-
-
-def test_the_table_is_needed_only_where_no_own_price_is_given() -> None:
-    assert needs_table("openai", "gpt-4o")
-    assert not needs_table("openai", "gpt-4o", override=OWN)
-    assert not needs_table("openai", "gpt-4o", own={ANY_MODEL: OWN})
-    assert not needs_table(None, "gpt-4o")
 
 
 def test_warming_loads_the_table_and_finding_a_price_does_not() -> None:

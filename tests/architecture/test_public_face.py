@@ -55,24 +55,3 @@ def test_only_config_reads_the_environment() -> None:
     found = [at for path in _outside_of("_config") for at in _calls(path, {"os.environ", "os.getenv"})]
 
     assert found == []
-
-
-def test_no_module_is_longer_than_500_lines_and_no_function_longer_than_60() -> None:
-    long = []
-    for path in SOURCE.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        if text.count("\n") > 500:
-            long.append(path.name)
-        long += [
-            f"{path.name}:{node.name}"
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _body_lines(node) > 60
-        ]
-
-    assert long == []
-
-
-def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    documented = ast.get_docstring(node) is not None
-    first = node.body[1] if documented and len(node.body) > 1 else node.body[0]
-    return (node.end_lineno or 0) - first.lineno + 1

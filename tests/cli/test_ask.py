@@ -98,6 +98,7 @@ def test_ask_leaves_the_answer_as_it_is_in_a_pipe() -> None:
     assert moa("ask", "--model", "demo/rude", "What?").out == "\x1b[2Jwiped [red]text\n"
 
 
+@pytest.mark.slow
 async def test_ask_sends_prompt_stdin_system_and_image_to_the_model(folder: Path) -> None:
     (folder / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
     async with ModelServer() as server:
@@ -114,6 +115,7 @@ async def test_ask_sends_prompt_stdin_system_and_image_to_the_model(folder: Path
     assert user["content"][1]["image_url"]["url"].startswith("data:image/png;base64,")
 
 
+@pytest.mark.slow
 async def test_ask_cancels_every_call_and_says_what_was_spent_on_ctrl_c(folder: Path) -> None:
     async with ModelServer() as server:
         server.behave("*", Hang())
@@ -140,6 +142,7 @@ async def test_ask_cancels_every_call_and_says_what_was_spent_on_ctrl_c(folder: 
     assert "Traceback" not in err.decode()
 
 
+@pytest.mark.slow
 async def test_ask_ends_quietly_when_nobody_reads_its_answer(folder: Path) -> None:
     gate = asyncio.Event()
     async with ModelServer() as server:

@@ -16,6 +16,7 @@ def test_chat_answers_line_by_line_and_sums_up_in_the_end() -> None:
     assert ended.err.rstrip().splitlines()[-1].startswith("6 calls")
 
 
+@pytest.mark.slow
 async def test_chat_sends_what_was_said_before_and_ctrl_c_stops_only_the_answer(folder: Path) -> None:
     async with ModelServer() as server:
         server.behave("m", Text("one"), Hang(after=("half",)), Text("three"), Text("four"))

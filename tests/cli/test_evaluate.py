@@ -163,6 +163,7 @@ def test_compare_tells_the_difference_of_two_files(folder: Path, capsys: pytest.
     assert told["win_rate_difference"]["value"] == pytest.approx(35.0)
 
 
+@pytest.mark.slow
 def test_compare_also_tells_what_the_official_model_predicts(
     reference: Reference, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +203,7 @@ def test_a_command_line_that_makes_no_sense_exits_with_2_and_says_why(
     assert told in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_a_report_made_anew_finds_the_files_that_the_run_was_given(
     folder: Path, reference: Reference, capsys: pytest.CaptureFixture[str]
 ) -> None:

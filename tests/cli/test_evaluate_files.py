@@ -90,6 +90,7 @@ def test_metrics_gives_the_published_figures_of_a_leaderboard_model(reference: R
     )
 
 
+@pytest.mark.slow
 def test_report_prints_the_verdict_first_and_where_the_report_is(tmp_path: Path) -> None:
     asyncio.run(run_case(tmp_path / "run"))
 

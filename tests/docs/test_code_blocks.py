@@ -19,6 +19,8 @@ from moa._mixture.loading import load, preset_names
 from moa._server.api_keys import load_keys
 from tests.docs.blocks import BLOCKS, OUTCOMES, ROOT, Block, blocks_of, scripted_settings
 
+pytestmark = pytest.mark.slow
+
 
 def _of(*languages: str) -> Any:
     chosen = [block for block in BLOCKS if block.language in languages and not block.reason]

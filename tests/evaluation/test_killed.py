@@ -24,9 +24,12 @@ MIXTURE = {
 }
 VERDICT = '{"reason": "r", "verdict": "A"}'
 
-pytestmark = pytest.mark.skipif(
-    "forkserver" not in multiprocessing.get_all_start_methods(), reason="needs processes that start quickly"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "forkserver" not in multiprocessing.get_all_start_methods(), reason="needs processes that start quickly"
+    ),
+]
 
 
 def run(folder: str) -> None:

@@ -17,6 +17,8 @@ from moa.evaluation._runner.progress import Progress
 from tests.evaluation.report_case import HOSTILE, PROMPTS, run_case
 from tests.support import pages
 
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """What a browser would see: tags with their attributes, and the text of some."""

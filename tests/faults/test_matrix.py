@@ -116,6 +116,7 @@ def _as_cases(faults: list[Fault]) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "streamed"), _as_cases(FAULTS))
 async def test_a_fault_of_an_openai_style_endpoint(fault: Fault, streamed: bool) -> None:
     async with ModelServer() as server:

@@ -111,6 +111,7 @@ async def test_a_call_without_max_tokens_has_no_worst_case() -> None:
         await collect(_model(), with_context(request, account=BudgetAccount(Budget(Decimal(9999)))))
 
 
+@pytest.mark.slow
 @given(limit=st.integers(0, 300), outputs=st.lists(st.integers(0, 10), max_size=30))
 def test_calls_at_once_never_spend_more_than_the_budget(limit: int, outputs: list[int]) -> None:
     async def spend() -> Budget:

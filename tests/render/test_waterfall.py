@@ -118,6 +118,7 @@ def test_nothing_in_a_ledger_becomes_markup() -> None:
     assert "\u202e" not in html
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.floats(0, 100), st.floats(0, 10), st.floats(0, 100), st.none() | st.floats(0, 100)), min_size=1

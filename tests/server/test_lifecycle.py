@@ -209,6 +209,7 @@ endpoints:
 SOLO_YAML = "name: solo\nlayers: []\naggregator: {model: lab/writer}\n"
 
 
+@pytest.mark.slow
 async def test_sigterm_lets_streams_end_and_then_the_process_ends_well(tmp_path: Path) -> None:
     async with ModelServer() as upstream, aiohttp.ClientSession() as http:
         gate = asyncio.Event()

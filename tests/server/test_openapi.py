@@ -39,6 +39,7 @@ def _make_possible(body: dict[str, Any]) -> None:
 schema = schemathesis.openapi.from_asgi("/openapi.json", _app())
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 def test_made_up_requests_get_what_the_description_says(case: Any) -> None:

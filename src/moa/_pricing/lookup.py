@@ -42,17 +42,6 @@ def find_price(
     return partial(_from_table, price_provider, model)
 
 
-def needs_table(
-    price_provider: str | None,
-    model: str,
-    *,
-    own: Mapping[str, Price] = MappingProxyType({}),
-    override: Price | None = None,
-) -> bool:
-    """Whether the price of this model has to be looked up in genai-prices; arguments as in `find_price`."""
-    return price_provider is not None and _mine(model, own, override) is None
-
-
 def warm() -> None:
     """Load the table of prices: about a second of work, which a thread can do while the first models answer."""
     load_table()

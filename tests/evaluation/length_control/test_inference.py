@@ -9,6 +9,8 @@ from moa.evaluation._length_control.refit import refit
 from moa.evaluation._length_control.standard_errors import lc_difference, lc_estimate, predicted_estimate, resample
 from tests.evaluation.conftest import Reference
 
+pytestmark = pytest.mark.slow
+
 EXACT_COLUMNS = ("0.36", "2.78", "21.5", "167", "1292", "1e4")
 
 

@@ -15,6 +15,8 @@ from moa.evaluation._length_control.models import (
 from moa.evaluation._statistics.array_types import Floats
 from tests.evaluation.conftest import Reference
 
+pytestmark = pytest.mark.slow
+
 
 def _fits(reference: Reference, order: FoldOrder, every: int = 1) -> dict[str, LengthFit]:
     models = list(reference.expected)[::every]

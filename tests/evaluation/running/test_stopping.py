@@ -17,6 +17,8 @@ from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.evaluation.conftest import Reference
 from tests.support.evaluations import VERDICT, asked, evaluated, judged, models
 
+pytestmark = pytest.mark.slow
+
 
 def _prefers(share: int) -> ScriptedProvider:
     """Models of which the mixture's is preferred in both orders, but for one prompt in `share`."""

@@ -290,6 +290,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 async def test_after_a_kill_nothing_that_was_kept_is_bought_again(path: Path) -> None:
     async with ModelServer() as server:
         server.behave("*", lambda body, number: Text(f"{body['model']} {number}"))

@@ -167,6 +167,7 @@ with closing(Store(settings(Path(sys.argv[1])))) as store:
 """
 
 
+@pytest.mark.slow
 def test_several_processes_make_write_and_read_one_cache_at_once(path: Path) -> None:
     workers = [
         subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(number)], stderr=subprocess.PIPE, text=True)

@@ -289,6 +289,7 @@ def test_missing_botocore_is_said_with_the_command_that_installs_it() -> None:
         aws.require_botocore(find_spec=lambda name: None)
 
 
+@pytest.mark.slow
 def test_opening_an_endpoint_imports_no_botocore() -> None:
     code = (
         "import sys; from moa.providers._bedrock import open_bedrock; from moa.providers._endpoint import Endpoint;"

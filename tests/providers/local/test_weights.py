@@ -16,6 +16,8 @@ from aiohttp.test_utils import TestServer
 from moa.errors import ModelNotFound, ProviderError
 from moa.providers._local.weights import SMOLLM2, HubFile, download, packaged
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"GGUF" + bytes(range(256)) * 40
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILE = HubFile(repository="owner/tiny", revision=COMMIT, name="tiny.gguf", sha256=hashlib.sha256(CONTENT).hexdigest())

@@ -40,6 +40,7 @@ def llamacpp() -> Iterator[str]:
     del server
 
 
+@pytest.mark.slow
 async def test_provider_and_llamacpp_understand_each_other(llamacpp: str) -> None:
     # It ends its connection with every stream, without a word: a call that follows at once would be lost on it.
     provider = open_openai_compatible(lab(f"{llamacpp}/v1", headers={"Connection": "close"}))

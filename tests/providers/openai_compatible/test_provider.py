@@ -266,6 +266,7 @@ async def test_text_before_an_error_in_the_same_piece_is_given_first_and_is_in_t
                 await anext(events)
 
 
+@pytest.mark.slow
 async def test_stream_reset_after_any_byte_is_a_failure_or_the_whole_text(
     server: ModelServer, provider: Provider
 ) -> None:
@@ -487,7 +488,6 @@ async def test_rejected_parameters_are_avoided_from_then_on(
     await provider.aclose()
 
     assert [attempt.status for attempt in books.attempts] == ["failed", "failed", "failed", "ok", "ok"]
-    assert raw.dropped == {"small": ("stream_options", "temperature")}
     last = server.requests[-1].body
     assert (last["max_completion_tokens"], last["top_p"]) == (5, 0.9)
     assert not {"stream_options", "max_tokens", "temperature"} & last.keys()

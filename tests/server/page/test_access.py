@@ -9,7 +9,7 @@ from tests.support.gated import Gate
 from tests.support.page_scenes import HAIKU, MIXTRAL, QWEN, city_scripts
 from tests.support.page_server import PageServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
 async def test_a_run_needs_no_mouse(page: Page, server: PageServer) -> None:

@@ -10,7 +10,7 @@ from tests.server.page.doing import PLAIN, card, run_to_the_end
 from tests.support.page_scenes import GLM, HAIKU, LLAMA, MIXTRAL, QWEN
 from tests.support.page_server import PageServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
 async def open_editor(page: Page) -> None:

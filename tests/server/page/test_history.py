@@ -12,7 +12,7 @@ from tests.server.page.test_running import opened_gate
 from tests.support.page_scenes import HAIKU, NOVA, city_scripts
 from tests.support.page_server import PageServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
 async def open_history(page: Page) -> None:

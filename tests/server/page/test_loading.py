@@ -7,7 +7,7 @@ from tests.server.page.doing import card, run
 from tests.support.page_scenes import HAIKU
 from tests.support.page_server import PageServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
 async def test_a_server_that_fails_is_reported_and_can_be_tried_again(blank: Page, server: PageServer) -> None:

@@ -8,7 +8,7 @@ from playwright.async_api import BrowserContext, Page
 
 from tests.support.page_server import PageServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -11,7 +11,7 @@ from tests.support.gated import Gate
 from tests.support.page_scenes import GLM, HAIKU, LLAMA, MIXTRAL, NOVA, QWEN, city_scripts
 from tests.support.page_server import PageServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
 def opened_gate() -> Gate:

@@ -7,7 +7,7 @@ from tests.server.page.doing import PLAIN, answer, run_to_the_end
 from tests.support.page_scenes import GLM, HAIKU, LLAMA, MIXTRAL, QWEN
 from tests.support.page_server import PageServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 HOSTILE = """<script>window.owned = 1</script>
 <img src=x onerror="window.owned = 2"> <svg onload="window.owned = 3"></svg>

@@ -9,7 +9,7 @@ from moa.errors import BadRequest, ConfigError, EngineError, MoaError, ProviderE
 STATUS: Mapping[type[MoaError], int] = {
     errors.MoaError: 500,
     errors.UsageError: 400,
-    errors.TraceError: 400,
+    errors.TraceError: 500,
     errors.MixtureError: 400,
     errors.UnknownMixture: 404,
     errors.TemplateError: 400,
@@ -38,7 +38,6 @@ STATUS: Mapping[type[MoaError], int] = {
     errors.ContextTooLong: 400,
     errors.UnsupportedInput: 400,
     errors.EvaluationDataError: 500,
-    errors.TraceError: 500,
     errors.EngineError: 502,
     errors.OverBudget: 402,
     errors.LayerFailed: 502,

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from types import TracebackType
@@ -60,11 +60,6 @@ class OpenAICompatible:
         self._transport: Transport = transport
         self._plain = Dialect() if self.takes_seed else Dialect(dropped=frozenset({"seed"}))
         self._dialects: dict[str, Dialect] = {}
-
-    @property
-    def dropped(self) -> Mapping[str, tuple[str, ...]]:
-        """By model id, for models whose server rejected some: the parameters that are not sent."""
-        return {model: tuple(sorted(dialect.dropped)) for model, dialect in self._dialects.items() if dialect.dropped}
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply.

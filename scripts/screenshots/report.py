@@ -1,4 +1,4 @@
-"""Takes the pictures of a report that the documentation shows: `python -m tests.support.report_pictures`.
+"""Takes the pictures of a report that the documentation shows: `python -m scripts.screenshots.report`.
 
 The evaluation is real, but a script plays its models and its judge: no figure is a finding.
 """
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, async_playwright
+from scripts.screenshots.png import save_png
+from tests.support.browser import launched
+from tests.support.engines import scripted, system_text
 
 from moa._config.settings import Settings
 from moa._mixture.loading import load, single
@@ -18,9 +21,6 @@ from moa._mixture.schema import Mixture
 from moa.evaluation import aevaluate, write_report
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Pause, Script
-from tests.support.browser import launched
-from tests.support.engines import scripted, system_text
-from tests.support.pictures import keep
 
 WIDTH, HEIGHT = 1100, 900
 _MARGIN = 24
@@ -121,7 +121,7 @@ async def _take(browser: Browser, report: Path, scheme: str) -> None:
     table = await page.get_by_role("table").first.bounding_box()
     assert table is not None, "the report has no table of systems"
     whole = {"x": 0, "y": 0, "width": WIDTH, "height": table["y"] + table["height"] + _MARGIN}
-    keep(f"report-{scheme}", await page.screenshot(full_page=True, clip=whole))
+    save_png(f"report-{scheme}", await page.screenshot(full_page=True, clip=whole))
     await context.close()
 
 

@@ -1,16 +1,15 @@
-"""Takes the pictures of the playground that the documentation shows: `python -m tests.support.page_pictures`."""
+"""Takes the pictures of the playground that the documentation shows: `python -m scripts.screenshots.playground`."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from playwright.async_api import Browser, Page, async_playwright, expect
-
+from scripts.screenshots.png import save_png
 from tests.support.browser import launched
 from tests.support.gated import Gate
 from tests.support.page_scenes import GLM, MIXTRAL, PROMPT, city_mixture, city_scripts, deep_mixture
 from tests.support.page_server import PageServer
-from tests.support.pictures import keep
 
 _DIALOGS = ("proposal", "history")
 WIDTHS = {360: 780, 1600: 1000}
@@ -70,7 +69,7 @@ async def _opened(browser: Browser, width: int, scheme: str) -> AsyncIterator[tu
 
 
 async def _take(page: Page, state: str, width: int, scheme: str) -> None:
-    keep(f"playground-{state}-{width}-{scheme}", await page.screenshot(full_page=state not in _DIALOGS))
+    save_png(f"playground-{state}-{width}-{scheme}", await page.screenshot(full_page=state not in _DIALOGS))
 
 
 if __name__ == "__main__":
