@@ -219,6 +219,67 @@ async def test_the_same_call_made_twice_at_once_is_bought_once(path: Path) -> No
     assert [answer.ledger.attempts[0].cached for answer in answers].count(False) == 1
 
 
+async def test_processes_that_share_a_cache_pay_once_for_the_same_call_at_the_same_time(path: Path) -> None:
+    provider = scripted({"agg": [Pause(0.1), "bought once", Finish(reason="stop", usage=USED)]})
+    async with _engine(provider, path) as one, _engine(provider, path) as other:
+        answers = await asyncio.gather(*(engine.run(_alone(), "hi") for engine in (one, other, one, other)))
+
+    assert {answer.text for answer in answers} == {"bought once"}
+    assert len(provider.requests) == 1
+
+
+def _announced(*script: object) -> tuple[ScriptedProvider, asyncio.Event]:
+    """A model, and an event that says that it was asked."""
+    started = asyncio.Event()
+
+    def reply(request: ModelRequest) -> Script:
+        started.set()
+        return list(script)
+
+    return ScriptedProvider(reply), started
+
+
+async def test_a_process_goes_on_with_a_call_that_fails_in_another_one(path: Path) -> None:
+    failing, started = _announced(Pause(0.1), ServiceFailed("down", model="fake/agg"))
+    working = scripted({"agg": ["bought after all", Finish(reason="stop", usage=USED)]})
+    async with _engine(failing, path) as one, _engine(working, path) as other:
+        failed = asyncio.ensure_future(one.run(_alone(), "hi"))
+        await started.wait()
+        assert (await other.run(_alone(), "hi")).text == "bought after all"
+        with pytest.raises(AggregationFailed):
+            await failed
+
+
+async def test_a_call_that_is_cancelled_gives_its_lease_back(path: Path) -> None:
+    silent, started = _announced(Pause(1000))
+    working = scripted({"agg": ["mine"]})
+    async with _engine(silent, path) as one, _engine(working, path) as other:
+        left = asyncio.ensure_future(one.run(_alone(), "hi"))
+        await started.wait()
+        left.cancel()
+        assert (await other.run(_alone(), "hi")).text == "mine"
+
+
+async def test_damaged_rows_are_misses_told_once_and_kept_anew(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    provider = _numbered()
+    async with _engine(provider, path) as engine:
+        for prompt in ("one", "two"):
+            await engine.run(_alone(), prompt)
+    with closing(sqlite3.connect(path)) as db:
+        # Once as altered text, once as what has no form at all.
+        first, second = (row[0] for row in db.execute("SELECT key FROM replies ORDER BY used_at"))
+        db.execute("UPDATE replies SET entry = replace(entry, 'reply 0', 'reply 9') WHERE key = ?", (first,))
+        db.execute("UPDATE replies SET entry = x'ff00' WHERE key = ?", (second,))
+        db.commit()
+
+    async with _engine(provider, path) as engine:
+        bought = [(await engine.run(_alone(), prompt)).text for prompt in ("one", "two")]
+        again = [(await engine.run(_alone(), prompt)).text for prompt in ("one", "two")]
+
+    assert bought == again == ["reply 2", "reply 3"]
+    assert caplog.text.count("is damaged") == 1
+
+
 async def test_whoever_waits_for_the_same_call_buys_it_when_that_fails(path: Path) -> None:
     broken = iter([True, False])
 
@@ -251,7 +312,7 @@ async def test_a_reply_that_cannot_be_kept_is_used_and_the_log_says_why(
         answer = await engine.run(_alone(), "two")
 
     assert answer.text == "reply 1"
-    assert "was not kept" in caplog.text
+    assert caplog.text.count("replies are not kept") == 1
     assert "no room" in caplog.text
 
 

@@ -4,15 +4,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from weakref import WeakValueDictionary
 
 from moa._policies.cache.entry import Entry
 from moa._policies.cache.settings import CacheSettings
-from moa._policies.cache.store import Store
+from moa._policies.cache.store import LEASE_S, Store
 from moa.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+LEASE_WAIT_S = 120.0
+"""Most seconds to wait for another process that makes the same call; then it is made here too."""
+
+FIRST_LOOK_S, LAST_LOOK_S = 0.02, 0.5
+"""Seconds between two looks for the reply of another process, at first and at most; each wait is half as long again."""
 
 
 class AsyncStore:
@@ -30,31 +36,88 @@ class AsyncStore:
         self._store = Store(settings)
         self._thread = ThreadPoolExecutor(1, "moa-cache")
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._leased: set[str] = set()
+        self._renewal: asyncio.TimerHandle | None = None
+        self._write_failed = self._is_closed = False
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """Let one call at a time be under way for a key: whoever asks the same meanwhile gets its reply afterwards."""
+        """Let one call at a time be under way for a key: whoever asks the same meanwhile gets its reply afterwards.
+
+        In this process by a lock; among processes by the lease that `find` takes and the end of the turn gives back.
+        """
         if self._settings.mode != "read_write":
             yield
             return
         lock = self._turns.get(key) or self._turns.setdefault(key, asyncio.Lock())
         async with lock:
-            yield
+            try:
+                yield
+            finally:
+                if key in self._leased:
+                    self._leased.discard(key)
+                    # Not waited for: the turn may be ending by a cancellation, and a lease expires anyway.
+                    self._submit(self._store.release, key)
 
     async def find(self, key: str) -> Entry | None:
         """Return what is kept under a key, if replies that are kept are used at all.
 
-        Raises:
-            ConfigError: The file can't be read.
+        None means that the call is to be made: within a turn, by this process alone. While another process makes it,
+        this waits for its reply, for `LEASE_WAIT_S` at most.
         """
         if not self._settings.reads:
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.get, key)
+        loop = asyncio.get_running_loop()
+        if self._settings.mode != "read_write":
+            return await loop.run_in_executor(self._thread, self._store.get, key)
+        give_up_at, pause_s = loop.time() + LEASE_WAIT_S, FIRST_LOOK_S
+        while True:
+            try:
+                entry, claimed = await loop.run_in_executor(self._thread, self._find_or_claim, key)
+            except asyncio.CancelledError:
+                self._submit(self._store.release, key)
+                raise
+            if claimed:
+                self._leased.add(key)
+                if self._renewal is None:
+                    self._renewal = loop.call_later(LEASE_S / 3, self._renew)
+            if entry is not None or claimed or loop.time() >= give_up_at:
+                return entry
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, LAST_LOOK_S)
+
+    def _find_or_claim(self, key: str) -> tuple[Entry | None, bool]:
+        entry = self._store.get(key)
+        if entry is not None:
+            return entry, False
+        try:
+            claimed = self._store.claim(key)
+        except ConfigError as error:
+            self._report_write_failure(error)
+            return None, True
+        # Another process may have kept it and given its lease back since the first look.
+        return (self._store.get(key), True) if claimed else (None, False)
+
+    def _renew(self) -> None:
+        self._renewal = None
+        if self._leased:
+            self._submit(self._store.renew_leases)
+            self._renewal = asyncio.get_running_loop().call_later(LEASE_S / 3, self._renew)
+
+    def _submit(self, work: Callable[..., None], *arguments: str) -> None:
+        """Have the thread do something that nobody waits for, and that may fail: leases expire by themselves."""
+
+        def unfailing() -> None:
+            with suppress(ConfigError):
+                work(*arguments)
+
+        if not self._is_closed:
+            self._thread.submit(unfailing)
 
     async def keep(self, key: str, make: Callable[[], Entry]) -> None:
         """Keep a reply, if replies that were bought are kept at all.
 
-        A file that can't be written makes a warning in the log and no error: the reply is there and was paid for.
+        A file that can't be written makes one warning in the log and no error: the reply is there and was paid for.
 
         Args:
             key: Its key.
@@ -67,10 +130,18 @@ class AsyncStore:
         try:
             self._store.put([(key, make())], replace=self._settings.mode == "refresh")
         except ConfigError as error:
-            log.warning("a reply was not kept: %s", error)
+            self._report_write_failure(error)
+
+    def _report_write_failure(self, error: ConfigError) -> None:
+        if not self._write_failed:
+            self._write_failed = True
+            log.warning("replies are not kept (further failures are not reported): %s", error)
 
     async def aclose(self) -> None:
         """Close the file."""
+        self._is_closed = True
+        if self._renewal is not None:
+            self._renewal.cancel()
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
         finally:

@@ -34,11 +34,7 @@ class Cache:
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        """Open a reply: the kept one, else a bought one.
-
-        Raises:
-            ConfigError: The cache's file can't be read.
-        """
+        """Open a reply: the kept one, else a bought one."""
         key = cache_key(self._endpoint, request)
         if key is None:
             async with self._inner.stream(request) as plain:

@@ -2,26 +2,41 @@
 
 Its write-ahead log lets readers go on while somebody writes. With `synchronous=NORMAL` a reply that was kept survives
 the end of its process, `kill -9` included; when the machine itself loses power the latest ones may be lost, the file
-stays whole.
+stays whole. Each row has a checksum: a row that was altered counts as none, and its call is made again. A lease tells
+the other processes that a call is under way.
 """
 
+import hashlib
 import json
+import logging
+import os
+import socket
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from moa._policies.cache.entry import Entry, entry_from
 from moa._policies.cache.settings import DEFAULT_MODE, CacheSettings
 from moa.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 APPLICATION_ID = 0x6D6F6163
 """Marks the file as ours: "moac"."""
 
-FORMAT = 1
-"""Version of the tables."""
+FORMAT = 2
+"""Version of the tables; a file of version 1, whose rows had no checksum, is converted when it is opened to write."""
+
+LEASE_S = 15.0
+"""Seconds that a lease holds unless it is renewed: how long others wait for a machine that was lost."""
 
 BUSY_S = 5.0
 """Seconds to wait for another process that is writing."""
@@ -41,10 +56,12 @@ CREATE TABLE IF NOT EXISTS replies (
     model TEXT NOT NULL,
     entry TEXT NOT NULL,
     size INTEGER NOT NULL,
-    used_at INTEGER NOT NULL
+    used_at INTEGER NOT NULL,
+    checksum BLOB
 );
 CREATE INDEX IF NOT EXISTS replies_by_use ON replies (used_at, size);
 """
+_LEASES = "CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until INTEGER NOT NULL);"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +84,7 @@ class Store:
 
     Args:
         settings: Where the file is, how large it may grow, whether it is written.
-        now: Nanoseconds; which reply was used before which other one.
+        now: Nanoseconds since 1970, the same for all processes: the order of uses, and the end of leases.
 
     Raises:
         ConfigError: The file can't be opened, or is something else; it has not been touched then.
@@ -77,29 +94,124 @@ class Store:
         self._settings, self._now = settings, now
         self._max_bytes = settings.max_size_mb * 1_000_000
         self._touched: dict[str, int] = {}
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex}"
+        self._damage_reported = self._is_rebuilt = False
         with self._translated_errors():
             self._db = _open(settings)
 
     def get(self, key: str) -> Entry | None:
-        """Return what is kept under a key.
+        """Return what is kept under a key; None also if it can't be read or was altered, which is reported once."""
+        query = "SELECT entry, checksum FROM replies WHERE key = ?"
+        try:
+            with self._translated_errors():
+                row = self._repairing(lambda: self._db.execute(query, (key,)).fetchone())
+        except ConfigError as error:
+            self._report_damage(str(error))
+            return None
+        if row is None:
+            return None
+        try:
+            entry = _checked_entry(key, *row)
+        except ValueError as error:
+            self._report_damage(str(error))
+            self._remove(key)
+            return None
+        if self._settings.writes:
+            self._touch(key)
+        return entry
+
+    def _report_damage(self, what: str) -> None:
+        if not self._damage_reported:
+            self._damage_reported = True
+            log.warning(
+                "the cache %s is damaged: %s; such replies are bought again (further ones are not reported)",
+                self._settings.path,
+                what,
+            )
+
+    def _repairing(self, work: Callable[[], T]) -> T:
+        """Do something with the file; if its pages turn out to be damaged, rebuild it (once) and do it again."""
+        try:
+            return work()
+        except sqlite3.DatabaseError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_CORRUPT") or self._is_rebuilt or not self._settings.writes:
+                raise
+            self._is_rebuilt = True
+            self._report_damage(str(error))
+            self._rebuild()
+        return work()
+
+    def _rebuild(self) -> None:
+        """Write every row that can still be read into a new database, and that over the damaged one.
+
+        As a backup, so that other processes which have the file open see the new pages under SQLite's own locks.
+        """
+        with tempfile.TemporaryDirectory(dir=self._settings.path.parent) as folder:
+            sound = sqlite3.connect(Path(folder) / "rebuilt.sqlite", isolation_level=None)
+            try:
+                _make_tables(sound)
+                sound.execute("BEGIN")
+                for rowid in range(1, _last_row(self._db) + 1):
+                    with suppress(sqlite3.Error):
+                        row = self._db.execute("SELECT * FROM replies WHERE rowid = ?", (rowid,)).fetchone()
+                        if row is not None and _checksum(row[0], row[2]) == row[5]:
+                            sound.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)
+                sound.execute("COMMIT")
+                sound.backup(self._db)
+            finally:
+                sound.close()
+
+    def _remove(self, key: str) -> None:
+        """Make room for the reply that will be bought in place of a damaged one."""
+        if self._settings.writes:
+            with suppress(ConfigError), self._translated_errors(), self._writing():
+                self._db.execute("DELETE FROM replies WHERE key = ?", (key,))
+
+    def claim(self, key: str) -> bool:
+        """Take the lease of a key: whether this process is the one to make the call.
+
+        A lease that has expired, or whose process has ended, can be taken.
 
         Raises:
-            ConfigError: The file can't be read.
+            ConfigError: The file can't be written.
         """
         with self._translated_errors():
-            row = self._db.execute("SELECT entry FROM replies WHERE key = ?", (key,)).fetchone()
-            if row is None:
-                return None
-            entry = entry_from(json.loads(row[0]))
-            if self._settings.writes:
-                self._touch(key)
-            return entry
+            held = self._db.execute("SELECT owner, until FROM leases WHERE key = ?", (key,)).fetchone()
+            if held is not None and held[0] != self._owner and held[1] > self._now() and not _has_ended(held[0]):
+                return False
+            with self._writing():
+                # Only over the lease that was seen: another process may have been quicker.
+                changed = self._db.execute(
+                    "INSERT INTO leases VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
+                    "SET owner = excluded.owner, until = excluded.until WHERE (owner, until) = (?, ?)",
+                    (key, self._owner, self._now() + int(LEASE_S * 1e9), *(held or (None, None))),
+                )
+                return changed.rowcount > 0
+
+    def renew_leases(self) -> None:
+        """Hold all leases of this process for another `LEASE_S` seconds.
+
+        Raises:
+            ConfigError: The file can't be written.
+        """
+        with self._translated_errors(), self._writing():
+            until = self._now() + int(LEASE_S * 1e9)
+            self._db.execute("UPDATE leases SET until = ? WHERE owner = ?", (until, self._owner))
+
+    def release(self, key: str) -> None:
+        """Give a lease back.
+
+        Raises:
+            ConfigError: The file can't be written; the lease then expires by itself.
+        """
+        with self._translated_errors(), self._writing():
+            self._db.execute("DELETE FROM leases WHERE key = ? AND owner = ?", (key, self._owner))
 
     def _touch(self, key: str) -> None:
         self._touched[key] = self._now()
         if len(self._touched) >= MOST_TOUCHED:
             # A use that can't be noted now is noted later: nobody's reading has to fail for it.
-            with suppress(sqlite3.OperationalError), self._writing():
+            with suppress(sqlite3.Error), self._writing():
                 pass
 
     def put(self, entries: Iterable[tuple[str, Entry]], *, replace: bool = False) -> int:
@@ -116,30 +228,41 @@ class Store:
             ConfigError: The file can't be written.
         """
         how = "REPLACE" if replace else "IGNORE"
-        with self._translated_errors():
+        statement = f"INSERT OR {how} INTO replies VALUES (?, ?, ?, ?, ?, ?)"
+
+        def write() -> int:
             with self._writing():
                 before = self._db.total_changes
-                self._db.executemany(f"INSERT OR {how} INTO replies VALUES (?, ?, ?, ?, ?)", self._rows(entries))
+                self._db.executemany(statement, self._rows(entries))
                 kept = self._db.total_changes - before
                 self._make_room()
             self._shrink()
-        return kept
+            return kept
 
-    def _rows(self, entries: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str, str, int, int]]:
+        with self._translated_errors():
+            return self._repairing(write)
+
+    def _rows(self, entries: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str, str, int, int, bytes]]:
         for key, entry in entries:
             text = json.dumps(entry.as_dict(), separators=(",", ":"))
             if len(text) < self._max_bytes * KEPT_SHARE:
-                yield key, entry.model, text, len(text), self._now()
+                yield key, entry.model, text, len(text), self._now(), _checksum(key, text)
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Give everything that is kept, in the order of the keys.
+        """Give everything that is kept and whole, in the order of the keys; damage is reported once.
 
         Raises:
             ConfigError: The file can't be read.
         """
         with self._translated_errors():
-            for key, text in self._db.execute("SELECT key, entry FROM replies ORDER BY key"):
-                yield key, entry_from(json.loads(text))
+            query = "SELECT key, entry, checksum FROM replies ORDER BY key"
+            for key, text, checksum in self._db.execute(query):
+                try:
+                    entry = _checked_entry(key, text, checksum)
+                except ValueError as error:
+                    self._report_damage(str(error))
+                else:
+                    yield key, entry
 
     def stats(self) -> CacheStats:
         """Return what the file holds.
@@ -165,26 +288,21 @@ class Store:
             return gone
 
     def close(self) -> None:
-        """Note the latest uses and close the file."""
+        """Note the latest uses, give back all leases and close the file."""
         try:
-            if self._touched:
+            if self._settings.writes:
                 with self._translated_errors(), self._writing():
-                    pass
+                    self._db.execute("DELETE FROM leases WHERE owner = ?", (self._owner,))
         finally:
             self._db.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction; the uses that were not noted yet go with it."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with _transaction(self._db, "BEGIN IMMEDIATE"):
             uses = [(used_at, key) for key, used_at in self._touched.items()]
             self._db.executemany("UPDATE replies SET used_at = ? WHERE key = ?", uses)
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
         self._touched.clear()
 
     def _make_room(self) -> None:
@@ -227,6 +345,44 @@ class Store:
             raise ConfigError(f"{what}: give another path, or delete the file to begin anew", path=path) from error
 
 
+def _last_row(db: sqlite3.Connection) -> int:
+    """Return the largest number of a row that a damaged file still tells, by its table or else by an index."""
+    for place in ("", " INDEXED BY replies_by_use WHERE used_at >= 0"):
+        with suppress(sqlite3.DatabaseError):
+            return db.execute(f"SELECT max(rowid) FROM replies{place}").fetchone()[0] or 0
+    return 0
+
+
+def _has_ended(owner: str) -> bool:
+    """Whether the process that holds a lease was one of this machine and is no more."""
+    host, _, rest = owner.partition("/")
+    pid = rest.partition("/")[0]
+    if os.name != "posix" or host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+def _checksum(key: object, text: object) -> bytes:
+    return hashlib.blake2b(f"{key}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _checked_entry(key: object, text: str, checksum: object) -> Entry:
+    """Return the entry of a row.
+
+    Raises:
+        ValueError: It is not as it was written.
+    """
+    if _checksum(key, text) != checksum:
+        raise ValueError("a kept reply differs from its checksum")
+    return entry_from(json.loads(text))
+
+
 def _hint(error: sqlite3.Error) -> str:
     if error.sqlite_errorname in ("SQLITE_BUSY", "SQLITE_LOCKED"):
         return "another process has been writing to it for too long"
@@ -251,6 +407,8 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     # The store is opened in one thread and used in another, never in two at once.
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    # Text that is no UTF-8 any more differs from its checksum, like all other damage.
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         _prepare(db, settings)
     except BaseException:
@@ -260,27 +418,56 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, settings: CacheSettings) -> None:
-    ours, empty = _is_ours_or_empty(db)
-    if not ours and not (empty and settings.writes):
-        raise sqlite3.DatabaseError("it belongs to another program or version")
-    if empty:
+    found, empty = _format_of(db)
+    if empty and settings.writes:
         _make_tables(db)
+    elif found == FORMAT - 1 and settings.writes:
+        _convert(db)
+    elif found != FORMAT:
+        raise sqlite3.DatabaseError("it belongs to another program or version")
     if settings.writes:
         _use_log(db)
         db.execute("PRAGMA synchronous = NORMAL")
 
 
-def _is_ours_or_empty(db: sqlite3.Connection) -> tuple[bool, bool]:
-    """Whether the database is ours, and whether it is empty."""
-    marks = _pragma(db, "application_id"), _pragma(db, "user_version")
-    things = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return marks == (APPLICATION_ID, FORMAT), marks == (0, 0) and not things
+def _format_of(db: sqlite3.Connection) -> tuple[int | None, bool]:
+    """Return the version of a cache's tables (None: this is no cache), and whether the database is empty."""
+    # In one transaction: another process may be making the tables.
+    with _transaction(db, "BEGIN"):
+        mark, version = _pragma(db, "application_id"), _pragma(db, "user_version")
+        things = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return version if mark == APPLICATION_ID else None, (mark, version) == (0, 0) and not things
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
+    db.execute(begin)
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:  # some faults have ended it already
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _convert(db: sqlite3.Connection) -> None:
+    """Give the rows of version 1 their checksums."""
+    db.create_function("checksum_of", 2, _checksum, deterministic=True)
+    with _transaction(db, "BEGIN IMMEDIATE"):
+        if _pragma(db, "user_version") == FORMAT:  # another process was quicker
+            return
+        db.execute("ALTER TABLE replies ADD COLUMN checksum BLOB")
+        db.execute("UPDATE replies SET checksum = checksum_of(key, entry)")
+        db.execute(_LEASES)
+        db.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def _make_tables(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.executescript(
-        f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        f"BEGIN IMMEDIATE; {_TABLES} {_LEASES} "
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
     )
 
 
