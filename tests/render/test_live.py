@@ -1,7 +1,7 @@
 from moa._render.live import LiveRun, finished_line
 from moa._render.progress import RunProgress
 from moa.events import AnswerDelta, CallStarted, LayerStarted, ProposalDelta, ProposalFinished, ProposalRestarted
-from tests.render.pictures import attempt, drawn, failed, started, used
+from tests.render.drawing import attempt, drawn, failed, started, used
 
 
 def _run() -> RunProgress:

@@ -3,7 +3,7 @@ import pytest
 from moa._mixture.loading import load, preset_names, single
 from moa._mixture.schema import Mixture
 from moa._render.mixtures import MixtureView, mixture_list, summary
-from tests.render.pictures import drawn
+from tests.render.drawing import drawn
 
 MIXTURE = load(
     {

@@ -4,7 +4,7 @@ from moa._ledger import Call, Ledger
 from moa._mixture.loading import load
 from moa._render.notebook import answer_html, mixture_html
 from moa._results import Answer, Degradation, Latency, LayerResult
-from tests.render.pictures import attempt, failed, used
+from tests.render.drawing import attempt, failed, used
 from tests.support.pages import Page
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> </div></details> \" ' & \u202e \x1b[2J"

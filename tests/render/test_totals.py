@@ -5,7 +5,7 @@ from moa._render.symbols import ASCII, UNICODE
 from moa._render.totals import degraded_lines, ledger_line, totals_line
 from moa._results import Answer, Degradation, Latency
 from moa._usage import TokenUsage
-from tests.render.pictures import attempt
+from tests.render.drawing import attempt
 
 
 def _ledger(*attempts: Attempt) -> Ledger:

@@ -12,7 +12,7 @@ from moa._ledger import Attempt, Call, ErrorInfo, Ledger
 from moa._render.timeline import timeline
 from moa._render.waterfall import WaterfallView, waterfall_html
 from moa._usage import TokenUsage
-from tests.render.pictures import drawn
+from tests.render.drawing import drawn
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> \" ' & \u202e \x1b[2J"
 

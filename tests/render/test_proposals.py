@@ -1,7 +1,7 @@
 from moa._ledger import Ledger
 from moa._render.proposals import ProposalsView
 from moa._results import Answer, Latency, LayerResult
-from tests.render.pictures import drawn, failed, used
+from tests.render.drawing import drawn, failed, used
 
 
 def _answer(*layers: LayerResult) -> Answer:

@@ -3,7 +3,7 @@ import json
 from moa._ledger import Call, Ledger
 from moa._render.errors import failure_dict, failure_ledger, failure_lines
 from moa.errors import AnswerInterrupted, ConfigError, LayerFailed, RateLimited, ServiceFailed
-from tests.render.pictures import attempt
+from tests.render.drawing import attempt
 
 LEDGER = Ledger(
     calls=(Call(id=1, agent="a", model="lab/a", purpose="proposal", layer=1, attempts=(attempt(output=5),)),)

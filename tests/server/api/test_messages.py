@@ -5,7 +5,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.server.test_chat_completions import CALL, MIXED
+from tests.server.api.test_chat_completions import CALL, MIXED
 from tests.support.model_server import Status, Text
 from tests.support.served import HELLO, served
 

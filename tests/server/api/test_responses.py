@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.test_chat_completions import CALL, MIXED, City
+from tests.server.api.test_chat_completions import CALL, MIXED, City
 from tests.support.model_server import Status, Text
 from tests.support.served import served
 
