@@ -95,7 +95,7 @@ async def _run(batch: Batch, url: str) -> Row:
     async def one(number: int) -> None:
         nonlocal failed
         try:
-            ledgers.append((await engine.run(MIXTURE, f"Prompt {number}: what is this about?")).ledger)
+            ledgers.append((await engine.arun(MIXTURE, f"Prompt {number}: what is this about?")).ledger)
         except EngineError as error:
             failed += 1
             ledgers.append(error.ledger)

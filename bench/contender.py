@@ -78,7 +78,7 @@ async def open_moa(work: Work, stack: AsyncExitStack) -> Run:
     engine = await stack.enter_async_context(Engine(settings=Settings(endpoints={"lab": lab})))
     layer = {"proposers": [{"model": "lab/m", "samples": work.proposers}]}
     mixture = load({"name": "bench", "layers": [layer] * (work.layers - 1), "aggregator": {"model": "lab/m"}})
-    return lambda: engine.run(mixture, PROMPT)
+    return lambda: engine.arun(mixture, PROMPT)
 
 
 async def open_mixture_llm(work: Work, stack: AsyncExitStack) -> Run:

@@ -73,7 +73,7 @@ async def _worker(engine: Engine, numbers: list[int], totals: Totals, on_run: Ca
     while numbers:
         number = numbers.pop()
         try:
-            answer = await engine.run(MIXTURE, f"prompt {number}")
+            answer = await engine.arun(MIXTURE, f"prompt {number}")
         except EngineError as error:
             totals.failures += 1
             totals.add(error.ledger)

@@ -1,70 +1,85 @@
-"""Mixtures of language models: run them, prove that they are worth it, serve them."""
+"""Mixtures of language models: run them, prove that they are worth it, serve them.
+
+Public are `moa`, `moa.events` (what a run yields), `moa.errors`, `moa.providers` (for authors of providers) and
+`moa.evaluation`. Names and modules with a leading underscore may change with any release.
+"""
 
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from moa._lazy_imports import lazy_names
+
 if TYPE_CHECKING:
+    from moa._config.settings import Settings, load_settings
+    from moa._engine.stream import RunStream
     from moa._ledger import Ledger
-    from moa._messages import ImagePart, Message, ReplyOptions, Sampling
+    from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
     from moa._mixture.loading import load, single
-    from moa._mixture.schema import Mixture
+    from moa._mixture.schema import Agent, Hedge, Layer, Mixture, Wait
+    from moa._policies.budget import Budget
+    from moa._policies.cache.settings import CacheSettings
     from moa._results import Answer, Proposal
-    from moa._runtime.default_engine import arun, run, stream
+    from moa._runtime.default_engine import SyncRunStream, arun, astream, run, stream
     from moa._runtime.engine import Engine
+    from moa._runtime.health import Health, check_endpoints
     from moa.errors import MoaError
 
 __all__ = [
+    "Agent",
     "Answer",
+    "Budget",
+    "CacheSettings",
     "Engine",
+    "Health",
+    "Hedge",
     "ImagePart",
+    "Layer",
     "Ledger",
     "Message",
     "Mixture",
     "MoaError",
     "Proposal",
     "ReplyOptions",
+    "RunStream",
     "Sampling",
+    "Settings",
+    "SyncRunStream",
+    "TextPart",
+    "ToolCall",
+    "Wait",
     "arun",
+    "astream",
+    "check_endpoints",
     "load",
+    "load_settings",
     "run",
     "single",
     "stream",
 ]
 
-_HOMES = {
-    "Engine": "_runtime.engine",
-    "arun": "_runtime.default_engine",
-    "run": "_runtime.default_engine",
-    "stream": "_runtime.default_engine",
-    "MoaError": "errors",
-    "Ledger": "_ledger",
-    "ImagePart": "_messages",
-    "Message": "_messages",
-    "ReplyOptions": "_messages",
-    "Sampling": "_messages",
-    "load": "_mixture.loading",
-    "single": "_mixture.loading",
-    "Mixture": "_mixture.schema",
-    "Answer": "_results",
-    "Proposal": "_results",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562): `import moa` alone costs next to nothing."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'moa' has no attribute {name!r}")
-    return getattr(import_module(f"moa.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "._config.settings": ("Settings", "load_settings"),
+        "._engine.stream": ("RunStream",),
+        "._ledger": ("Ledger",),
+        "._messages": ("ImagePart", "Message", "ReplyOptions", "Sampling", "TextPart", "ToolCall"),
+        "._mixture.loading": ("load", "single"),
+        "._mixture.schema": ("Agent", "Hedge", "Layer", "Mixture", "Wait"),
+        "._policies.budget": ("Budget",),
+        "._policies.cache.settings": ("CacheSettings",),
+        "._results": ("Answer", "Proposal"),
+        "._runtime.default_engine": ("SyncRunStream", "arun", "astream", "run", "stream"),
+        "._runtime.engine": ("Engine",),
+        "._runtime.health": ("Health", "check_endpoints"),
+        ".errors": ("MoaError",),
+    },
+)
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Have a notebook show mixtures, answers and evaluations as pictures; `import moa` in a notebook has done it."""
+    """Have a notebook show mixtures, answers and evaluations as pictures; `import moa` in a notebook does it too."""
     import_module("moa._notebook").register(shell)
 
 

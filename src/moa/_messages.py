@@ -81,6 +81,7 @@ class Message:
 
 
 Conversation = tuple[Message, ...]
+"""Messages in the order in which they were said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,46 @@ from typing import Any, Self
 from moa._ledger import ErrorInfo, Ledger
 from moa._usage import TokenUsage
 
+__all__ = [
+    "Abandoned",
+    "AggregationFailed",
+    "AnswerInterrupted",
+    "AuthenticationFailed",
+    "BadRequest",
+    "BrokenReply",
+    "BudgetExceeded",
+    "CallTimedOut",
+    "CircuitOpen",
+    "ConfigError",
+    "ConnectionFailed",
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "EmptyReply",
+    "EngineError",
+    "EvaluationDataError",
+    "IdleTimedOut",
+    "LayerFailed",
+    "MissingCredentials",
+    "MissingDependency",
+    "MixtureError",
+    "MoaError",
+    "ModelNotFound",
+    "OverBudget",
+    "ProviderError",
+    "ProviderFault",
+    "QuotaExhausted",
+    "RateLimited",
+    "Refused",
+    "ServiceFailed",
+    "TemplateError",
+    "TraceError",
+    "UnknownEndpoint",
+    "UnknownMixture",
+    "UnsupportedInput",
+    "UnusableReply",
+    "UsageError",
+]
+
 
 class MoaError(Exception):
     """Base of every error that this package raises on purpose."""

@@ -1,15 +1,45 @@
-"""What a run tells while it runs. The last event carries the answer; a run that fails raises instead."""
+"""What a run yields while it runs, and what its answer holds. A run that fails raises instead of a last event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moa._results import Answer, LayerResult, Proposal
+from moa._ledger import Attempt, Call, ErrorInfo, Ledger
+from moa._messages import ToolCall
+from moa._results import Answer, Degradation, Latency, LayerResult, Proposal
+from moa._usage import Spend, TokenUsage
+
+__all__ = [
+    "AgentInfo",
+    "Answer",
+    "AnswerDelta",
+    "AnswerToolCallDelta",
+    "Attempt",
+    "Call",
+    "CallStarted",
+    "Degradation",
+    "ErrorInfo",
+    "Event",
+    "Latency",
+    "LayerFinished",
+    "LayerResult",
+    "LayerStarted",
+    "Ledger",
+    "Proposal",
+    "ProposalDelta",
+    "ProposalFinished",
+    "ProposalRestarted",
+    "RunFinished",
+    "RunStarted",
+    "Spend",
+    "TokenUsage",
+    "ToolCall",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInfo:
-    """Who takes part: an agent's unique name, its model reference and its place in the roster, from 0."""
+    """One agent of a run: its unique name, its model reference and its place in the roster, from 0."""
 
     agent: str
     model: str
@@ -56,7 +86,7 @@ class ProposalDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalRestarted:
-    """A proposer begins anew (a retry or a fallback): what it had written so far is void."""
+    """A proposer starts again (a retry or a fallback): what it had written so far is void."""
 
     layer: int
     index: int
@@ -117,3 +147,4 @@ Event = (
     | AnswerToolCallDelta
     | RunFinished
 )
+"""Whatever a run yields."""

@@ -24,7 +24,7 @@ CUT = Finish(reason="length", usage=USED)
 
 async def _run(provider: ScriptedProvider, mixture: Mixture | dict[str, Any], **arguments: Any) -> Answer:
     async with engine_of(provider) as engine:
-        return await engine.run(mixture, "hi", **arguments)
+        return await engine.arun(mixture, "hi", **arguments)
 
 
 def _fails(model: str) -> list[ServiceFailed]:
@@ -133,7 +133,7 @@ async def test_proposers_read_earlier_tool_results_as_text_and_the_aggregator_as
         Message(role="tool", content="sunny", tool_call_id="1"),
     ]
     async with engine_of(provider) as engine:
-        await engine.run(mixture_of(["a"]), talk)
+        await engine.arun(mixture_of(["a"]), talk)
 
     proposer, aggregator = provider.requests
     assert [turn.role for turn in proposer.messages] == ["user", "assistant", "user"]
@@ -197,7 +197,7 @@ async def test_a_service_that_refuses_the_response_format_is_asked_without_it() 
 @virtual_time
 async def test_selection_shows_nothing_of_the_verdict_and_then_the_proposal_at_once() -> None:
     scripts = {"a": "one", "agg": ['{"best"', Pause(1), ": 1}"]}
-    async with engine_of(scripted(scripts)) as engine, engine.stream(_selecting("a"), "hi") as events:
+    async with engine_of(scripted(scripts)) as engine, engine.astream(_selecting("a"), "hi") as events:
         shown = [event.text async for event in events if isinstance(event, AnswerDelta)]
 
     assert shown == ["one"]
@@ -223,7 +223,7 @@ async def test_an_unusable_selection_is_no_fault_of_the_models_service() -> None
     ) as engine:
         for _ in range(4):
             with pytest.raises(AggregationFailed) as caught:
-                await engine.run(_selecting("a"), "hi")
+                await engine.arun(_selecting("a"), "hi")
 
     assert {failure.code for failure in caught.value.failures} == {"unusable_reply"}
 
@@ -246,7 +246,7 @@ async def test_proposals_that_are_there_answer_when_a_later_layer_fails_if_the_m
 async def test_white_space_alone_is_no_answer_that_a_fallback_would_replay() -> None:
     scripts = {"a": "one", "agg": [" ", "\n", *_fails("agg")], "spare": [" ", "instead"]}
     mixture = mixture_of(["a"], aggregator={"model": "agg", "fallback": ["fake/spare"]})
-    async with engine_of(scripted(scripts)) as engine, engine.stream(mixture, "hi") as events:
+    async with engine_of(scripted(scripts)) as engine, engine.astream(mixture, "hi") as events:
         shown = [event.text async for event in events if isinstance(event, AnswerDelta)]
 
     assert "".join(shown).strip() == "instead"

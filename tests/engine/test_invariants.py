@@ -49,7 +49,7 @@ def test_every_proposal_reaches_every_agent_of_the_next_layer_once_and_whole(tex
 
 async def _run_once(provider, mixture):
     async with engine_of(provider) as engine:
-        return await engine.run(mixture, "hi")
+        return await engine.arun(mixture, "hi")
 
 
 def _shown(request: ModelRequest) -> list[str]:
@@ -66,7 +66,7 @@ def _shown(request: ModelRequest) -> list[str]:
 async def test_proposals_are_shown_in_the_rosters_order_whoever_comes_first() -> None:
     provider = scripted({"slow": [Pause(9), "from slow"], "quick": "from quick", "agg": "done"})
     async with engine_of(provider) as engine:
-        await engine.run(mixture_of(["slow", "quick"]), "hi")
+        await engine.arun(mixture_of(["slow", "quick"]), "hi")
 
     assert _shown(provider.requests[-1]) == ["from slow", "from quick"]
 
@@ -80,7 +80,7 @@ async def test_a_run_changes_neither_the_messages_nor_the_mixture() -> None:
     mixture = {"layers": [{"proposers": [{"model": "fake/a"}]}], "aggregator": {"model": "fake/agg"}}
     before = copy.deepcopy((messages, mixture))
     async with engine_of(scripted({"a": "one", "agg": "done"})) as engine:
-        await engine.run(mixture, messages)
+        await engine.arun(mixture, messages)
 
     assert (messages, mixture) == before
 
@@ -98,7 +98,7 @@ async def test_a_thousand_runs_at_once_never_see_each_others_text() -> None:
 
     async with engine_of(scripted({"a": echo, "b": echo, "agg": check})) as engine:
         mixture = mixture_of(["a", "b"])
-        answers = await asyncio.gather(*(engine.run(mixture, str(number)) for number in range(1000)))
+        answers = await asyncio.gather(*(engine.arun(mixture, str(number)) for number in range(1000)))
 
     assert [answer.text for answer in answers] == [f"answer for {number}" for number in range(1000)]
 
@@ -112,7 +112,7 @@ async def test_an_answer_names_every_agent_that_was_not_used_and_why() -> None:
         {"bad": [ServiceFailed("boom", model="fake/bad")], "empty": "  ", "good": "fine", "agg": "done"}
     )
     async with engine_of(provider) as engine:
-        answer = await engine.run(mixture_of(["bad", "empty", "good"]), "hi")
+        answer = await engine.arun(mixture_of(["bad", "empty", "good"]), "hi")
 
     assert answer.status == "degraded"
     assert [(reason.agent, reason.code) for reason in answer.degraded] == [
@@ -127,7 +127,7 @@ async def test_an_answer_names_every_agent_that_was_not_used_and_why() -> None:
 @virtual_time
 async def test_an_answer_with_every_planned_agent_is_complete() -> None:
     async with engine_of(scripted({"a": "one", "agg": "done"})) as engine:
-        answer = await engine.run(mixture_of(["a"]), "hi")
+        answer = await engine.arun(mixture_of(["a"]), "hi")
 
     assert (answer.status, answer.degraded, answer.text) == ("complete", (), "done")
 
@@ -146,7 +146,7 @@ async def test_a_run_fails_with_each_agents_real_cause_when_too_few_proposals_co
     )
     async with engine_of(provider) as engine:
         with pytest.raises(LayerFailed) as caught:
-            await engine.run(mixture_of(["a", "b", "c"]), "hi")
+            await engine.arun(mixture_of(["a", "b", "c"]), "hi")
 
     assert [failure.code for failure in caught.value.failures] == ["rate_limited", "service_failed", "empty_reply"]
     assert "slow down" in str(caught.value)
@@ -163,7 +163,7 @@ async def test_a_broken_proposal_is_not_used_and_a_cut_off_one_is() -> None:
         }
     )
     async with engine_of(provider) as engine:
-        answer = await engine.run(mixture_of(["broken", "cut"]), "hi")
+        answer = await engine.arun(mixture_of(["broken", "cut"]), "hi")
 
     assert _shown(provider.requests[-1]) == ["as far as it"]
     assert answer.layers[0].proposals[0].cut_off
@@ -175,7 +175,7 @@ async def test_a_layer_that_can_no_longer_reach_its_minimum_gives_up_at_once() -
     provider = scripted({"a": [ServiceFailed("boom", model="fake/a")], "b": [Pause(100), "late"]})
     async with engine_of(provider) as engine:
         with pytest.raises(LayerFailed) as caught:
-            await engine.run(mixture_of(["a", "b"], wait={"min_proposals": 2}), "hi")
+            await engine.arun(mixture_of(["a", "b"], wait={"min_proposals": 2}), "hi")
 
     assert asyncio.get_running_loop().time() < 1
     assert [failure.code for failure in caught.value.failures] == ["service_failed", "abandoned"]
@@ -200,7 +200,7 @@ async def test_the_answers_sums_are_the_sums_of_its_ledger() -> None:
         [priced("a"), priced("slow")], aggregator=priced("agg"), wait={"min_proposals": 1, "grace_s": 1}
     )
     async with engine_of(scripted(scripts)) as engine:
-        answer = await engine.run(mixture, "hi")
+        answer = await engine.arun(mixture, "hi")
 
     by_agent = {call.agent: call for call in answer.ledger.calls}
     assert by_agent["slow"].attempts[0].status == "cancelled"
@@ -217,7 +217,7 @@ async def test_the_answers_sums_are_the_sums_of_its_ledger() -> None:
 async def test_an_unknown_price_is_unknown_and_the_rest_is_still_added_up() -> None:
     mixture = mixture_of([{"model": "a", "price": PRICE}, "b"], aggregator={"model": "agg", "price": PRICE})
     async with engine_of(scripted({"a": "one", "b": "two", "agg": "done"})) as engine:
-        answer = await engine.run(mixture, "hi")
+        answer = await engine.arun(mixture, "hi")
 
     assert answer.cost_usd is None
     assert answer.unpriced == ("fake/b",)
@@ -228,7 +228,7 @@ async def test_an_unknown_price_is_unknown_and_the_rest_is_still_added_up() -> N
 @virtual_time
 async def test_the_ledger_can_be_read_after_a_run_was_left() -> None:
     provider = scripted({"a": [Pause(100), "late"]})
-    async with engine_of(provider) as engine, engine.stream(mixture_of(["a"]), "hi") as events:
+    async with engine_of(provider) as engine, engine.astream(mixture_of(["a"]), "hi") as events:
         async for event in events:
             if isinstance(event, CallStarted):
                 break
@@ -249,7 +249,7 @@ async def test_an_answer_that_breaks_off_after_it_was_shown_is_not_replayed() ->
     shown: list[str] = []
 
     async def watch() -> None:
-        async with engine_of(scripted(scripts)) as engine, engine.stream(mixture, "hi") as events:
+        async with engine_of(scripted(scripts)) as engine, engine.astream(mixture, "hi") as events:
             async for event in events:
                 if isinstance(event, AnswerDelta):
                     shown.append(event.text)
@@ -266,7 +266,7 @@ async def test_a_fallback_answers_when_only_reasoning_was_shown() -> None:
     broke = ServiceFailed("broke", model="fake/agg")
     scripts = {"a": "one", "agg": [ReasoningDelta("hm"), broke], "spare": "instead"}
     mixture = mixture_of(["a"], aggregator={"model": "agg", "fallback": ["fake/spare"]})
-    async with engine_of(scripted(scripts)) as engine, engine.stream(mixture, "hi") as events:
+    async with engine_of(scripted(scripts)) as engine, engine.astream(mixture, "hi") as events:
         told = [event async for event in events]
 
     assert told[-1].answer.text == "instead"
@@ -277,7 +277,7 @@ async def test_a_fallback_answers_when_only_reasoning_was_shown() -> None:
 async def test_leaving_a_stream_cancels_every_call_that_still_runs() -> None:
     provider = scripted({"a": [Pause(float("inf"))], "b": ["begun", Pause(float("inf"))], "agg": "done"})
     async with engine_of(provider) as engine:
-        async with engine.stream(mixture_of(["a", "b"]), "hi") as events:
+        async with engine.astream(mixture_of(["a", "b"]), "hi") as events:
             await anext(events)
             await asyncio.sleep(1)
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -290,7 +290,7 @@ async def test_leaving_a_stream_cancels_every_call_that_still_runs() -> None:
 async def test_cancelling_a_run_cancels_every_call_that_still_runs() -> None:
     provider = scripted({"a": [Pause(float("inf"))], "b": [Pause(float("inf"))]})
     async with engine_of(provider) as engine:
-        task = asyncio.create_task(engine.run(mixture_of(["a", "b"]), "hi"))
+        task = asyncio.create_task(engine.arun(mixture_of(["a", "b"]), "hi"))
         await asyncio.sleep(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -310,8 +310,8 @@ async def test_two_runs_with_one_seed_ask_the_same_and_say_the_same() -> None:
     provider = scripted({"a": seeded, "agg": lambda request: " | ".join(_shown(request))})
     mixture = mixture_of([{"model": "a", "samples": 3}])
     async with engine_of(provider) as engine:
-        first, second = [await engine.run(mixture, "hi", seed=7) for _ in range(2)]
-        other = await engine.run(mixture, "hi", seed=8)
+        first, second = [await engine.arun(mixture, "hi", seed=7) for _ in range(2)]
+        other = await engine.arun(mixture, "hi", seed=8)
 
     assert first.text == second.text != other.text
     assert len({proposal.text for proposal in first.proposals}) == 3, "the samples have seeds of their own"
@@ -322,8 +322,8 @@ async def test_two_runs_with_one_seed_ask_the_same_and_say_the_same() -> None:
 @virtual_time
 async def test_an_answer_names_the_models_that_take_no_seed() -> None:
     async with engine_of(scripted({"a": "one", "agg": "done"}, takes_seed=False)) as engine:
-        seeded = await engine.run(mixture_of(["a"]), "hi", seed=1)
-        plain = await engine.run(mixture_of(["a"]), "hi")
+        seeded = await engine.arun(mixture_of(["a"]), "hi", seed=1)
+        plain = await engine.arun(mixture_of(["a"]), "hi")
 
     assert seeded.unseeded == ("fake/a", "fake/agg")
     assert plain.unseeded == ()
@@ -346,7 +346,7 @@ async def test_a_proposal_with_our_delimiters_stays_inside_of_them(attack: str) 
     provider = scripted({"a": attack, "b": "honest", "agg": "done"})
     mixture = mixture_of(["a", "b"])
     async with engine_of(provider) as engine:
-        answer = await engine.run(mixture, "hi")
+        answer = await engine.arun(mixture, "hi")
 
     shown = _shown(provider.requests[-1])
     assert [unescape(text, mixture) for text in shown] == [attack, "honest"]
@@ -362,8 +362,8 @@ def test_a_message_cannot_be_changed_by_anyone() -> None:
 async def test_the_text_of_a_reply_is_the_same_streamed_and_not() -> None:
     scripts = {"a": [TextDelta("o"), "ne"], "agg": ["do", "ne"]}
     async with engine_of(scripted(scripts)) as engine:
-        whole = await engine.run(mixture_of(["a"]), "hi")
-        async with engine.stream(mixture_of(["a"]), "hi") as events:
+        whole = await engine.arun(mixture_of(["a"]), "hi")
+        async with engine.astream(mixture_of(["a"]), "hi") as events:
             told = [event async for event in events]
 
     assert "".join(event.text for event in told if isinstance(event, AnswerDelta)) == whole.text

@@ -33,7 +33,7 @@ def _mixture(*layers: str, **keys: Any) -> Mixture:
 async def _agents_asked(mixture: Mixture, **arguments: Any) -> list[str]:
     provider = scripted(SCRIPTS)
     async with engine_of(provider) as engine:
-        answer = await engine.run(mixture, "hi", **arguments)
+        answer = await engine.arun(mixture, "hi", **arguments)
     assert answer.ledger.spend.priced_usd <= (answer.cost_usd or 0)
     return [request.model for request in provider.requests]
 
@@ -48,7 +48,7 @@ async def test_without_degrading_a_run_that_may_cost_too_much_is_not_begun() -> 
     provider = scripted(SCRIPTS)
     async with engine_of(provider) as engine:
         with pytest.raises(OverBudget, match=r"at worst .* \$40\.000000") as caught:
-            await engine.run(_mixture("abc", budget_usd=39), "hi")
+            await engine.arun(_mixture("abc", budget_usd=39), "hi")
 
     assert provider.requests == []
     assert caught.value.ledger.calls == ()
@@ -72,7 +72,7 @@ async def test_what_is_dropped_follows_the_mixtures_order(degrade: list[str], bu
 @virtual_time
 async def test_an_answer_names_what_was_dropped() -> None:
     async with engine_of(scripted(SCRIPTS)) as engine:
-        answer = await engine.run(_mixture("abc", budget_usd=25, degrade=["proposers"]), "hi")
+        answer = await engine.arun(_mixture("abc", budget_usd=25, degrade=["proposers"]), "hi")
 
     assert answer.status == "degraded"
     assert [(reason.agent, reason.code) for reason in answer.degraded] == [("b", "budget"), ("c", "budget")]
@@ -83,7 +83,7 @@ async def test_dropping_proposers_stops_at_a_layers_minimum() -> None:
     mixture = _mixture("abc", budget_usd=25, degrade=["proposers"], wait={"min_proposals": 2})
     async with engine_of(scripted(SCRIPTS)) as engine:
         with pytest.raises(OverBudget):
-            await engine.run(mixture, "hi")
+            await engine.arun(mixture, "hi")
 
 
 @virtual_time
@@ -92,25 +92,25 @@ async def test_the_tighter_budget_wins() -> None:
         mixture = _mixture("abc", budget_usd=39 if not given else 1000)
         async with engine_of(scripted(SCRIPTS)) as engine:
             with pytest.raises(OverBudget):
-                await engine.run(mixture, "hi", **given)
+                await engine.arun(mixture, "hi", **given)
 
 
 @virtual_time
 async def test_a_budget_needs_prices_and_a_worst_case() -> None:
     async with engine_of(scripted(SCRIPTS)) as engine:
         with pytest.raises(UsageError, match="nobody knows that of fake/a"):
-            await engine.run(
+            await engine.arun(
                 mixture_of([{"model": "a", "max_tokens": 5}], aggregator=_agent("agg")), "hi", budget_usd=9
             )
         with pytest.raises(UsageError, match="max_tokens` for a"):
-            await engine.run(mixture_of([_agent("a", max_tokens=None)], aggregator=_agent("agg")), "hi", budget_usd=99)
+            await engine.arun(mixture_of([_agent("a", max_tokens=None)], aggregator=_agent("agg")), "hi", budget_usd=99)
 
 
 @virtual_time
 async def test_unpriced_models_run_under_a_budget_if_the_mixture_says_so() -> None:
     mixture = mixture_of([{"model": "a", "max_tokens": 5}], aggregator=_agent("agg"), allow_unpriced=True)
     async with engine_of(scripted(SCRIPTS)) as engine:
-        answer = await engine.run(mixture, "hi", budget_usd=10)
+        answer = await engine.arun(mixture, "hi", budget_usd=10)
 
     assert answer.unpriced == ("fake/a",)
     assert answer.cost_usd is None
@@ -121,7 +121,7 @@ async def test_unpriced_models_run_under_a_budget_if_the_mixture_says_so() -> No
 async def test_a_budget_that_makes_no_sense_is_refused(amount: float) -> None:
     async with engine_of(scripted(SCRIPTS)) as engine:
         with pytest.raises(UsageError, match="makes no sense"):
-            await engine.run(_mixture("a"), "hi", budget_usd=amount)
+            await engine.arun(_mixture("a"), "hi", budget_usd=amount)
 
 
 @virtual_time
@@ -131,7 +131,7 @@ async def test_a_budget_that_64_runs_share_is_never_exceeded() -> None:
         settings=Settings(endpoints={}), providers={"fake": scripted(scripts)}, clock=loop_time, budget_usd=100
     ) as engine:
         ended = await asyncio.gather(
-            *(engine.run(_mixture("abc"), str(number)) for number in range(64)),
+            *(engine.arun(_mixture("abc"), str(number)) for number in range(64)),
             return_exceptions=True,
         )
         assert engine.budget is not None
@@ -155,7 +155,7 @@ async def test_a_shared_budget_degrades_a_run_as_its_own_does() -> None:
     async with Engine(
         settings=Settings(endpoints={}), providers={"fake": provider}, clock=loop_time, budget_usd=25
     ) as engine:
-        answer = await engine.run(mixture, "hi")
+        answer = await engine.arun(mixture, "hi")
 
     assert [request.model for request in provider.requests] == ["a", "agg"]
     assert [(reason.agent, reason.code) for reason in answer.degraded] == [("b", "budget"), ("c", "budget")]
@@ -166,7 +166,7 @@ async def test_a_mixture_that_selects_still_does_after_its_last_layer_was_droppe
     scripts = {**SCRIPTS, "agg": ['{"best": 1}', USED], "a": ["from a", Finish(reason="stop", usage=_used(10))]}
     mixture = _mixture("a", "bcd", degrade=["layers"], aggregation="selection", budget_usd=50)
     async with engine_of(scripted(scripts)) as engine:
-        answer = await engine.run(mixture, "hi")
+        answer = await engine.arun(mixture, "hi")
     assert answer.text == "from b"
 
     mixture = mixture_of(
@@ -174,7 +174,7 @@ async def test_a_mixture_that_selects_still_does_after_its_last_layer_was_droppe
         degrade=["layers"], budget_usd=21,
     )  # fmt: skip
     async with engine_of(scripted(scripts)) as engine:
-        answer = await engine.run(mixture, "hi")
+        answer = await engine.arun(mixture, "hi")
     assert (answer.text, [reason.code for reason in answer.degraded]) == ("from a", ["budget"])
 
 

@@ -19,7 +19,7 @@ SCRIPTS = {"a": [Pause(1), "o", Pause(1), "ne"], "b": [Pause(3), "two"], "agg": 
 
 @virtual_time
 async def test_a_run_tells_everything_in_the_order_of_happening() -> None:
-    async with engine_of(scripted(SCRIPTS)) as engine, engine.stream(mixture_of(["a", "b"]), "hi") as events:
+    async with engine_of(scripted(SCRIPTS)) as engine, engine.astream(mixture_of(["a", "b"]), "hi") as events:
         told = [event async for event in events]
 
     assert [type(event) for event in told] == [
@@ -43,7 +43,7 @@ async def test_a_run_tells_everything_in_the_order_of_happening() -> None:
 
 @virtual_time
 async def test_latency_is_the_critical_path_and_nothing_else() -> None:
-    async with engine_of(scripted(SCRIPTS)) as engine, engine.stream(mixture_of(["a", "b"]), "hi") as events:
+    async with engine_of(scripted(SCRIPTS)) as engine, engine.astream(mixture_of(["a", "b"]), "hi") as events:
         answer = [event async for event in events][-1].answer
 
     assert (answer.latency.total_s, answer.latency.critical_path_s, answer.latency.overhead_s) == (6, 6, 0)
@@ -56,7 +56,7 @@ async def test_latency_is_the_critical_path_and_nothing_else() -> None:
 @virtual_time
 async def test_the_first_token_is_unknown_when_nothing_was_streamed() -> None:
     async with engine_of(scripted(SCRIPTS)) as engine:
-        answer = await engine.run(mixture_of(["a", "b"]), "hi")
+        answer = await engine.arun(mixture_of(["a", "b"]), "hi")
 
     assert answer.latency.first_token_s is None
     assert answer.proposals[0].attempts[0].first_token_s is None
@@ -66,7 +66,7 @@ async def test_the_first_token_is_unknown_when_nothing_was_streamed() -> None:
 async def test_proposals_are_not_told_piece_by_piece_if_nobody_wants_them() -> None:
     async with (
         engine_of(scripted(SCRIPTS)) as engine,
-        engine.stream(mixture_of(["a", "b"]), "hi", proposal_deltas=False) as events,
+        engine.astream(mixture_of(["a", "b"]), "hi", proposal_deltas=False) as events,
     ):
         told = {type(event) async for event in events}
 

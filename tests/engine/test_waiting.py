@@ -21,7 +21,7 @@ HANG = Pause(float("inf"))
 
 async def _run(scripts: Scripts, mixture: Mixture, **arguments: Any) -> Answer:
     async with engine_of(scripted(scripts)) as engine:
-        return await engine.run(mixture, "hi", **arguments)
+        return await engine.arun(mixture, "hi", **arguments)
 
 
 @virtual_time
@@ -114,7 +114,7 @@ async def test_a_deadline_during_the_answer_is_an_error_with_the_partial_text() 
 
     async def watch() -> None:
         provider = scripted({"a": "one", "agg": ["Once upon", HANG]})
-        async with engine_of(provider) as engine, engine.stream(mixture, "hi") as events:
+        async with engine_of(provider) as engine, engine.astream(mixture, "hi") as events:
             async for event in events:
                 shown.append(event)
 
@@ -162,7 +162,7 @@ async def test_a_call_that_ignores_its_cancellation_does_not_hold_up_the_run() -
     mixture = mixture_of(["a"], wait={"min_proposals": 1, "grace_s": 1}).as_dict()
     mixture["layers"][0]["proposers"].append({"model": "stubborn/x"})
     async with Engine(settings=Settings(endpoints={}), providers=providers, clock=loop_time) as engine:
-        answer = await engine.run(mixture, "hi")
+        answer = await engine.arun(mixture, "hi")
         assert answer.text == "done"
         assert answer.latency.total_s < 2
         left = answer.ledger.calls[1].attempts[0]
@@ -195,7 +195,7 @@ async def test_a_clock_that_jumps_ahead_ends_the_run_by_its_deadline_and_loses_n
     mixture = mixture_of(["a"], deadline_s=30)
     async with Engine(settings=Settings(endpoints={}), providers={"fake": provider}, clock=clock) as engine:
         with pytest.raises(DeadlineExceeded) as caught:
-            await engine.run(mixture, "hi")
+            await engine.arun(mixture, "hi")
 
     assert loop_time() < 30
     assert [call.agent for call in caught.value.ledger.calls] == ["a"]

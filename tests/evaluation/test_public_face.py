@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 
@@ -36,13 +35,6 @@ COMMANDS = [
 
 def without_numpy(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", WITHOUT_NUMPY + code], capture_output=True, text=True)
-
-
-def test_every_public_name_is_there_and_the_list_is_sorted() -> None:
-    assert moa.evaluation.__all__ == sorted(moa.evaluation.__all__)
-    assert set(moa.evaluation.__all__) == set(moa.evaluation._HOMES)
-    for name, home in moa.evaluation._HOMES.items():
-        assert getattr(moa.evaluation, name) is getattr(import_module(f"moa.evaluation.{home}"), name)
 
 
 def test_any_import_of_it_names_the_extra_where_that_is_missing() -> None:

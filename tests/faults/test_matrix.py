@@ -44,8 +44,8 @@ def _mixture(endpoint: str) -> Mixture:
 
 async def _run(engine: Engine, endpoint: str, *, streamed: bool) -> Answer:
     if not streamed:
-        return await engine.run(_mixture(endpoint), "hi there")
-    async with engine.stream(_mixture(endpoint), "hi there") as events:
+        return await engine.arun(_mixture(endpoint), "hi there")
+    async with engine.astream(_mixture(endpoint), "hi there") as events:
         return [event async for event in events][-1].answer
 
 
@@ -212,7 +212,7 @@ async def test_a_refused_connection_is_told_as_one() -> None:
         mixture = _mixture("lab").as_dict()
         mixture["layers"][0]["proposers"][1]["model"] = "gone/bad"
         async with Engine(settings=Settings(endpoints={"lab": lab, "gone": gone})) as engine:
-            answer = await engine.run(mixture, "hi")
+            answer = await engine.arun(mixture, "hi")
 
     assert [reason.code for reason in answer.degraded] == ["connection_failed"]
 
@@ -225,7 +225,7 @@ async def test_a_broken_model_is_skipped_and_its_fallback_takes_over() -> None:
         mixture = _mixture("lab").as_dict()
         mixture["layers"][0]["proposers"][1]["fallback"] = ["lab/spare"]
         async with Engine(settings=Settings(endpoints={"lab": lab})) as engine:
-            answers: list[Answer] = [await engine.run(mixture, "hi") for _ in range(4)]
+            answers: list[Answer] = [await engine.arun(mixture, "hi") for _ in range(4)]
 
     assert sum(received.model == "bad" for received in server.requests) == 2
     assert [answer.proposals[1].model for answer in answers] == ["lab/spare"] * 4

@@ -305,7 +305,7 @@ async def test_a_hard_throttle_loses_no_run_of_a_batch_where_nothing_is_limited(
     async with Engine(
         settings=Settings(endpoints={"fake": lab}), providers={"fake": bucket.provider}, clock=loop_time
     ) as engine:
-        answers = await asyncio.gather(*(engine.run(mixture, f"prompt {number}") for number in range(200)))
+        answers = await asyncio.gather(*(engine.arun(mixture, f"prompt {number}") for number in range(200)))
 
     assert [answer.status for answer in answers] == ["complete"] * 200
     assert bucket.throttled > 0

@@ -43,7 +43,7 @@ from moa.providers._endpoint import Endpoint
 async def main():
     settings = Settings(endpoints={"zoo": Endpoint(name="zoo", kind="parrot")})
     async with Engine(settings=settings) as engine:
-        print((await engine.run(single("zoo/polly"), "hello")).text)
+        print((await engine.arun(single("zoo/polly"), "hello")).text)
 
 asyncio.run(main())
 """

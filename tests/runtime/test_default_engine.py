@@ -68,12 +68,69 @@ def test_every_event_loop_gets_an_engine_that_is_closed_with_it(settings: Path) 
 def test_a_stream_of_the_default_engine_ends_with_the_answer(settings: Path) -> None:
     script = """
         async def watch():
-            async with moa.stream(mixture, "hi") as events:
+            async with moa.astream(mixture, "hi") as events:
                 told = [event async for event in events]
             return told[-1].answer.text
         print(asyncio.run(watch()))
     """
     assert _run(script, settings) == "the answer\n"
+
+
+def test_synchronous_code_iterates_over_the_events_of_a_run(settings: Path) -> None:
+    script = """
+        with moa.stream(mixture, "hi") as events:
+            seen = list(events)
+            print(type(seen[0]).__name__, seen[-1].answer.text, len(events.ledger.calls), list(events))
+    """
+    assert _run(script, settings) == "RunStarted the answer 2 []\n"
+
+
+def test_leaving_a_synchronous_stream_cancels_the_run(settings: Path) -> None:
+    script = """
+        mixture["layers"][0]["proposers"][0]["model"] = "demo/slow"
+        with moa.stream(mixture, "hi") as events:
+            while type(next(events)).__name__ != "CallStarted":
+                pass
+        print([attempt.status for attempt in events.ledger.attempts])
+    """
+    assert _run(script, settings) == "['cancelled']\n"
+
+
+def test_a_synchronous_stream_raises_what_its_run_raises(settings: Path) -> None:
+    script = """
+        unstarted = moa.stream(mixture, "hi")
+        print(unstarted.ledger.calls)
+        try:
+            next(unstarted)
+        except RuntimeError as error:
+            print(error)
+        try:
+            moa.stream(mixture | {"aggregator": {"model": "nowhere/x"}}, "hi").__enter__()
+        except moa.MoaError as error:
+            print(error.code)
+        try:
+            with moa.stream(mixture | {"aggregator": {"model": "demo/none"}}, "hi") as events:
+                list(events)
+        except moa.MoaError as error:
+            print(error.code)
+    """
+    says = "()\nenter the stream first: `with moa.stream(...) as events`\nunknown_endpoint\naggregation_failed\n"
+    assert _run(script, settings) == says
+
+
+def test_a_synchronous_run_inside_of_a_synchronous_run_is_refused_rather_than_waiting_for_itself(
+    settings: Path,
+) -> None:
+    script = """
+        from moa._runtime.default_engine import in_background
+        async def inside():
+            return moa.run(mixture, "hi")
+        try:
+            in_background(inside())
+        except moa.MoaError as error:
+            print(error)
+    """
+    assert "use `await moa.arun(...)`" in _run(script, settings)
 
 
 def test_an_error_reaches_synchronous_code_as_it_is(settings: Path) -> None:

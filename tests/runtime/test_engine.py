@@ -1,11 +1,14 @@
 """The engine as users hold it, over real HTTP."""
 
 import asyncio
+import inspect
+import pydoc
 from decimal import Decimal
 
 import pytest
 from pydantic import SecretStr
 
+import moa
 from moa._config.settings import Settings
 from moa._pricing.price import Price
 from moa._runtime.engine import Engine
@@ -30,7 +33,7 @@ async def test_an_answer_accounts_for_every_call_that_the_server_saw() -> None:
     async with ModelServer() as server:
         server.behave("*", Text("fine", usage=(100, 10)))
         async with Engine(settings=_lab(server, prices={"*": price})) as engine:
-            answer = await engine.run(MIXTURE, "hi")
+            answer = await engine.arun(MIXTURE, "hi")
 
     assert len(server.requests) == len(answer.ledger.calls) == 4
     assert answer.usage.input_tokens == server.bill.input_tokens == 400
@@ -43,7 +46,7 @@ async def test_a_thousand_runs_at_once_share_one_engine() -> None:
     async with ModelServer() as server:
         server.behave("*", lambda body, number: Text(f"re: {body['messages'][-1]['content']}"))
         async with Engine(settings=_lab(server)) as engine:
-            answers = await asyncio.gather(*(engine.run(MIXTURE, f"prompt {n}") for n in range(1000)))
+            answers = await asyncio.gather(*(engine.arun(MIXTURE, f"prompt {n}") for n in range(1000)))
 
     assert [answer.text for answer in answers] == [f"re: prompt {n}" for n in range(1000)]
     assert {answer.status for answer in answers} == {"complete"}
@@ -53,7 +56,7 @@ async def test_an_endpoints_limit_holds_for_all_of_its_models_and_runs() -> None
     async with ModelServer() as server:
         server.behave("*", Text("fine", delay_s=0.01))
         async with Engine(settings=_lab(server, limits=LimitSettings(max_concurrency=3))) as engine:
-            await asyncio.gather(*(engine.run(MIXTURE, "hi") for _ in range(8)))
+            await asyncio.gather(*(engine.arun(MIXTURE, "hi") for _ in range(8)))
 
     assert server.peak == 3
 
@@ -71,7 +74,7 @@ async def test_a_models_own_limit_holds_for_it_alone() -> None:
         limits = {"b": LimitSettings(max_concurrency=1)}
         mixture = {**MIXTURE, "layers": [{"proposers": [{"model": "lab/b", "samples": 4}]}]}
         async with Engine(settings=_lab(server, model_limits=limits)) as engine:
-            await engine.run(mixture, "hi")
+            await engine.arun(mixture, "hi")
 
     assert running == [1, 1, 1, 1]
 
@@ -80,7 +83,7 @@ async def test_leaving_a_stream_closes_the_connections_to_the_models_at_once() -
     async with ModelServer() as server:
         server.behave("*", Hang())
         async with Engine(settings=_lab(server)) as engine:
-            async with engine.stream(MIXTURE, "hi") as events:
+            async with engine.astream(MIXTURE, "hi") as events:
                 assert isinstance(await anext(events), RunStarted)
                 await server.until(lambda: server.running == 3)
             await server.until(lambda: server.cancelled == 3)
@@ -93,7 +96,7 @@ async def test_a_secret_is_in_no_error_and_no_answer() -> None:
         server.behave("a", Status(401, body="your key sk-very-secret is wrong"))
         server.behave("*", Text("fine"))
         async with Engine(settings=_lab(server, api_key=SecretStr("sk-very-secret"))) as engine:
-            answer = await engine.run(MIXTURE, "hi")
+            answer = await engine.arun(MIXTURE, "hi")
             shown = repr(engine.settings)
 
     assert answer.degraded[0].code == "authentication_failed"
@@ -116,7 +119,7 @@ async def test_what_a_provider_knows_of_one_service_is_never_sent_to_another() -
             "aggregator": {"model": "other/second-model"},
         }
         async with Engine(settings=settings) as engine:
-            await engine.run(mixture, "hi")
+            await engine.arun(mixture, "hi")
 
     sent = str(other.requests[0].body) + str(other.requests[0].headers)
     assert "from one" in sent
@@ -127,7 +130,7 @@ async def test_what_a_provider_knows_of_one_service_is_never_sent_to_another() -
 async def test_a_model_without_an_endpoint_is_refused_before_anything_is_sent() -> None:
     async with ModelServer() as server, Engine(settings=_lab(server)) as engine:
         with pytest.raises(ConfigError, match="lab"):
-            await engine.run({**MIXTURE, "aggregator": {"model": "lob/x"}}, "hi")
+            await engine.arun({**MIXTURE, "aggregator": {"model": "lob/x"}}, "hi")
 
     assert server.requests == []
 
@@ -136,13 +139,12 @@ async def test_a_model_without_an_endpoint_is_refused_before_anything_is_sent() 
 async def test_a_conversation_that_makes_no_sense_is_refused(prompt: object) -> None:
     async with ModelServer() as server, Engine(settings=_lab(server)) as engine:
         with pytest.raises(UsageError):
-            await engine.run(MIXTURE, prompt)
+            await engine.arun(MIXTURE, prompt)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"budget": 1}, "did you mean 'budget_usd'"),
         ({"seed": "7"}, "a seed is a whole number"),
         ({"seed": True}, "a seed is a whole number"),
         ({"deadline_s": 0}, "a deadline is a positive number"),
@@ -158,6 +160,40 @@ async def test_an_argument_that_makes_no_sense_is_refused_before_anything_is_sen
 ) -> None:
     async with ModelServer() as server, Engine(settings=_lab(server)) as engine:
         with pytest.raises(UsageError, match=says):
-            await engine.run(MIXTURE, "hi", **arguments)
+            await engine.arun(MIXTURE, "hi", **arguments)
 
     assert server.requests == []
+
+
+async def test_an_argument_that_does_not_exist_is_a_type_error_everywhere() -> None:
+    async with ModelServer() as server, Engine(settings=_lab(server)) as engine:
+        for ask in (engine.arun, engine.astream, moa.run):
+            with pytest.raises(TypeError, match="unexpected keyword argument 'budget'"):
+                await ask(MIXTURE, "hi", budget=1)
+
+
+def test_settings_and_the_path_of_a_settings_file_together_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"`config`.*or `settings`, not both"):
+        Engine("moa.yaml", settings=Settings(endpoints={}))
+
+
+def test_every_way_of_running_has_the_signature_that_it_takes() -> None:
+    arun, astream = (dict(inspect.signature(method).parameters) for method in (Engine.arun, Engine.astream))
+    del arun["self"], astream["self"]
+
+    assert {inspect.Parameter.KEYWORD_ONLY} == {arun[name].kind for name in list(arun)[2:]}
+    assert dict(inspect.signature(moa.run).parameters) == arun
+    assert dict(inspect.signature(moa.arun).parameters) == arun
+    assert dict(inspect.signature(moa.stream).parameters) == astream
+    assert dict(inspect.signature(moa.astream).parameters) == astream
+    assert {**arun, "proposal_deltas": astream["proposal_deltas"], "answer_deltas": astream["answer_deltas"]} == astream
+    assert "trace: str | pathlib.Path | None = None" in pydoc.plain(pydoc.render_doc(moa.run))
+
+
+@pytest.mark.parametrize(("name", "instead"), [("run", "arun"), ("stream", "astream")])
+async def test_an_engine_has_no_synchronous_methods_and_says_what_to_use(name: str, instead: str) -> None:
+    async with Engine(settings=Settings(endpoints={})) as engine:
+        with pytest.raises(AttributeError, match=rf"async only: use `engine\.{instead}\(\.\.\.\)`, or `moa\.{name}"):
+            getattr(engine, name)
+        with pytest.raises(AttributeError, match="no attribute 'ran'"):
+            engine.ran  # noqa: B018

@@ -35,7 +35,7 @@ async def test_a_failed_run_is_told_with_its_books_and_with_services_words_only_
     broken = ServiceFailed("10.0.0.7 answered 500", model="fake/a")
     async with (
         engine_of(scripted({"a": [broken], "agg": "never"})) as engine,
-        engine.stream(mixture_of(["a"]), "Hello") as run,
+        engine.astream(mixture_of(["a"]), "Hello") as run,
     ):
         script = EventStreamEncoder(run, show_details=show_details)
         told, failed = await told_by(run, script)

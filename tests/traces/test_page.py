@@ -19,7 +19,7 @@ async def _page(tmp_path: Path, provider: ScriptedProvider, **keys: object) -> s
     mixture = mixture_of([{"model": "a", "name": EVIL}], name=EVIL, description=EVIL, **keys)
     async with Engine(settings=Settings(endpoints={}), providers={"fake": provider}) as engine:
         with suppress(EngineError):
-            await engine.run(mixture, EVIL, system=EVIL, trace=tmp_path / "t.jsonl")
+            await engine.arun(mixture, EVIL, system=EVIL, trace=tmp_path / "t.jsonl")
     return trace_page(read_trace(tmp_path / "t.jsonl"))
 
 

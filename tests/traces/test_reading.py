@@ -19,7 +19,7 @@ from tests.support.engines import mixture_of, scripted
 async def trace(tmp_path: Path) -> Path:
     provider = scripted({"a": "one", "agg": "done"})
     async with Engine(settings=Settings(endpoints={}), providers={"fake": provider}) as engine:
-        await engine.run(mixture_of(["a"]), "hi", trace=tmp_path / "t.jsonl")
+        await engine.arun(mixture_of(["a"]), "hi", trace=tmp_path / "t.jsonl")
     return tmp_path / "t.jsonl"
 
 
@@ -55,7 +55,7 @@ async def test_a_trace_that_cannot_be_written_is_told_before_anything_is_sent(tm
     provider = scripted({"agg": "done"})
     async with Engine(settings=Settings(endpoints={}), providers={"fake": provider}) as engine:
         with pytest.raises(TraceError, match="can't be written"):
-            await engine.run(mixture_of(), "hi", trace=tmp_path)
+            await engine.arun(mixture_of(), "hi", trace=tmp_path)
 
     assert provider.requests == []
 
@@ -63,7 +63,7 @@ async def test_a_trace_that_cannot_be_written_is_told_before_anything_is_sent(tm
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
 async def test_a_run_outlives_a_trace_that_cannot_be_written_on(caplog: pytest.LogCaptureFixture) -> None:
     async with Engine(settings=Settings(endpoints={}), providers={"fake": scripted({"agg": "done"})}) as engine:
-        answer = await engine.run(mixture_of(), "hi", trace="/dev/full")
+        answer = await engine.arun(mixture_of(), "hi", trace="/dev/full")
 
     assert answer.text == "done"
     assert "breaks off" in caplog.text

@@ -46,7 +46,7 @@ async def test_no_planted_secret_is_in_a_trace(tmp_path: Path, fails: bool) -> N
         mixture = load({"layers": [{"proposers": proposers}], "aggregator": aggregator})
         async with Engine(settings=settings) as engine:
             try:
-                answer = await engine.run(mixture, "hi", trace=path)
+                answer = await engine.arun(mixture, "hi", trace=path)
                 assert KEY in answer.text, "the caller's own answer is left as it is"
             except MoaError:
                 assert fails

@@ -56,9 +56,9 @@ def _record(
         arguments = dict(settings=Settings(endpoints={"fake": endpoint}), providers={"fake": provider}, clock=loop_time)
         async with Engine(**arguments) as engine:
             if not stream:
-                answer = await engine.run(mixture, "hi", trace=path, **given)
+                answer = await engine.arun(mixture, "hi", trace=path, **given)
                 return answer, answer.ledger
-            async with engine.stream(mixture, "hi", trace=path, **given) as events:
+            async with engine.astream(mixture, "hi", trace=path, **given) as events:
                 told = []
                 try:
                     async with asyncio.timeout(leave_after_s):
@@ -247,7 +247,7 @@ def test_a_replay_of_a_cancelled_run_is_cancelled_at_the_same_moment(tmp_path: P
 async def test_a_replay_works_within_a_running_loop(tmp_path: Path) -> None:
     engine = Engine(settings=Settings(endpoints={}), providers={"fake": scripted({"agg": "alone"})})
     async with engine:
-        await engine.run(mixture_of(), "hi", trace=tmp_path / "t.jsonl")
+        await engine.arun(mixture_of(), "hi", trace=tmp_path / "t.jsonl")
 
     assert replay(tmp_path / "t.jsonl").answer.text == "alone"
 
@@ -259,7 +259,7 @@ def test_a_hit_of_the_cache_is_replayed_as_one(tmp_path: Path) -> None:
         async with Engine(settings=Settings(endpoints={}), providers={"fake": provider}, cache=cache) as engine:
             mixture = mixture_of(aggregator={"model": "agg", "price": PRICE})
             for _ in range(2):
-                await engine.run(mixture, "hi", trace=tmp_path / "t.jsonl")
+                await engine.arun(mixture, "hi", trace=tmp_path / "t.jsonl")
 
     asyncio.run(run())
     again = replay(tmp_path / "t.jsonl")

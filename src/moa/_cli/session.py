@@ -1,17 +1,20 @@
 """Runs one after another in one event loop, each of which Ctrl-C can stop."""
 
 import asyncio
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self
 
 from moa._cli.console import AnswerWriter
 from moa._cli.run_progress import progress_for_stderr, watch
 from moa._engine.stream import RunStream
 from moa._ledger import Ledger
+from moa._messages import ImagePart
 from moa._mixture.schema import Mixture
 from moa._results import Answer
-from moa._runtime.engine import Engine, Prompt, RunArguments
+from moa._runtime.engine import Engine, Prompt
 
 
 class Cancelled(Exception):
@@ -52,7 +55,17 @@ class RunSession:
             self._loop.run(self._engine.aclose())
 
     def run(
-        self, mixture: Mixture, prompt: Prompt, *, writer: AnswerWriter | None, **arguments: Unpack[RunArguments]
+        self,
+        mixture: Mixture,
+        prompt: Prompt,
+        *,
+        writer: AnswerWriter | None,
+        system: str | None,
+        images: Sequence[ImagePart] = (),
+        seed: int | None,
+        deadline_s: float | None,
+        budget_usd: float | Decimal | None,
+        trace: Path | None = None,
     ) -> Answer:
         """Return the answer of one run, having shown it while it came.
 
@@ -60,7 +73,12 @@ class RunSession:
             mixture: What runs.
             prompt: Text, or a conversation.
             writer: Takes the answer's text as it comes; None if the caller shows it himself in the end.
-            **arguments: See `RunArguments`.
+            system: As in `Engine.arun`, like all that follow here.
+            images: As in `Engine.arun`.
+            seed: As in `Engine.arun`.
+            deadline_s: As in `Engine.arun`.
+            budget_usd: As in `Engine.arun`.
+            trace: As in `Engine.arun`.
 
         Raises:
             Cancelled: The user pressed Ctrl-C.
@@ -71,12 +89,17 @@ class RunSession:
         async def answer() -> Answer:
             nonlocal stream
             progress = progress_for_stderr()
-            stream = self._engine.stream(
+            stream = self._engine.astream(
                 mixture,
                 prompt,
                 proposal_deltas=progress.wants_deltas,
                 answer_deltas=writer is not None,
-                **arguments,
+                system=system,
+                images=images,
+                seed=seed,
+                deadline_s=deadline_s,
+                budget_usd=budget_usd,
+                trace=trace,
             )
             return await watch(stream, progress, writer)
 

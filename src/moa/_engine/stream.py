@@ -16,7 +16,7 @@ class RunStream:
 
     ::
 
-        async with engine.stream(mixture, "Hello") as events:
+        async with engine.astream(mixture, "Hello") as events:
             async for event in events:
                 ...
 
@@ -72,7 +72,7 @@ class RunStream:
     async def __anext__(self) -> Event:
         """The next event."""
         if self._task is None:
-            raise RuntimeError("enter the stream first: `async with engine.stream(...) as events`")
+            raise RuntimeError("enter the stream first: `async with engine.astream(...) as events`")
         event = await self._queue.get()
         if event is not None:
             return event

@@ -1,4 +1,4 @@
-"""The engine as users hold it: what many runs share, and how one run is asked for."""
+"""The engine: what many runs share, and how one run is asked for."""
 
 import math
 import time
@@ -7,14 +7,14 @@ from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from moa._config.settings import Settings, load_settings
 from moa._engine.plan import Planner, RunOptions
 from moa._engine.run import execute
 from moa._engine.stream import RunStream
 from moa._ledger import Meter, Now
-from moa._messages import ImagePart, Message, ReplyOptions, Sampling, conversation
+from moa._messages import Conversation, ImagePart, Message, ReplyOptions, Sampling, conversation
 from moa._mixture.loading import load
 from moa._mixture.schema import Mixture
 from moa._policies.budget import Budget
@@ -22,7 +22,6 @@ from moa._policies.cache.settings import CacheSettings
 from moa._results import Answer
 from moa._runtime.model_pool import ModelPool
 from moa._traces.recording import Recorder, Run
-from moa._validation.suggestions import nearest
 from moa.errors import UsageError
 from moa.providers._base import Provider
 
@@ -32,42 +31,18 @@ MixtureLike = Mixture | str | Path | Mapping[str, Any]
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 """One user turn, or a whole conversation (messages, or mappings in the OpenAI API's shape)."""
 
-
-class RunArguments(TypedDict, total=False):
-    """What every way of running takes besides the mixture and the prompt.
-
-    Attributes:
-        system: A system message to put in front of the conversation.
-        images: Images for the last user turn.
-        seed: Makes a run repeatable where services take seeds; each sample gets its own seed derived from it.
-        deadline_s: Seconds for the whole run; the mixture's own deadline holds too.
-        budget_usd: US dollars for the whole run; the mixture's own budget holds too.
-        shared_budget: A budget that this run shares with others; the engine's own holds too.
-        options: Tools, response format and the like, for the aggregator.
-        sampling: Parameters that override the aggregator's own.
-        trace: A file to write the run to, as `moa trace show` and `moa trace replay` read it; it holds no secrets.
-    """
-
-    system: str | None
-    images: Sequence[ImagePart]
-    seed: int | None
-    deadline_s: float | None
-    budget_usd: float | Decimal | None
-    shared_budget: Budget | None
-    options: ReplyOptions
-    sampling: Sampling | None
-    trace: str | Path | None
+_RENAMED = {"run": "arun", "stream": "astream"}
 
 
 class Engine:
-    """Runs mixtures; holds what many runs share: connections, the embedded model, prices.
+    """Runs mixtures from async code; holds what many runs share: connections, the embedded model, prices.
 
     ::
 
         async with moa.Engine() as engine:
-            answers = await asyncio.gather(*(engine.run("local", prompt) for prompt in prompts))
+            answers = await asyncio.gather(*(engine.arun("local", prompt) for prompt in prompts))
 
-    An engine belongs to the event loop in which it is first used.
+    An engine belongs to the event loop in which it is first used. Synchronous code calls `moa.run` and `moa.stream`.
 
     Args:
         config: Path of a `moa.yaml`; None looks in the usual places.
@@ -78,10 +53,12 @@ class Engine:
         clock: Monotonic clock, in seconds.
 
     Attributes:
+        settings: The settings in use.
         budget: The engine's own budget, with what has been spent of it; None if none was set.
 
     Raises:
         ConfigError: The configuration can't be used.
+        UsageError: Both `config` and `settings` are given, or the budget is not a positive amount.
     """
 
     def __init__(
@@ -94,77 +71,146 @@ class Engine:
         cache: CacheSettings | str | Path | None = None,
         clock: Now = time.perf_counter,
     ) -> None:
-        self.settings = settings or load_settings(config)
+        if config is not None and settings is not None:
+            raise UsageError("an engine takes `config`, the path of a settings file, or `settings`, not both")
+        self.settings = load_settings(config) if settings is None else settings
         self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
-        kept = CacheSettings(path=Path(cache)) if isinstance(cache, str | Path) else cache or self.settings.cache
-        self._models = ModelPool(self.settings, providers or {}, clock, kept)
+        if isinstance(cache, str | Path):
+            cache = CacheSettings(path=Path(cache))
+        self._models = ModelPool(self.settings, providers or {}, clock, cache or self.settings.cache)
         self._planner = Planner(self._models)
         self._clock = clock
 
-    async def run(self, mixture: MixtureLike, prompt: Prompt, **arguments: Unpack[RunArguments]) -> Answer:
+    if not TYPE_CHECKING:  # type checkers are to see that these methods don't exist
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what the synchronous names are called here."""
+            if name in _RENAMED:
+                instead = f"`engine.{_RENAMED[name]}(...)`, or `moa.{name}(...)` in synchronous code"
+                raise AttributeError(f"an Engine has no {name!r}, as it is async only: use {instead}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    async def arun(
+        self,
+        mixture: MixtureLike,
+        prompt: Prompt,
+        *,
+        system: str | None = None,
+        images: Sequence[ImagePart] = (),
+        seed: int | None = None,
+        deadline_s: float | None = None,
+        budget_usd: float | Decimal | None = None,
+        shared_budget: Budget | None = None,
+        options: ReplyOptions | None = None,
+        sampling: Sampling | None = None,
+        trace: str | Path | None = None,
+    ) -> Answer:
         """Run a mixture and return its answer.
 
         Args:
             mixture: A `Mixture`, a preset's name, a file's path, or a mapping.
             prompt: Text, or a conversation.
-            **arguments: See `RunArguments`.
+            system: A system message to put in front of the conversation.
+            images: Images for the last user turn.
+            seed: Makes a run repeatable where services take seeds; each sample gets its own seed derived from it.
+            deadline_s: Seconds for the whole run; the mixture's own deadline holds too.
+            budget_usd: US dollars for the whole run; the mixture's own budget holds too.
+            shared_budget: A budget that this run shares with others; the engine's own holds too.
+            options: Tools, response format and the like, for the aggregator.
+            sampling: Parameters that override the aggregator's own.
+            trace: A file to write the run to, as `moa trace show` and `moa trace replay` read it; it holds no secrets.
 
         Raises:
             MixtureError: The mixture can't be used.
             ConfigError: An endpoint can't be used.
-            UsageError: The conversation or an option makes no sense.
-            EngineError: The run failed; its ledger tells what was spent.
+            UsageError: The conversation or an argument makes no sense.
+            EngineError: The run failed; its ledger says what was spent.
         """
-        run, _ = self._prepare(mixture, prompt, arguments)
+        run, _ = self._prepare(
+            mixture,
+            conversation(prompt, system=system, images=images),
+            _run_options(seed, deadline_s, budget_usd, options, sampling),
+            shared_budget,
+            trace,
+        )
         return await run(None)
 
-    def stream(
+    def astream(
         self,
         mixture: MixtureLike,
         prompt: Prompt,
         *,
+        system: str | None = None,
+        images: Sequence[ImagePart] = (),
+        seed: int | None = None,
+        deadline_s: float | None = None,
+        budget_usd: float | Decimal | None = None,
+        shared_budget: Budget | None = None,
+        options: ReplyOptions | None = None,
+        sampling: Sampling | None = None,
+        trace: str | Path | None = None,
         proposal_deltas: bool = True,
         answer_deltas: bool = True,
-        **arguments: Unpack[RunArguments],
     ) -> RunStream:
         """Return a run as a stream of events, to be entered with `async with`.
+
+        Takes what `arun` takes, and:
 
         Args:
             mixture: A `Mixture`, a preset's name, a file's path, or a mapping.
             prompt: Text, or a conversation.
-            proposal_deltas: Whether proposals are told of piece by piece.
+            system: As in `arun`, like all that follow here up to `trace`.
+            images: As in `arun`.
+            seed: As in `arun`.
+            deadline_s: As in `arun`.
+            budget_usd: As in `arun`.
+            shared_budget: As in `arun`.
+            options: As in `arun`.
+            sampling: As in `arun`.
+            trace: As in `arun`.
+            proposal_deltas: Whether proposals are yielded piece by piece.
             answer_deltas: Whether the answer is; if not, services may be asked in a cheaper way.
-            **arguments: See `RunArguments`.
 
         Raises:
-            MixtureError, ConfigError, UsageError: As in `run`; failures of the run come from the iteration.
+            MixtureError, ConfigError, UsageError: As in `arun`; failures of the run come from the iteration.
         """
-        run, meter = self._prepare(mixture, prompt, arguments, answer=answer_deltas, proposals=proposal_deltas)
+        run, meter = self._prepare(
+            mixture,
+            conversation(prompt, system=system, images=images),
+            _run_options(
+                seed,
+                deadline_s,
+                budget_usd,
+                options,
+                sampling,
+                proposal_deltas=proposal_deltas,
+                answer_deltas=answer_deltas,
+            ),
+            shared_budget,
+            trace,
+        )
         return RunStream(run, meter)
 
     def _prepare(
         self,
         mixture: MixtureLike,
-        prompt: Prompt,
-        arguments: RunArguments,
-        *,
-        answer: bool = False,
-        proposals: bool = False,
+        messages: Conversation,
+        options: RunOptions,
+        shared_budget: Budget | None,
+        trace: str | Path | None,
     ) -> tuple[Run, Meter]:
-        options = _options(arguments, answer=answer, proposals=proposals)
-        talk = conversation(prompt, system=arguments.get("system"), images=arguments.get("images", ()))
-        shared = [budget for budget in (self.budget, arguments.get("shared_budget")) if budget is not None]
-        trace, checked = arguments.get("trace"), load(mixture)
+        budgets = [budget for budget in (self.budget, shared_budget) if budget is not None]
+        checked = load(mixture)
         if trace is None:
             plan = self._planner.plan(checked, options)
             # The clock starts when all is loaded: what a process does once is no part of a run's latency.
             meter = Meter(self._clock)
-            return partial(execute, plan, talk, self._models, shared, meter), meter
+            return partial(execute, plan, messages, self._models, budgets, meter), meter
         meter = Meter(self._clock)
         recorder = Recorder(Path(trace), meter, self.settings.endpoints)
         models = recorder.listening(self._models)
         plan = Planner(models).plan(checked, options)
-        return recorder.recorded(partial(execute, plan, talk, models, shared, meter), plan, talk), meter
+        return recorder.recorded(partial(execute, plan, messages, models, budgets, meter), plan, messages), meter
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -182,19 +228,21 @@ class Engine:
         await self.aclose()
 
 
-def _options(arguments: RunArguments, *, answer: bool, proposals: bool) -> RunOptions:
-    """What is asked of a run, checked: an argument that is misspelt must not be a limit that doesn't hold.
+def _run_options(
+    seed: int | None,
+    deadline_s: float | None,
+    budget_usd: float | Decimal | None,
+    options: ReplyOptions | None,
+    sampling: Sampling | None,
+    *,
+    proposal_deltas: bool = False,
+    answer_deltas: bool = False,
+) -> RunOptions:
+    """What is asked of a run, checked.
 
     Raises:
-        UsageError: An argument is unknown or makes no sense.
+        UsageError: An argument makes no sense.
     """
-    known = tuple(RunArguments.__annotations__)
-    for name in arguments:
-        if name not in known:
-            raise UsageError(
-                f"a run has no argument {name!r}{nearest(name, known) or '.'} Known are {', '.join(known)}"
-            )
-    seed, deadline_s, budget_usd = arguments.get("seed"), arguments.get("deadline_s"), arguments.get("budget_usd")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise UsageError(f"a seed is a whole number, not {seed!r}")
     if deadline_s is not None and not (isinstance(deadline_s, int | float) and 0 < deadline_s < math.inf):
@@ -203,10 +251,10 @@ def _options(arguments: RunArguments, *, answer: bool, proposals: bool) -> RunOp
         seed=seed,
         deadline_s=deadline_s,
         budget_usd=None if budget_usd is None else _usd(budget_usd),
-        reply=_checked(arguments.get("options"), ReplyOptions, "options") or ReplyOptions(),
-        sampling=_checked(arguments.get("sampling"), Sampling, "sampling"),
-        proposal_deltas=proposals,
-        answer_deltas=answer,
+        reply=_checked(options, ReplyOptions, "options") or ReplyOptions(),
+        sampling=_checked(sampling, Sampling, "sampling"),
+        proposal_deltas=proposal_deltas,
+        answer_deltas=answer_deltas,
     )
 
 

@@ -60,7 +60,7 @@ class Service:
         owners = self.models.mixtures.get(served.label, mixture)
         deadlines = [limit for limit in (owners.deadline_s, request.moa.deadline_s) if limit is not None]
         budgets = [float(limit) for limit in (owners.budget_usd, request.moa.budget_usd) if limit is not None]
-        return self.engine.stream(
+        return self.engine.astream(
             mixture,
             request.messages,
             proposal_deltas=request.stream and request.moa.proposals == "reasoning",

@@ -13,39 +13,30 @@ Raises:
     MissingDependency: When it is imported and one of the packages that most of it needs isn't installed.
 """
 
-from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from moa._lazy_imports import lazy_names
 from moa.errors import MissingDependency
 
 if TYPE_CHECKING:
     from moa.evaluation._pipeline import Evaluation, aevaluate, evaluate
     from moa.evaluation._reporting import write_report
+    from moa.evaluation._runner.preparing import Options
     from moa.evaluation._runner.progress import Progress
 
-__all__ = ["Evaluation", "Progress", "aevaluate", "evaluate", "write_report"]
-
-_HOMES = {
-    "Evaluation": "_pipeline",
-    "aevaluate": "_pipeline",
-    "evaluate": "_pipeline",
-    "Progress": "_runner.progress",
-    "write_report": "_reporting",
-}
+__all__ = ["Evaluation", "Options", "Progress", "aevaluate", "evaluate", "write_report"]
 
 # Here, as the import of any part of this package comes by; what few parts need, they ask for themselves.
 if not all(map(find_spec, ("altair", "numpy", "scipy", "sklearn"))):
     raise MissingDependency.of("moa eval", extra="eval")
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'moa.evaluation' has no attribute {name!r}")
-    return getattr(import_module(f"moa.evaluation.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "._pipeline": ("Evaluation", "aevaluate", "evaluate"),
+        "._reporting": ("write_report",),
+        "._runner.preparing": ("Options",),
+        "._runner.progress": ("Progress",),
+    },
+)

@@ -88,7 +88,10 @@ class Restarted:
 
 
 ReplyEvent = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Restarted
+"""What a reply consists of."""
+
 ReplyStream = AbstractAsyncContextManager[AsyncIterator[ReplyEvent]]
+"""An open reply: entering it gives the events, leaving it closes the connection."""
 
 
 class Provider(Protocol):

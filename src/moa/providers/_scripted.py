@@ -20,7 +20,10 @@ class Pause:
 
 
 Step = str | Pause | ReplyEvent | ProviderError
+"""A piece of text, a pause, any other event of a reply, or an error to raise."""
+
 Script = str | Sequence[Step]
+"""One whole text, or steps."""
 
 
 class ScriptedProvider:

@@ -57,8 +57,8 @@ def _alone(**agent: object) -> object:
 
 async def test_a_hit_is_in_the_books_as_cached_charged_nothing_and_priced_as_ever(path: Path) -> None:
     async with _engine(_numbered(), path) as engine:
-        bought = await engine.run(_alone(price=PRICE), "hi")
-        kept = await engine.run(_alone(price=PRICE), "hi")
+        bought = await engine.arun(_alone(price=PRICE), "hi")
+        kept = await engine.arun(_alone(price=PRICE), "hi")
 
     assert (bought.text, kept.text) == ("reply 0", "reply 0")
     first, again = bought.ledger.attempts[0], kept.ledger.attempts[0]
@@ -75,9 +75,9 @@ async def test_a_hit_is_in_the_books_as_cached_charged_nothing_and_priced_as_eve
 async def test_a_hit_takes_nothing_out_of_a_budget(path: Path) -> None:
     model = _alone(price=PRICE, max_tokens=10)
     async with _engine(_numbered(), path, budget_usd=1) as engine:
-        await engine.run(model, "hi")
+        await engine.arun(model, "hi")
         spent = engine.budget.spent_usd
-        await engine.run(model, "hi")
+        await engine.arun(model, "hi")
 
         assert engine.budget.spent_usd == spent > 0
         assert engine.budget.left_usd == 1 - spent
@@ -87,8 +87,8 @@ async def test_streamed_and_whole_replies_share_an_entry(path: Path) -> None:
     script = [ReasoningDelta("h"), ReasoningDelta("m"), "one ", "two", Finish(reason="stop", usage=USED)]
     provider = scripted({"agg": script})
     async with _engine(provider, path) as engine:
-        whole = await engine.run(_alone(), "hi")
-        async with engine.stream(_alone(), "hi") as events:
+        whole = await engine.arun(_alone(), "hi")
+        async with engine.astream(_alone(), "hi") as events:
             told = [event async for event in events]
 
     assert len(provider.requests) == 1
@@ -101,7 +101,7 @@ async def test_streamed_and_whole_replies_share_an_entry(path: Path) -> None:
 async def test_tool_calls_come_back_whole(path: Path) -> None:
     pieces = [ToolCallDelta(index=0, id="c1", name="find", arguments='{"a"'), ToolCallDelta(index=0, arguments=":1}")]
     async with _engine(scripted({"agg": [*pieces, Finish(reason="tool_calls", usage=USED)]}), path) as engine:
-        first, second = [await engine.run(_alone(), "hi") for _ in range(2)]
+        first, second = [await engine.arun(_alone(), "hi") for _ in range(2)]
 
     assert second.ledger.attempts[0].cached
     assert first.tool_calls == second.tool_calls
@@ -123,18 +123,18 @@ async def test_each_mode_uses_and_keeps_what_it_says(
 ) -> None:
     if mode != "off":
         async with _engine(scripted({"agg": "kept"}), path) as engine:
-            await engine.run(_alone(), "hi")
+            await engine.arun(_alone(), "hi")
     async with _engine(_numbered(), path, mode) as engine:
-        assert [(await engine.run(_alone(), "hi")).text for _ in range(2)] == texts
+        assert [(await engine.arun(_alone(), "hi")).text for _ in range(2)] == texts
     async with _engine(_numbered(), path) as engine:
-        assert (await engine.run(_alone(), "hi")).text == afterwards
+        assert (await engine.arun(_alone(), "hi")).text == afterwards
 
 
 async def test_reading_keeps_nothing(path: Path) -> None:
     async with _engine(_numbered(), path) as engine:
-        await engine.run(_alone(), "hi")
+        await engine.arun(_alone(), "hi")
     async with _engine(_numbered(), path, "read") as engine:
-        assert [(await engine.run(_alone(), "new")).text for _ in range(2)] == ["reply 0", "reply 1"]
+        assert [(await engine.arun(_alone(), "new")).text for _ in range(2)] == ["reply 0", "reply 1"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ async def test_failures_and_empty_replies_are_never_kept(path: Path, script: Scr
     async with _engine(provider, path) as engine:
         for _ in range(2):
             with pytest.raises(AggregationFailed):
-                await engine.run(_alone(), "hi")
+                await engine.arun(_alone(), "hi")
 
     assert len(provider.requests) == 2
 
@@ -161,7 +161,7 @@ async def test_a_filtered_reply_is_not_kept_and_a_cut_off_one_is(path: Path) -> 
         provider = _numbered(reason)
         async with _engine(provider, path) as engine:
             for _ in range(2):
-                await engine.run(_alone(), f"hi {reason}")
+                await engine.arun(_alone(), f"hi {reason}")
         assert len(provider.requests) == calls
 
 
@@ -171,7 +171,7 @@ async def test_a_reply_that_nobody_could_use_is_not_kept(path: Path) -> None:
     async with _engine(provider, path) as engine:
         for _ in range(2):
             with pytest.raises(AggregationFailed):
-                await engine.run(mixture, "hi")
+                await engine.arun(mixture, "hi")
 
     assert Counter(request.model for request in provider.requests) == {"a": 1, "b": 1, "agg": 4}
 
@@ -180,9 +180,9 @@ async def test_a_changed_aggregator_uses_all_proposals_again(path: Path) -> None
     provider = scripted({"a": "one", "b": "two", "agg": "done", "other": "done differently"})
     layers = [[{"model": "a", "samples": 3}, "b"], ["b", "a"]]
     async with _engine(provider, path) as engine:
-        first = await engine.run(mixture_of(*layers), "hi")
+        first = await engine.arun(mixture_of(*layers), "hi")
         provider.requests.clear()
-        second = await engine.run(mixture_of(*layers, aggregator="other"), "hi")
+        second = await engine.arun(mixture_of(*layers, aggregator="other"), "hi")
 
     assert [request.model for request in provider.requests] == ["other"]
     assert [attempt.cached for attempt in second.ledger.attempts] == [True] * 6 + [False]
@@ -195,7 +195,7 @@ async def test_samples_of_one_model_stay_different_replies(path: Path, layer: li
     provider = _numbered()
     mixture = mixture_of(layer, aggregator="b")
     async with _engine(provider, path) as engine:
-        first, second = [await engine.run(mixture, "hi") for _ in range(2)]
+        first, second = [await engine.arun(mixture, "hi") for _ in range(2)]
 
     texts = [proposal.text for proposal in first.proposals]
     assert len(set(texts)) == 3
@@ -205,7 +205,7 @@ async def test_samples_of_one_model_stay_different_replies(path: Path, layer: li
 
 async def test_the_runs_seed_is_part_of_what_is_asked(path: Path) -> None:
     async with _engine(_numbered(), path) as engine:
-        texts = [(await engine.run(_alone(), "hi", seed=seed)).text for seed in (1, 2, 1)]
+        texts = [(await engine.arun(_alone(), "hi", seed=seed)).text for seed in (1, 2, 1)]
 
     assert texts == ["reply 0", "reply 1", "reply 0"]
 
@@ -213,7 +213,7 @@ async def test_the_runs_seed_is_part_of_what_is_asked(path: Path) -> None:
 async def test_the_same_call_made_twice_at_once_is_bought_once(path: Path) -> None:
     provider = scripted({"agg": [Pause(0.05), "slow"]})
     async with _engine(provider, path) as engine:
-        answers = await asyncio.gather(*(engine.run(_alone(), "hi") for _ in range(5)))
+        answers = await asyncio.gather(*(engine.arun(_alone(), "hi") for _ in range(5)))
 
     assert len(provider.requests) == 1
     assert [answer.ledger.attempts[0].cached for answer in answers].count(False) == 1
@@ -222,7 +222,7 @@ async def test_the_same_call_made_twice_at_once_is_bought_once(path: Path) -> No
 async def test_processes_that_share_a_cache_pay_once_for_the_same_call_at_the_same_time(path: Path) -> None:
     provider = scripted({"agg": [Pause(0.1), "bought once", Finish(reason="stop", usage=USED)]})
     async with _engine(provider, path) as one, _engine(provider, path) as other:
-        answers = await asyncio.gather(*(engine.run(_alone(), "hi") for engine in (one, other, one, other)))
+        answers = await asyncio.gather(*(engine.arun(_alone(), "hi") for engine in (one, other, one, other)))
 
     assert {answer.text for answer in answers} == {"bought once"}
     assert len(provider.requests) == 1
@@ -243,9 +243,9 @@ async def test_a_process_goes_on_with_a_call_that_fails_in_another_one(path: Pat
     failing, started = _announced(Pause(0.1), ServiceFailed("down", model="fake/agg"))
     working = scripted({"agg": ["bought after all", Finish(reason="stop", usage=USED)]})
     async with _engine(failing, path) as one, _engine(working, path) as other:
-        failed = asyncio.ensure_future(one.run(_alone(), "hi"))
+        failed = asyncio.ensure_future(one.arun(_alone(), "hi"))
         await started.wait()
-        assert (await other.run(_alone(), "hi")).text == "bought after all"
+        assert (await other.arun(_alone(), "hi")).text == "bought after all"
         with pytest.raises(AggregationFailed):
             await failed
 
@@ -254,17 +254,17 @@ async def test_a_call_that_is_cancelled_gives_its_lease_back(path: Path) -> None
     silent, started = _announced(Pause(1000))
     working = scripted({"agg": ["mine"]})
     async with _engine(silent, path) as one, _engine(working, path) as other:
-        left = asyncio.ensure_future(one.run(_alone(), "hi"))
+        left = asyncio.ensure_future(one.arun(_alone(), "hi"))
         await started.wait()
         left.cancel()
-        assert (await other.run(_alone(), "hi")).text == "mine"
+        assert (await other.arun(_alone(), "hi")).text == "mine"
 
 
 async def test_damaged_rows_are_misses_told_once_and_kept_anew(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     provider = _numbered()
     async with _engine(provider, path) as engine:
         for prompt in ("one", "two"):
-            await engine.run(_alone(), prompt)
+            await engine.arun(_alone(), prompt)
     with closing(sqlite3.connect(path)) as db:
         # Once as altered text, once as what has no form at all.
         first, second = (row[0] for row in db.execute("SELECT key FROM replies ORDER BY used_at"))
@@ -273,8 +273,8 @@ async def test_damaged_rows_are_misses_told_once_and_kept_anew(path: Path, caplo
         db.commit()
 
     async with _engine(provider, path) as engine:
-        bought = [(await engine.run(_alone(), prompt)).text for prompt in ("one", "two")]
-        again = [(await engine.run(_alone(), prompt)).text for prompt in ("one", "two")]
+        bought = [(await engine.arun(_alone(), prompt)).text for prompt in ("one", "two")]
+        again = [(await engine.arun(_alone(), prompt)).text for prompt in ("one", "two")]
 
     assert bought == again == ["reply 2", "reply 3"]
     assert caplog.text.count("is damaged") == 1
@@ -287,7 +287,7 @@ async def test_whoever_waits_for_the_same_call_buys_it_when_that_fails(path: Pat
         return [Pause(0.01), ServiceFailed("boom", model="fake/agg")] if next(broken) else "good"
 
     async with _engine(ScriptedProvider(script), path) as engine:
-        results = await asyncio.gather(*(engine.run(_alone(), "hi") for _ in range(3)), return_exceptions=True)
+        results = await asyncio.gather(*(engine.arun(_alone(), "hi") for _ in range(3)), return_exceptions=True)
 
     assert isinstance(results[0], AggregationFailed)
     assert [answer.text for answer in results[1:]] == ["good", "good"]
@@ -297,7 +297,7 @@ async def test_a_file_that_is_no_cache_is_told_before_anything_is_sent(foreign: 
     provider = _numbered()
     async with _engine(provider, foreign) as engine:
         with pytest.raises(ConfigError, match="this is no cache"):
-            await engine.run(_alone(), "hi")
+            await engine.arun(_alone(), "hi")
 
     assert provider.requests == []
 
@@ -306,10 +306,10 @@ async def test_a_reply_that_cannot_be_kept_is_used_and_the_log_says_why(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with _engine(_numbered(), path) as engine:
-        await engine.run(_alone(), "one")
+        await engine.arun(_alone(), "one")
         with closing(sqlite3.connect(path)) as db:
             db.execute("CREATE TRIGGER full BEFORE INSERT ON replies BEGIN SELECT RAISE(ABORT, 'no room'); END")
-        answer = await engine.run(_alone(), "two")
+        answer = await engine.arun(_alone(), "two")
 
     assert answer.text == "reply 1"
     assert caplog.text.count("replies are not kept") == 1
@@ -322,7 +322,7 @@ async def test_the_configuration_names_the_cache(tmp_path: Path) -> None:
     provider = _numbered()
     for _ in range(2):
         async with Engine(settings=settings, providers={"fake": provider}) as engine:
-            assert (await engine.run(_alone(), "hi")).text == "reply 0"
+            assert (await engine.arun(_alone(), "hi")).text == "reply 0"
 
     assert settings.cache == CacheSettings(path=tmp_path / "kept/calls.sqlite", mode="read_write", max_size_mb=5)
     assert settings.cache.path.is_file()
@@ -344,7 +344,7 @@ async def main(base_url, cache):
     async with Engine(settings=settings, cache=cache) as engine:
         for start in range(0, 24, 4):
             prompts = [f"prompt {number}" for number in range(start, start + 4)]
-            for answer in await asyncio.gather(*(engine.run(mixture, prompt) for prompt in prompts)):
+            for answer in await asyncio.gather(*(engine.arun(mixture, prompt) for prompt in prompts)):
                 print(answer.text, flush=True)
 
 asyncio.run(main(*sys.argv[1:]))

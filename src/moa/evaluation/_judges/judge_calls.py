@@ -84,7 +84,7 @@ async def ask(
     for number in range(TRIES):
         try:
             # Another seed the second time: a cache, or a model that keeps to its seed, would say the same again.
-            answer = await engine.run(model, messages, options=options, seed=number or None)
+            answer = await engine.arun(model, messages, options=options, seed=number or None)
         except EngineError as error:
             ledgers.append(error.ledger)
             if is_permanent(error):

@@ -138,7 +138,7 @@ async def watch(
         raise ValueError(f"{system.name} is a file of outputs: it can't be asked")
     watched = RunOutcome(budgeted=engine.budget is not None and mixture.budget_usd is None)
     # The answer is streamed, as users see it, for the time of its first token; proposals are not, as when serving.
-    stream = engine.stream(mixture, talk, seed=seed, options=options, proposal_deltas=False)
+    stream = engine.astream(mixture, talk, seed=seed, options=options, proposal_deltas=False)
     try:
         async with stream as events:
             async for event in events:
