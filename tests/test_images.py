@@ -33,5 +33,5 @@ def test_image_from_file_refuses_what_cannot_be_read_or_is_too_large(tmp_path: P
 
     with pytest.raises(UsageError, match="No such file"):
         image_from_file(tmp_path / "none.png")
-    with pytest.raises(UsageError, match="20,971,521 bytes"):
+    with pytest.raises(UsageError, match="larger than 20,971,520 bytes"):
         image_from_file(tmp_path / "large.png")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from moa._messages import ImagePart
+from moa._validation.bounded_files import read_file
 from moa.errors import UsageError
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
@@ -30,12 +31,9 @@ def image_from_file(path: Path) -> ImagePart:
         UsageError: The file can't be read, is too large, or is no PNG, JPEG, GIF or WebP image.
     """
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= MAX_IMAGE_BYTES else b""
+        data = read_file(path, MAX_IMAGE_BYTES)
     except OSError as error:
         raise UsageError(f"the image {path} can't be read: {error.strerror}") from error
-    if size > MAX_IMAGE_BYTES:
-        raise UsageError(f"the image {path} has {size:,} bytes: give one of at most {MAX_IMAGE_BYTES:,}")
     kind = media_type(data)
     if kind is None:
         raise UsageError(f"{path} is not a PNG, JPEG, GIF or WebP image")

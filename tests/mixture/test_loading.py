@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -301,3 +302,13 @@ def test_every_model_of_a_preset_that_is_still_served_has_a_price(name: str) -> 
     for reference in load(name).references:
         endpoint, model = split_reference(reference)
         assert find_price(services[endpoint], model)(usage), reference
+
+
+@pytest.mark.parametrize("special", ["fifo", "/dev/zero"])
+def test_a_prompt_that_is_no_regular_file_is_refused_at_once(tmp_path: Path, special: str) -> None:
+    if special == "fifo":
+        special = str(tmp_path / "fifo")
+        os.mkfifo(special)
+
+    with pytest.raises(MixtureError, match="not a regular file"):
+        load({**MAPPING, "prompt": special})

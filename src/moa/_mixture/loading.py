@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from moa._mixture.schema import Mixture
+from moa._validation.bounded_files import read_file
 from moa._validation.strict_model import Key
-from moa._validation.strict_yaml import Document, check, from_file, from_mapping, from_text
+from moa._validation.strict_yaml import MAX_BYTES, Document, check, from_file, from_mapping, from_text
 from moa._validation.suggestions import nearest
 from moa.errors import MixtureError, TemplateError, UnknownMixture
 
@@ -179,7 +180,7 @@ def _with_template(mixture: Mixture, document: Document) -> Mixture:
 
 def _read_template(path: Path, document: Document) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_file(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TemplateError("the template is not UTF-8 text: save it as UTF-8", path=path) from error
     except OSError as error:

@@ -1,7 +1,6 @@
 """Who answers in a layer: its proposers with their samples, each under a name of its own."""
 
 from dataclasses import dataclass
-from itertools import count
 
 from moa._mixture.model_reference import split_reference
 from moa._mixture.schema import Agent, Layer
@@ -30,19 +29,16 @@ def roster(layer: Layer) -> tuple[Member, ...]:
     A member is called by its agent's name or its model's id; a name that is taken already gets `#2`, `#3` …
     """
     taken = {agent.name for agent in layer.proposers if agent.name}
+    numbers: dict[str, int] = {}
     members: list[Member] = []
     for agent in layer.proposers:
+        base = agent.name or split_reference(agent.model)[1]
         for sample in range(agent.samples):
-            name = _name(agent, sample, taken)
+            name = base
+            # The first free number: what was taken once stays so, hence no number is tried twice.
+            while name in taken and not (agent.name and sample == 0):
+                numbers[base] = numbers.get(base, 1) + 1
+                name = f"{base}#{numbers[base]}"
             taken.add(name)
             members.append(Member(name=name, agent=agent, index=len(members), sample=sample))
     return tuple(members)
-
-
-def _name(agent: Agent, sample: int, taken: set[str]) -> str:
-    if agent.name and sample == 0:
-        return agent.name
-    base = agent.name or split_reference(agent.model)[1]
-    if base not in taken:
-        return base
-    return next(name for number in count(2) if (name := f"{base}#{number}") not in taken)

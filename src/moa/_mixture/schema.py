@@ -17,7 +17,7 @@ MAX_SAMPLES = 256
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected values that JSON has: {error}") from error
     ours = sorted(value.keys() & {"model", "messages", "stream"})
     if ours:
@@ -130,10 +130,11 @@ class Layer(StrictModel):
     def _check(self) -> Self:
         if not self.proposers:
             raise fault("expected at least one proposer", "proposers")
-        names = [agent.name for agent in self.proposers]
-        for index, name in enumerate(names):
-            if name is not None and name in names[:index]:
-                raise fault(f"{name!r} is the name of proposer {names.index(name)} already", "proposers", index, "name")
+        named: dict[str, int] = {}
+        for index, agent in enumerate(self.proposers):
+            if agent.name is not None and named.setdefault(agent.name, index) != index:
+                message = f"{agent.name!r} is the name of proposer {named[agent.name]} already"
+                raise fault(message, "proposers", index, "name")
         if self.wait and self.wait.min_proposals > self.size:
             raise fault(_too_many(self.wait, self.size), "wait", "min_proposals")
         return self

@@ -1,19 +1,22 @@
 """YAML files, and mappings like them, checked against pydantic models: every fault names file, line and key.
 
-Files are read with PyYAML's safe loader only. Duplicate keys, several documents and files that unfold (through aliases)
-into something huge are errors too.
+Texts are read by a loader that makes plain values only (YAML 1.2's core schema, and `yes`, `no`, `on`, `off`), in time
+that is linear in their length. Duplicate keys, several documents and texts that unfold (through aliases) into something
+huge are errors too.
 """
 
 import copy
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from moa._validation.bounded_files import read_file
 from moa._validation.strict_model import Key, explain
 from moa.errors import ConfigError, MixtureError
 
@@ -28,6 +31,11 @@ MAX_NODES = 20_000
 
 MAX_DEPTH = 40
 """Deepest nesting; recursive aliases end here."""
+
+MAX_NUMBER_CHARS = 100
+"""Most characters of a number; Python's own limit of 4,300 digits knows nothing of hexadecimal ones."""
+
+_TOO_LARGE = f"too large: more than {MAX_NODES:,} values or {MAX_DEPTH} levels, aliases unfolded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +67,92 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, plus YAML 1.2's floats without a dot (`1e-3`)."""
+    """A loader whose work is bounded: it stops at the first value too many, and knows plain values only.
+
+    YAML 1.1's dates and numbers to the base 60 (`1:30:00`, quadratic for long ones) are texts, as in YAML 1.2, and
+    floats need no dot (`1e-3`).
+    """
+
+    def __init__(self, text: str, max_values: int) -> None:
+        super().__init__(text)
+        self._values_left, self._depth = max_values, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._values_left -= 1
+        self._depth += 1
+        if self._values_left < 0 or self._depth > MAX_DEPTH:
+            raise _TooLarge
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        # The scanner looks ahead, and its work at each bracket grows with those that are open.
+        if self.flow_level >= MAX_DEPTH:
+            raise _TooLarge
+        super().fetch_flow_collection_start(token)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float | bool:
+        """Make a number, or the truth value of a text that was tagged as one."""
+        text = str(node.value)
+        make = getattr(yaml.SafeLoader, f"construct_yaml_{node.tag.rpartition(':')[2]}")
+        try:
+            if len(text) > MAX_NUMBER_CHARS or ":" in text:
+                raise ValueError
+            value: int | float | bool = make(self, node)
+        except (ValueError, LookupError, ArithmeticError):
+            problem = f"expected a number, true or false, got {text!r:.40}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
+        return value
 
 
+class _TooLarge(Exception):
+    """The document has more values or levels than are read."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag.endswith((":bool", ":null", ":merge"))]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:int",
+    re.compile(r"^[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    list("-+0123456789"),
 )
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?)"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.endswith((":null", ":str", ":seq", ":map"))
+}
+for _kind in ("int", "float", "bool"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
 
 
 def from_mapping(data: Mapping[str, Any], error: FileError) -> Document:
-    """Return a mapping given in code as a document; the mapping itself is never changed."""
-    return Document(data=copy.deepcopy(dict(data)), error=error)
+    """Return a mapping given in code as a document; the mapping itself is never changed.
+
+    Raises:
+        MixtureError: Or the other kind of error: it has more values or levels than a file may have.
+    """
+    pending: list[tuple[object, int]] = [(data, 0)]
+    for _ in range(MAX_NODES):
+        if not pending:
+            return Document(data=copy.deepcopy(dict(data)), error=error)
+        value, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            break
+        inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+        # No more than are looked at: a list may be very long.
+        pending += [(item, depth + 1) for item in islice(inside, MAX_NODES)]
+    raise error(_TOO_LARGE)
 
 
 def from_file(path: Path, error: FileError) -> Document:
@@ -79,11 +162,9 @@ def from_file(path: Path, error: FileError) -> Document:
         MixtureError: Or the other kind of error: it can't be read, or isn't one safe YAML document.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_file(path, MAX_BYTES)
     except OSError as cause:
         raise error(f"the file can't be read: {cause.strerror or cause}", path=path) from cause
-    if len(raw) > MAX_BYTES:
-        raise error(f"the file has {len(raw):,} bytes: at most {MAX_BYTES:,} are read", path=path)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
@@ -92,19 +173,20 @@ def from_file(path: Path, error: FileError) -> Document:
     return from_text(text, error, path=path)
 
 
-def from_text(text: str, error: FileError, *, path: Path | None = None) -> Document:
+def from_text(text: str, error: FileError, *, path: Path | None = None, max_values: int = MAX_NODES) -> Document:
     """Return the document in a YAML text.
 
     Args:
         text: One YAML document.
         error: What to raise.
         path: The file that it comes from, for errors.
+        max_values: Most values of the text as it is written; unfolded they may be `MAX_NODES`.
 
     Raises:
         MixtureError: Or the other kind of error: it isn't one safe YAML document.
     """
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, max_values)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -118,6 +200,8 @@ def from_text(text: str, error: FileError, *, path: Path | None = None) -> Docum
         mark = cause.problem_mark or cause.context_mark
         problem = cause.problem or cause.context
         raise error(f"not valid YAML: {problem}", path=path, line=mark.line + 1 if mark else None) from cause
+    except _TooLarge:
+        raise error(_TOO_LARGE, path=path) from None
     except (yaml.YAMLError, ValueError, RecursionError) as cause:
         reason = next(iter(str(cause).splitlines()), type(cause).__name__)
         raise error(f"not valid YAML: {reason}", path=path) from cause
@@ -166,7 +250,7 @@ def _check_nodes(root: yaml.Node, error: FileError, path: Path | None) -> None:
             pending += [(value, depth + 1) for _, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             pending += [(value, depth + 1) for value in node.value]
-    raise error(f"too large: more than {MAX_NODES:,} values or {MAX_DEPTH} levels, aliases unfolded", path=path)
+    raise error(_TOO_LARGE, path=path)
 
 
 def _check_keys(node: yaml.MappingNode, error: FileError, path: Path | None) -> None:

@@ -1,0 +1,34 @@
+"""Files that are read whole: regular ones only, and no more of them than makes sense."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+GIVEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+"""Where a shell puts what it passes by `<(command)`: a pipe with somebody at its other end."""
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Return a file's bytes.
+
+    Args:
+        path: A regular file, or a pipe that a shell has made. A named pipe would hang until somebody writes, and a
+            device may never end.
+        max_bytes: The most that are read.
+
+    Raises:
+        OSError: It can't be read, is no regular file, or is larger.
+    """
+    # Without blocking: opening a named pipe would wait for whoever writes to it.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode) and str(path).startswith(GIVEN_PIPES):
+            os.set_blocking(descriptor, True)
+        elif not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes:,} bytes, the most that is read", str(path))
+    return content
