@@ -9,7 +9,7 @@
     │   ├── UnknownMixture          no preset and no file of that name
     │   └── TemplateError           an aggregator prompt that can't be rendered
     ├── ConfigError                 endpoints or settings that can't be used
-    │   ├── UnknownEndpoint         a model reference names an endpoint that nobody configured
+    │   ├── UnknownEndpoint         a model reference names an endpoint that is not configured
     │   ├── MissingCredentials      the endpoint needs a key that isn't there
     │   └── MissingDependency       the feature needs an optional package
     ├── ProviderError               one call to one model failed
@@ -334,7 +334,7 @@ class BudgetExceeded(ProviderError):
 
 
 class ProviderFault(ProviderError):
-    """The provider raised something that is no `ProviderError`: a bug in it, told as this call's failure."""
+    """The provider raised something that is no `ProviderError`: a bug in it, reported as this call's failure."""
 
     code, maybe_billed = "provider_fault", True
 

@@ -98,7 +98,7 @@ async def test_the_tighter_budget_wins() -> None:
 @virtual_time
 async def test_a_budget_needs_prices_and_a_worst_case() -> None:
     async with engine_of(scripted(SCRIPTS)) as engine:
-        with pytest.raises(UsageError, match="nobody knows that of fake/a"):
+        with pytest.raises(UsageError, match="there is none for fake/a"):
             await engine.arun(
                 mixture_of([{"model": "a", "max_tokens": 5}], aggregator=_agent("agg")), "hi", budget_usd=9
             )

@@ -412,7 +412,7 @@ async def test_a_budget_stops_cleanly_with_whole_answers_and_a_larger_one_goes_o
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, "nobody knows that of fake/agg, fake/big, fake/judge, fake/one, fake/two"),
+        ({}, "there is none for fake/agg, fake/big, fake/judge, fake/one, fake/two"),
         ({"baseline": "fake/big"}, "fake/big sets no `max_tokens` for fake/big"),
     ],
 )

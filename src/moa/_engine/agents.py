@@ -15,16 +15,18 @@ from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold
 from moa.providers._call_context import Account, CallContext, Hedging
 from moa.providers._time_limit import TimeLimit
 
-Emit = Callable[[Event], None]
-Listener = Callable[[ReplyEvent], None]
+OnEvent = Callable[[Event], None]
+OnReplyEvent = Callable[[ReplyEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """What all parts of one run share: its plan, its books, its listener, its end.
+    """What all parts of one run share: its plan, its ledger, its listener, its end.
 
     Attributes:
-        emit: Hears what happens; None if nobody watches.
+        plan: Which agents are asked, in which order.
+        meter: Keeps the run's ledger.
+        on_event: Called with every event; None if nobody watches.
         deadline_at: Reading of the meter's clock at which the run's time is over; None for no limit.
         prices_ready: To be awaited before attempts are turned into values with prices.
         budget: The run's own budget, None if it has none.
@@ -33,16 +35,16 @@ class RunContext:
 
     plan: Plan
     meter: Meter
-    emit: Emit | None
+    on_event: OnEvent | None
     deadline_at: float | None
     prices_ready: Callable[[], Awaitable[None]]
     budget: Budget | None = None
     account: Account | None = None
 
-    def tell(self, event: Callable[[], Event]) -> None:
+    def emit(self, event: Callable[[], Event]) -> None:
         """Make an event and pass it on, if anybody watches."""
-        if self.emit is not None:
-            self.emit(event())
+        if self.on_event is not None:
+            self.on_event(event())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +57,8 @@ class AgentRequest:
         options: What to ask for, in the order of preference: the next is tried if a service turns one
             down, or its reply is unusable.
         deltas: Whether the reply is wanted piece by piece.
-        replayable: Whether a reply may begin anew after part of it has come.
-        listener: Hears the reply's events.
+        replayable: Whether a reply may start again after part of it has arrived.
+        on_event: Called with every event of the reply; None if nobody watches.
         check: Takes a reply and its model's reference, raises a `ProviderError` if the reply is of no use.
         until: The clock's reading when the answer is of no use any more.
         may_go_on: Whether another model may still be asked after a failure; None: always.
@@ -67,7 +69,7 @@ class AgentRequest:
     options: tuple[ReplyOptions, ...] = (ReplyOptions(),)
     deltas: bool = False
     replayable: bool = True
-    listener: Listener | None = None
+    on_event: OnReplyEvent | None = None
     check: Callable[[Reply, str], object] | None = None
     until: float = math.inf
     may_go_on: Callable[[], bool] | None = None
@@ -81,78 +83,78 @@ class FallbackChain:
         model: The model that is, or was last, asked.
     """
 
-    def __init__(self, seat: AgentSlot, context: RunContext) -> None:
-        self.seat = seat
-        self.model = seat.models[0]
+    def __init__(self, slot: AgentSlot, context: RunContext) -> None:
+        self.slot = slot
+        self.model = slot.models[0]
         self.failures: list[ProviderError] = []
         self._context = context
         self._calls: list[CallRecord] = []
 
-    async def ask(self, question: AgentRequest) -> Reply:
+    async def ask(self, request: AgentRequest) -> Reply:
         """Return the first good reply.
 
         Raises:
             ProviderError: The last failure; all of them are in `failures`.
         """
-        for model in self.seat.models:
+        for model in self.slot.models:
             self.model = model
             try:
-                return await self._ask_model(model, question)
+                return await self._ask_model(model, request)
             except ProviderError as error:
                 self.failures.append(error)
-                if question.may_go_on is not None and not question.may_go_on():
+                if request.may_go_on is not None and not request.may_go_on():
                     break
         raise self.failures[-1]
 
-    async def _ask_model(self, model: Model, question: AgentRequest) -> Reply:
-        *preferred, last = question.options
+    async def _ask_model(self, model: Model, request: AgentRequest) -> Reply:
+        *preferred, last = request.options
         for options in preferred:
             try:
-                return await self._call(model, question, options)
+                return await self._call(model, request, options)
             except ContextTooLong:
                 raise
             except (BadRequest, UnusableReply) as error:
                 self.failures.append(error)
-        return await self._call(model, question, last)
+        return await self._call(model, request, last)
 
-    async def _call(self, model: Model, question: AgentRequest, options: ReplyOptions) -> Reply:
-        seat, meter = self.seat, self._context.meter
+    async def _call(self, model: Model, request: AgentRequest, options: ReplyOptions) -> Reply:
+        slot, meter = self.slot, self._context.meter
         call = meter.open_call(
-            agent=seat.name, model=model.reference, purpose=question.purpose, layer=seat.layer, price=model.price
+            agent=slot.name, model=model.reference, purpose=request.purpose, layer=slot.layer, price=model.price
         )
         self._calls.append(call)
-        self._context.tell(
+        self._context.emit(
             lambda: CallStarted(
-                layer=seat.layer,
-                index=seat.index,
-                agent=seat.name,
+                layer=slot.layer,
+                index=slot.index,
+                agent=slot.name,
                 model=model.reference,
-                fallback=model is not seat.models[0],
+                fallback=model is not slot.models[0],
             )
         )
-        time = TimeLimit(seat.agent.timeout_s, now=meter.now, until=question.until)
-        request = ModelRequest(
+        time = TimeLimit(slot.agent.timeout_s, now=meter.now, until=request.until)
+        model_request = ModelRequest(
             reference=model.reference,
             model=model.id,
-            messages=lay_out(question.briefing),
-            sampling=seat.sampling,
+            messages=lay_out(request.briefing),
+            sampling=slot.sampling,
             options=options,
-            deltas=question.deltas,
-            idle_timeout_s=seat.agent.idle_timeout_s,
+            deltas=request.deltas,
+            idle_timeout_s=slot.agent.idle_timeout_s,
             context=CallContext(
                 call=call,
-                sample=seat.sample,
-                replayable=question.replayable,
+                sample=slot.sample,
+                replayable=request.replayable,
                 time=time,
                 account=self._context.account,
-                hedging=None if seat.agent.hedge is None else Hedging(after_s=seat.agent.hedge.after_s),
+                hedging=None if slot.agent.hedge is None else Hedging(after_s=slot.agent.hedge.after_s),
             ),
         )
         try:
             async with time:
-                return await _read(model, request, question)
+                return await _read(model, model_request, request)
         except TimeoutError:
-            timed_out = CallTimedOut(f"no whole reply within {seat.agent.timeout_s:g} s", model=model.reference)
+            timed_out = CallTimedOut(f"no whole reply within {slot.agent.timeout_s:g} s", model=model.reference)
             call.explain(timed_out.info)
             raise timed_out from None
         except ProviderError as error:
@@ -178,28 +180,28 @@ class FallbackChain:
         return max((now if end is None else end for end in ends), default=now)
 
 
-async def _read(model: Model, request: ModelRequest, question: AgentRequest) -> Reply:
+async def _read(model: Model, model_request: ModelRequest, request: AgentRequest) -> Reply:
     fold = ReplyFold()
-    async with model.provider.stream(request) as events:
+    async with model.provider.stream(model_request) as events:
         async for event in events:
             fold.add(event)
-            if question.listener is not None:
-                question.listener(event)
-        # Judged inside the block, so that the ledger hears of a reply that is of no use.
+            if request.on_event is not None:
+                request.on_event(event)
+        # Judged inside the block, so that the ledger shows a reply that is of no use as failed.
         reply = fold.reply(model.reference)
         # Proposers are given no tools: a wish to call one is nothing that the next layer could read.
-        if reply.is_empty or (question.purpose == "proposal" and not reply.text.strip()):
+        if reply.is_empty or (request.purpose == "proposal" and not reply.text.strip()):
             raise _empty(reply, model.reference)
-        if question.check is not None:
-            question.check(reply, model.reference)
+        if request.check is not None:
+            request.check(reply, model.reference)
     return reply
 
 
 def _empty(reply: Reply, reference: str) -> EmptyReply:
     if not reply.reasoning:
         return EmptyReply(f"the reply has no content (it ended with {reply.finish.reason!r})", model=reference)
-    cure = "raise max_tokens" if reply.finish.reason == "length" else "lower reasoning_effort"
+    advice = "raise max_tokens" if reply.finish.reason == "length" else "lower reasoning_effort"
     return EmptyReply(
-        f"the reply holds only reasoning ({len(reply.reasoning):,} characters) and no content: {cure}",
+        f"the reply holds only reasoning ({len(reply.reasoning):,} characters) and no content: {advice}",
         model=reference,
     )

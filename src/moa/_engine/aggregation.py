@@ -37,7 +37,7 @@ class AggregationResult:
 
 
 class _AnswerForwarder:
-    """Passes the answer on as it is written, and remembers what has been shown."""
+    """Passes the answer on as it is written, and keeps what has been shown."""
 
     def __init__(self, context: RunContext) -> None:
         self.shown: list[str] = []
@@ -49,15 +49,15 @@ class _AnswerForwarder:
     def saw_nothing(self) -> bool:
         return self.first_token_at is None
 
-    def hear(self, event: ReplyEvent) -> None:
+    def on_event(self, event: ReplyEvent) -> None:
         match event:
             case TextDelta(text=text, logprobs=logprobs):
                 self.show(text, logprobs)
             case ReasoningDelta():
-                self._context.tell(lambda: AnswerDelta(event.text, reasoning=True))
+                self._context.emit(lambda: AnswerDelta(event.text, reasoning=True))
             case ToolCallDelta():
                 self._note_first()
-                self._context.tell(
+                self._context.emit(
                     lambda: AnswerToolCallDelta(
                         index=event.index, id=event.id, name=event.name, arguments=event.arguments
                     )
@@ -77,7 +77,7 @@ class _AnswerForwarder:
 
     def _show(self, text: str, logprobs: tuple[Mapping[str, Any], ...]) -> None:
         self.shown.append(text)
-        self._context.tell(lambda: AnswerDelta(text, logprobs=logprobs))
+        self._context.emit(lambda: AnswerDelta(text, logprobs=logprobs))
 
     def _note_first(self) -> None:
         if self.first_token_at is None:
@@ -101,47 +101,47 @@ async def aggregate(
         DeadlineExceeded: The run's time was over.
     """
     started_at = context.meter.now()
-    series, audience = FallbackChain(context.plan.aggregator, context), _AnswerForwarder(context)
-    question = _question(context, conversation, prompt, proposals, audience)
+    chain, forwarder = FallbackChain(context.plan.aggregator, context), _AnswerForwarder(context)
+    request = _agent_request(context, conversation, prompt, proposals, forwarder)
     try:
-        reply = await _ask_in_time(series, question, question.until - started_at)
+        reply = await _ask_in_time(chain, request, request.until - started_at)
     except (ProviderError, TimeoutError) as error:
         await context.prices_ready()
-        failed = _failure(error, context, series, audience)
-        if not proposals or not audience.saw_nothing or context.plan.mixture.on_aggregator_failure == "error":
+        failed = _failure(error, context, chain, forwarder)
+        if not proposals or not forwarder.saw_nothing or context.plan.mixture.on_aggregator_failure == "error":
             raise failed from None
-        return _best_proposal(failed, context, series, audience, proposals, started_at)
-    duration_s = series.ended_at - started_at
+        return _best_proposal(failed, context, chain, forwarder, proposals, started_at)
+    duration_s = chain.ended_at - started_at
     await context.prices_ready()
     if context.plan.mixture.aggregation == "selection" and proposals:
-        return _selected(reply, series, audience, proposals, duration_s)
-    return _written(reply, series, audience, duration_s)
+        return _selected(reply, chain, forwarder, proposals, duration_s)
+    return _written(reply, chain, forwarder, duration_s)
 
 
 def fall_back_to_best_proposal(
     context: RunContext, failed: EngineError, proposals: tuple[Proposal, ...]
 ) -> AggregationResult:
     """Return the best proposal as the answer of a run that failed before its aggregator could be asked."""
-    series, audience = FallbackChain(context.plan.aggregator, context), _AnswerForwarder(context)
-    return _best_proposal(failed, context, series, audience, proposals, context.meter.now())
+    chain, forwarder = FallbackChain(context.plan.aggregator, context), _AnswerForwarder(context)
+    return _best_proposal(failed, context, chain, forwarder, proposals, context.meter.now())
 
 
-async def _ask_in_time(series: FallbackChain, question: AgentRequest, left_s: float) -> Reply:
+async def _ask_in_time(chain: FallbackChain, request: AgentRequest, left_s: float) -> Reply:
     if left_s <= 0:
         # Not even asked: a call that begins may be billed.
         raise TimeoutError
     if left_s == math.inf:
-        return await series.ask(question)
+        return await chain.ask(request)
     async with asyncio.timeout(left_s):
-        return await series.ask(question)
+        return await chain.ask(request)
 
 
-def _question(
+def _agent_request(
     context: RunContext,
     conversation: Conversation,
     prompt: str | None,
     proposals: tuple[Proposal, ...],
-    audience: _AnswerForwarder,
+    forwarder: _AnswerForwarder,
 ) -> AgentRequest:
     plan = context.plan
     briefing = Briefing(conversation=conversation, role=plan.mixture.aggregator.role, proposals=prompt)
@@ -162,82 +162,82 @@ def _question(
         options=(plan.options.reply,),
         deltas=streamed,
         replayable=not streamed,
-        listener=audience.hear if streamed else None,
+        on_event=forwarder.on_event if streamed else None,
         until=until,
-        may_go_on=lambda: audience.saw_nothing,
+        may_go_on=lambda: forwarder.saw_nothing,
     )
 
 
 def _failure(
-    error: ProviderError | TimeoutError, context: RunContext, series: FallbackChain, audience: _AnswerForwarder
+    error: ProviderError | TimeoutError, context: RunContext, chain: FallbackChain, forwarder: _AnswerForwarder
 ) -> EngineError:
-    shown = "".join(audience.shown)
+    shown = "".join(forwarder.shown)
     if isinstance(error, TimeoutError):
         message = f"no whole answer within {context.plan.deadline_s:g} s"
-        series.explain(ErrorInfo(code=DeadlineExceeded.code, message=message))
+        chain.explain(ErrorInfo(code=DeadlineExceeded.code, message=message))
         ledger = context.meter.ledger()
-        return DeadlineExceeded(message, ledger=ledger, failures=series.failures, partial_text=shown)
+        return DeadlineExceeded(message, ledger=ledger, failures=chain.failures, partial_text=shown)
     ledger = context.meter.ledger()
-    if audience.saw_nothing:
-        return AggregationFailed("no aggregator gave an answer", ledger=ledger, failures=series.failures)
+    if forwarder.saw_nothing:
+        return AggregationFailed("no aggregator gave an answer", ledger=ledger, failures=chain.failures)
     message = "the answer broke off after part of it was shown"
-    return AnswerInterrupted(message, partial_text=shown, ledger=ledger, failures=series.failures)
+    return AnswerInterrupted(message, partial_text=shown, ledger=ledger, failures=chain.failures)
 
 
-def _written(reply: Reply, series: FallbackChain, audience: _AnswerForwarder, duration_s: float) -> AggregationResult:
-    degraded = list(_fallback_used(series))
+def _written(reply: Reply, chain: FallbackChain, forwarder: _AnswerForwarder, duration_s: float) -> AggregationResult:
+    degraded = list(_fallback_used(chain))
     if reply.finish.reason in ("length", "content_filter"):
-        degraded.append(_cut_off(series.seat.name, reply.finish.reason))
+        degraded.append(_cut_off(chain.slot.name, reply.finish.reason))
     return AggregationResult(
         text=reply.text,
         finish_reason=reply.finish.reason,
-        agent=series.seat.name,
-        model=series.model.reference,
+        agent=chain.slot.name,
+        model=chain.model.reference,
         duration_s=duration_s,
-        attempts=series.attempts,
+        attempts=chain.attempts,
         reasoning=reply.reasoning,
         tool_calls=reply.tool_calls,
         logprobs=reply.logprobs,
-        first_token_at=audience.first_token_at,
+        first_token_at=forwarder.first_token_at,
         degraded=tuple(degraded),
     )
 
 
 def _selected(
-    reply: Reply, series: FallbackChain, audience: _AnswerForwarder, proposals: tuple[Proposal, ...], duration_s: float
+    reply: Reply, chain: FallbackChain, forwarder: _AnswerForwarder, proposals: tuple[Proposal, ...], duration_s: float
 ) -> AggregationResult:
-    index = chosen(reply, series.model.reference, len(proposals))
-    return _proposed(proposals[index], series, audience, duration_s, selected=index, degraded=_fallback_used(series))
+    index = chosen(reply, chain.model.reference, len(proposals))
+    return _proposed(proposals[index], chain, forwarder, duration_s, selected=index, degraded=_fallback_used(chain))
 
 
 def _best_proposal(
     failed: EngineError,
     context: RunContext,
-    series: FallbackChain,
-    audience: _AnswerForwarder,
+    chain: FallbackChain,
+    forwarder: _AnswerForwarder,
     proposals: tuple[Proposal, ...],
     started_at: float,
 ) -> AggregationResult:
     best = max(proposals, key=lambda proposal: (not proposal.cut_off, len(proposal.text)))
     reason = Degradation(
-        agent=series.seat.name,
+        agent=chain.slot.name,
         code=failed.code,
         message=f"{failed}; the longest complete proposal, of {best.agent}, is the answer",
     )
     duration_s = context.meter.now() - started_at
-    return _proposed(best, series, audience, duration_s, selected=None, degraded=(reason,))
+    return _proposed(best, chain, forwarder, duration_s, selected=None, degraded=(reason,))
 
 
 def _proposed(
     proposal: Proposal,
-    series: FallbackChain,
-    audience: _AnswerForwarder,
+    chain: FallbackChain,
+    forwarder: _AnswerForwarder,
     duration_s: float,
     *,
     selected: int | None,
     degraded: tuple[Degradation, ...],
 ) -> AggregationResult:
-    audience.show(proposal.text)
+    forwarder.show(proposal.text)
     reason = proposal.finish_reason or "stop"
     if proposal.cut_off:
         degraded = (*degraded, _cut_off(proposal.agent, reason))
@@ -247,18 +247,18 @@ def _proposed(
         agent=proposal.agent,
         model=proposal.model,
         duration_s=duration_s,
-        attempts=series.attempts,
+        attempts=chain.attempts,
         selected=selected,
-        first_token_at=audience.first_token_at,
+        first_token_at=forwarder.first_token_at,
         degraded=degraded,
     )
 
 
-def _fallback_used(series: FallbackChain) -> tuple[Degradation, ...]:
-    if series.model is series.seat.models[0]:
+def _fallback_used(chain: FallbackChain) -> tuple[Degradation, ...]:
+    if chain.model is chain.slot.models[0]:
         return ()
-    message = f"{series.model.reference} answered instead: {series.failures[-1]}"
-    return (Degradation(agent=series.seat.name, code="fallback", message=message),)
+    message = f"{chain.model.reference} answered instead: {chain.failures[-1]}"
+    return (Degradation(agent=chain.slot.name, code="fallback", message=message),)
 
 
 def _cut_off(agent: str, reason: str) -> Degradation:

@@ -4,7 +4,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from moa._engine.agents import AgentRequest, Emit, FallbackChain, Listener, RunContext
+from moa._engine.agents import AgentRequest, FallbackChain, OnEvent, OnReplyEvent, RunContext
 from moa._engine.briefing import Briefing
 from moa._engine.plan import AgentSlot, Plan
 from moa._engine.waiting import Closed, cancel_all, wait_for_proposals
@@ -31,7 +31,7 @@ class LayerTask:
 
     Attributes:
         context: The run.
-        seats: The layer's proposers.
+        slots: The layer's proposers.
         conversation: What the caller said.
         prompt: System text that shows the proposals of the layer before; None in layer 1.
         wait: When the layer may close without all of them.
@@ -40,7 +40,7 @@ class LayerTask:
     """
 
     context: RunContext
-    seats: tuple[AgentSlot, ...]
+    slots: tuple[AgentSlot, ...]
     conversation: Conversation
     prompt: str | None
     wait: Wait
@@ -55,20 +55,20 @@ async def run_layer(layer: LayerTask) -> LayerResult:
         LayerFailed: Fewer proposals came than needed; carries every cause.
         DeadlineExceeded: So it was when the layer had to close.
     """
-    context, meter, number = layer.context, layer.context.meter, layer.seats[0].layer
-    context.tell(lambda: LayerStarted(layer=number))
-    every = [FallbackChain(seat, context) for seat in layer.seats]
-    tasks = [asyncio.create_task(_propose(layer, series)) for series in every]
+    context, meter, number = layer.context, layer.context.meter, layer.slots[0].layer
+    context.emit(lambda: LayerStarted(layer=number))
+    chains = [FallbackChain(slot, context) for slot in layer.slots]
+    tasks = [asyncio.create_task(_propose(layer, chain)) for chain in chains]
     try:
         closed = await wait_for_proposals(tasks, layer.wait, layer.close_at - layer.started_at)
-        closed_at = max(series.ended_at for series in every) if closed == "all" else meter.now()
+        closed_at = max(chain.ended_at for chain in chains) if closed == "all" else meter.now()
     finally:
         await cancel_all([task for task in tasks if not task.done()])
     roster = [
-        task.result() if task.done() and not task.cancelled() else await _abandoned(layer, series, closed)
-        for task, series in zip(tasks, every, strict=True)
+        task.result() if task.done() and not task.cancelled() else await _abandoned(layer, chain, closed)
+        for task, chain in zip(tasks, chains, strict=True)
     ]
-    _require_enough(layer, roster, every, closed)
+    _require_enough(layer, roster, chains, closed)
     return LayerResult(
         number=number,
         roster=tuple(roster),
@@ -78,71 +78,71 @@ async def run_layer(layer: LayerTask) -> LayerResult:
     )
 
 
-async def _propose(layer: LayerTask, series: FallbackChain) -> Proposal:
-    seat, context = series.seat, layer.context
+async def _propose(layer: LayerTask, chain: FallbackChain) -> Proposal:
+    slot, context = chain.slot, layer.context
     deltas = context.plan.options.proposal_deltas
-    question = AgentRequest(
-        briefing=Briefing(conversation=layer.conversation, role=seat.agent.role, proposals=layer.prompt),
+    request = AgentRequest(
+        briefing=Briefing(conversation=layer.conversation, role=slot.agent.role, proposals=layer.prompt),
         purpose="proposal",
         options=(proposers_options(context.plan),),
         deltas=deltas,
-        listener=_delta_listener(seat, context.emit) if deltas and context.emit else None,
+        on_event=_delta_listener(slot, context.on_event) if deltas and context.on_event else None,
         until=layer.close_at,
     )
     try:
-        reply = await series.ask(question)
+        reply = await chain.ask(request)
     except ProviderError:
-        return await _finished_proposal(layer, series, status="failed", error=_cause(series))
-    return await _finished_proposal(layer, series, status="used", reply=reply)
+        return await _finished_proposal(layer, chain, status="failed", error=_cause(chain))
+    return await _finished_proposal(layer, chain, status="used", reply=reply)
 
 
-def _cause(series: FallbackChain) -> ErrorInfo:
+def _cause(chain: FallbackChain) -> ErrorInfo:
     """Why an agent failed: the code of its own model's failure, and what went wrong with its fallbacks too."""
-    message = "; ".join(map(str, series.failures))
-    return ErrorInfo(code=series.failures[0].code, message=message)
+    message = "; ".join(map(str, chain.failures))
+    return ErrorInfo(code=chain.failures[0].code, message=message)
 
 
-async def _abandoned(layer: LayerTask, series: FallbackChain, closed: Closed) -> Proposal:
-    error = Abandoned(f"not waited for: {_WHY_ABANDONED[closed]}", model=series.model.reference)
-    series.failures.append(error)
-    series.explain(error.info)
-    return await _finished_proposal(layer, series, status="abandoned", error=error.info)
+async def _abandoned(layer: LayerTask, chain: FallbackChain, closed: Closed) -> Proposal:
+    error = Abandoned(f"not waited for: {_WHY_ABANDONED[closed]}", model=chain.model.reference)
+    chain.failures.append(error)
+    chain.explain(error.info)
+    return await _finished_proposal(layer, chain, status="abandoned", error=error.info)
 
 
 async def _finished_proposal(
     layer: LayerTask,
-    series: FallbackChain,
+    chain: FallbackChain,
     *,
     status: ProposalStatus,
     reply: Reply | None = None,
     error: ErrorInfo | None = None,
 ) -> Proposal:
-    """How a proposer ended, told to whoever listens."""
-    duration_s = series.ended_at - layer.started_at
+    """How a proposer ended; emits the event of it too."""
+    duration_s = chain.ended_at - layer.started_at
     await layer.context.prices_ready()
     proposal = Proposal(
-        agent=series.seat.name,
-        model=series.model.reference,
-        layer=series.seat.layer,
-        index=series.seat.index,
+        agent=chain.slot.name,
+        model=chain.model.reference,
+        layer=chain.slot.layer,
+        index=chain.slot.index,
         status=status,
         text=reply.text if reply else "",
         reasoning=reply.reasoning if reply else "",
         finish_reason=reply.finish.reason if reply else None,
-        attempts=series.attempts,
+        attempts=chain.attempts,
         duration_s=duration_s,
         error=error,
     )
-    layer.context.tell(lambda: ProposalFinished(proposal=proposal))
+    layer.context.emit(lambda: ProposalFinished(proposal=proposal))
     return proposal
 
 
-def _require_enough(layer: LayerTask, roster: list[Proposal], every: list[FallbackChain], closed: Closed) -> None:
+def _require_enough(layer: LayerTask, roster: list[Proposal], chains: list[FallbackChain], closed: Closed) -> None:
     got, needed = sum(proposal.status == "used" for proposal in roster), layer.wait.min_proposals
     if got >= needed:
         return
-    number, ledger = layer.seats[0].layer, layer.context.meter.ledger()
-    failures = [failure for series in every for failure in series.failures]
+    number, ledger = layer.slots[0].layer, layer.context.meter.ledger()
+    failures = [failure for chain in chains for failure in chain.failures]
     if closed == "deadline":
         message = f"layer {number} had {got} of {needed} needed proposals when it had to close"
         raise DeadlineExceeded(message, ledger=ledger, failures=failures)
@@ -156,10 +156,10 @@ def proposers_options(plan: Plan) -> ReplyOptions:
     return _PLAIN
 
 
-def _delta_listener(seat: AgentSlot, emit: Emit) -> Listener:
-    layer, index = seat.layer, seat.index
+def _delta_listener(slot: AgentSlot, emit: OnEvent) -> OnReplyEvent:
+    layer, index = slot.layer, slot.index
 
-    def tell(event: ReplyEvent) -> None:
+    def on_event(event: ReplyEvent) -> None:
         match event:
             case TextDelta():
                 emit(ProposalDelta(layer, index, event.text))
@@ -168,4 +168,4 @@ def _delta_listener(seat: AgentSlot, emit: Emit) -> Listener:
             case Restarted():
                 emit(ProposalRestarted(layer=layer, index=index))
 
-    return tell
+    return on_event

@@ -15,7 +15,7 @@ from moa.events import AgentInfo
 from moa.providers._base import Provider
 
 MAX_CACHED_PLANS = 64
-"""Mixtures whose agents stay seated between runs."""
+"""Mixtures whose plans are kept between runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +54,8 @@ class RunOptions:
         budget_usd: US dollars for the whole run; the mixture's own budget holds too, the tighter one wins.
         reply: Tools, response format and the like, for the aggregator.
         sampling: Parameters that override the aggregator's own.
-        proposal_deltas: Whether proposals are told of piece by piece.
-        answer_deltas: Whether the answer is told of piece by piece.
+        proposal_deltas: Whether proposals are yielded piece by piece.
+        answer_deltas: Whether the answer is yielded piece by piece.
     """
 
     seed: int | None = None
@@ -77,8 +77,8 @@ class AgentSlot:
         index: Place in the roster, from 0.
         models: The agent's own model, then its fallbacks.
         sampling: With the seed of this run and sample.
-        sample: How many seats before it in its layer ask the very same, so that a cache can tell their replies apart.
-        info: The seat as events tell of it.
+        sample: How many slots before it in its layer ask the very same; a cache keeps one reply for each.
+        info: The slot as events describe it.
     """
 
     name: str
@@ -102,23 +102,23 @@ class Plan:
 
     @property
     def deadline_s(self) -> float | None:
-        """Seconds for the whole run, None if nobody set a limit."""
+        """Seconds for the whole run, None without a limit."""
         limits = [limit for limit in (self.mixture.deadline_s, self.options.deadline_s) if limit is not None]
         return min(limits, default=None)
 
     @property
     def budget_usd(self) -> Decimal | None:
-        """US dollars for the whole run, None if nobody set a limit."""
+        """US dollars for the whole run, None without a limit."""
         limits = [limit for limit in (self.mixture.budget_usd, self.options.budget_usd) if limit is not None]
         return min(limits, default=None)
 
     @property
     def unseeded(self) -> tuple[str, ...]:
         """References of models whose service takes no seed although this run has one; sorted."""
-        models = (model for seat in self._seats() if seat.sampling.seed is not None for model in seat.models)
+        models = (model for slot in self._slots() if slot.sampling.seed is not None for model in slot.models)
         return tuple(sorted({model.reference for model in models if not model.provider.takes_seed}))
 
-    def _seats(self) -> Iterator[AgentSlot]:
+    def _slots(self) -> Iterator[AgentSlot]:
         for layer in self.layers:
             yield from layer
         yield self.aggregator
@@ -133,7 +133,7 @@ class Planner:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        # By identity, as comparing mixtures costs more than seating them; each entry keeps its mixture alive.
+        # By identity, as comparing mixtures costs more than planning them; each entry keeps its mixture alive.
         self._plan_for: dict[int, Plan] = {}
 
     def plan(self, mixture: Mixture, options: RunOptions) -> Plan:
@@ -157,15 +157,15 @@ class Planner:
 def _plan_for(mixture: Mixture, models: Models) -> Plan:
     """The plan of a run of which nothing special is asked."""
     layers = tuple(
-        tuple(_seat(member, number, models) for member in roster(layer))
+        tuple(_slot(member, number, models) for member in roster(layer))
         for number, layer in enumerate(mixture.layers, 1)
     )
-    layers = tuple(_number_duplicates(seats) for seats in layers)
+    layers = tuple(_number_duplicates(slots) for slots in layers)
     last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
-    return Plan(mixture=mixture, layers=layers, aggregator=_seat(last, len(layers) + 1, models), options=RunOptions())
+    return Plan(mixture=mixture, layers=layers, aggregator=_slot(last, len(layers) + 1, models), options=RunOptions())
 
 
-def _seat(member: Member, layer: int, models: Models) -> AgentSlot:
+def _slot(member: Member, layer: int, models: Models) -> AgentSlot:
     agent = member.agent
     own = models.model(agent.model, agent.price)
     fallbacks = tuple(models.model(reference, None) for reference in agent.fallback)
@@ -183,25 +183,25 @@ def _seat(member: Member, layer: int, models: Models) -> AgentSlot:
     )
 
 
-def _number_duplicates(seats: tuple[AgentSlot, ...]) -> tuple[AgentSlot, ...]:
-    """The seats with their samples numbered: whoever asks what another one asks wants another reply, not that one's."""
-    asked = [(seat.models[0].reference, seat.agent.role, seat.sampling) for seat in seats]
-    return tuple(replace(seat, sample=asked[:at].count(asked[at])) for at, seat in enumerate(seats))
+def _number_duplicates(slots: tuple[AgentSlot, ...]) -> tuple[AgentSlot, ...]:
+    """The slots with their samples numbered: a slot that asks the same as another one wants a reply of its own."""
+    asked = [(slot.models[0].reference, slot.agent.role, slot.sampling) for slot in slots]
+    return tuple(replace(slot, sample=asked[:at].count(asked[at])) for at, slot in enumerate(slots))
 
 
 def _for_run(plan: Plan, options: RunOptions) -> Plan:
     """The plan with what is asked of one run."""
     layers, aggregator = plan.layers, plan.aggregator
     if options.seed is not None:
-        layers = tuple(tuple(_seeded(seat, options.seed) for seat in seats) for seats in layers)
+        layers = tuple(tuple(_seeded(slot, options.seed) for slot in slots) for slots in layers)
         aggregator = _seeded(aggregator, options.seed)
     if options.sampling is not None:
         aggregator = replace(aggregator, sampling=_overridden(aggregator.sampling, options.sampling))
     return Plan(mixture=plan.mixture, layers=layers, aggregator=aggregator, options=options)
 
 
-def _seeded(seat: AgentSlot, seed: int) -> AgentSlot:
-    return replace(seat, sampling=replace(seat.sampling, seed=derived_seed(seed, seat.layer, seat.name, seat.sample)))
+def _seeded(slot: AgentSlot, seed: int) -> AgentSlot:
+    return replace(slot, sampling=replace(slot.sampling, seed=derived_seed(seed, slot.layer, slot.name, slot.sample)))
 
 
 def derived_seed(seed: int, layer: int, agent: str, sample: int) -> int:

@@ -1,11 +1,11 @@
-"""One run from end to end: the layers, the aggregator, the answer with its books."""
+"""One run from end to end: the layers, the aggregator, the answer with its ledger."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
-from moa._engine.agents import Emit, RunContext
+from moa._engine.agents import OnEvent, RunContext
 from moa._engine.aggregation import AggregationResult, aggregate, fall_back_to_best_proposal
 from moa._engine.briefing import tools_as_text
 from moa._engine.layers import LayerTask, run_layer
@@ -24,33 +24,38 @@ _FOR_ALL = Wait()
 
 
 async def execute(
-    plan: Plan, conversation: Conversation, models: Models, shared: Sequence[Budget], meter: Meter, emit: Emit | None
+    plan: Plan,
+    conversation: Conversation,
+    models: Models,
+    shared: Sequence[Budget],
+    meter: Meter,
+    on_event: OnEvent | None,
 ) -> Answer:
     """Run a mixture once and return its answer.
 
     Args:
-        plan: Who is asked, in which order.
+        plan: Which agents are asked, in which order.
         conversation: What the caller said; never changed.
         models: Tells when prices are ready.
         shared: Budgets that the run shares with others.
-        meter: Keeps the books; started when the caller asked.
-        emit: Hears every event, `RunFinished` last; None if nobody does.
+        meter: Keeps the ledger; started when the caller asked.
+        on_event: Called with every event, `RunFinished` last; None if nobody watches.
 
     Raises:
         UsageError: The mixture can't do what is asked; nothing was sent.
-        EngineError: The run failed; its ledger tells what was spent.
+        EngineError: The run failed; its ledger says what was spent.
     """
     _require_possible(plan)
     run_id = f"run-{token_hex(8)}"
     if shared or plan.budget_usd is not None:
         await models.prices_ready()
     allowance = await reserve_budget(plan, conversation, shared, meter)
-    context = _context(plan, models, allowance, meter, emit)
-    context.tell(
+    context = _context(plan, models, allowance, meter, on_event)
+    context.emit(
         lambda: RunStarted(
             id=run_id,
             mixture=plan.mixture.name,
-            layers=tuple(tuple(seat.info for seat in seats) for seats in plan.layers),
+            layers=tuple(tuple(slot.info for slot in slots) for slots in plan.layers),
             aggregator=plan.aggregator.info,
         )
     )
@@ -58,21 +63,21 @@ async def execute(
         answer = await _answered(run_id, context, conversation)
     finally:
         allowance.settle()
-    context.tell(lambda: RunFinished(answer=answer))
+    context.emit(lambda: RunFinished(answer=answer))
     return answer
 
 
 async def _answered(run_id: str, context: RunContext, conversation: Conversation) -> Answer:
-    course = _RunState()
+    state = _RunState()
     try:
-        await _run_layers(context, conversation, course)
+        await _run_layers(context, conversation, state)
     except EngineError as failed:
-        if not course.proposals or context.plan.mixture.on_aggregator_failure == "error":
+        if not state.proposals or context.plan.mixture.on_aggregator_failure == "error":
             raise
-        outcome = fall_back_to_best_proposal(context, failed, course.proposals)
+        result = fall_back_to_best_proposal(context, failed, state.proposals)
     else:
-        outcome = await aggregate(context, conversation, course.prompt, course.proposals)
-    return _answer(run_id, context, course, outcome)
+        result = await aggregate(context, conversation, state.prompt, state.proposals)
+    return _answer(run_id, context, state, result)
 
 
 def _require_possible(plan: Plan) -> None:
@@ -80,12 +85,12 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-def _context(plan: Plan, models: Models, allowance: RunBudget, meter: Meter, emit: Emit | None) -> RunContext:
+def _context(plan: Plan, models: Models, allowance: RunBudget, meter: Meter, on_event: OnEvent | None) -> RunContext:
     budget = allowance.budget
     return RunContext(
         plan=plan,
         meter=meter,
-        emit=emit,
+        on_event=on_event,
         # From now on: a run that had to wait for its share of a budget has not begun.
         deadline_at=None if plan.deadline_s is None else meter.now() + plan.deadline_s,
         prices_ready=models.prices_ready,
@@ -108,36 +113,37 @@ class _RunState:
         return self.layers[-1].proposals if self.layers else ()
 
 
-async def _run_layers(context: RunContext, conversation: Conversation, course: _RunState) -> None:
-    plan, told, left = context.plan, tools_as_text(conversation), context.plan.layers
+async def _run_layers(context: RunContext, conversation: Conversation, state: _RunState) -> None:
+    plan, left = context.plan, context.plan.layers
+    as_text = tools_as_text(conversation)
     while True:
-        shown = [proposal.text for proposal in course.proposals]
+        shown = [proposal.text for proposal in state.proposals]
         left, dropped = fit_to_budget(context, RemainingRun(layers=left, conversation=conversation, shown=shown))
-        course.degraded += dropped
-        if course.layers:
+        state.degraded += dropped
+        if state.layers:
             # Only now it is known who is shown it: the next layer, or the aggregator that selects.
             rendered = _render(plan, shown, is_last=not left)
-            course.layers[-1], course.prompt = _with_escapes(course.layers[-1], rendered), rendered.text
-            _emit_layer_finished(context, course.layers[-1])
+            state.layers[-1], state.prompt = _with_escapes(state.layers[-1], rendered), rendered.text
+            _emit_layer_finished(context, state.layers[-1])
         if not left:
             return
-        seats, left = left[0], left[1:]
+        slots, left = left[0], left[1:]
         task = LayerTask(
             context=context,
-            seats=seats,
-            conversation=told,
-            prompt=course.prompt,
-            wait=plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait or _FOR_ALL,
+            slots=slots,
+            conversation=as_text,
+            prompt=state.prompt,
+            wait=plan.mixture.layers[slots[0].layer - 1].wait or plan.mixture.wait or _FOR_ALL,
             started_at=context.meter.now(),
             close_at=_close_at(context, layers_left=1 + len(left)),
         )
         result = await run_layer(task)
-        course.layers.append(result)
-        course.degraded += _degradations(seats, result)
+        state.layers.append(result)
+        state.degraded += _degradations(slots, result)
 
 
 def _emit_layer_finished(context: RunContext, layer: LayerResult) -> None:
-    context.tell(lambda: LayerFinished(result=layer))
+    context.emit(lambda: LayerFinished(result=layer))
 
 
 def _close_at(context: RunContext, *, layers_left: int) -> float:
@@ -165,37 +171,37 @@ def _with_escapes(result: LayerResult, rendered: Rendered) -> LayerResult:
     return replace(result, roster=roster)
 
 
-def _answer(run_id: str, context: RunContext, course: _RunState, outcome: AggregationResult) -> Answer:
+def _answer(run_id: str, context: RunContext, state: _RunState, result: AggregationResult) -> Answer:
     plan, meter = context.plan, context.meter
-    degraded = (*course.degraded, *outcome.degraded)
+    degraded = (*state.degraded, *result.degraded)
     return Answer(
         id=run_id,
         mixture=plan.mixture.name,
         status="degraded" if degraded else "complete",
         degraded=degraded,
-        text=outcome.text,
-        reasoning=outcome.reasoning,
-        tool_calls=outcome.tool_calls,
-        finish_reason=outcome.finish_reason,
-        agent=outcome.agent,
-        model=outcome.model,
-        layers=tuple(course.layers),
-        attempts=outcome.attempts,
-        aggregation_s=outcome.duration_s,
-        selected=outcome.selected,
-        logprobs=outcome.logprobs,
+        text=result.text,
+        reasoning=result.reasoning,
+        tool_calls=result.tool_calls,
+        finish_reason=result.finish_reason,
+        agent=result.agent,
+        model=result.model,
+        layers=tuple(state.layers),
+        attempts=result.attempts,
+        aggregation_s=result.duration_s,
+        selected=result.selected,
+        logprobs=result.logprobs,
         ledger=meter.ledger(),
-        latency=_latency(meter, course.layers, outcome),
+        latency=_latency(meter, state.layers, result),
         seed=plan.options.seed,
         unseeded=plan.unseeded,
     )
 
 
-def _degradations(seats: tuple[AgentSlot, ...], layer: LayerResult) -> tuple[Degradation, ...]:
+def _degradations(slots: tuple[AgentSlot, ...], layer: LayerResult) -> tuple[Degradation, ...]:
     return tuple(
         reason
-        for seat, proposal in zip(seats, layer.roster, strict=True)
-        if (reason := _degradation(proposal, own_model=seat.agent.model))
+        for slot, proposal in zip(slots, layer.roster, strict=True)
+        if (reason := _degradation(proposal, own_model=slot.agent.model))
     )
 
 
@@ -210,10 +216,10 @@ def _degradation(proposal: Proposal, *, own_model: str) -> Degradation | None:
     return None
 
 
-def _latency(meter: Meter, layers: Sequence[LayerResult], outcome: AggregationResult) -> Latency:
+def _latency(meter: Meter, layers: Sequence[LayerResult], result: AggregationResult) -> Latency:
     total_s = meter.elapsed_s()
-    critical_s = sum(layer.duration_s for layer in layers) + outcome.duration_s
-    first_at = outcome.first_token_at
+    critical_s = sum(layer.duration_s for layer in layers) + result.duration_s
+    first_at = result.first_token_at
     return Latency(
         total_s=total_s,
         first_token_s=None if first_at is None else first_at - meter.started_at,

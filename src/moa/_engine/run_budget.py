@@ -47,15 +47,15 @@ def require_priced(plan: Plan) -> None:
     Raises:
         UsageError: A model's price or an agent's max_tokens is unknown; names all of them.
     """
-    seats = [seat for layer in plan.layers for seat in layer] + [plan.aggregator]
+    slots = [slot for layer in plan.layers for slot in layer] + [plan.aggregator]
     probe = TokenUsage(input_tokens=1, output_tokens=1)
-    unpriced = {model.reference for seat in seats for model in seat.models if model.price(probe) is None}
+    unpriced = {model.reference for slot in slots for model in slot.models if model.price(probe) is None}
     if unpriced and not plan.mixture.allow_unpriced:
         raise UsageError(
-            f"a budget needs prices, and nobody knows that of {', '.join(sorted(unpriced))}: set `price:` for the "
+            f"a budget needs prices, and there is none for {', '.join(sorted(unpriced))}: set `price:` for the "
             "agent or `prices:` for the endpoint, or `allow_unpriced: true` to leave such calls out of the budget"
         )
-    unbounded = sorted({seat.name for seat in seats if seat.sampling.max_tokens is None})
+    unbounded = sorted({slot.name for slot in slots if slot.sampling.max_tokens is None})
     if unbounded:
         raise UsageError(f"a budget needs to know the worst case: set `max_tokens` for {', '.join(unbounded)}")
 
@@ -65,17 +65,17 @@ class RunBudget:
     """What a run may spend.
 
     Attributes:
-        budget: Its own; None if nobody set a limit.
-        give_back: Settles with the budgets that it shares with others.
+        budget: Its own; None without a limit.
+        release: Settles with the budgets that it shares with others.
     """
 
     budget: Budget | None = None
-    give_back: Callable[[Decimal], None] | None = None
+    release: Callable[[Decimal], None] | None = None
 
     def settle(self) -> None:
         """Give back what was not spent."""
-        if self.budget is not None and self.give_back is not None:
-            self.give_back(self.budget.spent_usd)
+        if self.budget is not None and self.release is not None:
+            self.release(self.budget.spent_usd)
 
 
 async def reserve_budget(plan: Plan, conversation: Conversation, shared: Sequence[Budget], meter: Meter) -> RunBudget:
@@ -98,11 +98,11 @@ async def reserve_budget(plan: Plan, conversation: Conversation, shared: Sequenc
         most = min(*(budget.limit_usd - budget.spent_usd for budget in shared), own if own is not None else _ENDLESS)
         _, worst_usd = _fitting(plan, rest, most, most, meter)
         try:
-            give_back = await reserve_in_all(shared, worst_usd, plan.aggregator.agent.model)
+            release = await reserve_in_all(shared, worst_usd, plan.aggregator.agent.model)
         except BudgetExceeded:
             # Others have spent more meanwhile: perhaps a smaller run still fits.
             continue
-        return RunBudget(budget=Budget(worst_usd), give_back=give_back)
+        return RunBudget(budget=Budget(worst_usd), release=release)
 
 
 def fit_to_budget(context: RunContext, rest: RemainingRun) -> tuple[Layers, tuple[Degradation, ...]]:
@@ -111,7 +111,7 @@ def fit_to_budget(context: RunContext, rest: RemainingRun) -> tuple[Layers, tupl
     Proposers go first from the end of the largest layer, layers from the end, as far as the mixture's `degrade` says.
 
     Raises:
-        OverBudget: The worst case doesn't fit even so; the ledger tells what was spent before.
+        OverBudget: The worst case doesn't fit even so; the ledger says what was spent before.
     """
     budget = context.budget
     if budget is None:
@@ -141,14 +141,14 @@ def worst_case_usd(plan: Plan, rest: RemainingRun, layers: Layers) -> Decimal:
 
     Calls at unknown prices count nothing; retries and fallbacks are not counted, they reserve for themselves.
     """
-    talk = estimated_conversation_tokens(rest.conversation)
+    conversation = estimated_conversation_tokens(rest.conversation)
     template = estimated_tokens(plan.mixture.template or "")
     shown = [estimated_tokens(text) for text in rest.shown]
     total = Decimal(0)
-    for seats in (*layers, (plan.aggregator,)):
-        prompt = talk + (template + prompt_tokens(shown) if shown else 0)
-        total += sum((_worst_usd(seat, prompt) for seat in seats), Decimal(0))
-        shown = [seat.sampling.max_tokens or 0 for seat in seats]
+    for slots in (*layers, (plan.aggregator,)):
+        prompt = conversation + (template + prompt_tokens(shown) if shown else 0)
+        total += sum((_worst_usd(slot, prompt) for slot in slots), Decimal(0))
+        shown = [slot.sampling.max_tokens or 0 for slot in slots]
     return total
 
 
@@ -157,10 +157,10 @@ def prompt_tokens(shown: Sequence[int]) -> int:
     return PROMPT_TOKENS + sum(shown) + TOKENS_PER_PROPOSAL * len(shown) if shown else 0
 
 
-def _worst_usd(seat: AgentSlot, prompt_tokens: int) -> Decimal:
-    prompt_tokens += estimated_tokens(seat.agent.role or "")
-    usage = TokenUsage(input_tokens=prompt_tokens, output_tokens=seat.sampling.max_tokens or 0)
-    return seat.models[0].price(usage) or Decimal(0)
+def _worst_usd(slot: AgentSlot, prompt_tokens: int) -> Decimal:
+    prompt_tokens += estimated_tokens(slot.agent.role or "")
+    usage = TokenUsage(input_tokens=prompt_tokens, output_tokens=slot.sampling.max_tokens or 0)
+    return slot.models[0].price(usage) or Decimal(0)
 
 
 def _candidates(rest: RemainingRun, plan: Plan) -> Iterator[Layers]:
@@ -190,21 +190,21 @@ def _smaller(step: Degrade, layers: Layers, rest: RemainingRun, plan: Plan) -> I
 
 def _largest(layers: Layers, plan: Plan) -> int | None:
     """The layer with most proposers to spare, None if each is at its minimum."""
-    spare = [len(seats) - _fewest(seats, plan) for seats in layers]
+    spare = [len(slots) - _fewest(slots, plan) for slots in layers]
     most = max(spare, default=0)
     return spare.index(most) if most > 0 else None
 
 
-def _fewest(seats: tuple[AgentSlot, ...], plan: Plan) -> int:
-    wait = plan.mixture.layers[seats[0].layer - 1].wait or plan.mixture.wait
+def _fewest(slots: tuple[AgentSlot, ...], plan: Plan) -> int:
+    wait = plan.mixture.layers[slots[0].layer - 1].wait or plan.mixture.wait
     return wait.min_proposals if wait else 1
 
 
 def _dropped(planned: Layers, kept: Layers) -> tuple[Degradation, ...]:
-    stay = {(seat.layer, seat.index) for seats in kept for seat in seats}
+    stay = {(slot.layer, slot.index) for slots in kept for slot in slots}
     return tuple(
-        Degradation(agent=seat.name, code="budget", message=f"left out of layer {seat.layer} to stay within the budget")
-        for seats in planned
-        for seat in seats
-        if (seat.layer, seat.index) not in stay
+        Degradation(agent=slot.name, code="budget", message=f"left out of layer {slot.layer} to stay within the budget")
+        for slots in planned
+        for slot in slots
+        if (slot.layer, slot.index) not in stay
     )

@@ -1,11 +1,11 @@
-"""A run as a stream of events, for whoever wants to watch it."""
+"""A run as a stream of events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from moa._engine.agents import Emit
+from moa._engine.agents import OnEvent
 from moa._ledger import Ledger, Meter
 from moa._results import Answer
 from moa.events import Event
@@ -23,11 +23,11 @@ class RunStream:
     The last event is `RunFinished`; a run that fails raises its error from the iteration instead.
 
     Args:
-        run: Runs the mixture, given where to put its events.
-        meter: The run's books.
+        run: Runs the mixture, given what to call with each event.
+        meter: Keeps the run's ledger.
     """
 
-    def __init__(self, run: Callable[[Emit], Awaitable[Answer]], meter: Meter) -> None:
+    def __init__(self, run: Callable[[OnEvent], Awaitable[Answer]], meter: Meter) -> None:
         self._run, self._meter = run, meter
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._task: asyncio.Task[Answer] | None = None
@@ -44,7 +44,7 @@ class RunStream:
 
     @property
     def has_more_ready(self) -> bool:
-        """Whether the next event is there already: who writes events out can write those together."""
+        """Whether the next event has arrived: events that are ready can be written out together."""
         return not self._queue.empty()
 
     async def __aenter__(self) -> Self:
@@ -56,13 +56,13 @@ class RunStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cancel what still runs and wait until it is gone."""
+        """Cancel what is still running and wait until it has stopped."""
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.wait([self._task])
         if not self._task.cancelled():
-            # Looked at, so that asyncio doesn't report a failure that nobody stayed to hear of.
+            # Retrieved, so that asyncio doesn't report a failure for which nobody waits.
             self._task.exception()
 
     def __aiter__(self) -> AsyncIterator[Event]:

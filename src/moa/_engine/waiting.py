@@ -24,15 +24,15 @@ async def wait_for_proposals(tasks: Collection[asyncio.Task[Proposal]], wait: Wa
         wait: How many proposals are enough, and how long stragglers then get.
         seconds_left: Until the layer has to close; infinity for no limit.
     """
-    tally = _ProposalCounter(len(tasks), wait)
+    counter = _ProposalCounter(len(tasks), wait)
     for task in tasks:
-        task.add_done_callback(tally.note)
+        task.add_done_callback(counter.note)
     if seconds_left < math.inf:
-        tally.close_after(max(0.0, seconds_left), "deadline")
+        counter.close_after(max(0.0, seconds_left), "deadline")
     try:
-        return await tally.closed
+        return await counter.closed
     finally:
-        tally.stop_timers()
+        counter.stop_timers()
 
 
 class _ProposalCounter:

@@ -1,4 +1,4 @@
-"""Whether the endpoints can be used: keys, packages, reachability. Looks and tells; changes nothing, asks no model."""
+"""Whether the endpoints can be used: keys, packages, reachability. Changes nothing, asks no model."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,7 +34,7 @@ class Health:
             takes no connection, `unreachable` if it is elsewhere; `missing` if a package isn't installed; `unusable`
             if its settings are wrong.
         detail: What was found, in a few words.
-        fix: What to do about it, as one command where there is one; None if there is nothing to do, or `detail` tells.
+        fix: What to do about it, as one command where there is one; None if there is none.
     """
 
     name: str

@@ -27,7 +27,7 @@ class ModelPool:
 
     Args:
         settings: Endpoints, completely resolved.
-        given: Providers in place of those that the settings would open, by endpoint name; whoever gave them closes
+        given: Providers in place of those that the settings would open, by endpoint name; who gave them closes
             them. An endpoint that the settings don't know has neither retries nor a breaker.
         now: Monotonic clock, in seconds.
         cache: Where replies are kept, and how they are used.
@@ -35,9 +35,9 @@ class ModelPool:
 
     def __init__(self, settings: Settings, given: Mapping[str, Provider], now: Now, cache: CacheSettings) -> None:
         self._settings, self._given, self._now, self._cache = settings, given, now, cache
-        self._shelf: AsyncStore | None = None
+        self._store: AsyncStore | None = None
         self._opened: dict[str, Provider] = {}
-        self._doors: dict[str, Provider] = {}
+        self._shared: dict[str, Provider] = {}
         self._models: dict[tuple[str, Price | None], Model] = {}
         self._warming: asyncio.Future[None] | None = None
 
@@ -72,8 +72,8 @@ class ModelPool:
         return self._settings.endpoint(reference)
 
     def _with_policies(self, endpoint: Endpoint, model_id: str) -> Provider:
-        """One model's own stack, over the door that it shares with the endpoint's other models."""
-        # Also without any limit: a model whose service throttles lets nobody through while it asks to wait.
+        """One model's own stack, over what it shares with the endpoint's other models."""
+        # Also without any limit: a model whose service throttles lets no call through while it asks to wait.
         limits = endpoint.model_limits.get(model_id, LimitSettings())
         provider: Provider = Limits(self._endpoint_provider(endpoint), Limiter(limits, self._now))
         if endpoint.breaker is not None:
@@ -86,17 +86,17 @@ class ModelPool:
     def _cached(self, provider: Provider, endpoint: Endpoint) -> Provider:
         if self._cache.mode == "off":
             return provider
-        if self._shelf is None:
-            self._shelf = AsyncStore(self._cache)
-        return Cache(provider, self._shelf, endpoint)
+        if self._store is None:
+            self._store = AsyncStore(self._cache)
+        return Cache(provider, self._store, endpoint)
 
     def _endpoint_provider(self, endpoint: Endpoint) -> Provider:
-        if endpoint.name not in self._doors:
-            door: Provider = Metered(self._given.get(endpoint.name) or self._open(endpoint))
+        if endpoint.name not in self._shared:
+            shared: Provider = Metered(self._given.get(endpoint.name) or self._open(endpoint))
             if not endpoint.limits.is_unlimited:
-                door = Limits(door, Limiter(endpoint.limits, self._now))
-            self._doors[endpoint.name] = door
-        return self._doors[endpoint.name]
+                shared = Limits(shared, Limiter(endpoint.limits, self._now))
+            self._shared[endpoint.name] = shared
+        return self._shared[endpoint.name]
 
     def _open(self, endpoint: Endpoint) -> Provider:
         provider = self._opened[endpoint.name] = open_provider(endpoint)
@@ -110,11 +110,11 @@ class ModelPool:
     async def aclose(self) -> None:
         """Close every provider that was opened here, and the cache."""
         opened, self._opened = self._opened, {}
-        shelf, self._shelf = self._shelf, None
-        self._doors.clear()
+        store, self._store = self._store, None
+        self._shared.clear()
         self._models.clear()
         await self.prices_ready()
         for provider in opened.values():
             await provider.aclose()
-        if shelf is not None:
-            await shelf.aclose()
+        if store is not None:
+            await store.aclose()

@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from moa._engine.agents import Emit
+from moa._engine.agents import OnEvent
 from moa._engine.plan import Models, Plan, RunOptions
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import Conversation, message_dict
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 """Version of the file's format, in its first line."""
 
-Run = Callable[[Emit | None], Awaitable[Answer]]
+Run = Callable[[OnEvent | None], Awaitable[Answer]]
 
 
 class Recorder:
@@ -63,25 +63,25 @@ class Recorder:
             TraceError: From the run that comes back, before it begins: the file can't be written.
         """
 
-        async def recorded_run(emit: Emit | None) -> Answer:
-            def tell(event: Event) -> None:
+        async def recorded_run(on_event: OnEvent | None) -> Answer:
+            def record(event: Event) -> None:
                 if not isinstance(event, RunFinished):  # the last line says it all
                     self.write("event", event=event_dict(event))
-                if emit is not None:
-                    emit(event)
+                if on_event is not None:
+                    on_event(event)
 
             self._open()
             try:
                 self._write_header(plan, conversation)
-                return await self._run_and_record(run, tell)
+                return await self._run_and_record(run, record)
             finally:
                 self._close()
 
         return recorded_run
 
-    async def _run_and_record(self, run: Run, tell: Emit) -> Answer:
+    async def _run_and_record(self, run: Run, on_event: OnEvent) -> Answer:
         try:
-            answer = await run(tell)
+            answer = await run(on_event)
         except MoaError as error:
             self._write_end("error", failure_dict(error))
             raise

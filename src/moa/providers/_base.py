@@ -130,7 +130,7 @@ class Reply:
 
 
 class ReplyFold:
-    """Adds up the events of one reply; also tells what had come when a reply broke off."""
+    """Adds up the events of one reply; also shows what had arrived when a reply broke off."""
 
     def __init__(self) -> None:
         self.finish: Finish | None = None

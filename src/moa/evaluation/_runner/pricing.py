@@ -67,7 +67,7 @@ def require_worst_cases(settings: Settings, mixtures: Mapping[str, Mixture], jud
     unpriced = [reference for reference, price in rates.items() if None in price.values()]
     if unpriced:
         raise UsageError(
-            f"a budget needs prices, and nobody knows that of {', '.join(unpriced)}: set `price:` for the agent or "
+            f"a budget needs prices, and there is none for {', '.join(unpriced)}: set `price:` for the agent or "
             f"`prices:` for the endpoint"
         )
 
