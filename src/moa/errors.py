@@ -27,6 +27,7 @@
     │   ├── ModelNotFound           the endpoint doesn't know this model
     │   ├── Abandoned               the run went on without this call
     │   ├── CircuitOpen             skipped: the model has failed several times in a row
+    │   ├── OutOfDescriptors        this process has no file descriptor left for a connection
     │   ├── BudgetExceeded          the call may cost more than is left of a budget
     │   ├── ProviderFault           the provider itself raised something else: a bug in it
     │   └── BadRequest              the service won't take this request
@@ -74,6 +75,7 @@ __all__ = [
     "MixtureError",
     "MoaError",
     "ModelNotFound",
+    "OutOfDescriptors",
     "OverBudget",
     "ProviderError",
     "ProviderFault",
@@ -325,6 +327,12 @@ class CircuitOpen(ProviderError):
     """The call was skipped: its model has failed several times in a row."""
 
     code = "circuit_open"
+
+
+class OutOfDescriptors(ProviderError):
+    """The call was not made: this process has no file descriptor left for a connection. No fault of the service."""
+
+    code, retryable = "out_of_descriptors", True
 
 
 class BudgetExceeded(ProviderError):

@@ -32,6 +32,7 @@ STATUS: Mapping[type[MoaError], int] = {
     errors.ModelNotFound: 404,
     errors.Abandoned: 504,
     errors.CircuitOpen: 503,
+    errors.OutOfDescriptors: 503,
     errors.BudgetExceeded: 402,
     errors.ProviderFault: 502,
     errors.BadRequest: 400,
