@@ -208,7 +208,7 @@ class Engine:
             return partial(execute, plan, messages, self._models, budgets, meter), meter
         meter = Meter(self._clock)
         recorder = Recorder(Path(trace), meter, self.settings.endpoints)
-        models = recorder.listening(self._models)
+        models = recorder.capturing(self._models)
         plan = Planner(models).plan(checked, options)
         return recorder.recorded(partial(execute, plan, messages, models, budgets, meter), plan, messages), meter
 

@@ -147,9 +147,12 @@ class _RecordedModels:
         name, _, model_id = reference.partition("/")
         provider = _Recorded(self._trace, self._said, self._meter, self._found)
         provider.takes_seed = reference not in self._trace.unseeded
-        prices = self._trace.price_lists.get(name)
+        endpoint = self._trace.endpoints.get(name)
         listed = find_price(
-            prices.price_provider if prices else None, model_id, own=prices.prices if prices else {}, override=price
+            endpoint.price_provider if endpoint else None,
+            model_id,
+            own=endpoint.prices if endpoint else {},
+            override=price,
         )
         return Model(reference=reference, id=model_id, provider=provider, price=self._pricer(reference, listed))
 

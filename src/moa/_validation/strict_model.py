@@ -79,6 +79,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:
     return key, f"{message} (and {others} more to correct)" if others else message
 
 
+def first_finding(error: ValidationError) -> str:
+    """Return the first finding about a file that this program wrote, without the value, on one line."""
+    finding = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, finding["loc"]))
+    return f"{place}: {finding['msg']}" if place else finding["msg"]
+
+
 def _key(finding: ErrorDetails) -> Key:
     place = finding["loc"]
     if "[key]" in place:  # pydantic's mark behind a mapping's key that is wrong itself
