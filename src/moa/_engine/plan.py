@@ -201,15 +201,22 @@ def _for_run(plan: Plan, options: RunOptions) -> Plan:
 
 
 def _seeded(slot: AgentSlot, seed: int) -> AgentSlot:
-    return replace(slot, sampling=replace(slot.sampling, seed=derived_seed(seed, slot.layer, slot.name, slot.sample)))
+    asked = (slot.models[0].reference, slot.agent.role, slot.sampling)
+    return replace(slot, sampling=replace(slot.sampling, seed=derived_seed(seed, asked, slot.sample)))
 
 
-def derived_seed(seed: int, layer: int, agent: str, sample: int) -> int:
+def derived_seed(seed: int, asked: object, sample: int = 0) -> int:
     """Return the seed of one sample: from 0 to 2**31 - 1, which every service takes.
 
-    With one seed for all of them the samples of an agent would be the same text.
+    It follows from what is asked, and not from who asks it where: the same agent in another mixture gives the same
+    reply, which a cache then has. With one seed for all of them the samples of an agent would be the same text.
+
+    Args:
+        seed: Of the run.
+        asked: What tells an agent, or a question, from others, by its `repr`.
+        sample: How many before it ask the very same.
     """
-    digest = blake2b(f"{seed}/{layer}/{agent}/{sample}".encode(), digest_size=4).digest()
+    digest = blake2b(f"{seed}/{asked!r}/{sample}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
     return int.from_bytes(digest) >> 1
 
 

@@ -22,7 +22,7 @@ from moa.evaluation._data.annotations import read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._data.outputs import read_outputs
 from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval_data
-from moa.evaluation._judge_files import judge_into, left_out, pairs_of
+from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_beside
 from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.judge_calls import is_out_of_money
 from moa.evaluation._judges.loading import load_judge
@@ -87,8 +87,9 @@ async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair])
             rate = f"{speed:.1f}/s " if speed else ""
             progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
-        async with Engine(wanted.config, budget_usd=wanted.budget_usd) as engine:
-            return await judge_into(
+        cache = replies_beside(wanted.out)
+        async with Engine(wanted.config, budget_usd=wanted.budget_usd, cache=cache) as engine:
+            rows = await judge_into(
                 wanted.out,
                 judge,
                 pairs,
@@ -97,6 +98,8 @@ async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair])
                 on_verdict=note,
                 limit=wanted.limit,
             )
+        cache.path.unlink(missing_ok=True)
+        return rows
 
 
 def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> int:

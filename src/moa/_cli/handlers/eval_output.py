@@ -11,6 +11,7 @@ from moa._cli.console import out_console, print_json, say
 from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
 from moa.evaluation._analysis.cost_latency import CostLatency, Percentiles, economics
+from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._data.annotations import Annotation, read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
@@ -19,11 +20,11 @@ from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._metrics.paired_difference import Comparison, compare
 from moa.evaluation._pipeline import Evaluation
-from moa.evaluation._runner.config import EvaluationConfig
 from moa.evaluation._runner.cost_estimate import Need, Plan
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._runner.spec import Spec
 from moa.evaluation._statistics.estimates import Estimate
 
 
@@ -58,7 +59,7 @@ def show_warnings(prepared: Prepared) -> None:
     say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
 
 
-def show_ended(done: Evaluation, setup: EvaluationConfig) -> None:
+def show_ended(done: Evaluation, setup: Spec) -> None:
     """Print on standard error how an evaluation ended and where everything is."""
     progress = done.progress
     spent = f"{usd(Decimal(str(progress.spent_usd)))} spent{', besides unknown prices' if progress.unpriced else ''}"
@@ -89,6 +90,8 @@ def show_ended(done: Evaluation, setup: EvaluationConfig) -> None:
         say(f"{count(progress.unjudged, 'verdict')} missing: the judge failed; the same command asks again")
     if done.cause is not None:
         say(f"  mostly: {done.cause}")
+    if done.damaged:
+        say(f"{count(len(done.damaged), 'cell')} damaged on the disk, filled again: {'; '.join(done.damaged[:3])}")
     say(f"Results: {done.folder}")
 
 
@@ -140,10 +143,9 @@ def reference_data(folder: Path | None) -> AlpacaEvalData | None:
         return None
 
 
-def show_latency(folder: Path, setup: EvaluationConfig, *, as_json: bool) -> None:
+def show_latency(folder: Path, *, as_json: bool) -> None:
     """Print cost and latency of every system."""
-    run = RunDirectory(folder)
-    found = {system.name: economics(tuple(run.records(system.name).values())) for system in setup.systems}
+    found = {one.name: economics(tuple(one.records.values())) for one in collect(RunDirectory(folder)).systems}
     known = {name: figures for name, figures in found.items() if figures is not None}
     if as_json:
         print_json({name: figures.as_dict() for name, figures in known.items()})
@@ -208,7 +210,7 @@ def _annotations(path: Path) -> list[Annotation]:
     protocol = folder.manifest()["protocol"]
     if not protocol.get("judge"):
         raise EvaluationDataError("nothing has been judged in this run: give it a --judge", path=path)
-    return read_annotations(folder.annotations(protocol["mixture"]))
+    return read_annotations(folder.annotations(protocol.get("candidate") or protocol["mixture"]))
 
 
 def _points(found: Estimate | None) -> str:

@@ -53,6 +53,8 @@ class Cache:
         kept = Metered(_Kept(entry), cached=True)
         free = replace(request, context=replace(context, account=None, asked_at=asked_at))
         async with kept.stream(free) as events:
+            if context.call is not None:
+                context.call.attempts[-1].kept_s = entry.duration_s
             yield events
 
     @asynccontextmanager

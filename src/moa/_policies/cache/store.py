@@ -275,6 +275,16 @@ class Store:
             models = dict(rows.fetchall())
             return CacheStats(entries=sum(models.values()), used_bytes=self._used_bytes(), models=models)
 
+    def cost_usd(self) -> float:
+        """Return what all replies have cost when they were bought, in US dollars; unknown prices are left out.
+
+        Raises:
+            ConfigError: The file can't be read.
+        """
+        with self._translated_errors():
+            query = "SELECT total(json_extract(entry, '$.cost_usd')) FROM replies"
+            return float(self._db.execute(query).fetchone()[0])
+
     def clear(self) -> int:
         """Forget everything and return how many replies that were.
 

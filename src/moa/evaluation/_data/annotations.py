@@ -1,9 +1,10 @@
 """Annotations in AlpacaEval's file format, and what the official code counts of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -98,6 +99,11 @@ def read_annotations(path: Path) -> list[Annotation]:
                 key="preference",
             )
     return annotations
+
+
+def annotations_of(rows: Sequence[Mapping[str, Any]]) -> list[Annotation]:
+    """Return rows in AlpacaEval's format, made here, as annotations."""
+    return _ROWS.validate_python(rows)
 
 
 def win_probabilities(annotations: Sequence[Annotation]) -> Floats:

@@ -126,7 +126,7 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> C
 def median_run(records: Mapping[int, Record]) -> Record | None:
     """Return the run with calls whose time is the median, None if there is none."""
     timed = sorted(
-        (record for record in records.values() if record.calls and record.seconds is not None and not record.replayed),
+        (record for record in records.values() if record.calls and record.seconds is not None),
         key=lambda record: record.seconds or 0.0,
     )
     return timed[len(timed) // 2] if timed else None

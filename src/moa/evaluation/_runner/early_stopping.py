@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._judges.base import Verdict
 from moa.evaluation._length_control.confidence_sequence import (
     MIN_PROMPTS,
     Look,
@@ -17,15 +18,14 @@ from moa.evaluation._length_control.confidence_sequence import (
 )
 from moa.evaluation._length_control.models import Judged
 from moa.evaluation._metrics.metrics import model_for
-from moa.evaluation._runner.config import EvaluationConfig
 from moa.evaluation._runner.records import Record
-from moa.evaluation._runner.verdict_rows import Row, probability
+from moa.evaluation._runner.spec import Spec
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.estimates import Interval
 from moa.evaluation._statistics.sequential import Decision, SequentialResult, sequential_test, sequential_test_many
 
 Records = Mapping[str, Mapping[int, Record]]
-Rows = Mapping[str, Mapping[int, Row]]
+Verdicts = Mapping[str, Mapping[int, Verdict]]
 
 _GROWTH = 1.01
 """How many times as many verdicts there are at the next look, so that thousands of prompts take no longer each."""
@@ -67,25 +67,25 @@ class StoppingMonitor:
         order: The prompts in their random order.
     """
 
-    def __init__(self, setup: EvaluationConfig, order: Sequence[Instruction]) -> None:
+    def __init__(self, setup: Spec, order: Sequence[Instruction]) -> None:
         self._setup, self._order = setup, order
         self._seen: list[Seen] = []
         self._next = 0
         self._gauge = rule_for(setup)
 
-    def decided(self, records: Records, rows: Rows) -> bool:
+    def decided(self, records: Records, verdicts: Verdicts) -> bool:
         """Return whether the verdicts have settled the question; never, if nobody wants to stop early."""
-        return self._gauge is not None and self._take_in(records, rows) and self._gauge.decided(self._seen)
+        return self._gauge is not None and self._take_in(records, verdicts) and self._gauge.decided(self._seen)
 
     def settlement(self) -> SequentialResult | None:
         """Return what the verdicts looked at have settled, None if nobody asked or nothing can be said yet."""
         return self._gauge.settlement(self._seen) if self._gauge is not None and self._seen else None
 
-    def _take_in(self, records: Records, rows: Rows) -> bool:
+    def _take_in(self, records: Records, verdicts: Verdicts) -> bool:
         """Take in what can be looked at by now, and return whether it has become more."""
         known = len(self._seen)
         while self._next < len(self._order):
-            found = self._prompt(self._order[self._next], records, rows)
+            found = self._prompt(self._order[self._next], records, verdicts)
             if found == "open":
                 break
             self._next += 1
@@ -93,13 +93,12 @@ class StoppingMonitor:
                 self._seen.append(found)
         return len(self._seen) > known
 
-    def _prompt(self, instruction: Instruction, records: Records, rows: Rows) -> Seen | Literal["open"] | None:
+    def _prompt(self, instruction: Instruction, records: Records, verdicts: Verdicts) -> Seen | Literal["open"] | None:
         index, opponent, sides = instruction.index, self._setup.opponent, self._setup.sides
         theirs = None if opponent is None else records[opponent.name].get(index)
         mine = [records[side.name].get(index) for side in sides]
-        found = [
-            probability(record, theirs, rows[side.name].get(index)) for side, record in zip(sides, mine, strict=True)
-        ]
+        given = [verdicts[side.name].get(index) for side in sides]
+        found = [probability(record, theirs, verdict) for record, verdict in zip(mine, given, strict=True)]
         if theirs is None or "open" in found:
             return "open"
         won = tuple(value for value in found if isinstance(value, float))
@@ -162,7 +161,7 @@ class LengthControlledStoppingRule:
         setup: What is evaluated.
     """
 
-    def __init__(self, setup: EvaluationConfig) -> None:
+    def __init__(self, setup: Spec) -> None:
         self._setup, self._planned = setup, len(setup.instructions)
         self._sizes = look_sizes(self._planned)
         self._last: Look | None = None
@@ -210,7 +209,7 @@ class LengthControlledStoppingRule:
         return look_at(sides, self._model, None if data is None else data.gamed, planned=self._planned)
 
 
-def rule_for(setup: EvaluationConfig) -> StoppingRule | None:
+def rule_for(setup: Spec) -> StoppingRule | None:
     """Return what is looked at to stop early, None if nothing is."""
     if setup.until == "all" or not setup.judged:
         return None
@@ -219,3 +218,25 @@ def rule_for(setup: EvaluationConfig) -> StoppingRule | None:
     return RawStoppingRule(
         margin=setup.margin, population=len(setup.instructions) if setup.until == "decided-here" else None
     )
+
+
+def probability(mine: Record | None, theirs: Record | None, verdict: Verdict | None) -> float | Literal["open"] | None:
+    """Return how probably (0-1) a system wins a prompt, None if its verdict is missing, `open` if it is to come.
+
+    A system that has no output loses: who asks it gets nothing. A prompt on which the opponent has none says nothing
+    about the system.
+
+    Args:
+        mine: The system's record, None while there is none.
+        theirs: The opponent's.
+        verdict: None while there is none.
+    """
+    if mine is None or theirs is None:
+        return "open"
+    if not theirs.has_output:
+        return None
+    if not mine.has_output:
+        return 0.0
+    if verdict is None:
+        return "open"
+    return None if verdict.preference is None else verdict.preference - 1.0

@@ -12,25 +12,31 @@ Until = Literal["all", "decided", "decided-here", "decided-lc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationConfig:
+class Spec:
     """What is evaluated, and how.
 
     Attributes:
         instructions: The prompts.
-        systems: All systems, the mixture first.
+        systems: All systems, in the order of the report.
+        candidate: The one that the verdict is about.
+        baseline: The one that the candidate is compared with; None if there is none.
         opponent: The one that all others are judged against; None without a judge.
-        judge: None asks and judges nothing.
+        judge: None judges nothing.
         seed: Of the order, and of everything that is asked.
         concurrency: How many answers and verdicts are under way at once.
         budget_usd: For all sessions together; None for no limit.
-        until: `decided` stops when the mixture is known to win, to lose, or to be within the margin on prompts like
+        until: `decided` stops when the candidate is known to win, to lose, or to be within the margin on prompts like
             these; `decided-here` on exactly these prompts; `decided-lc` by the length-controlled win rate.
         margin: Percentage points.
+        shares_replies: Whether systems that ask the same share the reply; if not, each is asked by itself, as users
+            would ask it, and what all of them take is measured.
         data: AlpacaEval's reference data, if what is looked at needs it.
     """
 
     instructions: tuple[Instruction, ...]
     systems: tuple[System, ...]
+    candidate: System
+    baseline: System | None
     opponent: System | None
     judge: Judge | None
     seed: int
@@ -38,12 +44,8 @@ class EvaluationConfig:
     budget_usd: float | None
     until: Until
     margin: float
+    shares_replies: bool = True
     data: AlpacaEvalData | None = None
-
-    @property
-    def mixture(self) -> System:
-        """The system that it is all about."""
-        return self.systems[0]
 
     @property
     def judged(self) -> tuple[System, ...]:
@@ -53,22 +55,13 @@ class EvaluationConfig:
         return tuple(system for system in self.systems if system.name != self.opponent.name)
 
     @property
-    def is_indirect(self) -> bool:
-        """Whether mixture and baseline are judged against a third one, and compared by their difference."""
-        return self.opponent is not None and self.opponent.role == "reference"
-
-    @property
-    def baseline(self) -> System | None:
-        """What the mixture is compared with."""
-        return next((system for system in self.systems if system.role == "baseline"), None)
-
-    @property
     def sides(self) -> tuple[System, ...]:
-        """The systems whose verdicts the answer rests on: the mixture; and the baseline, where both are judged."""
-        baseline = self.baseline
-        return (self.mixture, baseline) if self.is_indirect and baseline is not None else (self.mixture,)
+        """The systems whose verdicts the answer rests on: the candidate; and the baseline, where both are judged."""
+        if self.baseline is None or self.baseline is self.opponent:
+            return (self.candidate,)
+        return (self.candidate, self.baseline)
 
     @property
-    def bought(self) -> tuple[System, ...]:
-        """The systems that have calls of their own for every prompt."""
-        return tuple(system for system in self.systems if system.is_asked or system.follows)
+    def asked(self) -> tuple[System, ...]:
+        """The systems that are asked: all but given outputs."""
+        return tuple(system for system in self.systems if system.mixture is not None)
