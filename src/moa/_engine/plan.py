@@ -1,7 +1,9 @@
 """A mixture made ready to run: every agent with its models, its seed and its place."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Protocol
@@ -185,8 +187,18 @@ def _slot(member: Member, layer: int, models: Models) -> AgentSlot:
 
 def _number_duplicates(slots: tuple[AgentSlot, ...]) -> tuple[AgentSlot, ...]:
     """The slots with their samples numbered: a slot that asks the same as another one wants a reply of its own."""
-    asked = [(slot.models[0].reference, slot.agent.role, slot.sampling) for slot in slots]
-    return tuple(replace(slot, sample=asked[:at].count(asked[at])) for at, slot in enumerate(slots))
+    extras: dict[int, str] = {}
+    seen: Counter[tuple[object, ...]] = Counter()
+    numbered = []
+    for slot in slots:
+        sampling, agent = slot.sampling, slot.agent
+        if id(agent) not in extras:  # an agent's samples share it
+            extras[id(agent)] = json.dumps(sampling.extra, sort_keys=True, default=repr)
+        plain = (getattr(sampling, each.name) for each in fields(sampling) if each.name != "extra")
+        asked = (slot.models[0].reference, agent.role, extras[id(agent)], *plain)
+        numbered.append(replace(slot, sample=seen[asked]) if seen[asked] else slot)
+        seen[asked] += 1
+    return tuple(numbered)
 
 
 def _for_run(plan: Plan, options: RunOptions) -> Plan:

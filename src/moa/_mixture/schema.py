@@ -196,6 +196,12 @@ class Mixture(StrictModel):
         agents = [agent for layer in self.layers for agent in layer.proposers] + [self.aggregator]
         return tuple(dict.fromkeys(name for agent in agents for name in (agent.model, *agent.fallback)))
 
+    @property
+    def most_calls(self) -> int:
+        """The most calls that a run makes, retries aside: every sample with its fallbacks, hedged ones twice."""
+        agents = [agent for layer in self.layers for agent in layer.proposers] + [self.aggregator]
+        return sum(agent.samples * (1 + len(agent.fallback)) * (2 if agent.hedge else 1) for agent in agents)
+
     def as_dict(self) -> dict[str, Any]:
         """The mixture as plain JSON-ready values without what is default; `load` takes it back."""
         return self.model_dump(mode="json", exclude_defaults=True)

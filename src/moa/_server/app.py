@@ -41,7 +41,13 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     Raises:
         MixtureError: A mixture can't be served.
     """
-    models, inflight = ServedModels(options.mixtures, engine.settings), InflightLimiter(options.max_inflight)
+    models = ServedModels(
+        options.mixtures,
+        engine.settings,
+        max_calls=options.max_calls,
+        allows_unserved_models=options.takes_unserved_models,
+    )
+    inflight = InflightLimiter(options.max_inflight)
     service = Service(
         engine=engine,
         options=options,
