@@ -33,6 +33,7 @@
     │   └── BadRequest              the service won't take this request
     │       ├── ContextTooLong      the prompt doesn't fit into the model's window
     │       └── UnsupportedInput    the model can't take this kind of input
+    ├── StateUnavailable            the store of shared limits and budgets can't be reached
     ├── EvaluationDataError         a file to evaluate, or of reference data, that can't be used
     └── EngineError                 a run failed; carries the ledger of what it cost
         ├── OverBudget              the run's worst case doesn't fit its budget, whatever may be dropped
@@ -385,6 +386,12 @@ class EvaluationDataError(MoaError):
     def __str__(self) -> str:
         row = "" if self.row is None else f"row {self.row}: "
         return _located(f"{row}{self.args[0]}", self.path, None, self.key)
+
+
+class StateUnavailable(MoaError):
+    """The store that processes share their limits and budgets in can't be reached, or doesn't answer in time."""
+
+    code = "state_unavailable"
 
 
 class EngineError(MoaError):
