@@ -11,14 +11,15 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 from uuid import uuid4
 
-from moa._policies.budget import Settle
 from moa._state.store import Claim, Share, StateStore
 from moa.errors import BudgetExceeded, StateUnavailable
+from moa.providers._call_context import Settle
 
 Period = Literal["day", "month", "forever"]
 """How long a budget lasts until it is full again: a calendar day or month in UTC, by the store's clock."""
@@ -67,12 +68,13 @@ class SharedBudget:
         self.limit_usd = limit_usd
         self._limit = int(limit_usd * NANO)
         self._store, self._account, self._per, self._on_failure, self._now = store, account, per, on_failure, now
-        self._clock_offset_s = time.time() - now()
-        self._exchanging = asyncio.Lock()
+        # None until the store's clock is known; where no period begins or ends, no clock is needed.
+        self._clock_offset_s: float | None = 0.0 if per == "forever" else None
+        self._turn, self._exchanging = asyncio.Lock(), asyncio.Lock()
         self._changed = asyncio.Event()
         self._syncing: asyncio.Task[None] | None = None
         self._failed_at, self._failure = -math.inf, StateUnavailable("the store was never asked")
-        self._pace, self._waiting = 0.0, 0
+        self._pace, self._waiting, self._is_closing = 0.0, 0, False
         self._begin_lease()
 
     def _begin_lease(self) -> None:
@@ -80,12 +82,12 @@ class SharedBudget:
         self._holder, self._period = uuid4().hex, self._current_period()
         self._spent = self._reserved = self._spent_at_sync = 0
         self._synced_at = self._now()
-        self._committed = 0
+        self._committed = self._confirmed = 0
         self._is_known = False
         self._share: Share | None = None
 
     def _current_period(self) -> str:
-        if self._per == "forever":
+        if self._per == "forever" or self._clock_offset_s is None:
             return ""
         today = datetime.fromtimestamp(self._now() + self._clock_offset_s, UTC)
         return f"{today:%Y-%m-%d}" if self._per == "day" else f"{today:%Y-%m}"
@@ -113,11 +115,13 @@ class SharedBudget:
             self._begin_lease()
         self._waiting += amount
         try:
-            while not self._has_room(amount):
-                self._changed.clear()
-                await self._exchange(amount)
-                if not self._has_room(amount):
-                    await self._wait_for_more(amount_usd, amount, reference)
+            # One call at a time asks for more; the others wait behind it, and are let through in their order.
+            async with self._turn:
+                while not self._has_room(amount):
+                    self._changed.clear()
+                    await self._exchange(amount)
+                    if not self._has_room(amount):
+                        await self._wait_for_more(amount_usd, amount, reference)
         finally:
             self._waiting -= amount
         self._reserved += amount
@@ -168,37 +172,51 @@ class SharedBudget:
             if self._now() - self._failed_at < SYNC_S:
                 self._go_on_without(need)
                 return
-            seconds = max(0.001, self._now() - self._synced_at)
-            self._pace += (1 - math.exp(-seconds / 3)) * ((self._spent - self._spent_at_sync) / seconds - self._pace)
-            wanted = self._waiting if need else 0
-            headroom = wanted + int(self._pace * 1.5 * SYNC_S)
-            left = self._limit - (self._share.spent if self._share else 0)
-            block = self._reserved + max(wanted, min(headroom + int(self._pace * 2 * SYNC_S), left // 4))
-            spent = self._spent
-            # Until the answer is there, no more than this claim tells: it may be the last word of this process.
-            self._committed = min(self._committed, spent + self._reserved + headroom)
-            claim = Claim(
-                holder=self._holder,
-                limit=self._limit,
-                spent=spent,
-                reserved=self._reserved,
-                headroom=headroom,
-                block=block,
-                ttl_s=LEASE_S,
-                renews=self._is_known,
-            )
             try:
+                if self._clock_offset_s is None:
+                    await self._learn_clock()
+                claim = self._claim(self._waiting if need else 0)
+                # Until the answer is there, no more than this claim tells: it may be the last word of this process.
+                self._committed = min(self._committed, claim.spent + claim.reserved + claim.headroom)
                 share = await self._store.exchange(f"{self._account}@{self._period}", claim)
             except StateUnavailable as error:
                 self._failed_at, self._failure = self._now(), error
                 self._go_on_without(need)
                 return
             if share.is_lost:
+                # The store counts as spent what it had heard of; the rest begins the next lease.
+                unheard = max(0, self._spent + self._reserved - self._confirmed)
                 self._begin_lease()
+                self._spent = unheard
                 return
-            self._is_known, self._share, self._committed = True, share, share.committed
-            self._spent_at_sync, self._synced_at = spent, self._now()
-            self._clock_offset_s = share.now_s - self._now()
+            self._is_known, self._share = True, share
+            self._committed = self._confirmed = share.committed
+            self._spent_at_sync, self._synced_at = claim.spent, self._now()
+            if self._per != "forever":
+                self._clock_offset_s = share.now_s - self._now()
+
+    async def _learn_clock(self) -> None:
+        """Ask for the store's time, so that the first period is the right one; claims nothing."""
+        nothing = replace(self._claim(0), block=0, headroom=0, spent=0, reserved=0)
+        share = await self._store.exchange(self._account, nothing)
+        self._clock_offset_s = share.now_s - self._now()
+        self._period = self._current_period()
+
+    def _claim(self, wanted: int) -> Claim:
+        seconds = max(0.001, self._now() - self._synced_at)
+        self._pace += (1 - math.exp(-seconds / 3)) * ((self._spent - self._spent_at_sync) / seconds - self._pace)
+        pace = 0 if self._is_closing else int(self._pace * SYNC_S)
+        left = self._limit - (self._share.spent if self._share else 0)
+        return Claim(
+            holder=self._holder,
+            limit=self._limit,
+            spent=self._spent,
+            reserved=self._reserved,
+            headroom=wanted + 3 * pace // 2,
+            block=self._reserved + max(wanted, min(wanted + 4 * pace, left // 4)),
+            ttl_s=LEASE_S,
+            renews=self._is_known,
+        )
 
     def _go_on_without(self, need: int) -> None:
         if not need:
@@ -215,7 +233,7 @@ class SharedBudget:
 
     async def _sync(self) -> None:
         """Exchange while there is something to tell: spending, or a block that isn't used."""
-        while self._share is not None and (self._reserved or self._share.held != self._spent):
+        while self._reserved or self._spent != (self._share.held if self._share else 0):
             await asyncio.sleep(SYNC_S)
             await self._exchange(0)
             self._changed.set()
@@ -225,6 +243,6 @@ class SharedBudget:
         if self._syncing is not None:
             self._syncing.cancel()
             await asyncio.gather(self._syncing, return_exceptions=True)
-        if self._share is not None:
-            self._pace, self._reserved = 0.0, 0
+        if self._share is not None or self._spent:
+            self._is_closing, self._reserved = True, 0
             await self._exchange(0)
