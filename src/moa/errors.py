@@ -84,6 +84,7 @@ __all__ = [
     "RateLimited",
     "Refused",
     "ServiceFailed",
+    "StateUnavailable",
     "TemplateError",
     "TraceError",
     "UnknownEndpoint",

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
@@ -26,6 +26,20 @@ Period = Literal["day", "month", "forever"]
 
 OnFailure = Literal["refuse", "local"]
 """What happens while the store can't be reached: nothing more is bought, or each process goes on by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """An amount that may be spent, and how long it lasts.
+
+    Attributes:
+        usd: US dollars.
+        per: When it is full again.
+    """
+
+    usd: Decimal
+    per: Period = "forever"
+
 
 NANO = Decimal(1_000_000_000)
 """The unit of accounts: billionths of a US dollar."""
@@ -52,6 +66,7 @@ class SharedBudget:
         per: When it is full again.
         on_failure: What happens while the store can't be reached. `local` spends what was left when the store was
             last heard of, so that several processes may exceed the total together.
+        lease_s: Seconds after which this process is taken for dead if it isn't heard of.
         now: Monotonic clock, in seconds.
     """
 
@@ -63,6 +78,7 @@ class SharedBudget:
         account: str,
         per: Period = "forever",
         on_failure: OnFailure = "refuse",
+        lease_s: float = LEASE_S,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit_usd = limit_usd
@@ -70,6 +86,7 @@ class SharedBudget:
         self._store, self._account, self._per, self._on_failure, self._now = store, account, per, on_failure, now
         # None until the store's clock is known; where no period begins or ends, no clock is needed.
         self._clock_offset_s: float | None = 0.0 if per == "forever" else None
+        self._lease_s = lease_s
         self._turn, self._exchanging = asyncio.Lock(), asyncio.Lock()
         self._changed = asyncio.Event()
         self._syncing: asyncio.Task[None] | None = None
@@ -214,7 +231,7 @@ class SharedBudget:
             reserved=self._reserved,
             headroom=wanted + 3 * pace // 2,
             block=self._reserved + max(wanted, min(wanted + 4 * pace, left // 4)),
-            ttl_s=LEASE_S,
+            ttl_s=self._lease_s,
             renews=self._is_known,
         )
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import uuid4
 
 from moa._policies.shared_budget import OnFailure
@@ -14,10 +15,28 @@ from moa.errors import StateUnavailable
 GUARD_S = 0.5
 """Seconds at the end of a slot in which its permits aren't used any more: a call takes a moment to arrive."""
 
+LOOK_S = 1.0
+"""Seconds between two looks for permits that others have given back."""
+
 AGAIN_S = 1.0
 """Seconds until a store that failed is asked again."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedRates:
+    """Where the rate limits of one endpoint or model are shared.
+
+    Attributes:
+        store: The store.
+        name: Whose limits: processes that give the same name share them.
+        on_failure: While the store can't be reached: let nothing through, or this process's last share of the limit.
+    """
+
+    store: StateStore
+    name: str
+    on_failure: OnFailure
 
 
 class SharedWindow:
@@ -25,9 +44,8 @@ class SharedWindow:
 
     Args:
         limit: Most within any minute.
-        store: Where the permits come from.
-        name: The window's name: processes that give the same name share it.
-        on_failure: While the store can't be reached: let nothing through, or this process's last share of the limit.
+        shared: Where the permits come from.
+        what: What is counted: requests or tokens.
         now: Monotonic clock, in seconds.
         on_change: Called when more may be let through, or when that failed.
     """
@@ -35,16 +53,16 @@ class SharedWindow:
     def __init__(
         self,
         limit: int,
+        shared: SharedRates,
+        what: str,
         *,
-        store: StateStore,
-        name: str,
-        on_failure: OnFailure,
         now: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
         self.limit = limit
         self.failure: StateUnavailable | None = None
-        self._store, self._name, self._on_failure = store, name, on_failure
+        self._store, self._on_failure = shared.store, shared.on_failure
+        self._name = f"{shared.name} {what}"
         self._now, self._on_change = now, on_change
         self._holder = uuid4().hex
         self._slot, self._granted, self._used, self._ends_at = -1, 0.0, 0.0, -math.inf
@@ -89,18 +107,20 @@ class SharedWindow:
             while True:
                 if await self._take(amount):
                     break
-                # What others did not use of a slot comes back with the next one.
-                await asyncio.sleep(max(0.05, min(self._ends_at - self._now(), 1.0)))
+                # What others did not use of a slot comes back once the next one runs.
+                left_s = self._ends_at - self._now()
+                await asyncio.sleep(left_s + 0.02 if 0 < left_s < LOOK_S else LOOK_S)
         except StateUnavailable as error:
-            self.failure = error
-            if self._on_failure == "local" and self._alone is None:
+            if self._on_failure == "refuse":
+                self.failure = error
+            elif self._alone is None:
                 log.warning("rate limits go on without %s", error)
                 self._alone = SlidingWindow(max(1, self.limit // self._holders))
                 for used in (*self._used_before.values(), self._used):
                     self._alone.add(used, self._now())
             self._on_change()
             await asyncio.sleep(AGAIN_S)
-            self._asking = None
+            self.failure = self._asking = None
             self._on_change()
         else:
             self.failure, self._alone, self._asking = None, None, None

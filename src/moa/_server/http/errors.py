@@ -38,6 +38,7 @@ STATUS: Mapping[type[MoaError], int] = {
     errors.BadRequest: 400,
     errors.ContextTooLong: 400,
     errors.UnsupportedInput: 400,
+    errors.StateUnavailable: 503,
     errors.EvaluationDataError: 500,
     errors.EngineError: 502,
     errors.OverBudget: 402,
