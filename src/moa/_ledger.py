@@ -196,7 +196,7 @@ class AttemptRecord:
     """An attempt while it runs. Whoever runs it fills it in; times are readings of the meter's clock.
 
     Attributes:
-        kept_s: Seconds that the call took whose kept reply this is; None if it isn't known, or the reply isn't kept.
+        original_s: Seconds that the call took whose cached reply this is; None if unknown, or not a cached reply.
     """
 
     asked_at: float
@@ -204,7 +204,7 @@ class AttemptRecord:
     hedge: bool = False
     cached: bool = False
     status: AttemptStatus = "running"
-    kept_s: float | None = None
+    original_s: float | None = None
     first_token_at: float | None = None
     ended_at: float | None = None
     usage: TokenUsage | None = None
@@ -228,7 +228,11 @@ class AttemptRecord:
     @property
     def saved_s(self) -> float:
         """Seconds by which a kept reply came sooner than it had come from its service; 0 for any other attempt."""
-        return 0.0 if self.kept_s is None or self.ended_at is None else self.kept_s - (self.ended_at - self.asked_at)
+        return (
+            0.0
+            if self.original_s is None or self.ended_at is None
+            else self.original_s - (self.ended_at - self.asked_at)
+        )
 
     def explain(self, error: ErrorInfo, now: float) -> None:
         """Write down why it is of no use although it ended well, or was cancelled; a failure stands.
@@ -244,15 +248,15 @@ class AttemptRecord:
             self.status = "failed"
 
     def _value(self, run_started_at: float, now: float, price: Pricer) -> Attempt:
-        is_kept = self.kept_s is not None
-        first = None if self.first_token_at is None or is_kept else self.first_token_at - self.sent_at
+        is_replayed = self.original_s is not None
+        first = None if self.first_token_at is None or is_replayed else self.first_token_at - self.sent_at
         duration_s = (now if self.ended_at is None else self.ended_at) - self.sent_at
         return Attempt(
             status=self.status,
             started_s=self.asked_at - run_started_at,
-            queue_s=0.0 if is_kept else self.sent_at - self.asked_at,
+            queue_s=0.0 if is_replayed else self.sent_at - self.asked_at,
             first_token_s=first,
-            duration_s=duration_s if self.kept_s is None else self.kept_s,
+            duration_s=duration_s if self.original_s is None else self.original_s,
             usage=self.usage,
             usage_source=self.usage_source,
             cost_usd=None if self.usage is None else price(self.usage),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 from moa.errors import UsageError
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -210,7 +210,7 @@ def _message(value: object, number: int) -> Message:
     for key, content in value.items():
         # Replies are also full of empty fields.
         if key not in (*_KEYS, *_OF_A_REPLY) and content not in (None, [], {}):
-            hint = nearest(str(key), _KEYS) or "."
+            hint = did_you_mean(str(key), _KEYS) or "."
             raise UsageError(f"message {number} has the unknown key {key!r:.80}{hint} Known are {', '.join(_KEYS)}")
     role = value.get("role")
     if role == "developer":

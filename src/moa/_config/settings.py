@@ -18,7 +18,7 @@ from moa._policies.cache.settings import CacheSettings
 from moa._policies.shared_budget import BudgetSettings
 from moa._state.opening import StateSettings
 from moa._validation.strict_yaml import Document, check, from_file, from_mapping
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 from moa.errors import ConfigError, MissingCredentials, UnknownEndpoint
 from moa.providers._endpoint import Endpoint
 
@@ -65,7 +65,7 @@ class Settings:
         if endpoint is None:
             known = tuple(self.endpoints)
             raise UnknownEndpoint(
-                f"{reference}: there is no endpoint {name!r}{nearest(name, known) or '.'} Known are "
+                f"{reference}: there is no endpoint {name!r}{did_you_mean(name, known) or '.'} Known are "
                 f"{', '.join(known)}; others are described in {FILE_NAME}"
             )
         variable = self.key_variables.get(name)

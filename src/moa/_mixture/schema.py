@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstra
 from moa._messages import Sampling
 from moa._mixture.model_reference import REFERENCE, check_reference
 from moa._pricing.price import Price, UsDollars
-from moa._validation.strict_model import NUMERIC, Amount, Seconds, StrictModel, Text, fault
+from moa._validation.strict_model import NUMERIC, Amount, Seconds, StrictModel, Text, located_error
 
 MAX_SAMPLES = 256
 """Most samples of one proposer; more is a slip of the finger."""
@@ -129,14 +129,14 @@ class Layer(StrictModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.proposers:
-            raise fault("expected at least one proposer", "proposers")
+            raise located_error("expected at least one proposer", "proposers")
         named: dict[str, int] = {}
         for index, agent in enumerate(self.proposers):
             if agent.name is not None and named.setdefault(agent.name, index) != index:
                 message = f"{agent.name!r} is the name of proposer {named[agent.name]} already"
-                raise fault(message, "proposers", index, "name")
+                raise located_error(message, "proposers", index, "name")
         if self.wait and self.wait.min_proposals > self.size:
-            raise fault(_too_many(self.wait, self.size), "wait", "min_proposals")
+            raise located_error(_too_many(self.wait, self.size), "wait", "min_proposals")
         return self
 
 
@@ -182,12 +182,12 @@ class Mixture(StrictModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.aggregator.samples != 1:
-            raise fault("an aggregator answers once: use samples with proposers", "aggregator", "samples")
+            raise located_error("an aggregator answers once: use samples with proposers", "aggregator", "samples")
         if self.template is not None and self.prompt in ("default", "numbered"):
-            raise fault(f"a template needs a prompt that names its file, not {self.prompt!r}", "template")
+            raise located_error(f"a template needs a prompt that names its file, not {self.prompt!r}", "template")
         for number, layer in enumerate(self.layers, 1):
             if self.wait and not layer.wait and self.wait.min_proposals > layer.size:
-                raise fault(_too_many(self.wait, layer.size, f"layer {number}"), "wait", "min_proposals")
+                raise located_error(_too_many(self.wait, layer.size, f"layer {number}"), "wait", "min_proposals")
         return self
 
     @property

@@ -17,7 +17,7 @@ from moa._policies.rate_limits import Limiter, Limits
 from moa._policies.retry import Retry
 from moa._policies.shared_breaker import SharedBreaker
 from moa._policies.shared_window import SharedRates
-from moa._pricing.lookup import find_price, warm
+from moa._pricing.lookup import find_price, preload
 from moa._pricing.price import Price
 from moa._state.store import StateStore
 from moa.providers._base import Provider
@@ -68,7 +68,7 @@ class ModelPool:
         endpoint, model_id = self._endpoint(reference)
         if endpoint.price_provider and self._warming is None:
             # The table of prices takes a second to load: a thread does it while the first models think.
-            self._warming = asyncio.get_running_loop().run_in_executor(None, warm)
+            self._warming = asyncio.get_running_loop().run_in_executor(None, preload)
         twin = next((model for (known, _), model in self._models.items() if known == reference), None)
         return Model(
             reference=reference,

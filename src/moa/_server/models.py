@@ -8,7 +8,7 @@ from moa._config.settings import Settings
 from moa._mixture.loading import load, single
 from moa._mixture.schema import Agent, Mixture
 from moa._server.http.errors import RequestError
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 from moa.errors import MixtureError
 
 PREFIX = "moa/"
@@ -93,9 +93,8 @@ class ServedModels:
         """
         served = self._served.get(name) or self._served.get(PREFIX + name)
         if served is None:
-            message = (
-                f"there is no model {name!r:.120}{nearest(name, tuple(self._served)) or '.'} GET /v1/models lists all"
-            )
+            hint = did_you_mean(name, tuple(self._served)) or "."
+            message = f"there is no model {name!r:.120}{hint} GET /v1/models lists all"
             raise RequestError(404, "model_not_found", message, param="model")
         return served
 

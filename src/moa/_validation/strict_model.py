@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 
 Key = tuple[str | int, ...]
 """Where a value stands: mapping keys and list indices from the top."""
@@ -61,7 +61,7 @@ class StrictModel(BaseModel):
         return value
 
 
-def fault(message: str, *at: str | int) -> PydanticCustomError:
+def located_error(message: str, *at: str | int) -> PydanticCustomError:
     """Return the error for a validator of a whole model to raise, placed at a key below that model."""
     return PydanticCustomError("fault", "{message}", {"message": message, "at": at})
 
@@ -98,7 +98,7 @@ def _sentence(finding: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
     match finding["type"]:
         case kind if kind in _UNKNOWN_KEY:
             known = _known_keys(model, key[:-1])
-            return f"unknown key{nearest(str(key[-1]), known) or '.'} Known here: {', '.join(known)}"
+            return f"unknown key{did_you_mean(str(key[-1]), known) or '.'} Known here: {', '.join(known)}"
         case "missing" | "missing_keyword_only_argument":
             return "missing: this key is needed"
         case "value_error":
@@ -162,7 +162,7 @@ def _meant(finding: ErrorDetails) -> str:
     if finding["type"] != "literal_error" or not isinstance(finding["input"], str):
         return ""
     known = [word.strip("'") for word in finding["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-    return nearest(finding["input"], known)
+    return did_you_mean(finding["input"], known)
 
 
 def _known_keys(model: type[BaseModel], key: Key) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from moa._engine.plan import derived_seed
 from moa._ledger import Ledger
 from moa._messages import conversation
 from moa._mixture.schema import Mixture
-from moa._pricing.price import multiply
+from moa._pricing.price import cost_of
 from moa._results import Answer, LayerResult, Proposal
 from moa._runtime.engine import Engine
 from moa._usage import json_usd
@@ -158,7 +158,7 @@ def given_record(system: System, instruction: Instruction) -> Record:
         error = {"code": "missing_output", "message": why}
         return Record(system=system.name, index=instruction.index, status="failed", error=error)
     known = output.usage is not None and system.price is not None
-    cost = multiply(system.price, output.usage) if known and system.price and output.usage else None
+    cost = cost_of(system.price, output.usage) if known and system.price and output.usage else None
     return Record(
         system=system.name,
         index=instruction.index,
