@@ -22,7 +22,7 @@ from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Pause, Script
 from moa.providers._token_estimates import estimated_tokens
-from tests.support.engines import mixture_of
+from tests.support.engines import mixture_of, user_text
 from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, records, rows, trio
 
 PICKS_SECOND = '{"best": 2}'
@@ -193,7 +193,7 @@ async def test_a_baseline_of_outputs_carries_usage_seconds_and_price(tmp_path: P
 
 async def test_a_failed_answer_is_kept_with_its_error_and_loses_without_asking_the_judge(tmp_path: Path) -> None:
     def fails_once(request: ModelRequest) -> Script:
-        if request.messages[-1].text == "question 2":
+        if user_text(request) == "question 2":
             return [ServiceFailed("down", model="fake/agg")]
         return "answer of agg"
 

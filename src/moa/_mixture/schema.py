@@ -30,6 +30,7 @@ Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NUMERIC]
 Reference = Annotated[str, AfterValidator(check_reference), Field(json_schema_extra={"pattern": REFERENCE})]
 Extra = Annotated[dict[str, Any], AfterValidator(_json_object)]
 Degrade = Literal["proposers", "layers", "aggregator_alone"]
+PromptLayout = Literal["last", "system"]
 
 
 class Hedge(StrictModel):
@@ -103,7 +104,7 @@ class Wait(StrictModel):
 
     Attributes:
         min_proposals: How many must arrive (samples counted), or the layer fails.
-        grace_s: Seconds that the rest gets once so many are in; None: everybody has until the own timeout.
+        grace_s: Seconds that the rest gets once so many are in; None: until their own `timeout_s`.
     """
 
     min_proposals: Annotated[StrictInt, Field(ge=1)] = 1
@@ -155,6 +156,8 @@ class Mixture(StrictModel):
         aggregation: `synthesis` (write a new answer from the proposals) or `selection` (pick one of them).
         prompt: `default`, `numbered`, or the path of a template, relative to the mixture's file.
         template: Text of the template that `prompt` names; read when the mixture is loaded.
+        prompt_layout: Where proposals are shown: `last` (behind the last user turn, so that services can cache the
+            conversation before it) or `system` (in the system message, as in published work).
         wait: How long layers wait.
         on_aggregator_failure: `error`, or `best_proposal`: the longest complete proposal becomes a degraded answer.
         deadline_s: Seconds for the whole run.
@@ -171,6 +174,7 @@ class Mixture(StrictModel):
     aggregation: Literal["synthesis", "selection"] = "synthesis"
     prompt: Text = "default"
     template: str | None = None
+    prompt_layout: PromptLayout = "last"
     wait: Wait | None = None
     on_aggregator_failure: Literal["error", "best_proposal"] = "error"
     deadline_s: Seconds | None = None
@@ -203,5 +207,13 @@ class Mixture(StrictModel):
         return sum(agent.samples * (1 + len(agent.fallback)) * (2 if agent.hedge else 1) for agent in agents)
 
     def as_dict(self) -> dict[str, Any]:
-        """The mixture as plain JSON-ready values without what is default; `load` takes it back."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        """The mixture as plain JSON-ready values without what is default; `load` takes it back.
+
+        The layout of prompts is always there if there are proposals: records name it even where it is the default.
+        """
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        if self.layers:
+            values["prompt_layout"] = self.prompt_layout
+        else:
+            values.pop("prompt_layout", None)
+        return values

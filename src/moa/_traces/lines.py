@@ -19,7 +19,13 @@ from moa.providers._reply_serialization import StoredReplyEvent
 FORMAT: Final = 1
 """Version of the file's format, in its first line."""
 
-_Mixture = Annotated[Mixture, PlainValidator(load), PlainSerializer(lambda mixture: mixture.as_dict())]
+
+def _mixture(data: Any) -> Mixture:
+    # Traces from before there was a choice of layouts show proposals in the system message.
+    return load({"prompt_layout": "system", **data})
+
+
+_Mixture = Annotated[Mixture, PlainValidator(_mixture), PlainSerializer(lambda mixture: mixture.as_dict())]
 _Messages = Annotated[
     Conversation, PlainValidator(conversation), PlainSerializer(lambda turns: [message_dict(turn) for turn in turns])
 ]

@@ -15,6 +15,7 @@ from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.evaluation.conftest import Reference
+from tests.support.engines import user_text
 from tests.support.evaluations import VERDICT, asked, evaluated, judged, models
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def _prefers(share: int) -> ScriptedProvider:
 
 
 def _long(request: ModelRequest, name: str) -> Script:
-    number = int(request.messages[-1].text.split("question ")[1].split()[0])
+    number = int(user_text(request).split("question ")[1].split()[0])
     return [f"answer of {name} " + "and more " * (number * (7 if name == "agg" else 5) % 11)]
 
 

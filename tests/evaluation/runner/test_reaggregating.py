@@ -15,9 +15,9 @@ VARIANTS = ("test.without.one", "test.without.two", "test.shuffled")
 
 
 def echoing(request: ModelRequest) -> Script:
-    """An aggregator that says what it was told before the prompt."""
-    told = [message.text for message in request.messages if message.role == "system"]
-    return " // ".join(told) or "alone"
+    """An aggregator that says what it reads beside the prompt."""
+    read = [message.text for message in request.messages if not message.text.startswith("question")]
+    return " // ".join(read) or "alone"
 
 
 def role_first(**keys: object) -> Mixture:
