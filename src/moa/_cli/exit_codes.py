@@ -1,15 +1,6 @@
 """What the command's exit code says."""
 
-from moa.errors import (
-    ConfigError,
-    EngineError,
-    EvaluationDataError,
-    MixtureError,
-    MoaError,
-    ProviderError,
-    StateUnavailable,
-    UsageError,
-)
+from moa.errors import ConfigError, EngineError, EvaluationDataError, MixtureError, MoaError, ProviderError, UsageError
 
 COMPLETE = 0
 FAILED = 1
@@ -27,7 +18,6 @@ _BY_ERROR: dict[type[MoaError], int] = {
     ConfigError: USAGE,
     EvaluationDataError: USAGE,
     ProviderError: FAILED,
-    StateUnavailable: FAILED,
     EngineError: FAILED,
 }
 

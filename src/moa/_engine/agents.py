@@ -174,14 +174,10 @@ class FallbackChain:
 
     @property
     def ended_at(self) -> float:
-        """The clock's reading when the last attempt ended; now, if one is still running or none was made.
-
-        Kept replies count with the time of the call that bought them: what an agent takes doesn't depend on a cache.
-        """
+        """The clock's reading when the last attempt ended; now, if one is still running or none was made."""
         now = self._context.meter.now()
-        attempts = [record for call in self._calls for record in call.attempts]
-        last = max((now if record.ended_at is None else record.ended_at for record in attempts), default=now)
-        return last + sum(record.saved_s for record in attempts)
+        ends = (record.ended_at for call in self._calls for record in call.attempts)
+        return max((now if end is None else end for end in ends), default=now)
 
 
 async def _read(model: Model, model_request: ModelRequest, request: AgentRequest) -> Reply:

@@ -10,7 +10,6 @@ from moa.errors import (
     CircuitOpen,
     ConnectionFailed,
     IdleTimedOut,
-    OutOfDescriptors,
     ProviderError,
     ProviderFault,
     ServiceFailed,
@@ -56,8 +55,6 @@ class Breaker:
         elif isinstance(error, asyncio.CancelledError):
             if request.context.seconds_left() <= 0:
                 self._note_fault(None)
-        elif isinstance(error, OutOfDescriptors):
-            pass  # it was not asked
         elif error is None or isinstance(error, ProviderError):
             # It answered, if only to say no.
             self._in_a_row = 0

@@ -103,19 +103,21 @@ def economics(records: Sequence[Record]) -> CostLatency | None:
     """Return what a system's answers cost and how long they took.
 
     Args:
-        records: Its records; those that failed were paid for and count.
+        records: Its records; those that the budget stopped are left out, those that failed were paid for and count.
+            Times of replayed replies mean nothing and are left out.
 
     Returns:
         The figures, or None without any record.
     """
-    if not records:
+    asked = [record for record in records if record.status != "stopped"]
+    if not asked:
         return None
-    timed = [record for record in records if record.has_output]
+    timed = [record for record in asked if record.has_output and not record.replayed]
     return CostLatency(
-        prompts=len(records),
-        cost=_system_cost(records),
-        by_place=_by_place(records),
-        by_layer=_by_layer(records),
+        prompts=len(asked),
+        cost=_system_cost(asked),
+        by_place=_by_place(asked),
+        by_layer=_by_layer(asked),
         total=percentiles([record.seconds for record in timed]),
         first_token=percentiles([record.first_token_s for record in timed]),
         critical_share=critical_share(timed),

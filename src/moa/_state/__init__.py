@@ -1,1 +1,0 @@
-"""Counters and items that processes share: budgets, rates, open breakers, stored conversations."""
