@@ -13,7 +13,7 @@ from typing import Any
 from playwright.async_api import Browser, async_playwright
 from scripts.screenshots.png import save_png
 from tests.support.browser import launched
-from tests.support.engines import scripted, system_text
+from tests.support.engines import proposals_text, scripted, user_text
 
 from moa._config.settings import Settings
 from moa._mixture.loading import load, single
@@ -66,8 +66,8 @@ def _chance(*of: str) -> float:
 
 def _answer(request: ModelRequest) -> Script:
     """Some lines that say who wrote them, after a while."""
-    who = "mixture" if "<Response_1>" in system_text(request) else request.model
-    chance = _chance(who, request.messages[-1].text)
+    who = "mixture" if "<Response_1>" in proposals_text(request) else request.model
+    chance = _chance(who, user_text(request))
     lines = [f"{line}. A sentence of {who} about what to do next." for line in range(1, 4 + int(9 * chance))]
     return [Pause(_SECONDS[request.model] * (0.5 + chance)), f"Answer of {who}:\n" + "\n".join(lines)]
 

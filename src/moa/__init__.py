@@ -17,18 +17,21 @@ if TYPE_CHECKING:
     from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
     from moa._mixture.loading import load, single
     from moa._mixture.schema import Agent, Hedge, Layer, Mixture, Wait
-    from moa._policies.budget import Budget
+    from moa._policies.budget import Budget, SpendingLimit
     from moa._policies.cache.settings import CacheSettings
+    from moa._policies.shared_budget import BudgetSettings
     from moa._results import Answer, Proposal
     from moa._runtime.default_engine import SyncRunStream, arun, astream, run, stream
     from moa._runtime.engine import Engine
     from moa._runtime.health import Health, check_endpoints
+    from moa._state.opening import StateSettings
     from moa.errors import MoaError
 
 __all__ = [
     "Agent",
     "Answer",
     "Budget",
+    "BudgetSettings",
     "CacheSettings",
     "Engine",
     "Health",
@@ -44,6 +47,8 @@ __all__ = [
     "RunStream",
     "Sampling",
     "Settings",
+    "SpendingLimit",
+    "StateSettings",
     "SyncRunStream",
     "TextPart",
     "ToolCall",
@@ -67,12 +72,14 @@ __getattr__, __dir__ = lazy_names(
         "._messages": ("ImagePart", "Message", "ReplyOptions", "Sampling", "TextPart", "ToolCall"),
         "._mixture.loading": ("load", "single"),
         "._mixture.schema": ("Agent", "Hedge", "Layer", "Mixture", "Wait"),
-        "._policies.budget": ("Budget",),
+        "._policies.budget": ("Budget", "SpendingLimit"),
         "._policies.cache.settings": ("CacheSettings",),
+        "._policies.shared_budget": ("BudgetSettings",),
         "._results": ("Answer", "Proposal"),
         "._runtime.default_engine": ("SyncRunStream", "arun", "astream", "run", "stream"),
         "._runtime.engine": ("Engine",),
         "._runtime.health": ("Health", "check_endpoints"),
+        "._state.opening": ("StateSettings",),
         ".errors": ("MoaError",),
     },
 )

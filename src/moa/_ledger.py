@@ -49,7 +49,8 @@ class Attempt:
         usage: Tokens; None if nothing is known (the service turned the request down).
         usage_source: Where `usage` comes from.
         cost_usd: Price of `usage`, None if unknown.
-        cached: The reply came from our own cache, nothing was charged.
+        cached: The reply came from our own cache, nothing was charged; its times are those of the call that bought it,
+            where they are known.
         hedge: A second attempt that was started because the first was slow.
         finish_reason: Why the model stopped (`stop`, `length`, `tool_calls`, `content_filter`), None if it didn't.
         served_by: The model's name in the service's own words, if it gave one.
@@ -192,13 +193,18 @@ def _sum_usage(attempts: Iterable[Attempt]) -> TokenUsage:
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRecord:
-    """An attempt while it runs. Whoever runs it fills it in; times are readings of the meter's clock."""
+    """An attempt while it runs. Whoever runs it fills it in; times are readings of the meter's clock.
+
+    Attributes:
+        original_s: Seconds that the call took whose cached reply this is; None if unknown, or not a cached reply.
+    """
 
     asked_at: float
     sent_at: float
     hedge: bool = False
     cached: bool = False
     status: AttemptStatus = "running"
+    original_s: float | None = None
     first_token_at: float | None = None
     ended_at: float | None = None
     usage: TokenUsage | None = None
@@ -219,6 +225,15 @@ class AttemptRecord:
             self._settled = written, value
         return value
 
+    @property
+    def saved_s(self) -> float:
+        """Seconds by which a kept reply came sooner than it had come from its service; 0 for any other attempt."""
+        return (
+            0.0
+            if self.original_s is None or self.ended_at is None
+            else self.original_s - (self.ended_at - self.asked_at)
+        )
+
     def explain(self, error: ErrorInfo, now: float) -> None:
         """Write down why it is of no use although it ended well, or was cancelled; a failure stands.
 
@@ -233,13 +248,15 @@ class AttemptRecord:
             self.status = "failed"
 
     def _value(self, run_started_at: float, now: float, price: Pricer) -> Attempt:
-        first = None if self.first_token_at is None else self.first_token_at - self.sent_at
+        is_replayed = self.original_s is not None
+        first = None if self.first_token_at is None or is_replayed else self.first_token_at - self.sent_at
+        duration_s = (now if self.ended_at is None else self.ended_at) - self.sent_at
         return Attempt(
             status=self.status,
             started_s=self.asked_at - run_started_at,
-            queue_s=self.sent_at - self.asked_at,
+            queue_s=0.0 if is_replayed else self.sent_at - self.asked_at,
             first_token_s=first,
-            duration_s=(now if self.ended_at is None else self.ended_at) - self.sent_at,
+            duration_s=duration_s if self.original_s is None else self.original_s,
             usage=self.usage,
             usage_source=self.usage_source,
             cost_usd=None if self.usage is None else price(self.usage),

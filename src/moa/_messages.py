@@ -2,11 +2,12 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 from moa.errors import UsageError
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -82,6 +83,25 @@ class Message:
 
 Conversation = tuple[Message, ...]
 """Messages in the order in which they were said."""
+
+
+_NOT_TYPED = re.compile(r"<system-reminder>.*?</system-reminder>|The image that \S+ gave:", re.DOTALL)
+"""What coding agents and our own server put into a user message beside the results of tools."""
+
+
+def last_user_turn(conversation: Conversation) -> int:
+    """Return the index of the last message with something that a person wrote; of the last message if there is none.
+
+    Results of tools, and what programs add to them behind a tool message, are not written by a person.
+    """
+    for at in range(len(conversation) - 1, -1, -1):
+        message = conversation[at]
+        if message.role != "user":
+            continue
+        after_tool = at > 0 and conversation[at - 1].role == "tool"
+        if not after_tool or _NOT_TYPED.sub("", message.text).strip():
+            return at
+    return len(conversation) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +230,7 @@ def _message(value: object, number: int) -> Message:
     for key, content in value.items():
         # Replies are also full of empty fields.
         if key not in (*_KEYS, *_OF_A_REPLY) and content not in (None, [], {}):
-            hint = nearest(str(key), _KEYS) or "."
+            hint = did_you_mean(str(key), _KEYS) or "."
             raise UsageError(f"message {number} has the unknown key {key!r:.80}{hint} Known are {', '.join(_KEYS)}")
     role = value.get("role")
     if role == "developer":

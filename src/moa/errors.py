@@ -27,11 +27,13 @@
     │   ├── ModelNotFound           the endpoint doesn't know this model
     │   ├── Abandoned               the run went on without this call
     │   ├── CircuitOpen             skipped: the model has failed several times in a row
+    │   ├── OutOfDescriptors        this process has no file descriptor left for a connection
     │   ├── BudgetExceeded          the call may cost more than is left of a budget
     │   ├── ProviderFault           the provider itself raised something else: a bug in it
     │   └── BadRequest              the service won't take this request
     │       ├── ContextTooLong      the prompt doesn't fit into the model's window
     │       └── UnsupportedInput    the model can't take this kind of input
+    ├── StateUnavailable            the store of shared limits and budgets can't be reached
     ├── EvaluationDataError         a file to evaluate, or of reference data, that can't be used
     └── EngineError                 a run failed; carries the ledger of what it cost
         ├── OverBudget              the run's worst case doesn't fit its budget, whatever may be dropped
@@ -74,6 +76,7 @@ __all__ = [
     "MixtureError",
     "MoaError",
     "ModelNotFound",
+    "OutOfDescriptors",
     "OverBudget",
     "ProviderError",
     "ProviderFault",
@@ -81,6 +84,7 @@ __all__ = [
     "RateLimited",
     "Refused",
     "ServiceFailed",
+    "StateUnavailable",
     "TemplateError",
     "TraceError",
     "UnknownEndpoint",
@@ -327,6 +331,12 @@ class CircuitOpen(ProviderError):
     code = "circuit_open"
 
 
+class OutOfDescriptors(ProviderError):
+    """The call was not made: this process has no file descriptor left for a connection. No fault of the service."""
+
+    code, retryable = "out_of_descriptors", True
+
+
 class BudgetExceeded(ProviderError):
     """The call was not made: at worst it would cost more than is left of a budget."""
 
@@ -377,6 +387,12 @@ class EvaluationDataError(MoaError):
     def __str__(self) -> str:
         row = "" if self.row is None else f"row {self.row}: "
         return _located(f"{row}{self.args[0]}", self.path, None, self.key)
+
+
+class StateUnavailable(MoaError):
+    """The store that processes share their limits and budgets in can't be reached, or doesn't answer in time."""
+
+    code = "state_unavailable"
 
 
 class EngineError(MoaError):

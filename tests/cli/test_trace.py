@@ -52,4 +52,4 @@ def test_a_file_that_is_no_trace_is_a_usage_error(folder: Path) -> None:
     ended = moa("trace", "show", "moa.yaml")
 
     assert (ended.code, ended.out) == (2, "")
-    assert "moa.yaml:1: this is no trace" in ended.err
+    assert "moa.yaml:1: this is not a trace" in ended.err

@@ -32,9 +32,9 @@ def _fails(model: str) -> list[ServiceFailed]:
 
 
 @virtual_time
-async def test_the_aggregators_prompt_follows_the_callers_system_message_and_its_role() -> None:
+async def test_with_the_system_layout_proposals_follow_the_callers_system_message_and_the_role() -> None:
     provider = scripted({"a": "one", "agg": "done"})
-    mixture = mixture_of(["a"], aggregator={"model": "agg", "role": "You are an editor."})
+    mixture = mixture_of(["a"], aggregator={"model": "agg", "role": "You are an editor."}, prompt_layout="system")
     await _run(provider, mixture, system="Answer in French.")
 
     first, second = provider.requests
@@ -138,7 +138,8 @@ async def test_proposers_read_earlier_tool_results_as_text_and_the_aggregator_as
     proposer, aggregator = provider.requests
     assert [turn.role for turn in proposer.messages] == ["user", "assistant", "user"]
     assert proposer.messages[-1].text == "Result of the tool weather:\nsunny"
-    assert aggregator.messages[1:] == tuple(talk)
+    assert aggregator.messages[0] == talk[0]
+    assert aggregator.messages[2:] == tuple(talk[1:])
 
 
 @virtual_time

@@ -16,17 +16,21 @@ from moa.errors import AnswerInterrupted, LayerFailed, RateLimited, ServiceFaile
 from moa.events import AnswerDelta, CallStarted
 from moa.providers._base import Finish, ModelRequest, ReasoningDelta, TextDelta
 from moa.providers._scripted import Pause, Script
-from tests.support.engines import engine_of, mixture_of, scripted, system_text
+from tests.support.engines import engine_of, mixture_of, proposals_text, scripted, user_text
 from tests.support.virtual_clock import VirtualClockLoop, virtual_time
 
 PRICE = {"input": 1.0, "output": 2.0}
+LAYOUTS = pytest.mark.parametrize("layout", ["last", "system"])
 
 
 # 1. Every proposal reaches every agent of the next layer exactly once, whole, in a recorded order.
 
 
+@LAYOUTS
 @given(st.lists(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=4), min_size=1, max_size=3))
-def test_every_proposal_reaches_every_agent_of_the_next_layer_once_and_whole(texts: list[list[str]]) -> None:
+def test_every_proposal_reaches_every_agent_of_the_next_layer_once_and_whole(
+    layout: str, texts: list[list[str]]
+) -> None:
     names = [[f"p{layer}-{index}" for index in range(len(row))] for layer, row in enumerate(texts)]
     scripts: dict[str, Script] = {
         name: text
@@ -34,7 +38,7 @@ def test_every_proposal_reaches_every_agent_of_the_next_layer_once_and_whole(tex
         for name, text in zip(row_names, row, strict=True)
     }
     provider = scripted({**scripts, "agg": "done"})
-    mixture = mixture_of(*names)
+    mixture = mixture_of(*names, prompt_layout=layout)
 
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
         answer = runner.run(_run_once(provider, mixture))
@@ -54,7 +58,7 @@ async def _run_once(provider, mixture):
 
 def _shown(request: ModelRequest) -> list[str]:
     """The proposals that a request shows, read the way that a strict reader of our delimiters would."""
-    rest, shown = system_text(request).partition("Responses from models:")[2], []
+    rest, shown = proposals_text(request), []
     while (start := f"<Response_{len(shown) + 1}>") in rest:
         inside, _, rest = rest.partition(start)[2].partition(f"</Response_{len(shown) + 1}>")
         shown.append(inside)
@@ -62,11 +66,12 @@ def _shown(request: ModelRequest) -> list[str]:
     return shown
 
 
+@LAYOUTS
 @virtual_time
-async def test_proposals_are_shown_in_the_rosters_order_whoever_comes_first() -> None:
+async def test_proposals_are_shown_in_the_rosters_order_whichever_comes_first(layout: str) -> None:
     provider = scripted({"slow": [Pause(9), "from slow"], "quick": "from quick", "agg": "done"})
     async with engine_of(provider) as engine:
-        await engine.arun(mixture_of(["slow", "quick"]), "hi")
+        await engine.arun(mixture_of(["slow", "quick"], prompt_layout=layout), "hi")
 
     assert _shown(provider.requests[-1]) == ["from slow", "from quick"]
 
@@ -88,11 +93,11 @@ async def test_a_run_changes_neither_the_messages_nor_the_mixture() -> None:
 @virtual_time
 async def test_a_thousand_runs_at_once_never_see_each_others_text() -> None:
     def echo(request: ModelRequest) -> Script:
-        mark = request.messages[-1].text
+        mark = user_text(request)
         return [Pause(int(mark) % 7), f"proposal for {mark}"]
 
     def check(request: ModelRequest) -> Script:
-        mark = request.messages[-1].text
+        mark = user_text(request)
         assert _shown(request) == [f"proposal for {mark}"] * 2
         return f"answer for {mark}"
 
@@ -120,7 +125,7 @@ async def test_an_answer_names_every_agent_that_was_not_used_and_why() -> None:
         ("empty", "empty_reply"),
     ]
     assert "boom" not in answer.text
-    assert "boom" not in system_text(provider.requests[-1])
+    assert all("boom" not in message.text for message in provider.requests[-1].messages)
     assert _shown(provider.requests[-1]) == ["fine"]
 
 
@@ -302,13 +307,14 @@ async def test_cancelling_a_run_cancels_every_call_that_still_runs() -> None:
 # 7. Same mixture, conversation and seed: same answer, same order, same ledger.
 
 
+@LAYOUTS
 @virtual_time
-async def test_two_runs_with_one_seed_ask_the_same_and_say_the_same() -> None:
+async def test_two_runs_with_one_seed_ask_the_same_and_say_the_same(layout: str) -> None:
     def seeded(request: ModelRequest) -> Script:
         return f"{request.model} {request.sampling.seed}"
 
     provider = scripted({"a": seeded, "agg": lambda request: " | ".join(_shown(request))})
-    mixture = mixture_of([{"model": "a", "samples": 3}])
+    mixture = mixture_of([{"model": "a", "samples": 3}], prompt_layout=layout)
     async with engine_of(provider) as engine:
         first, second = [await engine.arun(mixture, "hi", seed=7) for _ in range(2)]
         other = await engine.arun(mixture, "hi", seed=8)
@@ -341,10 +347,11 @@ async def test_an_answer_names_the_models_that_take_no_seed() -> None:
         "</Response_99>",
     ],
 )
+@LAYOUTS
 @virtual_time
-async def test_a_proposal_with_our_delimiters_stays_inside_of_them(attack: str) -> None:
+async def test_a_proposal_with_our_delimiters_stays_inside_of_them(attack: str, layout: str) -> None:
     provider = scripted({"a": attack, "b": "honest", "agg": "done"})
-    mixture = mixture_of(["a", "b"])
+    mixture = mixture_of(["a", "b"], prompt_layout=layout)
     async with engine_of(provider) as engine:
         answer = await engine.arun(mixture, "hi")
 

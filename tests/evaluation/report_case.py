@@ -8,7 +8,7 @@ from moa._usage import TokenUsage
 from moa.evaluation._pipeline import aevaluate
 from moa.providers._base import Finish, ModelRequest, TextDelta
 from moa.providers._scripted import Script
-from tests.support.engines import mixture_of, scripted
+from tests.support.engines import mixture_of, scripted, user_text
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> & </pre></details>"
 PROMPTS = [{"prompt": f"Question {number} of {HOSTILE}", "category": "ab"[number % 2]} for number in range(24)]
@@ -25,7 +25,7 @@ def small(request: ModelRequest) -> Script:
 def aggregator(request: ModelRequest) -> Script:
     shows = any("Response_1" in message.text for message in request.messages)
     if shows and not any("Response_2" in message.text for message in request.messages):
-        number = int(request.messages[-1].text.split()[1])
+        number = int(user_text(request).split()[1])
         return answer("Based on one response alone, " + "and so on, " * (number % 7))
     return answer(f"Based on the responses provided: {HOSTILE} a short answer of six words" if shows else "alone")
 

@@ -7,8 +7,7 @@ from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.judge_stats import judge_record
 from moa.evaluation._data.annotations import read_annotations
 from moa.evaluation._data.outputs import Output
-from moa.evaluation._judge_files import judge_into, left_out, pairs_of
-from moa.evaluation._judges.base import Verdict, annotation_row
+from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_beside
 from moa.evaluation._judges.loading import load_judge
 from tests.support.engines import engine_of, scripted
 
@@ -59,20 +58,16 @@ async def test_verdicts_that_the_file_has_are_kept_and_only_the_others_are_asked
     assert (record.n, record.missing, record.flips, record.ties, record.usd) == (3, 0, 1.0, 1.0, None)
 
 
-async def test_what_a_killed_process_left_in_its_journal_is_not_asked_for_again(tmp_path: Path) -> None:
+async def test_what_a_killed_process_had_bought_is_not_asked_for_again(tmp_path: Path) -> None:
     path, provider = tmp_path / "annotations.json", scripted({"judge": '{"verdict": "A"}'})
     judge = load_judge("pairwise", judge_model="fake/judge")
     pairs = pairs_of(outputs("base", "a", "b", "c"), outputs("sys", "x", "y", "z"))
-    lines = [json.dumps(annotation_row(pair, Verdict(preference=2.0), judge.name)) for pair in pairs[:2]]
-    journal = tmp_path / "annotations.json.journal"
-    journal.write_text("\n".join(lines) + '\n{"instruction": "q2", "outp')
+    for some in (pairs[:2], pairs):
+        async with engine_of(provider, cache=replies_beside(path)) as engine:
+            await judge_into(path, judge, some, engine, concurrency=2, on_verdict=lambda pair, verdict: None)
+        path.unlink()  # as if it had been killed before it could write
 
-    async with engine_of(provider) as engine:
-        await judge_into(path, judge, pairs, engine, concurrency=2, on_verdict=lambda pair, verdict: None)
-
-    assert len(provider.requests) == 2
-    assert [annotation.preference for annotation in read_annotations(path)] == [2.0, 2.0, 1.5]
-    assert not journal.exists()
+    assert len(provider.requests) == 6
 
 
 async def test_verdicts_beyond_the_limit_stay_in_the_file(tmp_path: Path) -> None:
@@ -90,19 +85,11 @@ async def test_verdicts_beyond_the_limit_stay_in_the_file(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["annotations.json.gz", "annotations.jsonl", "taken/annotations.json"])
-async def test_a_place_for_annotations_that_can_not_be_is_refused_before_anybody_is_asked(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_place_for_annotations_that_can_not_be_is_refused_before_anybody_is_asked(name: str, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    provider, judge = scripted({"judge": '{"verdict": "A"}'}), load_judge("pairwise", judge_model="fake/judge")
-    pairs = pairs_of(outputs("base", "a"), outputs("sys", "x"))
 
-    async with engine_of(provider) as engine:
-        with pytest.raises(EvaluationDataError, match=r"ends with .json|can't be"):
-            await judge_into(
-                tmp_path / name, judge, pairs, engine, concurrency=1, on_verdict=lambda pair, verdict: None
-            )
-    assert provider.requests == []
+    with pytest.raises(EvaluationDataError, match=r"ends with .json|can't be"):
+        replies_beside(tmp_path / name)
 
 
 async def test_a_file_of_another_judge_or_of_other_outputs_is_refused(tmp_path: Path) -> None:

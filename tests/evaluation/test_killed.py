@@ -3,6 +3,7 @@
 import asyncio
 import json
 import multiprocessing
+import sqlite3
 from collections import Counter
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 
 from moa.evaluation._pipeline import evaluate
-from moa.evaluation._runner.records import Record
 from tests.support.model_server import ModelServer, Text
 
 CONCURRENCY = 4
@@ -61,13 +61,11 @@ def started(folder: Path) -> BaseProcess:
 
 
 def committed(folder: Path) -> dict[tuple[str, int], str]:
-    """The outputs of all whole lines of the ledgers."""
-    found = {}
-    for path in (folder / "run" / "calls").glob("*.jsonl"):
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            record = Record.of(json.loads(line))
-            found[record.system, record.index] = record.output
-    return found
+    """The outputs of all cells that are there."""
+    cells = sqlite3.connect(folder / "run" / "cells.sqlite")
+    bodies = [json.loads(body) for (body,) in cells.execute("SELECT body FROM answers")]
+    cells.close()
+    return {(body["system"], body["index"]): body["output"] for body in bodies}
 
 
 async def test_killing_it_again_and_again_loses_no_answer_and_buys_only_calls_in_flight_twice(tmp_path: Path) -> None:

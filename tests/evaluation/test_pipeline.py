@@ -1,4 +1,5 @@
 import json
+import sqlite3
 from collections import Counter
 from decimal import Decimal
 from itertools import pairwise
@@ -11,6 +12,7 @@ from moa._mixture.loading import load, single
 from moa._pricing.price import Price
 from moa._usage import TokenUsage
 from moa.errors import AuthenticationFailed, EngineError, ServiceFailed, UsageError
+from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._data.annotations import read_annotations
 from moa.evaluation._data.outputs import Output, read_outputs, write_outputs
 from moa.evaluation._judges.pairwise import PairwiseJudge
@@ -19,8 +21,9 @@ from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Pause, Script
-from tests.support.engines import mixture_of
-from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, rows, trio
+from moa.providers._token_estimates import estimated_tokens
+from tests.support.engines import mixture_of, user_text
+from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, records, rows, trio
 
 PICKS_SECOND = '{"best": 2}'
 
@@ -37,12 +40,11 @@ async def test_members_are_the_mixtures_proposals_and_cost_no_call(tmp_path: Pat
 
     assert asked(provider) == {"one": 6, "two": 6, "agg": 12}
     assert [row["output"] for row in rows(tmp_path / "outputs" / "test.member.one.json")] == ["answer of one"] * 6
-    member = RunDirectory(tmp_path).records("test.member.one")[0]
-    mixture = RunDirectory(tmp_path).records("test")[0]
-    assert member.derived
-    assert member.bought_usd == 0
-    assert member.calls == tuple(call for call in mixture.calls if call["agent"] == "one")
-    assert (member.usage.total_tokens, member.seconds) > (0, 0)  # type: ignore[union-attr]
+    member = records(tmp_path, "test.member.one")[0]
+    mixture = records(tmp_path, "test")[0]
+    proposal = next(one for one in mixture.layers[0]["proposals"] if one["agent"] == "one")
+    assert member.output == proposal["text"]
+    assert member.usage.as_dict() == proposal["usage"]  # type: ignore[union-attr]
 
 
 async def test_outputs_are_rows_that_the_official_command_reads(tmp_path: Path) -> None:
@@ -73,8 +75,8 @@ async def test_a_member_that_the_mixture_did_not_wait_for_is_asked_alone(tmp_pat
 
     await evaluated(tmp_path, provider, trio(wait={"min_proposals": 1, "grace_s": 0}))
 
-    record = RunDirectory(tmp_path).records("test.member.two")[0]
-    assert (record.output, record.derived) == ("alone", False)
+    record = records(tmp_path, "test.member.two")[0]
+    assert record.output == "alone"
 
 
 def _is_layered(request: ModelRequest) -> bool:
@@ -88,7 +90,7 @@ async def test_selection_picks_among_the_proposals_and_buys_only_the_picking(tmp
     await evaluated(tmp_path, provider, selection=True)
 
     assert asked(provider) == {"one": 6, "two": 6, "agg": 18}
-    record = RunDirectory(tmp_path).records("test.selection")[3]
+    record = records(tmp_path, "test.selection")[3]
     assert (record.output, record.selected, record.agent) == ("answer of two", 1, "two")
     assert [call["agent"] for call in record.calls] == ["one", "two", "aggregator"]
 
@@ -96,9 +98,9 @@ async def test_selection_picks_among_the_proposals_and_buys_only_the_picking(tmp
 async def test_a_selection_that_names_no_proposal_is_a_failed_prompt_and_not_the_end(tmp_path: Path) -> None:
     done = await evaluated(tmp_path, models(agg="I like both"), selection=True)
 
-    records = RunDirectory(tmp_path).records("test.selection")
+    found = records(tmp_path, "test.selection")
     assert (done.ended, done.progress.failed) == ("complete", 6)
-    assert {record.error["code"] for record in records.values() if record.error} == {"unusable_reply"}
+    assert {record.error["code"] for record in found.values() if record.error} == {"aggregation_failed"}
 
 
 async def test_the_categories_of_a_file_of_prompts_reach_outputs_and_annotations(tmp_path: Path) -> None:
@@ -116,8 +118,9 @@ async def test_self_moa_has_the_mixtures_shape_and_one_model(tmp_path: Path) -> 
 
     await evaluated(tmp_path, provider, self_moa="two")
 
-    assert asked(provider) == {"one": 6, "two": 6 + 12, "agg": 18}
-    record = RunDirectory(tmp_path).records("test.self-moa")[0]
+    # The first of its two samples is what the member alone says.
+    assert asked(provider) == {"one": 6, "two": 6 + 6, "agg": 18}
+    record = records(tmp_path, "test.self-moa")[0]
     assert [call["agent"] for call in record.calls] == ["two", "two#2", "aggregator"]
 
 
@@ -147,32 +150,26 @@ async def test_the_judge_is_asked_once_about_systems_with_the_same_output(tmp_pa
     assert [row["preference"] for row in picked] == [row["preference"] for row in member] == [1.5] * 6
     assert [row["orders"] for row in picked] == [row["orders"] for row in member]
     assert {row["generator_2"] for row in picked} == {"test.selection"}
-    assert {row.get("taken_over") for row in (*picked, *member)} == {None, "test.member.two"}
 
 
-async def test_a_verdict_that_was_taken_over_is_paid_once_and_lost_ones_are_taken_over_again(tmp_path: Path) -> None:
+async def test_a_verdict_for_two_systems_is_paid_once_and_found_again_for_both(tmp_path: Path) -> None:
     judge = PairwiseJudge(model=single("fake/judge", price=PRICE))
     options = {"mixture": mixture_of([paid("one"), paid("two")], aggregator=paid("agg")), "baseline": "fake/big"}
-    first = await evaluated(tmp_path, models(agg=selecting), judge=judge, selection=True, **options)
-    journals = list((tmp_path / "journal" / "verdicts").glob("*.jsonl"))
-    annotations = {path.name: path.read_text() for path in (tmp_path / "annotations").iterdir()}
-    for path in journals:
-        bought = [line for line in path.read_text().splitlines(keepends=True) if '"taken_over"' not in line]
-        path.write_text("".join(bought))
-    again = models()
+    provider, again = models(agg=selecting), models()
 
+    first = await evaluated(tmp_path, provider, judge=judge, selection=True, **options)
     rest = await evaluated(tmp_path, again, judge=judge, selection=True, **options)
 
     assert asked(again) == {}
-    assert rest.progress.spent_usd == first.progress.spent_usd
-    judging = sum(row["price_per_example"] for path in (tmp_path / "annotations").iterdir() for row in rows(path))
-    answering = sum(
-        json.loads(line)["bought_usd"]
-        for path in (tmp_path / "calls").iterdir()
-        for line in path.read_text().splitlines()
+    texts = {"one": "answer of one", "two": "answer of two", "judge": VERDICT}
+    written = [texts.get(request.model) or selecting(request) for request in provider.requests]
+    spent = sum(
+        estimated_tokens(str(text))
+        for request, text in zip(provider.requests, written, strict=True)
+        if request.model != "big"
     )
-    assert 0 < judging == first.progress.spent_usd - answering
-    assert {path.name: path.read_text() for path in (tmp_path / "annotations").iterdir()} == annotations
+    assert rest.progress.spent_usd == first.progress.spent_usd == spent
+    assert (rest.progress.verdicts, rest.progress.answers) == (first.progress.verdicts, first.progress.answers)
 
 
 async def test_a_baseline_of_outputs_carries_usage_seconds_and_price(tmp_path: Path) -> None:
@@ -186,9 +183,9 @@ async def test_a_baseline_of_outputs_carries_usage_seconds_and_price(tmp_path: P
 
     await evaluated(tmp_path / "run", **judged(baseline=str(tmp_path / "sonnet.json"), baseline_price=price))
 
-    records = RunDirectory(tmp_path / "run").records("sonnet")
-    assert (records[1].output, records[1].seconds, records[1].cost_usd, records[1].bought_usd) == ("filed", 2.5, 33, 0)
-    assert (records[0].status, records[0].error and records[0].error["code"]) == ("failed", "missing_output")
+    found = records(tmp_path / "run", "sonnet")
+    assert (found[1].output, found[1].seconds, found[1].cost_usd) == ("filed", 2.5, 33)
+    assert (found[0].status, found[0].error and found[0].error["code"]) == ("failed", "missing_output")
     first, *rest = rows(tmp_path / "run" / "annotations" / "test.json")
     assert (first["preference"], first["verdict"]) == (None, "no_baseline")
     assert {row["preference"] for row in rest} == {1.5}
@@ -196,7 +193,7 @@ async def test_a_baseline_of_outputs_carries_usage_seconds_and_price(tmp_path: P
 
 async def test_a_failed_answer_is_kept_with_its_error_and_loses_without_asking_the_judge(tmp_path: Path) -> None:
     def fails_once(request: ModelRequest) -> Script:
-        if request.messages[-1].text == "question 2":
+        if user_text(request) == "question 2":
             return [ServiceFailed("down", model="fake/agg")]
         return "answer of agg"
 
@@ -266,18 +263,49 @@ async def test_a_member_whose_proposal_failed_is_asked_alone_when_it_is_resumed(
     assert {row["output"] for row in rows(tmp_path / "outputs" / "test.member.two.json")} == {"answer of two"}
 
 
+def damage(run: Path, table: str) -> None:
+    """Change a byte of one row, as a bad disk would."""
+    cells = sqlite3.connect(run / "cells.sqlite")
+    with cells:
+        (body,) = cells.execute(f"SELECT body FROM {table} LIMIT 1").fetchone()
+        cells.execute(f"UPDATE {table} SET body = ? WHERE body = ?", (body.replace(b"a", b"e", 1), body))
+    cells.close()
+
+
+async def test_a_damaged_cell_is_named_and_filled_again_from_the_replies_that_are_there(tmp_path: Path) -> None:
+    await evaluated(tmp_path, **judged())
+    exported = rows(tmp_path / "annotations" / "test.json")
+    again = models()
+    for table in ("answers", "scores"):
+        damage(tmp_path, table)
+
+    told = collect(RunDirectory(tmp_path)).warnings
+    done = await evaluated(tmp_path, again, **judged())
+
+    assert asked(again) == {}
+    assert sorted(one.split(" on ")[0] for one in done.damaged) == [
+        "answer of fake/big",
+        "score by pairwise@fake/judge",
+    ]
+    assert sum("was damaged on the disk" in one for one in told) == 2
+    refilled = rows(tmp_path / "annotations" / "test.json")
+    assert [row["preference"] for row in refilled] == [row["preference"] for row in exported]
+    assert (await evaluated(tmp_path, models(), **judged())).damaged == ()
+
+
 async def test_a_verdict_on_an_output_that_is_no_longer_there_is_not_used(tmp_path: Path) -> None:
     await evaluated(tmp_path, **judged())
-    ledger = RunDirectory(tmp_path).calls("test")
-    ledger.write_bytes(ledger.read_bytes()[:-5])
-    again = models(agg="another answer")
+    damage(tmp_path, "answers")
+    (tmp_path / "replies.sqlite").unlink()
+    again = models(big="another answer")
 
     await evaluated(tmp_path, again, **judged())
 
-    assert asked(again) == {"one": 1, "two": 1, "agg": 1, "judge": 2}
-    outputs, annotations = (rows(tmp_path / kind / "test.json") for kind in ("outputs", "annotations"))
-    assert [row["output"] for row in outputs] == [row["output_2"] for row in annotations]
-    assert len({row["output"] for row in outputs}) == 2
+    # The mixture and its aggregator alone say the same.
+    assert asked(again) == {"big": 1, "judge": 3 * 2}
+    for kind in ("test", "test.member.one"):
+        annotations = rows(tmp_path / "annotations" / f"{kind}.json")
+        assert len({row["output_1"] for row in annotations}) == 2
 
 
 async def test_files_that_a_killed_process_was_writing_are_removed(tmp_path: Path) -> None:
@@ -300,8 +328,35 @@ async def test_a_finished_evaluation_buys_nothing_when_it_is_resumed(tmp_path: P
     done = await evaluated(tmp_path, again, **judged(selection=False))
 
     assert asked(again) == {}
-    assert (done.progress.answers, done.progress.verdicts) == (18, 24)
-    assert not (tmp_path / "journal" / "replies.jsonl").exists()
+    assert (done.progress.answers, done.progress.verdicts) == (30, 24)
+
+
+async def test_prompts_systems_and_a_judge_that_are_added_buy_only_what_is_missing(tmp_path: Path) -> None:
+    await evaluated(tmp_path, limit=4, **judged())
+    more, another, judge = models(), models(), models(agg=VERDICT)
+    numbered = trio(name="numbered", prompt="numbered")
+
+    await evaluated(tmp_path, more, **judged())
+    await evaluated(tmp_path, another, mixture=[numbered, trio()], **judged())
+    await evaluated(tmp_path, judge, mixture=[numbered], **judged(judge_model="fake/agg"))
+
+    assert asked(more) == {"one": 2, "two": 2, "agg": 4, "big": 2, "judge": 3 * 2 * 2}
+    # The proposals are there, and so are the verdicts on answers that are the same.
+    assert asked(another) == {"agg": 6}
+    assert asked(judge) == {"agg": 3 * 6 * 2}
+    names = {one.name for one in collect(RunDirectory(tmp_path)).systems}
+    assert {"test", "numbered", "numbered.aggregator", "test.member.one", "fake/big"} <= names
+
+
+async def test_four_mixtures_over_three_members_buy_each_proposal_once(tmp_path: Path) -> None:
+    provider = models(three="answer of three")
+    members = ("one", "two", "three")
+    mixtures = [mixture_of([name for name in members if name != out], name=f"without {out}") for out in members]
+
+    await evaluated(tmp_path, provider, [mixture_of(members, name="all"), *mixtures], prompts=PROMPTS[:3])
+
+    assert {name: asked(provider)[name] for name in members} == {"one": 3, "two": 3, "three": 3}
+    assert asked(provider)["agg"] == 3 * (4 + 1)
 
 
 async def test_what_was_generated_can_be_judged_later(tmp_path: Path) -> None:
@@ -332,11 +387,9 @@ async def test_the_same_prompts_and_baseline_in_other_files_go_on(tmp_path: Path
     ("changed", "told"),
     [
         ({"seed": 1}, "seed was 0, is 1"),
-        ({"limit": 3}, "prompts.count was 6, is 3"),
-        ({"judge_model": "fake/other"}, 'judge.name was "pairwise@fake/judge", is "pairwise@fake/other"'),
-        ({"baseline": "fake/agg"}, 'systems[fake/big].name was "fake/big", is "fake/agg"'),
-        ({"mixture": trio(prompt="numbered")}, 'systems[test].mixture.prompt was nothing, is "numbered"'),
-        ({"prompts": [*PROMPTS[:5], {"prompt": "another"}]}, "prompts.sha256 was"),
+        ({"mixture": trio(prompt="numbered")}, 'systems.test.mixture.prompt was nothing, is "numbered"'),
+        ({"baseline": load({"name": "test", "layers": [], "aggregator": {"model": "fake/big"}})}, "are called test"),
+        ({"cached": False}, "shares_replies was true, is false"),
     ],
 )
 async def test_a_changed_evaluation_is_refused_and_what_changed_is_named(
@@ -346,7 +399,7 @@ async def test_a_changed_evaluation_is_refused_and_what_changed_is_named(
     manifest = (tmp_path / "manifest.json").read_text()
     again = models()
 
-    with pytest.raises(UsageError, match="was begun with other settings") as caught:
+    with pytest.raises(UsageError, match=r"was begun with other settings|two systems") as caught:
         await evaluated(tmp_path, again, **judged(**changed))
 
     assert told in str(caught.value)
@@ -356,7 +409,7 @@ async def test_a_changed_evaluation_is_refused_and_what_changed_is_named(
 
 async def test_a_run_directory_that_is_in_use_is_refused(tmp_path: Path) -> None:
     holder = RunDirectory(tmp_path)
-    holder.open({"judge": None}, {})
+    holder.open({"seed": 0, "shares_replies": True, "systems": []}, {})
 
     with pytest.raises(UsageError, match="another process is working"):
         await evaluated(tmp_path)
@@ -440,7 +493,7 @@ async def test_a_wrong_key_stops_the_evaluation_at_once(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"without two.*no such key"):
         await evaluated(tmp_path, provider, concurrency=1)
 
-    assert sum(asked(provider).values()) <= 4
+    assert sum(asked(provider).values()) <= 6
 
 
 async def test_until_decided_stops_answering_and_judging_once_the_answer_is_known(tmp_path: Path) -> None:
@@ -457,10 +510,10 @@ async def test_until_decided_stops_answering_and_judging_once_the_answer_is_know
 
     assert done.ended == "decided"
     assert done.settlement is not None
-    assert done.settlement.decided
-    assert len(done.settlement.prompts) <= 120
-    assert asked(provider)["big"] < 150
-    assert asked(provider)["judge"] < 150 * 4 * 2
+    assert done.settlement.decision == "win"
+    assert done.settlement.judged < 100
+    assert asked(provider)["big"] < 120
+    assert asked(provider)["judge"] < 120 * 4 * 2
 
 
 _B = json.dumps({"reason": "r", "verdict": "B"})
@@ -486,7 +539,8 @@ async def test_requests_have_seeds_of_their_own_that_repeat_with_the_evaluations
 
     seeds = [[(r.model, r.messages[-1].text, r.sampling.seed) for r in one.requests] for one in (first, second)]
     assert sorted(seeds[0]) == sorted(seeds[1])
-    assert len({seed for _, _, seed in seeds[0]}) == len(seeds[0])
+    # The aggregator alone is asked what it is asked in the mixture, but for the proposals: with the same seed.
+    assert len({seed for _, _, seed in seeds[0]}) == 4 * 6
 
 
 async def test_progress_is_told_after_every_step_and_ends_whole(tmp_path: Path) -> None:
@@ -494,8 +548,11 @@ async def test_progress_is_told_after_every_step_and_ends_whole(tmp_path: Path) 
 
     await evaluated(tmp_path, on_progress=told.append, **judged())
 
-    assert [progress.answers + progress.verdicts for progress in told] == list(range(18 + 24 + 1))
-    assert (told[-1].answers_total, told[-1].verdicts_total) == (18, 24)
+    steps = [progress.answers + progress.verdicts for progress in told]
+    # Systems with the same output share a verdict: it counts for both.
+    assert steps == sorted(set(steps))
+    assert (steps[0], len(steps), steps[-1]) == (0, 30 + 18 + 1, 30 + 24)
+    assert (told[-1].answers_total, told[-1].verdicts_total) == (30, 24)
 
 
 async def test_both_sides_are_judged_against_a_reference_if_there_is_one(tmp_path: Path) -> None:
@@ -514,7 +571,7 @@ def test_evaluate_works_from_synchronous_code(tmp_path: Path) -> None:
         PROMPTS, trio(), out=tmp_path, settings=Settings(endpoints={}), providers={"fake": models()}, concurrency=2
     )
 
-    assert done.progress.answers == 12
+    assert done.progress.answers == 24
 
 
 async def test_a_judge_without_anything_to_compare_with_is_refused(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_what_ran_is_read_from_an_old_trace(ending: str) -> None:
     assert (options.reply, options.sampling) == (GIVEN["options"], GIVEN["sampling"])
     assert (options.seed, options.deadline_s, options.budget_usd) == (7, 60.0, GIVEN["budget_usd"])
     assert (options.proposal_deltas, options.answer_deltas) == (True, True)
-    (price,) = trace.price_lists["fake"].prices.values()
+    (price,) = trace.endpoints["fake"].prices.values()
     assert (str(price.input), str(price.output), price.cached_input) == ("0.1", "0.2", None)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa._pricing.lookup import ANY_MODEL, FREE, find_price, warm
+from moa._pricing.lookup import ANY_MODEL, FREE, find_price, preload
 from moa._pricing.price import Price
 from moa._usage import TokenUsage
 
@@ -184,9 +184,9 @@ def test_parts_that_are_reported_larger_than_their_whole_are_priced_by_themselve
 def test_warming_loads_the_table_and_finding_a_price_does_not() -> None:
     program = (
         "import sys, moa._pricing.lookup as p; price = p.find_price('openai', 'gpt-4o');"
-        "assert not any(name.startswith('genai_prices') for name in sys.modules); p.warm();"
+        "assert not any(name.startswith('genai_prices') for name in sys.modules); p.preload();"
         "assert 'genai_prices.data' in sys.modules"
     )
 
     subprocess.run([sys.executable, "-c", program], check=True)
-    warm()
+    preload()

@@ -1,3 +1,7 @@
+import io
+
+from rich.console import Console
+
 from moa._render.live import LiveRun, finished_line
 from moa._render.progress import RunProgress
 from moa.events import AnswerDelta, CallStarted, LayerStarted, ProposalDelta, ProposalFinished, ProposalRestarted
@@ -21,10 +25,13 @@ def test_live_run_shows_each_agents_state_time_tokens_and_cost() -> None:
     assert drawn(LiveRun(_run(), lambda: 12.5), width=70) == (
         "layer 1\n"
         " ✓ fast        done         1.2 s    184 tok  $0.00023\n"
+        "   text\n"
         " ✓ cut         cut off      1.2 s    512 tok   price ?\n"
+        "   text\n"
         " ✗ broken      failed      340 ms\n"
         " ⊘ late        abandoned   340 ms\n"
         " ⠴ busy        writing      2.5 s     ~2 tok\n"
+        "   eight by\n"
         "   broken: slow down␛[2J please\n"
         "   late: slower than the mixture waits\n"
         "aggregator\n"
@@ -72,6 +79,63 @@ def test_live_run_shows_what_a_cancelled_run_left_behind() -> None:
     assert " ○ lab/writer  waiting" in picture
 
 
+def _writing(text: str) -> RunProgress:
+    progress = RunProgress()
+    progress.apply(started(("one", "two")), 0.0)
+    progress.apply(LayerStarted(layer=1), 0.0)
+    progress.apply(ProposalDelta(1, 0, text), 1.0)
+    return progress
+
+
+def test_live_run_shows_the_newest_lines_of_what_an_agent_writes_made_harmless() -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+
+    picture = drawn(LiveRun(_writing(f"first\n\n\x1b[2J {words}"), lambda: 1.0), width=60)
+
+    shown = [line for line in picture.splitlines() if "word" in line]
+    assert len(shown) == 3
+    assert shown[-1].endswith("word59")
+    assert all(line.startswith("   word") and len(line) <= 60 for line in shown)
+    assert "␛[2J" in drawn(LiveRun(_writing("\x1b[2J word"), lambda: 1.0))
+
+
+def test_live_run_folds_a_finished_proposal_to_the_beginning_of_its_text() -> None:
+    progress = _writing("a draft")
+    progress.apply(ProposalFinished(proposal=used("one", 0, text="The whole\ntext, " + "and more " * 20)), 2.0)
+
+    assert "\n   The whole text, and more and ...\n" in drawn(LiveRun(progress, lambda: 2.0), width=38)
+
+
+def test_live_run_shows_less_text_where_the_terminal_is_low() -> None:
+    progress = _writing("word " * 100)
+
+    def height(lines: int) -> int:
+        picture = LiveRun(progress, lambda: 1.0)
+        console = Console(file=io.StringIO(), width=60, height=lines)
+        return len(console.render_lines(picture, console.options))
+
+    assert [height(lines) for lines in (24, 8, 7, 6)] == [8, 7, 6, 5]
+
+
+def test_progress_shows_thoughts_until_the_text_begins() -> None:
+    progress = _writing("")
+    row = progress.layers[0][1]
+    for text, reasoning in (("I think", True), (" twice.", True), ("The answer", False), ("a late thought", True)):
+        progress.apply(ProposalDelta(1, 1, text, reasoning=reasoning), 2.0)
+        if row.state == "thinking":
+            thoughts = row.excerpt
+
+    assert (thoughts, row.excerpt) == ("I think twice.", "The answer")
+
+
+def test_progress_keeps_a_bounded_part_of_a_long_text() -> None:
+    progress = _writing("x" * 100_000)
+    progress.apply(ProposalDelta(1, 0, "the end"), 2.0)
+
+    assert progress.layers[0][0].excerpt.endswith("xthe end")
+    assert len(progress.layers[0][0].excerpt) < 5000
+
+
 def test_progress_forgets_what_a_proposer_wrote_when_it_starts_anew() -> None:
     progress = RunProgress()
     progress.apply(started(("one",)), 0.0)
@@ -81,7 +145,7 @@ def test_progress_forgets_what_a_proposer_wrote_when_it_starts_anew() -> None:
     assert (row.state, row.estimated_tokens) == ("thinking", 2)
 
     progress.apply(ProposalRestarted(layer=1, index=0), 1.5)
-    assert (row.state, row.estimated_tokens) == ("asked", 0)
+    assert (row.state, row.estimated_tokens, row.excerpt) == ("asked", 0, "")
 
 
 def test_progress_names_the_fallback_that_is_asked_and_counts_the_aggregators_time_from_its_first_call() -> None:

@@ -50,3 +50,18 @@ def _agent(entry: str | dict[str, Any]) -> dict[str, Any]:
 def system_text(request: ModelRequest) -> str:
     """All system text that a request carries."""
     return "\n".join(message.text for message in request.messages if message.role == "system")
+
+
+PROPOSALS = "Responses from models:"
+
+
+def proposals_text(request: ModelRequest) -> str:
+    """What a request says from the proposals on; empty if it shows none."""
+    shown = [message.text for message in request.messages if PROPOSALS in message.text]
+    return shown[-1].partition(PROPOSALS)[2] if shown else ""
+
+
+def user_text(request: ModelRequest) -> str:
+    """The last user message of a request that shows no proposals."""
+    said = [message.text for message in request.messages if message.role == "user" and PROPOSALS not in message.text]
+    return said[-1]

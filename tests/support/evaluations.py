@@ -7,7 +7,11 @@ from typing import Any
 
 from moa._config.settings import Settings
 from moa._mixture.schema import Mixture
+from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._pipeline import Evaluation, aevaluate
+from moa.evaluation._runner.preparing import Candidates
+from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Script, ScriptedProvider
 from tests.support.engines import mixture_of, scripted
@@ -31,7 +35,7 @@ def models(**scripts: Script | Callable[[ModelRequest], Script]) -> ScriptedProv
 
 
 async def evaluated(
-    out: Path, provider: ScriptedProvider | None = None, mixture: Mixture | None = None, **options: Any
+    out: Path, provider: ScriptedProvider | None = None, mixture: Candidates = None, **options: Any
 ) -> Evaluation:
     """Evaluate the trio, or another mixture, on six prompts."""
     options.setdefault("seed", 0)
@@ -62,3 +66,8 @@ def asked(provider: ScriptedProvider) -> Mapping[str, int]:
     for request in provider.requests:
         counts[request.model] = counts.get(request.model, 0) + 1
     return counts
+
+
+def records(run: Path, system: str) -> Mapping[int, Record]:
+    """A system's records in a run directory, by the prompt's index."""
+    return next(one.records for one in collect(RunDirectory(run)).systems if one.name == system)

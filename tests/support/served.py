@@ -88,17 +88,25 @@ class ServedModel:
 async def served(
     *mixtures: Mixture,
     endpoint: Mapping[str, Any] | None = None,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+    budget_usd: float | None = None,
     key: str = "unused",
     tracer: Tracer | None = None,
     **options: Any,
 ) -> AsyncIterator[ServedModel]:
-    """Serve mixtures whose models are at the endpoint `lab`; each says who it is unless told otherwise."""
+    """Serve mixtures whose models are at the endpoint `lab`; each says who it is unless told otherwise.
+
+    Others are further endpoints at the same upstream, as changes to `lab`.
+    """
     async with ModelServer() as upstream:
         for model in ("one", "two", "writer"):
             upstream.behave(model, Text(("This ", "is ", model)))
-        settings = Settings(endpoints={"lab": _endpoint(upstream, endpoint or {})})
+        changes = {"lab": endpoint or {}, **(others or {})}
+        settings = Settings(endpoints={name: _endpoint(upstream, name, given) for name, given in changes.items()})
         made = create_app(
-            Engine(settings=settings), ServerOptions(mixtures=mixtures or (DUO, SOLO), **options), tracer=tracer
+            Engine(settings=settings, budget_usd=budget_usd),
+            ServerOptions(mixtures=mixtures or (DUO, SOLO), **options),
+            tracer=tracer,
         )
         async with listening(made) as url, aiohttp.ClientSession() as http:
             server = ServedModel(url=url, app=made, upstream=upstream, http=http, key=key)
@@ -106,9 +114,9 @@ async def served(
             await server.aclose()
 
 
-def _endpoint(upstream: ModelServer, changes: Mapping[str, Any]) -> Endpoint:
+def _endpoint(upstream: ModelServer, name: str, changes: Mapping[str, Any]) -> Endpoint:
     plain = {"retry": None, "breaker": None, "prices": {ANY_MODEL: PRICE}}
-    return Endpoint(name="lab", kind="openai", base_url=upstream.base_url, **{**plain, **changes})
+    return Endpoint(name=name, kind="openai", base_url=upstream.base_url, **{**plain, **changes})
 
 
 @asynccontextmanager

@@ -26,11 +26,11 @@ async def trace(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "this is no trace"),
-        (b"my notes\n", "this is no trace"),
-        (b"\xff\xfe\x00", "this is no trace"),
-        (b"[" * 100_000, "this is no trace"),
-        (b'{"moa_cache": 1}\n', "this is no trace"),
+        (b"", "this is not a trace"),
+        (b"my notes\n", "this is not a trace"),
+        (b"\xff\xfe\x00", "this is not a trace"),
+        (b"[" * 100_000, "this is not a trace"),
+        (b'{"moa_cache": 1}\n', "this is not a trace"),
         (b'{"type": "trace", "version": 99}\n', "version 99, this program reads 1"),
         (b'{"type": "trace", "version": 1}\n', "damaged"),
     ],
@@ -80,7 +80,7 @@ def test_a_line_behind_the_end_is_told(trace: Path) -> None:
     with trace.open("a") as file:
         file.write('{"type": "event", "at_s": 1, "event": {}}\n')
 
-    with pytest.raises(TraceError, match="behind the end"):
+    with pytest.raises(TraceError, match="a line follows the end"):
         read_trace(trace)
 
 

@@ -26,7 +26,7 @@ def watching() -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.description:>8}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[text]}"),
     )
     with Bars(*columns, console=console, transient=False) as bars:
         yield _Terminal(bars).show
@@ -37,13 +37,13 @@ class _Terminal:
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
-        self._answers = bars.add_task("answers", told="")
-        self._verdicts = bars.add_task("verdicts", told="", visible=False)
+        self._answers = bars.add_task("answers", text="")
+        self._verdicts = bars.add_task("verdicts", text="", visible=False)
 
     def show(self, progress: Progress) -> None:
         """Move the bars."""
-        told = progress_text(progress)
-        self._bars.update(self._answers, completed=progress.answers, total=progress.answers_total, told=told)
+        text = progress_text(progress)
+        self._bars.update(self._answers, completed=progress.answers, total=progress.answers_total, text=text)
         self._bars.update(
             self._verdicts,
             completed=progress.verdicts,

@@ -1,6 +1,15 @@
 """What the command's exit code says."""
 
-from moa.errors import ConfigError, EngineError, EvaluationDataError, MixtureError, MoaError, ProviderError, UsageError
+from moa.errors import (
+    ConfigError,
+    EngineError,
+    EvaluationDataError,
+    MixtureError,
+    MoaError,
+    ProviderError,
+    StateUnavailable,
+    UsageError,
+)
 
 COMPLETE = 0
 FAILED = 1
@@ -18,6 +27,7 @@ _BY_ERROR: dict[type[MoaError], int] = {
     ConfigError: USAGE,
     EvaluationDataError: USAGE,
     ProviderError: FAILED,
+    StateUnavailable: FAILED,
     EngineError: FAILED,
 }
 

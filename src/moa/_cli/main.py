@@ -29,7 +29,9 @@ def _run(arguments: Sequence[str] | None) -> None:
     from moa._cli.app import app
     from moa._cli.exit_codes import FAILED, exit_code
     from moa.errors import MoaError
+    from moa.providers._descriptors import raise_descriptor_limit
 
+    raise_descriptor_limit()
     try:
         app(arguments, prog_name="moa")
     except MoaError as error:

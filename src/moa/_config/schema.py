@@ -1,6 +1,7 @@
 """The settings file (`moa.yaml`) as checked values."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -8,7 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictB
 
 from moa._mixture.model_reference import ENDPOINT_NAME
 from moa._policies.cache.settings import DEFAULT_SIZE_MB, CacheMode
-from moa._pricing.price import Price
+from moa._policies.shared_budget import BudgetSettings, OnFailure, Period
+from moa._pricing.price import Price, UsDollars
 from moa._validation.strict_model import Amount, Seconds, StrictModel, Text
 from moa.providers._endpoint import BreakerSettings, LimitSettings, RetrySettings
 
@@ -176,15 +178,48 @@ class CacheSection(StrictModel):
     max_size_mb: Positive = DEFAULT_SIZE_MB
 
 
+class BudgetSection(StrictModel):
+    """An amount that may be spent, and how long it lasts; a number alone lasts forever.
+
+    Attributes:
+        usd: US dollars.
+        per: When it is full again: with the next `day` or `month` in UTC, or never (`forever`).
+    """
+
+    usd: Annotated[UsDollars, Field(gt=0)]
+    per: Period = "forever"
+
+    @property
+    def settings(self) -> BudgetSettings:
+        """The same as the policy takes it."""
+        return BudgetSettings(usd=self.usd, per=self.per)
+
+
+def _amount_alone(value: Any) -> Any:
+    return value if isinstance(value, Mapping | BudgetSection) else {"usd": value}
+
+
+BudgetAmount = Annotated[BudgetSection, BeforeValidator(_amount_alone)]
+"""A budget as files have it: `5`, or `{usd: 5, per: day}`."""
+
+
 class SettingsFile(StrictModel):
     """The whole file.
 
     Attributes:
         endpoints: By name, as model references use them.
         cache: Where replies are kept.
+        state: Where limits and budgets are shared with other processes: `redis://…`, `rediss://…`, `unix://…`, or the
+            path of a SQLite file, relative to this one. Without it each process has its own.
+        on_state_failure: While that can't be reached, `refuse` buys nothing more, and `local` lets each process go on
+            with its last share of the limits and what was left of the budgets.
+        budget_usd: US dollars for everything that runs with this file; shared where `state` is.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     endpoints: dict[Name, EndpointSettings] = Field(default_factory=dict)
     cache: CacheSection = Field(default_factory=CacheSection)
+    state: Annotated[Text | None, Field(repr=False)] = None
+    on_state_failure: OnFailure = "refuse"
+    budget_usd: BudgetAmount | None = None

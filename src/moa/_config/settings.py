@@ -1,6 +1,7 @@
 """Settings: endpoints that are resolved completely, from the file, the environment and what is built in."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,10 @@ from moa._config.environment import base_url_from, is_loopback, proxy_for
 from moa._config.schema import CacheSection, EndpointSettings, SettingsFile
 from moa._mixture.model_reference import split_reference
 from moa._policies.cache.settings import CacheSettings
+from moa._policies.shared_budget import BudgetSettings
+from moa._state.opening import StateSettings
 from moa._validation.strict_yaml import Document, check, from_file, from_mapping
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 from moa.errors import ConfigError, MissingCredentials, UnknownEndpoint
 from moa.providers._endpoint import Endpoint
 
@@ -34,12 +37,16 @@ class Settings:
         endpoints: By name, built-in ones included.
         key_variables: For endpoints that need a key: the environment variable that holds it.
         cache: Where replies are kept, and how they are used.
+        state: Where limits and budgets are shared with other processes, None if they aren't.
+        budget: What may be spent in all, None if nobody set a limit.
         source: The file that was read, None if there is none.
     """
 
     endpoints: Mapping[str, Endpoint]
     key_variables: Mapping[str, str] = field(default_factory=dict)
     cache: CacheSettings = NO_CACHE
+    state: StateSettings | None = None
+    budget: BudgetSettings | None = None
     source: Path | None = None
 
     def endpoint(self, reference: str) -> tuple[Endpoint, str]:
@@ -58,7 +65,7 @@ class Settings:
         if endpoint is None:
             known = tuple(self.endpoints)
             raise UnknownEndpoint(
-                f"{reference}: there is no endpoint {name!r}{nearest(name, known) or '.'} Known are "
+                f"{reference}: there is no endpoint {name!r}{did_you_mean(name, known) or '.'} Known are "
                 f"{', '.join(known)}; others are described in {FILE_NAME}"
             )
         variable = self.key_variables.get(name)
@@ -94,6 +101,8 @@ def load_settings(
     if not trusted:
         for name, given in file.endpoints.items():
             _check_untrusted(name, given, merged[name], document)
+        if file.state is not None:
+            raise _untrusted("say where budgets and conversations are stored", document, "state")
     for name in file.endpoints:
         _check_kind(name, merged[name], document)
     return Settings(
@@ -102,6 +111,8 @@ def load_settings(
             {name: given.api_key_env for name, given in merged.items() if given.api_key_env}
         ),
         cache=_cache(file.cache, environ, source),
+        state=_state(file, environ, source),
+        budget=file.budget_usd.settings if file.budget_usd else None,
         source=source,
     )
 
@@ -110,6 +121,14 @@ def _cache(given: CacheSection, environ: Mapping[str, str], source: Path | None)
     named = _beside(source, given.path)
     path = Path(named) if named else _cache_folder(environ) / CACHE_NAME
     return CacheSettings(path=path, mode=given.mode, max_size_mb=given.max_size_mb)
+
+
+def _state(file: SettingsFile, environ: Mapping[str, str], source: Path | None) -> StateSettings | None:
+    where = environ.get("MOA_STATE") or file.state
+    if where is None:
+        return None
+    is_url = re.match(r"(rediss?|unix)://", where)
+    return StateSettings(where=where if is_url else str(_beside(source, where)), on_failure=file.on_state_failure)
 
 
 def _cache_folder(environ: Mapping[str, str]) -> Path:
@@ -149,27 +168,25 @@ def _check_untrusted(name: str, given: EndpointSettings, merged: EndpointSetting
         document: The file.
     """
     if carries_a_key(name) and "kind" in given.model_fields_set:
-        raise _untrusted(f"change the kind of {name}, which has your key", document, name, "kind")
+        raise _untrusted(f"change the kind of {name}, which has your key", document, "endpoints", name, "kind")
     if carries_a_key(name) or merged.kind not in (None, *_WITHOUT_CREDENTIALS):
         for key in _REPOINTING:
             if key in given.model_fields_set:
-                raise _untrusted("redirect an endpoint that has your credentials", document, name, key)
+                raise _untrusted("redirect an endpoint that has your credentials", document, "endpoints", name, key)
     if given.api_key_env is None:
         return
     owners = {built_in.api_key_env: owner for owner, built_in in BUILT_IN.items()}
     if given.api_key_env.upper().startswith("AWS_") or owners.get(given.api_key_env, name) != name:
-        raise _untrusted(f"use {given.api_key_env} for another endpoint", document, name, "api_key_env")
+        raise _untrusted(f"use {given.api_key_env} for another endpoint", document, "endpoints", name, "api_key_env")
     if owners.get(given.api_key_env) != name and not is_loopback(urlsplit(merged.base_url or "").hostname or ""):
-        raise _untrusted(f"send {given.api_key_env} to another machine", document, name, "api_key_env")
+        raise _untrusted(f"send {given.api_key_env} to another machine", document, "endpoints", name, "api_key_env")
     if given.proxy is not None:
-        raise _untrusted(f"send {given.api_key_env} through a proxy", document, name, "proxy")
+        raise _untrusted(f"send {given.api_key_env} through a proxy", document, "endpoints", name, "proxy")
 
 
-def _untrusted(deed: str, document: Document, name: str, key: str) -> Exception:
+def _untrusted(deed: str, document: Document, *location: str) -> Exception:
     advice = f"give the file with --config or MOA_CONFIG if this {FILE_NAME} is yours"
-    return document.failure(
-        f"a {FILE_NAME} found in the working folder may not {deed}: {advice}", ("endpoints", name, key)
-    )
+    return document.failure(f"a {FILE_NAME} found in the working folder may not {deed}: {advice}", location)
 
 
 def _merged(name: str, given: EndpointSettings | None, environ: Mapping[str, str]) -> EndpointSettings:

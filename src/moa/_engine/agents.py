@@ -174,10 +174,14 @@ class FallbackChain:
 
     @property
     def ended_at(self) -> float:
-        """The clock's reading when the last attempt ended; now, if one is still running or none was made."""
+        """The clock's reading when the last attempt ended; now, if one is still running or none was made.
+
+        Kept replies count with the time of the call that bought them: what an agent takes doesn't depend on a cache.
+        """
         now = self._context.meter.now()
-        ends = (record.ended_at for call in self._calls for record in call.attempts)
-        return max((now if end is None else end for end in ends), default=now)
+        attempts = [record for call in self._calls for record in call.attempts]
+        last = max((now if record.ended_at is None else record.ended_at for record in attempts), default=now)
+        return last + sum(record.saved_s for record in attempts)
 
 
 async def _read(model: Model, model_request: ModelRequest, request: AgentRequest) -> Reply:

@@ -92,7 +92,7 @@ async def aggregate(
     Args:
         context: The run.
         conversation: What the caller said.
-        prompt: System text that shows the proposals; None if there are none.
+        prompt: The text that shows the proposals; None if there are none.
         proposals: Those of the last layer, in the order in which the prompt shows them.
 
     Raises:
@@ -144,7 +144,12 @@ def _agent_request(
     forwarder: _AnswerForwarder,
 ) -> AgentRequest:
     plan = context.plan
-    briefing = Briefing(conversation=conversation, role=plan.mixture.aggregator.role, proposals=prompt)
+    briefing = Briefing(
+        conversation=conversation,
+        role=plan.mixture.aggregator.role,
+        proposals=prompt,
+        layout=plan.mixture.prompt_layout,
+    )
     until = math.inf if context.deadline_at is None else context.deadline_at
     if plan.mixture.aggregation == "selection" and proposals:
         count = len(proposals)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from moa._messages import Conversation, Message, TextPart
+from moa._messages import Conversation, Message, TextPart, last_user_turn
 from moa._mixture.prompts import with_system
+from moa._mixture.schema import PromptLayout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,16 +15,30 @@ class Briefing:
         conversation: What the caller said.
         role: The agent's own system text, None if it has none.
         proposals: The prompt that shows the proposals of the layer before; None if there are none.
+        layout: Where that prompt goes.
     """
 
     conversation: Conversation
     role: str | None = None
     proposals: str | None = None
+    layout: PromptLayout = "last"
 
 
 def lay_out(briefing: Briefing) -> Conversation:
-    """Return a briefing as messages: role and proposals go to the end of the system message."""
-    return with_system(briefing.conversation, briefing.role or "", briefing.proposals or "")
+    """Return a briefing as messages.
+
+    The role goes to the end of the system message. With the layout `last` the proposals are a message of their own
+    behind the last user turn: all before them is the same in the next turn's request, and inside of a tool loop each
+    request begins with the whole one before it, so services can read both from their prompt caches. With the layout
+    `system` the proposals follow the role.
+    """
+    conversation, proposals = briefing.conversation, briefing.proposals
+    if briefing.layout == "system":
+        return with_system(conversation, briefing.role or "", proposals or "")
+    if proposals is not None:
+        at = last_user_turn(conversation) + 1
+        conversation = (*conversation[:at], Message(role="user", content=proposals), *conversation[at:])
+    return with_system(conversation, briefing.role or "")
 
 
 def tools_as_text(conversation: Conversation) -> Conversation:

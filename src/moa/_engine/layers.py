@@ -33,7 +33,7 @@ class LayerTask:
         context: The run.
         slots: The layer's proposers.
         conversation: What the caller said.
-        prompt: System text that shows the proposals of the layer before; None in layer 1.
+        prompt: The text that shows the proposals of the layer before; None in layer 1.
         wait: When the layer may close without all of them.
         started_at: The clock's reading when the layer began.
         close_at: The clock's reading when it has to close; infinity for never.
@@ -82,7 +82,12 @@ async def _propose(layer: LayerTask, chain: FallbackChain) -> Proposal:
     slot, context = chain.slot, layer.context
     deltas = context.plan.options.proposal_deltas
     request = AgentRequest(
-        briefing=Briefing(conversation=layer.conversation, role=slot.agent.role, proposals=layer.prompt),
+        briefing=Briefing(
+            conversation=layer.conversation,
+            role=slot.agent.role,
+            proposals=layer.prompt,
+            layout=context.plan.mixture.prompt_layout,
+        ),
         purpose="proposal",
         options=(proposers_options(context.plan),),
         deltas=deltas,

@@ -1,7 +1,9 @@
 """A mixture made ready to run: every agent with its models, its seed and its place."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Protocol
@@ -185,8 +187,18 @@ def _slot(member: Member, layer: int, models: Models) -> AgentSlot:
 
 def _number_duplicates(slots: tuple[AgentSlot, ...]) -> tuple[AgentSlot, ...]:
     """The slots with their samples numbered: a slot that asks the same as another one wants a reply of its own."""
-    asked = [(slot.models[0].reference, slot.agent.role, slot.sampling) for slot in slots]
-    return tuple(replace(slot, sample=asked[:at].count(asked[at])) for at, slot in enumerate(slots))
+    extras: dict[int, str] = {}
+    seen: Counter[tuple[object, ...]] = Counter()
+    numbered = []
+    for slot in slots:
+        sampling, agent = slot.sampling, slot.agent
+        if id(agent) not in extras:  # an agent's samples share it
+            extras[id(agent)] = json.dumps(sampling.extra, sort_keys=True, default=repr)
+        plain = (getattr(sampling, each.name) for each in fields(sampling) if each.name != "extra")
+        asked = (slot.models[0].reference, agent.role, extras[id(agent)], *plain)
+        numbered.append(replace(slot, sample=seen[asked]) if seen[asked] else slot)
+        seen[asked] += 1
+    return tuple(numbered)
 
 
 def _for_run(plan: Plan, options: RunOptions) -> Plan:
@@ -201,15 +213,22 @@ def _for_run(plan: Plan, options: RunOptions) -> Plan:
 
 
 def _seeded(slot: AgentSlot, seed: int) -> AgentSlot:
-    return replace(slot, sampling=replace(slot.sampling, seed=derived_seed(seed, slot.layer, slot.name, slot.sample)))
+    asked = (slot.models[0].reference, slot.agent.role, slot.sampling)
+    return replace(slot, sampling=replace(slot.sampling, seed=derived_seed(seed, asked, slot.sample)))
 
 
-def derived_seed(seed: int, layer: int, agent: str, sample: int) -> int:
+def derived_seed(seed: int, asked: object, sample: int = 0) -> int:
     """Return the seed of one sample: from 0 to 2**31 - 1, which every service takes.
 
-    With one seed for all of them the samples of an agent would be the same text.
+    It follows from what is asked, and not from who asks it where: the same agent in another mixture gives the same
+    reply, which a cache then has. With one seed for all of them the samples of an agent would be the same text.
+
+    Args:
+        seed: Of the run.
+        asked: What tells an agent, or a question, from others, by its `repr`.
+        sample: How many before it ask the very same.
     """
-    digest = blake2b(f"{seed}/{layer}/{agent}/{sample}".encode(), digest_size=4).digest()
+    digest = blake2b(f"{seed}/{asked!r}/{sample}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
     return int.from_bytes(digest) >> 1
 
 

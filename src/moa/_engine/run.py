@@ -15,7 +15,7 @@ from moa._ledger import Meter
 from moa._messages import Conversation
 from moa._mixture.prompts import Rendered, render_selection, render_synthesis
 from moa._mixture.schema import Wait
-from moa._policies.budget import Budget, BudgetAccount
+from moa._policies.budget import BudgetAccount, SpendingLimit
 from moa._results import Answer, Degradation, Latency, LayerResult, Proposal
 from moa.errors import EngineError, UsageError
 from moa.events import LayerFinished, RunFinished, RunStarted
@@ -27,7 +27,7 @@ async def execute(
     plan: Plan,
     conversation: Conversation,
     models: Models,
-    shared: Sequence[Budget],
+    shared: Sequence[SpendingLimit],
     meter: Meter,
     on_event: OnEvent | None,
 ) -> Answer:

@@ -9,7 +9,7 @@ from moa._engine.plan import AgentSlot, Plan
 from moa._ledger import Meter
 from moa._messages import Conversation
 from moa._mixture.schema import Degrade
-from moa._policies.budget import Budget, reserve_in_all
+from moa._policies.budget import Budget, SpendingLimit, reserve_in_all
 from moa._results import Degradation
 from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded, OverBudget, UsageError
@@ -78,7 +78,9 @@ class RunBudget:
             self.release(self.budget.spent_usd)
 
 
-async def reserve_budget(plan: Plan, conversation: Conversation, shared: Sequence[Budget], meter: Meter) -> RunBudget:
+async def reserve_budget(
+    plan: Plan, conversation: Conversation, shared: Sequence[SpendingLimit], meter: Meter
+) -> RunBudget:
     """Take what a run costs at worst out of the budgets that it shares, waiting while other runs may give some back.
 
     So a budget that is nearly used up buys whole answers to the last, and not proposals without an answer.

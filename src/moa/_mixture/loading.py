@@ -11,7 +11,7 @@ from moa._mixture.schema import Mixture
 from moa._validation.bounded_files import read_file
 from moa._validation.strict_model import Key
 from moa._validation.strict_yaml import MAX_BYTES, Document, check, from_file, from_mapping, from_text
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 from moa.errors import MixtureError, TemplateError, UnknownMixture
 
 _BUILT_IN_PROMPTS = ("default", "numbered")
@@ -108,7 +108,7 @@ def _unknown(source: str | Path) -> UnknownMixture:
         return UnknownMixture("this is a text of several lines, no name: give the mixture as a mapping or as a file")
     names = preset_names()
     return UnknownMixture(
-        f"no preset and no file is called {source!r:.80}{nearest(source, names) or '.'} "
+        f"no preset and no file is called {source!r:.80}{did_you_mean(source, names) or '.'} "
         f"Presets are {', '.join(names)}; files end in .yaml"
     )
 
@@ -185,5 +185,5 @@ def _read_template(path: Path, document: Document) -> str:
         raise TemplateError("the template is not UTF-8 text: save it as UTF-8", path=path) from error
     except OSError as error:
         name = str(document.data["prompt"])
-        hint = nearest(name, _BUILT_IN_PROMPTS) or ": use default, numbered, or the path of a template"
+        hint = did_you_mean(name, _BUILT_IN_PROMPTS) or ": use default, numbered, or the path of a template"
         raise document.failure(f"the file {path} can't be read ({error.strerror}){hint}", ("prompt",)) from error

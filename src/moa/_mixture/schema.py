@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstra
 from moa._messages import Sampling
 from moa._mixture.model_reference import REFERENCE, check_reference
 from moa._pricing.price import Price, UsDollars
-from moa._validation.strict_model import NUMERIC, Amount, Seconds, StrictModel, Text, fault
+from moa._validation.strict_model import NUMERIC, Amount, Seconds, StrictModel, Text, located_error
 
 MAX_SAMPLES = 256
 """Most samples of one proposer; more is a slip of the finger."""
@@ -30,6 +30,7 @@ Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NUMERIC]
 Reference = Annotated[str, AfterValidator(check_reference), Field(json_schema_extra={"pattern": REFERENCE})]
 Extra = Annotated[dict[str, Any], AfterValidator(_json_object)]
 Degrade = Literal["proposers", "layers", "aggregator_alone"]
+PromptLayout = Literal["last", "system"]
 
 
 class Hedge(StrictModel):
@@ -103,7 +104,7 @@ class Wait(StrictModel):
 
     Attributes:
         min_proposals: How many must arrive (samples counted), or the layer fails.
-        grace_s: Seconds that the rest gets once so many are in; None: everybody has until the own timeout.
+        grace_s: Seconds that the rest gets once so many are in; None: until their own `timeout_s`.
     """
 
     min_proposals: Annotated[StrictInt, Field(ge=1)] = 1
@@ -129,14 +130,14 @@ class Layer(StrictModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.proposers:
-            raise fault("expected at least one proposer", "proposers")
+            raise located_error("expected at least one proposer", "proposers")
         named: dict[str, int] = {}
         for index, agent in enumerate(self.proposers):
             if agent.name is not None and named.setdefault(agent.name, index) != index:
                 message = f"{agent.name!r} is the name of proposer {named[agent.name]} already"
-                raise fault(message, "proposers", index, "name")
+                raise located_error(message, "proposers", index, "name")
         if self.wait and self.wait.min_proposals > self.size:
-            raise fault(_too_many(self.wait, self.size), "wait", "min_proposals")
+            raise located_error(_too_many(self.wait, self.size), "wait", "min_proposals")
         return self
 
 
@@ -155,6 +156,8 @@ class Mixture(StrictModel):
         aggregation: `synthesis` (write a new answer from the proposals) or `selection` (pick one of them).
         prompt: `default`, `numbered`, or the path of a template, relative to the mixture's file.
         template: Text of the template that `prompt` names; read when the mixture is loaded.
+        prompt_layout: Where proposals are shown: `last` (behind the last user turn, so that services can cache the
+            conversation before it) or `system` (in the system message, as in published work).
         wait: How long layers wait.
         on_aggregator_failure: `error`, or `best_proposal`: the longest complete proposal becomes a degraded answer.
         deadline_s: Seconds for the whole run.
@@ -171,6 +174,7 @@ class Mixture(StrictModel):
     aggregation: Literal["synthesis", "selection"] = "synthesis"
     prompt: Text = "default"
     template: str | None = None
+    prompt_layout: PromptLayout = "last"
     wait: Wait | None = None
     on_aggregator_failure: Literal["error", "best_proposal"] = "error"
     deadline_s: Seconds | None = None
@@ -182,12 +186,12 @@ class Mixture(StrictModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.aggregator.samples != 1:
-            raise fault("an aggregator answers once: use samples with proposers", "aggregator", "samples")
+            raise located_error("an aggregator answers once: use samples with proposers", "aggregator", "samples")
         if self.template is not None and self.prompt in ("default", "numbered"):
-            raise fault(f"a template needs a prompt that names its file, not {self.prompt!r}", "template")
+            raise located_error(f"a template needs a prompt that names its file, not {self.prompt!r}", "template")
         for number, layer in enumerate(self.layers, 1):
             if self.wait and not layer.wait and self.wait.min_proposals > layer.size:
-                raise fault(_too_many(self.wait, layer.size, f"layer {number}"), "wait", "min_proposals")
+                raise located_error(_too_many(self.wait, layer.size, f"layer {number}"), "wait", "min_proposals")
         return self
 
     @property
@@ -196,6 +200,20 @@ class Mixture(StrictModel):
         agents = [agent for layer in self.layers for agent in layer.proposers] + [self.aggregator]
         return tuple(dict.fromkeys(name for agent in agents for name in (agent.model, *agent.fallback)))
 
+    @property
+    def most_calls(self) -> int:
+        """The most calls that a run makes, retries aside: every sample with its fallbacks, hedged ones twice."""
+        agents = [agent for layer in self.layers for agent in layer.proposers] + [self.aggregator]
+        return sum(agent.samples * (1 + len(agent.fallback)) * (2 if agent.hedge else 1) for agent in agents)
+
     def as_dict(self) -> dict[str, Any]:
-        """The mixture as plain JSON-ready values without what is default; `load` takes it back."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        """The mixture as plain JSON-ready values without what is default; `load` takes it back.
+
+        The layout of prompts is always there if there are proposals: records name it even where it is the default.
+        """
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        if self.layers:
+            values["prompt_layout"] = self.prompt_layout
+        else:
+            values.pop("prompt_layout", None)
+        return values

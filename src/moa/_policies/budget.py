@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
+from typing import Protocol
 
 from moa._ledger import AttemptRecord
 from moa._usage import TokenUsage
@@ -21,6 +22,28 @@ def worst_case(request: ModelRequest) -> TokenUsage:
     """Return the most tokens that a request may use: its prompt by estimate, its output by max_tokens."""
     output = request.sampling.max_tokens or ASSUMED_OUTPUT_TOKENS
     return TokenUsage(input_tokens=estimated_input_tokens(request), output_tokens=output)
+
+
+class SpendingLimit(Protocol):
+    """US dollars that several calls share: in one process (`Budget`), or in several (`SharedBudget`)."""
+
+    @property
+    def limit_usd(self) -> Decimal:
+        """All that may be spent."""
+        ...
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """What was spent, as far as it is known."""
+        ...
+
+    async def reserve(self, amount_usd: Decimal, reference: str) -> Settle:
+        """Reserve an amount, waiting while calls that are under way may still give back enough.
+
+        Raises:
+            BudgetExceeded: The amount doesn't fit, whatever comes back.
+        """
+        ...
 
 
 class Budget:
@@ -106,7 +129,7 @@ async def reserve_worst_case(account: Account, request: ModelRequest) -> Settle:
     return await account.reserve(worst_usd, request.reference)
 
 
-async def reserve_in_all(budgets: Sequence[Budget], amount_usd: Decimal, reference: str) -> Settle:
+async def reserve_in_all(budgets: Sequence[SpendingLimit], amount_usd: Decimal, reference: str) -> Settle:
     """Reserve an amount in several budgets, or in none; waits as `Budget.reserve` does.
 
     Raises:

@@ -10,6 +10,7 @@ from moa.errors import (
     CircuitOpen,
     ConnectionFailed,
     IdleTimedOut,
+    OutOfDescriptors,
     ProviderError,
     ProviderFault,
     ServiceFailed,
@@ -55,6 +56,8 @@ class Breaker:
         elif isinstance(error, asyncio.CancelledError):
             if request.context.seconds_left() <= 0:
                 self._note_fault(None)
+        elif isinstance(error, OutOfDescriptors):
+            pass  # it was not asked
         elif error is None or isinstance(error, ProviderError):
             # It answered, if only to say no.
             self._in_a_row = 0

@@ -13,8 +13,9 @@ from types import TracebackType
 
 from moa._ledger import Now
 from moa._policies.budget import worst_case
+from moa._policies.shared_window import SharedRates, SharedWindow
 from moa._policies.sliding_window import SlidingWindow, WindowEntry
-from moa.errors import RateLimited
+from moa.errors import RateLimited, StateUnavailable
 from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers._endpoint import LimitSettings
 
@@ -79,9 +80,10 @@ class Limiter:
     Args:
         settings: The limits.
         now: Monotonic clock, in seconds.
+        shared: Where limits per minute are shared with other processes; None if they aren't.
     """
 
-    def __init__(self, settings: LimitSettings, now: Now) -> None:
+    def __init__(self, settings: LimitSettings, now: Now, shared: SharedRates | None = None) -> None:
         self._now, self._queue, self._running = now, FairQueue(), 0
         self._most = math.inf if settings.max_concurrency is None else float(settings.max_concurrency)
         self._allowed = min(FIRST_GUESS, self._most) if settings.adaptive else self._most
@@ -89,9 +91,15 @@ class Limiter:
         self._halved_at = -math.inf
         self._throttled_in_a_row = 0
         self._closed_until = -math.inf
-        self._requests = _window(settings.requests_per_minute)
-        self._tokens = _window(settings.tokens_per_minute)
+        self._shared = shared
+        self._requests = self._window("requests", settings.requests_per_minute)
+        self._tokens = self._window("tokens", settings.tokens_per_minute)
         self._timer: asyncio.TimerHandle | None = None
+
+    def _window(self, what: str, limit: int | None) -> SlidingWindow | SharedWindow | None:
+        if limit is None or self._shared is None:
+            return None if limit is None else SlidingWindow(limit)
+        return SharedWindow(limit, self._shared, what, now=self._now, on_change=self._let_through)
 
     def try_enter(self, tokens: int) -> Permit | None:
         """A place for a call, if there is one right now and nobody waits for it."""
@@ -105,6 +113,9 @@ class Limiter:
         Args:
             run: Whose call it is.
             tokens: What it may use at worst.
+
+        Raises:
+            StateUnavailable: The store of shared limits can't be reached, and nothing goes out without it.
         """
         waiter = _Waiter(tokens, asyncio.get_running_loop().create_future())
         self._queue.put(run, waiter)
@@ -157,6 +168,10 @@ class Limiter:
     def _let_through(self) -> None:
         while (waiter := self._queue.first()) is not None:
             wait_s = self._wait_s(waiter.tokens)
+            if (failure := self._failure()) is not None:
+                self._queue.pop()
+                waiter.admitted.set_exception(failure)
+                continue
             if wait_s > 0:
                 self._look_again(wait_s)
                 return
@@ -186,9 +201,12 @@ class Limiter:
         if wait_s < math.inf:
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._let_through)
 
-
-def _window(limit: int | None) -> SlidingWindow | None:
-    return None if limit is None else SlidingWindow(limit)
+    def _failure(self) -> StateUnavailable | None:
+        """Why nothing is let through for want of the store of shared limits."""
+        for window in (self._requests, self._tokens):
+            if isinstance(window, SharedWindow) and window.failure is not None:
+                return window.failure
+        return None
 
 
 class Limits:

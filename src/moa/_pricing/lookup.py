@@ -6,7 +6,7 @@ from functools import partial
 from types import MappingProxyType
 
 from moa._ledger import Pricer
-from moa._pricing.price import Price, multiply
+from moa._pricing.price import Price, cost_of
 from moa._pricing.table import load_table, table_pricer
 from moa._usage import TokenUsage
 
@@ -26,7 +26,7 @@ def find_price(
 ) -> Pricer:
     """Return what tells the price of this model's usage, in US dollars; it says None where the price is unknown.
 
-    The table is looked up when the first usage is priced, once. `warm` loads it beforehand.
+    The table is looked up when the first usage is priced, once. `preload` loads it beforehand.
 
     Args:
         price_provider: The service's id in genai-prices; None: it has no table there.
@@ -36,13 +36,13 @@ def find_price(
     """
     mine = _mine(model, own, override)
     if mine is not None:
-        return partial(multiply, mine)
+        return partial(cost_of, mine)
     if price_provider is None:
         return _unknown
     return partial(_from_table, price_provider, model)
 
 
-def warm() -> None:
+def preload() -> None:
     """Load the table of prices: about a second of work, which a thread can do while the first models answer."""
     load_table()
 

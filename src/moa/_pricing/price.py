@@ -47,7 +47,7 @@ class Price:
     cache_write: UsDollars | None = None
 
 
-def multiply(price: Price, usage: TokenUsage) -> Decimal:
+def cost_of(price: Price, usage: TokenUsage) -> Decimal:
     """Return what this usage costs at this price, in US dollars."""
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
     total = price.input * max(usage.input_tokens - cached - written, 0) + price.output * usage.output_tokens

@@ -12,7 +12,7 @@ from functools import cache, lru_cache, partial
 from typing import Any
 
 from moa._ledger import Pricer
-from moa._pricing.price import Price, multiply
+from moa._pricing.price import Price, cost_of
 from moa._usage import TokenUsage
 
 BEDROCK = "aws"
@@ -46,7 +46,7 @@ def table_pricer(provider_id: str, model: str) -> Pricer:
         return _unknown
     provider, info = found
     price = _flat_price(info.prices)
-    return partial(multiply, price) if price else partial(_calculate, provider, info)
+    return partial(cost_of, price) if price else partial(_calculate, provider, info)
 
 
 def context_window(provider_id: str, model: str) -> int | None:

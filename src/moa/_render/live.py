@@ -1,15 +1,16 @@
-"""A run while it runs: every agent with its state, time, tokens and cost."""
+"""A run while it runs: every agent with its state, time, tokens, cost, and what it is writing."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from moa._render.format import count, seconds, spent, usd
 from moa._render.progress import AgentRow, AgentState, RunProgress
-from moa._render.sanitize import one_line
+from moa._render.sanitize import one_line, safe
 from moa._render.symbols import Symbols, symbols
 from moa._usage import Spend
 
@@ -19,6 +20,9 @@ _FIGURES_WIDTH = 44
 _LEAST_NAME_WIDTH = 12
 _MOST_NAME_WIDTH = 48
 _FAILURE_LIMIT = 400
+_INDENT = 3
+_MORE = " ..."
+_MOST_EXCERPT_LINES = 3
 
 _STYLES: dict[AgentState, str] = {
     "waiting": "dim",
@@ -49,14 +53,21 @@ class LiveRun:
     def __init__(self, progress: RunProgress, now: Callable[[], float]) -> None:
         self._progress, self._now = progress, now
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """Draw layer by layer."""
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType | Segment]:
+        """Draw layer by layer; below each agent the newest lines of its text, folded to the first line at its end."""
         signs, now, progress = symbols(options), self._now(), self._progress
         groups = _groups(progress)
-        width = _name_width([row for _, rows in groups for row in rows], options.max_width)
+        named = [row for _, rows in groups for row in rows]
+        width = _name_width(named, options.max_width)
+        excerpt_lines = _excerpt_lines([row for _, row in named], len(groups), options.height or console.height)
         for title, rows in groups:
             yield Text(title, style="dim")
-            yield _table(rows, signs, now, width)
+            # A row of the table is always one line, so that what an agent writes can stand below its own.
+            lines = console.render_lines(_table(rows, signs, now, width), options, pad=False)
+            for (_, row), line in zip(rows, lines, strict=True):
+                yield from line
+                yield Segment.line()
+                yield from _excerpt(row, console, options.max_width, excerpt_lines)
             yield from _failures(rows)
 
 
@@ -74,6 +85,27 @@ def _groups(progress: RunProgress) -> list[tuple[str, Sequence[_Named]]]:
 def _name_width(rows: Sequence[_Named], width: int) -> int:
     longest = max((len(name) for name, _ in rows), default=0)
     return min(longest, max(_LEAST_NAME_WIDTH, width - _FIGURES_WIDTH), _MOST_NAME_WIDTH)
+
+
+def _excerpt_lines(rows: Sequence[AgentRow], groups: int, height: int) -> int:
+    """How many lines of text each agent may show, so that the whole picture fits into the terminal."""
+    writers = sum(bool(row.excerpt) for row in rows)
+    free = height - 1 - groups - len(rows) - sum(bool(row.failure) for row in rows)
+    return min(_MOST_EXCERPT_LINES, max(0, free // writers)) if writers else 0
+
+
+def _excerpt(row: AgentRow, console: Console, width: int, most_lines: int) -> Iterator[RenderableType]:
+    if not row.excerpt.strip() or not most_lines or row.state == "answering":
+        return
+    lines = Text(" ".join(safe(row.excerpt).split())).wrap(console, max(1, width - _INDENT - len(_MORE)))
+    if row.running:
+        shown = Text("\n").join(lines[-most_lines:])
+    else:
+        shown = lines[0]
+        shown.rstrip()
+        shown.append(_MORE if len(lines) > 1 else "")
+    shown.stylize("dim")
+    yield Padding(shown, (0, 0, 0, _INDENT))
 
 
 def _table(rows: Sequence[_Named], signs: Symbols, now: float, name_width: int) -> Table:
@@ -136,7 +168,7 @@ def _failures(rows: Sequence[_Named]) -> Iterator[RenderableType]:
     for _, row in rows:
         if row.failure:
             text = Text(one_line(f"{row.agent}: {row.failure}", limit=_FAILURE_LIMIT), style="red")
-            yield Padding(text, (0, 0, 0, 3))
+            yield Padding(text, (0, 0, 0, _INDENT))
 
 
 def finished_line(row: AgentRow) -> str:

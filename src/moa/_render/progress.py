@@ -25,6 +25,9 @@ AgentState = Literal[
     "waiting", "asked", "thinking", "writing", "answering", "done", "cut off", "failed", "abandoned", "cancelled"
 ]
 
+_EXCERPT_CHARACTERS = 2000
+"""More than the widest terminal shows of one agent."""
+
 
 @dataclass(slots=True, kw_only=True)
 class AgentRow:
@@ -38,6 +41,7 @@ class AgentRow:
         started_at: The clock's reading when its layer was asked; None before.
         duration_s: Seconds that it took; None while it runs.
         written_bytes: UTF-8 bytes that came so far.
+        excerpt: While it runs the end of what it has written or thought so far, afterwards the beginning of its text.
         output_tokens: Tokens that the service reported at the end; None if it has not, or never does.
         spend: What it cost; None while it runs.
         failure: Why it was not used, in a sentence.
@@ -49,6 +53,7 @@ class AgentRow:
     started_at: float | None = None
     duration_s: float | None = None
     written_bytes: int = 0
+    excerpt: str = ""
     output_tokens: int | None = None
     spend: Spend | None = None
     failure: str | None = None
@@ -65,7 +70,12 @@ class AgentRow:
 
     def write(self, text: str, *, reasoning: bool) -> None:
         """Take in a piece of its reply."""
-        self.state = "thinking" if reasoning and self.state != "writing" else "writing"
+        state: AgentState = "thinking" if reasoning and self.state != "writing" else "writing"
+        if not reasoning or state == "thinking":
+            written = self.excerpt + text if state == self.state else text
+            # Cut seldom: after each cut the lines that are shown break at other places.
+            self.excerpt = written if len(written) < 2 * _EXCERPT_CHARACTERS else written[-_EXCERPT_CHARACTERS:]
+        self.state = state
         self.written_bytes += len(text.encode("utf-8", "surrogatepass"))
 
     def close(self, attempts: Iterable[Attempt], duration_s: float) -> None:
@@ -104,7 +114,7 @@ class RunProgress:
                 self.layers[event.layer - 1][event.index].write(event.text, reasoning=event.reasoning)
             case ProposalRestarted():
                 row = self.layers[event.layer - 1][event.index]
-                row.state, row.written_bytes = "asked", 0
+                row.state, row.written_bytes, row.excerpt = "asked", 0, ""
             case ProposalFinished(proposal=proposal):
                 self._finish(proposal)
             case AnswerDelta() if self.aggregator:
@@ -149,6 +159,7 @@ class RunProgress:
         row.model = proposal.model
         row.state = ("cut off" if proposal.cut_off else "done") if proposal.status == "used" else proposal.status
         row.failure = proposal.error.message if proposal.error else None
+        row.excerpt = proposal.text[:_EXCERPT_CHARACTERS] if proposal.status == "used" else ""
         row.close(proposal.attempts, proposal.duration_s)
 
     def _end(self, answer: Answer) -> None:

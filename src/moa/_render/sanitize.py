@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 _LINE_SEPARATORS = (0x2028, 0x2029)
 _BIDI_CONTROLS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_KEPT_CONTROLS = (0x09, 0x0A)
+_ALLOWED_CONTROLS = (0x09, 0x0A)
 
 
 def _substitutes() -> Iterator[tuple[int, str]]:
     for code in range(0x20):
-        if code not in _KEPT_CONTROLS:
+        if code not in _ALLOWED_CONTROLS:
             yield code, chr(0x2400 + code)
     yield 0x7F, "\u2421"
     for code in (*range(0x80, 0xA0), *_BIDI_CONTROLS):

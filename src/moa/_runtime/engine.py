@@ -17,10 +17,13 @@ from moa._ledger import Meter, Now
 from moa._messages import Conversation, ImagePart, Message, ReplyOptions, Sampling, conversation
 from moa._mixture.loading import load
 from moa._mixture.schema import Mixture
-from moa._policies.budget import Budget
+from moa._policies.budget import Budget, SpendingLimit
 from moa._policies.cache.settings import CacheSettings
+from moa._policies.shared_budget import SharedBudget
 from moa._results import Answer
 from moa._runtime.model_pool import ModelPool
+from moa._state.memory import MemoryStore
+from moa._state.opening import open_state
 from moa._traces.recording import Recorder, Run
 from moa.errors import UsageError
 from moa.providers._base import Provider
@@ -75,11 +78,25 @@ class Engine:
             raise UsageError("an engine takes `config`, the path of a settings file, or `settings`, not both")
         self.settings = load_settings(config) if settings is None else settings
         self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
+        self.state = None if self.settings.state is None else open_state(self.settings.state)
+        self._shared_budget = self._budget_of_settings()
         if isinstance(cache, str | Path):
             cache = CacheSettings(path=Path(cache))
-        self._models = ModelPool(self.settings, providers or {}, clock, cache or self.settings.cache)
+        self._models = ModelPool(self.settings, providers or {}, clock, cache or self.settings.cache, self.state)
         self._planner = Planner(self._models)
         self._clock = clock
+
+    def _budget_of_settings(self) -> SharedBudget | None:
+        given, state = self.settings.budget, self.settings.state
+        if given is None:
+            return None
+        return SharedBudget(
+            given.usd,
+            store=self.state or MemoryStore(),
+            account="settings",
+            per=given.per,
+            on_failure=state.on_failure if state else "refuse",
+        )
 
     if not TYPE_CHECKING:  # type checkers are to see that these methods don't exist
 
@@ -100,7 +117,7 @@ class Engine:
         seed: int | None = None,
         deadline_s: float | None = None,
         budget_usd: float | Decimal | None = None,
-        shared_budget: Budget | None = None,
+        shared_budget: SpendingLimit | None = None,
         options: ReplyOptions | None = None,
         sampling: Sampling | None = None,
         trace: str | Path | None = None,
@@ -145,7 +162,7 @@ class Engine:
         seed: int | None = None,
         deadline_s: float | None = None,
         budget_usd: float | Decimal | None = None,
-        shared_budget: Budget | None = None,
+        shared_budget: SpendingLimit | None = None,
         options: ReplyOptions | None = None,
         sampling: Sampling | None = None,
         trace: str | Path | None = None,
@@ -196,10 +213,10 @@ class Engine:
         mixture: MixtureLike,
         messages: Conversation,
         options: RunOptions,
-        shared_budget: Budget | None,
+        shared_budget: SpendingLimit | None,
         trace: str | Path | None,
     ) -> tuple[Run, Meter]:
-        budgets = [budget for budget in (self.budget, shared_budget) if budget is not None]
+        budgets = [budget for budget in (self.budget, self._shared_budget, shared_budget) if budget is not None]
         checked = load(mixture)
         if trace is None:
             plan = self._planner.plan(checked, options)
@@ -208,7 +225,7 @@ class Engine:
             return partial(execute, plan, messages, self._models, budgets, meter), meter
         meter = Meter(self._clock)
         recorder = Recorder(Path(trace), meter, self.settings.endpoints)
-        models = recorder.listening(self._models)
+        models = recorder.capturing(self._models)
         plan = Planner(models).plan(checked, options)
         return recorder.recorded(partial(execute, plan, messages, models, budgets, meter), plan, messages), meter
 
@@ -216,6 +233,10 @@ class Engine:
         """Close all connections."""
         self._planner.forget()
         await self._models.aclose()
+        if self._shared_budget is not None:
+            await self._shared_budget.aclose()
+        if self.state is not None:
+            await self.state.aclose()
 
     async def __aenter__(self) -> Self:
         """The engine itself."""

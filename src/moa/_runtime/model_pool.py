@@ -15,8 +15,11 @@ from moa._policies.hedge import Hedge
 from moa._policies.metering import Metered
 from moa._policies.rate_limits import Limiter, Limits
 from moa._policies.retry import Retry
-from moa._pricing.lookup import find_price, warm
+from moa._policies.shared_breaker import SharedBreaker
+from moa._policies.shared_window import SharedRates
+from moa._pricing.lookup import find_price, preload
 from moa._pricing.price import Price
+from moa._state.store import StateStore
 from moa.providers._base import Provider
 from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._registry import open_provider
@@ -31,9 +34,18 @@ class ModelPool:
             them. An endpoint that the settings don't know has neither retries nor a breaker.
         now: Monotonic clock, in seconds.
         cache: Where replies are kept, and how they are used.
+        state: Where limits and breakers are shared with other processes, None if they aren't.
     """
 
-    def __init__(self, settings: Settings, given: Mapping[str, Provider], now: Now, cache: CacheSettings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        given: Mapping[str, Provider],
+        now: Now,
+        cache: CacheSettings,
+        state: StateStore | None = None,
+    ) -> None:
+        self._state = state
         self._settings, self._given, self._now, self._cache = settings, given, now, cache
         self._store: AsyncStore | None = None
         self._opened: dict[str, Provider] = {}
@@ -56,7 +68,7 @@ class ModelPool:
         endpoint, model_id = self._endpoint(reference)
         if endpoint.price_provider and self._warming is None:
             # The table of prices takes a second to load: a thread does it while the first models think.
-            self._warming = asyncio.get_running_loop().run_in_executor(None, warm)
+            self._warming = asyncio.get_running_loop().run_in_executor(None, preload)
         twin = next((model for (known, _), model in self._models.items() if known == reference), None)
         return Model(
             reference=reference,
@@ -74,14 +86,25 @@ class ModelPool:
     def _with_policies(self, endpoint: Endpoint, model_id: str) -> Provider:
         """One model's own stack, over what it shares with the endpoint's other models."""
         # Also without any limit: a model whose service throttles lets no call through while it asks to wait.
-        limits = endpoint.model_limits.get(model_id, LimitSettings())
-        provider: Provider = Limits(self._endpoint_provider(endpoint), Limiter(limits, self._now))
+        limits, name = endpoint.model_limits.get(model_id, LimitSettings()), f"{endpoint.name}/{model_id}"
+        provider: Provider = Limits(
+            self._endpoint_provider(endpoint),
+            Limiter(limits, self._now, self._shared_rates(f"{endpoint.name}/{model_id}")),
+        )
         if endpoint.breaker is not None:
-            provider = Breaker(provider, endpoint.breaker, self._now)
+            if self._state is None:
+                provider = Breaker(provider, endpoint.breaker, self._now)
+            else:
+                provider = SharedBreaker(provider, endpoint.breaker, self._now, store=self._state, name=name)
         provider = BudgetPolicy(provider)
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry)
         return self._cached(Hedge(provider), endpoint)
+
+    def _shared_rates(self, name: str) -> SharedRates | None:
+        if self._state is None or self._settings.state is None:
+            return None
+        return SharedRates(store=self._state, name=name, on_failure=self._settings.state.on_failure)
 
     def _cached(self, provider: Provider, endpoint: Endpoint) -> Provider:
         if self._cache.mode == "off":
@@ -94,7 +117,7 @@ class ModelPool:
         if endpoint.name not in self._shared:
             shared: Provider = Metered(self._given.get(endpoint.name) or self._open(endpoint))
             if not endpoint.limits.is_unlimited:
-                shared = Limits(shared, Limiter(endpoint.limits, self._now))
+                shared = Limits(shared, Limiter(endpoint.limits, self._now, self._shared_rates(endpoint.name)))
             self._shared[endpoint.name] = shared
         return self._shared[endpoint.name]
 

@@ -14,7 +14,7 @@ from moa._policies.budget import Budget
 from moa._policies.sliding_window import SlidingWindow
 from moa._pricing.price import UsDollars
 from moa._server.http.errors import RequestError
-from moa._validation.strict_model import StrictModel, Text, fault
+from moa._validation.strict_model import StrictModel, Text, located_error
 from moa._validation.strict_yaml import check, from_file
 from moa.errors import ConfigError
 
@@ -51,7 +51,7 @@ class KeysFile(StrictModel):
         names = [key.name for key in self.keys]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise fault(f"{name!r} stands twice", "keys", index, "name")
+                raise located_error(f"{name!r} stands twice", "keys", index, "name")
         return self
 
 

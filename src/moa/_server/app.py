@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from moa._pricing.lookup import warm
+from moa._pricing.lookup import preload
 from moa._runtime.engine import Engine
 from moa._server.api.apis import api_of
 from moa._server.api.handlers import api_endpoints
@@ -41,7 +41,13 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     Raises:
         MixtureError: A mixture can't be served.
     """
-    models, inflight = ServedModels(options.mixtures, engine.settings), InflightLimiter(options.max_inflight)
+    models = ServedModels(
+        options.mixtures,
+        engine.settings,
+        max_calls=options.max_calls,
+        allows_unserved_models=options.takes_unserved_models,
+    )
+    inflight = InflightLimiter(options.max_inflight)
     service = Service(
         engine=engine,
         options=options,
@@ -54,7 +60,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         # The table of prices takes a second to load: better now than while the first client waits.
-        warming = asyncio.ensure_future(asyncio.to_thread(warm)) if needs_prices(models, engine.settings) else None
+        warming = asyncio.ensure_future(asyncio.to_thread(preload)) if needs_prices(models, engine.settings) else None
         async with engine:
             yield
         if warming is not None:

@@ -50,6 +50,8 @@ class ServeSettings:
         cors_origins: Web pages that may call the server.
         max_inflight: Most runs at once, in all workers together.
         max_body_bytes: Largest request.
+        max_calls: Most calls of a mixture that a request brings or changes.
+        any_model: Whether requests may name models that are not served although there are keys.
         budget_usd: US dollars for everything until the server is started anew.
         drain_s: Seconds for streams to end once the server is told to stop.
         log_format: `text` or `json`.
@@ -66,6 +68,8 @@ class ServeSettings:
     cors_origins: tuple[str, ...] = ()
     max_inflight: int = field(default=ServerOptions(mixtures=()).max_inflight)
     max_body_bytes: int = field(default=ServerOptions(mixtures=()).max_body_bytes)
+    max_calls: int = field(default=ServerOptions(mixtures=()).max_calls)
+    any_model: bool = False
     budget_usd: float | None = None
     drain_s: float = DRAIN_S
     log_format: LogFormat = "text"
@@ -101,6 +105,8 @@ def make_options(serving: ServeSettings, settings: Settings) -> ServerOptions:
         cors_origins=serving.cors_origins,
         max_inflight=max(1, serving.max_inflight // serving.workers),
         max_body_bytes=serving.max_body_bytes,
+        max_calls=serving.max_calls,
+        allows_unserved_models=serving.any_model or keys is None,
         log_prompts=serving.log_prompts,
         has_metrics=serving.workers == 1,
     )

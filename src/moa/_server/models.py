@@ -8,11 +8,14 @@ from moa._config.settings import Settings
 from moa._mixture.loading import load, single
 from moa._mixture.schema import Agent, Mixture
 from moa._server.http.errors import RequestError
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 from moa.errors import MixtureError
 
 PREFIX = "moa/"
 """What stands before a mixture's name where models are listed."""
+
+DEFAULTS = Agent(model="any/model")
+"""An agent of which nothing but the model is set: the time limits that everybody may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +41,33 @@ class ServedModel:
 class ServedModels:
     """All that is served.
 
-    Requests may bring mixtures of their own, or change a served one. Prices, templates and local models' paths in them
-    must be those of a served mixture: else a request could fake what it costs, or read files.
+    Requests may bring mixtures of their own, or change a served one, but only within what the operator has set: prices,
+    templates, `extra`, `allow_unpriced`, time limits and (with keys) models must be those of served mixtures, and calls
+    are bounded. Else a request could fake what it costs, read files, or undo a limit.
 
     Args:
         mixtures: What is served.
         settings: The endpoints.
+        max_calls: Most calls of a mixture that a request brings or changes; a served one may make its own number.
+        allows_unserved_models: Whether requests may name models that no served mixture has.
     """
 
-    def __init__(self, mixtures: Sequence[Mixture], settings: Settings) -> None:
+    def __init__(
+        self, mixtures: Sequence[Mixture], settings: Settings, *, max_calls: int, allows_unserved_models: bool
+    ) -> None:
         self.mixtures = {mixture.name: mixture for mixture in mixtures}
         self._settings = settings
+        self._max_calls = max((max_calls, *(mixture.most_calls for mixture in mixtures)))
+        self._allows_unserved_models = allows_unserved_models
         agents = [agent for mixture in mixtures for agent in _agents(mixture)]
         self._prices = {(agent.model, agent.price) for agent in agents if agent.price}
+        self._extras = [(agent.model, agent.extra) for agent in agents if agent.extra]
         self._prompts = {(mixture.prompt, mixture.template) for mixture in mixtures}
+        self._max_timeout_s = max((DEFAULTS.timeout_s, *(agent.timeout_s for agent in agents)))
+        self._max_idle_timeout_s = max((DEFAULTS.idle_timeout_s, *(agent.idle_timeout_s for agent in agents)))
         self.references = frozenset(name for mixture in mixtures for name in mixture.references)
+        unpriced = [mixture for mixture in mixtures if mixture.allow_unpriced]
+        self._may_be_unpriced = frozenset(name for mixture in unpriced for name in mixture.references)
         self._served = {served.id: served for served in self._all()}
 
     def _all(self) -> Iterator[ServedModel]:
@@ -78,9 +93,8 @@ class ServedModels:
         """
         served = self._served.get(name) or self._served.get(PREFIX + name)
         if served is None:
-            message = (
-                f"there is no model {name!r:.120}{nearest(name, tuple(self._served)) or '.'} GET /v1/models lists all"
-            )
+            hint = did_you_mean(name, tuple(self._served)) or "."
+            message = f"there is no model {name!r:.120}{hint} GET /v1/models lists all"
             raise RequestError(404, "model_not_found", message, param="model")
         return served
 
@@ -104,16 +118,43 @@ class ServedModels:
         if (prompt, template) not in self._prompts and not (prompt in ("default", "numbered") and template is None):
             raise MixtureError("a request may only use default or numbered, or what a served mixture has", key="prompt")
         mixture = load(fields)
+        if mixture.most_calls > self._max_calls:
+            raise MixtureError(
+                f"it may make {mixture.most_calls:,} calls (samples, fallbacks and hedged calls counted), and this "
+                f"server takes at most {self._max_calls:,}: ask for fewer, or have the operator raise --max-calls",
+                key="layers",
+            )
+        if mixture.allow_unpriced and not self._may_be_unpriced.issuperset(mixture.references):
+            message = "a request may not lift a budget's need of prices: the operator's mixture may, for its models"
+            raise MixtureError(message, key="allow_unpriced")
         for agent in _agents(mixture):
             self._check(agent)
         return mixture
 
     def _check(self, agent: Agent) -> None:
+        """Make sure that an agent stays within what the operator has set.
+
+        Raises:
+            MixtureError: It doesn't.
+        """
         if agent.price is not None and (agent.model, agent.price) not in self._prices:
             raise MixtureError(f"a request may not set prices, as for {agent.model}", key="price")
+        if agent.extra and (agent.model, agent.extra) not in self._extras:
+            message = f"a request may not set fields of a service's own, as for {agent.model}"
+            raise MixtureError(message, key="extra")
+        if agent.timeout_s > self._max_timeout_s or agent.idle_timeout_s > self._max_idle_timeout_s:
+            message = (
+                f"a request may set at most {self._max_timeout_s:g} s, and {self._max_idle_timeout_s:g} s of silence"
+            )
+            raise MixtureError(message, key="timeout_s")
         for reference in (agent.model, *agent.fallback):
+            if reference in self.references:
+                continue
+            if not self._allows_unserved_models:
+                message = f"{reference!r:.120} is not served: a request may only name what GET /v1/models lists"
+                raise MixtureError(message, key="model")
             endpoint = self._settings.endpoints.get(reference.partition("/")[0])
-            if endpoint is not None and endpoint.kind == "local" and reference not in self.references:
+            if endpoint is not None and endpoint.kind == "local":
                 raise MixtureError(f"a request may not load another local model: {reference!r:.120}", key="model")
 
 

@@ -23,6 +23,9 @@ class ServerOptions:
         cors_origins: Web pages of other origins that may call the server, e.g. `https://chat.example.org`.
         max_inflight: Most runs at once; what comes beyond is answered with 429.
         max_body_bytes: Largest request body.
+        max_calls: Most calls that a mixture which a request brings or changes may make.
+        allows_unserved_models: Whether requests may name models of the configured endpoints that no served mixture has;
+            None: only on a server without keys.
         body_timeout_s: Seconds in which a request's body has to arrive.
         keep_alive_s: Longest silence on a stream, in seconds, before a comment shows that it lives.
         log_prompts: Whether the access log holds the last user message; off, as prompts are private.
@@ -36,6 +39,8 @@ class ServerOptions:
     cors_origins: tuple[str, ...] = ()
     max_inflight: int = 1024
     max_body_bytes: int = 20_000_000
+    max_calls: int = 128
+    allows_unserved_models: bool | None = None
     body_timeout_s: float = 30.0
     keep_alive_s: float = 10.0
     log_prompts: bool = False
@@ -46,3 +51,8 @@ class ServerOptions:
     def shows_error_details(self) -> bool:
         """Whether errors tell all they know: only to those who run the server themselves, on loopback."""
         return self.keys is None
+
+    @property
+    def takes_unserved_models(self) -> bool:
+        """Whether requests may name models that no served mixture has."""
+        return self.keys is None if self.allows_unserved_models is None else self.allows_unserved_models

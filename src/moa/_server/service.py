@@ -10,6 +10,7 @@ from moa._engine.stream import RunStream
 from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa._server.api.request import ApiRequest
+from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa._server.inflight import InflightLimiter
 from moa._server.metrics import Metrics
@@ -17,6 +18,9 @@ from moa._server.models import ServedModel, ServedModels, without_layers
 from moa._server.options import ServerOptions
 from moa._server.otel import trace_run
 from moa.errors import MoaError
+
+TIERS = ("auto", "default", "flex")
+"""Tiers of a service that cost at most what its prices say."""
 
 
 @dataclass(slots=True)
@@ -54,12 +58,19 @@ class Service:
         """Return the run that a request asks for, not yet begun.
 
         Raises:
+            RequestError: It may cost more than a budget would know.
             MoaError: It can't be run.
         """
         mixture = without_layers(served.mixture) if request.moa.bypass else served.mixture
         owners = self.models.mixtures.get(served.label, mixture)
         deadlines = [limit for limit in (owners.deadline_s, request.moa.deadline_s) if limit is not None]
         budgets = [float(limit) for limit in (owners.budget_usd, request.moa.budget_usd) if limit is not None]
+        has_budget = budgets or exchange.caller.budget or self.engine.budget
+        if has_budget and request.sampling.extra.get("service_tier", TIERS[0]) not in TIERS:
+            message = (
+                f"service_tier: under a budget it may be {', '.join(TIERS)}; others cost more than their price says"
+            )
+            raise RequestError(400, "invalid_request", message, param="service_tier")
         return self.engine.astream(
             mixture,
             request.messages,

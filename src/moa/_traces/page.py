@@ -32,9 +32,9 @@ def trace_page(trace: Trace) -> str:
         },
         # Made by our own template, with everything in it escaped.
         waterfall=Markup(waterfall_html(ledger)),
-        messages=[_said(message_dict(message)) for message in trace.conversation],
+        messages=[_role_and_text(message_dict(message)) for message in trace.conversation],
         mixture=json.dumps(trace.mixture.as_dict(), indent=2, ensure_ascii=False),
-        events=[(f"{at_s:.3f}", event.get("type", ""), _brief(event)) for at_s, event in trace.events],
+        events=[(f"{at_s:.3f}", event.get("type", ""), _one_line(event)) for at_s, event in trace.events],
     )
 
 
@@ -44,14 +44,14 @@ def _state(trace: Trace) -> str:
     return str(trace.outcome.result.get("status", trace.outcome.kind))
 
 
-def _said(message: dict[str, Any]) -> tuple[str, str]:
+def _role_and_text(message: dict[str, Any]) -> tuple[str, str]:
     content = message["content"]
     if isinstance(content, list):
         content = "\n".join(part.get("text", "[image]") for part in content)
     return str(message["role"]), str(content or "")
 
 
-def _brief(event: Any) -> str:
+def _one_line(event: Any) -> str:
     """What an event says beside its type, on one line."""
     rest = {name: value for name, value in event.items() if name != "type"}
     return json.dumps(rest, ensure_ascii=False)[:200]

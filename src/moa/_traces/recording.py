@@ -10,16 +10,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moa._engine.agents import OnEvent
-from moa._engine.plan import Models, Plan, RunOptions
+from moa._engine.plan import Models, Plan
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
-from moa._messages import Conversation, message_dict
+from moa._messages import Conversation
 from moa._render.errors import failure_dict, unfinished_dict
 from moa._results import Answer
-from moa._traces.capture import CapturedModels, plain
+from moa._traces.capture import CapturedModels
 from moa._traces.event_json import event_dict
+from moa._traces.lines import EndLine, EventLine, HeaderLine, Line, RecordedEndpoint, line_dict
 from moa._traces.redaction import Scrubber, secrets_of
 from moa.errors import MoaError, TraceError
 from moa.events import Event, RunFinished
@@ -27,22 +28,19 @@ from moa.providers._endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-"""Version of the file's format, in its first line."""
-
 Run = Callable[[OnEvent | None], Awaitable[Answer]]
 
 
 class Recorder:
     """Writes one run to a file: what was asked, every event and reply with its time, and how it ended.
 
-    The file's lines are `trace` (what runs), `event`, `call`, `reply`, `call_ended`, and last `answer`, `error` or
-    `cancelled`, with the ledger and a digest of all that stands before it. Each line is written at once, so that a run
-    that crashes leaves a readable file.
+    The lines are those of `lines`: first a header, then events, calls, replies and their ends, last the outcome with
+    the ledger and a digest of all lines before it. Each line is written at once, so that a run that crashes leaves a
+    readable file.
 
     Args:
-        path: The file; an older one is written over.
-        meter: The run's books; times in the file are seconds after its start.
+        path: The file; an existing one is overwritten.
+        meter: The run's ledger; times in the file are seconds after its start.
         endpoints: Those that the run may use; their secrets are masked.
     """
 
@@ -52,25 +50,28 @@ class Recorder:
         self._digest = hashlib.sha256()
         self._file: FileIO | None = None
 
-    def listening(self, models: Models) -> Models:
-        """Return the same models, whose every reply is written down."""
+    def capturing(self, models: Models) -> Models:
+        """Return the same models, with every reply recorded."""
         return CapturedModels(models, self)
 
     def recorded(self, run: Run, plan: Plan, conversation: Conversation) -> Run:
-        """Return the same run, written down while it happens.
+        """Return the same run, recorded while it happens.
 
         Raises:
-            TraceError: From the run that comes back, before it begins: the file can't be written.
+            TraceError: From the run that is returned, before it begins: the file can't be written.
         """
 
         async def recorded_run(on_event: OnEvent | None) -> Answer:
             def record(event: Event) -> None:
-                if not isinstance(event, RunFinished):  # the last line says it all
-                    self.write("event", event=event_dict(event))
+                if not isinstance(event, RunFinished):  # the last line has the answer
+                    self.write(EventLine(at_s=self.elapsed_s(), event=event_dict(event)))
                 if on_event is not None:
                     on_event(event)
 
-            self._open()
+            try:
+                self._file = self._path.open("wb", buffering=0)
+            except OSError as error:
+                raise TraceError(f"the trace can't be written: {error.strerror}", path=self._path) from error
             try:
                 self._write_header(plan, conversation)
                 return await self._run_and_record(run, record)
@@ -92,67 +93,55 @@ class Recorder:
         self._write_end("answer", answer.as_dict())
         return answer
 
-    def _open(self) -> None:
-        try:
-            self._file = self._path.open("wb", buffering=0)
-        except OSError as error:
-            raise TraceError(f"the trace can't be written: {error.strerror}", path=self._path) from error
-
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def write(self, kind: str, **values: Any) -> None:
-        """Write a line with the time; nothing once the run has ended."""
-        if self._file is None:
-            return
-        scrubbed = self._scrubber.scrub({"type": kind, "at_s": self._meter.elapsed_s(), **values})
-        line = json.dumps(scrubbed, default=str).encode("ascii") + b"\n"
-        self._digest.update(line)
-        try:
-            self._file.write(line)
-        except OSError as error:
-            # The run is worth more than its trace.
-            log.warning("the trace %s breaks off, it can't be written: %s", self._path, error.strerror)
-            self._close()
+    def elapsed_s(self) -> float:
+        """Seconds since the run's start."""
+        return self._meter.elapsed_s()
 
     def attempts(self, call: CallRecord) -> tuple[Attempt, ...]:
-        """Return a call's attempts so far, unpriced: a first look at the table of prices takes a while."""
+        """Return a call's attempts so far, unpriced: the first look-up in the price table takes a while."""
         return replace(call, price=lambda usage: None).value(self._meter.started_at).attempts
 
+    def write(self, line: Line) -> None:
+        """Write a line; nothing once the run has ended."""
+        if self._file is not None:
+            self._write(line_dict(line))
+
     def _write_header(self, plan: Plan, conversation: Conversation) -> None:
-        self.write(
-            "trace",
-            version=FORMAT,
-            package=version("mixture-of-agents"),
-            recorded_at=datetime.now(UTC).isoformat(),
-            mixture=plan.mixture.as_dict(),
-            messages=[message_dict(message) for message in conversation],
-            options=options_dict(plan.options),
-            endpoints={name: _endpoint_dict(self._endpoints[name]) for name in self._used(plan)},
-            unseeded=list(plan.unseeded),
-        )
-
-    def _used(self, plan: Plan) -> list[str]:
         names = {reference.partition("/")[0] for reference in plan.mixture.references}
-        return sorted(names & self._endpoints.keys())
+        endpoints = {
+            name: RecordedEndpoint(
+                kind=endpoint.kind, price_provider=endpoint.price_provider, prices=dict(endpoint.prices)
+            )
+            for name, endpoint in sorted(self._endpoints.items())
+            if name in names
+        }
+        header = HeaderLine(
+            at_s=self.elapsed_s(),
+            package=version("mixture-of-agents"),
+            recorded_at=datetime.now(UTC),
+            mixture=plan.mixture,
+            messages=conversation,
+            options=plan.options,
+            endpoints=endpoints,
+            unseeded=tuple(plan.unseeded),
+        )
+        self._write(line_dict(header))
 
-    def _write_end(self, kind: str, result: dict[str, Any]) -> None:
-        self.write(kind, result=result, digest=self._digest.hexdigest())
+    def _write_end(self, kind: Literal["answer", "error", "cancelled"], result: dict[str, Any]) -> None:
+        self.write(EndLine(type=kind, at_s=self.elapsed_s(), result=result, digest=self._digest.hexdigest()))
 
-
-def options_dict(options: RunOptions) -> dict[str, Any]:
-    """Return a run's options as a JSON-ready mapping."""
-    return {
-        **plain(options),
-        "budget_usd": None if options.budget_usd is None else str(options.budget_usd),
-        "reply": plain(options.reply),
-        "sampling": None if options.sampling is None else plain(options.sampling),
-    }
-
-
-def _endpoint_dict(endpoint: Endpoint) -> dict[str, Any]:
-    """What a replay has to know of an endpoint: whose prices its models have. No address, no header, no key."""
-    prices = {model: plain(price) for model, price in endpoint.prices.items()}
-    return {"kind": endpoint.kind, "price_provider": endpoint.price_provider, "prices": prices}
+    def _write(self, line: dict[str, Any]) -> None:
+        text = json.dumps(self._scrubber.scrub(line)).encode("ascii") + b"\n"
+        self._digest.update(text)
+        try:
+            if self._file is not None:
+                self._file.write(text)
+        except OSError as error:
+            # The run is worth more than its trace.
+            log.warning("the trace %s breaks off: it can't be written: %s", self._path, error.strerror)
+            self._close()

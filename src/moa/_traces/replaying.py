@@ -1,4 +1,4 @@
-"""Running a recorded run again: the engine of today, with models that say what they said then. No network, no time.
+"""Running a recorded run again: the engine of today, with models that say what they replies then. No network, no time.
 
 The models answer above all policies: retries, hedges, queues and cached replies are in what was recorded of each call,
 so that the engine meets the very same replies and faults at the very same moments.
@@ -114,28 +114,28 @@ def _result(answer: Answer | None, error: MoaError | None, ledger: Ledger) -> di
 
 
 _RecordedReplies = Mapping[tuple[int, str], deque[RecordedCall]]
-"""What is left to be said to each agent of each layer."""
+"""The calls of each agent of each layer that are not replayed yet."""
 
 
 def _by_agent(calls: tuple[RecordedCall, ...]) -> _RecordedReplies:
-    said: dict[tuple[int, str], deque[RecordedCall]] = {}
+    replies: dict[tuple[int, str], deque[RecordedCall]] = {}
     for call in calls:
-        said.setdefault((call.layer, call.agent), deque()).append(call)
-    return said
+        replies.setdefault((call.layer, call.agent), deque()).append(call)
+    return replies
 
 
 class _RecordedModels:
     """The models of a trace.
 
     Args:
-        trace: What they said.
-        meter: The books of the run that asks them.
-        found: Gets a sentence for whatever isn't as it was.
+        trace: Their replies.
+        meter: The ledger of the run that asks them.
+        found: Receives a sentence for each difference.
     """
 
     def __init__(self, trace: Trace, meter: Meter, found: list[str]) -> None:
         self._trace, self._meter, self._found = trace, meter, found
-        self._said = _by_agent(trace.calls)
+        self._replies = _by_agent(trace.calls)
         self._costs = {
             (call.model, attempt.usage): attempt.cost_usd
             for call in trace.ledger.calls
@@ -145,16 +145,19 @@ class _RecordedModels:
 
     def model(self, reference: str, price: Price | None) -> Model:
         name, _, model_id = reference.partition("/")
-        provider = _Recorded(self._trace, self._said, self._meter, self._found)
+        provider = _Recorded(self._trace, self._replies, self._meter, self._found)
         provider.takes_seed = reference not in self._trace.unseeded
-        prices = self._trace.price_lists.get(name)
+        endpoint = self._trace.endpoints.get(name)
         listed = find_price(
-            prices.price_provider if prices else None, model_id, own=prices.prices if prices else {}, override=price
+            endpoint.price_provider if endpoint else None,
+            model_id,
+            own=endpoint.prices if endpoint else {},
+            override=price,
         )
         return Model(reference=reference, id=model_id, provider=provider, price=self._pricer(reference, listed))
 
     def _pricer(self, reference: str, listed: Pricer) -> Pricer:
-        """What was recorded counts, whatever the table of prices says by now."""
+        """The recorded cost counts, whatever the price table says by now."""
 
         def price(usage: TokenUsage) -> Decimal | None:
             known = (reference, usage)
@@ -167,18 +170,18 @@ class _RecordedModels:
 
 
 class _Recorded:
-    """A provider that says to each call what was recorded of it."""
+    """A provider that gives each call its recorded reply."""
 
     takes_seed = True
 
-    def __init__(self, trace: Trace, said: _RecordedReplies, meter: Meter, found: list[str]) -> None:
-        self._trace, self._said, self._meter, self._found = trace, said, meter, found
+    def __init__(self, trace: Trace, replies: _RecordedReplies, meter: Meter, found: list[str]) -> None:
+        self._trace, self._replies, self._meter, self._found = trace, replies, meter, found
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
         context = request.context
         call = context.call
-        assert call is not None, "the engine's calls are in its books"
+        assert call is not None, "the engine's calls are in its ledger"
         recorded = self._recorded(request, call)
         if recorded is None:
             # The trace breaks off before this call: so does the replay.
@@ -199,7 +202,7 @@ class _Recorded:
                 settle(call.value(self._meter.started_at).spend.charged_usd)
 
     def _recorded(self, request: ModelRequest, call: CallRecord) -> RecordedCall | None:
-        calls = self._said.get((call.layer, call.agent))
+        calls = self._replies.get((call.layer, call.agent))
         if not calls and self._trace.outcome is None:
             return None
         recorded = calls.popleft() if calls else None

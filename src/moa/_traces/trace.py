@@ -1,4 +1,4 @@
-"""A trace as a value: what ran, what every call got to hear, how it ended."""
+"""A trace as a value: what ran, what every call received, how it ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from moa._engine.plan import RunOptions
 from moa._ledger import Attempt, Call, Ledger
 from moa._messages import Conversation
 from moa._mixture.schema import Mixture
-from moa._pricing.price import Price
+from moa._traces.lines import RecordedEndpoint
 from moa.errors import ProviderError
 from moa.providers._base import ReplyEvent
 
@@ -19,13 +19,13 @@ OutcomeKind = Literal["answer", "error", "cancelled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedCall:
-    """One call and all that it got to hear. Times are seconds after the run's start.
+    """One call and all that it received. Times are seconds after the run's start.
 
     Attributes:
         id: Its number in the run.
         asked: Digest of what was asked; None if it had none.
         started_s: When it was asked.
-        reply: What came, and when.
+        reply: Its pieces, and when each arrived.
         ended_s: When it was over; None if it was not when the trace ends.
         outcome: How it ended; None as long as it had not.
         error: What was raised; None if nothing was.
@@ -47,21 +47,13 @@ class RecordedCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriceList:
-    """Whose prices an endpoint's models have; as in `Endpoint`."""
-
-    price_provider: str | None
-    prices: Mapping[str, Price]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a run ended.
 
     Attributes:
         kind: `answer`, `error` or `cancelled`.
-        result: What `moa ask --json` prints of it.
-        ledger: Its books.
+        result: What `moa ask --json` prints.
+        ledger: Every call.
     """
 
     kind: OutcomeKind
@@ -77,12 +69,12 @@ class Trace:
         path: The file.
         package: Version of the package that recorded it.
         recorded_at: When.
-        price_lists: By endpoint name.
+        endpoints: Those that the mixture names, by name.
         unseeded: References of models whose service took no seed although the run had one.
-        events: What the run told, as `event_json` writes it, and when (seconds after the run's start).
+        events: The run's events, as `event_json` writes them, and when (seconds after the run's start).
         calls: In the order of starting.
         ended_s: Time of the last line, in seconds after the run's start.
-        outcome: None if the file breaks off: the run crashed, or is still under way.
+        outcome: None if the file breaks off: the run crashed, or is still running.
     """
 
     path: Path
@@ -91,7 +83,7 @@ class Trace:
     mixture: Mixture
     conversation: Conversation
     options: RunOptions
-    price_lists: Mapping[str, PriceList]
+    endpoints: Mapping[str, RecordedEndpoint]
     unseeded: frozenset[str]
     events: tuple[tuple[float, Mapping[str, Any]], ...]
     calls: tuple[RecordedCall, ...]
@@ -100,12 +92,12 @@ class Trace:
 
     @property
     def ledger(self) -> Ledger:
-        """The run's books; of a run without an end, as far as they are known."""
+        """The run's ledger; of a run without an end, as far as it is known."""
         return self.outcome.ledger if self.outcome else unfinished_ledger(self.calls, self.ended_s)
 
 
 def unfinished_ledger(calls: tuple[RecordedCall, ...], now_s: float) -> Ledger:
-    """Return the books of a run that has no end, as of `now_s`; calls that were under way are running still."""
+    """Return the ledger of a run that has no end, as of `now_s`; calls that had not ended are still running."""
     return Ledger(
         calls=tuple(
             Call(

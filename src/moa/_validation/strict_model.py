@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 
 Key = tuple[str | int, ...]
 """Where a value stands: mapping keys and list indices from the top."""
@@ -61,7 +61,7 @@ class StrictModel(BaseModel):
         return value
 
 
-def fault(message: str, *at: str | int) -> PydanticCustomError:
+def located_error(message: str, *at: str | int) -> PydanticCustomError:
     """Return the error for a validator of a whole model to raise, placed at a key below that model."""
     return PydanticCustomError("fault", "{message}", {"message": message, "at": at})
 
@@ -79,6 +79,13 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:
     return key, f"{message} (and {others} more to correct)" if others else message
 
 
+def first_finding(error: ValidationError) -> str:
+    """Return the first finding about a file that this program wrote, without the value, on one line."""
+    finding = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, finding["loc"]))
+    return f"{place}: {finding['msg']}" if place else finding["msg"]
+
+
 def _key(finding: ErrorDetails) -> Key:
     place = finding["loc"]
     if "[key]" in place:  # pydantic's mark behind a mapping's key that is wrong itself
@@ -91,7 +98,7 @@ def _sentence(finding: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
     match finding["type"]:
         case kind if kind in _UNKNOWN_KEY:
             known = _known_keys(model, key[:-1])
-            return f"unknown key{nearest(str(key[-1]), known) or '.'} Known here: {', '.join(known)}"
+            return f"unknown key{did_you_mean(str(key[-1]), known) or '.'} Known here: {', '.join(known)}"
         case "missing" | "missing_keyword_only_argument":
             return "missing: this key is needed"
         case "value_error":
@@ -155,7 +162,7 @@ def _meant(finding: ErrorDetails) -> str:
     if finding["type"] != "literal_error" or not isinstance(finding["input"], str):
         return ""
     known = [word.strip("'") for word in finding["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-    return nearest(finding["input"], known)
+    return did_you_mean(finding["input"], known)
 
 
 def _known_keys(model: type[BaseModel], key: Key) -> tuple[str, ...]:

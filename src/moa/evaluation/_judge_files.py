@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moa._policies.cache.settings import CacheSettings
 from moa._runtime.engine import Engine
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.outputs import Output, read_rows, write_json
 from moa.evaluation._judges.base import Judge, Pair, Verdict, annotation_row, judge_all
-from moa.evaluation._runner.journal import Journal, read_journal
 
 Row = Mapping[str, Any]
 
@@ -74,11 +74,10 @@ async def judge_into(
     """Return the annotations of the pairs, once they are in the file; verdicts that it has already are kept.
 
     Args:
-        path: The annotations file, written at the end, also if judging breaks off. Until then each verdict is in a
-            journal beside it, which a killed process leaves behind for the next one.
+        path: The annotations file, written at the end, also if judging breaks off.
         judge: Whom to ask.
         pairs: What the file may be about.
-        engine: Asks the judge's models.
+        engine: Asks the judge's models. With `replies_beside` as its cache, what a killed process had bought is there.
         concurrency: How many pairs at once.
         on_verdict: Hears of each new verdict.
         limit: Judge, and return, only the first so many.
@@ -87,14 +86,10 @@ async def judge_into(
         EvaluationDataError: The file can't be read or written, or is of other outputs.
         ConfigError, EngineError: As `Judge.judge`.
     """
-    beside = path.with_name(f"{path.name}.journal")
-    rows = _known(path, beside, judge, pairs)
-    _touch(beside)
-    journal = Journal()
+    rows = _known(path, judge, pairs)
 
     def note(pair: Pair, verdict: Verdict) -> None:
         rows[pair.index] = annotation_row(pair, verdict, judge.name)
-        journal.note(beside, rows[pair.index])
         on_verdict(pair, verdict)
 
     wanted = pairs[:limit]
@@ -102,30 +97,33 @@ async def judge_into(
     try:
         await judge_all(judge, open_pairs, engine, concurrency=concurrency, on_verdict=note)
     finally:
-        await journal.aclose()
         if rows:
             write_json(path, [rows[index] for index in sorted(rows)])
-        beside.unlink()
     return [rows[pair.index] for pair in wanted]
 
 
-def _touch(path: Path) -> None:
-    """Find out that nothing can be written here before a verdict is paid for."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError as error:
-        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
+def replies_beside(path: Path) -> CacheSettings:
+    """Return the cache that keeps a judge's replies beside an annotations file until that is written.
 
-
-def _known(path: Path, journal: Path, judge: Judge, pairs: Sequence[Pair]) -> dict[int, Row]:
-    """The verdicts that the file, or the journal of a killed process, has for exactly these pairs by this judge."""
+    Raises:
+        EvaluationDataError: Nothing can be written there.
+    """
     if path.name.endswith((".gz", ".jsonl")):
         raise EvaluationDataError("annotations are a JSON list: give an --out that ends with .json", path=path)
-    written = read_rows(path) if path.exists() else []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.replies.sqlite")
+        beside.touch()
+    except OSError as error:
+        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
+    return CacheSettings(path=beside)
+
+
+def _known(path: Path, judge: Judge, pairs: Sequence[Pair]) -> dict[int, Row]:
+    """The verdicts that the file has for exactly these pairs by this judge."""
     wanted = {(pair.instruction, pair.output_1, pair.output_2): pair.index for pair in pairs}
     found: dict[int, Row] = {}
-    for number, row in enumerate([*written, *read_journal(journal, repair=True)], 1):
+    for number, row in enumerate(read_rows(path) if path.exists() else [], 1):
         if not isinstance(row, dict) or row.get("annotator") != judge.name:
             other = row.get("annotator") if isinstance(row, dict) else None
             message = f"holds annotations of {other or 'something else'}, not of {judge.name}: give another --out"

@@ -1,28 +1,29 @@
-"""Evaluating a mixture from end to end: `evaluate` for scripts and notebooks, `aevaluate` for async code."""
+"""Evaluating mixtures from end to end: `evaluate` for scripts and notebooks, `aevaluate` for async code."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
+from moa._policies.cache.settings import CacheSettings
+from moa._policies.cache.store import Store
 from moa._runtime.default_engine import in_background
-from moa._runtime.engine import Engine, MixtureLike
-from moa.evaluation._data.outputs import write_json
-from moa.evaluation._metrics.stopping import Settlement
-from moa.evaluation._runner.config import EvaluationConfig
-from moa.evaluation._runner.experiment import Ended, Experiment
-from moa.evaluation._runner.journal import Journal, read_journal
-from moa.evaluation._runner.precomputed import output_of
-from moa.evaluation._runner.preparing import Options, Prepared, Prompts, prepare, references
+from moa._runtime.engine import Engine
+from moa.evaluation._data.outputs import write_json, write_outputs
+from moa.evaluation._runner.fill import Ended, Fill
+from moa.evaluation._runner.preparing import Candidates, Options, Prepared, Prompts, prepare
 from moa.evaluation._runner.progress import Progress
-from moa.evaluation._runner.resume import ReplyJournal, ResumingProvider
 from moa.evaluation._runner.run_directory import RunDirectory
-from moa.evaluation._runner.verdict_rows import annotation, unjudged
-from moa.providers._registry import open_provider
+from moa.evaluation._runner.spec import Spec
+from moa.evaluation._runner.store import CellStore, Paid
+from moa.evaluation._runner.table import Table, table_of
+from moa.evaluation._statistics.sequential import SequentialResult
 
-DisconnectWatcher = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
+
+_NO_LIMIT_MB = 10**9
+_NEXT_TO_NOTHING_USD = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,40 +36,43 @@ class Evaluation:
         progress: How far it came.
         settlement: Under `until`, what the verdicts have settled; else None.
         cause: Why most of what failed has failed; None if nothing has.
-        is_fruitless: Whether nothing can be said about the mixture, as all of its answers or verdicts failed.
+        is_fruitless: Whether nothing can be said about the candidate, as all of its answers or verdicts failed.
+        damaged: Cells that were damaged on the disk, and have been filled again.
     """
 
     folder: Path
     ended: Ended
     progress: Progress
-    settlement: Settlement | None
+    settlement: SequentialResult | None
     cause: str | None
     is_fruitless: bool
+    damaged: tuple[str, ...] = ()
 
 
 def evaluate(
     prompts: Prompts,
-    mixture: MixtureLike,
+    mixture: Candidates,
     *,
     out: str | Path,
-    on_progress: DisconnectWatcher | None = None,
+    on_progress: OnProgress | None = None,
     **options: Unpack[Options],
 ) -> Evaluation:
-    """Evaluate a mixture from synchronous code, in a notebook too; arguments and errors as in `aevaluate`."""
+    """Evaluate mixtures from synchronous code, in a notebook too; arguments and errors as in `aevaluate`."""
     return in_background(aevaluate(prompts, mixture, out=out, on_progress=on_progress, **options))
 
 
 async def aevaluate(
     prompts: Prompts,
-    mixture: MixtureLike,
+    mixture: Candidates,
     *,
     out: str | Path,
-    on_progress: DisconnectWatcher | None = None,
+    on_progress: OnProgress | None = None,
     **options: Unpack[Options],
 ) -> Evaluation:
-    """Have a mixture, its parts and a baseline answer prompts, have the answers judged, and write all of it down.
+    """Have mixtures, their parts and a baseline answer prompts, have the answers judged, and write all of it down.
 
-    The same call resumes what was interrupted: what was bought is not bought again.
+    The same call goes on with what was interrupted, and another one adds prompts, systems or a judge to what is there:
+    what was bought is not bought again.
 
     Args:
         prompts: `alpaca_eval`, `starter`, the path of a file, or the prompts themselves; see `load_instructions`.
@@ -78,10 +82,10 @@ async def aevaluate(
         **options: See `Options`.
 
     Returns:
-        How it ended; the outputs, ledgers and annotations are in the run directory.
+        How it ended; the outputs and annotations are in the run directory.
 
     Raises:
-        UsageError: Something makes no sense, or the run directory is of another evaluation; nothing was bought.
+        UsageError: Something makes no sense, or a system of the run directory was another one; nothing was bought.
         MoaError: Anything else that would fail for every prompt.
     """
     prepared = await asyncio.to_thread(prepare, prompts, mixture, **options)
@@ -92,76 +96,73 @@ def _ignore(progress: Progress) -> None:
     """Nobody watches."""
 
 
-async def carry_out(prepared: Prepared, out: Path, on_progress: DisconnectWatcher) -> Evaluation:
+async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> Evaluation:
     """Do what was prepared, or the rest of it; errors as in `aevaluate`."""
     folder, told = RunDirectory(out), list[Progress]()
-    session = await asyncio.to_thread(prepared.session)
+    prepared = prepared.with_earlier(folder.manifest() if folder.manifest_path.exists() else {})
+    spec, session = prepared.setup, await asyncio.to_thread(prepared.session)
 
     def tell(progress: Progress) -> None:
         told[:] = [progress]
         on_progress(progress)
 
     folder.open(prepared.protocol, session)
-    journal = Journal()
     try:
-        experiment = Experiment(prepared.setup, folder, journal, tell)
+        store = CellStore(folder.cells)
         try:
-            async with _engine(prepared, folder, journal, experiment.left_usd) as engine:
-                await experiment.run(engine)
+            store.write_prompts(spec.instructions)
+            table = table_of(spec, store)
+            await table.keep_given()
+            fill, spent = Fill(spec, table, tell), _spent(folder, store)
+            try:
+                async with _engine(prepared, folder, spent) as engine:
+                    await fill.run(engine, spent)
+            finally:
+                folder.write_settlement(fill.settlement)
+                export(spec, table, folder)
         finally:
-            await journal.aclose()
-            export(prepared.setup, folder, experiment)
-        if experiment.ended == "complete" and not (told[-1].failed or told[-1].unjudged):
-            # Nobody will ask for a reply again: every one is part of a record.
-            folder.replies.unlink(missing_ok=True)
+            store.close()
     finally:
         folder.close()
     return Evaluation(
         folder=out,
-        ended=experiment.ended,
+        ended=fill.ended,
         progress=told[-1],
-        settlement=experiment.settlement,
-        cause=experiment.cause,
-        is_fruitless=experiment.is_fruitless,
+        settlement=fill.settlement,
+        cause=fill.cause,
+        is_fruitless=fill.is_fruitless,
+        damaged=tuple(store.damaged),
     )
 
 
-@asynccontextmanager
-async def _engine(
-    prepared: Prepared, folder: RunDirectory, journal: Journal, left_usd: float | None
-) -> AsyncIterator[Engine]:
-    """The engine, its providers wrapped so that whole replies survive being killed."""
-    settings, given = prepared.settings, prepared.providers
-    replies = ReplyJournal(journal, folder.replies, read_journal(folder.replies))
-    names = {reference.partition("/")[0] for reference in references(prepared.setup)}
-    opened = {name: open_provider(settings.endpoints[name]) for name in names - given.keys()}
-    kept = {name: ResumingProvider(provider, replies) for name, provider in {**given, **opened}.items()}
+def _spent(folder: RunDirectory, store: CellStore) -> Paid:
+    """What earlier sessions have spent: also on replies that a killed process had not made a cell of yet."""
+    spent = store.spent()
+    if not folder.replies.exists():
+        return spent
+    replies = Store(_replies(folder))
     try:
-        async with Engine(settings=settings, providers=kept, budget_usd=left_usd) as engine:
-            yield engine
+        return Paid(kept_usd=max(spent.kept_usd, replies.cost_usd()), lost_usd=spent.lost_usd, unpriced=spent.unpriced)
     finally:
-        for provider in opened.values():
-            await provider.aclose()
+        replies.close()
 
 
-def export(setup: EvaluationConfig, folder: RunDirectory, experiment: Experiment) -> None:
-    """Write outputs and annotations as AlpacaEval's files have them, in the prompts' order; and what is settled."""
-    folder.write_settlement(experiment.settlement)
-    for system in setup.systems:
-        records = experiment.records[system.name]
-        outputs = [output_of(records[one.index], one) for one in setup.instructions if one.index in records]
-        folder.write_outputs(system.name, outputs)
-    if setup.judge is None or setup.opponent is None:
-        return
-    theirs = experiment.records[setup.opponent.name]
-    for system in setup.judged:
-        rows, mine = experiment.rows[system.name], experiment.records[system.name]
-        annotations = []
-        for one in setup.instructions:
-            if one.index in rows:
-                annotations.append(annotation(rows[one.index]))
-            elif one.index in mine and one.index in theirs:
-                ours, other = mine[one.index], theirs[one.index]
-                if not (ours.has_output and other.has_output):
-                    annotations.append(unjudged(ours, other, one, setup.judge))
-        write_json(folder.annotations(system.name), annotations)
+def _replies(folder: RunDirectory) -> CacheSettings:
+    return CacheSettings(path=folder.replies, max_size_mb=_NO_LIMIT_MB)
+
+
+def _engine(prepared: Prepared, folder: RunDirectory, spent: Paid) -> Engine:
+    """The engine; its cache is the run's own."""
+    budget_usd = prepared.setup.budget_usd
+    if budget_usd is not None:
+        budget_usd = max(budget_usd - spent.kept_usd - spent.lost_usd, _NEXT_TO_NOTHING_USD)
+    cache = _replies(folder) if prepared.setup.shares_replies else None
+    return Engine(settings=prepared.settings, providers=prepared.providers, budget_usd=budget_usd, cache=cache)
+
+
+def export(spec: Spec, table: Table, folder: RunDirectory) -> None:
+    """Write outputs and annotations as AlpacaEval's files have them, in the prompts' order."""
+    for system in spec.systems:
+        write_outputs(folder.outputs(system.name), table.outputs(system.name).values())
+    for system in spec.judged:
+        write_json(folder.annotations(system.name), table.rows(system.name))

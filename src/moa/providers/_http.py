@@ -1,6 +1,8 @@
 """The one HTTP transport: aiohttp sessions that are kept open, and their faults as our errors."""
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 import time
@@ -14,7 +16,8 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, ProviderError
+from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, OutOfDescriptors, ProviderError
+from moa.providers._descriptors import connection_descriptors, descriptor_limit
 
 CONNECT_TIMEOUT_S = 30.0
 """Seconds to connect, TLS included; long enough for a thousand runs that begin at once on a busy machine."""
@@ -24,6 +27,12 @@ STALE_WITHIN_S = 1.0
 
 DRAIN_S = 0.1
 """Seconds that the end of a body may take after a stream's last event: a kept connection isn't worth a longer wait."""
+
+DESCRIPTORS_WITHIN_S = 60.0
+"""Seconds to wait for a free file descriptor, while other connections of this process end."""
+
+DESCRIPTOR_PAUSE_S = 0.05
+"""Seconds between two looks whether there is one."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Most bytes that we take of one reply; no model writes that much."""
@@ -72,7 +81,8 @@ class HttpTransport:
     """Sends requests over connections that stay open; one for each endpoint, used in one event loop.
 
     Args:
-        limit: Most connections at once; None for no limit (aiohttp's own default of 100 would throttle unseen).
+        limit: Most connections at once; None for as many as this process may have descriptors (aiohttp's own default of
+            100 would throttle unseen). What is beyond waits for its turn.
         proxy: Address of an HTTP proxy.
         ca_bundle: PEM file with further certificate authorities.
 
@@ -93,6 +103,7 @@ class HttpTransport:
 
         Raises:
             ConnectionFailed: No response began.
+            OutOfDescriptors: This process has no file descriptor to spare, and got none for a minute.
             BrokenReply: What came is no HTTP; the body broke off or is too large.
             IdleTimedOut: The body stayed silent for too long.
         """
@@ -100,6 +111,17 @@ class HttpTransport:
 
     async def post(self, request: HttpRequest) -> aiohttp.ClientResponse:
         """Send a request; what comes back has to be closed. Raises as the call does, except for what the body does."""
+        give_up_at = time.monotonic() + DESCRIPTORS_WITHIN_S
+        while True:
+            try:
+                return await self._post(request)
+            except OutOfDescriptors:
+                # Nothing was sent, and it is no fault of the service: wait while others give back what they hold.
+                if time.monotonic() >= give_up_at:
+                    raise
+            await asyncio.sleep(DESCRIPTOR_PAUSE_S)
+
+    async def _post(self, request: HttpRequest) -> aiohttp.ClientResponse:
         # Built in advance and told to be `encoded`: parsing the address anew costs more than sending the request.
         url = URL(request.url, encoded=True)
         session, connecting, sent_at = self._open_session(), _Connecting(), time.perf_counter()
@@ -111,6 +133,12 @@ class HttpTransport:
         except aiohttp.ClientResponseError as error:
             raise _no_http(error, url, request.reference) from None  # its text holds the whole address: maybe a key
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if connecting.found_no_descriptor:
+                raise OutOfDescriptors(
+                    f"this process has used up its {descriptor_limit()} file descriptors: raise the limit "
+                    "(`ulimit -n`), or run less at once",
+                    model=request.reference,
+                ) from None
             failed = ConnectionFailed(_reason(error, url), model=request.reference)
             hung_up = _hung_up(error)
             failed.ask_again = hung_up and not connecting.begun and time.perf_counter() - sent_at < STALE_WITHIN_S
@@ -125,7 +153,10 @@ class HttpTransport:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=self._limit, ssl=self._ssl, ttl_dns_cache=300, socket_factory=_open_socket
+                    limit=self._limit or connection_descriptors() or 0,
+                    ssl=self._ssl,
+                    ttl_dns_cache=300,
+                    socket_factory=_open_socket,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
@@ -143,10 +174,10 @@ class HttpTransport:
 class _Connecting:
     """Whether a request had to open a connection of its own, or could go over one that was kept."""
 
-    __slots__ = ("begun",)
+    __slots__ = ("begun", "found_no_descriptor")
 
     def __init__(self) -> None:
-        self.begun = False
+        self.begun = self.found_no_descriptor = False
 
 
 _connecting: ContextVar[_Connecting] = ContextVar("connecting")
@@ -154,9 +185,21 @@ _connecting: ContextVar[_Connecting] = ContextVar("connecting")
 
 
 def _open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    _connecting.get().begun = True
+    connecting = _connecting.get()
+    connecting.begun = True
     family, kind, protocol, _, _ = address
-    return socket.socket(family, kind, protocol)
+    try:
+        opened = socket.socket(family, kind, protocol)
+    except OSError as error:
+        connecting.found_no_descriptor = error.errno in (errno.EMFILE, errno.ENFILE)
+        raise
+    # The system gives the lowest free number, so that it tells how many are in use.
+    most = connection_descriptors()
+    if most is not None and opened.fileno() >= most:
+        opened.close()
+        connecting.found_no_descriptor = True
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return opened
 
 
 class _Exchange:

@@ -1,17 +1,30 @@
 """Replies as JSON and back: what caches and traces keep of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
 
-from moa._usage import TokenUsage
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, TypeAdapter
+
 from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
 
-_USAGE_FIELDS = tuple(field.name for field in fields(TokenUsage))
+
+def _checked_usage(finish: Finish) -> Finish:
+    if finish.usage and min(asdict(finish.usage).values()) < 0:
+        raise ValueError("a number of tokens is negative")
+    return finish
+
+
+_KINDS: dict[str, TypeAdapter[Any]] = {
+    "text": TypeAdapter(TextDelta),
+    "reasoning": TypeAdapter(ReasoningDelta),
+    "tool_call": TypeAdapter(ToolCallDelta),
+    "finish": TypeAdapter(Annotated[Finish, AfterValidator(_checked_usage)]),
+}
 
 
 def event_dict(event: ReplyEvent) -> dict[str, Any]:
-    """Return an event of a reply as a JSON-ready mapping; `event_from` takes it back."""
+    """Return an event of a reply as a JSON-ready mapping; `event_from` reads it."""
     match event:
         case TextDelta():
             logprobs = {"logprobs": [dict(item) for item in event.logprobs]} if event.logprobs else {}
@@ -32,36 +45,30 @@ def event_dict(event: ReplyEvent) -> dict[str, Any]:
             return {"restarted": True}
 
 
-def event_from(data: Mapping[str, Any]) -> ReplyEvent:
+def event_from(data: Any) -> ReplyEvent:
     """Return the event that a mapping of `event_dict` stands for.
 
     Raises:
         ValueError: It stands for none.
     """
     match data:
-        case {"text": str(text), **rest}:
-            return TextDelta(text, tuple(_mappings(rest.get("logprobs", ()))))
-        case {"reasoning": str(text)}:
-            return ReasoningDelta(text)
-        case {"tool_call": {"index": int(index), "id": id_, "name": name, "arguments": str(arguments)}}:
-            return ToolCallDelta(index=index, id=_text(id_), name=_text(name), arguments=arguments)
-        case {"finish": str(reason), "usage": usage, "served_by": served_by, "request_id": request_id}:
-            told = None if usage is None else usage_from(usage)
-            return Finish(reason=reason, usage=told, served_by=_text(served_by), request_id=_text(request_id))
+        case {"text": _}:
+            event: ReplyEvent = _KINDS["text"].validate_python(data)
+        case {"reasoning": text}:
+            event = _KINDS["reasoning"].validate_python({"text": text})
+        case {"tool_call": fields}:
+            event = _KINDS["tool_call"].validate_python(fields)
+        case {"finish": reason}:
+            event = _KINDS["finish"].validate_python({**data, "reason": reason})
         case {"restarted": True}:
-            return Restarted()
-    raise ValueError("this is no piece of a reply")
+            event = Restarted()
+        case _:
+            raise ValueError("this is no piece of a reply")
+    return event
 
 
-def usage_from(data: object) -> TokenUsage:
-    """Return the usage that a mapping of `TokenUsage.as_dict` stands for.
-
-    Raises:
-        ValueError: It stands for none.
-    """
-    if not isinstance(data, Mapping) or not all(_is_count(data.get(name)) for name in _USAGE_FIELDS):
-        raise ValueError("this is no usage of tokens")
-    return TokenUsage(**{name: data[name] for name in _USAGE_FIELDS})
+StoredReplyEvent = Annotated[ReplyEvent, PlainValidator(event_from), PlainSerializer(event_dict)]
+"""A piece of a reply as files hold it: for fields of values that are written and read with pydantic."""
 
 
 def joined(events: Sequence[ReplyEvent]) -> tuple[ReplyEvent, ...]:
@@ -78,19 +85,3 @@ def joined(events: Sequence[ReplyEvent]) -> tuple[ReplyEvent, ...]:
             case _:
                 whole.append(event)
     return tuple(whole)
-
-
-def _text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise ValueError(f"expected text, got {type(value).__name__}")
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    if isinstance(value, list | tuple) and all(isinstance(item, Mapping) for item in value):
-        return list(value)
-    raise ValueError("log probabilities must be a list of mappings")

@@ -7,7 +7,7 @@ BAD = [1.1, 1.3, 1.0, 1.2] * 10
 TEXT = "the quick brown fox jumps over the lazy dog"
 
 
-def side(name: str, preferences: list[float], text: str = TEXT, *, derived: bool = False) -> Side:
+def side(name: str, preferences: list[float], text: str = TEXT) -> Side:
     annotations = [
         Annotation(
             instruction=f"q{n}",
@@ -19,10 +19,7 @@ def side(name: str, preferences: list[float], text: str = TEXT, *, derived: bool
         )
         for n, preference in enumerate(preferences)
     ]
-    records = {
-        n: Record(system=name, index=n, status="complete", output=text, derived=derived)
-        for n in range(len(preferences) or 3)
-    }
+    records = {n: Record(system=name, index=n, status="complete", output=text) for n in range(len(preferences) or 3)}
     return Side(name=name, records=records, annotations=annotations)
 
 
@@ -66,7 +63,3 @@ def test_answers_that_differ_are_counted_without_verdicts_too() -> None:
     assert told.sentence == (
         "mix.shuffled: too little is judged to compare it with mix. 3 of 3 answers differ materially."
     )
-
-
-def test_answers_that_are_the_mixtures_own_say_nothing_about_change() -> None:
-    assert effect(side("mix", []), side("mix.shuffled", [], derived=True), "shuffled").n == 0

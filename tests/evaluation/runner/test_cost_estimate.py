@@ -85,6 +85,8 @@ async def test_the_plan_of_a_run_that_has_begun_is_what_is_left(tmp_path: Path) 
     assert {need.name: need.calls for need in rest.needs} == {
         "test": 0,
         "test.aggregator": 0,
+        "test.member.one": 0,
+        "test.member.two": 0,
         "fake/big": 0,
         "judging": 16,
     }

@@ -272,11 +272,11 @@ GOOD = json.dumps({"key": key(1), **entry().as_dict()})
     [
         (['{"something": "else"}'], "first line"),
         ([GOOD], "first line"),
-        (['{"moa_cache": 1}', GOOD, GOOD[:-9]], ":3: no cache entry"),
-        (['{"moa_cache": 1}', GOOD, "[]"], ":3: no cache entry"),
-        (['{"moa_cache": 1}', GOOD, GOOD.replace('"stop"', '"content_filter"')], ":3: no cache entry"),
-        (['{"moa_cache": 1}', GOOD, GOOD.replace('"0000', '"zzzz')], ":3: no cache entry"),
-        (['{"moa_cache": 1}', GOOD, GOOD.replace('"text"', '"tixt"')], ":3: no cache entry"),
+        (['{"moa_cache": 1}', GOOD, GOOD[:-9]], ":3: not a cache entry"),
+        (['{"moa_cache": 1}', GOOD, "[]"], ":3: not a cache entry"),
+        (['{"moa_cache": 1}', GOOD, GOOD.replace('"stop"', '"content_filter"')], ":3: not a cache entry"),
+        (['{"moa_cache": 1}', GOOD, GOOD.replace('"0000', '"zzzz')], ":3: not a cache entry"),
+        (['{"moa_cache": 1}', GOOD, GOOD.replace('"text"', '"tixt"')], ":3: not a cache entry"),
     ],
 )
 def test_a_file_with_one_bad_line_adds_nothing_and_the_line_is_named(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+import moa
 from moa._messages import Sampling, conversation
 from moa.errors import ConfigError, ContextTooLong, ModelNotFound
 from moa.providers._base import ModelRequest, Provider, Reply, collect
@@ -78,6 +79,23 @@ async def test_provider_gives_the_same_text_for_the_same_seed_whatever_runs_besi
     assert together[:2] == alone[::-1]
     assert together[3] == alone[0]
     assert together[2] != alone[0]
+
+
+async def test_provider_gives_the_same_text_for_the_same_seed_whatever_was_asked_before(provider: Provider) -> None:
+    asked = ask("Tell me about the sea and its ships.")
+    text = (await collect(provider, asked)).text
+
+    # The same prompt again, the beginning of it, and one that goes on differently: what a prompt cache would reuse.
+    for before in (asked, ask("Tell me about the sea"), ask("Tell me about the sea and its fish, please.")):
+        await collect(provider, before)
+        assert (await collect(provider, asked)).text == text
+
+
+async def test_preset_gives_a_complete_answer_of_texts_that_end_by_themselves() -> None:
+    answer = await moa.arun("local", "Say hello.", seed=1)
+
+    assert (answer.status, answer.finish_reason) == ("complete", "stop")
+    assert [proposal.finish_reason for proposal in answer.proposals] == ["stop"] * 3
 
 
 async def test_provider_refuses_a_prompt_longer_than_the_window(servers: Servers, provider: Provider) -> None:

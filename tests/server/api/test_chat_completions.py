@@ -201,7 +201,7 @@ async def test_an_image_reaches_every_agent() -> None:
     async with served() as server:
         await server.openai.chat.completions.create(model="moa/duo", messages=[{"role": "user", "content": content}])
 
-    asked = [request.body["messages"][-1]["content"] for request in server.upstream.requests]
+    asked = [request.body["messages"][0]["content"] for request in server.upstream.requests]
     assert asked == [content] * 3
 
 

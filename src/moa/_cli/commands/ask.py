@@ -55,9 +55,9 @@ def ask(
     Exit codes: 0 an answer, 1 failed, 2 usage or mixture file, 3 degraded with --strict, 130 cancelled by Ctrl-C.
     """
     # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
-    from moa._cli.handlers.ask import AskOptions, put
+    from moa._cli.handlers.ask import AskOptions, run_ask
 
-    question = AskOptions(
+    options = AskOptions(
         words=tuple(prompt or ()),
         mixture=mixture,
         model=model,
@@ -70,4 +70,4 @@ def ask(
         trace=trace,
         config=config,
     )
-    raise typer.Exit(put(question, as_json=as_json, stream=not no_stream, strict=strict))
+    raise typer.Exit(run_ask(options, as_json=as_json, stream=not no_stream, strict=strict))

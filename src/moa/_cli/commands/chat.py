@@ -34,5 +34,5 @@ def chat(
     from moa._cli.mixture_option import resolve_mixture
 
     chosen = resolve_mixture(mixture, model, overrides or ())
-    talk = ChatSession(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
-    raise typer.Exit(chat_loop(talk, config))
+    session = ChatSession(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
+    raise typer.Exit(chat_loop(session, config))

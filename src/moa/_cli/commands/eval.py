@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from moa._cli.commands import eval_files
-from moa._cli.options import ConfigOption, MixtureOption, SetOption
+from moa._cli.options import ConfigOption, SetOption
 
 evaluation = typer.Typer(
     name="eval", no_args_is_help=True, help="Is a mixture worth it on your prompts? Quality, cost and latency."
@@ -14,6 +14,14 @@ evaluation = typer.Typer(
 
 PromptsArgument = Annotated[
     str, typer.Argument(metavar="PROMPTS", help="alpaca_eval, starter, or a JSON, JSONL, CSV or Parquet file.")
+]
+MixturesOption = Annotated[
+    list[str] | None,
+    typer.Option("--mixture", "-m", metavar="NAME|FILE", help="A preset or a mixture file; several: the first counts."),
+]
+OutputsOption = Annotated[
+    list[str] | None,
+    typer.Option("--outputs", metavar="NAME=FILE", help="Also outputs that are there, in AlpacaEval's format."),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory; the same one resumes.")]
 BaselineOption = Annotated[
@@ -36,7 +44,7 @@ SelectionOption = Annotated[bool, typer.Option("--selection", help="Also best-of
 LeaveOneOutOption = Annotated[
     bool, typer.Option("--leave-one-out", help="Also the same proposals without each proposer's, one at a time.")
 ]
-ShuffledOption = Annotated[bool, typer.Option("--shuffled", help="Also the same proposals in another order.")]
+ShuffledOption = Annotated[bool, typer.Option("--shuffled", help="Also the same proposals in the reverse order.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N prompts.")]
 SampleOption = Annotated[int | None, typer.Option("--sample", metavar="N", help="N prompts at random, by category.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the sample, the order and all requests.")]
@@ -57,7 +65,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 @evaluation.command()
 def run(
     prompts: PromptsArgument,
-    mixture: MixtureOption = None,
+    mixture: MixturesOption = None,
+    outputs: OutputsOption = None,
     baseline: BaselineOption = None,
     judge: Annotated[
         str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, or pairwise.")
@@ -85,8 +94,8 @@ def run(
         str,
         typer.Option(
             "--until",
-            metavar="all|decided|good-enough",
-            help="decided: stop once the answer is known; good-enough: once it is known to be good enough or not.",
+            metavar="all|decided|decided-here|decided-lc",
+            help="decided: stop once the answer is known; -here: on these prompts; -lc: by LC win rate.",
         ),
     ] = "all",
     margin: MarginOption = 3.0,
@@ -100,7 +109,8 @@ def run(
 
     Members alone cost nothing: their answers are the mixture's proposals. A prompt on which a system fails is a loss
     for it; where the baseline fails, the verdict is missing. The same command goes on after an interruption, a kill,
-    or a used-up budget; what was bought is not bought again. Examples:
+    or a used-up budget, and another one adds mixtures, prompts or a judge to what is there; what was bought is not
+    bought again. Examples:
 
         moa eval run starter -m mixture.yaml --baseline openai/gpt-4o --judge-model openai/gpt-4o --out runs/a --plan
 
@@ -108,12 +118,12 @@ def run(
 
     Exit codes: 0 done or decided, 1 failed or nothing to judge, 2 usage, 4 the budget is used up, 130 interrupted.
     """
-    from moa._cli.handlers.eval import evaluate, read_price, read_until
-    from moa._cli.mixture_option import resolve_mixture
+    from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price, read_until
     from moa.evaluation._runner.preparing import Options
 
-    chosen = resolve_mixture(mixture, None, overrides or ())
+    chosen = read_mixtures(mixture or (), overrides or (), others=bool(outputs))
     options = Options(
+        outputs=read_outputs(outputs or ()),
         baseline=baseline,
         baseline_price=read_price(baseline_price),
         baseline_max_tokens=baseline_max_tokens,
@@ -140,7 +150,8 @@ def run(
 @evaluation.command()
 def generate(
     prompts: PromptsArgument,
-    mixture: MixtureOption = None,
+    mixture: MixturesOption = None,
+    outputs: OutputsOption = None,
     baseline: BaselineOption = None,
     out: OutOption = None,
     baseline_price: PriceOption = None,
@@ -164,12 +175,12 @@ def generate(
 
     `moa eval run` with the same settings and a judge goes on from there.
     """
-    from moa._cli.handlers.eval import evaluate, read_price
-    from moa._cli.mixture_option import resolve_mixture
+    from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price
     from moa.evaluation._runner.preparing import Options
 
-    chosen = resolve_mixture(mixture, None, overrides or ())
+    chosen = read_mixtures(mixture or (), overrides or (), others=bool(outputs))
     options = Options(
+        outputs=read_outputs(outputs or ()),
         baseline=baseline,
         baseline_price=read_price(baseline_price),
         baseline_max_tokens=baseline_max_tokens,
@@ -191,7 +202,8 @@ def generate(
 @evaluation.command()
 def latency(
     prompts: PromptsArgument,
-    mixture: MixtureOption = None,
+    mixture: MixturesOption = None,
+    outputs: OutputsOption = None,
     baseline: BaselineOption = None,
     out: OutOption = None,
     baseline_price: PriceOption = None,
@@ -211,12 +223,12 @@ def latency(
 
     Other than in `run`, members are asked too, so that the time to their first token is known.
     """
-    from moa._cli.handlers.eval import evaluate, read_price
-    from moa._cli.mixture_option import resolve_mixture
+    from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price
     from moa.evaluation._runner.preparing import Options
 
-    chosen = resolve_mixture(mixture, None, overrides or ())
+    chosen = read_mixtures(mixture or (), overrides or (), others=bool(outputs))
     options = Options(
+        outputs=read_outputs(outputs or ()),
         baseline=baseline,
         baseline_price=read_price(baseline_price),
         baseline_max_tokens=baseline_max_tokens,

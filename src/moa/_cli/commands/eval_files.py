@@ -29,7 +29,7 @@ class LengthModelName(StrEnum):
     V1 = "length_controlled_v1"
     NOREG = "length_controlled_noreg"
     MINIMAL = "length_controlled_minimal"
-    EQUAL = "equal_length"
+    ONLY = "length_only"
 
 
 def judge(
@@ -83,9 +83,10 @@ def metrics(
     model: Annotated[
         LengthModelName | None, typer.Option("--model", help="The length model; default: the one that fits.")
     ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print win rate, win rate at equal length and their errors for a file of annotations."""
+    """Print win rate, length-controlled win rate and their errors for a file of annotations."""
     from moa._cli.handlers.eval_files import show_metrics
 
     show_metrics(
@@ -93,6 +94,7 @@ def metrics(
         data_dir,
         align=align.value,
         model=None if model is None else model.value,
+        seed=seed,
         as_json=as_json,
     )
 

@@ -47,6 +47,12 @@ def serve(
     max_body: Annotated[
         int, typer.Option("--max-body", min=1000, metavar="BYTES", help="Largest request.")
     ] = 20_000_000,
+    max_calls: Annotated[
+        int, typer.Option("--max-calls", min=1, help="Most calls of a mixture that a request brings or changes.")
+    ] = 128,
+    any_model: Annotated[
+        bool, typer.Option("--any-model", help="Let requests with a key name models that are not served, too.")
+    ] = False,
     budget: Annotated[
         float | None, typer.Option("--budget", min=0.000001, metavar="USD", help="US dollars until the next start.")
     ] = None,
@@ -91,6 +97,8 @@ def serve(
             cors_origins=tuple(cors_origin or ()),
             max_inflight=max_inflight,
             max_body_bytes=max_body,
+            max_calls=max_calls,
+            any_model=any_model,
             budget_usd=budget,
             drain_s=drain,
             log_format=log_format.value,

@@ -33,14 +33,14 @@ class AskOptions:
     config: Path | None
 
 
-def put(question: AskOptions, *, as_json: bool, stream: bool, strict: bool) -> int:
+def run_ask(options: AskOptions, *, as_json: bool, stream: bool, strict: bool) -> int:
     """Ask, show, and return the exit code.
 
     Raises:
         MoaError: There is no answer; under `as_json` the object that says so is printed already.
     """
     try:
-        answer = _answer(question, stream=stream and not as_json)
+        answer = _answer(options, stream=stream and not as_json)
     except MoaError as error:
         if as_json:
             print_json(failure_dict(error))
@@ -58,19 +58,19 @@ def put(question: AskOptions, *, as_json: bool, stream: bool, strict: bool) -> i
     return DEGRADED if strict and answer.status == "degraded" else COMPLETE
 
 
-def _answer(question: AskOptions, *, stream: bool) -> Answer:
-    mixture = resolve_mixture(question.mixture, question.model, question.overrides)
-    images = tuple(image_from_file(path) for path in question.images)
-    prompt = read_prompt(question.words, sys.stdin)
-    with RunSession(question.config) as runs:
+def _answer(options: AskOptions, *, stream: bool) -> Answer:
+    mixture = resolve_mixture(options.mixture, options.model, options.overrides)
+    images = tuple(image_from_file(path) for path in options.images)
+    prompt = read_prompt(options.words, sys.stdin)
+    with RunSession(options.config) as runs:
         return runs.run(
             mixture,
             prompt,
             writer=AnswerWriter(sys.stdout) if stream else None,
-            system=question.system,
+            system=options.system,
             images=images,
-            seed=question.seed,
-            deadline_s=question.deadline_s,
-            trace=question.trace,
-            budget_usd=question.budget_usd,
+            seed=options.seed,
+            deadline_s=options.deadline_s,
+            trace=options.trace,
+            budget_usd=options.budget_usd,
         )

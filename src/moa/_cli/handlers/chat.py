@@ -73,7 +73,7 @@ class ChatSession:
         }
 
 
-def chat_loop(talk: ChatSession, config: Path | None) -> int:
+def chat_loop(chat: ChatSession, config: Path | None) -> int:
     """Talk until the user leaves, and return the exit code.
 
     A user has read what failed and has gone on. Whatever fills a pipe hasn't: it is told by the first failure's code.
@@ -85,15 +85,15 @@ def chat_loop(talk: ChatSession, config: Path | None) -> int:
     interactive = sys.stdin.isatty()
     if interactive:
         _enable_line_editing()
-        say(f"{talk.mixture.name}: {summary(talk.mixture)}")
+        say(f"{chat.mixture.name}: {summary(chat.mixture)}")
         say("/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.", style="dim")
     with RunSession(config) as runs:
         while (line := _read_line(interactive)) is not None:
-            if line.strip() and not _take(line.strip(), talk, runs):
+            if line.strip() and not _take(line.strip(), chat, runs):
                 break
-    if talk.ledgers:
-        say(ledger_line(talk.ledger, err_symbols()), style="dim")
-    return COMPLETE if interactive or talk.failure is None else exit_code(type(talk.failure))
+    if chat.ledgers:
+        say(ledger_line(chat.ledger, err_symbols()), style="dim")
+    return COMPLETE if interactive or chat.failure is None else exit_code(type(chat.failure))
 
 
 def _enable_line_editing() -> None:
@@ -118,10 +118,10 @@ def _read_line(interactive: bool) -> str | None:
         raise UsageError(f"standard input is not {error.encoding} text") from error
 
 
-def _take(line: str, talk: ChatSession, runs: RunSession) -> bool:
+def _take(line: str, chat: ChatSession, runs: RunSession) -> bool:
     """Take in a line; whether the conversation goes on."""
     if not line.startswith("/"):
-        _answer(line, talk, runs)
+        _answer(line, chat, runs)
         return True
     name, _, argument = line.partition(" ")
     if name in ("/quit", "/exit"):
@@ -130,39 +130,39 @@ def _take(line: str, talk: ChatSession, runs: RunSession) -> bool:
     try:
         if command is None:
             raise UsageError(f"{name} is no command: /help lists them")
-        command.act(talk, argument.strip())
+        command.act(chat, argument.strip())
     except MoaError as error:
-        _note_failure(error, talk)
+        _note_failure(error, chat)
     return True
 
 
-def _note_failure(error: MoaError, talk: ChatSession) -> None:
-    talk.failure = talk.failure or error
+def _note_failure(error: MoaError, chat: ChatSession) -> None:
+    chat.failure = chat.failure or error
     show_error(error)
 
 
-def _answer(line: str, talk: ChatSession, runs: RunSession) -> None:
-    turns = [*talk.turns, Message(role="user", content=line)]
+def _answer(line: str, chat: ChatSession, runs: RunSession) -> None:
+    turns = [*chat.turns, Message(role="user", content=line)]
     try:
         answer = runs.run(
-            talk.mixture,
+            chat.mixture,
             turns,
             writer=AnswerWriter(sys.stdout),
-            system=talk.system,
-            deadline_s=talk.deadline_s,
-            budget_usd=talk.budget_usd,
-            seed=talk.seed,
+            system=chat.system,
+            deadline_s=chat.deadline_s,
+            budget_usd=chat.budget_usd,
+            seed=chat.seed,
         )
     except Cancelled as stop:
-        talk.ledgers.append(stop.ledger)
+        chat.ledgers.append(stop.ledger)
         show_cancelled(stop.ledger)
     except MoaError as error:
-        talk.ledgers.append(failure_ledger(error))
-        _note_failure(error, talk)
+        chat.ledgers.append(failure_ledger(error))
+        _note_failure(error, chat)
     else:
-        talk.turns = [*turns, Message(role="assistant", content=answer.text)]
-        talk.answers.append(answer)
-        talk.ledgers.append(answer.ledger)
+        chat.turns = [*turns, Message(role="assistant", content=answer.text)]
+        chat.answers.append(answer)
+        chat.ledgers.append(answer.ledger)
         show_totals(answer)
 
 
@@ -175,48 +175,48 @@ class Command:
     act: Callable[[ChatSession, str], None]
 
 
-def _help(talk: ChatSession, argument: str) -> None:
+def _help(chat: ChatSession, argument: str) -> None:
     for name, command in COMMANDS.items():
         say(f"{f'{name} {command.takes}':<16} {command.help}")
     say(f"{'/quit':<16} leave (also Ctrl-D)")
 
 
-def _switch_mixture(talk: ChatSession, argument: str) -> None:
+def _switch_mixture(chat: ChatSession, argument: str) -> None:
     if argument:
-        talk.mixture = resolve_mixture(argument, None)
-    say(f"{talk.mixture.name}: {summary(talk.mixture)}")
+        chat.mixture = resolve_mixture(argument, None)
+    say(f"{chat.mixture.name}: {summary(chat.mixture)}")
 
 
-def _switch_model(talk: ChatSession, argument: str) -> None:
+def _switch_model(chat: ChatSession, argument: str) -> None:
     if not argument:
         raise UsageError("/model needs a model: /model ollama/llama3.2")
-    talk.mixture = resolve_mixture(None, argument)
-    say(summary(talk.mixture))
+    chat.mixture = resolve_mixture(None, argument)
+    say(summary(chat.mixture))
 
 
-def _proposals(talk: ChatSession, argument: str) -> None:
-    if not talk.answers:
+def _proposals(chat: ChatSession, argument: str) -> None:
+    if not chat.answers:
         raise UsageError("there is no answer yet")
-    out_console().print(ProposalsView(talk.answers[-1]))
+    out_console().print(ProposalsView(chat.answers[-1]))
 
 
-def _cost(talk: ChatSession, argument: str) -> None:
-    say(ledger_line(talk.ledger, err_symbols()))
+def _cost(chat: ChatSession, argument: str) -> None:
+    say(ledger_line(chat.ledger, err_symbols()))
 
 
-def _system(talk: ChatSession, argument: str) -> None:
+def _system(chat: ChatSession, argument: str) -> None:
     if argument:
-        talk.system = argument
-    say(f"system message: {talk.system}" if talk.system else "no system message")
+        chat.system = argument
+    say(f"system message: {chat.system}" if chat.system else "no system message")
 
 
-def _save(talk: ChatSession, argument: str) -> None:
+def _save(chat: ChatSession, argument: str) -> None:
     if not argument:
         raise UsageError("/save needs a file: /save talk.json")
     path = Path(argument).expanduser()
     try:
         with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(talk.as_dict(), file, ensure_ascii=False, indent=2)
+            json.dump(chat.as_dict(), file, ensure_ascii=False, indent=2)
     except FileExistsError as error:
         raise UsageError(f"{path} exists already: give another name") from error
     except OSError as error:
@@ -224,8 +224,8 @@ def _save(talk: ChatSession, argument: str) -> None:
     say(f"saved to {path}")
 
 
-def _clear(talk: ChatSession, argument: str) -> None:
-    talk.turns = []
+def _clear(chat: ChatSession, argument: str) -> None:
+    chat.turns = []
     say("the conversation is forgotten")
 
 

@@ -47,10 +47,10 @@ def _sign(state: State, signs: Symbols) -> str:
     return signs.failed
 
 
-def say_verdict(source: Path | None, mixture: str, faults: Sequence[str]) -> None:
+def say_verdict(source: Path | None, mixture: str, problems: Sequence[str]) -> None:
     """Print where the settings come from, and whether the mixture can run."""
     say(f"settings: {source or 'built in (there is no moa.yaml)'}", style="dim")
-    if not faults:
+    if not problems:
         say(f"The mixture {mixture} can run.", style="green")
         return
-    say((f"The mixture {mixture} can't run:", *(f"  {fault}" for fault in faults)), style="red")
+    say((f"The mixture {mixture} can't run:", *(f"  {problem}" for problem in problems)), style="red")

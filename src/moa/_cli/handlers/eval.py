@@ -1,6 +1,7 @@
 """What `moa eval run`, `generate` and `latency` do once their command line is understood."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import get_args
@@ -11,13 +12,14 @@ from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
 from moa._cli.gc_tuning import reduced_gc
 from moa._cli.handlers.eval_output import show_ended, show_latency, show_plan, show_report, show_warnings
 from moa._cli.interrupts import stoppable
+from moa._cli.mixture_option import resolve_mixture
 from moa._mixture.schema import Mixture
 from moa._pricing.price import Price
 from moa.errors import UsageError
-from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._pipeline import Evaluation, carry_out
 from moa.evaluation._runner.cost_estimate import plan_rest
 from moa.evaluation._runner.preparing import Options, Prepared, prepare
+from moa.evaluation._runner.spec import Until
 
 
 def read_until(text: str) -> Until:
@@ -31,6 +33,37 @@ def read_until(text: str) -> Until:
         if until == text:
             return until
     raise UsageError(f"--until {text}: give {', '.join(known)}")
+
+
+def read_outputs(given: Sequence[str]) -> Mapping[str, Path]:
+    """Return the files of outputs that are given as `NAME=FILE`, by name.
+
+    Raises:
+        UsageError: One is given otherwise, or a name twice.
+    """
+    files: dict[str, Path] = {}
+    for text in given:
+        name, mark, path = text.partition("=")
+        if not (name and mark and path):
+            raise UsageError(f"--outputs {text}: give NAME=FILE, e.g. --outputs sonnet=sonnet.json")
+        if name in files:
+            raise UsageError(f"--outputs {text}: {name} was given already")
+        files[name] = Path(path)
+    return files
+
+
+def read_mixtures(given: Sequence[str], overrides: Sequence[str], *, others: bool) -> list[Mixture]:
+    """Return the mixtures of the command line; the default one if there is nothing else to evaluate.
+
+    Raises:
+        UsageError: `--set` is given with several.
+        MixtureError: One of them can't be used.
+    """
+    if len(given) > 1 and overrides:
+        raise UsageError("--set changes one mixture: give several mixtures as files")
+    if not given and others:
+        return []
+    return [resolve_mixture(name, None, overrides) for name in given] or [resolve_mixture(None, None, overrides)]
 
 
 def read_price(text: str | None) -> Price | None:
@@ -52,7 +85,7 @@ def read_price(text: str | None) -> Price | None:
 
 def evaluate(
     prompts: str,
-    mixture: Mixture,
+    mixtures: Sequence[Mixture],
     out: Path | None,
     options: Options,
     *,
@@ -67,7 +100,7 @@ def evaluate(
     """
     if out is None and not plan_only:
         raise UsageError("give the folder for the results: --out runs/NAME")
-    prepared = prepare(prompts, mixture, **options)
+    prepared = prepare(prompts, mixtures, **options)
     if plan_only:
         show_plan(plan_rest(prepared, out), as_json=as_json)
         return COMPLETE
@@ -78,7 +111,7 @@ def evaluate(
         return INTERRUPTED
     show_ended(done, prepared.setup)
     if latency:
-        show_latency(done.folder, prepared.setup, as_json=as_json)
+        show_latency(done.folder, as_json=as_json)
     elif prepared.setup.judge is not None and not (done.ended == "budget" and done.is_fruitless):
         show_report(done.folder, prepared, data_dir=options.get("data_dir"), as_json=as_json)
     if done.ended == "budget":

@@ -18,12 +18,11 @@ from moa._runtime.engine import Engine
 from moa.errors import EngineError, EvaluationDataError
 from moa.evaluation._analysis.judge_stats import judge_record
 from moa.evaluation._analysis.load_run import data_dir_of
-from moa.evaluation._analysis.recommendation import MEASURES
 from moa.evaluation._data.annotations import read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._data.outputs import read_outputs
 from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval_data
-from moa.evaluation._judge_files import judge_into, left_out, pairs_of
+from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_beside
 from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.judge_calls import is_out_of_money
 from moa.evaluation._judges.loading import load_judge
@@ -88,8 +87,9 @@ async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair])
             rate = f"{speed:.1f}/s " if speed else ""
             progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
-        async with Engine(wanted.config, budget_usd=wanted.budget_usd) as engine:
-            return await judge_into(
+        cache = replies_beside(wanted.out)
+        async with Engine(wanted.config, budget_usd=wanted.budget_usd, cache=cache) as engine:
+            rows = await judge_into(
                 wanted.out,
                 judge,
                 pairs,
@@ -98,6 +98,8 @@ async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair])
                 on_verdict=note,
                 limit=wanted.limit,
             )
+        cache.path.unlink(missing_ok=True)
+        return rows
 
 
 def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> int:
@@ -137,11 +139,12 @@ def show_metrics(
     *,
     align: Literal["instruction", "row"],
     model: str | None,
+    seed: int,
     as_json: bool,
 ) -> None:
     """Print the figures of a file of annotations."""
     chosen: LengthModel | None = next((name for name in get_args(LengthModel) if name == model), None)
-    found = metrics(read_annotations(path), _data(data_dir), align=align, model=chosen)
+    found = metrics(read_annotations(path), _data(data_dir), align=align, model=chosen, seed=seed)
     if as_json:
         print_json({"system": found.system, "baseline": found.baseline, **found.as_dict()})
         return
@@ -161,7 +164,7 @@ def _lines(found: Metrics) -> list[str]:
     return [
         f"{found.system} against {found.baseline}",
         f"win rate                    {_percent(counts.win_rate)}, error {_number(counts.standard_error)} points",
-        f"{MEASURES[found.lc_model]:27} {_percent(found.length_controlled_win_rate)}{ends}",
+        f"length-controlled win rate  {_percent(found.length_controlled_win_rate)}{ends}",
         f"                            {found.lc_model}: {found.lc_reason}",
         f"standard error of it        {_number(found.lc_standard_error)} points{claimed}",
         f"wins, losses, draws         {counts.n_wins}, {counts.n_wins_base}, {counts.n_draws} of {counts.n_total}",

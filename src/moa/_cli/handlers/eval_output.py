@@ -11,7 +11,7 @@ from moa._cli.console import out_console, print_json, say
 from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
 from moa.evaluation._analysis.cost_latency import CostLatency, Percentiles, economics
-from moa.evaluation._analysis.recommendation import MEASURES
+from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._data.annotations import Annotation, read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
@@ -20,11 +20,11 @@ from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._metrics.paired_difference import Comparison, compare
 from moa.evaluation._pipeline import Evaluation
-from moa.evaluation._runner.config import EvaluationConfig
 from moa.evaluation._runner.cost_estimate import Need, Plan
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._runner.spec import Spec
 from moa.evaluation._statistics.estimates import Estimate
 
 
@@ -59,7 +59,7 @@ def show_warnings(prepared: Prepared) -> None:
     say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
 
 
-def show_ended(done: Evaluation, setup: EvaluationConfig) -> None:
+def show_ended(done: Evaluation, setup: Spec) -> None:
     """Print on standard error how an evaluation ended and where everything is."""
     progress = done.progress
     spent = f"{usd(Decimal(str(progress.spent_usd)))} spent{', besides unknown prices' if progress.unpriced else ''}"
@@ -73,8 +73,10 @@ def show_ended(done: Evaluation, setup: EvaluationConfig) -> None:
             style="yellow",
         )
     elif done.ended == "decided" and done.settlement is not None:
+        found, unit = done.settlement, "points" if done.settlement.is_difference else "%"
         say(
-            f"decided after {len(done.settlement.prompts):,} of {len(setup.instructions):,} prompts; {there}, {spent}"
+            f"decided after {found.rests_on:,} of {len(setup.instructions):,} prompts: {found.decision} "
+            f"({found.interval.low:.1f} to {found.interval.high:.1f} {unit} for {found.target}); {there}, {spent}"
             f"{_saved(progress)}"
         )
     else:
@@ -88,6 +90,8 @@ def show_ended(done: Evaluation, setup: EvaluationConfig) -> None:
         say(f"{count(progress.unjudged, 'verdict')} missing: the judge failed; the same command asks again")
     if done.cause is not None:
         say(f"  mostly: {done.cause}")
+    if done.damaged:
+        say(f"{count(len(done.damaged), 'cell')} damaged on the disk, filled again: {'; '.join(done.damaged[:3])}")
     say(f"Results: {done.folder}")
 
 
@@ -96,7 +100,7 @@ def _saved(progress: Progress) -> str:
     if not progress.verdicts or progress.verdicts >= progress.verdicts_total:
         return ""
     share = 1 - progress.verdicts / progress.verdicts_total
-    text = f"; {100 * share:.0f}% of the judging saved"
+    text = f"; {100 * share:.0f} % of the judging saved"
     if progress.unpriced or not progress.spent_usd:
         return text
     return f"{text}, about {usd(Decimal(str(progress.spent_usd * share / (1 - share))))}"
@@ -121,8 +125,6 @@ def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_j
 def show_findings(summary: Summary) -> None:
     """Print what an evaluation found: on standard output in sentences, with what qualifies them on standard error."""
     print(summary.conclusion.sentence)
-    if summary.conclusion.proof:
-        print(summary.conclusion.proof)
     if summary.stopped is not None:
         print(summary.stopped.sentence)
     if summary.best_member is not None:
@@ -137,14 +139,13 @@ def reference_data(folder: Path | None) -> AlpacaEvalData | None:
     try:
         return load_alpaca_eval_data(folder or reference_folder())
     except MoaError as error:
-        say(f"warning: our own model of length is used: {error}", style="yellow")
+        say(f"warning: the length-only model is used: {error}", style="yellow")
         return None
 
 
-def show_latency(folder: Path, setup: EvaluationConfig, *, as_json: bool) -> None:
+def show_latency(folder: Path, *, as_json: bool) -> None:
     """Print cost and latency of every system."""
-    run = RunDirectory(folder)
-    found = {system.name: economics(tuple(run.records(system.name).values())) for system in setup.systems}
+    found = {one.name: economics(tuple(one.records.values())) for one in collect(RunDirectory(folder)).systems}
     known = {name: figures for name, figures in found.items() if figures is not None}
     if as_json:
         print_json({name: figures.as_dict() for name, figures in known.items()})
@@ -189,17 +190,16 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
         return
     print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {mine[0].generator_1}:")
     print(f"win rate, A - B: {_points(found.win_rate_difference)}")
-    print(f"{MEASURES[found.lc_model]} ({found.lc_model}), A - B: {_points(found.lc_difference)}")
+    print(f"length-controlled win rate ({found.lc_model}), A - B: {_points(found.lc_difference)}")
     if found.predicted_win_rate is not None:
         value, interval = found.predicted_win_rate.value, found.predicted_win_rate.interval
         ends = f"{interval.low:.2f} to {interval.high:.2f}"
         print(f"win rate of A against B as the official model predicts it: {value:.2f} % ({ends}); nobody judged that")
-    if found.evidence is not None:
-        verdict = found.evidence.controlled
-        if found.evidence.kept is None:
-            print("nothing shows whether the judge keeps its side when two answers change places: no margin is tested")
-        more = f", at least {verdict.more_prompts:,} more prompts would settle it" if verdict.more_prompts else ""
-        print(f"verdict with a margin of {margin:g} points: A is {verdict.finding.value}{more}")
+    if found.verdict is not None:
+        more = (
+            f", about {found.verdict.more_prompts:,} more prompts would settle it" if found.verdict.more_prompts else ""
+        )
+        print(f"verdict with a margin of {margin:g} points: {found.verdict.verdict}{more}")
 
 
 def _annotations(path: Path) -> list[Annotation]:
@@ -210,24 +210,24 @@ def _annotations(path: Path) -> list[Annotation]:
     protocol = folder.manifest()["protocol"]
     if not protocol.get("judge"):
         raise EvaluationDataError("nothing has been judged in this run: give it a --judge", path=path)
-    return read_annotations(folder.annotations(protocol["mixture"]))
+    return read_annotations(folder.annotations(protocol.get("candidate") or protocol["mixture"]))
 
 
 def _points(found: Estimate | None) -> str:
     if found is None:
-        return "no figure: too few prompts"
+        return "no figure: too few prompts, or all verdicts differ by the same"
     return f"{found.value:+.2f} points ({found.interval.low:+.2f} to {found.interval.high:+.2f})"
 
 
 def _dict(found: Comparison) -> Mapping[str, Any]:
-    verdict = None if found.evidence is None else found.evidence.controlled
+    verdict = found.verdict
     return {
         "n": found.n,
         "win_rate_difference": _estimate(found.win_rate_difference),
         "lc_model": found.lc_model,
         "lc_difference": _estimate(found.lc_difference),
         "predicted_win_rate": _estimate(found.predicted_win_rate),
-        "verdict": None if verdict is None else verdict.finding,
+        "verdict": None if verdict is None else verdict.verdict,
         "more_prompts": None if verdict is None else verdict.more_prompts,
     }
 

@@ -1,5 +1,5 @@
-"""The cache: replies that were bought once, kept in a SQLite file that several processes share.
+"""The cache: replies that were bought once, stored in a SQLite file that several processes share.
 
-`policy` is the provider around a provider, `key` says which calls are the same, `entry` what is kept of a reply,
-`store` is the file, `shelf` gives an event loop access to it, `transfer` writes and reads it as JSON Lines.
+`policy` wraps a provider, `key` defines which calls are the same, `entry` is a stored reply, `store` is the file,
+`async_store` gives an event loop access to it, `import_export` writes and reads it as JSON Lines.
 """

@@ -35,13 +35,13 @@ class AsyncStore:
         self._settings = settings
         self._store = Store(settings)
         self._thread = ThreadPoolExecutor(1, "moa-cache")
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._leased: set[str] = set()
         self._renewal: asyncio.TimerHandle | None = None
         self._write_failed = self._is_closed = False
 
     @asynccontextmanager
-    async def turn(self, key: str) -> AsyncIterator[None]:
+    async def single_flight(self, key: str) -> AsyncIterator[None]:
         """Let one call at a time be under way for a key: whoever asks the same meanwhile gets its reply afterwards.
 
         In this process by a lock; among processes by the lease that `find` takes and the end of the turn gives back.
@@ -49,7 +49,7 @@ class AsyncStore:
         if self._settings.mode != "read_write":
             yield
             return
-        lock = self._turns.get(key) or self._turns.setdefault(key, asyncio.Lock())
+        lock = self._locks.get(key) or self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             try:
                 yield
@@ -59,7 +59,7 @@ class AsyncStore:
                     # Not waited for: the turn may be ending by a cancellation, and a lease expires anyway.
                     self._submit(self._store.release, key)
 
-    async def find(self, key: str) -> Entry | None:
+    async def get(self, key: str) -> Entry | None:
         """Return what is kept under a key, if replies that are kept are used at all.
 
         None means that the call is to be made: within a turn, by this process alone. While another process makes it,
@@ -73,7 +73,7 @@ class AsyncStore:
         give_up_at, pause_s = loop.time() + LEASE_WAIT_S, FIRST_LOOK_S
         while True:
             try:
-                entry, claimed = await loop.run_in_executor(self._thread, self._find_or_claim, key)
+                entry, claimed = await loop.run_in_executor(self._thread, self._get_or_claim, key)
             except asyncio.CancelledError:
                 self._submit(self._store.release, key)
                 raise
@@ -86,7 +86,7 @@ class AsyncStore:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LAST_LOOK_S)
 
-    def _find_or_claim(self, key: str) -> tuple[Entry | None, bool]:
+    def _get_or_claim(self, key: str) -> tuple[Entry | None, bool]:
         entry = self._store.get(key)
         if entry is not None:
             return entry, False
@@ -114,7 +114,7 @@ class AsyncStore:
         if not self._is_closed:
             self._thread.submit(unfailing)
 
-    async def keep(self, key: str, make: Callable[[], Entry]) -> None:
+    async def put(self, key: str, make: Callable[[], Entry]) -> None:
         """Keep a reply, if replies that were bought are kept at all.
 
         A file that can't be written makes one warning in the log and no error: the reply is there and was paid for.
@@ -124,9 +124,9 @@ class AsyncStore:
             make: Makes the entry; called in the store's thread, as a first look at the table of prices takes a while.
         """
         if self._settings.writes:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._keep, key, make)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._put, key, make)
 
-    def _keep(self, key: str, make: Callable[[], Entry]) -> None:
+    def _put(self, key: str, make: Callable[[], Entry]) -> None:
         try:
             self._store.put([(key, make())], replace=self._settings.mode == "refresh")
         except ConfigError as error:

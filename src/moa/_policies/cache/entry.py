@@ -1,70 +1,16 @@
-"""What is kept of a reply."""
+"""A stored reply, and its form in files."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, PlainSerializer, TypeAdapter, ValidationError
 
 from moa._usage import json_usd
+from moa._validation.strict_model import first_finding
 from moa.providers._base import Finish, ReplyEvent, ReplyFold, Restarted
-from moa.providers._reply_serialization import event_dict, event_from
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A whole reply and what is known of the call that bought it.
-
-    Attributes:
-        model: Reference of the model.
-        reply: Its pieces in order; the last one is the `Finish`, with the reported usage.
-        stored_at: When it was kept.
-        cost_usd: What it cost then, in US dollars; None if its price was unknown.
-        duration_s: Seconds that the call took; None if nobody measured it.
-    """
-
-    model: str
-    reply: tuple[ReplyEvent, ...]
-    stored_at: datetime
-    cost_usd: Decimal | None = None
-    duration_s: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping; `entry_from` takes it back."""
-        return {
-            "model": self.model,
-            "reply": [event_dict(event) for event in self.reply],
-            "stored_at": self.stored_at.isoformat(),
-            "cost_usd": json_usd(self.cost_usd),
-            "duration_s": self.duration_s,
-        }
-
-
-def entry_from(data: object) -> Entry:
-    """Return the entry that a mapping of `Entry.as_dict` stands for.
-
-    Raises:
-        ValueError: It stands for none.
-    """
-    match data:
-        case {
-            "model": str(model),
-            "reply": [*pieces],
-            "stored_at": str(stored_at),
-            "cost_usd": int() | float() | None as cost,
-            "duration_s": int() | float() | None as duration_s,
-        }:
-            reply = tuple(event_from(_mapping(piece)) for piece in pieces)
-            if not is_worth_keeping(reply):
-                raise ValueError("its reply is not whole")
-            return Entry(
-                model=model,
-                reply=reply,
-                stored_at=datetime.fromisoformat(stored_at),
-                cost_usd=None if cost is None else Decimal(str(cost)),
-                duration_s=duration_s,
-            )
-    raise ValueError("this is no kept reply")
+from moa.providers._reply_serialization import StoredReplyEvent
 
 
 def is_worth_keeping(reply: tuple[ReplyEvent, ...]) -> bool:
@@ -79,7 +25,46 @@ def is_worth_keeping(reply: tuple[ReplyEvent, ...]) -> bool:
     return not fold.reply("").is_empty
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    if isinstance(value, Mapping):
-        return value
-    raise ValueError("a piece of its reply is no mapping")
+def _checked_reply(reply: tuple[ReplyEvent, ...]) -> tuple[ReplyEvent, ...]:
+    if not is_worth_keeping(reply):
+        raise ValueError("its reply is not whole")
+    return reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A whole reply and what is known of the call that bought it.
+
+    Attributes:
+        model: Reference of the model.
+        reply: Its pieces in order; the last one is the `Finish`, with the reported usage.
+        stored_at: When it was stored.
+        cost_usd: What it cost then, in US dollars; None if its price was unknown.
+        duration_s: Seconds that the call took; None if it was not measured.
+    """
+
+    model: str
+    reply: Annotated[tuple[StoredReplyEvent, ...], AfterValidator(_checked_reply)]
+    stored_at: Annotated[datetime, PlainSerializer(datetime.isoformat)]
+    cost_usd: Annotated[Decimal | None, PlainSerializer(json_usd)] = None
+    duration_s: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping; `entry_from` reads it."""
+        data: dict[str, Any] = _ENTRY.dump_python(self, mode="json", warnings=False)
+        return data
+
+
+_ENTRY = TypeAdapter(Entry)
+
+
+def entry_from(data: object) -> Entry:
+    """Return the entry that a mapping of `Entry.as_dict` stands for.
+
+    Raises:
+        ValueError: It stands for none; the sentence says where.
+    """
+    try:
+        return _ENTRY.validate_python(data)
+    except ValidationError as error:
+        raise ValueError(first_finding(error)) from error

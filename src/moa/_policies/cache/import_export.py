@@ -64,7 +64,7 @@ def _keyed_entries(path: Path) -> Iterator[tuple[str, Entry]]:
     except OSError as error:
         raise ConfigError(f"the entries can't be read: {error.strerror}", path=path) from error
     except UnicodeDecodeError as error:
-        raise ConfigError("this is no file of cache entries: it is no UTF-8 text", path=path) from error
+        raise ConfigError("this is not a file of cache entries: it is no UTF-8 text", path=path) from error
 
 
 def _check_header(line: str, path: Path) -> None:
@@ -73,7 +73,7 @@ def _check_header(line: str, path: Path) -> None:
     except json.JSONDecodeError:
         is_ours = False
     if not is_ours:
-        raise ConfigError(f"this is no file of cache entries: its first line is not {json.dumps(HEADER)}", path=path)
+        raise ConfigError(f"this is not a file of cache entries: its first line is not {json.dumps(HEADER)}", path=path)
 
 
 def _keyed_entry(line: str, path: Path, number: int) -> tuple[str, Entry]:
@@ -84,4 +84,4 @@ def _keyed_entry(line: str, path: Path, number: int) -> tuple[str, Entry]:
             raise ValueError(f"a key of {KEY_DIGITS} hexadecimal digits is missing")
         return key, entry_from(data)
     except ValueError as error:
-        raise ConfigError(f"no cache entry: {error}; nothing was added", path=path, line=number) from error
+        raise ConfigError(f"not a cache entry: {error}; nothing was added", path=path, line=number) from error

@@ -1,4 +1,4 @@
-"""Cache: a call that was made before is answered from what was kept of it, and charged nothing."""
+"""Cache: a call that was made before is answered with the stored reply, and charged nothing."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
@@ -17,24 +17,23 @@ from moa.providers._reply_serialization import joined
 
 
 class Cache:
-    """Answers from the shelf what it holds, and puts there what was bought.
+    """Answers from the store what it holds, and adds each reply that was bought.
 
-    Only whole, good replies are kept, and only once whoever asked has taken them: when a call has come back, its reply
-    is on disk. Failures never are.
+    Only whole, good replies are stored. When a call returns, its reply is on disk. Failures are never stored.
 
     Args:
         inner: The provider.
-        shelf: Where replies are kept.
-        endpoint: Where the provider's models are: part of what makes calls the same.
+        store: Holds the replies.
+        endpoint: Where the provider's models are: part of the key of a call.
     """
 
-    def __init__(self, inner: Provider, shelf: AsyncStore, endpoint: Endpoint) -> None:
+    def __init__(self, inner: Provider, store: AsyncStore, endpoint: Endpoint) -> None:
         self.takes_seed = inner.takes_seed
-        self._inner, self._shelf, self._endpoint = inner, shelf, endpoint
+        self._inner, self._store, self._endpoint = inner, store, endpoint
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        """Open a reply: the kept one, else a bought one."""
+        """Open a reply: the stored one, else a bought one."""
         key = cache_key(self._endpoint, request)
         if key is None:
             async with self._inner.stream(request) as plain:
@@ -44,34 +43,36 @@ class Cache:
         asked_at = context.call.now() if context.call else None
         async with AsyncExitStack() as turn:
             with context.time.paused() if context.time else nullcontext():
-                await turn.enter_async_context(self._shelf.turn(key))
-                entry = await self._shelf.find(key)
+                await turn.enter_async_context(self._store.single_flight(key))
+                entry = await self._store.get(key)
             if entry is None:
-                async with self._fetch(request, key) as bought:
-                    yield bought
+                async with self._fetch(request, key) as fetched:
+                    yield fetched
                 return
-        kept = Metered(_Kept(entry), cached=True)
+        cached = Metered(_CachedReply(entry), cached=True)
         free = replace(request, context=replace(context, account=None, asked_at=asked_at))
-        async with kept.stream(free) as events:
+        async with cached.stream(free) as events:
+            if context.call is not None:
+                context.call.attempts[-1].original_s = entry.duration_s
             yield events
 
     @asynccontextmanager
     async def _fetch(self, request: ModelRequest, key: str) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        heard: list[ReplyEvent] = []
-        async with self._inner.stream(request) as events, aclosing(_tee(events, heard)) as overheard:
-            yield overheard
-        reply = joined(heard)
+        received: list[ReplyEvent] = []
+        async with self._inner.stream(request) as events, aclosing(_tee(events, received)) as observed:
+            yield observed
+        reply = joined(received)
         if is_worth_keeping(reply):
-            await self._shelf.keep(key, partial(_entry, request, reply))
+            await self._store.put(key, partial(_entry, request, reply))
 
     async def aclose(self) -> None:
-        """Close the wrapped provider; the shelf is shared with others."""
+        """Close the wrapped provider; the store is shared with others."""
         await self._inner.aclose()
 
 
-async def _tee(events: AsyncIterator[ReplyEvent], heard: list[ReplyEvent]) -> AsyncGenerator[ReplyEvent]:
+async def _tee(events: AsyncIterator[ReplyEvent], received: list[ReplyEvent]) -> AsyncGenerator[ReplyEvent]:
     async for event in events:
-        heard.append(event)
+        received.append(event)
         yield event
 
 
@@ -90,8 +91,8 @@ def _with_cost(entry: Entry, call: CallRecord) -> Entry:
     return replace(entry, cost_usd=cost_usd, duration_s=paid.ended_at - paid.sent_at)
 
 
-class _Kept:
-    """Plays one kept reply."""
+class _CachedReply:
+    """Replays one stored reply."""
 
     takes_seed = True
 

@@ -44,7 +44,7 @@ BUSY_S = 5.0
 MOST_TOUCHED = 256
 """Uses that are noted together: each alone would make a write of every read."""
 
-KEPT_SHARE = 0.99
+EVICTION_TARGET = 0.99
 """How full the file may be once the oldest replies had to go, so that not every further one makes others go."""
 
 SHRINK_PAGES = 1000
@@ -234,10 +234,10 @@ class Store:
             with self._writing():
                 before = self._db.total_changes
                 self._db.executemany(statement, self._rows(entries))
-                kept = self._db.total_changes - before
+                stored = self._db.total_changes - before
                 self._make_room()
             self._shrink()
-            return kept
+            return stored
 
         with self._translated_errors():
             return self._repairing(write)
@@ -245,7 +245,7 @@ class Store:
     def _rows(self, entries: Iterable[tuple[str, Entry]]) -> Iterator[tuple[str, str, str, int, int, bytes]]:
         for key, entry in entries:
             text = json.dumps(entry.as_dict(), separators=(",", ":"))
-            if len(text) < self._max_bytes * KEPT_SHARE:
+            if len(text) < self._max_bytes * EVICTION_TARGET:
                 yield key, entry.model, text, len(text), self._now(), _checksum(key, text)
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
@@ -274,6 +274,16 @@ class Store:
             rows = self._db.execute("SELECT model, count(*) FROM replies GROUP BY model ORDER BY model")
             models = dict(rows.fetchall())
             return CacheStats(entries=sum(models.values()), used_bytes=self._used_bytes(), models=models)
+
+    def cost_usd(self) -> float:
+        """Return what all replies have cost when they were bought, in US dollars; unknown prices are left out.
+
+        Raises:
+            ConfigError: The file can't be read.
+        """
+        with self._translated_errors():
+            query = "SELECT total(json_extract(entry, '$.cost_usd')) FROM replies"
+            return float(self._db.execute(query).fetchone()[0])
 
     def clear(self) -> int:
         """Forget everything and return how many replies that were.
@@ -307,7 +317,7 @@ class Store:
 
     def _make_room(self) -> None:
         if self._used_bytes() > self._max_bytes:
-            goal = int(self._max_bytes * KEPT_SHARE)
+            goal = int(self._max_bytes * EVICTION_TARGET)
             while (excess := self._used_bytes() - goal) > 0 and self._forget(excess):
                 pass
 

@@ -103,21 +103,19 @@ def economics(records: Sequence[Record]) -> CostLatency | None:
     """Return what a system's answers cost and how long they took.
 
     Args:
-        records: Its records; those that the budget stopped are left out, those that failed were paid for and count.
-            Times of replayed replies mean nothing and are left out.
+        records: Its records; those that failed were paid for and count.
 
     Returns:
         The figures, or None without any record.
     """
-    asked = [record for record in records if record.status != "stopped"]
-    if not asked:
+    if not records:
         return None
-    timed = [record for record in asked if record.has_output and not record.replayed]
+    timed = [record for record in records if record.has_output]
     return CostLatency(
-        prompts=len(asked),
-        cost=_system_cost(asked),
-        by_place=_by_place(asked),
-        by_layer=_by_layer(asked),
+        prompts=len(records),
+        cost=_system_cost(records),
+        by_place=_by_place(records),
+        by_layer=_by_layer(records),
         total=percentiles([record.seconds for record in timed]),
         first_token=percentiles([record.first_token_s for record in timed]),
         critical_share=critical_share(timed),

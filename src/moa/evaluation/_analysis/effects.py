@@ -83,7 +83,7 @@ def effect(
     pairs = [
         (mixture.records[index].output, record.output)
         for index, record in other.records.items()
-        if record.has_output and not record.derived and index in mixture.records and mixture.records[index].has_output
+        if record.has_output and index in mixture.records and mixture.records[index].has_output
     ]
     changed = sum(differs(*pair) for pair in pairs)
     told = _role_sentence(mixture.name, other.name, role, difference)

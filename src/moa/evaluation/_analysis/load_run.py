@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from moa._mixture.loading import load
 from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.summary import Collected, Evaluated
-from moa.evaluation._data.annotations import read_annotations
+from moa.evaluation._data.annotations import annotations_of, read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
-from moa.evaluation._data.outputs import read_outputs
+from moa.evaluation._data.outputs import file_name, read_outputs
 from moa.evaluation._data.reference_data import BASELINE
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._runner.preparing import BASELINE_FILE
 from moa.evaluation._runner.records import Record
-from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._runner.run_directory import FORMAT, RunDirectory
+from moa.evaluation._runner.store import CellStore
+from moa.evaluation._runner.table import Table
 from moa.evaluation._statistics.non_inferiority import MARGIN
 
 
@@ -23,27 +26,36 @@ def collect(folder: RunDirectory) -> Collected:
     """Return what an evaluation has left in its folder so far.
 
     Args:
-        folder: Its run directory.
+        folder: Its run directory, of this format or of the one before.
 
     Raises:
         EvaluationDataError: It is no run directory, nothing has been answered yet, or a file can't be read.
     """
     manifest = folder.manifest()
     protocol, session = manifest["protocol"], (manifest.get("sessions") or [{}])[-1]
-    told = protocol["systems"]
     judge = protocol.get("judge") or {}
-    third = judge.get("reference")
-    systems = tuple(_system(folder, one) for one in (*told, *([third] if third else ())))
-    if not systems[0].outputs:
+    if manifest.get("format") == FORMAT:
+        told, damaged = protocol["systems"], list[str]()
+        systems = _systems(folder, protocol, damaged)
+        candidate, baseline = protocol["candidate"], protocol["baseline"]
+    else:
+        third = judge.get("reference")
+        told, damaged = [*protocol["systems"], *([third] if third else ())], []
+        systems = tuple(_system_of_format_1(folder.path, one) for one in told)
+        candidate = protocol["mixture"]
+        baseline = next((one["name"] for one in told if one["role"] == "baseline"), None)
+    first = next((system for system in systems if system.name == candidate), None)
+    if first is None or not first.outputs:
         raise EvaluationDataError("nothing has been answered yet: run the evaluation first", path=folder.path)
     return Collected(
-        systems=systems,
+        systems=(first, *(system for system in systems if system is not first)),
         opponent=judge.get("against"),
         judge=judge.get("name"),
         comparable=bool(judge.get("comparable")),
         warnings=(
             *conflicts(judge.get("models", ()), {one["name"]: _models(one) for one in told}),
-            *_head_to_head(protocol["prompts"]["source"], judge),
+            *_head_to_head(protocol["prompts"]["source"], baseline, judge),
+            *(f"The {one} was damaged on the disk, and is left out: run the evaluation again." for one in damaged),
         ),
         how=_how(protocol, session),
         settlement=folder.settlement(),
@@ -51,9 +63,69 @@ def collect(folder: RunDirectory) -> Collected:
     )
 
 
-def _head_to_head(prompts: str, judge: Mapping[str, Any]) -> tuple[str, ...]:
+def _systems(folder: RunDirectory, protocol: Mapping[str, Any], damaged: list[str]) -> tuple[Evaluated, ...]:
+    judge = protocol["judge"] or {}
+    if not folder.cells.exists():
+        return ()
+    store = CellStore(folder.cells, read_only=True)
+    try:
+        names = [one["name"] for one in protocol["systems"]]
+        against, name = judge.get("against"), judge.get("name")
+        table = Table(store.prompts(), names, store, opponent=against, judge=name)
+        damaged += store.damaged
+    finally:
+        store.close()
+    return tuple(
+        Evaluated(
+            name=one["name"],
+            role=one["role"],
+            records=table.records[one["name"]],
+            outputs=table.outputs(one["name"]),
+            is_precomputed=one["outputs"] is not None,
+            rows=(rows := table.rows(one["name"])),
+            annotations=annotations_of(rows),
+        )
+        for one in protocol["systems"]
+    )
+
+
+def _system_of_format_1(run: Path, told: Mapping[str, Any]) -> Evaluated:
+    """A system of a run of the first format: lines of JSON, and the files in AlpacaEval's format."""
+    name, stem = told["name"], file_name(told["name"])
+    found: dict[int, Record] = {}
+    for line in _lines(run / "calls" / f"{stem}.jsonl"):
+        record = Record.of(line)
+        # Times of replies that were given again mean nothing there.
+        record = replace(record, seconds=None, first_token_s=None) if line.get("replayed") else record
+        if record.status != "stopped" and (record.has_output or record.index not in found):
+            found[record.index] = record
+    path = run / "annotations" / f"{stem}.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else ()
+    outputs = read_outputs(run / "outputs" / f"{stem}.json") if found else ()
+    return Evaluated(
+        name=name,
+        role=told["role"],
+        records=found,
+        outputs=dict(zip(sorted(found), outputs, strict=False)),
+        is_precomputed=told.get("outputs") is not None,
+        rows=rows,
+        annotations=read_annotations(path) if rows else (),
+    )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file; the last one may have been under way when its process was killed."""
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    except ValueError as error:
+        raise EvaluationDataError(f"is no file of JSON lines: {error}", path=path) from error
+
+
+def _head_to_head(prompts: str, baseline: str | None, judge: Mapping[str, Any]) -> tuple[str, ...]:
     against = judge.get("against")
-    if prompts != ALPACA_EVAL or against in (None, BASELINE) or judge.get("reference"):
+    if prompts != ALPACA_EVAL or against in (None, BASELINE) or (baseline is not None and baseline != against):
         return ()
     return (
         f"Judged head-to-head against {against}: AlpacaEval's difficulties were measured against {BASELINE} and do not "
@@ -75,44 +147,9 @@ def data_dir_of(folder: RunDirectory) -> Path | None:
     return Path(told) if told and Path(told).is_dir() else None
 
 
-def _system(folder: RunDirectory, told: Mapping[str, Any]) -> Evaluated:
-    name, records = told["name"], folder.records(told["name"])
-    path = folder.annotations(name)
-    rows = _rows(path)
-    return Evaluated(
-        name=name,
-        role=told["role"],
-        records=records,
-        outputs=_outputs(folder.outputs(name), records),
-        is_precomputed=told.get("outputs") is not None,
-        rows=rows,
-        annotations=read_annotations(path) if rows else (),
-    )
-
-
-def _outputs(path: Path, records: Mapping[int, Record]) -> dict[int, Any]:
-    """The outputs by index: the file has one for each record, in the order of the prompts."""
-    if not records or not path.exists():
-        return {}
-    outputs = read_outputs(path)
-    if len(outputs) != len(records):
-        raise EvaluationDataError(f"has {len(outputs)} outputs for {len(records)} records: resume the run", path=path)
-    return dict(zip(sorted(records), outputs, strict=True))
-
-
-def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
-    if not path.exists():
-        return ()
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvaluationDataError(f"can't be read: {error}", path=path) from error
-    return rows if isinstance(rows, list) else ()
-
-
-def _models(told: Mapping[str, Any]) -> tuple[str, ...]:
-    """References of a system's models; of a file all that is known is its name."""
-    return (told["name"],) if told.get("mixture") is None else tuple(load(told["mixture"]).references)
+def _models(told: Mapping[str, Any]) -> Sequence[str]:
+    """References of a system's models; of given outputs all that is known is the name."""
+    return (told["name"],) if told.get("mixture") is None else load(told["mixture"]).references
 
 
 def _how(protocol: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Annotations in AlpacaEval's file format, and what the official code counts of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -30,8 +31,6 @@ class Annotation:
         preference: From 1 (the baseline's output is better) to 2 (the system's is); 1.5, or 0 in old files, is a
             draw; None where the verdict is missing.
         dataset: The part of the benchmark that the instruction belongs to, if known.
-        orders: The preference when the baseline's output was shown first, and when the system's was, if both were
-            tried.
     """
 
     instruction: str
@@ -42,7 +41,6 @@ class Annotation:
     preference: float | None
     annotator: str | None = None
     dataset: str | None = None
-    orders: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +99,11 @@ def read_annotations(path: Path) -> list[Annotation]:
                 key="preference",
             )
     return annotations
+
+
+def annotations_of(rows: Sequence[Mapping[str, Any]]) -> list[Annotation]:
+    """Return rows in AlpacaEval's format, made here, as annotations."""
+    return _ROWS.validate_python(rows)
 
 
 def win_probabilities(annotations: Sequence[Annotation]) -> Floats:

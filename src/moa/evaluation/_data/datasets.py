@@ -32,6 +32,7 @@ class Instruction:
         category: What kind of prompt it is, if known; AlpacaEval's `dataset`.
         reference: An answer that somebody gave, if there is one.
         dataset: What it belongs to, as AlpacaEval's files say it.
+        known_key: Its key where only the text of the prompt is known any more; else empty.
     """
 
     index: int
@@ -39,6 +40,15 @@ class Instruction:
     category: str | None = None
     reference: str | None = None
     dataset: str = ""
+    known_key: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells the prompt from others wherever it stands: a digest of its content."""
+        return (
+            self.known_key
+            or hashlib.blake2b(repr(self.prompt).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        )
 
     @property
     def text(self) -> str:
@@ -134,12 +144,25 @@ def _text(values: Mapping[str, Any], key: str) -> str | None:
 def _prompt(value: Any, path: Path | None, row: int) -> str | tuple[Message, ...]:
     try:
         if isinstance(value, str):
-            # A cell of a CSV file can hold messages only as JSON.
-            value = json.loads(value) if value.startswith('[{"') else value
+            value = _messages_in(value)
         turns = conversation(value)
     except (UsageError, ValueError, TypeError, AttributeError) as error:
         raise EvaluationDataError(f"the prompt can't be used: {error}", path=path, row=row) from error
     return value if isinstance(value, str) else turns
+
+
+def _messages_in(text: str) -> Any:
+    """The messages that a text is as JSON, as a cell of a CSV file can hold them in no other way; else the text."""
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    is_talk = isinstance(value, list) and all(
+        isinstance(one, dict) and {"role", "content"} <= one.keys() for one in value
+    )
+    return value if is_talk and value else text
 
 
 def stratified(instructions: Sequence[Instruction], size: int, seed: int) -> tuple[Instruction, ...]:

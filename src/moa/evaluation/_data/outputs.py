@@ -98,7 +98,8 @@ def read_rows(path: Path) -> list[Any]:
     except UnicodeDecodeError as error:
         raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
     if path.name.removesuffix(".gz").endswith(".jsonl"):
-        return [_parsed(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # Not splitlines: U+2028 and its like end no row.
+        return [_parsed(line, path, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     rows = _parsed(text, path, None)
     if not isinstance(rows, list):
         raise EvaluationDataError(f"holds {type(rows).__name__} where a list of rows is expected", path=path)

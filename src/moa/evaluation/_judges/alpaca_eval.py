@@ -16,7 +16,7 @@ from moa._mixture.loading import single
 from moa._mixture.schema import Mixture
 from moa._results import Answer
 from moa._runtime.engine import Engine
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.alpaca_eval_package import package_folder
 from moa.evaluation._data.annotations import DRAW
@@ -184,7 +184,7 @@ def load_evaluator(name: str) -> Evaluator:
         )
     if name not in known:
         raise EvaluationDataError(
-            f"there is no judge {name!r}{nearest(name, known) or '.'} "
+            f"there is no judge {name!r}{did_you_mean(name, known) or '.'} "
             f"Known: alpaca_eval_gpt4_turbo, pairwise, {', '.join(known)}"
         )
     try:

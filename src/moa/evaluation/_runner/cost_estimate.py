@@ -1,6 +1,7 @@
 """What an evaluation would take before anything is bought: calls, tokens, dollars, minutes, and what they rest on."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -10,19 +11,16 @@ from moa._engine.run_budget import prompt_tokens
 from moa._ledger import Pricer
 from moa._messages import conversation
 from moa._mixture.loading import single
-from moa._mixture.roster import roster
-from moa._mixture.schema import Agent, Mixture
+from moa._mixture.schema import Agent
 from moa._pricing.price import Price
 from moa._usage import TokenUsage
-from moa.evaluation._data.datasets import Instruction
-from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.pairwise import NAME as PAIRWISE
-from moa.evaluation._runner.config import EvaluationConfig
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._runner.store import CellStore
 from moa.evaluation._runner.systems import System
-from moa.evaluation._runner.verdict_rows import is_final
+from moa.evaluation._runner.table import Table, table_of
 from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
 
 OUTPUT_TOKENS = 400
@@ -91,10 +89,6 @@ class Need:
             "unpriced": list(self.unpriced),
         }
 
-    def after(self, seconds: float) -> "Need":
-        """The same, taking so many seconds."""
-        return replace(self, seconds=seconds)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -137,37 +131,32 @@ class Plan:
             f"An answer has {OUTPUT_TOKENS} tokens, or max_tokens if that is less; a prompt has one for every 4 bytes.",
             f"A model takes {FIRST_TOKEN_S:g} s to its first token and writes {TOKENS_PER_S:g} tokens a second.",
             f"{self.concurrency} answers and verdicts are under way at once; nobody limits the rate, no call fails.",
-            "Members alone cost nothing: their answers are the mixture's proposals.",
+            "What two systems ask alike is bought once: members alone cost nothing beside their mixture.",
             f"A judge's prompt has both outputs and {JUDGE_PROMPT_TOKENS} tokens more.",
             "All outputs differ: systems with the same one share a verdict, which costs less.",
         )
 
 
-Known = Callable[[System, int], bool]
-"""Whether an answer or verdict of a system is there already, by the prompt's index."""
-
-
-def _nothing(system: System, index: int) -> bool:
-    return False
-
-
-def plan(prepared: Prepared, answered: Known = _nothing, judged: Known = _nothing) -> Plan:
+def plan(prepared: Prepared, table: Table | None = None) -> Plan:
     """Return what is still to be bought; looks up prices, which takes a second.
 
     Args:
         prepared: The evaluation.
-        answered: Which answers are there already.
-        judged: Which verdicts are there already.
+        table: What is there already.
     """
-    setup, rates = prepared.setup, _Rates(prepared)
-    needs = [
-        sum((rates.answer(system, one) for one in _left(setup, system, answered)), Need(name=system.name))
-        for system in setup.bought
-    ]
-    if setup.judge is not None:
-        pairs = [one for system in setup.judged for one in _left(setup, system, judged)]
-        needs.append(sum((rates.verdict(setup.judge, one) for one in pairs), Need(name="judging")))
-    return Plan(needs=tuple(needs), prompts=len(setup.instructions), concurrency=setup.concurrency)
+    spec, calls = prepared.setup, _Calls(prepared)
+    there = {
+        system.name: {one.index for one in spec.instructions if table and table.has_output(system.name, one.index)}
+        for system in spec.asked
+    }
+    for system in spec.asked:
+        calls.answers(system, there[system.name])
+    everything = {one.index for one in spec.instructions}
+    needs = [calls.answers(system, everything - there[system.name]) for system in spec.asked]
+    if spec.judge is not None:
+        judged = {system.name: table.verdicts[system.name].keys() if table else () for system in spec.judged}
+        needs.append(sum((calls.verdicts(everything.difference(one)) for one in judged.values()), Need(name="judging")))
+    return Plan(needs=tuple(needs), prompts=len(spec.instructions), concurrency=spec.concurrency)
 
 
 def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
@@ -176,98 +165,84 @@ def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
     Raises:
         EvaluationDataError: The directory can't be read.
     """
-    if out is None or not RunDirectory(out).manifest_path.exists():
+    folder = None if out is None else RunDirectory(out)
+    if folder is None or not folder.cells.exists():
         return plan(prepared)
-    folder, setup = RunDirectory(out), prepared.setup
-    answered = {
-        system.name: {index for index, record in folder.records(system.name).items() if record.has_output}
-        for system in setup.systems
-    }
-    judged = {
-        system.name: {row["index"] for row in folder.verdict_rows(system.name) if is_final(row)}
-        for system in setup.judged
-    }
-    return plan(
-        prepared,
-        lambda system, index: index in answered[system.name],
-        lambda system, index: index in judged[system.name],
-    )
+    prepared, store = prepared.with_earlier(folder.manifest()), CellStore(folder.cells, read_only=True)
+    try:
+        return plan(prepared, table_of(prepared.setup, store))
+    finally:
+        store.close()
 
 
-def _left(setup: EvaluationConfig, system: System, known: Known) -> list[Instruction]:
-    return [one for one in setup.instructions if not known(system, one.index)]
-
-
-class _Rates:
-    """What single answers and verdicts take."""
+class _Calls:
+    """What answers and verdicts take. A call that two systems make alike about a prompt counts once."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self._settings, self._mixture = prepared.settings, prepared.setup.mixture.mixture
+        self._settings, self._spec = prepared.settings, prepared.setup
+        self._talk = {
+            one.index: estimated_conversation_tokens(conversation(one.prompt)) for one in prepared.setup.instructions
+        }
+        self._made: dict[object, set[int]] = {}
         self._pricers: dict[tuple[str, Price | None], Pricer] = {}
 
-    def answer(self, system: System, instruction: Instruction) -> Need:
-        """Return what one answer takes."""
-        talk = estimated_conversation_tokens(conversation(instruction.prompt))
-        mixture = system.mixture
+    def answers(self, system: System, indices: set[int]) -> Need:
+        """Return what a system takes for some prompts, besides calls that were counted before."""
+        total, mixture = Need(name=system.name), system.mixture
         if mixture is None:
-            return Need(name=system.name)
-        if system.follows and self._mixture is not None:
-            members = roster(self._mixture.layers[0])
-            proposals = [_output_tokens(member.agent) for member in members if member.name not in system.left_out]
-            picks = system.role == "selection" or self._mixture.aggregation == "selection"
-            return self._calls((_aggregator(mixture, picks=picks),), talk + prompt_tokens(proposals))
-        last = _aggregator(mixture, picks=mixture.aggregation == "selection" and bool(mixture.layers))
-        total, shown = Need(name=system.name), list[int]()
-        for agents in (*(layer.proposers for layer in mixture.layers), (last,)):
-            total += self._calls(agents, talk + prompt_tokens(shown))
-            shown = _proposal_tokens(agents)
-        return total
+            return total
+        shown, before = list[int](), ""
+        for layer in mixture.layers:
+            total += self._calls(layer.proposers, indices, prompt_tokens(shown), before)
+            shown = [_output_tokens(agent) for agent in layer.proposers for _ in range(agent.samples)]
+            before += repr((layer.proposers, mixture.prompt, mixture.aggregation))
+        picks = mixture.aggregation == "selection" and bool(mixture.layers)
+        last = mixture.aggregator.model_copy(update={"max_tokens": CHOICE_TOKENS}) if picks else mixture.aggregator
+        return total + self._calls((last,), indices, prompt_tokens(shown), before)
 
-    def verdict(self, judge: Judge, instruction: Instruction) -> Need:
-        """Return what one verdict takes: two replies of a judge that is shown both orders, one word of the others."""
-        prompt = estimated_conversation_tokens(conversation(instruction.prompt)) + JUDGE_PROMPT_TOKENS
-        both = PAIRWISE in judge.name
-        agents = tuple(
-            single(model, max_tokens=VERDICT_TOKENS if both else 1, samples=1).aggregator for model in judge.models
-        )
-        once = self._calls(agents, prompt + 2 * OUTPUT_TOKENS)
+    def verdicts(self, indices: set[int]) -> Need:
+        """Return what verdicts take: two replies of a judge that is shown both orders, one word of the others."""
+        judge = self._spec.judge
+        both = judge is not None and PAIRWISE in judge.name
+        models = () if judge is None else judge.models
+        agents = [single(model, max_tokens=VERDICT_TOKENS if both else 1).aggregator for model in models]
+        once = self._calls(agents, indices, JUDGE_PROMPT_TOKENS + 2 * OUTPUT_TOKENS, None)
         return replace(once + once, seconds=once.seconds) if both else once
 
-    def _calls(self, agents: Sequence[Agent], prompt_tokens: int) -> Need:
-        """What agents take that are asked side by side."""
-        return sum((self._call(agent, prompt_tokens) for agent in agents), Need(name="")).after(
-            max(FIRST_TOKEN_S + _output_tokens(agent) / TOKENS_PER_S for agent in agents)
-        )
+    def _calls(self, agents: Sequence[Agent], indices: set[int], tokens: int, before: str | None) -> Need:
+        """What agents take that are asked side by side; those before them tell their prompts apart."""
+        total, slowest_s, numbers = Need(name=""), 0.0, Counter[object]()
+        for agent in agents:
+            content = (agent.model, agent.role, agent.sampling)
+            for _ in range(agent.samples):
+                new = indices
+                if before is not None and self._spec.shares_replies:
+                    made = self._made.setdefault((before, repr(content), numbers[repr(content)]), set())
+                    numbers[repr(content)] += 1
+                    new = indices - made
+                    made |= new
+                total += self._call(agent, new, tokens)
+                slowest_s = max(slowest_s, len(new) * (FIRST_TOKEN_S + _output_tokens(agent) / TOKENS_PER_S))
+        return replace(total, seconds=slowest_s)
 
-    def _call(self, agent: Agent, prompt_tokens: int) -> Need:
-        tokens = TokenUsage(
-            input_tokens=prompt_tokens + estimated_tokens(agent.role or ""), output_tokens=_output_tokens(agent)
-        )
-        price = self._pricer(agent)(tokens)
-        return Need(
-            name="",
-            calls=agent.samples,
-            input_tokens=tokens.input_tokens * agent.samples,
-            output_tokens=tokens.output_tokens * agent.samples,
-            priced_usd=(price or Decimal(0)) * agent.samples,
-            unpriced=() if price is not None else (agent.model,),
-        )
-
-    def _pricer(self, agent: Agent) -> Pricer:
+    def _call(self, agent: Agent, indices: set[int], tokens: int) -> Need:
+        if not indices:
+            return Need(name="")
+        n, each = len(indices), tokens + estimated_tokens(agent.role or "")
+        input_tokens, output_tokens = sum(self._talk[index] for index in indices) + n * each, _output_tokens(agent)
         key = (agent.model, agent.price)
         if key not in self._pricers:
             self._pricers[key] = pricer_of(self._settings, *key)
-        return self._pricers[key]
-
-
-def _aggregator(mixture: Mixture, *, picks: bool) -> Agent:
-    """The aggregator, writing no more than it takes."""
-    return mixture.aggregator.model_copy(update={"max_tokens": CHOICE_TOKENS}) if picks else mixture.aggregator
-
-
-def _proposal_tokens(agents: Sequence[Agent]) -> list[int]:
-    """How long each proposal of a layer may be, samples counted."""
-    return [_output_tokens(agent) for agent in agents for _ in range(agent.samples)]
+        # Of the mean prompt, as the price of a token may depend on how long its prompt is.
+        price = self._pricers[key](TokenUsage(input_tokens=round(input_tokens / n), output_tokens=output_tokens))
+        return Need(
+            name="",
+            calls=n,
+            input_tokens=input_tokens,
+            output_tokens=n * output_tokens,
+            priced_usd=n * (price or Decimal(0)),
+            unpriced=() if price is not None else (agent.model,),
+        )
 
 
 def _output_tokens(agent: Agent) -> int:

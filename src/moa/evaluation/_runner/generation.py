@@ -1,122 +1,129 @@
 """Asking a system one prompt, and what becomes of it as a record."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moa._engine.briefing import Briefing, lay_out
 from moa._engine.plan import derived_seed
 from moa._ledger import Ledger
-from moa._messages import Conversation, ReplyOptions, conversation
+from moa._messages import conversation
+from moa._mixture.schema import Mixture
+from moa._pricing.price import cost_of
 from moa._results import Answer, LayerResult, Proposal
 from moa._runtime.engine import Engine
+from moa._usage import json_usd
 from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, OverBudget, QuotaExhausted
 from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._data.outputs import Output
 from moa.evaluation._runner.records import Record, sum_calls
+from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System
 from moa.events import LayerFinished, ProposalFinished, RunFinished
-
-_NO_OPTIONS = ReplyOptions()
 
 _HOPELESS = (AuthenticationFailed, ModelNotFound, QuotaExhausted)
 """A run that failed for one of these would fail with every other prompt too."""
 
 
-async def ask(engine: Engine, system: System, instruction: Instruction, seed: int, *, again: bool = False) -> Record:
-    """Return what a system answers to a prompt; a run that fails is a record too.
+async def generate(engine: Engine, name: str, mixture: Mixture, instruction: Instruction, seed: int) -> Record:
+    """Return what a mixture answers to a prompt; a run that fails is a record too.
 
     Args:
         engine: Runs it.
-        system: One that has a mixture.
+        name: The system's.
+        mixture: What is asked.
         instruction: The prompt.
-        seed: Of the evaluation; system and prompt get one of their own derived from it.
-        again: It was asked before, and there is a record of that.
+        seed: Of the evaluation. The run's own follows from it and the prompt alone: systems that ask the same agents
+            the same things about a prompt get the same replies.
 
     Raises:
         UsageError, ConfigError, MixtureError: It can't be asked at all.
         EngineError: Nor would any other prompt be answered: a key is wrong, a model isn't there.
     """
-    talk = conversation(instruction.prompt)
-    watched = await watch(engine, system, talk, own_seed(seed, system, instruction))
-    return watched.record(system, instruction, again=again)
+    started_s, answer, failed = time.time(), None, None
+    layers, loose = list[LayerResult](), list[Proposal]()
+    # The answer is streamed, as users see it, for the time of its first token; proposals are not, as when serving.
+    stream = engine.astream(
+        mixture, conversation(instruction.prompt), seed=derived_seed(seed, instruction.prompt), proposal_deltas=False
+    )
+    try:
+        async with stream as events:
+            async for event in events:
+                match event:
+                    case ProposalFinished():
+                        loose.append(event.proposal)
+                    case LayerFinished():
+                        layers.append(event.result)
+                    case RunFinished():
+                        answer = event.answer
+    except EngineError as error:
+        if any(isinstance(cause, _HOPELESS) for cause in error.failures):
+            raise
+        failed = error
+    ledger = answer.ledger if answer else stream.ledger
+    _require_whole(loose, ledger)
+    calls = tuple(call.as_dict() for call in ledger.calls)
+    common: dict[str, Any] = {
+        "system": name,
+        "index": instruction.index,
+        "calls": calls,
+        "layers": _layer_dicts(layers, loose),
+        "started_s": started_s,
+        **sum_calls(calls).fields(),
+    }
+    # Calls are paid from the evaluation's budget alone, unless the mixture has one of its own.
+    if engine.budget is not None and mixture.budget_usd is None and _is_out_of_money(failed, layers, loose):
+        return Record(status="stopped", error={"code": BudgetExceeded.code, "message": "stopped"}, **common)
+    if answer is None:
+        return Record(status="failed", error=failed.info.as_dict() if failed else None, **common)
+    return Record(**common, **_answered(answer))
 
 
-def own_seed(seed: int, system: System, instruction: Instruction) -> int:
-    """Return the seed of one system and prompt; no two requests of an evaluation share theirs."""
-    return derived_seed(seed, 0, system.name, instruction.index)
+def _layer_dicts(layers: list[LayerResult], loose: list[Proposal]) -> tuple[Mapping[str, Any], ...]:
+    """The layers as JSON values; of a layer that failed, the proposals that had ended."""
+    found = [layer.as_dict() for layer in layers]
+    begun = len(found) + 1
+    ended = sorted((proposal for proposal in loose if proposal.layer == begun), key=lambda proposal: proposal.index)
+    if ended:
+        duration_s = max(proposal.duration_s for proposal in ended)
+        proposals = [proposal.as_dict() for proposal in ended]
+        found.append({"layer": begun, "closed_by": "failure", "duration_s": duration_s, "proposals": proposals})
+    return tuple(found)
 
 
-class RunOutcome:
-    """What came of one run, also of one that failed half-way.
+def _is_out_of_money(failed: EngineError | None, layers: list[LayerResult], loose: list[Proposal]) -> bool:
+    """Whether the evaluation's budget kept the run, or one of its calls, from being made."""
+    if isinstance(failed, OverBudget):
+        return True
+    errors = [proposal.error for proposal in (*(one for layer in layers for one in layer.roster), *loose)]
+    if any(error is not None and error.code == BudgetExceeded.code for error in errors):
+        return True
+    return failed is not None and any(isinstance(cause, BudgetExceeded) for cause in failed.failures)
 
-    Args:
-        budgeted: Calls are paid from the evaluation's budget alone, so a call for which there is no money says that
-            this is used up, not that the mixture's own is.
-    """
 
-    def __init__(self, *, budgeted: bool) -> None:
-        self.started_s = time.time()
-        self.answer: Answer | None = None
-        self.error: EngineError | None = None
-        self.ledger = Ledger()
-        self.layers: list[LayerResult] = []
-        self.loose: list[Proposal] = []
-        self._budgeted = budgeted
-
-    @property
-    def out_of_money(self) -> bool:
-        """Whether the evaluation's budget kept the run, or one of its calls, from being made."""
-        if not self._budgeted:
-            return False
-        if isinstance(self.error, OverBudget):
-            return True
-        failures = self.error.failures if self.error else ()
-        errors = [proposal.error for layer in self.layers for proposal in layer.roster]
-        errors += [proposal.error for proposal in self.loose]
-        stopped = any(error is not None and error.code == BudgetExceeded.code for error in errors)
-        return stopped or any(isinstance(failure, BudgetExceeded) for failure in failures)
-
-    def layer_dicts(self) -> tuple[Mapping[str, Any], ...]:
-        """The layers as JSON values; of a layer that failed, the proposals that had ended."""
-        layers = [layer.as_dict() for layer in self.layers]
-        begun = len(layers) + 1
-        loose = sorted((p for p in self.loose if p.layer == begun), key=lambda proposal: proposal.index)
-        if loose:
-            ended_s = max(proposal.duration_s for proposal in loose)
-            proposals = [proposal.as_dict() for proposal in loose]
-            layers.append({"layer": begun, "closed_by": "failure", "duration_s": ended_s, "proposals": proposals})
-        return tuple(layers)
-
-    def record(self, system: System, instruction: Instruction, *, again: bool) -> Record:
-        """All of it as a record."""
-        calls = tuple(call.as_dict() for call in self.ledger.calls)
-        books = sum_calls(calls)
-        common: dict[str, Any] = {
-            "system": system.name,
-            "index": instruction.index,
-            "calls": calls,
-            "layers": self.layer_dicts(),
-            "started_s": self.started_s,
-            "bought_usd": books.bought_usd(known=again),
-            **books.fields(),
-        }
-        if self.out_of_money:
-            return Record(status="stopped", error={"code": BudgetExceeded.code, "message": "stopped"}, **common)
-        if self.answer is None:
-            return Record(status="failed", error=self.error.info.as_dict() if self.error else None, **common)
-        return Record(**common, **_answered(self.answer))
+def _require_whole(loose: list[Proposal], ledger: Ledger) -> None:
+    """Make sure that no member is missing for good: what would be measured is another mixture."""
+    codes = {kind.code for kind in _HOPELESS}
+    for proposal in loose:
+        if proposal.error is not None and proposal.error.code in codes:
+            message = f"the mixture would be measured without {proposal.agent} ({proposal.error.message})"
+            raise EngineError(message, ledger=ledger)
 
 
 def _answered(answer: Answer) -> dict[str, Any]:
+    seconds, first_token_s = answer.latency.total_s, answer.latency.first_token_s
+    if any(attempt.cached for call in answer.ledger.calls for attempt in call.attempts):
+        # It didn't wait for what was bought before, but whoever asks this system alone would.
+        seconds = answer.latency.critical_path_s
+        last = answer.attempts[-1].first_token_s if answer.attempts else None
+        first_token_s = None if last is None else seconds - answer.aggregation_s + last
     return {
         "status": answer.status,
-        "output": answer.text,
+        "output": without_halves(answer.text),
         "finish_reason": answer.finish_reason,
         "agent": answer.agent,
         "model": answer.model,
-        "seconds": answer.latency.total_s,
-        "first_token_s": answer.latency.first_token_s,
+        "seconds": seconds,
+        "first_token_s": first_token_s,
         "critical_path_s": answer.latency.critical_path_s,
         "aggregation_s": answer.aggregation_s,
         "degraded": tuple(reason.as_dict() for reason in answer.degraded),
@@ -124,127 +131,56 @@ def _answered(answer: Answer) -> dict[str, Any]:
     }
 
 
-async def watch(
-    engine: Engine, system: System, talk: Conversation, seed: int, options: ReplyOptions = _NO_OPTIONS
-) -> RunOutcome:
-    """Run a system's mixture and return what came of it, be it an answer or a failure.
-
-    Raises:
-        UsageError, ConfigError, MixtureError: It can't be asked at all.
-        EngineError: Nor would any other prompt be answered: a key is wrong, a model isn't there.
-    """
-    mixture = system.mixture
-    if mixture is None:
-        raise ValueError(f"{system.name} is a file of outputs: it can't be asked")
-    watched = RunOutcome(budgeted=engine.budget is not None and mixture.budget_usd is None)
-    # The answer is streamed, as users see it, for the time of its first token; proposals are not, as when serving.
-    stream = engine.astream(mixture, talk, seed=seed, options=options, proposal_deltas=False)
-    try:
-        async with stream as events:
-            async for event in events:
-                match event:
-                    case ProposalFinished():
-                        watched.loose.append(event.proposal)
-                    case LayerFinished():
-                        watched.layers.append(event.result)
-                    case RunFinished():
-                        watched.answer = event.answer
-    except EngineError as error:
-        if any(isinstance(cause, _HOPELESS) for cause in error.failures):
-            raise
-        watched.error = error
-    watched.ledger = watched.answer.ledger if watched.answer else stream.ledger
-    _require_whole(watched)
-    return watched
+def without_halves(text: str) -> str:
+    """Return a text with each half of a surrogate pair, which is no text and fits in no file, as U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-async def watch_shown(
-    engine: Engine,
-    system: System,
-    instruction: Instruction,
-    prompt: str,
-    seed: int,
-    options: ReplyOptions = _NO_OPTIONS,
-) -> RunOutcome:
-    """Run an aggregator that is shown proposals, in the words that the mixture would have sent it.
-
-    Args:
-        engine: Runs it.
-        system: Its mixture is the aggregator alone.
-        instruction: The prompt.
-        prompt: System text that shows the proposals; it comes after the aggregator's role.
-        seed: Of the evaluation.
-        options: Of the request.
-
-    Raises:
-        UsageError, ConfigError, MixtureError: It can't be asked at all.
-        EngineError: Nor would any other prompt be answered: a key is wrong, a model isn't there.
-    """
-    mixture = system.mixture
-    if mixture is None:
-        raise ValueError(f"{system.name} is a file of outputs: it can't be asked")
-    briefing = Briefing(conversation=conversation(instruction.prompt), role=mixture.aggregator.role, proposals=prompt)
-    told = mixture.model_copy(update={"aggregator": mixture.aggregator.model_copy(update={"role": None})})
-    return await watch(
-        engine, replace(system, mixture=told), lay_out(briefing), own_seed(seed, system, instruction), options
-    )
+def paid_for(calls: Sequence[Mapping[str, Any]]) -> Paid:
+    """Return what calls in the ledger's JSON form have cost, besides kept replies that were bought before."""
+    kept, lost, unpriced = 0.0, 0.0, False
+    for attempt in (attempt for call in calls for attempt in call["attempts"]):
+        charged = attempt["charged_usd"] or 0.0
+        used = attempt["usage"] and attempt["usage"]["total_tokens"]
+        unpriced = unpriced or bool(used and attempt["cost_usd"] is None)
+        if attempt["status"] == "ok" and attempt["finish_reason"] != "content_filter":
+            kept += charged
+        else:
+            lost += charged
+    return Paid(kept_usd=kept, lost_usd=lost, unpriced=unpriced)
 
 
-def _require_whole(watched: RunOutcome) -> None:
-    """Make sure that no member is missing for good: what would be measured is another mixture."""
-    codes = {kind.code for kind in _HOPELESS}
-    for proposal in watched.loose:
-        if proposal.error is not None and proposal.error.code in codes:
-            message = f"the mixture would be measured without {proposal.agent} ({proposal.error.message})"
-            raise EngineError(message, ledger=watched.ledger)
-
-
-def cached_proposal(parent: Record, system: System) -> Record | None:
-    """Return a member's record out of the mixture's, None if the member has to be asked alone.
-
-    That is so where the mixture went on without it, or never came to ask it: alone it would have had its time.
-
-    Args:
-        parent: The mixture's record of the same prompt.
-        system: The member.
-    """
-    first = first_layer(parent)
-    proposal = next((p for p in first.get("proposals", ()) if p["agent"] == system.member), None)
-    if proposal is None or proposal["status"] == "abandoned":
-        return None
-    calls = tuple(call for call in layer_1_calls(parent) if call["agent"] == system.member)
-    used = proposal["status"] == "used"
+def given_record(system: System, instruction: Instruction) -> Record:
+    """Return what a file of outputs has for a prompt, as a record; nothing was bought for it."""
+    output = (system.outputs or {}).get(instruction.text)
+    if output is None or not output.output.strip():
+        why = "the file has no output for this prompt" if output is None else output.error or "the output is empty"
+        error = {"code": "missing_output", "message": why}
+        return Record(system=system.name, index=instruction.index, status="failed", error=error)
+    known = output.usage is not None and system.price is not None
+    cost = cost_of(system.price, output.usage) if known and system.price and output.usage else None
     return Record(
         system=system.name,
-        index=parent.index,
-        status="failed" if not used else "degraded" if proposal["finish_reason"] == "length" else "complete",
-        output=proposal["text"] if used else "",
-        error=proposal["error"],
-        finish_reason=proposal["finish_reason"],
-        agent=proposal["agent"],
-        model=proposal["model"],
-        seconds=proposal["duration_s"] if used else None,
-        first_token_s=_first_token_s(proposal) if used else None,
-        critical_path_s=proposal["duration_s"] if used else None,
-        calls=calls,
-        derived=True,
-        started_s=parent.started_s,
-        **sum_calls(calls).fields(),
+        index=instruction.index,
+        status="complete",
+        output=output.output,
+        finish_reason=output.finish_reason,
+        seconds=output.seconds,
+        usage=output.usage,
+        cost_usd=json_usd(cost),
+        priced_usd=json_usd(cost) or 0.0,
     )
 
 
-def first_layer(parent: Record) -> Mapping[str, Any]:
-    """Return how the mixture's layer 1 ended; nothing if it never began."""
-    return parent.layers[0] if parent.layers else {}
-
-
-def layer_1_calls(parent: Record) -> tuple[Mapping[str, Any], ...]:
-    """Return the calls of the mixture's layer 1."""
-    return tuple(call for call in parent.calls if call["layer"] == 1 and call["purpose"] == "proposal")
-
-
-def _first_token_s(proposal: Mapping[str, Any]) -> float | None:
-    last = proposal["attempts"][-1] if proposal["attempts"] else None
-    if last is None or last["first_token_s"] is None:
-        return None
-    return float(last["started_s"] + last["queue_s"] + last["first_token_s"])
+def output_of(record: Record, instruction: Instruction) -> Output:
+    """Return a record as a row of an outputs file; one that failed has an empty output and its error."""
+    return Output(
+        instruction=instruction.text,
+        output=record.output,
+        generator=record.system,
+        dataset=instruction.category or instruction.dataset,
+        usage=record.usage,
+        seconds=record.seconds,
+        finish_reason=record.finish_reason,
+        error=None if record.error is None else f"{record.error['code']}: {record.error['message']}",
+    )

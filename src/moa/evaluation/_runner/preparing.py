@@ -19,12 +19,18 @@ from moa.evaluation._data.outputs import Output
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.loading import load_judge
-from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
-from moa.evaluation._metrics.stopping import Until
-from moa.evaluation._runner.ablations import variants_of
-from moa.evaluation._runner.config import EvaluationConfig
+from moa.evaluation._length_control.confidence_sequence import MIN_PROMPTS as LOOKED_AT_FROM
 from moa.evaluation._runner.pricing import price_list, require_known, require_worst_cases, versions
-from moa.evaluation._runner.systems import REFERENCES, System, baseline_of, check_names, parts_of
+from moa.evaluation._runner.spec import Spec, Until
+from moa.evaluation._runner.systems import (
+    REFERENCES,
+    System,
+    baseline_of,
+    check_names,
+    earlier_system,
+    given_outputs,
+    parts_of,
+)
 from moa.evaluation._statistics.non_inferiority import MARGIN
 from moa.providers._base import Provider
 
@@ -48,6 +54,9 @@ _PACKAGES = (
     "scipy",
 )
 
+Candidates = MixtureLike | Sequence[MixtureLike] | None
+"""A mixture; or several, of which the verdict is about the first; None if outputs were given."""
+
 Prompts = str | Path | Sequence[str | Mapping[str, Any]]
 """A dataset's name, a file's path, or the prompts themselves; see `load_instructions`."""
 
@@ -67,16 +76,18 @@ class Options(TypedDict, total=False):
         self_moa: A member, `aggregator` or a model reference for a Self-MoA of the same shape; see `parts_of`.
         selection: Whether the aggregator also picks one of layer 1's proposals.
         leave_one_out: Whether it also answers from the same proposals without each proposer's in turn.
-        shuffled: Whether it also answers from the same proposals in another order.
-        cached: Whether members answer by the mixture's proposals, which costs nothing; if not, they are asked alone.
+        shuffled: Whether it also answers from the same proposals in the reverse order.
+        outputs: Files of outputs in AlpacaEval's format, by the name of the system whose they are.
+        cached: Whether systems that ask the same share the reply, so that members cost nothing; if not, each is asked
+            alone.
         data_dir: A folder with AlpacaEval's files, to be read in place of the hub.
         limit: Only the first so many prompts.
         sample: Only so many prompts, drawn at random by category.
         seed: Of the sample, the order, and all that is asked.
         concurrency: Answers and verdicts under way at once.
         budget_usd: US dollars for all sessions together.
-        until: `all`; `decided` stops once it is known whether the mixture is better, as good or worse, and whether a
-            single model would do; `good-enough` once it is known whether it is worse by the margin.
+        until: `all`; `decided` stops once the mean preference is known well enough for prompts like these;
+            `decided-here` for exactly these prompts; `decided-lc` once the length-controlled win rate is.
         margin: Percentage points by which the mixture may be worse and still be comparable.
         config: Path of a `moa.yaml`.
         settings: Ready-made settings in place of a file.
@@ -93,6 +104,7 @@ class Options(TypedDict, total=False):
     selection: bool
     leave_one_out: bool
     shuffled: bool
+    outputs: Mapping[str, str | Path]
     cached: bool
     data_dir: Path | None
     limit: int | None
@@ -119,7 +131,7 @@ class Prepared:
         data_dir: Folder of AlpacaEval's files, if they don't come from the hub.
     """
 
-    setup: EvaluationConfig
+    setup: Spec
     settings: Settings
     providers: Mapping[str, Provider]
     protocol: Mapping[str, Any]
@@ -149,25 +161,37 @@ class Prepared:
             },
         }
 
+    def with_earlier(self, manifest: Mapping[str, Any]) -> "Prepared":
+        """The same with the systems that the run has besides: what was filled once stays in the report.
+
+        Args:
+            manifest: The run directory's.
+        """
+        names = {system.name for system in self.setup.systems}
+        earlier = [told for name, told in manifest.get("systems", {}).items() if name not in names]
+        systems = (*self.setup.systems, *map(earlier_system, earlier))
+        protocol = {**self.protocol, "systems": [*self.protocol["systems"], *earlier]}
+        return replace(self, setup=replace(self.setup, systems=systems), protocol=protocol)
+
 
 def _place(settings: Settings, name: str) -> dict[str, Any]:
     endpoint = settings.endpoints[name]
     return {"kind": endpoint.kind, "url": endpoint.base_url or endpoint.endpoint_url, "region": endpoint.region}
 
 
-def references(setup: EvaluationConfig) -> tuple[str, ...]:
+def references(setup: Spec) -> tuple[str, ...]:
     """Return every model that may be asked, each once."""
     mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
     models = [name for mixture in mixtures for name in mixture.references]
     return tuple(dict.fromkeys((*models, *(setup.judge.models if setup.judge else ()))))
 
 
-def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) -> Prepared:
+def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -> Prepared:
     """Return an evaluation that can begin; nothing has been bought.
 
     Args:
         prompts: What to evaluate on.
-        mixture: What to evaluate.
+        mixture: What to evaluate: the verdict is about the first one, or about the first of the given outputs.
         **options: See `Options`.
 
     Raises:
@@ -176,24 +200,17 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
     data_dir, seed = options.get("data_dir"), options.get("seed", 0)
     limit, sample = options.get("limit"), options.get("sample")
     instructions = load_instructions(prompts, data_dir=data_dir, limit=limit, sample=sample, seed=seed)
-    whole = load(mixture)
-    parts = parts_of(
-        whole,
-        self_moa=options.get("self_moa"),
-        selection=options.get("selection", False),
-        cached=options.get("cached", True),
-    )
+    candidates = _candidates(mixture, options)
     baseline, reference = _opponents(prompts, instructions, options)
-    variants = variants_of(
-        whole, leave_one_out=options.get("leave_one_out", False), shuffled=options.get("shuffled", False)
-    )
-    systems = (*parts, *variants, *(system for system in (baseline, reference) if system is not None))
+    systems = (*candidates, *(system for system in (baseline, reference) if system is not None))
     check_names(systems)
     given = options.get("judge")
     judge = load_judge(given, judge_model=options.get("judge_model")) if isinstance(given, str) else given
-    setup = EvaluationConfig(
+    setup = Spec(
         instructions=instructions,
         systems=systems,
+        candidate=candidates[0],
+        baseline=baseline,
         opponent=reference or baseline,
         judge=judge,
         seed=seed,
@@ -201,7 +218,8 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
         budget_usd=options.get("budget_usd"),
         until=options.get("until", "all"),
         margin=options.get("margin", MARGIN),
-        data=_reference_data(prompts, data_dir) if options.get("until", "all") != "all" else None,
+        shares_replies=options.get("cached", True),
+        data=_reference_data(prompts, data_dir) if options.get("until") == "decided-lc" else None,
     )
     _require_sensible(setup)
     settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
@@ -221,6 +239,29 @@ def prepare(prompts: Prompts, mixture: MixtureLike, **options: Unpack[Options]) 
     return Prepared(
         setup=setup, settings=settings, providers=providers, protocol=_protocol(setup, told), data_dir=data_dir
     )
+
+
+def _candidates(mixture: Candidates, options: Options) -> tuple[System, ...]:
+    """The mixtures, the first one with its parts, and the systems whose outputs were given."""
+    several = mixture if isinstance(mixture, list | tuple) else () if mixture is None else (mixture,)
+    whole = [load(one) for one in several]
+    parts = (
+        []
+        if not whole
+        else parts_of(
+            whole[0],
+            self_moa=options.get("self_moa"),
+            selection=options.get("selection", False),
+            leave_one_out=options.get("leave_one_out", False),
+            shuffled=options.get("shuffled", False),
+        )
+    )
+    others = (System(name=one.name, role="mixture", mixture=one) for one in whole[1:])
+    given = (given_outputs(name, Path(path)) for name, path in options.get("outputs", {}).items())
+    found = (*parts, *others, *given)
+    if not found:
+        raise UsageError("there is nothing to evaluate: give a mixture (--mixture), or outputs (--outputs NAME=FILE)")
+    return found
 
 
 def _opponents(
@@ -281,15 +322,15 @@ def _baseline(instructions: Sequence[Instruction], options: Options) -> System |
     return System(name=REFERENCES, role="baseline", outputs=outputs)
 
 
-def _require_sensible(setup: EvaluationConfig) -> None:
+def _require_sensible(setup: Spec) -> None:
     if setup.judge is not None and setup.opponent is None:
         raise UsageError("a judge compares with something: give --baseline (a model, a mixture or an outputs file)")
     if setup.until != "all" and setup.judge is None:
         raise UsageError(f"--until {setup.until} goes by verdicts: give --judge")
-    if setup.until != "all" and len(setup.instructions) < LOOKED_AT_FROM:
+    if setup.until == "decided-lc" and len(setup.instructions) < LOOKED_AT_FROM:
         raise UsageError(
-            f"--until {setup.until} looks after {LOOKED_AT_FROM} prompts for the first time, and there are "
-            f"{len(setup.instructions)}: leave it out, or take more prompts"
+            f"--until decided-lc looks after {LOOKED_AT_FROM} prompts for the first time, and there are "
+            f"{len(setup.instructions)}: use --until decided, which may stop at any"
         )
     if setup.concurrency < 1:
         raise UsageError(f"--concurrency is a number from 1, not {setup.concurrency}")
@@ -305,8 +346,7 @@ def _for_measuring(settings: Settings) -> Settings:
     return replace(settings, endpoints=endpoints, cache=replace(settings.cache, mode="off"))
 
 
-def _protocol(setup: EvaluationConfig, prompts: Mapping[str, Any]) -> dict[str, Any]:
-    third = [system.as_dict() for system in setup.systems if system.role == "reference"]
+def _protocol(setup: Spec, prompts: Mapping[str, Any]) -> dict[str, Any]:
     judge = None
     if setup.judge is not None and setup.opponent is not None:
         judge = {
@@ -314,12 +354,13 @@ def _protocol(setup: EvaluationConfig, prompts: Mapping[str, Any]) -> dict[str, 
             "models": list(setup.judge.models),
             "comparable": setup.judge.comparable,
             "against": setup.opponent.name,
-            "reference": third[0] if third else None,
         }
     return {
         "prompts": prompts,
-        "mixture": setup.mixture.name,
-        "systems": [system.as_dict() for system in setup.systems if system.role != "reference"],
+        "candidate": setup.candidate.name,
+        "baseline": None if setup.baseline is None else setup.baseline.name,
+        "systems": [system.as_dict() for system in setup.systems],
         "judge": judge,
         "seed": setup.seed,
+        "shares_replies": setup.shares_replies,
     }

@@ -1,4 +1,4 @@
-"""What is kept of every answer: the text, its books and its times, as one line of `calls/SYSTEM.jsonl`."""
+"""What is kept of every answer: the text, its books and its times, as one cell."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -31,13 +31,10 @@ class Record:
         cost_usd: Price of all calls in US dollars; None if any has no known price.
         priced_usd: Price of those whose price is known.
         estimated_usd: Price of usage that had to be estimated, not part of `priced_usd`.
-        bought_usd: What was really spent on it, estimates included: nothing for what other systems had bought already.
         calls: The ledger's calls as JSON values.
         layers: How the layers ended, with their proposals, as JSON values.
         degraded: Why it is less than the mixture planned, as JSON values.
         selected: Under selection, the index of the chosen proposal among those used.
-        derived: Nothing was bought for it: it comes from the mixture's own calls, or from a file.
-        replayed: A reply came out of a journal or cache: its times mean nothing.
         started_s: When it was asked, in seconds of Unix time; None if unknown.
     """
 
@@ -57,13 +54,10 @@ class Record:
     cost_usd: float | None = None
     priced_usd: float = 0.0
     estimated_usd: float = 0.0
-    bought_usd: float = 0.0
     calls: tuple[Mapping[str, Any], ...] = ()
     layers: tuple[Mapping[str, Any], ...] = ()
     degraded: tuple[Mapping[str, str], ...] = ()
     selected: int | None = None
-    derived: bool = False
-    replayed: bool = False
     started_s: float | None = None
 
     @property
@@ -93,18 +87,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTotals:
-    """The sums of some calls; fields as in `Record`.
-
-    Attributes:
-        fresh_usd: What was bought just now, estimates included: without replies that were given again.
-    """
+    """The sums of some calls; fields as in `Record`."""
 
     usage: TokenUsage
     cost_usd: float | None
     priced_usd: float
     estimated_usd: float
-    fresh_usd: float
-    cached: bool
 
     def fields(self) -> dict[str, Any]:
         """What a record takes."""
@@ -113,30 +101,18 @@ class CallTotals:
             "cost_usd": self.cost_usd,
             "priced_usd": self.priced_usd,
             "estimated_usd": self.estimated_usd,
-            "replayed": self.cached,
         }
-
-    def bought_usd(self, *, known: bool) -> float:
-        """What was spent, estimates included.
-
-        Args:
-            known: An earlier record has told of the replies that were given again. If not, they come from a process
-                that was killed before it could: then this is where they are counted.
-        """
-        return self.fresh_usd if known else self.priced_usd + self.estimated_usd
 
 
 def sum_calls(calls: Sequence[Mapping[str, Any]]) -> CallTotals:
     """Return the sums of calls in the ledger's JSON form; an unknown price stays unknown."""
-    usage, reported, estimated, again, unpriced, cached = TokenUsage(), 0.0, 0.0, 0.0, False, False
+    usage, reported, estimated, unpriced = TokenUsage(), 0.0, 0.0, False
     for attempt in (attempt for call in calls for attempt in call["attempts"]):
-        cached = cached or attempt["cached"]
         used = attempt["usage"]
         if not used or not used["total_tokens"]:
             continue
         if attempt["usage_source"] == "reported":
             usage += usage_of(used)
-        again += (attempt["cost_usd"] or 0.0) if attempt["cached"] else 0.0
         if attempt["cost_usd"] is None:
             unpriced = True
         elif attempt["usage_source"] == "estimated":
@@ -144,14 +120,7 @@ def sum_calls(calls: Sequence[Mapping[str, Any]]) -> CallTotals:
         else:
             reported += attempt["cost_usd"]
     cost = None if unpriced else reported
-    return CallTotals(
-        usage=usage,
-        cost_usd=cost,
-        priced_usd=reported,
-        estimated_usd=estimated,
-        fresh_usd=reported + estimated - again,
-        cached=cached,
-    )
+    return CallTotals(usage=usage, cost_usd=cost, priced_usd=reported, estimated_usd=estimated)
 
 
 def usage_of(values: Mapping[str, int]) -> TokenUsage:

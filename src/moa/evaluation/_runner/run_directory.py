@@ -1,19 +1,17 @@
-"""The folder of one evaluation: what it is (the manifest), what was bought (journals), and what others read."""
+"""The folder of one evaluation: what it is (the manifest), its cells, its replies, and what others read."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from moa.errors import EvaluationDataError, UsageError
-from moa.evaluation._data.outputs import UNFINISHED, Output, file_name, write_json, write_outputs
-from moa.evaluation._metrics.stopping import Settlement
-from moa.evaluation._runner.journal import read_journal
-from moa.evaluation._runner.records import Record
+from moa.evaluation._data.outputs import UNFINISHED, file_name, write_json
+from moa.evaluation._statistics.sequential import SequentialResult
 
-FORMAT = 1
-"""Of the folder; another one can't be resumed."""
+FORMAT = 2
+"""Of the folder; another one can't be filled."""
 
 _LONGEST_SHOWN = 60
 
@@ -23,16 +21,20 @@ class RunDirectory:
 
     Args:
         path: The folder; made when it is opened.
+
+    Attributes:
+        cells: Answers and scores; see `store.CellStore`.
+        replies: The engine's cache: the record of every call that was bought.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.replies = path / "journal" / "replies.jsonl"
+        self.cells, self.replies = path / "cells.sqlite", path / "replies.sqlite"
         self._lock: BinaryIO | None = None
 
     @property
     def manifest_path(self) -> Path:
-        """What the evaluation is: `protocol`, which must not change, and one entry in `sessions` for each start."""
+        """What the evaluation is: `protocol` (the last session's), and one entry in `sessions` for each start."""
         return self.path / "manifest.json"
 
     @property
@@ -40,7 +42,7 @@ class RunDirectory:
         """What the last session's verdicts have settled, if it was to stop early."""
         return self.path / "settlement.json"
 
-    def settlement(self) -> Settlement | None:
+    def settlement(self) -> SequentialResult | None:
         """What the last session's verdicts have settled; None if it was not to stop early.
 
         Raises:
@@ -49,24 +51,16 @@ class RunDirectory:
         if not self.settlement_path.exists():
             return None
         try:
-            return Settlement.of(json.loads(self.settlement_path.read_text(encoding="utf-8")))
+            return SequentialResult.of(json.loads(self.settlement_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EvaluationDataError(f"is no settlement: {error}", path=self.settlement_path) from error
 
-    def write_settlement(self, settlement: Settlement | None) -> None:
+    def write_settlement(self, settlement: SequentialResult | None) -> None:
         """Write what is settled, in place of what was: it holds for one way of looking only."""
         if settlement is not None:
             write_json(self.settlement_path, settlement.as_dict())
         else:
             self.settlement_path.unlink(missing_ok=True)
-
-    def calls(self, system: str) -> Path:
-        """The journal of a system's records: its ledger."""
-        return self.path / "calls" / f"{file_name(system)}.jsonl"
-
-    def verdicts(self, system: str) -> Path:
-        """The journal of the verdicts on a system."""
-        return self.path / "journal" / "verdicts" / f"{file_name(system)}.jsonl"
 
     def outputs(self, system: str) -> Path:
         """A system's outputs in AlpacaEval's format."""
@@ -77,10 +71,13 @@ class RunDirectory:
         return self.path / "annotations" / f"{file_name(system)}.json"
 
     def open(self, protocol: Mapping[str, Any], session: Mapping[str, Any]) -> None:
-        """Make the folder, or make sure that it is of this very evaluation; nobody else may use it meanwhile.
+        """Make the folder, or make sure that this evaluation may fill it; nobody else may use it meanwhile.
+
+        Prompts, systems and measures may come and go from session to session. What a system is under its name, and the
+        seed, may not change: there are answers by them.
 
         Raises:
-            UsageError: Another process works in it, or it belongs to an evaluation with other settings.
+            UsageError: Another process works in it, or a system of it was another one.
             EvaluationDataError: It can't be read or written.
         """
         self._take()
@@ -91,13 +88,25 @@ class RunDirectory:
             raise
 
     def _begin(self, protocol: Mapping[str, Any], session: Mapping[str, Any]) -> None:
-        known = self.manifest() if self.manifest_path.exists() else None
-        if known is not None:
-            self._require_same(known, protocol)
-        sessions = [*(known or {}).get("sessions", ()), dict(session)]
-        write_json(self.manifest_path, {"format": FORMAT, "protocol": protocol, "sessions": sessions})
-        for journal in (*self.path.glob("calls/*.jsonl"), *self.path.glob("journal/**/*.jsonl")):
-            read_journal(journal, repair=True)
+        known: dict[str, Any] = self.manifest() if self.manifest_path.exists() else {"format": FORMAT}
+        if known.get("format") != FORMAT:
+            raise UsageError(
+                f"{self.path} was made by another version of this program, and can't be gone on with: give another "
+                "--out (`moa eval report` still reads it)"
+            )
+        protocol = json.loads(json.dumps(protocol))
+        systems = known.get("systems", {}) | {one["name"]: one for one in protocol["systems"]}
+        again = {name: systems[name] for name in known.get("systems", {})}
+        changed = list(differences(_fixed(known), _fixed({**known, "protocol": protocol, "systems": again})))
+        if changed:
+            more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+            raise UsageError(
+                f"{self.path} was begun with other settings and can't be resumed with these: "
+                f"{'; '.join(changed[:3])}{more}. Give the former settings, a system another name, or another --out"
+            )
+        sessions = [*known.get("sessions", ()), dict(session)]
+        manifest = {"format": FORMAT, "protocol": protocol, "systems": systems, "sessions": sessions}
+        write_json(self.manifest_path, manifest)
         for folder in (self.path / "outputs", self.path / "annotations"):
             for unfinished in folder.glob(f".*{UNFINISHED}"):
                 unfinished.unlink()
@@ -112,20 +121,6 @@ class RunDirectory:
             raise UsageError(f"{self.path}: another process is working in this run directory") from error
         except OSError as error:
             raise EvaluationDataError(f"can't be used as run directory: {error.strerror}", path=self.path) from error
-
-    def _require_same(self, known: Mapping[str, Any], protocol: Mapping[str, Any]) -> None:
-        if known.get("format") != FORMAT:
-            raise UsageError(f"{self.path} was made by another version of this program: give another --out")
-        # What was begun without a judge may be judged later.
-        if known["protocol"].get("judge") is None:
-            known = {**known, "protocol": {**known["protocol"], "judge": protocol.get("judge")}}
-        changed = list(differences(_compared(known["protocol"]), _compared(json.loads(json.dumps(protocol)))))
-        if changed:
-            more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
-            raise UsageError(
-                f"{self.path} was begun with other settings and can't be resumed with these: "
-                f"{'; '.join(changed[:3])}{more}. Give the former settings, or another --out"
-            )
 
     def manifest(self) -> dict[str, Any]:
         """The manifest.
@@ -144,34 +139,6 @@ class RunDirectory:
             raise EvaluationDataError("is no manifest of an evaluation", path=self.manifest_path)
         return value
 
-    def records(self, system: str) -> dict[int, Record]:
-        """A system's records by index; of several the last one that has an output, or else the last."""
-        found: dict[int, Record] = {}
-        for record in self.all_records(system):
-            if record.status != "stopped" and (record.has_output or record.index not in found):
-                found[record.index] = record
-        return found
-
-    def all_records(self, system: str) -> tuple[Record, ...]:
-        """Every record of a system, also those that were stopped or asked again; the sum of what was bought.
-
-        Raises:
-            EvaluationDataError: The journal can't be read.
-        """
-        return tuple(Record.of(line) for line in read_journal(self.calls(system)))
-
-    def verdict_rows(self, system: str) -> list[dict[str, Any]]:
-        """The journal of verdicts on a system: annotations with the judge's calls.
-
-        Raises:
-            EvaluationDataError: The journal can't be read.
-        """
-        return read_journal(self.verdicts(system))
-
-    def write_outputs(self, system: str, outputs: Iterable[Output]) -> None:
-        """Write a system's outputs."""
-        write_outputs(self.outputs(system), outputs)
-
     def close(self) -> None:
         """Let others use the folder."""
         if self._lock is not None:
@@ -179,10 +146,11 @@ class RunDirectory:
             self._lock = None
 
 
-def _compared(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a protocol but where the prompts come from: what they are is told by their digest."""
-    prompts = {key: value for key, value in protocol.get("prompts", {}).items() if key != "source"}
-    return {**protocol, "prompts": prompts}
+def _fixed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What may not change while there are answers by it."""
+    if "sessions" not in manifest:
+        return {}
+    return {key: manifest["protocol"][key] for key in ("seed", "shares_replies")} | {"systems": manifest["systems"]}
 
 
 def _lock(file: BinaryIO) -> None:

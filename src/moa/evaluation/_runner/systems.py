@@ -1,21 +1,21 @@
-"""What turns prompts into outputs: the mixture, its parts by themselves, and what it is compared with."""
+"""What turns prompts into outputs: mixtures, their parts by themselves, other models, and outputs that were given.
+
+Every system is a name with a mixture, or with outputs. What a mixture's parts share with it is not said here: they ask
+the same agents the same things, under the same seeds, so the replies come out of the run's cache.
+"""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from moa._mixture.loading import load, preset_names, single
-from moa._mixture.roster import Member, roster
+from moa._mixture.roster import roster
 from moa._mixture.schema import Agent, Layer, Mixture
 from moa._pricing.price import Price
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.outputs import SUFFIXES, Output, read_outputs
-
-Role = Literal[
-    "mixture", "aggregator", "member", "self_moa", "selection", "without", "shuffled", "baseline", "reference"
-]
 
 REFERENCES = "reference"
 """As a baseline: the answers that the dataset itself has."""
@@ -29,50 +29,30 @@ class System:
 
     Attributes:
         name: Unique in the evaluation; what AlpacaEval's files call `generator`.
-        role: What it is there for.
-        mixture: What is asked. For a member: itself alone, for prompts on which the mixture did not wait for it. For
-            selection, and for what is aggregated anew: the aggregator alone. None for outputs of a file.
-        member: For a member, its name in the roster of layer 1.
-        left_out: For a mixture without one of its proposers: the names of its samples in the roster of layer 1.
-        outputs: For a file: its outputs by instruction.
-        price: For a file: of its tokens.
-        cached: For a member: it answers by the mixture's proposals. If not, it is asked alone, which costs as much
-            again but shows when its first token comes: proposals are not streamed.
+        role: What it is there for, in a word, for those who read the report.
+        mixture: What is asked; None for given outputs.
+        outputs: Given outputs by instruction, None if it is asked.
+        price: Of the tokens of given outputs.
+        parent: Name of the system that is asked first: of the proposers, only those are asked here whose proposals were
+            used there. So a part of a mixture stands on the very proposals that the mixture had.
     """
 
     name: str
-    role: Role
+    role: str
     mixture: Mixture | None = None
-    member: str | None = None
-    left_out: tuple[str, ...] = ()
     outputs: Mapping[str, Output] | None = None
     price: Price | None = None
-    cached: bool = True
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether it is asked by itself, and not fed by the mixture's proposals or by a file."""
-        if self.role == "member":
-            return not self.cached
-        return self.mixture is not None and not self.follows
-
-    @property
-    def follows(self) -> bool:
-        """Whether its aggregator is asked about the proposals that the mixture has bought."""
-        return self.role in ("selection", "without", "shuffled")
+    parent: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """What a manifest says of it: all that is needed to ask it again."""
         return {
             "name": self.name,
             "role": self.role,
-            "member": self.member,
-            "cached": self.cached,
             "mixture": None if self.mixture is None else self.mixture.as_dict(),
             "price": None if self.price is None else [float(self.price.input), float(self.price.output)],
             "outputs": None if self.outputs is None else _digest(self.outputs),
-            # Not in every manifest: runs that were begun before there was such a system can be resumed.
-            **({"left_out": list(self.left_out)} if self.left_out else {}),
+            "parent": self.parent,
         }
 
 
@@ -82,7 +62,12 @@ def _digest(outputs: Mapping[str, Output]) -> str:
 
 
 def parts_of(
-    mixture: Mixture, *, self_moa: str | None = None, selection: bool = False, cached: bool = True
+    mixture: Mixture,
+    *,
+    self_moa: str | None = None,
+    selection: bool = False,
+    leave_one_out: bool = False,
+    shuffled: bool = False,
 ) -> tuple[System, ...]:
     """Return the mixture, its aggregator alone, every member of layer 1 alone, and what is asked for besides.
 
@@ -93,57 +78,101 @@ def parts_of(
         self_moa: Name of a member of layer 1, `aggregator`, or a model reference: a mixture of the same shape, with
             as many calls, in which this one alone proposes.
         selection: Best-of-n: the aggregator picks one of layer 1's proposals.
-        cached: Whether members answer by the mixture's proposals, and are not asked again.
+        leave_one_out: One system for each proposer of layer 1, which leaves out all of its samples.
+        shuffled: One system that is shown the proposals in the reverse order.
 
     Raises:
-        UsageError: The mixture has no layers or no such member.
+        UsageError: The mixture has no layers, more than one where one is needed, or no such member.
         MixtureError: The reference is none.
     """
     own = System(name=mixture.name, role="mixture", mixture=mixture)
     if not mixture.layers:
-        if self_moa or selection:
+        if self_moa or selection or leave_one_out or shuffled:
             raise UsageError(f"{mixture.name} has no layers: there is nothing to select from or to sample")
         return (own,)
-    alone = alone_of(mixture.aggregator, mixture)
-    systems = [own, System(name=f"{mixture.name}.aggregator", role="aggregator", mixture=alone)]
-    systems += [_member(member, mixture, cached) for member in roster(mixture.layers[0]) if member.sample == 0]
+    agents = _named_agents(mixture.layers[0])
+    systems = [own, _alone("aggregator", "aggregator", mixture.aggregator, mixture)]
+    systems += [_alone("member", f"member.{agent.name}", agent, mixture) for agent in agents]
     if self_moa:
-        agent = _proposer(self_moa, mixture)
+        agent = _proposer(self_moa, mixture, agents)
         systems.append(System(name=f"{mixture.name}.self-moa", role="self_moa", mixture=self_moa_of(mixture, agent)))
     if selection:
         if mixture.aggregation == "selection" and len(mixture.layers) == 1:
             raise UsageError(f"{mixture.name} selects already: leave out --selection")
-        systems.append(System(name=f"{mixture.name}.selection", role="selection", mixture=alone))
+        systems.append(_variant("selection", "selection", mixture, agents, aggregation="selection"))
+    if leave_one_out or shuffled:
+        systems += _ablations(mixture, agents, leave_one_out=leave_one_out, shuffled=shuffled)
     return tuple(systems)
 
 
-def alone_of(agent: Agent, mixture: Mixture) -> Mixture:
-    """Return the mixture of just one of the agents, under the same limits."""
+def _ablations(mixture: Mixture, agents: Sequence[Agent], *, leave_one_out: bool, shuffled: bool) -> list[System]:
+    if len(mixture.layers) != 1:
+        raise UsageError(
+            f"--leave-one-out and --shuffled need a mixture of one layer, whose proposals are those that the "
+            f"aggregator is shown: {mixture.name} has {len(mixture.layers)}"
+        )
+    if len(agents) == 1:
+        what = "without which nothing is left" if leave_one_out else "whose proposals have no other order"
+        option = "--leave-one-out" if leave_one_out else "--shuffled"
+        raise UsageError(f"{option}: {mixture.name} has one proposer, {what}")
+    found = []
+    if leave_one_out:
+        for left_out in agents:
+            rest = [agent for agent in agents if agent is not left_out]
+            found.append(_variant("without", f"without.{left_out.name}", mixture, rest))
+    if shuffled:
+        found.append(_variant("shuffled", "shuffled", mixture, agents[::-1]))
+    return found
+
+
+def _named_agents(layer: Layer) -> list[Agent]:
+    """A layer's proposers, each under the name that it has in its roster, so that it keeps it in another mixture."""
+    return [member.agent.model_copy(update={"name": member.name}) for member in roster(layer) if member.sample == 0]
+
+
+def _variant(role: str, part: str, mixture: Mixture, agents: Sequence[Agent], **changed: Any) -> System:
+    """A mixture of one layer over proposals of another one."""
+    name = f"{mixture.name}.{part}"
+    one = {"name": name, "layers": (Layer(proposers=tuple(agents)),), "wait": None, **changed}
+    return System(name=name, role=role, mixture=mixture.model_copy(update=one), parent=mixture.name)
+
+
+def _alone(role: str, part: str, agent: Agent, mixture: Mixture) -> System:
+    """Just one of the agents, under the same limits."""
+    name = f"{mixture.name}.{part}"
     one = agent.model_copy(update={"samples": 1})
     limits = {"deadline_s": mixture.deadline_s, "allow_unpriced": mixture.allow_unpriced}
-    return Mixture(name=mixture.name, layers=(), aggregator=one).model_copy(update=limits)
+    alone = Mixture(name=name, layers=(), aggregator=one).model_copy(update=limits)
+    return System(name=name, role=role, mixture=alone)
 
 
-def _member(member: Member, mixture: Mixture, cached: bool) -> System:
-    return System(
-        name=f"{mixture.name}.member.{member.name}",
-        role="member",
-        member=member.name,
-        mixture=alone_of(member.agent, mixture),
-        cached=cached,
-    )
+def as_arrived(mixture: Mixture, used: Collection[str]) -> Mixture | None:
+    """Return the mixture with those proposers of layer 1 alone whose proposals were used; None if none is left.
+
+    Args:
+        mixture: One of whose proposers every one has its name.
+        used: Names in the roster of the mixture that was asked before.
+    """
+    proposers = []
+    for agent in mixture.layers[0].proposers:
+        names = [member.name for member in roster(Layer(proposers=(agent,)))]
+        there = [number for number, name in enumerate(names, 1) if name in used]
+        if there:
+            proposers.append(agent.model_copy(update={"samples": there[-1]}))
+    if not proposers:
+        return None
+    return mixture.model_copy(update={"layers": (Layer(proposers=tuple(proposers)), *mixture.layers[1:])})
 
 
-def _proposer(name: str, mixture: Mixture) -> Agent:
+def _proposer(name: str, mixture: Mixture, agents: Sequence[Agent]) -> Agent:
     if name == "aggregator":
         return mixture.aggregator
-    members = roster(mixture.layers[0])
-    for member in members:
-        if name in (member.name, member.agent.model):
-            return member.agent
+    for agent in agents:
+        if name in (agent.name, agent.model):
+            return agent
     if "/" in name:
         return single(name).aggregator
-    known = ", ".join(dict.fromkeys(member.name for member in members if member.sample == 0))
+    known = ", ".join(str(agent.name) for agent in agents)
     raise UsageError(f"--self-moa {name}: give aggregator, a model reference, or a member of layer 1 ({known})")
 
 
@@ -171,7 +200,7 @@ def baseline_of(
     *,
     price: Price | None = None,
     max_tokens: int | None = None,
-    role: Role = "baseline",
+    role: str = "baseline",
 ) -> System:
     """Return what systems are compared with.
 
@@ -211,7 +240,16 @@ def _is_file(source: str) -> bool:
     return source not in preset_names() and Path(source).expanduser().is_file()
 
 
-def _from_file(path: Path, price: Price | None, role: Role) -> System:
+def given_outputs(name: str, path: Path) -> System:
+    """Return the system whose outputs a file in AlpacaEval's format has, whatever the file calls it.
+
+    Raises:
+        EvaluationDataError: The file can't be used, or holds outputs of several systems.
+    """
+    return replace(_from_file(path.expanduser(), None, "outputs"), name=name)
+
+
+def _from_file(path: Path, price: Price | None, role: str) -> System:
     outputs = read_outputs(path)
     names = sorted({output.generator for output in outputs})
     if len(names) > 1:
@@ -219,6 +257,12 @@ def _from_file(path: Path, price: Price | None, role: Role) -> System:
         raise EvaluationDataError(f"holds outputs of {len(names)} generators ({found} …): give one of them", path=path)
     by_instruction = {output.instruction: output for output in outputs}
     return System(name=names[0], role=role, outputs=by_instruction, price=price)
+
+
+def earlier_system(told: Mapping[str, Any]) -> System:
+    """Return the system that a manifest tells of; given outputs are with the run's answers."""
+    mixture = None if told["mixture"] is None else load(told["mixture"])
+    return System(name=told["name"], role=told["role"], mixture=mixture, parent=told["parent"])
 
 
 def check_names(systems: Sequence[System]) -> None:

@@ -121,8 +121,11 @@ def _parameters(library: ModuleType, settings: ServerSettings, path: Path, key: 
     wanted.n_gpu_layers, wanted.fit_params = 0, False
     wanted.hostnames, wanted.port, wanted.api_keys = ["127.0.0.1"], 0, [key.get_secret_value()]
     wanted.ui = wanted.endpoint_slots = wanted.endpoint_metrics = wanted.endpoint_props = False
-    wanted.verbosity = _SILENT
-    # Too long a prompt is an error, never cut; and what was asked before must not touch a reply, not by a rounding.
+    wanted.verbosity, wanted.warmup = _SILENT, False
+    # Too long a prompt is an error, never cut. And what was asked before must not touch a reply, not by a rounding: a
+    # prompt of which a part comes out of the prompt cache is computed in other batches. By default 13 of 20 such
+    # replies had other probabilities; with 32-bit caches and without flash attention (a sixth slower) none had, but
+    # which kernel a batch gets is up to each platform.
     wanted.ctx_shift = wanted.cache_prompt = wanted.cache_idle_slots = False
     wanted.cache_ram_mib = 0
     if settings.slots > 1:

@@ -1,0 +1,265 @@
+"""A budget that processes share: each takes blocks out of the total before it spends them.
+
+The hot path stays in the process. It asks the store when its block is used up, and once a second while it works: then
+it tells what it has spent, and gives back what lies idle. What a process that died had committed counts as spent, as
+nobody knows better; the rest of its block comes back. So the total is exceeded by no more than prompts were
+underestimated.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import Literal
+from uuid import uuid4
+
+from moa._state.store import Claim, Share, StateStore
+from moa.errors import BudgetExceeded, StateUnavailable
+from moa.providers._call_context import Settle
+
+Period = Literal["day", "month", "forever"]
+"""How long a budget lasts until it is full again: a calendar day or month in UTC, by the store's clock."""
+
+OnFailure = Literal["refuse", "local"]
+"""What happens while the store can't be reached: nothing more is bought, or each process goes on by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """An amount that may be spent, and how long it lasts.
+
+    Attributes:
+        usd: US dollars.
+        per: When it is full again.
+    """
+
+    usd: Decimal
+    per: Period = "forever"
+
+
+NANO = Decimal(1_000_000_000)
+"""The unit of accounts: billionths of a US dollar."""
+
+LEASE_S = 10.0
+"""Seconds after which a process that isn't heard of is taken for dead."""
+
+SYNC_S = 1.0
+"""Seconds between two exchanges of a process that works."""
+
+POLL_S = 0.2
+"""Seconds between two looks at what others have given back."""
+
+log = logging.getLogger(__name__)
+
+
+class SharedBudget:
+    """US dollars that the calls of several processes share; has the interface of `Budget`.
+
+    Args:
+        limit_usd: All that may be spent in a period.
+        store: Where the account is.
+        account: Its name: who gives the same name shares it.
+        per: When it is full again.
+        on_failure: What happens while the store can't be reached. `local` spends what was left when the store was
+            last heard of, so that several processes may exceed the total together.
+        lease_s: Seconds after which this process is taken for dead if it isn't heard of.
+        now: Monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        limit_usd: Decimal,
+        *,
+        store: StateStore,
+        account: str,
+        per: Period = "forever",
+        on_failure: OnFailure = "refuse",
+        lease_s: float = LEASE_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limit_usd = limit_usd
+        self._limit = int(limit_usd * NANO)
+        self._store, self._account, self._per, self._on_failure, self._now = store, account, per, on_failure, now
+        # None until the store's clock is known; where no period begins or ends, no clock is needed.
+        self._clock_offset_s: float | None = 0.0 if per == "forever" else None
+        self._lease_s = lease_s
+        self._turn, self._exchanging = asyncio.Lock(), asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._syncing: asyncio.Task[None] | None = None
+        self._failed_at, self._failure = -math.inf, StateUnavailable("the store was never asked")
+        self._pace, self._waiting, self._is_closing = 0.0, 0, False
+        self._begin_lease()
+
+    def _begin_lease(self) -> None:
+        """Start from nothing: what an earlier lease had committed counts as spent already."""
+        self._holder, self._period = uuid4().hex, self._current_period()
+        self._spent = self._reserved = self._spent_at_sync = 0
+        self._synced_at = self._now()
+        self._committed = self._confirmed = 0
+        self._is_known = False
+        self._share: Share | None = None
+
+    def _current_period(self) -> str:
+        if self._per == "forever" or self._clock_offset_s is None:
+            return ""
+        today = datetime.fromtimestamp(self._now() + self._clock_offset_s, UTC)
+        return f"{today:%Y-%m-%d}" if self._per == "day" else f"{today:%Y-%m}"
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """What all processes have spent, as far as this one has heard."""
+        others = 0 if self._share is None else self._share.spent - self._spent_at_sync
+        return (others + self._spent) / NANO
+
+    @property
+    def left_usd(self) -> Decimal:
+        """What is neither spent nor reserved, as far as this process has heard."""
+        return self.limit_usd - self.spent_usd - self._reserved / NANO
+
+    async def reserve(self, amount_usd: Decimal, reference: str) -> Settle:
+        """Reserve an amount, waiting while calls that are under way may still give back enough.
+
+        Raises:
+            BudgetExceeded: The amount doesn't fit, whatever comes back.
+            StateUnavailable: The store can't be reached, and nothing is bought without it.
+        """
+        amount = int((amount_usd * NANO).to_integral_value(ROUND_CEILING))
+        if self._current_period() != self._period:
+            self._begin_lease()
+        self._waiting += amount
+        try:
+            # One call at a time asks for more; the others wait behind it, and are let through in their order.
+            async with self._turn:
+                while not self._has_room(amount):
+                    self._changed.clear()
+                    await self._exchange(amount)
+                    if not self._has_room(amount):
+                        await self._wait_for_more(amount_usd, amount, reference)
+        finally:
+            self._waiting -= amount
+        self._reserved += amount
+        self._keep_in_sync()
+        holder = self._holder
+        return lambda charged_usd: self._settle(holder, amount, charged_usd)
+
+    def _has_room(self, amount: int) -> bool:
+        return self._spent + self._reserved + amount <= self._committed
+
+    async def _wait_for_more(self, amount_usd: Decimal, amount: int, reference: str) -> None:
+        """Wait until something may have come back.
+
+        Raises:
+            BudgetExceeded: Nothing can.
+        """
+        if amount > self._limit - int(self.spent_usd * NANO):
+            raise BudgetExceeded(
+                f"at worst ${amount_usd:.6f}, but only ${max(self.left_usd, Decimal(0)):.6f} is left "
+                f"of the budget of ${self.limit_usd:f}",
+                model=reference,
+            )
+        try:
+            async with asyncio.timeout(POLL_S):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    def _settle(self, holder: str, reserved: int, charged_usd: Decimal) -> None:
+        charged = int((charged_usd * NANO).to_integral_value(ROUND_CEILING))
+        if holder == self._holder:
+            self._reserved -= reserved
+            self._spent += charged
+        else:
+            # All that was reserved counts as spent in a lease that has ended; only what exceeds it doesn't.
+            self._spent += max(0, charged - reserved)
+        self._changed.set()
+
+    async def _exchange(self, need: int) -> None:
+        """Tell the store what was spent, and take what is needed.
+
+        Raises:
+            StateUnavailable: It can't be reached, and nothing is bought without it.
+        """
+        async with self._exchanging:
+            if need and self._has_room(need):
+                return  # another call's exchange has brought enough
+            if self._now() - self._failed_at < SYNC_S:
+                self._go_on_without(need)
+                return
+            try:
+                if self._clock_offset_s is None:
+                    await self._learn_clock()
+                claim = self._claim(self._waiting if need else 0)
+                # Until the answer is there, no more than this claim tells: it may be the last word of this process.
+                self._committed = min(self._committed, claim.spent + claim.reserved + claim.headroom)
+                share = await self._store.exchange(f"{self._account}@{self._period}", claim)
+            except StateUnavailable as error:
+                self._failed_at, self._failure = self._now(), error
+                self._go_on_without(need)
+                return
+            if share.is_lost:
+                # The store counts as spent what it had heard of; the rest begins the next lease.
+                unheard = max(0, self._spent + self._reserved - self._confirmed)
+                self._begin_lease()
+                self._spent = unheard
+                return
+            self._is_known, self._share = True, share
+            self._committed = self._confirmed = share.committed
+            self._spent_at_sync, self._synced_at = claim.spent, self._now()
+            if self._per != "forever":
+                self._clock_offset_s = share.now_s - self._now()
+
+    async def _learn_clock(self) -> None:
+        """Ask for the store's time, so that the first period is the right one; claims nothing."""
+        nothing = replace(self._claim(0), block=0, headroom=0, spent=0, reserved=0)
+        share = await self._store.exchange(self._account, nothing)
+        self._clock_offset_s = share.now_s - self._now()
+        self._period = self._current_period()
+
+    def _claim(self, wanted: int) -> Claim:
+        seconds = max(0.001, self._now() - self._synced_at)
+        self._pace += (1 - math.exp(-seconds / 3)) * ((self._spent - self._spent_at_sync) / seconds - self._pace)
+        pace = 0 if self._is_closing else int(self._pace * SYNC_S)
+        left = self._limit - (self._share.spent if self._share else 0)
+        return Claim(
+            holder=self._holder,
+            limit=self._limit,
+            spent=self._spent,
+            reserved=self._reserved,
+            headroom=wanted + 3 * pace // 2,
+            block=self._reserved + max(wanted, min(wanted + 4 * pace, left // 4)),
+            ttl_s=self._lease_s,
+            renews=self._is_known,
+        )
+
+    def _go_on_without(self, need: int) -> None:
+        if not need:
+            return
+        if self._on_failure == "refuse":
+            raise StateUnavailable(f"the budget can't be checked: {self._failure.args[0]}") from self._failure
+        # All that was left when the store was last heard of.
+        known = 0 if self._share is None else self._share.spent - self._spent_at_sync
+        self._committed = self._limit - known
+
+    def _keep_in_sync(self) -> None:
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.get_running_loop().create_task(self._sync())
+
+    async def _sync(self) -> None:
+        """Exchange while there is something to tell: spending, or a block that isn't used."""
+        while self._reserved or self._spent != (self._share.held if self._share else 0):
+            await asyncio.sleep(SYNC_S)
+            await self._exchange(0)
+            self._changed.set()
+
+    async def aclose(self) -> None:
+        """Tell the last spending and give back the rest."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+            await asyncio.gather(self._syncing, return_exceptions=True)
+        if self._share is not None or self._spent:
+            self._is_closing, self._reserved = True, 0
+            await self._exchange(0)

@@ -1,0 +1,1 @@
+"""Counters and items that processes share: budgets, rates, open breakers, stored conversations."""

@@ -1,0 +1,79 @@
+"""State in Redis or Valkey: for the processes of many hosts."""
+
+from collections.abc import Awaitable
+from importlib.resources import files
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from moa._state.store import SLOT_S, SLOTS_PER_MINUTE, Claim, PermitClaim, Permits, Share
+from moa.errors import StateUnavailable
+
+VERSION = 1
+"""Version of the scripts and of what they store; part of every key, so that versions don't read each other's."""
+
+WITHIN_S = 1.0
+"""Seconds in which the server has to connect and to answer; one that hangs is as good as gone."""
+
+Result = TypeVar("Result")
+
+
+class RedisStore:
+    """Shares state among the processes of many hosts.
+
+    Args:
+        url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password where the server wants them.
+        prefix: What every key begins with, for a server that others use too.
+    """
+
+    def __init__(self, url: str, prefix: str = "moa") -> None:
+        self._client = redis.from_url(url, socket_timeout=WITHIN_S, socket_connect_timeout=WITHIN_S)
+        parts = urlsplit(url)
+        self._name = f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        self._prefix = f"{prefix}:{VERSION}:"
+        self._exchange, self._permits, self._put = (
+            self._client.register_script((files("moa._state") / "scripts" / f"{name}.lua").read_text(encoding="utf-8"))
+            for name in ("exchange", "permits", "put")
+        )
+
+    async def exchange(self, account: str, claim: Claim) -> Share:
+        """Tell what was spent of an account, and take a block of what is left."""
+        numbers = (claim.limit, claim.spent, claim.reserved, claim.headroom, claim.block, round(claim.ttl_s * 1000))
+        reply = await self._answer(
+            self._exchange(keys=[f"{self._prefix}account:{account}"], args=[claim.holder, *numbers, int(claim.renews)])
+        )
+        held, committed, spent, others, is_lost, now_ms = map(int, reply)
+        return Share(
+            held=held, committed=committed, spent=spent, others=others, is_lost=bool(is_lost), now_s=now_ms / 1000
+        )
+
+    async def permits(self, window: str, claim: PermitClaim) -> Permits:
+        """Take permits of a rate limit for the slot that runs."""
+        used = [number for pair in claim.used.items() for number in pair]
+        args: list[str | int | float] = [claim.holder, claim.limit, claim.want, SLOT_S, SLOTS_PER_MINUTE, *used]
+        reply = await self._answer(self._permits(keys=[f"{self._prefix}window:{window}"], args=args))
+        slot, granted, ends_in_ms, holders = map(int, reply)
+        return Permits(slot=slot, granted=granted, ends_in_s=ends_in_ms / 1000, holders=holders)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return an item, None if there is none or it has expired."""
+        value = await self._answer(self._client.get(f"{self._prefix}item:{key}"))
+        return value.encode() if isinstance(value, str) else value
+
+    async def put(self, key: str, value: bytes, *, ttl_s: float, group: str = "", most: int | None = None) -> None:
+        """Store an item."""
+        keys = [f"{self._prefix}item:{key}", f"{self._prefix}group:{group}"]
+        await self._answer(self._put(keys=keys, args=[value, round(ttl_s * 1000), most or 0]))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _answer(self, command: Awaitable[Result]) -> Result:
+        try:
+            return await command
+        except (RedisError, OSError) as error:
+            # The client's own words may hold the address with its password.
+            raise StateUnavailable(f"{self._name}: {type(error).__name__}") from None

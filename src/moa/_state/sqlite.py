@@ -1,0 +1,168 @@
+"""State in one SQLite file: for the processes of one host, and for what has to survive a restart."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+from moa._state.counters import AccountState, Holding, WindowState, exchange, permits
+from moa._state.store import Claim, PermitClaim, Permits, Share
+from moa.errors import StateUnavailable
+
+APPLICATION_ID = 0x6D6F6173
+"""Marks the file as ours: "moas"."""
+
+FORMAT = 1
+"""Version of the tables."""
+
+BUSY_S = 2.0
+"""Seconds to wait for another process that is writing; each write takes well under a millisecond."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS items (
+    key TEXT PRIMARY KEY, whose TEXT NOT NULL, expires_at REAL NOT NULL, value BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS items_by_owner ON items (whose);
+CREATE INDEX IF NOT EXISTS items_by_expiry ON items (expires_at);
+"""
+
+Result = TypeVar("Result")
+
+
+class SqliteStore:
+    """Shares state among the processes of one host.
+
+    Args:
+        path: The file; made, with its folder, if it isn't there. It holds conversations: only its owner may read it.
+        now: Seconds since 1970.
+
+    Raises:
+        StateUnavailable: The file can't be opened, or is something else; it has not been touched then.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._path, self._now = path, now
+        self._thread = ThreadPoolExecutor(1, "moa-state")
+        with self._translated_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        [(application,)], [(version,)] = (
+            self._db.execute(f"PRAGMA {name}").fetchall() for name in ("application_id", "user_version")
+        )
+        if (application, version) == (0, 0) and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+        elif (application, version) != (APPLICATION_ID, FORMAT):
+            self._db.close()
+            raise StateUnavailable(f"{self._path} is not a state file of this version: give another path")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # A committed write survives the end of its process, `kill -9` included; not the loss of power.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_TABLES)
+
+    async def exchange(self, account: str, claim: Claim) -> Share:
+        """Tell what was spent of an account, and take a block of what is left."""
+
+        def change() -> Share:
+            with self._writing():
+                state, share = exchange(self._account(account), claim, self._now())
+                self._set(f"account {account}", asdict(state))
+                return share
+
+        return await self._in_thread(change)
+
+    async def permits(self, window: str, claim: PermitClaim) -> Permits:
+        """Take permits of a rate limit for the slot that runs."""
+
+        def change() -> Permits:
+            with self._writing():
+                state, granted = permits(self._window(window), claim, self._now())
+                self._set(f"window {window}", state)
+                return granted
+
+        return await self._in_thread(change)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return an item, None if there is none or it has expired."""
+
+        def look() -> bytes | None:
+            found = self._db.execute(
+                "SELECT value FROM items WHERE key = ? AND expires_at > ?", (key, self._now())
+            ).fetchone()
+            return None if found is None else bytes(found[0])
+
+        return await self._in_thread(look)
+
+    async def put(self, key: str, value: bytes, *, ttl_s: float, group: str = "", most: int | None = None) -> None:
+        """Store an item."""
+
+        def change() -> None:
+            now = self._now()
+            with self._writing():
+                self._db.execute("DELETE FROM items WHERE expires_at <= ? OR key = ?", (now, key))
+                self._db.execute("INSERT INTO items VALUES (?, ?, ?, ?)", (key, group, now + ttl_s, value))
+                if most is not None:
+                    self._db.execute(
+                        "DELETE FROM items WHERE whose = ? AND rowid NOT IN "
+                        "(SELECT rowid FROM items WHERE whose = ? ORDER BY rowid DESC LIMIT ?)",
+                        (group, group, most),
+                    )
+
+        await self._in_thread(change)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        try:
+            await self._in_thread(self._db.close)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    def _account(self, account: str) -> AccountState:
+        state = self._state(f"account {account}") or {}
+        holdings = {name: Holding(**held) for name, held in state.get("holdings", {}).items()}
+        return AccountState(gone=state.get("gone", 0), holdings=holdings)
+
+    def _window(self, window: str) -> WindowState:
+        return {int(slot): by for slot, by in (self._state(f"window {window}") or {}).items()}
+
+    def _state(self, name: str) -> dict | None:  # type: ignore[type-arg]
+        found = self._db.execute("SELECT state FROM counters WHERE name = ?", (name,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def _set(self, name: str, state: object) -> None:
+        self._db.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, json.dumps(state)))
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        def run() -> Result:
+            with self._translated_errors():
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise StateUnavailable(f"{self._path}: {error}") from error

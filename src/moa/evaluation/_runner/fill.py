@@ -1,0 +1,249 @@
+"""Filling a run's cells: whoever is to answer which prompt, and whatever has to be judged, as far as it isn't there.
+
+A prompt's answers come first, then its verdicts; prompts come in random order, and the systems of a prompt at random.
+So whenever it stops, whole prompts are done, and all systems were asked under the same load.
+"""
+
+import asyncio
+import heapq
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Literal
+
+from moa._runtime.engine import Engine
+from moa.errors import EngineError
+from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._judges.base import Judge, Pair
+from moa.evaluation._judges.judge_calls import is_out_of_money, together
+from moa.evaluation._runner.early_stopping import StoppingMonitor
+from moa.evaluation._runner.generation import generate, paid_for
+from moa.evaluation._runner.progress import Progress
+from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.spec import Spec
+from moa.evaluation._runner.store import Paid
+from moa.evaluation._runner.systems import System, as_arrived
+from moa.evaluation._runner.table import Table, is_final
+from moa.evaluation._statistics.sequential import SequentialResult
+
+Ended = Literal["complete", "budget", "decided"]
+
+_PROMPTS_AHEAD = 2
+"""Prompts under way, as a multiple of the places: enough that no place is ever empty."""
+
+
+class Fill:
+    """One session of filling a run's cells.
+
+    Args:
+        spec: What is evaluated.
+        table: What is there.
+        on_progress: Hears after every step.
+
+    Attributes:
+        ended: How it ended.
+    """
+
+    def __init__(self, spec: Spec, table: Table, on_progress: Callable[[Progress], None]) -> None:
+        self._spec, self._table, self._on_progress = spec, table, on_progress
+        table.forget_unjudged()
+        self.ended: Ended = "complete"
+        self._stopped = False
+        self._random = random.Random(f"order/{self._spec.seed}")
+        self._order = self._random.sample(self._spec.instructions, len(self._spec.instructions))
+        self._looks = StoppingMonitor(self._spec, self._order)
+        self._places = _Places(self._spec.concurrency)
+        self._began_at, self._steps = time.monotonic(), 0
+        self._spent = Paid()
+
+    @property
+    def settlement(self) -> SequentialResult | None:
+        """Under `until`, what the verdicts have settled by now; None if nobody asked or nothing can be said yet."""
+        return self._looks.settlement()
+
+    async def run(self, engine: Engine, spent: Paid) -> None:
+        """Do all that is left to do.
+
+        Args:
+            engine: Asks.
+            spent: By earlier sessions.
+
+        Raises:
+            MoaError: Asking on is of no use, or nothing can be written down.
+        """
+        self._engine, self._spent = engine, spent
+        self._look()
+        self._tell()
+        prompts = enumerate(self._order)
+        await together(*(self._prompts(prompts) for _ in range(_PROMPTS_AHEAD * self._spec.concurrency)))
+
+    async def _prompts(self, prompts: Iterator[tuple[int, Instruction]]) -> None:
+        for rank, instruction in prompts:
+            if self._stopped:
+                return
+            await self._prompt(rank, instruction)
+
+    async def _prompt(self, rank: int, instruction: Instruction) -> None:
+        asked = self._random.sample(self._spec.asked, len(self._spec.asked))
+        for children in (False, True):
+            turn = [system for system in asked if (system.parent is not None) == children]
+            systems = [system for system in turn if not self._table.has_output(system.name, instruction.index)]
+            await together(*(self._answer(rank, system, instruction) for system in systems))
+        judge = self._spec.judge
+        if judge is None:
+            return
+        pairs: dict[str, Pair] = {}
+        for system in self._spec.judged:
+            pair = self._table.pair(system.name, instruction)
+            if pair is not None and self._table.find_verdict(system.name, instruction.index) is None:
+                pairs.setdefault(pair.output_2, pair)
+        await together(*(self._judge(rank, judge, pair) for pair in pairs.values()))
+
+    async def _answer(self, rank: int, system: System, instruction: Instruction) -> None:
+        async with self._places.at(rank):
+            if self._stopped:
+                return
+            record = await self._asked(system, instruction)
+        paid = paid_for(record.calls)
+        self._pay(paid)
+        if record.status == "stopped":
+            await self._table.store.put_spent(paid)
+            self._stop("budget")
+            return
+        await self._table.keep_answer(record, paid)
+        self._step()
+
+    async def _asked(self, system: System, instruction: Instruction) -> Record:
+        mixture = system.mixture
+        if mixture is not None and system.parent is not None:
+            before = self._table.records[system.parent].get(instruction.index)
+            if before is None or not before.layers:
+                error = {"code": "no_proposals", "message": f"{system.parent} made no proposal to answer from"}
+                return Record(system=system.name, index=instruction.index, status="failed", error=error)
+            used = {one["agent"] for one in before.layers[0]["proposals"] if one["status"] == "used"}
+            mixture = as_arrived(mixture, used)
+        if mixture is None:
+            error = {"code": "no_proposals", "message": "no other proposal is left to answer from"}
+            return Record(system=system.name, index=instruction.index, status="failed", error=error)
+        return await generate(self._engine, system.name, mixture, instruction, self._spec.seed)
+
+    async def _judge(self, rank: int, judge: Judge, pair: Pair) -> None:
+        async with self._places.at(rank):
+            if self._stopped:
+                return
+            try:
+                verdict = await judge.judge(self._engine, pair)
+            except EngineError as error:
+                paid = paid_for([call.as_dict() for call in error.ledger.calls])
+                self._pay(paid)
+                await self._table.store.put_spent(paid)
+                if not is_out_of_money(error):
+                    raise
+                self._stop("budget")
+                return
+        paid = paid_for([call.as_dict() for call in verdict.ledger.calls])
+        self._pay(paid)
+        await self._table.keep_verdict(pair, verdict, paid)
+        self._look()
+        self._step()
+
+    def _stop(self, why: Ended) -> None:
+        if self.ended == "complete":
+            self.ended = why
+        self._stopped = True
+
+    def _look(self) -> None:
+        """Stop if the verdicts so far have settled the question."""
+        if self._looks.decided(self._table.records, self._table.verdicts):
+            self._stop("decided")
+
+    def _pay(self, paid: Paid) -> None:
+        self._spent = Paid(
+            kept_usd=self._spent.kept_usd + paid.kept_usd,
+            lost_usd=self._spent.lost_usd + paid.lost_usd,
+            unpriced=self._spent.unpriced or paid.unpriced,
+        )
+
+    def _step(self) -> None:
+        self._steps += 1
+        self._tell()
+
+    @property
+    def is_fruitless(self) -> bool:
+        """Whether nothing can be said about the candidate: it has no output, or no verdict where it should."""
+        name = self._spec.candidate.name
+        if not any(record.has_output for record in self._table.records[name].values()):
+            return True
+        verdicts = self._table.verdicts.get(name, {}).values()
+        return self._spec.judge is not None and not any(is_final(verdict) for verdict in verdicts)
+
+    @property
+    def cause(self) -> str | None:
+        """Why most of what failed has failed; None if nothing has."""
+        records = (record for found in self._table.records.values() for record in found.values())
+        told = Counter(record.error["message"] for record in records if record.error is not None)
+        verdicts = (verdict for found in self._table.verdicts.values() for verdict in found.values())
+        told.update(one.failure.message for one in verdicts if one.failure is not None and not is_final(one))
+        return told.most_common(1)[0][0] if told else None
+
+    def _tell(self) -> None:
+        spec, table = self._spec, self._table
+        answers = sum(len(table.records[system.name]) for system in spec.asked)
+        verdicts = sum(map(len, table.verdicts.values()))
+        answers_total = len(spec.asked) * len(self._order)
+        verdicts_total = len(spec.judged) * len(self._order) - table.unjudgeable
+        left = max(0, answers_total - answers) + max(0, verdicts_total - verdicts)
+        elapsed_s = time.monotonic() - self._began_at
+        steps_per_s = self._steps / elapsed_s if self._steps and elapsed_s else None
+        self._on_progress(
+            Progress(
+                answers=answers,
+                answers_total=answers_total,
+                verdicts=verdicts,
+                verdicts_total=verdicts_total,
+                failed=table.failed,
+                unjudged=table.unjudged,
+                spent_usd=self._spent.kept_usd + self._spent.lost_usd,
+                unpriced=self._spent.unpriced,
+                elapsed_s=elapsed_s,
+                steps_per_s=steps_per_s,
+                left_s=left / steps_per_s if steps_per_s else None,
+            )
+        )
+
+
+class _Places:
+    """So many places; of those who wait for one, the one with the smallest rank is next."""
+
+    def __init__(self, size: int) -> None:
+        self._free, self._numbers = size, count()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    @asynccontextmanager
+    async def at(self, rank: int) -> AsyncIterator[None]:
+        if self._free:
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._release()
+                raise
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -1,0 +1,67 @@
+"""What is evaluated, and how, as one value."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._data.reference_data import AlpacaEvalData
+from moa.evaluation._judges.base import Judge
+from moa.evaluation._runner.systems import System
+
+Until = Literal["all", "decided", "decided-here", "decided-lc"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What is evaluated, and how.
+
+    Attributes:
+        instructions: The prompts.
+        systems: All systems, in the order of the report.
+        candidate: The one that the verdict is about.
+        baseline: The one that the candidate is compared with; None if there is none.
+        opponent: The one that all others are judged against; None without a judge.
+        judge: None judges nothing.
+        seed: Of the order, and of everything that is asked.
+        concurrency: How many answers and verdicts are under way at once.
+        budget_usd: For all sessions together; None for no limit.
+        until: `decided` stops when the candidate is known to win, to lose, or to be within the margin on prompts like
+            these; `decided-here` on exactly these prompts; `decided-lc` by the length-controlled win rate.
+        margin: Percentage points.
+        shares_replies: Whether systems that ask the same share the reply; if not, each is asked by itself, as users
+            would ask it, and what all of them take is measured.
+        data: AlpacaEval's reference data, if what is looked at needs it.
+    """
+
+    instructions: tuple[Instruction, ...]
+    systems: tuple[System, ...]
+    candidate: System
+    baseline: System | None
+    opponent: System | None
+    judge: Judge | None
+    seed: int
+    concurrency: int
+    budget_usd: float | None
+    until: Until
+    margin: float
+    shares_replies: bool = True
+    data: AlpacaEvalData | None = None
+
+    @property
+    def judged(self) -> tuple[System, ...]:
+        """The systems whose outputs a judge compares with the opponent's."""
+        if self.judge is None or self.opponent is None:
+            return ()
+        return tuple(system for system in self.systems if system.name != self.opponent.name)
+
+    @property
+    def sides(self) -> tuple[System, ...]:
+        """The systems whose verdicts the answer rests on: the candidate; and the baseline, where both are judged."""
+        if self.baseline is None or self.baseline is self.opponent:
+            return (self.candidate,)
+        return (self.candidate, self.baseline)
+
+    @property
+    def asked(self) -> tuple[System, ...]:
+        """The systems that are asked: all but given outputs."""
+        return tuple(system for system in self.systems if system.mixture is not None)

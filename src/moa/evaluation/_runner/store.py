@@ -1,0 +1,184 @@
+"""The cells of one evaluation: answers, scores and what was spent, in one SQLite file that survives being killed.
+
+A cell is there, whole, or it isn't. Every row carries a checksum, so that a row which was damaged on the disk is found
+out, named, and filled again: the replies that it was made from are in the engine's cache beside it.
+"""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar
+
+from moa.errors import EvaluationDataError
+from moa.evaluation._data.datasets import Instruction
+
+T = TypeVar("T")
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (
+    system TEXT, prompt TEXT, body BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (system, prompt)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scores (
+    measure TEXT, prompt TEXT, outputs TEXT, body BLOB NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (measure, prompt, outputs)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS prompts (
+    place INTEGER PRIMARY KEY, key TEXT NOT NULL, text TEXT NOT NULL, category TEXT, reference TEXT, dataset TEXT
+);
+CREATE TABLE IF NOT EXISTS spent (kept_usd REAL NOT NULL, lost_usd REAL NOT NULL, unpriced INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """What one cell has cost in this session, in US dollars.
+
+    Attributes:
+        kept_usd: Of replies that are in the cache: they aren't bought again.
+        lost_usd: Of calls that brought no whole reply, by estimate where nothing was reported.
+        unpriced: Whether the price of a call is unknown.
+    """
+
+    kept_usd: float = 0.0
+    lost_usd: float = 0.0
+    unpriced: bool = False
+
+
+def outputs_key(*outputs: str) -> str:
+    """Return what tells the outputs that a score is about from others."""
+    return blake2b(repr(outputs).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+class CellStore:
+    """Answers by system and prompt, scores by measure, prompt and outputs. Every write is durable when it comes back.
+
+    Args:
+        path: The file; made if it isn't there.
+        read_only: Nothing is written; for reports.
+
+    Raises:
+        EvaluationDataError: The file can't be opened.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path = path
+        self.damaged: list[str] = []
+        self._thread = ThreadPoolExecutor(1, "moa-cells")
+        with self._translated_errors():
+            uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+            if not read_only:
+                self._db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_TABLES}")
+
+    def write_prompts(self, prompts: Iterable[Instruction]) -> None:
+        """Keep the prompts of this session, in their order, in place of those of the last one."""
+        with self._translated_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("DELETE FROM prompts")
+            rows = ((one.index, one.key, one.text, one.category, one.reference, one.dataset) for one in prompts)
+            self._db.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+
+    def prompts(self) -> tuple[Instruction, ...]:
+        """Return the prompts of the last session in their order, as texts."""
+        with self._translated_errors():
+            rows = self._db.execute("SELECT * FROM prompts ORDER BY place").fetchall()
+        return tuple(
+            Instruction(
+                index=place, prompt=text, category=category, reference=reference, dataset=dataset, known_key=key
+            )
+            for place, key, text, category, reference, dataset in rows
+        )
+
+    def answers(self, system: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give the answers of one system, each with its prompt's key; damaged ones are left out and named."""
+        rows = self._rows("SELECT prompt, body, digest FROM answers WHERE system = ?", system)
+        yield from self._whole(rows, f"answer of {system}")
+
+    def scores(self, measure: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+        """Give the scores by one measure, each with the keys of prompt and outputs; damaged ones likewise."""
+        rows = self._rows("SELECT prompt, outputs, body, digest FROM scores WHERE measure = ?", measure)
+        paired = (((prompt, outputs), body, digest) for prompt, outputs, body, digest in rows)
+        yield from self._whole(paired, f"score by {measure}")
+
+    def _rows(self, query: str, name: str) -> Iterator[Any]:
+        with self._translated_errors():
+            yield from self._db.execute(query, (name,))
+
+    def _whole(self, rows: Iterator[tuple[T, bytes, bytes]], what: str) -> Iterator[tuple[T, dict[str, Any]]]:
+        for key, body, digest in rows:
+            if _digest(body) == digest:
+                yield key, json.loads(body)
+            else:
+                self.damaged.append(f"{what} on prompt {key}")
+
+    async def put_answer(self, system: str, prompt: str, body: Mapping[str, Any], paid: Paid) -> None:
+        """Keep an answer, and what it has cost; errors as in `CellStore`."""
+        raw = json.dumps(body).encode("ascii")
+        row = (system, prompt, raw, _digest(raw))
+        await self._write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", row, paid)
+
+    async def put_score(self, measure: str, key: tuple[str, str], body: Mapping[str, Any], paid: Paid) -> None:
+        """Keep a score, and what it has cost; errors as in `CellStore`."""
+        raw = json.dumps(body).encode("ascii")
+        row = (measure, *key, raw, _digest(raw))
+        await self._write("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", row, paid)
+
+    async def put_spent(self, paid: Paid) -> None:
+        """Keep what was paid for something that has become no cell."""
+        await self._write(None, (), paid)
+
+    async def _write(self, statement: str | None, row: tuple[Any, ...], paid: Paid) -> None:
+        def write() -> None:
+            with self._translated_errors():
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    if statement is not None:
+                        self._db.execute(statement, row)
+                    if paid != Paid():
+                        values = (paid.kept_usd, paid.lost_usd, paid.unpriced)
+                        self._db.execute("INSERT INTO spent VALUES (?, ?, ?)", values)
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+
+        await self.in_thread(write)
+
+    async def in_thread(self, job: Callable[[], T]) -> T:
+        """Return what a job comes to that uses the file, in the file's own thread."""
+        # Shielded: a write about something that was paid for ends even if nobody waits for it any more.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, job))
+
+    def spent(self) -> Paid:
+        """Return what all cells have cost so far."""
+        with self._translated_errors():
+            query = "SELECT total(kept_usd), total(lost_usd), max(unpriced) FROM spent"
+            kept, lost, unpriced = self._db.execute(query).fetchone()
+        return Paid(kept_usd=kept, lost_usd=lost, unpriced=bool(unpriced))
+
+    def close(self) -> None:
+        """Write what is under way and close the file."""
+        self._thread.shutdown()
+        self._db.close()
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError) as error:
+            raise EvaluationDataError(
+                f"can't be used: {error}. The replies that were bought are in replies.sqlite beside it: if this file "
+                f"is damaged, move it away, and the same command makes it again from them",
+                path=self._path,
+            ) from error
+
+
+def _digest(body: bytes) -> bytes:
+    return blake2b(body, digest_size=8).digest()

@@ -1,0 +1,206 @@
+"""What a run has: answers by system and prompt, verdicts by system and prompt, out of its store."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._data.outputs import Output
+from moa.evaluation._judges.base import Pair, Verdict, annotation_row
+from moa.evaluation._judges.judge_calls import UNPARSEABLE
+from moa.evaluation._runner.generation import given_record, output_of
+from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.spec import Spec
+from moa.evaluation._runner.store import CellStore, Paid, outputs_key
+
+LOST = 1.0
+"""The preference where only the opponent has an output."""
+
+_VERDICTS = TypeAdapter(Verdict)
+
+
+class Table:
+    """Answers and verdicts, as far as they are there.
+
+    Args:
+        instructions: The prompts.
+        systems: Names of the systems.
+        opponent: Name of the one against which all others are judged; None if nothing is.
+        judge: The judge's name, likewise.
+        store: Where they are kept.
+        given: Answers that come out of files, in place of what is kept.
+
+    Attributes:
+        records: Answers by system and by the prompt's index.
+        verdicts: Verdicts on a system's output against the opponent's, likewise. They are kept by the outputs: systems
+            with the same output share one.
+        unjudgeable: How many pairs there are in which a side has failed.
+    """
+
+    def __init__(
+        self,
+        instructions: Sequence[Instruction],
+        systems: Sequence[str],
+        store: CellStore,
+        *,
+        opponent: str | None = None,
+        judge: str | None = None,
+        given: Iterable[Record] = (),
+    ) -> None:
+        self.instructions, self.opponent, self.judge, self.store = instructions, opponent, judge, store
+        self.records: dict[str, dict[int, Record]] = {name: {} for name in systems}
+        judged = () if judge is None or opponent is None else (name for name in systems if name != opponent)
+        self.verdicts: dict[str, dict[int, Verdict]] = {name: {} for name in judged}
+        self.unjudgeable = 0
+        self._failed: dict[int, set[str]] = {}
+        self._unjudged: set[tuple[str, int]] = set()
+        self._scores: dict[tuple[str, str], Verdict] = {}
+        self._keys = {one.index: one.key for one in instructions}
+        self._given = tuple(given)
+        self._load()
+
+    def _load(self) -> None:
+        indices: dict[str, list[int]] = {}
+        for index, key in self._keys.items():
+            indices.setdefault(key, []).append(index)
+        for name in self.records:
+            for key, body in self.store.answers(name):
+                record = Record.of(body)
+                for index in indices.get(key, ()):
+                    self.add(record if record.index == index else replace(record, index=index))
+        for record in self._given:
+            self.add(record)
+        if self.judge is not None:
+            for score_key, body in self.store.scores(self.judge):
+                self._scores[score_key] = _VERDICTS.validate_python(body)
+        for name in self.verdicts:
+            for index in self.records[name]:
+                self.find_verdict(name, index)
+
+    def add(self, record: Record) -> None:
+        """Take a record in; it isn't written down."""
+        failed, before = self._failed.setdefault(record.index, set()), self._lost_pairs(record.index)
+        (failed.discard if record.has_output else failed.add)(record.system)
+        self.unjudgeable += self._lost_pairs(record.index) - before
+        self.records[record.system][record.index] = record
+
+    def _lost_pairs(self, index: int) -> int:
+        failed = self._failed.get(index, set())
+        return len(self.verdicts) if self.opponent in failed else len(failed & self.verdicts.keys())
+
+    @property
+    def failed(self) -> int:
+        """How many answers failed."""
+        return sum(map(len, self._failed.values()))
+
+    @property
+    def unjudged(self) -> int:
+        """How many verdicts are missing because the judge could not be asked."""
+        return len(self._unjudged)
+
+    def has_output(self, system: str | None, index: int) -> bool:
+        """Whether there is an output to be judged."""
+        record = None if system is None else self.records[system].get(index)
+        return record is not None and record.has_output
+
+    def pair(self, system: str, instruction: Instruction) -> Pair | None:
+        """A system's and the opponent's output; None while one of them has none."""
+        if not (self.has_output(system, instruction.index) and self.has_output(self.opponent, instruction.index)):
+            return None
+        return self._pair(system, instruction)
+
+    def _pair(self, system: str, instruction: Instruction) -> Pair:
+        mine, theirs = (self.records[str(name)][instruction.index] for name in (system, self.opponent))
+        return Pair(
+            instruction=instruction.text,
+            output_1=theirs.output,
+            output_2=mine.output,
+            generator_1=theirs.system,
+            generator_2=mine.system,
+            index=instruction.index,
+            dataset=instruction.category or instruction.dataset,
+        )
+
+    def find_verdict(self, system: str, index: int) -> Verdict | None:
+        """The verdict on a system's output, perhaps asked for as another system's; None if there is none."""
+        if not (self.has_output(system, index) and self.has_output(self.opponent, index)):
+            return None
+        mine, theirs = self.records[system][index], self.records[str(self.opponent)][index]
+        found = self._scores.get((self._keys[index], outputs_key(theirs.output, mine.output)))
+        if found is not None:
+            self.verdicts[system][index] = found
+            (self._unjudged.discard if is_final(found) else self._unjudged.add)((system, index))
+        return found
+
+    def forget_unjudged(self) -> None:
+        """Forget the verdicts that are missing because the judge could not be asked: it is asked again."""
+        self._scores = {key: verdict for key, verdict in self._scores.items() if is_final(verdict)}
+        for name, index in self._unjudged:
+            del self.verdicts[name][index]
+        self._unjudged.clear()
+
+    def rows(self, system: str) -> list[dict[str, Any]]:
+        """Return a system's annotations as AlpacaEval's files have them, in the prompts' order.
+
+        A system that has no output loses. A prompt on which the opponent has none says nothing about the system: its
+        preference is missing, and counted as such. (The official command knows no failures: it reads the same outputs
+        files and has its judge compare an empty text.)
+        """
+        found = list[dict[str, Any]]()
+        if system not in self.verdicts:
+            return found
+        for one in self.instructions:
+            if one.index not in self.records[system] or one.index not in self.records[str(self.opponent)]:
+                continue
+            pair, verdict = self._pair(system, one), self.verdicts[system].get(one.index)
+            if verdict is not None:
+                found.append(annotation_row(pair, verdict, str(self.judge)))
+            elif not self.has_output(self.opponent, one.index):
+                missing = annotation_row(pair, Verdict(preference=None), str(self.judge))
+                found.append(missing | {"verdict": "no_baseline"})
+            elif not self.has_output(system, one.index):
+                found.append(annotation_row(pair, Verdict(preference=LOST), str(self.judge)) | {"verdict": "no_output"})
+        return found
+
+    def outputs(self, system: str) -> dict[int, Output]:
+        """Return a system's outputs by index, in the prompts' order; of those that failed, the reason."""
+        records = self.records[system]
+        return {one.index: output_of(records[one.index], one) for one in self.instructions if one.index in records}
+
+    async def keep_given(self) -> None:
+        """Keep the answers that come out of files with the others, for those who read the run without the files."""
+        for record in self._given:
+            await self.keep_answer(record, Paid())
+
+    async def keep_answer(self, record: Record, paid: Paid) -> None:
+        """Keep an answer; it counts once it is on the disk."""
+        await self.store.put_answer(record.system, self._keys[record.index], record.as_dict(), paid)
+        self.add(record)
+
+    async def keep_verdict(self, pair: Pair, verdict: Verdict, paid: Paid) -> None:
+        """Keep a verdict, for all systems that have this very output."""
+        key = (self._keys[pair.index], outputs_key(pair.output_1, pair.output_2))
+        await self.store.put_score(str(self.judge), key, _VERDICTS.dump_python(verdict, mode="json"), paid)
+        self._scores[key] = verdict
+        for name in self.verdicts:
+            self.find_verdict(name, pair.index)
+
+
+def table_of(spec: Spec, store: CellStore) -> Table:
+    """Return what a store has of an evaluation; errors as in `CellStore`."""
+    given = [system for system in spec.systems if system.outputs is not None]
+    return Table(
+        spec.instructions,
+        [system.name for system in spec.systems],
+        store,
+        opponent=None if spec.opponent is None else spec.opponent.name,
+        judge=None if spec.judge is None else spec.judge.name,
+        given=[given_record(system, one) for system in given for one in spec.instructions],
+    )
+
+
+def is_final(verdict: Verdict) -> bool:
+    """Whether a verdict stands: a judge that could not be asked is asked again when a run is resumed."""
+    return verdict.failure is None or verdict.failure.code == UNPARSEABLE

@@ -1,0 +1,250 @@
+"""A request can only narrow what the operator has set, and the upstream's bill stays within the caller's budget."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from moa._mixture.loading import load
+from moa._server.api_keys import ApiKeys, KeySettings, hash_key
+from tests.support.model_server import ModelServer, Text
+from tests.support.served import DUO, HELLO, PRICE, SOLO, ServedModel, served
+
+FREE = load(
+    {
+        "name": "free",
+        "layers": [],
+        "aggregator": {"model": "lab/free", "max_tokens": 5},
+        "allow_unpriced": True,
+    }
+)
+TUNED = load(
+    {
+        "name": "tuned",
+        "layers": [],
+        "aggregator": {"model": "lab/tuned", "max_tokens": 5, "extra": {"style": "plain"}, "timeout_s": 300},
+    }
+)
+UNPRICED = {"prices": {}}
+
+
+def keys(count: int = 1, **fields: Any) -> ApiKeys:
+    return ApiKeys([KeySettings(name=f"key{n}", sha256=hash_key(f"moa-{n}"), **fields) for n in range(count)])
+
+
+@pytest_asyncio.fixture
+async def guarded() -> AsyncIterator[ServedModel]:
+    """A server with keys, and an endpoint whose models have no price and are not served."""
+    async with served(DUO, SOLO, FREE, TUNED, others={"other": UNPRICED}, keys=keys(budget_usd=0.01)) as server:
+        server.http.headers["authorization"] = "Bearer moa-0"
+        yield server
+
+
+LOOSER: list[tuple[dict[str, Any], str]] = [
+    ({"allow_unpriced": True}, "allow_unpriced"),
+    ({"allow_unpriced": True, "layers": [], "aggregator": {"model": "other/x"}}, "allow_unpriced"),
+    ({"aggregator": {"model": "other/x"}}, "model"),
+    ({"aggregator": {"model": "lab/never-served"}}, "model"),
+    ({"aggregator": {"fallback": ["other/x"]}}, "model"),
+    ({"layers": [{"proposers": [{"model": "other/x"}]}]}, "model"),
+    ({"layers": [{"proposers": [{"model": "lab/one", "fallback": ["other/x"]}]}]}, "model"),
+    ({"aggregator": {"extra": {"n": 5000}}}, "extra"),
+    ({"aggregator": {"extra": {"best_of": 2}}}, "extra"),
+    ({"aggregator": {"model": "lab/one", "extra": {"style": "plain"}}}, "extra"),
+    ({"layers": [{"proposers": [{"model": "lab/one", "extra": {"max_tokens": 9999}}]}]}, "extra"),
+    ({"aggregator": {"price": {"input": 0, "output": 0}}}, "price"),
+    ({"aggregator": {"timeout_s": 1e9}}, "timeout_s"),
+    ({"aggregator": {"idle_timeout_s": 61}}, "timeout_s"),
+    ({"prompt": "/etc/passwd"}, "prompt"),
+    ({"prompt": "mine", "template": "{{ proposals }}"}, "prompt"),
+    ({"layers": [{"proposers": [{"model": "lab/one", "samples": 129}]}]}, "layers"),
+    ({"layers": [{"proposers": [{"model": "lab/one", "samples": 64}]}] * 2}, "layers"),
+    ({"layers": [{"proposers": [{"model": "lab/one", "samples": 64, "hedge": {}}]}]}, "layers"),
+    ({"layers": [{"proposers": [{"model": "lab/one", "fallback": ["lab/two"] * 200}]}]}, "layers"),
+]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/runs", "/api/yaml"])
+@pytest.mark.parametrize(("changes", "key"), LOOSER, ids=lambda value: json.dumps(value)[:70])
+async def test_what_would_loosen_the_operators_limits_is_refused_by_name(
+    guarded: ServedModel, path: str, changes: dict[str, Any], key: str
+) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/responses": {"model": "moa/duo", "input": "Hi"},
+        "/v1/messages": {"model": "moa/duo", "max_tokens": 5, "messages": HELLO},
+        "/v1/chat/completions": {"model": "moa/duo", "messages": HELLO},
+    }
+    whole = {**DUO.as_dict(), **changes, "aggregator": {**DUO.as_dict()["aggregator"], **changes.get("aggregator", {})}}
+    if path in bodies:
+        body = {**bodies[path], "moa": {"mixture": changes}}
+    else:
+        body = {"mixture": whole} | ({"messages": HELLO} if path == "/api/runs" else {})
+    status, reply = await guarded.post(path, body)
+
+    assert status == 400
+    assert (reply["error"].get("param") or reply["error"]["message"].partition(":")[0]) == key
+    assert guarded.upstream.requests == []
+
+
+async def test_what_stays_within_them_is_taken(guarded: ServedModel) -> None:
+    guarded.upstream.behave("*", Text("fine"))
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("moa/duo", {"layers": [{"proposers": [{"model": "lab/one", "samples": 20, "max_tokens": 5}]}]}),
+        ("moa/duo", {"aggregator": {"model": "lab/one", "fallback": ["lab/two"], "timeout_s": 200, "max_tokens": 5}}),
+        ("moa/free", {"aggregator": {"temperature": 0}}),
+        ("moa/tuned", {"aggregator": {"temperature": 0}}),
+    ]
+    for model, mixture in changes:
+        status, reply = await guarded.chat(model=model, moa={"mixture": mixture})
+        assert status == 200, reply
+
+
+async def test_an_operator_may_let_keys_name_models_that_are_not_served_but_never_unpriced_ones() -> None:
+    others = {"other": UNPRICED, "priced": {}}
+    options = {"keys": keys(budget_usd=0.01), "allows_unserved_models": True}
+    async with served(SOLO, others=others, **options) as server:
+        server.http.headers["authorization"] = "Bearer moa-0"
+        server.upstream.behave("x", Text("fine"))
+        taken, _ = await server.chat(moa={"mixture": {"aggregator": {"model": "priced/x"}}})
+        refused, reply = await server.chat(moa={"mixture": {"aggregator": {"model": "other/x"}}})
+
+    assert (taken, refused) == (200, 400)
+    assert "other/x" in reply["error"]["message"]
+
+
+async def test_without_keys_the_servers_own_budget_holds_too() -> None:
+    async with served(SOLO, others={"other": UNPRICED}, budget_usd=0.01) as server:
+        for mixture in ({"aggregator": {"model": "other/x"}}, {"allow_unpriced": True}):
+            status, _ = await server.chat(moa={"mixture": mixture})
+            assert status == 400
+
+    assert server.upstream.requests == []
+
+
+async def test_a_dearer_tier_of_a_service_is_refused_under_a_budget_and_passed_on_without_one() -> None:
+    for options, expected in (({}, 200), ({"keys": keys(budget_usd=0.01)}, 400), ({"budget_usd": 0.01}, 400)):
+        async with served(SOLO, **options) as server:
+            server.http.headers["authorization"] = "Bearer moa-0"
+            status, _ = await server.chat(service_tier="priority")
+            cheap, _ = await server.chat(service_tier="flex")
+
+        assert (status, cheap) == (expected, 200)
+
+
+# -- whatever a request holds --------------------------------------------------------------------------------------
+
+BUDGET_USD = 0.002
+
+AGENT = st.fixed_dictionaries(
+    {"model": st.sampled_from(["lab/one", "lab/two", "lab/writer", "other/x"])},
+    optional={
+        "max_tokens": st.sampled_from([1, 30, 400, 10**6]),
+        "samples": st.sampled_from([1, 2, 5, 200]),
+        "extra": st.sampled_from([{}, {"n": 50}, {"max_tokens": 9999}, {"max_completion_tokens": 9999}]),
+        "fallback": st.sampled_from([[], ["lab/two"], ["other/x"]]),
+        "price": st.sampled_from([None, {"input": 0, "output": 0}]),
+        "hedge": st.sampled_from([None, {"after_s": 0.001}]),
+        "stop": st.just(["x"]),
+    },
+)
+MIXTURE = st.fixed_dictionaries(
+    {},
+    optional={
+        "allow_unpriced": st.booleans(),
+        "budget_usd": st.sampled_from([0.0001, 1, 1e9]),
+        "deadline_s": st.sampled_from([0.5, 1e9]),
+        "degrade": st.sampled_from([[], ["proposers", "layers", "aggregator_alone"]]),
+        "aggregation": st.sampled_from(["synthesis", "selection"]),
+        "on_aggregator_failure": st.just("best_proposal"),
+        "layers": st.lists(st.fixed_dictionaries({"proposers": st.lists(AGENT, min_size=1, max_size=3)}), max_size=2),
+        "aggregator": AGENT,
+    },
+)
+REQUEST = st.fixed_dictionaries(
+    {"model": st.sampled_from(["moa/duo", "moa/solo", "moa/free", "lab/one", "other/x"])},
+    optional={
+        "max_tokens": st.sampled_from([1, 30, 500, 2**31 - 1]),
+        "service_tier": st.sampled_from(["auto", "flex", "priority"]),
+        "logit_bias": st.just({"50256": -100}),
+        "stream": st.booleans(),
+        "n": st.sampled_from([1, 2]),
+        "moa": st.fixed_dictionaries(
+            {},
+            optional={"mixture": MIXTURE, "bypass": st.booleans(), "budget_usd": st.sampled_from([0.001, 1e6])},
+        ),
+    },
+)
+
+
+def _greedy(body: dict[str, Any], number: int) -> Text:
+    """A reply that is as long as the request allows, as often as it asks for."""
+    prompt = sum(len(str(message.get("content"))) for message in body["messages"]) // 4
+    most = max(int(body.get(name) or 0) for name in ("max_tokens", "max_completion_tokens"))
+    return Text("x", usage=(prompt, (most or 10_000) * int(body.get("n") or 1)))
+
+
+def _bill_usd(upstream: ModelServer) -> tuple[float, float]:
+    """What the upstream charges in US dollars, and what of that is for prompts."""
+    used = [_greedy(request.body, 0).usage or (0, 0) for request in upstream.requests if request.model != "free"]
+    tier = [2 if request.body.get("service_tier") == "priority" else 1 for request in upstream.requests]
+    prompts = sum(prompt * factor for (prompt, _), factor in zip(used, tier, strict=False)) * float(PRICE.input) / 1e6
+    replies = sum(reply * factor for (_, reply), factor in zip(used, tier, strict=False)) * float(PRICE.output) / 1e6
+    return prompts + replies, prompts
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(REQUEST, min_size=1, max_size=6))
+def test_whatever_requests_hold_the_upstreams_bill_stays_within_the_callers_budget(
+    requests: list[dict[str, Any]],
+) -> None:
+    async def attack() -> tuple[float, float]:
+        options = {"keys": keys(budget_usd=BUDGET_USD), "others": {"other": UNPRICED}}
+        async with served(DUO, SOLO, FREE, **options) as server:
+            server.http.headers["authorization"] = "Bearer moa-0"
+            server.upstream.behave("*", _greedy)
+            for model in ("one", "two", "writer"):
+                server.upstream.behave(model, _greedy)
+
+            async def send(body: dict[str, Any]) -> None:
+                url = f"{server.url}/v1/chat/completions"
+                async with server.http.post(url, json={"messages": HELLO, **body}) as response:
+                    assert response.status < 500, await response.text()
+                    await response.read()
+
+            await asyncio.gather(*(send(body) for body in requests))
+            return _bill_usd(server.upstream)
+
+    spent, prompts = asyncio.run(attack())
+
+    # The tokens of a prompt are estimated: by no more than all of it, once for each call.
+    assert spent <= BUDGET_USD + prompts
+
+
+@pytest.mark.slow
+async def test_a_hundred_hostile_keys_at_once_each_spend_no_more_than_their_budget() -> None:
+    count, budget = 100, 0.002
+    async with served(DUO, SOLO, others={"other": UNPRICED}, keys=keys(count, budget_usd=budget)) as server:
+        server.upstream.behave("*", _greedy)
+        for model in ("one", "two", "writer"):
+            server.upstream.behave(model, _greedy)
+
+        async def attack(number: int) -> None:
+            for attempt in range(6):
+                hostile, _ = LOOSER[(number + attempt) % len(LOOSER)]
+                mixture = hostile if attempt % 2 else {"aggregator": {"seed": attempt}}
+                body = {"model": "moa/duo", "messages": HELLO, "user": str(number), "moa": {"mixture": mixture}}
+                headers = {"authorization": f"Bearer moa-{number}"}
+                await server.post("/v1/chat/completions", body, headers=headers)
+
+        await asyncio.gather(*(attack(number) for number in range(count)))
+        callers = [server.app.state.service.options.keys.caller(f"moa-{number}") for number in range(count)]
+        spent, prompts = _bill_usd(server.upstream)
+
+    assert spent <= count * budget + prompts
+    assert all(caller.budget.spent_usd <= caller.budget.limit_usd for caller in callers)
+    assert len(server.upstream.requests) >= count
