@@ -51,6 +51,7 @@ class Attempt:
         cost_usd: Price of `usage`, None if unknown.
         cached: The reply came from our own cache, nothing was charged; its times are those of the call that bought it,
             where they are known.
+        reused: Nothing was asked: the proposal was made in an earlier step of the same user turn.
         hedge: A second attempt that was started because the first was slow.
         finish_reason: Why the model stopped (`stop`, `length`, `tool_calls`, `content_filter`), None if it didn't.
         served_by: The model's name in the service's own words, if it gave one.
@@ -66,6 +67,7 @@ class Attempt:
     usage_source: UsageSource = "unknown"
     cost_usd: Decimal | None = None
     cached: bool = False
+    reused: bool = False
     hedge: bool = False
     finish_reason: str | None = None
     served_by: str | None = None
@@ -96,6 +98,7 @@ class Attempt:
             "cost_usd": json_usd(self.cost_usd),
             "charged_usd": json_usd(self.spend.charged_usd),
             "cached": self.cached,
+            "reused": self.reused,
             "hedge": self.hedge,
             "finish_reason": self.finish_reason,
             "served_by": self.served_by,
@@ -203,6 +206,7 @@ class AttemptRecord:
     sent_at: float
     hedge: bool = False
     cached: bool = False
+    reused: bool = False
     status: AttemptStatus = "running"
     original_s: float | None = None
     first_token_at: float | None = None
@@ -261,6 +265,7 @@ class AttemptRecord:
             usage_source=self.usage_source,
             cost_usd=None if self.usage is None else price(self.usage),
             cached=self.cached,
+            reused=self.reused,
             hedge=self.hedge,
             finish_reason=self.finish_reason,
             served_by=self.served_by,
@@ -297,6 +302,12 @@ class CallRecord:
         record = AttemptRecord(asked_at=now if asked_at is None else asked_at, sent_at=now, hedge=hedge, cached=cached)
         self.attempts.append(record)
         return record
+
+    def reuse(self, finish_reason: str | None) -> None:
+        """Write down that nothing was asked, as the reply of an earlier step of the same user turn is used again."""
+        record = self.start()
+        record.status, record.ended_at, record.reused = "ok", record.sent_at, True
+        record.usage, record.usage_source, record.finish_reason = TokenUsage(), "reported", finish_reason
 
     def explain(self, error: ErrorInfo) -> None:
         """Write down why the last attempt is of no use although it ended well, or was cancelled; a failure stands.

@@ -47,6 +47,11 @@ class Proposal:
     escaped: bool = False
 
     @property
+    def reused(self) -> bool:
+        """Whether it was made in an earlier step of the same user turn."""
+        return bool(self.attempts) and all(attempt.reused for attempt in self.attempts)
+
+    @property
     def cut_off(self) -> bool:
         """Whether it ended at max_tokens, or where a content filter stepped in."""
         return self.finish_reason in ("length", "content_filter")

@@ -11,7 +11,7 @@ from typing import Protocol
 from moa._ledger import Pricer
 from moa._messages import ReplyOptions, Sampling
 from moa._mixture.roster import Member, roster
-from moa._mixture.schema import Agent, Mixture
+from moa._mixture.schema import Agent, FanOut, Mixture
 from moa._pricing.price import Price
 from moa.events import AgentInfo
 from moa.providers._base import Provider
@@ -113,6 +113,11 @@ class Plan:
         """US dollars for the whole run, None without a limit."""
         limits = [limit for limit in (self.mixture.budget_usd, self.options.budget_usd) if limit is not None]
         return min(limits, default=None)
+
+    @property
+    def fan_out(self) -> FanOut:
+        """When proposers are asked."""
+        return self.mixture.fan_out or ("user_turn" if self.options.reply.tools else "every_step")
 
     @property
     def unseeded(self) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """One run from end to end: the layers, the aggregator, the answer with its ledger."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from secrets import token_hex
 
 from moa._engine.agents import OnEvent, RunContext
@@ -10,6 +11,15 @@ from moa._engine.aggregation import AggregationResult, aggregate, fall_back_to_b
 from moa._engine.briefing import tools_as_text
 from moa._engine.layers import LayerTask, run_layer
 from moa._engine.plan import AgentSlot, Models, Plan
+from moa._engine.proposal_reuse import (
+    ProposalStore,
+    TurnProposals,
+    find_proposals,
+    keep_proposals,
+    proposers_conversation,
+    reused,
+    turn_key,
+)
 from moa._engine.run_budget import RemainingRun, RunBudget, fit_to_budget, reserve_budget
 from moa._ledger import Meter
 from moa._messages import Conversation
@@ -30,6 +40,8 @@ async def execute(
     shared: Sequence[SpendingLimit],
     meter: Meter,
     on_event: OnEvent | None,
+    *,
+    proposals: ProposalStore | None = None,
 ) -> Answer:
     """Run a mixture once and return its answer.
 
@@ -40,6 +52,7 @@ async def execute(
         shared: Budgets that the run shares with others.
         meter: Keeps the ledger; started when the caller asked.
         on_event: Called with every event, `RunFinished` last; None if nobody watches.
+        proposals: Where the proposals of user turns are kept; None keeps none.
 
     Raises:
         UsageError: The mixture can't do what is asked; nothing was sent.
@@ -49,7 +62,14 @@ async def execute(
     run_id = f"run-{token_hex(8)}"
     if shared or plan.budget_usd is not None:
         await models.prices_ready()
-    allowance = await reserve_budget(plan, conversation, shared, meter)
+    key = turn_key(plan, conversation) if proposals is not None else None
+    made = await find_proposals(proposals, key)
+    rest = RemainingRun(
+        layers=() if made else plan.layers,
+        conversation=conversation,
+        shown=[proposal.text for proposal in made.layers[-1].proposals] if made else (),
+    )
+    allowance = await reserve_budget(plan, rest, shared, meter)
     context = _context(plan, models, allowance, meter, on_event)
     context.emit(
         lambda: RunStarted(
@@ -60,17 +80,29 @@ async def execute(
         )
     )
     try:
-        answer = await _answered(run_id, context, conversation)
+        answer = await _answered(run_id, context, conversation, made, partial(keep_proposals, proposals, key))
     finally:
         allowance.settle()
     context.emit(lambda: RunFinished(answer=answer))
     return answer
 
 
-async def _answered(run_id: str, context: RunContext, conversation: Conversation) -> Answer:
+async def _answered(
+    run_id: str,
+    context: RunContext,
+    conversation: Conversation,
+    made: TurnProposals | None,
+    keep: Callable[[TurnProposals], Awaitable[None]],
+) -> Answer:
     state = _RunState()
     try:
-        await _run_layers(context, conversation, state)
+        if made is None:
+            await _run_layers(context, conversation, state)
+        else:
+            _restore_layers(context, conversation, made, state)
+        if state.proposals:
+            # Proposals that are reused are kept again, so that they last as long as the tool loop does.
+            await keep(TurnProposals(layers=tuple(state.layers), degraded=tuple(state.degraded)))
     except EngineError as failed:
         if not state.proposals or context.plan.mixture.on_aggregator_failure == "error":
             raise
@@ -113,9 +145,20 @@ class _RunState:
         return self.layers[-1].proposals if self.layers else ()
 
 
+def _restore_layers(context: RunContext, conversation: Conversation, made: TurnProposals, state: _RunState) -> None:
+    """Take over the proposals that an earlier step of the user turn has made."""
+    again = reused(made, context.plan, context.meter)
+    state.layers, state.degraded = list(again.layers), list(again.degraded)
+    shown = [proposal.text for proposal in state.proposals]
+    fit_to_budget(context, RemainingRun(layers=(), conversation=conversation, shown=shown))
+    state.prompt = _render(context.plan, shown, is_last=True).text
+    for layer in again.layers:
+        _emit_layer_finished(context, layer)
+
+
 async def _run_layers(context: RunContext, conversation: Conversation, state: _RunState) -> None:
     plan, left = context.plan, context.plan.layers
-    as_text = tools_as_text(conversation)
+    as_text = tools_as_text(proposers_conversation(plan, conversation))
     while True:
         shown = [proposal.text for proposal in state.proposals]
         left, dropped = fit_to_budget(context, RemainingRun(layers=left, conversation=conversation, shown=shown))

@@ -78,9 +78,7 @@ class RunBudget:
             self.release(self.budget.spent_usd)
 
 
-async def reserve_budget(
-    plan: Plan, conversation: Conversation, shared: Sequence[SpendingLimit], meter: Meter
-) -> RunBudget:
+async def reserve_budget(plan: Plan, rest: RemainingRun, shared: Sequence[SpendingLimit], meter: Meter) -> RunBudget:
     """Take what a run costs at worst out of the budgets that it shares, waiting while other runs may give some back.
 
     So a budget that is nearly used up buys whole answers to the last, and not proposals without an answer.
@@ -95,7 +93,6 @@ async def reserve_budget(
     require_priced(plan)
     if not shared:
         return RunBudget(budget=Budget(own or Decimal(0)))
-    rest = RemainingRun(layers=plan.layers, conversation=conversation)
     while True:
         most = min(*(budget.limit_usd - budget.spent_usd for budget in shared), own if own is not None else _ENDLESS)
         _, worst_usd = _fitting(plan, rest, most, most, meter)

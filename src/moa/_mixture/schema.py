@@ -31,6 +31,7 @@ Reference = Annotated[str, AfterValidator(check_reference), Field(json_schema_ex
 Extra = Annotated[dict[str, Any], AfterValidator(_json_object)]
 Degrade = Literal["proposers", "layers", "aggregator_alone"]
 PromptLayout = Literal["last", "system"]
+FanOut = Literal["user_turn", "every_step"]
 
 
 class Hedge(StrictModel):
@@ -158,6 +159,8 @@ class Mixture(StrictModel):
         template: Text of the template that `prompt` names; read when the mixture is loaded.
         prompt_layout: Where proposals are shown: `last` (behind the last user turn, so that services can cache the
             conversation before it) or `system` (in the system message, as in published work).
+        fan_out: When proposers are asked: once per `user_turn` (the steps of its tool loop reuse the proposals) or at
+            `every_step`; None: once per user turn where the request gives tools.
         wait: How long layers wait.
         on_aggregator_failure: `error`, or `best_proposal`: the longest complete proposal becomes a degraded answer.
         deadline_s: Seconds for the whole run.
@@ -175,6 +178,7 @@ class Mixture(StrictModel):
     prompt: Text = "default"
     template: str | None = None
     prompt_layout: PromptLayout = "last"
+    fan_out: FanOut | None = None
     wait: Wait | None = None
     on_aggregator_failure: Literal["error", "best_proposal"] = "error"
     deadline_s: Seconds | None = None

@@ -37,6 +37,8 @@ class ProposalsView:
 
 def proposal_state(proposal: Proposal) -> str:
     """Return how a proposal ended and after how long: `used 1.2 s`."""
+    if proposal.reused:
+        return "reused"
     state = "cut off" if proposal.status == "used" and proposal.cut_off else proposal.status
     return f"{state} {seconds(proposal.duration_s)}"
 

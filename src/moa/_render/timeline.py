@@ -110,6 +110,9 @@ def _bar(label: str, model: str, attempt: Attempt, *, is_first: bool) -> Bar:
 
 
 def _figures(attempt: Attempt) -> Iterator[str]:
+    if attempt.reused:
+        yield "reused"
+        return
     yield seconds(attempt.queue_s + attempt.duration_s)
     if attempt.usage is None or not attempt.usage.total_tokens:
         return

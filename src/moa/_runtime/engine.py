@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from moa._config.settings import Settings, load_settings
 from moa._engine.plan import Planner, RunOptions
+from moa._engine.proposal_reuse import OwnedProposals, ProposalStore
 from moa._engine.run import execute
 from moa._engine.stream import RunStream
 from moa._ledger import Meter, Now
@@ -84,6 +85,7 @@ class Engine:
             cache = CacheSettings(path=Path(cache))
         self._models = ModelPool(self.settings, providers or {}, clock, cache or self.settings.cache, self.state)
         self._planner = Planner(self._models)
+        self._turns = self.state or MemoryStore()
         self._clock = clock
 
     def _budget_of_settings(self) -> SharedBudget | None:
@@ -121,6 +123,7 @@ class Engine:
         options: ReplyOptions | None = None,
         sampling: Sampling | None = None,
         trace: str | Path | None = None,
+        owner: str = "",
     ) -> Answer:
         """Run a mixture and return its answer.
 
@@ -136,6 +139,7 @@ class Engine:
             options: Tools, response format and the like, for the aggregator.
             sampling: Parameters that override the aggregator's own.
             trace: A file to write the run to, as `moa trace show` and `moa trace replay` read it; it holds no secrets.
+            owner: Whose run it is: the steps of a tool loop reuse proposals of the same owner's runs only.
 
         Raises:
             MixtureError: The mixture can't be used.
@@ -149,6 +153,7 @@ class Engine:
             _run_options(seed, deadline_s, budget_usd, options, sampling),
             shared_budget,
             trace,
+            OwnedProposals(self._turns, owner),
         )
         return await run(None)
 
@@ -166,6 +171,7 @@ class Engine:
         options: ReplyOptions | None = None,
         sampling: Sampling | None = None,
         trace: str | Path | None = None,
+        owner: str = "",
         proposal_deltas: bool = True,
         answer_deltas: bool = True,
     ) -> RunStream:
@@ -176,7 +182,7 @@ class Engine:
         Args:
             mixture: A `Mixture`, a preset's name, a file's path, or a mapping.
             prompt: Text, or a conversation.
-            system: As in `arun`, like all that follow here up to `trace`.
+            system: As in `arun`, like all that follow here up to `owner`.
             images: As in `arun`.
             seed: As in `arun`.
             deadline_s: As in `arun`.
@@ -185,6 +191,7 @@ class Engine:
             options: As in `arun`.
             sampling: As in `arun`.
             trace: As in `arun`.
+            owner: As in `arun`.
             proposal_deltas: Whether proposals are yielded piece by piece.
             answer_deltas: Whether the answer is; if not, services may be asked in a cheaper way.
 
@@ -205,6 +212,7 @@ class Engine:
             ),
             shared_budget,
             trace,
+            OwnedProposals(self._turns, owner),
         )
         return RunStream(run, meter)
 
@@ -215,6 +223,7 @@ class Engine:
         options: RunOptions,
         shared_budget: SpendingLimit | None,
         trace: str | Path | None,
+        proposals: ProposalStore,
     ) -> tuple[Run, Meter]:
         budgets = [budget for budget in (self.budget, self._shared_budget, shared_budget) if budget is not None]
         checked = load(mixture)
@@ -222,12 +231,13 @@ class Engine:
             plan = self._planner.plan(checked, options)
             # The clock starts when all is loaded: what a process does once is no part of a run's latency.
             meter = Meter(self._clock)
-            return partial(execute, plan, messages, self._models, budgets, meter), meter
+            return partial(execute, plan, messages, self._models, budgets, meter, proposals=proposals), meter
         meter = Meter(self._clock)
         recorder = Recorder(Path(trace), meter, self.settings.endpoints)
         models = recorder.capturing(self._models)
         plan = Planner(models).plan(checked, options)
-        return recorder.recorded(partial(execute, plan, messages, models, budgets, meter), plan, messages), meter
+        run = partial(execute, plan, messages, models, budgets, meter, proposals=recorder.found(proposals))
+        return recorder.recorded(run, plan, messages), meter
 
     async def aclose(self) -> None:
         """Close all connections."""

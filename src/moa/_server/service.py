@@ -81,6 +81,7 @@ class Service:
             deadline_s=min(deadlines, default=None),
             budget_usd=min(budgets, default=None),
             shared_budget=exchange.caller.budget,
+            owner=exchange.caller.name,
             options=request.options,
             sampling=request.sampling,
         )

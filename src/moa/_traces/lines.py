@@ -140,7 +140,16 @@ class EndLine:
     digest: str
 
 
-Line = EventLine | CallLine | ReplyLine | CallEndedLine | EndLine
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReusedLine:
+    """The run uses proposals of an earlier step of its user turn again, in the shape in which they were kept."""
+
+    type: Literal["reused"] = "reused"
+    at_s: float
+    proposals: Mapping[str, Any]
+
+
+Line = EventLine | CallLine | ReplyLine | CallEndedLine | ReusedLine | EndLine
 
 _HEADER: TypeAdapter[HeaderLine] = TypeAdapter(HeaderLine)
 _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")])

@@ -18,6 +18,7 @@ from moa._traces.lines import (
     EventLine,
     RecordedError,
     ReplyLine,
+    ReusedLine,
     header_from,
     ledger_from,
     line_from,
@@ -85,6 +86,7 @@ class _Reader:
         self._events: list[tuple[float, Mapping[str, Any]]] = []
         self._calls: dict[int, RecordedCall] = {}
         self._replies: dict[int, list[tuple[float, ReplyEvent]]] = {}
+        self._reused: Mapping[str, Any] | None = None
         self._outcome: Outcome | None = None
         self._ended_s = 0.0
 
@@ -112,6 +114,8 @@ class _Reader:
                         error=None if line.error is None else _error(line.error),
                         attempts=line.attempts,
                     )
+                case ReusedLine():
+                    self._reused = line.proposals
                 case EndLine():
                     ledger = ledger_from(line.result["calls"])
                     self._outcome = Outcome(kind=line.type, result=line.result, ledger=ledger)
@@ -143,6 +147,7 @@ class _Reader:
             calls=tuple(replace(call, reply=tuple(self._replies[number])) for number, call in self._calls.items()),
             ended_s=self._ended_s,
             outcome=self._outcome,
+            reused=self._reused,
         )
 
 

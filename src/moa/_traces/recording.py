@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 from moa._engine.agents import OnEvent
 from moa._engine.plan import Models, Plan
+from moa._engine.proposal_reuse import ProposalStore
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import Conversation
 from moa._render.errors import failure_dict, unfinished_dict
 from moa._results import Answer
 from moa._traces.capture import CapturedModels
 from moa._traces.event_json import event_dict
-from moa._traces.lines import EndLine, EventLine, HeaderLine, Line, RecordedEndpoint, line_dict
+from moa._traces.lines import EndLine, EventLine, HeaderLine, Line, RecordedEndpoint, ReusedLine, line_dict
 from moa._traces.redaction import Scrubber, secrets_of
 from moa.errors import MoaError, TraceError
 from moa.events import Event, RunFinished
@@ -53,6 +54,10 @@ class Recorder:
     def capturing(self, models: Models) -> Models:
         """Return the same models, with every reply recorded."""
         return CapturedModels(models, self)
+
+    def found(self, proposals: ProposalStore) -> ProposalStore:
+        """Return the same store, with proposals that are found in it recorded."""
+        return _RecordedProposals(proposals, self)
 
     def recorded(self, run: Run, plan: Plan, conversation: Conversation) -> Run:
         """Return the same run, recorded while it happens.
@@ -145,3 +150,19 @@ class Recorder:
             # The run is worth more than its trace.
             log.warning("the trace %s breaks off: it can't be written: %s", self._path, error.strerror)
             self._close()
+
+
+class _RecordedProposals:
+    """A store of proposals; what is found in it stands in the trace."""
+
+    def __init__(self, inner: ProposalStore, recorder: Recorder) -> None:
+        self._inner, self._recorder = inner, recorder
+
+    async def get(self, key: str) -> bytes | None:
+        found = await self._inner.get(key)
+        if found is not None:
+            self._recorder.write(ReusedLine(at_s=self._recorder.elapsed_s(), proposals=json.loads(found)))
+        return found
+
+    async def put(self, key: str, value: bytes) -> None:
+        await self._inner.put(key, value)

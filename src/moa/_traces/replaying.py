@@ -5,6 +5,7 @@ so that the engine meets the very same replies and faults at the very same momen
 """
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +83,7 @@ def _stream(trace: Trace, found: list[str]) -> RunStream:
     meter = Meter(asyncio.get_running_loop().time)
     models = _RecordedModels(trace, meter, found)
     plan = Planner(models).plan(trace.mixture, trace.options)
-    return RunStream(partial(execute, plan, trace.conversation, models, (), meter), meter)
+    return RunStream(partial(execute, plan, trace.conversation, models, (), meter, proposals=_Reused(trace)), meter)
 
 
 async def _replayed(trace: Trace) -> Replay:
@@ -111,6 +112,19 @@ def _result(answer: Answer | None, error: MoaError | None, ledger: Ledger) -> di
     if error is not None:
         return failure_dict(error)
     return unfinished_dict(ErrorInfo(code="cancelled", message="the run was cancelled"), ledger)
+
+
+class _Reused:
+    """A store in which a run finds the proposals that it found when it was recorded."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._proposals = trace.reused
+
+    async def get(self, key: str) -> bytes | None:
+        return None if self._proposals is None else json.dumps(self._proposals).encode()
+
+    async def put(self, key: str, value: bytes) -> None:
+        """A replay keeps nothing."""
 
 
 _RecordedReplies = Mapping[tuple[int, str], deque[RecordedCall]]

@@ -73,6 +73,7 @@ class Trace:
         unseeded: References of models whose service took no seed although the run had one.
         events: The run's events, as `event_json` writes them, and when (seconds after the run's start).
         calls: In the order of starting.
+        reused: The proposals that the run used again, in the shape in which they were kept; None if it made its own.
         ended_s: Time of the last line, in seconds after the run's start.
         outcome: None if the file breaks off: the run crashed, or is still running.
     """
@@ -89,6 +90,7 @@ class Trace:
     calls: tuple[RecordedCall, ...]
     ended_s: float
     outcome: Outcome | None
+    reused: Mapping[str, Any] | None = None
 
     @property
     def ledger(self) -> Ledger:
