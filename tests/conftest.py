@@ -2,9 +2,13 @@
 
 import gc
 import ipaddress
+import itertools
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 
 
@@ -39,3 +43,16 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+@pytest.fixture(scope="session")
+def cache_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that nobody has used yet."""
+    base = tmp_path_factory.mktemp("cache")
+    return (base / str(number) for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def _own_cache_folder(cache_folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What services refuse is remembered in the user's cache folder: no test learns from another one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(next(cache_folders)))

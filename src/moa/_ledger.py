@@ -55,6 +55,7 @@ class Attempt:
         hedge: A second attempt that was started because the first was slow.
         finish_reason: Why the model stopped (`stop`, `length`, `tool_calls`, `content_filter`), None if it didn't.
         served_by: The model's name in the service's own words, if it gave one.
+        dropped: What was left out of the request, or told in another way, as the service refuses it for this model.
         error: What went wrong, None if nothing did.
     """
 
@@ -71,6 +72,7 @@ class Attempt:
     hedge: bool = False
     finish_reason: str | None = None
     served_by: str | None = None
+    dropped: tuple[str, ...] = ()
     error: ErrorInfo | None = None
 
     @property
@@ -102,6 +104,7 @@ class Attempt:
             "hedge": self.hedge,
             "finish_reason": self.finish_reason,
             "served_by": self.served_by,
+            **({"dropped": list(self.dropped)} if self.dropped else {}),
             "error": self.error.as_dict() if self.error else None,
         }
 
@@ -215,6 +218,7 @@ class AttemptRecord:
     usage_source: UsageSource = "unknown"
     finish_reason: str | None = None
     served_by: str | None = None
+    dropped: tuple[str, ...] = ()
     error: ErrorInfo | None = None
     _settled: tuple[object, Attempt] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -269,6 +273,7 @@ class AttemptRecord:
             hedge=self.hedge,
             finish_reason=self.finish_reason,
             served_by=self.served_by,
+            dropped=self.dropped,
             error=self.error,
         )
 

@@ -138,12 +138,15 @@ class ReplyOptions:
         tool_choice: `auto`, `none`, `required`, or one function.
         response_format: e.g. a JSON schema that the reply must satisfy.
         top_logprobs: How many alternatives to report for each token; None for no log probabilities at all.
+        format_is_optional: The response format is a wish: a service that refuses it is asked without one. Otherwise
+            its refusal is an error.
     """
 
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     response_format: Mapping[str, Any] | None = None
     top_logprobs: int | None = None
+    format_is_optional: bool = False
 
 
 def conversation(

@@ -46,6 +46,7 @@ Every error says what failed, where, and what to do. `code` is stable and safe t
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,6 +84,7 @@ __all__ = [
     "QuotaExhausted",
     "RateLimited",
     "Refused",
+    "Rejection",
     "ServiceFailed",
     "StateUnavailable",
     "TemplateError",
@@ -217,6 +219,24 @@ def _located(message: str, path: Path | None, line: int | None, key: str | None)
     return f"{place}{key}: {message}" if key else f"{place}{message}"
 
 
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A part of a request that a service turned down.
+
+    Attributes:
+        part: Its neutral name: a parameter (`temperature`, `max_tokens`, `response_format`, `tools` …), a way of
+            delivery (`stream`, `stream_options`), a property of the conversation (`system`, `alternation`,
+            `prefill`, `name`, `tool_call_id` …), or a further field of the request by its own name.
+        beside: The part that it doesn't go together with; None if it is turned down in any case.
+    """
+
+    part: str
+    beside: str | None = None
+
+    def __str__(self) -> str:
+        return self.part if self.beside is None else f"{self.part} beside {self.beside}"
+
+
 class ProviderError(MoaError):
     """One call to one model failed.
 
@@ -227,8 +247,10 @@ class ProviderError(MoaError):
         retryable: The same request may well succeed a little later.
         maybe_billed: The service may have generated (and billed) tokens before the failure.
         usage: Tokens that the service reported all the same, None if it reported none.
-        ask_again: What stood in the way is out of the way (the provider has learned what this server rejects): the
-            same request may be sent again at once. `policies.metered` does so, as a further attempt in the ledger.
+        ask_again: The request was not taken by chance (a kept connection was found closed): the same request may be
+            sent again at once.
+        rejects: The parts of the request that the service turned down, the likeliest first; empty if the failure is
+            about something else. A request without the first of them may well be taken.
     """
 
     code = "provider_error"
@@ -236,6 +258,7 @@ class ProviderError(MoaError):
     maybe_billed = False
     usage: TokenUsage | None = None
     ask_again = False
+    rejects: tuple[Rejection, ...] = ()
 
     def __init__(
         self, message: str, *, model: str, status: int | None = None, retry_after_s: float | None = None

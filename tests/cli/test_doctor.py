@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from moa._policies.profile_store import Lesson, ProfileStore
+from moa.errors import Rejection
 from tests.cli.moa_command import moa
 
 
@@ -31,3 +33,22 @@ def test_doctor_exits_with_1_and_the_reason_if_the_mixture_cannot_run(
 
     assert ended.code == 1
     assert "The mixture hosted can't run:\n  groq/some-model: its key is missing: export GROQ_API_KEY=..." in ended.err
+
+
+def test_doctor_lists_what_services_refuse_and_forgets_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    lesson = Lesson(
+        endpoint="lab https://lab.test",
+        model="thinker",
+        rejection=Rejection("top_p", beside="temperature"),
+        learnt_at=0.0,
+        message="cannot both be specified",
+    )
+    ProfileStore(folder / "moa" / "profiles.sqlite").learn(lesson)
+
+    told = " ".join(moa("doctor", "--offline", "-m", "pair.yaml").out.split())
+    forgotten = moa("doctor", "--offline", "--forget", "-m", "pair.yaml")
+
+    assert "lab/thinker: top_p beside temperature, since 1970-01-01: cannot both" in told
+    assert "forgot 1 refusals" in forgotten.err
+    assert "thinker" not in forgotten.out

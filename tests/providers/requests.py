@@ -15,7 +15,8 @@ KEY = "sk-secret-0123456789"
 
 def ask(model: str = "small", prompt: str = "Say hello.", **fields: Any) -> ModelRequest:
     """Return a request for a model of the endpoint `lab`."""
-    return ModelRequest(reference=f"lab/{model}", model=model, messages=conversation(prompt), **fields)
+    fields.setdefault("messages", conversation(prompt))
+    return ModelRequest(reference=f"lab/{model}", model=model, **fields)
 
 
 def lab(base_url: str, **fields: Any) -> Endpoint:

@@ -159,6 +159,10 @@ class BedrockServer:
         self.gone = asyncio.Event()
         self.url = ""
 
+    def answer_by(self, by_model: Callable[[str], Reply]) -> None:
+        """Pick replies by the model from now on; `seen[-1]` is the request that is answered."""
+        self._by_model = by_model
+
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/{tail:.*}", self._answer)

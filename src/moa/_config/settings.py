@@ -24,6 +24,7 @@ from moa.providers._endpoint import Endpoint
 
 FILE_NAME = "moa.yaml"
 CACHE_NAME = "calls.sqlite"
+PROFILES_NAME = "profiles.sqlite"
 
 NO_CACHE = CacheSettings(path=Path(CACHE_NAME), mode="off")
 """What settings that were made in code have."""
@@ -39,6 +40,7 @@ class Settings:
         cache: Where replies are kept, and how they are used.
         state: Where limits and budgets are shared with other processes, None if they aren't.
         budget: What may be spent in all, None if nobody set a limit.
+        profiles: The file that remembers what services refuse; None remembers nothing beyond this process.
         source: The file that was read, None if there is none.
     """
 
@@ -47,6 +49,7 @@ class Settings:
     cache: CacheSettings = NO_CACHE
     state: StateSettings | None = None
     budget: BudgetSettings | None = None
+    profiles: Path | None = None
     source: Path | None = None
 
     def endpoint(self, reference: str) -> tuple[Endpoint, str]:
@@ -113,6 +116,7 @@ def load_settings(
         cache=_cache(file.cache, environ, source),
         state=_state(file, environ, source),
         budget=file.budget_usd.settings if file.budget_usd else None,
+        profiles=_cache_folder(environ) / PROFILES_NAME,
         source=source,
     )
 

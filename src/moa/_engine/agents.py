@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moa._engine.briefing import Briefing, lay_out
 from moa._engine.plan import AgentSlot, Model, Plan
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import ReplyOptions
 from moa._policies.budget import Budget
-from moa.errors import BadRequest, CallTimedOut, ContextTooLong, EmptyReply, ProviderError, UnusableReply
+from moa.errors import CallTimedOut, EmptyReply, ProviderError
 from moa.events import CallStarted, Event
 from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold
 from moa.providers._call_context import Account, CallContext, Hedging
@@ -54,8 +54,7 @@ class AgentRequest:
     Attributes:
         briefing: What the agent reads.
         purpose: `proposal` or `answer`, for the ledger.
-        options: What to ask for, in the order of preference: the next is tried if a service turns one
-            down, or its reply is unusable.
+        options: What to ask for besides text.
         deltas: Whether the reply is wanted piece by piece.
         replayable: Whether a reply may start again after part of it has arrived.
         on_event: Called with every event of the reply; None if nobody watches.
@@ -66,7 +65,7 @@ class AgentRequest:
 
     briefing: Briefing
     purpose: str
-    options: tuple[ReplyOptions, ...] = (ReplyOptions(),)
+    options: ReplyOptions = field(default_factory=ReplyOptions)
     deltas: bool = False
     replayable: bool = True
     on_event: OnReplyEvent | None = None
@@ -99,25 +98,14 @@ class FallbackChain:
         for model in self.slot.models:
             self.model = model
             try:
-                return await self._ask_model(model, request)
+                return await self._call(model, request)
             except ProviderError as error:
                 self.failures.append(error)
                 if request.may_go_on is not None and not request.may_go_on():
                     break
         raise self.failures[-1]
 
-    async def _ask_model(self, model: Model, request: AgentRequest) -> Reply:
-        *preferred, last = request.options
-        for options in preferred:
-            try:
-                return await self._call(model, request, options)
-            except ContextTooLong:
-                raise
-            except (BadRequest, UnusableReply) as error:
-                self.failures.append(error)
-        return await self._call(model, request, last)
-
-    async def _call(self, model: Model, request: AgentRequest, options: ReplyOptions) -> Reply:
+    async def _call(self, model: Model, request: AgentRequest) -> Reply:
         slot, meter = self.slot, self._context.meter
         call = meter.open_call(
             agent=slot.name, model=model.reference, purpose=request.purpose, layer=slot.layer, price=model.price
@@ -138,7 +126,7 @@ class FallbackChain:
             model=model.id,
             messages=lay_out(request.briefing),
             sampling=slot.sampling,
-            options=options,
+            options=request.options,
             deltas=request.deltas,
             idle_timeout_s=slot.agent.idle_timeout_s,
             context=CallContext(

@@ -156,7 +156,7 @@ def _agent_request(
         return AgentRequest(
             briefing=briefing,
             purpose="answer",
-            options=(ReplyOptions(response_format=choice_format(count)), ReplyOptions()),
+            options=ReplyOptions(response_format=choice_format(count), format_is_optional=True),
             check=partial(chosen, count=count),
             until=until,
         )
@@ -164,7 +164,7 @@ def _agent_request(
     return AgentRequest(
         briefing=briefing,
         purpose="answer",
-        options=(plan.options.reply,),
+        options=plan.options.reply,
         deltas=streamed,
         replayable=not streamed,
         on_event=forwarder.on_event if streamed else None,

@@ -89,7 +89,7 @@ async def _propose(layer: LayerTask, chain: FallbackChain) -> Proposal:
             layout=context.plan.mixture.prompt_layout,
         ),
         purpose="proposal",
-        options=(proposers_options(context.plan),),
+        options=proposers_options(context.plan),
         deltas=deltas,
         on_event=_delta_listener(slot, context.on_event) if deltas and context.on_event else None,
         until=layer.close_at,

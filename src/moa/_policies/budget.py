@@ -177,7 +177,7 @@ class BudgetPolicy:
             if record.usage is not None and context.call is not None:
                 charged_usd += context.call.price(record.usage) or Decimal(0)
 
-        asked_at = context.call.now() if context.call else None
+        asked_at = context.call.now() if context.call and context.asked_at is None else context.asked_at
         with context.time.paused() if context.time else nullcontext():
             settle = await reserve_worst_case(account, request)
         paid = replace(request, context=replace(context, asked_at=asked_at, on_attempt_end=note))

@@ -43,9 +43,13 @@ class Hedge:
     """
 
     def __init__(self, inner: Provider) -> None:
-        self.takes_seed = inner.takes_seed
         self._inner = inner
         self._latencies = Latencies()
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the service honors a seed, as far as is known by now."""
+        return self._inner.takes_seed
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, twice if need be."""

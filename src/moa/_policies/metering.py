@@ -7,7 +7,7 @@ from types import TracebackType
 
 from moa._ledger import AttemptRecord, CallRecord, ErrorInfo
 from moa._usage import TokenUsage
-from moa.errors import ConnectionFailed, MoaError, ProviderError, ProviderFault
+from moa.errors import MoaError, ProviderError, ProviderFault
 from moa.providers._base import (
     Finish,
     ModelRequest,
@@ -20,10 +20,6 @@ from moa.providers._base import (
 )
 from moa.providers._token_estimates import estimated_input_tokens, size_bytes, tokens_of
 
-MOST_ATTEMPTS = 8
-"""Attempts at most while errors say that the call may be made again at once: each has removed another obstacle, and no
-server has more of them."""
-
 
 class Metered:
     """A provider that reports each of its attempts to the request's call record.
@@ -31,7 +27,7 @@ class Metered:
     Usage that the service reports is written down as reported. A reply that was cut off (cancelled, timed out, broken)
     may have been billed all the same: its prompt and what had come of it are written down as estimated.
 
-    An error whose `ask_again` is set makes it try once more, as a further attempt in the books.
+    A request that met a kept connection just as the server closed it is sent once more, as a further attempt.
 
     Args:
         inner: The provider.
@@ -74,23 +70,18 @@ class _Metering:
         self._call = request.context.call or _unread(request)
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
-        # Only the first attempt has waited for its place: a further one goes out at once.
-        asked_at = self._request.context.asked_at
-        lost = False
-        for left in reversed(range(MOST_ATTEMPTS)):
-            try:
-                return await self._begin(asked_at)
-            except ProviderError as error:
-                # A kept connection is found closed once; if the next one is too, it isn't its age that is to blame.
-                if not (error.ask_again and left) or (lost and isinstance(error, ConnectionFailed)):
-                    raise
-                lost = isinstance(error, ConnectionFailed)
-            asked_at = None
-        raise AssertionError("the last attempt returns or raises")
+        try:
+            return await self._begin(self._request.context.asked_at)
+        except ProviderError as error:
+            # A kept connection is found closed once; if the next one is too, it isn't its age that is to blame.
+            if not error.ask_again:
+                raise
+        return await self._begin(None)
 
     async def _begin(self, asked_at: float | None) -> AsyncIterator[ReplyEvent]:
         request, call = self._request, self._call
         record = call.start(asked_at=asked_at, hedge=request.context.hedge, cached=self._cached)
+        record.dropped = request.context.dropped
         self._watched = _Watched(record, call, timed=request.deltas)
         try:
             self._watched.inner = await self._enter()

@@ -250,7 +250,7 @@ class Limits:
                 model=request.reference,
                 retry_after_s=wait_s,
             )
-        asked_at = context.asked_at or (context.call.now() if context.call else None)
+        asked_at = context.call.now() if context.call and context.asked_at is None else context.asked_at
         with context.time.paused() if context.time else nullcontext():
             place = await limiter.enter(context.call.run if context.call else None, tokens)
         return place, replace(request, context=replace(context, asked_at=asked_at))

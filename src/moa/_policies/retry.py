@@ -46,10 +46,14 @@ class Retry:
     """
 
     def __init__(self, inner: Provider, settings: RetrySettings, rng: random.Random | None = None) -> None:
-        self.takes_seed = inner.takes_seed
         self._inner, self._settings = inner, settings
         self._rng = rng or random.Random()
         self.budget = RetryBudget(settings)
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the service honors a seed, as far as is known by now."""
+        return self._inner.takes_seed
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, again if need be."""

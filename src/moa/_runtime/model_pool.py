@@ -12,7 +12,9 @@ from moa._policies.cache.policy import Cache
 from moa._policies.cache.settings import CacheSettings
 from moa._policies.circuit_breaker import Breaker
 from moa._policies.hedge import Hedge
+from moa._policies.learnt_profile import LearntProfile, Profile
 from moa._policies.metering import Metered
+from moa._policies.profile_store import ProfileStore
 from moa._policies.rate_limits import Limiter, Limits
 from moa._policies.retry import Retry
 from moa._policies.shared_breaker import SharedBreaker
@@ -22,6 +24,7 @@ from moa._pricing.price import Price
 from moa._state.store import StateStore
 from moa.providers._base import Provider
 from moa.providers._endpoint import Endpoint, LimitSettings
+from moa.providers._known_refusals import known_refusals
 from moa.providers._registry import open_provider
 
 
@@ -51,6 +54,7 @@ class ModelPool:
         self._opened: dict[str, Provider] = {}
         self._shared: dict[str, Provider] = {}
         self._models: dict[tuple[str, Price | None], Model] = {}
+        self._lessons = ProfileStore(settings.profiles)
         self._warming: asyncio.Future[None] | None = None
 
     def model(self, reference: str, price: Price | None) -> Model:
@@ -96,7 +100,7 @@ class ModelPool:
                 provider = Breaker(provider, endpoint.breaker, self._now)
             else:
                 provider = SharedBreaker(provider, endpoint.breaker, self._now, store=self._state, name=name)
-        provider = BudgetPolicy(provider)
+        provider = LearntProfile(BudgetPolicy(provider), self._profile(endpoint, model_id))
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry)
         return self._cached(Hedge(provider), endpoint)
@@ -105,6 +109,17 @@ class ModelPool:
         if self._state is None or self._settings.state is None:
             return None
         return SharedRates(store=self._state, name=name, on_failure=self._settings.state.on_failure)
+
+    def _profile(self, endpoint: Endpoint, model_id: str) -> Profile:
+        address = endpoint.base_url or endpoint.endpoint_url or endpoint.region or ""
+        # What was given or scripted has no address by which another process could know it again.
+        shared = endpoint.kind not in ("given", "scripted") and endpoint.name not in self._given
+        return Profile(
+            f"{endpoint.name} {address}".strip(),
+            model_id,
+            known=known_refusals(endpoint, model_id),
+            store=self._lessons if shared else None,
+        )
 
     def _cached(self, provider: Provider, endpoint: Endpoint) -> Provider:
         if self._cache.mode == "off":

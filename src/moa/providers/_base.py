@@ -27,6 +27,8 @@ class ModelRequest:
         options: Tools, response format and the like.
         deltas: Whether the reply is wanted piece by piece; if not, a provider may use a cheaper call.
         idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
+        avoid: What the service is known to refuse and only its adapter can write in another way: `max_tokens` (its
+            other name is `max_completion_tokens`), `stream_options`, `null_content`.
         context: How the call is made (ledger, budget, time); nothing that a provider has to read.
     """
 
@@ -37,6 +39,7 @@ class ModelRequest:
     options: ReplyOptions = field(default_factory=ReplyOptions)
     deltas: bool = True
     idle_timeout_s: float | None = None
+    avoid: frozenset[str] = frozenset()
     context: CallContext = field(default=NO_CONTEXT, repr=False)
 
 
@@ -97,8 +100,10 @@ ReplyStream = AbstractAsyncContextManager[AsyncIterator[ReplyEvent]]
 class Provider(Protocol):
     """Calls models of one endpoint. Policies wrap a provider and are providers themselves."""
 
-    takes_seed: bool
-    """Whether the service honours `Sampling.seed`."""
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the service honors `Sampling.seed`."""
+        ...
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply; leaving the block closes its connection.

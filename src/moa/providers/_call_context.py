@@ -46,6 +46,7 @@ class CallContext:
         asked_at: The clock's reading when the call began to wait for a free place; None if it did not wait.
         hedging: When to start a second attempt; None never does.
         hedge: This is a second attempt beside a slow one.
+        dropped: What was left out of the request, or told in another way, as its service refuses it.
     """
 
     call: CallRecord | None = None
@@ -57,6 +58,7 @@ class CallContext:
     asked_at: float | None = None
     hedging: Hedging | None = None
     hedge: bool = False
+    dropped: tuple[str, ...] = ()
 
     def seconds_left(self) -> float:
         """Seconds until the call is given up, infinity without a limit."""

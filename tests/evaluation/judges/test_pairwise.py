@@ -68,8 +68,8 @@ async def test_a_model_that_takes_no_response_format_is_asked_without_one_from_t
         second = await judge.judge(engine, pair())
 
     assert first.preference == second.preference == 2.0
-    assert 3 <= len(first.ledger.calls) <= 4, "one refusal, or two at once, and two verdicts"
-    assert len(second.ledger.calls) == 2
+    assert 3 <= len(first.ledger.attempts) <= 4, "one refusal, or two at once, and two verdicts"
+    assert len(second.ledger.attempts) == 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, 
 from moa.errors import BadRequest, UnsupportedInput
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock import encode
+from moa.providers._endpoint import Endpoint
+from moa.providers._known_refusals import known_refusals
+from moa.providers._reshaping import without_all
 from tests.support.bedrock_calls import CONVERSE_INPUT, ask
 
 CLAUDE = "us.anthropic.claude-3-haiku-20240307-v1:0"
@@ -140,6 +143,12 @@ def test_extra_is_merged_untouched_and_wins() -> None:
 # ── conversation ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def shaped(request: ModelRequest) -> ModelRequest:
+    """The request as the learnt profile sends it to a model of this family."""
+    endpoint = Endpoint(name="bedrock", kind="bedrock")
+    return without_all(request, known_refusals(endpoint, request.model))
+
+
 def test_system_messages_go_to_the_system_field() -> None:
     messages = (said("system", "Be brief."), said("system", " "), said("system", "Be kind."), said("user", "Hi"))
 
@@ -156,7 +165,7 @@ def test_system_messages_go_to_the_system_field() -> None:
 def test_system_goes_into_the_first_user_turn_where_the_model_takes_none(model: str) -> None:
     messages = (said("system", "Be brief."), said("user", "Hi"), said("assistant", "Yes?"), said("user", "Go on"))
 
-    assert encode.fields(ask(model=model, messages=messages)) == {
+    assert encode.fields(shaped(ask(model=model, messages=messages))) == {
         "messages": [
             {"role": "user", "content": [text("Be brief.\n\nHi")]},
             {"role": "assistant", "content": [text("Yes?")]},
@@ -169,7 +178,7 @@ def test_system_goes_before_an_image_that_begins_the_first_user_turn() -> None:
     image = ImagePart(data=b"x", media_type="image/png")
     messages = (said("system", "Be brief."), said("user", (image,)))
 
-    content = encode.fields(ask(model=MIXTRAL, messages=messages))["messages"][0]["content"]
+    content = encode.fields(shaped(ask(model=MIXTRAL, messages=messages)))["messages"][0]["content"]
     assert [next(iter(block)) for block in content] == ["text", "image"]
 
 
@@ -179,7 +188,7 @@ def test_turns_of_the_same_role_in_a_row_become_one_and_blank_ones_go() -> None:
 
     assert encode.fields(ask(messages=messages))["messages"] == [
         {"role": "user", "content": [text("a"), text("b"), text("c")]},
-        {"role": "assistant", "content": [text("d"), text("e")]},
+        {"role": "assistant", "content": [text("d\n\ne")]},
     ]
 
 

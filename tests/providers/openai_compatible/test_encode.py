@@ -5,18 +5,17 @@ from typing import Any
 
 import pytest
 
-from moa._messages import ReplyOptions, Sampling, conversation
+from moa._messages import Message, ReplyOptions, Sampling, ToolCall, conversation
 from moa.errors import BadRequest
 from moa.providers._base import ModelRequest
-from moa.providers._openai_compatible.dialect import Dialect
 from moa.providers._openai_compatible.encode import encode
 from tests.providers.requests import ask
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 
-def body_of(request: ModelRequest, dialect: Dialect | None = None) -> dict[str, Any]:
-    return json.loads(encode(request, dialect or Dialect()))
+def body_of(request: ModelRequest) -> dict[str, Any]:
+    return json.loads(encode(request))
 
 
 def test_encode_writes_nothing_that_was_not_asked_for() -> None:
@@ -47,10 +46,10 @@ def test_encode_writes_every_sampling_parameter() -> None:
     }
 
 
-def test_encode_lets_extra_win_untouched_even_over_the_dialect() -> None:
+def test_encode_lets_extra_win_untouched() -> None:
     sampling = Sampling(temperature=0.5, extra={"temperature": 0.1, "top_k": 3, "provider": {"order": ["x"]}})
 
-    body = body_of(ask(sampling=sampling), Dialect(dropped=frozenset({"temperature", "top_k"})))
+    body = body_of(ask(sampling=sampling))
 
     assert (body["temperature"], body["top_k"], body["provider"]) == (0.1, 3, {"order": ["x"]})
 
@@ -98,16 +97,16 @@ def test_encode_gives_messages_back_in_the_shape_in_which_they_came() -> None:
     assert body_of(request)["messages"] == messages
 
 
-def test_encode_speaks_the_dialect_that_was_learned() -> None:
-    sampling = Sampling(temperature=0.5, max_tokens=7)
+def test_encode_avoids_what_the_service_refuses() -> None:
+    avoid = frozenset({"max_tokens", "stream_options", "null_content"})
+    call = ToolCall(id="1", name="f", arguments="{}")
+    turns = (Message(role="user", content="hi"), Message(role="assistant", tool_calls=(call,)))
 
-    body = body_of(
-        ask(sampling=sampling),
-        Dialect(dropped=frozenset({"temperature"}), renamed={"max_tokens": "max_completion_tokens"}),
-    )
+    body = body_of(ask(sampling=Sampling(max_tokens=7), avoid=avoid, messages=turns))
 
     assert body["max_completion_tokens"] == 7
-    assert not {"max_tokens", "temperature"} & body.keys()
+    assert not {"max_tokens", "stream_options"} & body.keys()
+    assert body["messages"][1]["content"] == ""
 
 
 @pytest.mark.parametrize("extra", [{"x": Decimal(1)}, {"x": "\ud800"}, {"x": 2**70}])

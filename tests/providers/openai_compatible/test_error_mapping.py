@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from moa._messages import ImagePart, Message, TextPart
 from moa.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -17,15 +18,17 @@ from moa.errors import (
 )
 from moa.providers._openai_compatible.error_body import MOST_SHOWN, parse_error_body
 from moa.providers._openai_compatible.error_mapping import map_error
+from tests.providers.requests import ask
 
 
 def error_of(
     status: int, body: object, headers: dict[str, str] | None = None, *, has_images: bool = False
 ) -> ProviderError:
     sent = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return map_error(
-        parse_error_body(sent), reference="lab/small", status=status, headers=headers, has_images=has_images
-    )
+    parts = (TextPart(text="What is this?"), ImagePart(data=b"GIF8", media_type="image/gif"))
+    request = ask(messages=(Message(role="user", content=parts),)) if has_images else ask()
+    said = parse_error_body(sent)
+    return map_error(said, reference="lab/small", request=request, status=status, headers=headers)
 
 
 def openai(message: str, **fields: Any) -> dict[str, Any]:

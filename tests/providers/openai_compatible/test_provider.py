@@ -1,7 +1,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from openai import AsyncOpenAI
 
-from moa._messages import ReplyOptions, Sampling
+from moa._messages import Sampling
 from moa._policies.metering import Metered
 from moa.errors import (
     BadRequest,
@@ -26,7 +25,6 @@ from moa.providers._base import Provider, TextDelta, collect
 from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._http import HttpRequest, HttpResponse
 from moa.providers._openai_compatible import open_openai_compatible
-from moa.providers._openai_compatible.provider import OpenAICompatible
 from tests.providers.requests import KEY, Books, ask, events_of, lab
 from tests.support.behaviours import Behaviour, sse
 from tests.support.model_server import Drip, Hang, ModelServer, Raw, Reset, Status, Text
@@ -446,110 +444,6 @@ def test_seeds_are_taken_unless_the_endpoint_says_otherwise() -> None:
 def test_an_option_that_is_wrong_is_refused_by_name(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         open_openai_compatible(lab("http://models.test", options=options))
-
-
-async def test_seed_is_not_sent_where_the_endpoint_takes_none(server: ModelServer) -> None:
-    provider = Metered(OpenAICompatible(lab(server.base_url, options={"takes_seed": False})))
-    server.behave("small", rejecting("temperature"))
-
-    await collect(provider, ask(sampling=Sampling(seed=1, temperature=0.5)))
-    await provider.aclose()
-
-    assert [received.body.keys() & {"seed", "temperature"} for received in server.requests] == [{"temperature"}, set()]
-
-
-# -- servers that reject parameters --------------------------------------------------------------------------------
-
-
-def rejecting(*names: str) -> Callable[[dict[str, Any], int], Behaviour]:
-    """Return a model that takes none of these parameters and complains of one at a time."""
-
-    def behave(body: dict[str, Any], number: int) -> Behaviour:
-        for name in names:
-            if name in body:
-                message = f"Unsupported parameter: '{name}' is not supported with this model."
-                return Status(400, {"error": {"message": message, "param": name, "code": "unsupported_parameter"}})
-        return HAIKU
-
-    return behave
-
-
-async def test_rejected_parameters_are_avoided_from_then_on(
-    server: ModelServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG, "moa")
-    raw = OpenAICompatible(lab(server.base_url))
-    provider, books = Metered(raw), Books()
-    server.behave("small", rejecting("stream_options", "max_tokens", "temperature"))
-    sampling = Sampling(temperature=0.5, max_tokens=5, top_p=0.9)
-
-    await collect(provider, ask(sampling=sampling, context=books.context))
-    await collect(provider, ask(sampling=sampling, context=books.context))
-    await provider.aclose()
-
-    assert [attempt.status for attempt in books.attempts] == ["failed", "failed", "failed", "ok", "ok"]
-    last = server.requests[-1].body
-    assert (last["max_completion_tokens"], last["top_p"]) == (5, 0.9)
-    assert not {"stream_options", "max_tokens", "temperature"} & last.keys()
-    assert [record.getMessage().split(":")[0] for record in caplog.records if record.name.startswith("moa")] == [
-        f"lab/small rejects {name}" for name in ("stream_options", "max_tokens", "temperature")
-    ]
-
-
-async def test_rejected_parameters_are_learned_for_one_model_only(server: ModelServer) -> None:
-    provider = Metered(OpenAICompatible(lab(server.base_url)))
-    server.behave("small", rejecting("temperature"))
-    server.behave("large", HAIKU)
-
-    for model in ("small", "large"):
-        await collect(provider, ask(model, sampling=Sampling(temperature=0.5)))
-    await provider.aclose()
-
-    assert server.requests[-1].body["temperature"] == 0.5
-
-
-async def test_rejected_parameter_is_learned_by_calls_that_run_at_once(server: ModelServer) -> None:
-    provider = Metered(OpenAICompatible(lab(server.base_url)))
-    server.behave("small", rejecting("seed", "top_k"))
-
-    replies = await asyncio.gather(*(collect(provider, ask(sampling=Sampling(seed=1, top_k=2))) for _ in range(8)))
-    await provider.aclose()
-
-    assert {reply.text for reply in replies} == {"Old pond, a frog"}
-
-
-@pytest.mark.parametrize("name", ["tools", "response_format", "stop", "reasoning_effort"])
-async def test_what_makes_another_reply_is_never_left_out(server: ModelServer, provider: Provider, name: str) -> None:
-    server.behave("small", rejecting(name))
-    request = ask(
-        sampling=Sampling(stop=("x",), reasoning_effort="low"),
-        options=ReplyOptions(
-            tools=({"type": "function", "function": {"name": "f"}},), response_format={"type": "text"}
-        ),
-    )
-
-    with pytest.raises(BadRequest, match=name):
-        await collect(Metered(provider), request)
-
-    assert len(server.requests) == 1
-
-
-async def test_what_the_user_added_is_never_left_out(server: ModelServer, provider: Provider) -> None:
-    server.behave("small", rejecting("top_k"))
-
-    with pytest.raises(BadRequest):
-        await collect(Metered(provider), ask(sampling=Sampling(extra={"top_k": 3})))
-
-    assert len(server.requests) == 1
-
-
-async def test_server_that_knows_no_token_limit_at_all_is_asked_twice(server: ModelServer, provider: Provider) -> None:
-    server.behave("small", rejecting("max_tokens", "max_completion_tokens"))
-
-    with pytest.raises(BadRequest, match="max_completion_tokens"):
-        await collect(Metered(provider), ask(sampling=Sampling(max_tokens=5)))
-
-    assert len(server.requests) == 2
 
 
 async def test_events_end_after_their_last_one(server: ModelServer, provider: Provider) -> None:

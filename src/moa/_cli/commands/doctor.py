@@ -11,24 +11,34 @@ from moa._cli.options import ConfigOption, MixtureOption
 def doctor(
     mixture: MixtureOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Open no connection.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget what services were found to refuse; it is then tried again.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Check every endpoint: keys, packages, reachability, and the command that fixes what is missing.
 
-    Only endpoints that have their key, or need none, are contacted. Exits with 1 if the mixture can't run.
+    Only endpoints that have their key, or need none, are contacted. Lists too what services were found to refuse for
+    some models, and is therefore left out of requests. Exits with 1 if the mixture can't run.
     """
     import asyncio
 
-    from moa._cli.console import out_console
-    from moa._cli.handlers.doctor import health_table, say_verdict
+    from moa._cli.console import out_console, say
+    from moa._cli.handlers.doctor import health_table, lesson_lines, say_verdict
     from moa._cli.mixture_option import resolve_mixture
     from moa._config.settings import load_settings
+    from moa._policies.profile_store import ProfileStore
     from moa._runtime.health import check_endpoints, connect_tcp, obstacles
 
     chosen = resolve_mixture(mixture, None)
     settings = load_settings(config)
+    store = ProfileStore(settings.profiles)
+    if forget:
+        say(f"forgot {store.forget()} refusals")
     healths = asyncio.run(check_endpoints(settings, connect=None if offline else connect_tcp))
     out_console().print(health_table(healths))
+    if lessons := store.lessons():
+        out_console().print("\n".join(lesson_lines(lessons)), markup=False, highlight=False)
     faults = obstacles(chosen, healths)
     say_verdict(settings.source, chosen.name, faults)
     raise typer.Exit(FAILED if faults else COMPLETE)

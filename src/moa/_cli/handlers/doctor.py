@@ -1,12 +1,14 @@
 """What `moa doctor` shows."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from moa._cli.console import out_symbols, say
+from moa._policies.profile_store import Lesson
 from moa._render.sanitize import safe
 from moa._render.symbols import Symbols
 from moa._runtime.health import Health, State
@@ -36,6 +38,16 @@ def health_table(healths: Sequence[Health]) -> Table:
         name = Text.assemble((f" {_sign(health.state, signs)} ", style), safe(health.name))
         table.add_row(name, Text(health.state, style=style), detail)
     return table
+
+
+def lesson_lines(lessons: Sequence[Lesson]) -> tuple[str, ...]:
+    """Return what services refuse, a line each: the model, what is left out, since when, in which words."""
+    lines = ["", "Left out of requests, as the service refuses it (--forget tries again):"]
+    for lesson in lessons:
+        since = datetime.fromtimestamp(lesson.learnt_at, UTC).date().isoformat()
+        reference = f"{lesson.endpoint.partition(' ')[0]}/{lesson.model}"
+        lines.append(f"  {reference}: {lesson.rejection}, since {since}: {lesson.message:.160}")
+    return tuple(map(safe, lines))
 
 
 def _sign(state: State, signs: Symbols) -> str:

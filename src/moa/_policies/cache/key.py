@@ -48,7 +48,8 @@ def _content(request: ModelRequest) -> dict[str, Any]:
         "model": request.model,
         "sample": request.context.sample,
         "sampling": sampling,
-        "options": _fields(request.options),
+        # Whether a format may be left out is no part of the question.
+        "options": {name: value for name, value in _fields(request.options).items() if name != "format_is_optional"},
         "messages": [message_dict(message) for message in request.messages],
     }
 

@@ -28,8 +28,12 @@ class Cache:
     """
 
     def __init__(self, inner: Provider, store: AsyncStore, endpoint: Endpoint) -> None:
-        self.takes_seed = inner.takes_seed
         self._inner, self._store, self._endpoint = inner, store, endpoint
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the service honors a seed, as far as is known by now."""
+        return self._inner.takes_seed
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:

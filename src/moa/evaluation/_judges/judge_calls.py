@@ -12,14 +12,11 @@ from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa.errors import (
     AuthenticationFailed,
-    BadRequest,
     BudgetExceeded,
-    ContextTooLong,
     EmptyReply,
     EngineError,
     ModelNotFound,
     OverBudget,
-    ProviderError,
     QuotaExhausted,
 )
 
@@ -42,7 +39,6 @@ class JudgeReply(Generic[T]):
         ledger: Every call, as judgements.
         seconds: From asking to the end.
         failure: Why there is no value; None if there is one.
-        refused: Whether the service turned the request itself down, e.g. for its response format.
     """
 
     value: T | None
@@ -50,7 +46,6 @@ class JudgeReply(Generic[T]):
     ledger: Ledger
     seconds: float
     failure: ErrorInfo | None
-    refused: bool = False
 
 
 async def ask(
@@ -80,7 +75,7 @@ async def ask(
     """
     clock = asyncio.get_running_loop().time
     started_at, ledgers = clock(), list[Ledger]()
-    text, failure, refused = "", None, False
+    text, failure = "", None
     for number in range(TRIES):
         try:
             # Another seed the second time: a cache, or a model that keeps to its seed, would say the same again.
@@ -89,7 +84,7 @@ async def ask(
             ledgers.append(error.ledger)
             if is_permanent(error):
                 raise
-            failure, refused = error.info, any(_is_refusal(cause) for cause in error.failures)
+            failure = error.info
             if not any(isinstance(cause, EmptyReply) for cause in error.failures):
                 break
             continue
@@ -106,7 +101,6 @@ async def ask(
         ledger=judgements(ledgers, judge),
         seconds=clock() - started_at,
         failure=failure,
-        refused=refused,
     )
 
 
@@ -141,10 +135,6 @@ def _why(answer: Answer, options: ReplyOptions, text: str) -> str:
     if options.top_logprobs is not None and not answer.logprobs:
         return f"the reply has no log probabilities, which this judge reads: {text!r:.200}. --judge pairwise needs none"
     return f"the reply is no verdict: {text!r:.200}"
-
-
-def _is_refusal(cause: ProviderError) -> bool:
-    return isinstance(cause, BadRequest) and not isinstance(cause, ContextTooLong)
 
 
 def is_permanent(error: EngineError) -> bool:

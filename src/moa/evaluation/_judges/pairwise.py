@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -62,11 +62,9 @@ class PairwiseJudge:
 
     Attributes:
         model: The model to ask, as a mixture.
-        structured: Whether it takes a response format; found out by the first refusal.
     """
 
     model: Mixture
-    structured: bool = True
 
     @property
     def name(self) -> str:
@@ -103,18 +101,13 @@ class PairwiseJudge:
         )
 
     async def _ask(self, engine: Engine, instruction: str, first: str, second: str) -> JudgeReply[float]:
-        structured, messages = self.structured, question(instruction, first, second)
-        opinion = await self._put(engine, messages, ReplyOptions(response_format=_FORMAT if structured else None))
-        if not (structured and opinion.refused):
-            return opinion
-        self.structured = False
-        again = await self._put(engine, messages, ReplyOptions())
-        ledger = judgements((opinion.ledger, again.ledger))
-        return replace(again, ledger=ledger, seconds=opinion.seconds + again.seconds)
-
-    async def _put(self, engine: Engine, messages: tuple[Message, ...], options: ReplyOptions) -> JudgeReply[float]:
         return await ask(
-            engine, self.model, messages, lambda answer: verdict_in(answer.text), judge=self.name, options=options
+            engine,
+            self.model,
+            question(instruction, first, second),
+            lambda answer: verdict_in(answer.text),
+            judge=self.name,
+            options=ReplyOptions(response_format=_FORMAT, format_is_optional=True),
         )
 
 

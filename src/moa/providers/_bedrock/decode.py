@@ -8,7 +8,7 @@ import orjson
 
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply, Refused
-from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers._bedrock.error_mapping import from_event
 from moa.providers._redaction import NO_SECRETS, Secrets
 
@@ -78,13 +78,21 @@ class StreamDecoder:
 
     Args:
         reference: The model, for errors.
+        request: What was asked, for errors that name a part of it.
         request_id: The service's id of the request.
         secrets: What errors that quote the service must not show.
     """
 
-    def __init__(self, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS) -> None:
+    def __init__(
+        self,
+        *,
+        reference: str,
+        request: ModelRequest | None = None,
+        request_id: str | None = None,
+        secrets: Secrets = NO_SECRETS,
+    ) -> None:
         self.finished = False
-        self._reference, self._request_id, self._secrets = reference, request_id, secrets
+        self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
         self._tools: dict[int, _Tool] = {}
         self._wrote = False
         self._reason: str | None = None
@@ -100,7 +108,9 @@ class StreamDecoder:
         """
         headers = frame.headers
         if headers.get(":message-type") != "event":
-            raise from_event(headers, frame.payload, reference=self._reference, secrets=self._secrets)
+            raise from_event(
+                headers, frame.payload, reference=self._reference, request=self._request, secrets=self._secrets
+            )
         match headers.get(":event-type"):
             case "contentBlockDelta":
                 return self._delta(self._payload(frame))

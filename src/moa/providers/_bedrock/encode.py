@@ -1,6 +1,7 @@
 """A request in Converse's words: pure functions from `ModelRequest` to the address and the JSON body."""
 
 import base64
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -8,12 +9,20 @@ from urllib.parse import quote
 import orjson
 
 from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
-from moa.errors import BadRequest, UnsupportedInput
+from moa.errors import BadRequest, Rejection, UnsupportedInput
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock.families import Family, Fields, family_of
+from moa.providers._conversations import normal_form, short_id
+from moa.providers._reshaping import HINTS
 
 OPENING = "(The conversation begins with your turn.)"
 """A user turn that goes in front of a conversation which begins with the assistant: Converse wants a user first."""
+
+NOTHING = "(no output)"
+"""A tool's result without content, which some models refuse."""
+
+_CALL_ID = re.compile("[a-zA-Z0-9_-]{1,64}")
+"""Source: botocore's service model, `ToolUseId`."""
 
 _IMAGE_FORMATS = {
     "image/png": "png",
@@ -33,13 +42,13 @@ def path(request: ModelRequest) -> str:
 def body(request: ModelRequest) -> bytes:
     """Return the JSON body, the same for Converse and ConverseStream.
 
-    `Sampling.extra` is merged into the body as it is, mapping by mapping, and wins over what stands there: its keys
-    are those of Converse's request (`guardrailConfig`, `performanceConfig`, `additionalModelRequestFields` …).
-    A seed and the names of speakers have no place in Converse and are left out.
+    `Sampling.extra` is merged into the body, mapping by mapping, and wins over what stands there: its keys are those
+    of Converse's request (`guardrailConfig`, `performanceConfig`, `additionalModelRequestFields` …). Hints of other
+    APIs (`user`, `prompt_cache_key` …), a seed and the names of speakers have no place in Converse and are left out.
 
     Raises:
         UnsupportedInput: Something that Converse can't carry: an image by its address, a kind of tool, JSON mode.
-        BadRequest: A parameter that the model doesn't have, or text that isn't Unicode.
+        BadRequest: A parameter that the model or Converse doesn't have, or text that isn't Unicode.
     """
     try:
         return orjson.dumps(fields(request))
@@ -51,17 +60,45 @@ def fields(request: ModelRequest) -> Fields:
     """Return the body as a mapping; raises as `body`."""
     family = family_of(request.model)
     parts = (
-        _conversation(request, family),
+        _conversation(request),
         _inference(request.sampling),
         _tools(request.options, request.reference),
         _format(request.options.response_format, request.reference),
         _family_fields(request, family),
-        request.sampling.extra,
+        _own_fields(request),
     )
     whole: Fields = {}
     for part in parts:
         whole = _merged(whole, part)
     return whole
+
+
+_FIELDS = frozenset(
+    {
+        *("system", "messages", "inferenceConfig", "toolConfig", "guardrailConfig", "performanceConfig"),
+        *("additionalModelRequestFields", "additionalModelResponseFieldPaths", "promptVariables", "requestMetadata"),
+        *("serviceTier", "outputConfig"),
+    }
+)
+"""The top-level keys of Converse's request. Source: botocore's service model, `ConverseRequest`."""
+
+
+def _own_fields(request: ModelRequest) -> Fields:
+    """What the user or a client added: Converse's own fields; hints that are another API's are left out."""
+    fields: Fields = {}
+    for name, value in request.sampling.extra.items():
+        if name == "service_tier":
+            fields |= {} if value == "auto" else {"serviceTier": {"type": "default" if value == "standard" else value}}
+        elif name in _FIELDS:
+            fields[name] = value
+        elif name not in HINTS:
+            error = BadRequest(
+                f"Converse has no field {name!r}: put a model's own fields into extra.additionalModelRequestFields",
+                model=request.reference,
+            )
+            error.rejects = (Rejection(name),)
+            raise error
+    return fields
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Fields:
@@ -111,31 +148,21 @@ def _no_field(name: str, reference: str) -> BadRequest:
 # ── conversation ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _conversation(request: ModelRequest, family: Family) -> Fields:
-    system = [m.text for m in request.messages if m.role == "system" and m.text.strip()]
+def _conversation(request: ModelRequest) -> Fields:
     turns = _turns(request)
+    system = [message.text for message in request.messages if message.role == "system" and message.text.strip()]
     if not system:
         return {"messages": turns}
-    if family.takes_system:
-        return {"messages": turns, "system": [{"text": text} for text in system]}
-    _put_in_front(turns[0]["content"], "\n\n".join(system))
-    return {"messages": turns}
-
-
-def _put_in_front(blocks: list[Fields], text: str) -> None:
-    # One block, not two: what makes a prompt of it may join blocks without a break.
-    if "text" in blocks[0]:
-        blocks[0] = {"text": f"{text}\n\n{blocks[0]['text']}"}
-    else:
-        blocks.insert(0, {"text": text})
+    return {"messages": turns, "system": [{"text": text} for text in system]}
 
 
 def _turns(request: ModelRequest) -> list[Fields]:
     """Converse wants turns that alternate and begin with a user: turns of the same role in a row become one."""
     as_blocks = bool(_offered(request.options))
-    names = {call.id: call.name for message in request.messages for call in message.tool_calls}
+    messages = normal_form(request.messages)
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
     turns: list[Fields] = []
-    for message in request.messages:
+    for message in messages:
         if message.role == "system":
             continue
         role = "assistant" if message.role == "assistant" else "user"
@@ -154,7 +181,8 @@ def _turns(request: ModelRequest) -> list[Fields]:
 def _blocks(message: Message, reference: str) -> list[Fields]:
     content = _content(message, reference)
     if message.role == "tool":
-        return [{"toolResult": {"toolUseId": message.tool_call_id or "", "content": content}}]
+        result = {"toolUseId": _call_id(message.tool_call_id or ""), "content": content or [{"text": NOTHING}]}
+        return [{"toolResult": result}]
     return [*content, *(_tool_use(call, reference) for call in message.tool_calls)]
 
 
@@ -192,6 +220,10 @@ def _image(image: ImagePart, reference: str) -> Fields:
     return {"image": {"format": kind, "source": {"bytes": base64.b64encode(image.data).decode()}}}
 
 
+def _call_id(call_id: str) -> str:
+    return call_id if _CALL_ID.fullmatch(call_id) else short_id(call_id)
+
+
 def _tool_use(call: ToolCall, reference: str) -> Fields:
     try:
         arguments = orjson.loads(call.arguments or "{}")
@@ -199,7 +231,7 @@ def _tool_use(call: ToolCall, reference: str) -> Fields:
         raise BadRequest(f"the arguments of the tool call {call.name} aren't JSON: {error}", model=reference) from error
     if not isinstance(arguments, dict):
         raise BadRequest(f"the arguments of the tool call {call.name} aren't a JSON object", model=reference)
-    return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": arguments}}
+    return {"toolUse": {"toolUseId": _call_id(call.id), "name": call.name, "input": arguments}}
 
 
 # ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -255,7 +287,9 @@ def _format(wanted: Mapping[str, Any] | None, reference: str) -> Fields:
             definition |= {key: described[key] for key in ("name", "description") if described.get(key)}
             text_format = {"type": "json_schema", "structure": {"jsonSchema": definition}}
             return {"outputConfig": {"textFormat": text_format}}
-    raise UnsupportedInput(
+    error = UnsupportedInput(
         f"response_format of type {wanted.get('type')!r}: Converse takes text, or json_schema with a schema",
         model=reference,
     )
+    error.rejects = (Rejection("response_format"),)
+    raise error

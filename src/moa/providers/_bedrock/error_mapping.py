@@ -15,7 +15,9 @@ from moa.errors import (
     RateLimited,
     ServiceFailed,
 )
+from moa.providers._base import ModelRequest
 from moa.providers._redaction import NO_SECRETS, Secrets
+from moa.providers._rejections import rejections
 from moa.providers._retry_after import retry_after_s
 
 _MESSAGE_LIMIT = 600
@@ -67,34 +69,56 @@ _KINDS: dict[str, type[ProviderError]] = {
 
 
 def from_response(
-    status: int, headers: Mapping[str, str], content: bytes, *, reference: str, secrets: Secrets = NO_SECRETS
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    *,
+    reference: str,
+    request: ModelRequest | None = None,
+    secrets: Secrets = NO_SECRETS,
 ) -> ProviderError:
-    """Return the error for an HTTP response that isn't a success."""
+    """Return the error for an HTTP response that isn't a success; of a known request, the part that was turned down."""
     told = _json(content)
     code = headers.get("x-amzn-errortype") or _text(told, "__type", "code", "Code") or ""
     message = _text(told, "message", "Message") or content.decode("utf-8", "replace")
-    error = _error(code, message, reference=reference, secrets=secrets, status=status)
+    error = _error(code, message, reference=reference, request=request, secrets=secrets, status=status)
     error.retry_after_s = retry_after_s(headers)
     return error
 
 
 def from_event(
-    headers: Mapping[str, object], payload: bytes, *, reference: str, secrets: Secrets = NO_SECRETS
+    headers: Mapping[str, object],
+    payload: bytes,
+    *,
+    reference: str,
+    request: ModelRequest | None = None,
+    secrets: Secrets = NO_SECRETS,
 ) -> ProviderError:
     """Return the error for an exception or error event inside an event stream."""
     told = _json(payload)
     code = str(headers.get(":exception-type") or headers.get(":error-code") or "an error event")
     message = _text(told, "message", "Message", "originalMessage") or str(headers.get(":error-message") or "")
-    return _error(code, message, reference=reference, secrets=secrets)
+    return _error(code, message, reference=reference, request=request, secrets=secrets)
 
 
-def _error(code: str, message: str, *, reference: str, secrets: Secrets, status: int | None = None) -> ProviderError:
+def _error(
+    code: str,
+    message: str,
+    *,
+    reference: str,
+    request: ModelRequest | None,
+    secrets: Secrets,
+    status: int | None = None,
+) -> ProviderError:
     # The code may come with a namespace before it (`com.amazon.coral#`) and an address after it (`:http://…`).
     name = code.rpartition("#")[2].partition(":")[0].strip()
     kind = _refined(_KINDS.get(name.lower()) or _by_status(status), message)
     said = ": ".join(filter(None, (name or f"HTTP {status}", secrets.beginning(_said(message, kind), _MESSAGE_LIMIT))))
     hint = _hint(name.lower(), kind, message)
-    return kind(f"{said} ({hint})" if hint else said, model=reference, status=status)
+    error = kind(f"{said} ({hint})" if hint else said, model=reference, status=status)
+    if kind is BadRequest and request is not None:
+        error.rejects = rejections(status=status, code=name, parameter="", message=message, request=request)
+    return error
 
 
 def _refined(kind: type[ProviderError], message: str) -> type[ProviderError]:

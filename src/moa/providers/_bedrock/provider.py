@@ -58,7 +58,14 @@ class BedrockProvider:
 
 async def _refusal(response: HttpResponse, request: ModelRequest, secrets: Secrets) -> ProviderError:
     content = await response.read()
-    return from_response(response.status, response.headers, content, reference=request.reference, secrets=secrets)
+    return from_response(
+        response.status,
+        response.headers,
+        content,
+        reference=request.reference,
+        request=request,
+        secrets=secrets,
+    )
 
 
 async def _whole(response: HttpResponse, request: ModelRequest) -> AsyncGenerator[ReplyEvent, None]:
@@ -71,7 +78,9 @@ async def _streamed(
     response: HttpResponse, request: ModelRequest, secrets: Secrets
 ) -> AsyncGenerator[ReplyEvent, None]:
     reader = FrameReader(reference=request.reference)
-    decoder = StreamDecoder(reference=request.reference, request_id=_request_id(response), secrets=secrets)
+    decoder = StreamDecoder(
+        reference=request.reference, request=request, request_id=_request_id(response), secrets=secrets
+    )
     chunks = response.chunks()
     async for chunk in chunks:
         for frame in reader.feed(chunk):

@@ -7,7 +7,7 @@ import orjson
 
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply, ProviderError, Refused
-from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers._openai_compatible.error_body import error_body_of
 from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._openai_compatible.sse import BOM, SseReader
@@ -35,20 +35,26 @@ _FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
 
 
 def decode_reply(
-    body: bytes, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS
+    body: bytes,
+    *,
+    reference: str,
+    request: ModelRequest | None = None,
+    request_id: str | None = None,
+    secrets: Secrets = NO_SECRETS,
 ) -> list[ReplyEvent]:
     """Return the events of a reply that came whole.
 
     Args:
         body: The reply's body.
         reference: The model's, for errors.
+        request: What was asked, for errors that name a part of it.
         request_id: The service's id of the request, if its headers had one.
         secrets: What errors that quote the reply must not show.
 
     Raises:
         ProviderError: It is an error, a refusal, or not what the protocol says.
     """
-    return _Events(reference, request_id, secrets).of_whole(body)
+    return _Events(reference, request, request_id, secrets).of_whole(body)
 
 
 class StreamDecoder:
@@ -65,14 +71,22 @@ class StreamDecoder:
 
     Args:
         reference: The model's, for errors.
+        request: What was asked, for errors that name a part of it.
         request_id: The service's id of the request, if its headers had one.
         secrets: What errors that quote the reply must not show.
     """
 
-    def __init__(self, *, reference: str, request_id: str | None = None, secrets: Secrets = NO_SECRETS) -> None:
+    def __init__(
+        self,
+        *,
+        reference: str,
+        request: ModelRequest | None = None,
+        request_id: str | None = None,
+        secrets: Secrets = NO_SECRETS,
+    ) -> None:
         self.done = False
         self._reader = SseReader()
-        self._events = _Events(reference, request_id, secrets)
+        self._events = _Events(reference, request, request_id, secrets)
         self._sniffing = True
         self._held: list[bytes] = []
 
@@ -152,9 +166,9 @@ class StreamDecoder:
 class _Events:
     """What streamed and whole replies have in common: fields of a message, in pieces or all at once, as events."""
 
-    def __init__(self, reference: str, request_id: str | None, secrets: Secrets) -> None:
+    def __init__(self, reference: str, request: ModelRequest | None, request_id: str | None, secrets: Secrets) -> None:
         self.finish_reason: str | None = None
-        self._reference, self._request_id, self._secrets = reference, request_id, secrets
+        self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
         self._served_by: str | None = None
         self._usage: TokenUsage | None = None
         self._splitter = ThoughtSplitter()
@@ -312,7 +326,8 @@ class _Events:
 
     def error(self, reply: Mapping[str, Any]) -> ProviderError:
         """Our error for one that came inside of a reply."""
-        return self._with_usage(map_error(error_body_of(reply, self._secrets), reference=self._reference))
+        said = error_body_of(reply, self._secrets)
+        return self._with_usage(map_error(said, reference=self._reference, request=self._request))
 
     def broken(self, what: str, piece: object = None) -> ProviderError:
         """The error for something that isn't what the protocol says."""

@@ -5,28 +5,27 @@ from typing import Any
 
 import orjson
 
-from moa._messages import ReplyOptions, Sampling, message_dict
+from moa._messages import Conversation, ReplyOptions, Sampling, message_dict
 from moa.errors import BadRequest
 from moa.providers._base import ModelRequest
-from moa.providers._openai_compatible.dialect import Dialect
-
-_PLAIN = Dialect()
+from moa.providers._conversations import normal_form, with_images_behind_results
 
 
-def encode(request: ModelRequest, dialect: Dialect = _PLAIN) -> bytes:
+def encode(request: ModelRequest) -> bytes:
     """Return the request's JSON body.
-
-    Args:
-        request: What to ask.
-        dialect: What this model's server is known to reject.
 
     Raises:
         BadRequest: Something in it can't be written as JSON.
     """
+    fields = _sampling(request.sampling, request.avoid) | _options(request.options)
+    if request.deltas:
+        fields["stream"] = True
+        if "stream_options" not in request.avoid:
+            fields["stream_options"] = {"include_usage": True}
     body = {
         "model": request.model,
-        "messages": [message_dict(message) for message in request.messages],
-        **dialect.apply(parameters(request)),
+        "messages": _messages(request.messages, request.avoid),
+        **fields,
         **request.sampling.extra,
     }
     try:
@@ -36,21 +35,21 @@ def encode(request: ModelRequest, dialect: Dialect = _PLAIN) -> bytes:
         raise BadRequest(f"the request can't be written as JSON: {error}", model=request.reference) from error
 
 
-def parameters(request: ModelRequest) -> dict[str, Any]:
-    """Return a request's own fields beside model and messages: not those that the user added as `extra`."""
-    fields = _sampling(request.sampling)
-    fields |= _options(request.options)
-    if request.deltas:
-        fields |= {"stream": True, "stream_options": {"include_usage": True}}
-    return fields
+def _messages(conversation: Conversation, avoid: frozenset[str]) -> list[dict[str, Any]]:
+    messages = [message_dict(message) for message in with_images_behind_results(normal_form(conversation))]
+    if "null_content" in avoid:
+        for message in messages:
+            message["content"] = message["content"] or ""
+    return messages
 
 
-def _sampling(sampling: Sampling) -> dict[str, Any]:
+def _sampling(sampling: Sampling, avoid: frozenset[str]) -> dict[str, Any]:
     fields = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
-        "max_tokens": sampling.max_tokens,
+        # Reasoning models of OpenAI's know only the second name, most other servers only the first.
+        "max_completion_tokens" if "max_tokens" in avoid else "max_tokens": sampling.max_tokens,
         "stop": list(sampling.stop) or None,
         "seed": sampling.seed,
         "reasoning_effort": sampling.reasoning_effort,

@@ -13,10 +13,13 @@ from moa.errors import (
     QuotaExhausted,
     RateLimited,
     Refused,
+    Rejection,
     ServiceFailed,
     UnsupportedInput,
 )
+from moa.providers._base import ModelRequest
 from moa.providers._openai_compatible.error_body import ErrorBody
+from moa.providers._rejections import rejections
 from moa.providers._retry_after import retry_after_s
 
 _CONTEXT = re.compile(
@@ -66,6 +69,9 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     429: RateLimited,
     498: RateLimited,
 }
+_MAY_REJECT = (BadRequest, ModelNotFound, ServiceFailed, UnsupportedInput)
+"""Kinds of failure that may be about a part of the request."""
+
 _ADVICE: Mapping[type[ProviderError], str] = {
     AuthenticationFailed: "check the endpoint's key and what it may use",
     ModelNotFound: "check the model's id and the endpoint's base_url",
@@ -79,9 +85,9 @@ def map_error(
     complaint: ErrorBody,
     *,
     reference: str,
+    request: ModelRequest | None = None,
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
-    has_images: bool = False,
     now: Callable[[], float] = time.time,
 ) -> ProviderError:
     """Return our error for a server's complaint.
@@ -89,17 +95,32 @@ def map_error(
     Args:
         complaint: What the server said.
         reference: The model's, for the error.
+        request: What was sent; None if nobody knows, then the error tells no part of it that was turned down.
         status: HTTP status of the reply, None for an error that came inside of a good reply.
         headers: The reply's headers.
-        has_images: The request had images, so that words about images are about them.
         now: The time of day in seconds since 1970, to which a Retry-After date is compared.
     """
-    kind = _kind(complaint, status or complaint.status, has_images=has_images)
+    known = status or complaint.status
+    has_images = request is not None and any(message.images for message in request.messages)
+    kind = _kind(complaint, known, has_images=has_images)
+    rejects: tuple[Rejection, ...] = ()
+    if request is not None and kind in _MAY_REJECT:
+        rejects = rejections(
+            status=known,
+            code=complaint.code,
+            parameter=complaint.parameter,
+            message=complaint.message,
+            request=request,
+        )
+        # Told to be another failure (templates fail with 500, routers with 404), but asking again is of no use.
+        kind = BadRequest if rejects else kind
     words = complaint.message or complaint.code or "no reason given"
     place = f"HTTP {status}" if status else "error in the reply"
     advice = f" ({_ADVICE[kind]})" if kind in _ADVICE else ""
     wait_s = retry_after_s(headers or {}, now)
-    return kind(f"{place}: {words}{advice}", model=reference, status=status, retry_after_s=wait_s)
+    error = kind(f"{place}: {words}{advice}", model=reference, status=status, retry_after_s=wait_s)
+    error.rejects = rejects
+    return error
 
 
 def _kind(complaint: ErrorBody, status: int | None, *, has_images: bool) -> type[ProviderError]:

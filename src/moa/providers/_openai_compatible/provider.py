@@ -1,6 +1,5 @@
-"""The provider: moves bytes between the transport and the pure parts, and remembers what servers reject."""
+"""The provider: moves bytes between the transport and the pure parts, and nothing else."""
 
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -9,18 +8,15 @@ from types import TracebackType
 
 from yarl import URL
 
-from moa.errors import BrokenReply, ConfigError, ContextTooLong, IdleTimedOut, ProviderError
+from moa.errors import BrokenReply, ConfigError, IdleTimedOut, ProviderError
 from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers._endpoint import Endpoint
 from moa.providers._http import HttpRequest, HttpResponse, HttpTransport, Transport, drain
 from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply
-from moa.providers._openai_compatible.dialect import Dialect, rejected_parameter
-from moa.providers._openai_compatible.encode import encode, parameters
+from moa.providers._openai_compatible.encode import encode
 from moa.providers._openai_compatible.error_body import parse_error_body
 from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._redaction import Secrets, texts_of
-
-_log = logging.getLogger(__name__)
 
 
 def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = None) -> Provider:
@@ -39,9 +35,6 @@ def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = Non
 class OpenAICompatible:
     """Calls models behind the chat completions API.
 
-    When a server rejects a parameter that a request can do without, or knows by another name, the model's requests
-    avoid it from then on, and the error's `ask_again` is set.
-
     Args:
         endpoint: Where they are.
         transport: What requests are sent with.
@@ -58,8 +51,6 @@ class OpenAICompatible:
                 limit=endpoint.limits.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
             )
         self._transport: Transport = transport
-        self._plain = Dialect() if self.takes_seed else Dialect(dropped=frozenset({"seed"}))
-        self._dialects: dict[str, Dialect] = {}
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply.
@@ -69,52 +60,32 @@ class OpenAICompatible:
         """
         return _Call(self, request)
 
-    def send(self, request: ModelRequest, dialect: Dialect) -> AbstractAsyncContextManager[HttpResponse]:
-        """Send a request, written in a dialect."""
+    def send(self, request: ModelRequest) -> AbstractAsyncContextManager[HttpResponse]:
+        """Send a request."""
         return self._transport(
             HttpRequest(
                 url=self._url,
                 headers=self._headers,
-                body=encode(request, dialect),
+                body=encode(request),
                 reference=request.reference,
                 idle_timeout_s=request.idle_timeout_s if request.deltas else None,
             )
         )
-
-    def dialect(self, model: str) -> Dialect:
-        """How requests for a model are written, as far as its server is known."""
-        return self._dialects.get(model, self._plain)
 
     async def aclose(self) -> None:
         """Close the connections."""
         if self._own is not None:
             await self._own.aclose()
 
-    def rejection(self, request: ModelRequest, dialect: Dialect, response: HttpResponse, body: bytes) -> ProviderError:
-        """Return what a server's refusal means, having learned what it rejects."""
-        complaint = parse_error_body(body, self.secrets)
-        error = map_error(
-            complaint,
+    def rejection(self, request: ModelRequest, response: HttpResponse, body: bytes) -> ProviderError:
+        """Return what a server's refusal means."""
+        return map_error(
+            parse_error_body(body, self.secrets),
             reference=request.reference,
+            request=request,
             status=response.status,
             headers=response.headers,
-            has_images=any(message.images for message in request.messages),
         )
-        if not isinstance(error, ContextTooLong):
-            apply = dialect.apply(parameters(request)).keys() - request.sampling.extra.keys()
-            if parameter := rejected_parameter(response.status, complaint, apply):
-                error.ask_again = self._learn(request, dialect, parameter)
-        return error
-
-    def _learn(self, request: ModelRequest, dialect: Dialect, parameter: str) -> bool:
-        """Note that a request written in this dialect was rejected; return whether there is another way to write it."""
-        if dialect.without(parameter) is None:
-            return False
-        # Another call may have learned the same since this one was written.
-        if better := self.dialect(request.model).without(parameter):
-            self._dialects[request.model] = better
-            _log.debug("%s rejects %s: it is left out or renamed from now on", request.reference, parameter)
-        return True
 
 
 class _Call:
@@ -126,12 +97,11 @@ class _Call:
         self._provider, self._request = provider, request
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
-        dialect = self._provider.dialect(self._request.model)
-        self._exchange = self._provider.send(self._request, dialect)
+        self._exchange = self._provider.send(self._request)
         try:
             response = await self._exchange.__aenter__()
             try:
-                return await self._events(response, dialect)
+                return await self._events(response)
             except BaseException as error:
                 await self._exchange.__aexit__(type(error), error, error.__traceback__)
                 raise
@@ -139,16 +109,17 @@ class _Call:
             self._provider.secrets.redact(error)
             raise
 
-    async def _events(self, response: HttpResponse, dialect: Dialect) -> AsyncIterator[ReplyEvent]:
+    async def _events(self, response: HttpResponse) -> AsyncIterator[ReplyEvent]:
         request = self._request
         if not 200 <= response.status < 300:
-            raise self._provider.rejection(request, dialect, response, await response.read())
+            raise self._provider.rejection(request, response, await response.read())
         if _is_stream(response, request):
-            return _StreamedReply(response, request.reference, self._provider.secrets)
+            return _StreamedReply(response, request, self._provider.secrets)
         return _WholeReply(
             decode_reply(
                 await response.read(),
                 reference=request.reference,
+                request=request,
                 request_id=response.headers.get("x-request-id"),
                 secrets=self._provider.secrets,
             )
@@ -180,10 +151,12 @@ class _WholeReply:
 class _StreamedReply:
     """The events of a reply while it comes: no generator, so that nothing is left behind when it is dropped."""
 
-    def __init__(self, response: HttpResponse, reference: str, secrets: Secrets) -> None:
+    def __init__(self, response: HttpResponse, request: ModelRequest, secrets: Secrets) -> None:
         self._chunks = response.chunks()
         request_id = response.headers.get("x-request-id")
-        self._decoder = StreamDecoder(reference=reference, request_id=request_id, secrets=secrets)
+        self._decoder = StreamDecoder(
+            reference=request.reference, request=request, request_id=request_id, secrets=secrets
+        )
         self._ready: deque[ReplyEvent] = deque()
         self._failure: ProviderError | None = None
         self._ended = False
