@@ -33,7 +33,7 @@ def _run(arguments: Sequence[str] | None) -> None:
 
     raise_descriptor_limit()
     try:
-        app(arguments, prog_name="moa")
+        app(_with_command(sys.argv[1:] if arguments is None else arguments), prog_name="moa")
     except MoaError as error:
         # Imported here, as only errors need it: it loads rich.
         from moa._cli.console import show_error
@@ -47,3 +47,11 @@ def _run(arguments: Sequence[str] | None) -> None:
         give_up_output()
         print(f"error: standard output can't be written: {error.strerror}", file=sys.stderr)
         sys.exit(FAILED)
+
+
+def _with_command(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `ask` before a question that stands alone: no command has a name of several words."""
+    first = arguments[0] if arguments else ""
+    # Options of the command itself take no values: after any other one, words are a question too.
+    is_question = len(first.split()) > 1 or (first.startswith("-") and any(len(word.split()) > 1 for word in arguments))
+    return ["ask", *arguments] if is_question else [*arguments]

@@ -7,10 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from moa._mixture.model_reference import check_reference, is_reference
 from moa._mixture.schema import Mixture
 from moa._validation.bounded_files import read_file
 from moa._validation.strict_model import Key
-from moa._validation.strict_yaml import MAX_BYTES, Document, check, from_file, from_mapping, from_text
+from moa._validation.strict_yaml import MAX_BYTES, Document, all_faults, check, from_file, from_mapping, from_text
 from moa._validation.suggestions import did_you_mean
 from moa.errors import MixtureError, TemplateError, UnknownMixture
 
@@ -21,8 +22,8 @@ def load(source: str | Path | Mapping[str, Any] | Mixture, *, overrides: Sequenc
     """Return a mixture, completely checked.
 
     Args:
-        source: Name of a preset, path of a file, or the same as a mapping (which is left as it is). A text is a path if
-            it ends in `.yaml` or `.yml` or if such a file exists.
+        source: Name of a preset, path of a file, the same as a mapping (which is left as it is), or a model reference
+            for that model alone. A text is a path if it ends in `.yaml` or `.yml` or if such a file exists.
         overrides: Values to put in before the check, e.g. `layers.0.proposers.1.temperature=0.9`.
 
     Raises:
@@ -62,7 +63,27 @@ def single(reference: str, **agent_fields: Any) -> Mixture:
     Raises:
         MixtureError: The reference or a field is wrong.
     """
-    return load({"name": reference, "layers": [], "aggregator": {"model": reference, **agent_fields}})
+    try:
+        check_reference(reference)
+    except ValueError as error:
+        raise MixtureError(str(error)) from error
+    return load(_alone(reference, **agent_fields))
+
+
+def faults(path: Path) -> Sequence[MixtureError]:
+    """Return every fault of a mixture file; none if it can be used."""
+    try:
+        document = _document(path)
+        found = all_faults(Mixture, document)
+        if not found:
+            load(path)  # its prompt's template, too
+    except MixtureError as error:
+        return (error,)
+    return [fault for fault in found if isinstance(fault, MixtureError)]
+
+
+def _alone(reference: str, **agent_fields: Any) -> dict[str, Any]:
+    return {"name": reference, "layers": [], "aggregator": {"model": reference, **agent_fields}}
 
 
 @cache
@@ -84,6 +105,8 @@ def _document(source: str | Path | Mapping[str, Any] | Mixture) -> Document:
     if isinstance(source, str) and source in preset_names():
         return _preset_document(source)
     path = _existing(source)
+    if path is None and isinstance(source, str) and is_reference(source) and not _is_file_name(source):
+        return from_mapping(_alone(source), MixtureError)
     if path is None:
         raise _unknown(source)
     return from_file(path, MixtureError)
@@ -109,7 +132,7 @@ def _unknown(source: str | Path) -> UnknownMixture:
     names = preset_names()
     return UnknownMixture(
         f"no preset and no file is called {source!r:.80}{did_you_mean(source, names) or '.'} "
-        f"Presets are {', '.join(names)}; files end in .yaml"
+        f"Presets are {', '.join(names)}; files end in .yaml, and a model is endpoint/model-id"
     )
 
 

@@ -25,6 +25,11 @@ def check_reference(text: str) -> str:
     return text
 
 
+def is_reference(text: str) -> bool:
+    """Return whether a text names an endpoint and a model's id, known or not."""
+    return bool(_REFERENCE.match(text))
+
+
 def split_reference(reference: str) -> tuple[str, str]:
     """Return the endpoint's name and the model's id (everything after the first `/`).
 

@@ -1,7 +1,7 @@
 """Pydantic's findings in plain words: which key, what was expected, what is there, what was probably meant."""
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
@@ -71,12 +71,18 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:
 
     Values are left out where the model asks for it (`hide_input_in_errors`), as they may be secrets.
     """
-    findings = error.errors(include_url=False)
-    finding = next((found for found in findings if found["type"] in _UNKNOWN_KEY), findings[0])
-    key = _key(finding)
-    message = _sentence(finding, key, model)
-    others = len({_key(found) for found in findings} - {key})
-    return key, f"{message} (and {others} more to correct)" if others else message
+    found = explain_all(error, model)
+    unknown = {_key(finding) for finding in error.errors(include_url=False) if finding["type"] in _UNKNOWN_KEY}
+    key, message = next((one for one in found if one[0] in unknown), found[0])
+    return key, f"{message} (and {len(found) - 1} more to correct)" if len(found) > 1 else message
+
+
+def explain_all(error: ValidationError, model: type[BaseModel]) -> Sequence[tuple[Key, str]]:
+    """Return the key of every finding and one sentence about it: the first one of each key."""
+    findings: dict[Key, ErrorDetails] = {}
+    for finding in error.errors(include_url=False):
+        findings.setdefault(_key(finding), finding)
+    return [(key, _sentence(finding, key, model)) for key, finding in findings.items()]
 
 
 def first_finding(error: ValidationError) -> str:

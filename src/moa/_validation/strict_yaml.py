@@ -7,7 +7,7 @@ huge are errors too.
 
 import copy
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from moa._validation.bounded_files import read_file
-from moa._validation.strict_model import Key, explain
+from moa._validation.strict_model import Key, explain, explain_all
 from moa.errors import ConfigError, MixtureError
 
 M = TypeVar("M", bound=BaseModel)
@@ -222,6 +222,15 @@ def check(model: type[M], document: Document) -> M:
         key, message = explain(cause, model)
         # Pydantic's own error is not chained: it repeats the values, which may be secrets.
         raise document.failure(message, key) from None
+
+
+def all_faults(model: type[BaseModel], document: Document) -> Sequence[MixtureError | ConfigError]:
+    """Return every fault of a document, each as the error that `check` would raise; none if it can be used."""
+    try:
+        model.model_validate(document.data)
+    except ValidationError as cause:
+        return [document.failure(message, key) for key, message in explain_all(cause, model)]
+    return ()
 
 
 def _places(key: Key, node: yaml.Node) -> Iterator[tuple[Key, yaml.Node]]:

@@ -7,7 +7,7 @@ import typer
 
 from moa._cli.exit_codes import COMPLETE, USAGE
 from moa._cli.options import SetOption
-from moa.errors import MixtureError, UsageError
+from moa.errors import UsageError
 
 mixtures = typer.Typer(name="mixtures", help="List, show, check and start mixtures.")
 
@@ -47,19 +47,20 @@ def show(
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Mixture files.")],
 ) -> None:
-    """Check mixture files; exit with 2 if one of them can't be used."""
+    """Check mixture files and list every fault; exit with 2 if one of them can't be used."""
     from moa._cli.console import out_console, show_error
-    from moa._mixture.loading import load
+    from moa._mixture.loading import faults, load
     from moa._render.mixtures import summary
 
-    faults = 0
+    code = COMPLETE
     for file in files:
-        try:
+        for fault in (found := faults(file)):
+            show_error(fault)
+        if found:
+            code = USAGE
+        else:
             out_console().print(f"{file}: {summary(load(file))}", soft_wrap=True)
-        except MixtureError as error:
-            faults += 1
-            show_error(error)
-    raise typer.Exit(USAGE if faults else COMPLETE)
+    raise typer.Exit(code)
 
 
 @mixtures.command()
