@@ -31,7 +31,7 @@ def test_image_from_file_refuses_what_cannot_be_read_or_is_too_large(tmp_path: P
     with (tmp_path / "large.png").open("wb") as file:
         file.truncate(MAX_IMAGE_BYTES + 1)
 
-    with pytest.raises(UsageError, match="No such file"):
+    with pytest.raises(UsageError, match="there is no such file"):
         image_from_file(tmp_path / "none.png")
     with pytest.raises(UsageError, match="larger than 20,971,520 bytes"):
         image_from_file(tmp_path / "large.png")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from moa._messages import ImagePart
 from moa._validation.bounded_files import read_file
+from moa._validation.file_errors import os_reason
 from moa.errors import UsageError
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
@@ -33,7 +34,7 @@ def image_from_file(path: Path) -> ImagePart:
     try:
         data = read_file(path, MAX_IMAGE_BYTES)
     except OSError as error:
-        raise UsageError(f"the image {path} can't be read: {error.strerror}") from error
+        raise UsageError(f"the image {path} can't be read: {os_reason(error)}") from error
     kind = media_type(data)
     if kind is None:
         raise UsageError(f"{path} is not a PNG, JPEG, GIF or WebP image")

@@ -15,6 +15,44 @@ def test_version_is_the_packages() -> None:
     assert moa("--version").out == f"moa {version('mixture-of-agents')}\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("What is the answer?", "-m", "pair.yaml"),
+        ("-m", "pair.yaml", "What is the answer?"),
+        ("ask", "-m", "pair.yaml", "What is the answer?"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_a_question_needs_no_commands_name(arguments: tuple[str, ...]) -> None:
+    ended = moa(*arguments)
+
+    assert (ended.code, ended.out) == (0, moa("ask", "-m", "pair.yaml", "What is the answer?").out)
+
+
+def test_a_single_unknown_word_is_answered_with_the_nearest_command() -> None:
+    ended = moa("asks")
+
+    assert ended.code == 2
+    assert "Did you mean 'ask'?" in ended.err
+
+
+def test_the_package_can_be_run_as_a_module() -> None:
+    ended = subprocess.run([sys.executable, "-m", "moa", "--version"], capture_output=True, text=True, check=True)
+
+    assert ended.stdout == moa("--version").out
+
+
+@pytest.mark.usefixtures("folder")
+def test_errors_of_a_single_model_never_speak_of_an_aggregator() -> None:
+    for arguments in (("--model", "gpt-4o-mini"), ("--model", "demo/absent"), ("-m", "demo/absent")):
+        ended = moa("ask", *arguments, "Why?")
+
+        assert ended.code in (1, 2)
+        assert ended.err.startswith("error: ")
+        assert "aggregat" not in ended.err
+
+
 def test_help_waits_for_nothing_heavy() -> None:
     script = (
         "import sys\n"

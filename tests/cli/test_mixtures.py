@@ -6,7 +6,7 @@ from jsonschema import Draft202012Validator
 from yaml import safe_load
 
 from moa._mixture.loading import load, preset_names
-from tests.cli.moa_command import moa
+from tests.cli.moa_command import PAIR, moa
 
 
 def test_mixtures_list_names_every_preset() -> None:
@@ -38,6 +38,32 @@ def test_mixtures_check_looks_at_every_file_and_exits_with_2_if_one_is_wrong(fol
     assert (good.code, good.out) == (0, "pair.yaml: 2 proposers, then synthesis by demo/writer\n")
     assert (mixed.code, mixed.out) == (2, good.out)
     assert "wrong.yaml:2: agregator" in mixed.err
+
+
+def test_mixtures_check_lists_every_fault_of_a_file(folder: Path) -> None:
+    (folder / "wrong.yaml").write_text(
+        "layers:\n  - proposers: [{model: demo/one, temperatur: 3}]\n  - proposers: []\naggregator: {modl: demo/one}\n"
+    )
+
+    ended = moa("mixtures", "check", "wrong.yaml")
+
+    assert ended.code == 2
+    assert [line.split(": ")[1:3] for line in ended.err.splitlines()] == [
+        ["wrong.yaml:2", "layers.0.proposers.0.temperatur"],
+        ["wrong.yaml:3", "layers.1.proposers"],
+        ["wrong.yaml:4", "aggregator.model"],
+        ["wrong.yaml:4", "aggregator.modl"],
+    ]
+
+
+def test_mixtures_check_looks_at_the_prompts_template_too(folder: Path) -> None:
+    (folder / "blind.txt").write_text("no proposals here")
+    (folder / "blind.yaml").write_text(f"prompt: blind.txt\n{PAIR}")
+
+    ended = moa("mixtures", "check", "blind.yaml")
+
+    assert ended.code == 2
+    assert "blind.txt" in ended.err
 
 
 @pytest.mark.usefixtures("folder")

@@ -113,6 +113,25 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(name: str, me
     assert all(preset in str(caught.value) for preset in preset_names())
 
 
+def test_a_model_reference_stands_for_that_model_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load("lab/some-model:7b") == single("lab/some-model:7b")
+
+    # A file of that name is a file, and what ends in .yaml is none that is a model's.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "mine.yaml").write_text("layers: []\naggregator: {model: lab/other}\n")
+    assert load("lab/mine.yaml").aggregator.model == "lab/other"
+    with pytest.raises(UnknownMixture, match="no such file"):
+        load("lab/absent.yaml")
+
+
+def test_a_single_model_without_an_endpoint_is_refused_without_a_word_of_aggregators() -> None:
+    with pytest.raises(MixtureError, match="'gpt-4o-mini': it names no endpoint") as caught:
+        single("gpt-4o-mini")
+
+    assert "aggregator" not in str(caught.value)
+
+
 def test_a_missing_file_is_unknown_by_its_path(tmp_path: Path) -> None:
     for source in (tmp_path / "none", str(tmp_path / "none.yaml")):
         with pytest.raises(UnknownMixture, match="no such file"):

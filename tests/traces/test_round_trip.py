@@ -288,7 +288,7 @@ def test_a_call_that_was_not_recorded_is_told(tmp_path: Path) -> None:
     again = replay(_with(trace, mixture=load({**trace.mixture.as_dict(), "layers": []})))
 
     assert again.answer is None
-    assert again.differences[0] == "call 1: aggregator asks fake/agg, which was not recorded"
+    assert again.differences[0] == "call 1: model asks fake/agg, which was not recorded"
 
 
 def test_a_replay_that_would_wait_for_ever_is_given_up(tmp_path: Path) -> None:

@@ -184,7 +184,8 @@ def _failure(
         return DeadlineExceeded(message, ledger=ledger, failures=chain.failures, partial_text=shown)
     ledger = context.meter.ledger()
     if forwarder.saw_nothing:
-        return AggregationFailed("no aggregator gave an answer", ledger=ledger, failures=chain.failures)
+        who = "no aggregator" if context.plan.mixture.layers else "no model"
+        return AggregationFailed(f"{who} gave an answer", ledger=ledger, failures=chain.failures)
     message = "the answer broke off after part of it was shown"
     return AnswerInterrupted(message, partial_text=shown, ledger=ledger, failures=chain.failures)
 

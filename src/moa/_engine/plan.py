@@ -168,7 +168,8 @@ def _plan_for(mixture: Mixture, models: Models) -> Plan:
         for number, layer in enumerate(mixture.layers, 1)
     )
     layers = tuple(_number_duplicates(slots) for slots in layers)
-    last = Member(name=mixture.aggregator.name or "aggregator", agent=mixture.aggregator, index=0, sample=0)
+    name = mixture.aggregator.name or ("aggregator" if layers else "model")
+    last = Member(name=name, agent=mixture.aggregator, index=0, sample=0)
     return Plan(mixture=mixture, layers=layers, aggregator=_slot(last, len(layers) + 1, models), options=RunOptions())
 
 

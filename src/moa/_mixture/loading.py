@@ -10,6 +10,7 @@ from typing import Any
 from moa._mixture.model_reference import check_reference, is_reference
 from moa._mixture.schema import Mixture
 from moa._validation.bounded_files import read_file
+from moa._validation.file_errors import os_reason
 from moa._validation.strict_model import Key
 from moa._validation.strict_yaml import MAX_BYTES, Document, all_faults, check, from_file, from_mapping, from_text
 from moa._validation.suggestions import did_you_mean
@@ -209,4 +210,4 @@ def _read_template(path: Path, document: Document) -> str:
     except OSError as error:
         name = str(document.data["prompt"])
         hint = did_you_mean(name, _BUILT_IN_PROMPTS) or ": use default, numbered, or the path of a template"
-        raise document.failure(f"the file {path} can't be read ({error.strerror}){hint}", ("prompt",)) from error
+        raise document.failure(f"the file {path} can't be read ({os_reason(error)}){hint}", ("prompt",)) from error

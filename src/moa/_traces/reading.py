@@ -24,6 +24,7 @@ from moa._traces.lines import (
     line_from,
 )
 from moa._traces.trace import Outcome, RecordedCall, Trace
+from moa._validation.file_errors import os_reason
 from moa._validation.strict_model import first_finding
 from moa.errors import MoaError, ProviderError, ProviderFault, TraceError
 from moa.providers._base import ReplyEvent
@@ -48,7 +49,7 @@ def read_trace(path: str | Path) -> Trace:
             raise TraceError("the file is too large to be a trace", path=path)
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
-        raise TraceError(f"the trace can't be read: {error.strerror}", path=path) from error
+        raise TraceError(f"the trace can't be read: {os_reason(error)}", path=path) from error
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n") and number > 1:
             break  # written only in part when the run crashed

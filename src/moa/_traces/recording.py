@@ -23,6 +23,7 @@ from moa._traces.capture import CapturedModels
 from moa._traces.event_json import event_dict
 from moa._traces.lines import EndLine, EventLine, HeaderLine, Line, RecordedEndpoint, ReusedLine, line_dict
 from moa._traces.redaction import Scrubber, secrets_of
+from moa._validation.file_errors import os_reason
 from moa.errors import MoaError, TraceError
 from moa.events import Event, RunFinished
 from moa.providers._endpoint import Endpoint
@@ -76,7 +77,7 @@ class Recorder:
             try:
                 self._file = self._path.open("wb", buffering=0)
             except OSError as error:
-                raise TraceError(f"the trace can't be written: {error.strerror}", path=self._path) from error
+                raise TraceError(f"the trace can't be written: {os_reason(error)}", path=self._path) from error
             try:
                 self._write_header(plan, conversation)
                 return await self._run_and_record(run, record)
@@ -148,7 +149,7 @@ class Recorder:
                 self._file.write(text)
         except OSError as error:
             # The run is worth more than its trace.
-            log.warning("the trace %s breaks off: it can't be written: %s", self._path, error.strerror)
+            log.warning("the trace %s breaks off: it can't be written: %s", self._path, os_reason(error))
             self._close()
 
 

@@ -17,7 +17,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from moa._validation.bounded_files import read_file
+from moa._validation.file_errors import os_reason
 from moa._validation.strict_model import Key, explain, explain_all
+from moa._validation.yaml_errors import yaml_fault
 from moa.errors import ConfigError, MixtureError
 
 M = TypeVar("M", bound=BaseModel)
@@ -164,7 +166,7 @@ def from_file(path: Path, error: FileError) -> Document:
     try:
         raw = read_file(path, MAX_BYTES)
     except OSError as cause:
-        raise error(f"the file can't be read: {cause.strerror or cause}", path=path) from cause
+        raise error(f"the file can't be read: {os_reason(cause)}", path=path) from cause
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
@@ -197,9 +199,8 @@ def from_text(text: str, error: FileError, *, path: Path | None = None, max_valu
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as cause:
-        mark = cause.problem_mark or cause.context_mark
-        problem = cause.problem or cause.context
-        raise error(f"not valid YAML: {problem}", path=path, line=mark.line + 1 if mark else None) from cause
+        problem, line = yaml_fault(cause)
+        raise error(f"not valid YAML: {problem}", path=path, line=line) from cause
     except _TooLarge:
         raise error(_TOO_LARGE, path=path) from None
     except (yaml.YAMLError, ValueError, RecursionError) as cause:

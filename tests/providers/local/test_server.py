@@ -104,7 +104,7 @@ def test_running_server_never_shows_its_key() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "can't be read: No such file"),
+        (None, "can't be read: there is no such file"),
         (b"PK\x03\x04", "is not a GGUF file"),
         (b"", "is not a GGUF file"),
         (b"GGUF" + b"\0" * 2000, "llama.cpp can't load .*damaged"),
@@ -126,7 +126,7 @@ def test_start_server_refuses_a_file_that_is_no_model_without_printing(
 
 
 def test_start_server_refuses_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="can't be read: Is a directory"):
+    with pytest.raises(ModelNotFound, match="can't be read: it is a folder"):
         start_server(settings(str(tmp_path)), REFERENCE)
 
 

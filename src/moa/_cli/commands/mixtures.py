@@ -80,6 +80,7 @@ def init(
     from importlib.resources import files
 
     from moa._cli.console import say
+    from moa._validation.file_errors import os_reason
 
     starter = files("moa._cli").joinpath("starter.yaml").read_text(encoding="utf-8")
     try:
@@ -88,5 +89,5 @@ def init(
     except FileExistsError as error:
         raise UsageError(f"{file} exists already: give another name") from error
     except OSError as error:
-        raise UsageError(f"{file} can't be written: {error.strerror}") from error
+        raise UsageError(f"{file} can't be written: {os_reason(error)}") from error
     say(f'Wrote {file}. Try it: moa ask -m {file} "What are 3 fun things to do in San Francisco?"')

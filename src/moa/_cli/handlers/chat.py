@@ -27,6 +27,7 @@ from moa._render.mixtures import summary
 from moa._render.proposals import ProposalsView
 from moa._render.totals import ledger_line
 from moa._results import Answer
+from moa._validation.file_errors import os_reason
 from moa.errors import MoaError, UsageError
 
 PROMPT = "> "
@@ -220,7 +221,7 @@ def _save(chat: ChatSession, argument: str) -> None:
     except FileExistsError as error:
         raise UsageError(f"{path} exists already: give another name") from error
     except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}") from error
+        raise UsageError(f"{path} can't be written: {os_reason(error)}") from error
     say(f"saved to {path}")
 
 

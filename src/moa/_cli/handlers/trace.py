@@ -20,6 +20,7 @@ from moa._render.waterfall import WaterfallView
 from moa._traces.page import trace_page
 from moa._traces.replaying import Replay
 from moa._traces.trace import Trace
+from moa._validation.file_errors import os_reason
 from moa.errors import TraceError
 
 _DIFFERENCE_LIMIT = 300
@@ -51,7 +52,7 @@ def write_page(trace: Trace, path: Path) -> None:
     try:
         path.write_text(trace_page(trace), encoding="utf-8")
     except OSError as error:
-        raise TraceError(f"the page can't be written: {error.strerror}", path=path) from error
+        raise TraceError(f"the page can't be written: {os_reason(error)}", path=path) from error
     say(f"written to {path}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moa._policies.cache.entry import Entry, entry_from
 from moa._policies.cache.store import Store
+from moa._validation.file_errors import os_reason
 from moa.errors import ConfigError
 
 HEADER = {"moa_cache": 1}
@@ -28,7 +29,7 @@ def write_entries(store: Store, path: Path) -> int:
                 file.write(json.dumps({"key": key, **entry.as_dict()}) + "\n")
                 written += 1
     except OSError as error:
-        raise ConfigError(f"the entries can't be written: {error.strerror}", path=path) from error
+        raise ConfigError(f"the entries can't be written: {os_reason(error)}", path=path) from error
     return written
 
 
@@ -62,7 +63,7 @@ def _keyed_entries(path: Path) -> Iterator[tuple[str, Entry]]:
                 else:
                     yield _keyed_entry(line, path, number)
     except OSError as error:
-        raise ConfigError(f"the entries can't be read: {error.strerror}", path=path) from error
+        raise ConfigError(f"the entries can't be read: {os_reason(error)}", path=path) from error
     except UnicodeDecodeError as error:
         raise ConfigError("this is not a file of cache entries: it is no UTF-8 text", path=path) from error
 

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from moa._policies.cache.entry import Entry, entry_from
 from moa._policies.cache.settings import DEFAULT_MODE, CacheSettings
+from moa._validation.file_errors import os_reason
 from moa.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -413,7 +414,7 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
                 f"there is no cache here; it is made when a reply is kept (mode: {DEFAULT_MODE})", path=path
             )
     except OSError as error:
-        raise ConfigError(f"the cache can't be used: {error.strerror}", path=path) from error
+        raise ConfigError(f"the cache can't be used: {os_reason(error)}", path=path) from error
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     # The store is opened in one thread and used in another, never in two at once.
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)

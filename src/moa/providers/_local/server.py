@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from moa._validation.file_errors import os_reason
 from moa.errors import MissingDependency, ModelNotFound
 from moa.providers._local.weights import embedded_weights
 
@@ -108,7 +109,7 @@ def _refuse_other_files(path: Path, reference: str) -> None:
         with path.open("rb") as file:
             magic = file.read(len(_GGUF_MAGIC))
     except OSError as error:
-        raise ModelNotFound(f"{path} can't be read: {error.strerror}; give a GGUF file", model=reference) from error
+        raise ModelNotFound(f"{path} can't be read: {os_reason(error)}; give a GGUF file", model=reference) from error
     if magic != _GGUF_MAGIC:
         raise ModelNotFound(f"{path} is not a GGUF file: give one", model=reference)
 
