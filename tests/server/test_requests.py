@@ -2,15 +2,17 @@
 
 from typing import Any
 
-import orjson
 import pytest
 
 from moa._messages import ImagePart, Message, TextPart, ToolCall
+from moa._policies.expiring_store import MemoryStore
 from moa._server.api.chat_request import read_chat_request
+from moa._server.api.conversations import Conversations
 from moa._server.api.messages_request import read_messages_request
 from moa._server.api.responses_request import read_responses_request
 from moa._server.http.errors import RequestError
 
+CONVERSATIONS = Conversations(MemoryStore(), "alice")
 HELLO = [{"role": "user", "content": "Say hello"}]
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -18,7 +20,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"n": True}, "n"),
     ({"audio": {"voice": "x"}}, "audio"),
     ({"modalities": ["audio"]}, "modalities"),
-    ({"store": True}, "store"),
     ({"functions": [{"name": "f"}]}, "functions"),
     ({"web_search_options": {}}, "web_search_options"),
     ({"temperture": 1}, "temperture"),
@@ -29,24 +30,23 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stop": [1]}, "stop"),
     ({"top_logprobs": 2}, "top_logprobs"),
     ({"tool_choice": "required"}, "tool_choice"),
-    ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+    ({"tools": [{"type": "mcp"}]}, "tools.0"),
     ({"response_format": {"type": "grammar"}}, "response_format"),
     ({"messages": []}, "messages"),
     ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
     ({"messages": [{"role": "user", "content": 5}]}, "messages"),
-    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages.0.content.0"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id"),
     ({"messages": [{"role": "user", "content": "x", "colour": 1}]}, "messages.0.colour"),
-    ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
     ({"moa": {"ledgr": True}}, "moa.ledgr"),
     ({"moa": {"budget_usd": -1}}, "moa.budget_usd"),
 ]
 
 
 @pytest.mark.parametrize(("given", "param"), REFUSED, ids=lambda value: str(value)[:40])
-def test_a_chat_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
+async def test_a_chat_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
-        read_chat_request(orjson.dumps({"model": "m", "messages": HELLO, **given}))
+        await read_chat_request({"model": "m", "messages": HELLO, **given}, CONVERSATIONS)
 
     assert (caught.value.status, caught.value.param) == (400, param)
     assert param.rpartition(".")[2] in caught.value.message or param == "messages"
@@ -55,14 +55,11 @@ def test_a_chat_request_that_cannot_be_honoured_is_refused_by_name(given: dict[s
 RESPONSES_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"previous_response_id": "resp_1"}, "previous_response_id"),
     ({"background": True}, "background"),
-    ({"store": True}, "store"),
-    ({"truncation": "auto"}, "truncation"),
-    ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
-    ({"include": ["reasoning.encrypted_content"]}, "include.0"),
+    ({"tools": [{"type": "mcp"}]}, "tools.0"),
     ({"input": 5}, "input"),
     ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0"),
-    ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input.0.content"),
-    ({"input": [{"role": "user", "content": ["text"]}]}, "input.0.content"),
+    ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input.0.content.0"),
+    ({"input": [{"role": "user", "content": ["text"]}]}, "input.0.content.0"),
     ({"text": {"format": {"type": "grammar"}}}, "text.format"),
     ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice"),
     ({"colour": 1}, "colour"),
@@ -70,24 +67,28 @@ RESPONSES_REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("given", "param"), RESPONSES_REFUSED, ids=lambda value: str(value)[:40])
-def test_a_responses_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
+async def test_a_responses_request_that_cannot_be_honoured_is_refused_by_name(
+    given: dict[str, Any], param: str
+) -> None:
     with pytest.raises(RequestError) as caught:
-        read_responses_request(orjson.dumps({"model": "m", "input": "Hi", **given}))
+        await read_responses_request({"model": "m", "input": "Hi", **given}, CONVERSATIONS)
 
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
+FILE = {"type": "file", "file_id": "f"}
 MESSAGES_REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
     ({"container": "c"}, "container"),
-    ({"service_tier": "standard_only"}, "service_tier"),
-    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0.type"),
+    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0"),
     ({"tool_choice": {"type": "any"}}, "tool_choice"),
     ({"system": 5}, "system"),
-    ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "messages.0.content"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}]},
+        "messages.0.content.0.source",
+    ),
     (
         {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]},
-        "messages.0.content",
+        "messages.0.content.0.source",
     ),
     ({"output_config": {"format": {"type": "xml"}}}, "output_config.format"),
     ({"max_tokens": None}, "max_tokens"),
@@ -97,14 +98,14 @@ MESSAGES_REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("given", "param"), MESSAGES_REFUSED, ids=lambda value: str(value)[:40])
-def test_a_messages_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
+async def test_a_messages_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
-        read_messages_request(orjson.dumps({"model": "m", "max_tokens": 9, "messages": HELLO, **given}))
+        await read_messages_request({"model": "m", "max_tokens": 9, "messages": HELLO, **given}, CONVERSATIONS)
 
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
-def test_a_messages_request_becomes_the_conversation_that_it_is() -> None:
+async def test_a_messages_request_becomes_the_conversation_that_it_is() -> None:
     turns = [
         {"role": "user", "content": [{"type": "text", "text": "Look", "cache_control": {"type": "ephemeral"}}, IMAGE]},
         {
@@ -125,7 +126,7 @@ def test_a_messages_request_becomes_the_conversation_that_it_is() -> None:
     ]
     body = {"model": "m", "max_tokens": 9, "system": [{"type": "text", "text": "Be brief"}], "messages": turns}
 
-    request = read_messages_request(orjson.dumps(body))
+    request = await read_messages_request(body, CONVERSATIONS)
 
     assert request.messages == (
         Message(role="system", content="Be brief"),
@@ -143,7 +144,7 @@ def test_a_messages_request_becomes_the_conversation_that_it_is() -> None:
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}}
 
 
-def test_a_responses_request_becomes_the_conversation_that_it_is() -> None:
+async def test_a_responses_request_becomes_the_conversation_that_it_is() -> None:
     items = [
         {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
         {"type": "reasoning", "id": "rs_1", "summary": []},
@@ -153,7 +154,7 @@ def test_a_responses_request_becomes_the_conversation_that_it_is() -> None:
         {"role": "user", "content": "Thanks"},
     ]
 
-    request = read_responses_request(orjson.dumps({"model": "m", "instructions": "Be brief", "input": items}))
+    request = await read_responses_request({"model": "m", "instructions": "Be brief", "input": items}, CONVERSATIONS)
 
     assert request.messages == (
         Message(role="system", content="Be brief"),

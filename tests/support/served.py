@@ -110,8 +110,10 @@ async def served(
         )
         async with listening(made) as url, aiohttp.ClientSession() as http:
             server = ServedModel(url=url, app=made, upstream=upstream, http=http, key=key)
-            yield server
-            await server.aclose()
+            try:
+                yield server
+            finally:
+                await server.aclose()
 
 
 def _endpoint(upstream: ModelServer, name: str, changes: Mapping[str, Any]) -> Endpoint:

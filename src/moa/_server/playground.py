@@ -1,5 +1,6 @@
 """The playground's own API: mixtures as the page shows them, and runs as the engine's events."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import orjson
@@ -211,6 +212,10 @@ class EventStreamEncoder:
     def closing(self) -> bytes:
         """`run_finished` is the last event."""
         return b""
+
+    def kept(self) -> Mapping[str, Any]:
+        """Nothing: the page sends whole conversations."""
+        return {}
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The last event of a run that failed, with the ledger of what it used all the same."""

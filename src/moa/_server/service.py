@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from opentelemetry.trace import Tracer
 
 from moa._engine.stream import RunStream
+from moa._policies.expiring_store import ExpiringStore, MemoryStore
 from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa._server.api.request import ApiRequest
@@ -41,6 +42,7 @@ class Service:
     inflight: InflightLimiter
     metrics: Metrics
     tracer: Tracer | None
+    store: ExpiringStore = field(default_factory=MemoryStore)
 
     def resolve(self, request: ApiRequest) -> ServedModel:
         """Return what a request asks for, with the request's own changes.

@@ -1,9 +1,11 @@
 """A run on its way to the client: whole, or as a stream of events."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from moa._engine.stream import RunStream
 from moa._results import Answer
+from moa._server.api.conversations import Conversations
 from moa._server.http.disconnect import DisconnectWatcher
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
@@ -31,6 +33,10 @@ class StreamEncoder(Protocol):
         """What a stream ends with after `RunFinished`."""
         ...
 
+    def kept(self) -> Mapping[str, Any]:
+        """What later requests may refer to, by id; asked for after `closing`."""
+        ...
+
     def failure(self, failure: ErrorResponse) -> bytes:
         """How a failure is written after the stream has begun."""
         ...
@@ -50,7 +56,15 @@ async def stream_reply(
     watcher = DisconnectWatcher(exchange, keep_alive=encoder.keep_alive, every_s=service.options.keep_alive_s)
     async with watcher, service.recorded(exchange, served, run) as served_run:
         rest = await _write_events(exchange, run, encoder, served_run)
-    await exchange.end(rest + encoder.closing())
+    closing = encoder.closing()
+    # Before the end is sent: the client's next request may come at once.
+    await conversations_of(service, exchange).keep(encoder.kept())
+    await exchange.end(rest + closing)
+
+
+def conversations_of(service: Service, exchange: HttpExchange) -> Conversations:
+    """Return what a caller's requests may refer to."""
+    return Conversations(service.store, exchange.caller.name)
 
 
 async def _write_events(exchange: HttpExchange, run: RunStream, encoder: StreamEncoder, served_run: ServedRun) -> bytes:

@@ -16,7 +16,7 @@ ASKED: Any = {"model": "moa/duo", "max_tokens": 99, "messages": HELLO}
 async def test_an_answer_comes_as_a_whole_message() -> None:
     async with served() as server:
         reply = await server.anthropic.messages.create(
-            **ASKED, system="Be brief", stop_sequences=["END"], top_k=5, metadata={"user_id": "u1"}
+            **ASKED, system="Be brief", stop_sequences=["END"], metadata={"user_id": "u1"}, extra_body={"top_k": 5}
         )
 
     assert [block.type for block in reply.content] == ["text"]

@@ -116,7 +116,8 @@ async def test_a_failure_in_a_stream_is_a_failed_response() -> None:
         events: Any = [event async for event in stream]
 
     assert events[-1].type == "response.failed"
-    assert events[-1].response.error.code == "service_failed"
+    assert events[-1].response.error.code == "server_error"
+    assert events[-1].response.moa["code"] == "service_failed"
 
 
 async def test_an_answer_that_was_cut_off_is_incomplete() -> None:

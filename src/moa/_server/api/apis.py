@@ -1,21 +1,27 @@
 """The client APIs: all that tells one from another, in one value each."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from moa._results import Answer
 from moa._server.api.chat_reply import ChatStreamEncoder, chat_reply
 from moa._server.api.chat_request import ChatRequest, read_chat_request
+from moa._server.api.conversations import Conversations
 from moa._server.api.errors import anthropic_error, openai_error
+from moa._server.api.known_fields import CHAT as CHAT_FIELDS
+from moa._server.api.known_fields import MESSAGES as MESSAGES_FIELDS
+from moa._server.api.known_fields import RESPONSES as RESPONSES_FIELDS
+from moa._server.api.known_fields import Known, Table
 from moa._server.api.messages_reply import MessagesStreamEncoder, messages_reply
 from moa._server.api.messages_request import MessagesRequest, read_messages_request
 from moa._server.api.request import ApiRequest
 from moa._server.api.request_model import RequestModel
 from moa._server.api.responses_reply import ResponsesStreamEncoder, responses_reply
 from moa._server.api.responses_request import ResponsesRequest, read_responses_request
+from moa._server.api.stream_encoder import EncodedReply
 from moa._server.http.endpoint import ErrorEncoder
-from moa._server.http.exchange import HeaderList, HttpExchange
+from moa._server.http.exchange import HttpExchange
 from moa._server.streaming import StreamEncoder
 
 
@@ -24,8 +30,8 @@ class ReplyEncoder(Protocol):
 
     def __call__(
         self, exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
-    ) -> tuple[bytes, HeaderList]:
-        """Return its body and its headers."""
+    ) -> EncodedReply:
+        """Return it."""
         ...
 
 
@@ -44,8 +50,10 @@ class Api:
     Attributes:
         name: What its publisher calls it.
         path: Where requests for an answer are posted; addresses below are the API's too.
-        schema: The body of such a request.
-        read: Makes a request of the body; raises RequestError.
+        fields: What is known of the fields of such a request.
+        required: Fields that every request has.
+        schema: The fields that are honoured, for the OpenAPI description.
+        read: Makes a request of the body, given what it may refer to; raises RequestError.
         encode_reply: Writes a whole reply.
         stream_encoder: Makes what writes a stream.
         encode_error: Writes an error reply.
@@ -55,8 +63,10 @@ class Api:
 
     name: str
     path: str
+    fields: Table
+    required: frozenset[str]
     schema: type[RequestModel]
-    read: Callable[[bytes], ApiRequest]
+    read: Callable[[dict[str, Any], Conversations], Awaitable[ApiRequest]]
     encode_reply: ReplyEncoder
     stream_encoder: StreamEncoderFactory
     encode_error: ErrorEncoder
@@ -67,6 +77,8 @@ class Api:
 CHAT = Api(
     name="OpenAI's Chat Completions API",
     path="/v1/chat/completions",
+    fields=CHAT_FIELDS,
+    required=frozenset({"messages"}),
     schema=ChatRequest,
     read=read_chat_request,
     encode_reply=chat_reply,
@@ -77,6 +89,8 @@ CHAT = Api(
 RESPONSES = Api(
     name="OpenAI's Responses API",
     path="/v1/responses",
+    fields=RESPONSES_FIELDS,
+    required=frozenset({"input"}),
     schema=ResponsesRequest,
     read=read_responses_request,
     encode_reply=responses_reply,
@@ -87,6 +101,8 @@ RESPONSES = Api(
 MESSAGES = Api(
     name="Anthropic's Messages API",
     path="/v1/messages",
+    fields=MESSAGES_FIELDS,
+    required=frozenset({"messages", "max_tokens"}),
     schema=MessagesRequest,
     read=read_messages_request,
     encode_reply=messages_reply,
@@ -104,3 +120,15 @@ def api_of(exchange: HttpExchange) -> Api:
         if exchange.path == api.path or exchange.path.startswith(f"{api.path}/"):
             return api
     return next((api for api in APIS if api.marker_header in exchange.headers), CHAT)
+
+
+def meant_api(api: Api, body: Mapping[str, Any]) -> Api | None:
+    """Return the API whose shape a request has; None if it fits the API that it was sent to, or no other one."""
+    if _fits(api, body):
+        return None
+    return next((other for other in APIS if other is not api and _fits(other, body)), None)
+
+
+def _fits(api: Api, body: Mapping[str, Any]) -> bool:
+    known = api.fields["request"]
+    return isinstance(known, Known) and api.required <= body.keys() <= known.names

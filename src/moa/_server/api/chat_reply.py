@@ -5,13 +5,15 @@ from typing import Any
 
 import orjson
 
+from moa._messages import ToolCall
 from moa._results import Answer
 from moa._server.api.errors import openai_error
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, call_id, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, thinking
+from moa._server.api.translated_tools import custom_input
 from moa._server.api.usage import moa_field, openai_usage, total_headers
 from moa._server.http.errors import ErrorResponse
-from moa._server.http.exchange import HeaderList, HttpExchange
+from moa._server.http.exchange import HttpExchange
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
 
 _REASONS = ("stop", "length", "tool_calls", "content_filter")
@@ -22,28 +24,24 @@ def finish_reason(answer: Answer) -> str:
     return answer.finish_reason if answer.finish_reason in _REASONS else "stop"
 
 
-def chat_reply(
-    exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
-) -> tuple[bytes, HeaderList]:
-    """Return a whole reply: its body and its headers."""
+def chat_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool) -> EncodedReply:
+    """Return a whole reply."""
     message: dict[str, Any] = {
         "role": "assistant",
         "content": answer.text if answer.text or not answer.tool_calls else None,
         "refusal": None,
+        "annotations": [],
     }
     reasoning = thinking(request, answer)
     if reasoning:
         message["reasoning_content"] = reasoning
     if answer.tool_calls:
         message["tool_calls"] = [
-            {
-                "id": call.id or call_id(exchange.id, index),
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
+            _tool_call(request, call, call.id or call_id(exchange.id, index))
             for index, call in enumerate(answer.tool_calls)
         ]
-    logprobs = {"content": list(answer.logprobs), "refusal": None} if request.options.top_logprobs is not None else None
+    wants_logprobs = request.options.top_logprobs is not None
+    logprobs = {"content": list(answer.logprobs), "refusal": None} if wants_logprobs else None
     choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason(answer)}
     body = {
         "id": _id(exchange),
@@ -52,10 +50,23 @@ def chat_reply(
         "model": request.model,
         "choices": [choice],
         "usage": openai_usage(answer.usage),
+        "service_tier": "default",
     }
     if request.moa.ledger:
         body["moa"] = moa_field(request, answer, show_details=show_details)
-    return orjson.dumps(body), total_headers(answer)
+    return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer))
+
+
+def _tool_call(request: ApiRequest, call: ToolCall, identity: str) -> dict[str, Any]:
+    """A tool call as the client knows the tool."""
+    tool = request.tools.original(call.name)
+    if tool.kind == "custom":
+        return {
+            "id": identity,
+            "type": "custom",
+            "custom": {"name": tool.name, "input": custom_input(call.arguments)},
+        }
+    return {"id": identity, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 def _id(exchange: HttpExchange) -> str:
@@ -70,6 +81,7 @@ class ChatStreamEncoder(BaseStreamEncoder):
     def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:
         super().__init__(exchange, request, show_details=show_details)
         self._tools: set[int] = set()
+        self._custom: set[int] = set()
         head = {
             "id": _id(exchange),
             "object": "chat.completion.chunk",
@@ -96,14 +108,18 @@ class ChatStreamEncoder(BaseStreamEncoder):
             case AnswerDelta():
                 return self._chunk({"content": event.text}, {"content": list(event.logprobs), "refusal": None})
             case AnswerToolCallDelta():
-                return self._tool(event)
+                return self._function_delta(event)
             case RunFinished():
                 self._finished = event.answer
                 return b""
         text = self._proposal_text(event)
         return self._chunk({"reasoning_content": text}) if text else b""
 
-    def _tool(self, event: AnswerToolCallDelta) -> bytes:
+    def _function_delta(self, event: AnswerToolCallDelta) -> bytes:
+        if event.index in self._custom or self._request.tools.original(event.name or "").kind == "custom":
+            # Its input stands inside of the function's arguments, and can be told once they are whole.
+            self._custom.add(event.index)
+            return b""
         piece: dict[str, Any] = {"index": event.index, "function": {"arguments": event.arguments}}
         if event.index not in self._tools:
             self._tools.add(event.index)
@@ -124,11 +140,17 @@ class ChatStreamEncoder(BaseStreamEncoder):
     def closing(self) -> bytes:
         """The reason, the usage of all calls if it was asked for, the totals with the last chunk."""
         answer = self._answer
+        custom = b"".join(map(self._custom_call, sorted(self._custom)))
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish_reason(answer)}
         if not self._request.include_usage:
-            return self._line({"choices": [choice], "moa": self._moa}) + b"data: [DONE]\n\n"
+            return custom + self._line({"choices": [choice], "moa": self._moa}) + b"data: [DONE]\n\n"
         last = self._line({"choices": [], "usage": openai_usage(answer.usage), "moa": self._moa})
-        return self._line({"usage": None, "choices": [choice]}) + last + b"data: [DONE]\n\n"
+        return custom + self._line({"usage": None, "choices": [choice]}) + last + b"data: [DONE]\n\n"
+
+    def _custom_call(self, index: int) -> bytes:
+        call = self._answer.tool_calls[index]
+        whole = _tool_call(self._request, call, call.id or call_id(self._exchange.id, index))
+        return self._chunk({"tool_calls": [{"index": index, **whole}]})
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API tells of it inside of streams; without `[DONE]`, as nothing is done."""

@@ -1,14 +1,24 @@
-"""Requests of OpenAI's Chat Completions API: every field is honoured, passed to the aggregator, or refused by name."""
+"""Requests of OpenAI's Chat Completions API."""
 
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
-from moa._server.api.openai_request import IGNORED_HERE, OpenAIRequest, StreamOptions, Tokens, Verbosity
-from moa._server.api.request import ApiRequest, parse_messages
-from moa._server.api.request_model import RequestModel, parse
+from moa._server.api.conversations import Conversations
+from moa._server.api.documents import document_text, split_data_url
+from moa._server.api.known_fields import CHAT
+from moa._server.api.openai_request import OpenAIRequest, Tokens, choose_tools
+from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields
+from moa._server.api.request_model import RequestModel, split_request, validate
+from moa._server.api.translated_tools import (
+    OriginalTool,
+    TranslatedTools,
+    custom_arguments,
+    custom_as_function,
+    function_tool,
+)
 from moa._server.http.errors import RequestError
 
 Content = Annotated[
@@ -25,7 +35,6 @@ Content = Annotated[
 ]
 """Text, or parts; checked where messages are read, whose sentences are better than those of a union."""
 
-Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
@@ -33,7 +42,7 @@ class ChatMessage(RequestModel):
     """One message.
 
     Attributes:
-        reasoning_content: What a former reply showed as thinking. No model is shown it again.
+        reasoning_content: What a former reply showed as thinking.
         refusal: A former reply's refusal; taken as its text.
     """
 
@@ -44,24 +53,9 @@ class ChatMessage(RequestModel):
     tool_call_id: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
-    reasoning: str | None = None
-    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
-    audio: None = None
-    function_call: None = None
-
-    def as_turn(self) -> dict[str, Any]:
-        """The message as conversations take it."""
-        content = self.refusal if self.content is None and self.refusal else self.content
-        return {
-            "role": self.role,
-            "content": content,
-            "name": self.name,
-            "tool_calls": self.tool_calls,
-            "tool_call_id": self.tool_call_id,
-        }
 
 
-class Function(RequestModel):
+class ChatFunction(RequestModel):
     """A function that the model may call."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -70,35 +64,30 @@ class Function(RequestModel):
     strict: bool | None = None
 
 
-class Tool(RequestModel):
-    """A tool; only functions are supported, as others run on the servers of their service."""
+class ChatCustomTool(RequestModel):
+    """A tool that takes free text."""
 
-    type: Literal["function"]
-    function: Function
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    format: dict[str, Any] | None = None
 
 
-class ChatStreamOptions(StreamOptions):
-    """How a stream is written."""
+class ChatTool(RequestModel):
+    """A tool; those that run on the servers of their service are refused before this."""
 
-    include_usage: bool | None = None
+    type: Literal["function", "custom"]
+    function: ChatFunction | None = None
+    custom: ChatCustomTool | None = None
+
+
+class ChatReasoning(RequestModel):
+    """How much the model thinks, as OpenRouter's clients write it."""
+
+    effort: str | None = None
 
 
 class ChatRequest(OpenAIRequest):
-    """The body. What mixtures can't do is in `refused`; everything else is the API's own."""
-
-    refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {
-        "n": ((1,), "a mixture gives one answer"),
-        "audio": ((), "only text is answered"),
-        "modalities": ((["text"],), "only text is answered"),
-        "prediction": ((), "no model of a mixture writes the client's own text"),
-        "web_search_options": ((), "give the tool yourself"),
-        "functions": (([],), "use tools"),
-        "function_call": ((), "use tool_choice"),
-        "store": ((False,), IGNORED_HERE),
-        "metadata": (({},), IGNORED_HERE),
-        "moderation": ((), "use a service of its own"),
-        "prompt_cache_options": (({},), "each service caches in its own way"),
-    }
+    """The fields that have their meaning here."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
@@ -117,7 +106,7 @@ class ChatRequest(OpenAIRequest):
         ),
     ] = None
     seed: Seed | None = None
-    tools: list[Tool] | None = None
+    tools: list[ChatTool] | None = None
     tool_choice: Annotated[
         Any,
         WithJsonSchema(
@@ -146,64 +135,118 @@ class ChatRequest(OpenAIRequest):
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
     reasoning_effort: str | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]] | None = None
-    verbosity: Verbosity | None = None
-    stream_options: ChatStreamOptions | None = None
+    reasoning: ChatReasoning | None = None
 
 
-def read_chat_request(body: bytes) -> ApiRequest:
+async def read_chat_request(body: dict[str, Any], conversations: Conversations) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
         RequestError: It can't be honoured; names the field.
     """
-    request = parse(ChatRequest, body)
-    usage = request.stream_options is not None and bool(request.stream_options.include_usage)
+    fields, passed_on = split_request(CHAT, body)
+    request = validate(ChatRequest, fields)
+    tools, choice = choose_tools(_flat_choice(request.tool_choice), _tools(request.tools or ()))
+    effort = request.reasoning_effort or (request.reasoning and request.reasoning.effort) or None
     return ApiRequest(
         model=request.model,
-        messages=_turns(request.messages),
-        sampling=_sampling(request),
+        messages=parse_messages(list(_turns(request.messages)), param="messages"),
+        sampling=Sampling(
+            temperature=request.temperature,
+            top_p=request.top_p,
+            top_k=request.top_k,
+            max_tokens=_max_tokens(request),
+            stop=stop_texts(request.stop, param="stop"),
+            reasoning_effort=effort,
+            extra=passthrough_fields(passed_on),
+        ),
         options=ReplyOptions(
-            tools=tuple(tool.model_dump(exclude_none=True) for tool in request.tools or ()),
-            tool_choice=_tool_choice(request.tool_choice, has_tools=bool(request.tools)),
+            tools=tools.functions,
+            tool_choice=choice,
             response_format=_response_format(request.response_format),
             top_logprobs=_top_logprobs(request),
         ),
         seed=request.seed,
         stream=bool(request.stream),
-        include_usage=usage,
+        include_usage=request.stream_options is not None and bool(request.stream_options.include_usage),
         moa=request.moa,
+        tools=tools,
     )
 
 
-def _turns(messages: list[ChatMessage]) -> tuple[Any, ...]:
+def _turns(messages: list[ChatMessage]) -> Iterator[dict[str, Any]]:
     for at, message in enumerate(messages):
         if message.role == "tool" and message.tool_call_id is None:
             param = f"messages.{at}.tool_call_id"
             raise RequestError(400, "invalid_request", f"{param}: a tool's message needs it", param=param)
-    return parse_messages([message.as_turn() for message in messages], param="messages")
+        content = message.content
+        if isinstance(content, list):
+            content = [_part(part, f"messages.{at}.content.{number}") for number, part in enumerate(content)]
+        yield {
+            "role": message.role,
+            "content": message.refusal if content is None and message.refusal else content,
+            "name": message.name,
+            "tool_calls": [_tool_call(call) for call in message.tool_calls or ()],
+            "tool_call_id": message.tool_call_id,
+        }
 
 
-def _sampling(request: ChatRequest) -> Sampling:
+def _part(part: Any, at: str) -> Any:
+    """A part as conversations take it: files become text."""
+    match part:
+        case {"type": "output_text", "text": str(text)} | {"type": "refusal", "refusal": str(text)}:
+            return {"type": "text", "text": text}
+        case {"type": "file", "file": {"file_data": str(data), **rest}}:
+            media_type, content = split_data_url(data) or ("application/octet-stream", data)
+            try:
+                text = document_text(name=str(rest.get("filename") or "") or None, media_type=media_type, data=content)
+            except ValueError as error:
+                raise RequestError(400, "invalid_request", f"{at}.file.file_data: {error}", param=at) from None
+            return {"type": "text", "text": text}
+    return part
+
+
+def _tool_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    match call:
+        case {"id": str(identity), "custom": {"name": str(name), "input": str(text)}}:
+            return {"id": identity, "function": {"name": name, "arguments": custom_arguments(text)}}
+    return call
+
+
+def _tools(tools: Sequence[ChatTool]) -> TranslatedTools:
+    functions, originals = [], {}
+    for number, tool in enumerate(tools):
+        if tool.type == "function" and tool.function is not None:
+            functions.append(function_tool(tool.function.model_dump()))
+        elif tool.type == "custom" and tool.custom is not None:
+            grammar = (tool.custom.format or {}).get("grammar")
+            functions.append(custom_as_function(tool.custom.name, tool.custom.description, grammar))
+            originals[tool.custom.name] = OriginalTool(kind="custom", name=tool.custom.name)
+        else:
+            param = f"tools.{number}.{tool.type}"
+            raise RequestError(400, "invalid_request", f"{param}: a tool needs it", param=param)
+    return TranslatedTools(functions=tuple(functions), originals=originals)
+
+
+def _flat_choice(value: object) -> object:
+    """A choice of tools as the Responses API writes it, where each tool has its name beside its type."""
+    match value:
+        case {"type": "function", "function": {"name": str(name), **rest}, **others} if not rest and not others:
+            return {"type": "function", "name": name}
+        case {"type": "custom", "custom": {"name": str(name)}}:
+            return {"type": "custom", "name": name}
+        case {"type": "allowed_tools", "allowed_tools": {"tools": list(tools), **rest}}:
+            return {"type": "allowed_tools", "tools": [_flat_choice(tool) for tool in tools], **rest}
+        case {"type": "function"}:
+            return {}
+    return value
+
+
+def _max_tokens(request: ChatRequest) -> int | None:
     limit, older = request.max_completion_tokens, request.max_tokens
     if limit is not None and older is not None and limit != older:
         raise RequestError(400, "invalid_request", "max_tokens and max_completion_tokens differ", param="max_tokens")
-    return Sampling(
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        max_tokens=limit if limit is not None else older,
-        stop=stop_texts(request.stop, param="stop"),
-        reasoning_effort=request.reasoning_effort,
-        extra=request.extra(
-            frequency_penalty=request.frequency_penalty,
-            presence_penalty=request.presence_penalty,
-            logit_bias=request.logit_bias,
-            verbosity=request.verbosity,
-        ),
-    )
+    return limit if limit is not None else older
 
 
 def stop_texts(value: object, *, param: str) -> tuple[str, ...]:
@@ -218,22 +261,6 @@ def stop_texts(value: object, *, param: str) -> tuple[str, ...]:
             400, "invalid_request", f"{param}: expected text that is not empty, or a list of it", param=param
         )
     return tuple(texts)
-
-
-def _tool_choice(value: object, *, has_tools: bool) -> str | Mapping[str, Any] | None:
-    if value is None:
-        return None
-    if not has_tools and value not in ("none", "auto"):
-        raise RequestError(
-            400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice"
-        )
-    match value:
-        case "none" | "auto" | "required":
-            return str(value) if has_tools else None
-        case {"type": "function", "function": {"name": str(name), **rest}, **others} if not rest and not others:
-            return {"type": "function", "function": {"name": name}}
-    message = "tool_choice: expected none, auto, required, or one function: {type, function: {name}}"
-    raise RequestError(400, "invalid_request", message, param="tool_choice")
 
 
 def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
@@ -251,6 +278,7 @@ def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
 def _top_logprobs(request: ChatRequest) -> int | None:
     if request.logprobs:
         return request.top_logprobs or 0
-    if request.top_logprobs is not None:
+    # Clients send 0, or null, for "none".
+    if request.top_logprobs:
         raise RequestError(400, "invalid_request", "top_logprobs: it needs logprobs: true", param="top_logprobs")
     return None

@@ -41,7 +41,9 @@ def anthropic_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
     message, param = failure.message, failure.param
     if param and not message.startswith(param):
         message = f"{param}: {message}"
-    body = {"type": kind, "message": message, "code": failure.code}
+    body: dict[str, Any] = {"type": kind, "message": message, "code": failure.code}
+    if failure.details is not None:
+        body["details"] = dict(failure.details)
     return {"type": "error", "error": body, "request_id": request_id, "moa": _details(failure, request_id)}
 
 

@@ -1,14 +1,19 @@
 """The addresses of the client APIs: requests read, run, and answered in the shape of each API."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
-from moa._server.api.apis import APIS, MESSAGES, Api
+from moa._server.api.apis import APIS, MESSAGES, Api, meant_api
+from moa._server.api.conversations import Conversations
 from moa._server.api.messages_request import CountRequest, read_count_request
-from moa._server.api.request_model import encode
+from moa._server.api.request import ApiRequest
+from moa._server.api.request_model import encode, read_json
 from moa._server.http.endpoint import Endpoint
+from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa._server.service import Service
-from moa._server.streaming import collect_answer, stream_reply
+from moa._server.streaming import collect_answer, conversations_of, stream_reply
 from moa.providers._token_estimates import estimated_prompt_tokens
 
 
@@ -49,7 +54,7 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
     options = service.options
     exchange.caller.check_rate(exchange.started_at)
     with service.inflight.acquire(exchange):
-        request = api.read(await exchange.body(options.max_body_bytes, options.body_timeout_s))
+        request = await read(service, api, exchange, api.read)
         if options.log_prompts:
             exchange.log_fields["prompt"] = request.messages[-1].text
         served = service.resolve(request)
@@ -59,8 +64,26 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
             await stream_reply(service, exchange, served, run, encoder)
         else:
             found = await collect_answer(service, exchange, served, run)
-            body, headers = api.encode_reply(exchange, request, found, show_details=options.shows_error_details)
-            await exchange.reply(200, body, headers)
+            reply = api.encode_reply(exchange, request, found, show_details=options.shows_error_details)
+            await conversations_of(service, exchange).keep(reply.kept)
+            await exchange.reply(200, reply.body, reply.headers)
+
+
+Reader = Callable[[dict[str, Any], Conversations], Awaitable[ApiRequest]]
+
+
+async def read(service: Service, api: Api, exchange: HttpExchange, reader: Reader) -> ApiRequest:
+    """Return what a request asks.
+
+    Raises:
+        RequestError: It can't be honoured; one in another API's shape is told the right address.
+    """
+    options = service.options
+    body = read_json(await exchange.body(options.max_body_bytes, options.body_timeout_s))
+    if exchange.path == api.path and (meant := meant_api(api, body)) is not None:
+        message = f"this is a request of {meant.name}: send it to {meant.path}, not to {exchange.path}"
+        raise RequestError(400, "wrong_api", message)
+    return await reader(body, conversations_of(service, exchange))
 
 
 async def count_tokens(service: Service, exchange: HttpExchange) -> None:
@@ -70,9 +93,10 @@ async def count_tokens(service: Service, exchange: HttpExchange) -> None:
         RequestError: The message could not be asked.
         MixtureError: The changed mixture can't be used.
     """
-    options = service.options
     exchange.caller.check_rate(exchange.started_at)
     with service.inflight.acquire(exchange):
-        request = read_count_request(await exchange.body(options.max_body_bytes, options.body_timeout_s))
+        request = await read(service, MESSAGES, exchange, read_count_request)
         service.resolve(request)
-        await exchange.reply(200, encode({"input_tokens": estimated_prompt_tokens(request.messages, request.options)}))
+        tokens = estimated_prompt_tokens(request.messages, request.options)
+        counted = {"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}}
+        await exchange.reply(200, encode(counted if request.echo else {"input_tokens": tokens}))

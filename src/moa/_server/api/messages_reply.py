@@ -1,28 +1,34 @@
 """Replies of Anthropic's Messages API: whole, and as a stream of events."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from moa._messages import ToolCall
 from moa._results import Answer
 from moa._server.api.errors import anthropic_error
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, call_id, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.usage import moa_field, total_headers
 from moa._server.http.errors import ErrorResponse
-from moa._server.http.exchange import HeaderList, HttpExchange
+from moa._server.http.exchange import HttpExchange
 from moa._usage import TokenUsage
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
+from moa.providers._token_estimates import estimated_prompt_tokens
 
 _REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
 
-def _stop_reason(answer: Answer) -> str:
-    return _REASONS.get(answer.finish_reason, "end_turn")
+def _ending(answer: Answer) -> dict[str, Any]:
+    """Why the answer ended."""
+    reason = _REASONS.get(answer.finish_reason, "end_turn")
+    details = {"type": "refusal", "category": None, "explanation": None} if reason == "refusal" else None
+    return {"stop_reason": reason, "stop_sequence": None, "stop_details": details, "container": None}
 
 
-def _usage(usage: TokenUsage) -> dict[str, int]:
+def _usage(usage: TokenUsage) -> dict[str, Any]:
     """The usage of all calls; the API counts cached tokens beside the others, not among them."""
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
     return {
@@ -30,43 +36,13 @@ def _usage(usage: TokenUsage) -> dict[str, int]:
         "cache_read_input_tokens": cached,
         "cache_creation_input_tokens": written,
         "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+        "server_tool_use": None,
     }
 
 
-def messages_reply(
-    exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
-) -> tuple[bytes, HeaderList]:
-    """Return a whole reply: its body and its headers."""
-    content: list[dict[str, Any]] = []
-    reasoning = thinking(request, answer)
-    if reasoning:
-        content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
-    if answer.text or not answer.tool_calls:
-        content.append({"type": "text", "text": answer.text})
-    for index, call in enumerate(answer.tool_calls):
-        identity = call.id or call_id(exchange.id, index)
-        content.append({"type": "tool_use", "id": identity, "name": call.name, "input": _arguments(call.arguments)})
-    body = {
-        **_message(exchange, request),
-        "content": content,
-        "stop_reason": _stop_reason(answer),
-        "usage": _usage(answer.usage),
-    }
-    if request.moa.ledger:
-        body["moa"] = moa_field(request, answer, show_details=show_details)
-    return orjson.dumps(body), total_headers(answer)
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    """A tool call's arguments as the object that the API has for them; what is none is kept under a name of its own."""
-    try:
-        value = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
-        value = text
-    return value if isinstance(value, dict) else {"arguments": value}
-
-
-def _message(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
+def _message(exchange: HttpExchange, request: ApiRequest, usage: TokenUsage) -> dict[str, Any]:
+    place = {"cache_creation": None, "inference_geo": None, "service_tier": "standard"}
     return {
         "id": f"msg_{exchange.id.removeprefix('req-')}",
         "type": "message",
@@ -75,8 +51,51 @@ def _message(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": _usage(TokenUsage()),
+        "stop_details": None,
+        "container": None,
+        "usage": {**_usage(usage), **place},
+        **request.echo,
     }
+
+
+def messages_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool) -> EncodedReply:
+    """Return a whole reply."""
+    content = _content(exchange, thinking(request, answer), answer)
+    message = _message(exchange, request, answer.usage)
+    body = {**message, **_ending(answer), "content": content}
+    if request.moa.ledger:
+        body["moa"] = moa_field(request, answer, show_details=show_details)
+    kept = _kept(request, str(message["id"]), content)
+    return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer), kept=kept)
+
+
+def _kept(request: ApiRequest, identity: str, content: list[dict[str, Any]]) -> Mapping[str, Any]:
+    """The thread that the message continues, with the message."""
+    if request.kept is None:
+        return {}
+    turn = {"role": "assistant", "content": content}
+    return {identity: {**request.kept, "messages": [*request.kept["messages"], turn]}}
+
+
+def _content(exchange: HttpExchange, reasoning: str, answer: Answer) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = []
+    if reasoning:
+        content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
+    if answer.text or not answer.tool_calls:
+        content.append({"type": "text", "text": answer.text, "citations": None})
+    for index, call in enumerate(answer.tool_calls):
+        identity = call.id or call_id(exchange.id, index)
+        content.append({"type": "tool_use", "id": identity, "name": call.name, "input": arguments_object(call)})
+    return content
+
+
+def arguments_object(call: ToolCall) -> dict[str, Any]:
+    """Return a tool call's arguments as the object that the API has for them; what is none is under `arguments`."""
+    try:
+        value = orjson.loads(call.arguments or "{}")
+    except orjson.JSONDecodeError:
+        value = call.arguments
+    return value if isinstance(value, dict) else {"arguments": value}
 
 
 class MessagesStreamEncoder(BaseStreamEncoder):
@@ -89,16 +108,21 @@ class MessagesStreamEncoder(BaseStreamEncoder):
         self._tools = ToolCallSequencer()
         self._block = -1
         self._open: object = None
+        self._thoughts: list[str] = []
 
     def opening(self) -> bytes:
-        """The message, still empty."""
-        return _line("message_start", {"message": _message(self._exchange, self._request)}) + self.keep_alive
+        """The message, still empty; its usage is an estimate that the end corrects."""
+        request = self._request
+        estimate = TokenUsage(input_tokens=estimated_prompt_tokens(request.messages, request.options))
+        return _line("message_start", {"message": _message(self._exchange, request, estimate)}) + self.keep_alive
 
     def event(self, event: Event) -> bytes:
         """The events that one of the engine's makes."""
         match event:
             case AnswerDelta(reasoning=False):
-                return self._begun("text", {"type": "text", "text": ""}) + self._delta("text_delta", "text", event.text)
+                return self._begun("text", {"type": "text", "text": "", "citations": None}) + self._delta(
+                    "text_delta", "text", event.text
+                )
             case AnswerDelta():
                 return self._thought(event.text)
             case AnswerToolCallDelta():
@@ -110,6 +134,7 @@ class MessagesStreamEncoder(BaseStreamEncoder):
         return self._thought(text) if text else b""
 
     def _thought(self, text: str) -> bytes:
+        self._thoughts.append(text)
         begun = self._begun("thinking", {"type": "thinking", "thinking": "", "signature": ""})
         return begun + self._delta("thinking_delta", "thinking", text)
 
@@ -136,13 +161,16 @@ class MessagesStreamEncoder(BaseStreamEncoder):
     def closing(self) -> bytes:
         """The reason, the usage of all calls, and the totals."""
         answer = self._answer
-        empty = b"" if self._open is not None else self._begun("text", {"type": "text", "text": ""})
-        delta = {
-            "delta": {"stop_reason": _stop_reason(answer), "stop_sequence": None},
-            "usage": _usage(answer.usage),
-            "moa": self._moa,
-        }
+        empty = b""
+        if self._open is None:
+            empty = self._begun("text", {"type": "text", "text": "", "citations": None})
+        delta = {"delta": _ending(answer), "usage": _usage(answer.usage), **self._request.echo, "moa": self._moa}
         return empty + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
+
+    def kept(self) -> Mapping[str, Any]:
+        """The thread that the message continues, with the message."""
+        identity = f"msg_{self._exchange.id.removeprefix('req-')}"
+        return _kept(self._request, identity, _content(self._exchange, "".join(self._thoughts), self._answer))
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API tells of it inside of streams."""

@@ -1,39 +1,49 @@
-"""Requests of Anthropic's Messages API: every field is honoured, passed to the aggregator, or refused by name."""
+"""Requests of Anthropic's Messages API."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
-from moa._server.api.openai_request import IGNORED_HERE, Probability, Tokens
+from moa._server.api.conversations import Conversations
+from moa._server.api.documents import document_text, titled
+from moa._server.api.known_fields import MESSAGES
+from moa._server.api.openai_request import Probability, Tokens
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages, passthrough_fields
-from moa._server.api.request_model import RequestModel, parse
+from moa._server.api.request_model import RequestModel, split_request, validate
+from moa._server.api.translated_tools import TranslatedTools, function_tool
 from moa._server.http.errors import RequestError
 
 Blocks = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})]
 """Text, or blocks."""
 
+MAX_USER_ID = 64
+"""Most characters of a `user` that OpenAI's and other services take."""
+
 
 class Turn(RequestModel):
-    """One message."""
+    """One message.
+
+    Attributes:
+        clear_at: `next_user_message`: a system message that is shown until the user's next message only.
+    """
 
     role: Literal["user", "assistant", "system"]
-    content: Blocks
+    content: Blocks = None
+    clear_at: Literal["next_user_message", "never"] | None = None
 
 
 class ClientTool(RequestModel):
-    """A tool that the client runs; the API's own tools run on Anthropic's servers."""
-
-    refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {}
+    """A tool that the client runs; the API's own tools are refused before this."""
 
     type: Literal["custom"] | None = None
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     input_schema: dict[str, Any]
     strict: bool | None = None
-    cache_control: dict[str, Any] | None = None
 
 
 class ToolChoice(RequestModel):
@@ -57,17 +67,22 @@ class OutputConfig(RequestModel):
     format: dict[str, Any] | None = None
 
 
-class MessagesRequest(RequestModel):
-    """The body. `cache_control` marks are taken and mean nothing: each service caches prompts in its own way."""
+class Thinking(RequestModel):
+    """How much the model thinks."""
 
-    refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {
-        "thinking": (({"type": "disabled"},), "use output_config.effort"),
-        "container": ((), IGNORED_HERE),
-        "inference_geo": ((), "models are where their endpoints are"),
-        "service_tier": (("auto",), "endpoints have tiers of their own"),
-        "mcp_servers": (([],), "tools are run by the client"),
-        "context_management": (({},), "the client decides what it sends"),
-    }
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    budget_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+
+
+class Thread(RequestModel):
+    """Whether the server keeps the conversation, so that later requests hold only what is new."""
+
+    type: Literal["create", "continue"]
+    previous_message_id: str | None = None
+
+
+class MessagesRequest(RequestModel):
+    """The fields that have their meaning here."""
 
     model: str
     max_tokens: Tokens
@@ -81,7 +96,9 @@ class MessagesRequest(RequestModel):
     tool_choice: ToolChoice | None = None
     metadata: Metadata | None = None
     output_config: OutputConfig | None = None
-    cache_control: dict[str, Any] | None = None
+    output_format: dict[str, Any] | None = None
+    thinking: Thinking | None = None
+    thread: Thread | None = None
     stream: bool | None = None
     moa: MoaFields = MoaFields()
 
@@ -92,27 +109,32 @@ class CountRequest(MessagesRequest):
     max_tokens: Tokens = 1
 
 
-def read_messages_request(body: bytes) -> ApiRequest:
+async def read_messages_request(body: dict[str, Any], conversations: Conversations) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
         RequestError: It can't be honoured; names the field.
     """
-    return _ask(parse(MessagesRequest, body))
+    return await _read(MessagesRequest, body, conversations)
 
 
-def read_count_request(body: bytes) -> ApiRequest:
+async def read_count_request(body: dict[str, Any], conversations: Conversations) -> ApiRequest:
     """Return what a request would ask whose prompt is to be counted.
 
     Raises:
         RequestError: It could not be honoured; names the field.
     """
-    return _ask(parse(CountRequest, body))
+    return await _read(CountRequest, body, conversations)
 
 
-def _ask(request: MessagesRequest) -> ApiRequest:
-    config = request.output_config or OutputConfig()
+async def _read(model: type[MessagesRequest], body: dict[str, Any], conversations: Conversations) -> ApiRequest:
+    body = await _with_thread(body, conversations)
+    fields, _ = split_request(MESSAGES, body)
+    request = validate(model, fields)
+    config, metadata = request.output_config or OutputConfig(), request.metadata or Metadata()
     choice = request.tool_choice or ToolChoice(type="auto")
+    tools = TranslatedTools(functions=tuple(_tool(tool) for tool in request.tools or ()))
+    kept = {name: body.get(name) for name in ("system", "tools", "messages")}
     return ApiRequest(
         model=request.model,
         messages=parse_messages([*_system(request.system), *_turns(request.messages)], param="messages"),
@@ -122,40 +144,69 @@ def _ask(request: MessagesRequest) -> ApiRequest:
             top_k=request.top_k,
             max_tokens=request.max_tokens,
             stop=tuple(request.stop_sequences or ()),
-            reasoning_effort=config.effort,
+            reasoning_effort=config.effort or _effort(request.thinking),
             extra=passthrough_fields(
-                user=request.metadata and request.metadata.user_id,
-                parallel_tool_calls=False if choice.disable_parallel_tool_use and request.tools else None,
+                {
+                    "user": metadata.user_id and _user(metadata.user_id),
+                    "parallel_tool_calls": False if choice.disable_parallel_tool_use and request.tools else None,
+                }
             ),
         ),
         options=ReplyOptions(
-            tools=tuple(_tool(tool) for tool in request.tools or ()),
+            tools=tools.functions,
             tool_choice=_tool_choice(request.tool_choice, has_tools=bool(request.tools)),
-            response_format=_response_format(config.format),
+            response_format=_response_format(config.format or request.output_format),
         ),
         stream=bool(request.stream),
         moa=request.moa,
+        tools=tools,
+        echo={"context_management": {"applied_edits": []}} if body.get("context_management") else {},
+        kept=kept if request.thread else None,
     )
 
 
+async def _with_thread(body: dict[str, Any], conversations: Conversations) -> dict[str, Any]:
+    """The request with the messages, the system prompt and the tools of the thread that it continues."""
+    match body.get("thread"):
+        case {"type": "continue", "previous_message_id": str(identity)}:
+            kept = await conversations.get(identity)
+        case _:
+            return body
+    if kept is None:
+        message = f"thread.previous_message_id: {identity!r:.80} isn't kept here: send the whole conversation"
+        # The SDK's own thread helper sends the whole conversation again on this code.
+        details = {"error_code": "thread_not_found"}
+        raise RequestError(404, "thread_not_found", message, param="thread.previous_message_id", details=details)
+    new = body.get("messages")
+    if not isinstance(new, list):
+        return body
+    whole = new if new[: len(kept["messages"])] == kept["messages"] else [*kept["messages"], *new]
+    return {**kept, **{name: value for name, value in body.items() if value is not None}, "messages": whole}
+
+
+def _effort(thinking: Thinking | None) -> str | None:
+    """How much to think, for services that know efforts and no budgets of tokens."""
+    if thinking is None or thinking.type != "enabled" or thinking.budget_tokens is None:
+        return None
+    return "low" if thinking.budget_tokens <= 4096 else "medium" if thinking.budget_tokens <= 16_384 else "high"
+
+
+def _user(identity: str) -> str:
+    """An end user's name as services take it: a long one by its hash, which is as stable."""
+    return identity if len(identity) <= MAX_USER_ID else hashlib.sha256(identity.encode()).hexdigest()
+
+
 def _system(value: object) -> Iterator[dict[str, Any]]:
-    if value is not None:
-        yield {"role": "system", "content": _text(value, "system")}
+    text = "" if value is None else _text(value, "system")
+    if text:
+        yield {"role": "system", "content": text}
 
 
 def _text(value: object, at: str) -> str:
-    """The text of a string or of blocks of text."""
+    """The text of a string or of blocks; an image among them is an error."""
     if isinstance(value, str):
         return value
-    texts = [_block_text(block, at) for block in _blocks(value, at)]
-    return "\n\n".join(texts)
-
-
-def _block_text(block: object, at: str) -> str:
-    match block:
-        case {"type": "text", "text": str(text)}:
-            return text
-    raise _unsupported(block, at)
+    return "\n\n".join(_block_text(block, f"{at}.{number}") for number, block in enumerate(_blocks(value, at)))
 
 
 def _blocks(value: object, at: str) -> Sequence[Any]:
@@ -164,74 +215,132 @@ def _blocks(value: object, at: str) -> Sequence[Any]:
     return value
 
 
+def _block_text(block: Any, at: str) -> str:
+    match block:
+        case {"type": "text", "text": str(text)} | {"type": "compaction", "content": str(text)}:
+            return text
+        case {"type": "document", "source": source}:
+            return titled(block.get("context"), _document(block.get("title"), source, f"{at}.source"))
+        case {"type": "search_result", "source": str(source), "content": content}:
+            return titled(f"{block.get('title') or 'A search result'} ({source})", _text(content, f"{at}.content"))
+        case {"type": "tool_reference", "tool_name": str(name)}:
+            return f"The tool {name} can be used now."
+        case {"type": "compaction"}:
+            return ""
+    if isinstance(block, dict) and block.get("type") not in ("text", "image", "tool_use", "tool_result"):
+        # What a tool of Anthropic's own servers has said in an earlier turn.
+        return f"[{block.get('type')}: {orjson.dumps(_without_secrets(block)).decode()}]"
+    raise _unsupported(block, at)
+
+
+def _without_secrets(value: Any) -> Any:
+    """A value without what only the service that wrote it can read."""
+    if isinstance(value, list):
+        return [_without_secrets(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {name: each for name, each in value.items() if not name.startswith("encrypted") and name != "type"}
+    return {name: _without_secrets(each) for name, each in kept.items()}
+
+
+def _document(title: str | None, source: Any, at: str) -> str:
+    match source:
+        case {"type": "text", "data": str(text)}:
+            return titled(title, text)
+        case {"type": "content", "content": content}:
+            return titled(title, _text(content, f"{at}.content"))
+        case {"type": "base64", "media_type": str(kind), "data": str(data)}:
+            try:
+                return document_text(name=title, media_type=kind, data=data)
+            except ValueError as error:
+                raise RequestError(400, "invalid_request", f"{at}.data: {error}", param=at) from None
+        case {"type": "url", "url": str(url)}:
+            return f"[A document was attached here that can't be shown to you: {title or 'unnamed'}, {url}]"
+    raise RequestError(400, "invalid_request", f"{at}: expected text, content, base64 or url", param=at)
+
+
 def _unsupported(block: object, at: str) -> RequestError:
     kind = block.get("type") if isinstance(block, dict) else type(block).__name__
-    return RequestError(400, "invalid_request", f"{at}: a block of type {kind!r:.40} is not supported here", param=at)
+    message = f"{at}: a block of type {kind!r:.40} is not supported here, or lacks a field"
+    return RequestError(400, "invalid_request", message, param=at)
 
 
 def _turns(turns: list[Turn]) -> Iterator[dict[str, Any]]:
+    last_user = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=-1)
     for number, turn in enumerate(turns):
         at = f"messages.{number}.content"
         match turn.role:
             case "user":
-                yield from _user(turn.content, at)
+                yield from _user_turns(turn.content, at)
             case "assistant":
-                yield _assistant(turn.content, at)
-            case "system":
+                yield _assistant_turn(turn.content, at)
+            case "system" if turn.content and not (turn.clear_at == "next_user_message" and number < last_user):
                 yield {"role": "system", "content": _text(turn.content, at)}
 
 
-def _user(content: object, at: str) -> Iterator[dict[str, Any]]:
-    """A user's turn: results of tools become turns of their own, as all other services want them."""
+def _user_turns(content: object, at: str) -> Iterator[dict[str, Any]]:
+    """A user's turn: results of tools become turns of their own, as all other services want them.
+
+    Those take text alone, so that images among the results follow with the user's own words.
+    """
     if isinstance(content, str):
         yield {"role": "user", "content": content}
         return
-    parts = []
-    for block in _blocks(content, at):
+    parts: list[dict[str, Any]] = []
+    for number, block in enumerate(_blocks(content, at)):
+        place = f"{at}.{number}"
         match block:
             case {"type": "tool_result", "tool_use_id": str(call)}:
-                yield {"role": "tool", "tool_call_id": call, "content": _result(block, at)}
+                text, images = _result(block, place)
+                yield {"role": "tool", "tool_call_id": call, "content": text}
+                if images:
+                    parts += [{"type": "text", "text": f"The image that {call} gave:"}, *images]
             case {"type": "image", "source": source}:
-                parts.append({"type": "image_url", "image_url": {"url": _image_url(source, at)}})
+                parts.append(_image(source, f"{place}.source"))
             case _:
-                parts.append({"type": "text", "text": _block_text(block, at)})
+                parts.append({"type": "text", "text": _block_text(block, place)})
     if parts:
         yield {"role": "user", "content": parts}
 
 
-def _result(block: Mapping[str, Any], at: str) -> str:
-    text = _text(block.get("content") or "", at)
-    return f"Error: {text}" if block.get("is_error") else text
+def _result(block: Mapping[str, Any], at: str) -> tuple[str, list[dict[str, Any]]]:
+    """The text of a tool's result, and its images."""
+    content, images = block.get("content") or "", []
+    if isinstance(content, list):
+        shown = [each for each in content if isinstance(each, dict) and each.get("type") == "image"]
+        images = [_image(each.get("source"), f"{at}.content") for each in shown]
+        content = [each for each in content if each not in shown]
+    text = _text(content, f"{at}.content") or ("(an image, which follows)" if images else "")
+    return (f"Error: {text}" if block.get("is_error") else text), images
 
 
-def _image_url(source: object, at: str) -> str:
+def _image(source: object, at: str) -> dict[str, Any]:
     match source:
         case {"type": "base64", "media_type": str(kind), "data": str(data)}:
-            return f"data:{kind};base64,{data}"
+            return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
         case {"type": "url", "url": str(url)}:
-            return url
+            return {"type": "image_url", "image_url": {"url": url}}
     raise RequestError(400, "invalid_request", f"{at}: expected an image as base64 or url", param=at)
 
 
-def _assistant(content: object, at: str) -> dict[str, Any]:
+def _assistant_turn(content: object, at: str) -> dict[str, Any]:
     if isinstance(content, str):
         return {"role": "assistant", "content": content}
     texts, calls = [], []
-    for block in _blocks(content, at):
+    for number, block in enumerate(_blocks(content, at)):
         match block:
             case {"type": "tool_use", "id": str(call), "name": str(name), "input": dict(arguments)}:
                 calls.append({"id": call, "function": {"name": name, "arguments": orjson.dumps(arguments).decode()}})
             case {"type": "thinking" | "redacted_thinking"}:
                 continue  # what a former reply thought is shown to no model
             case _:
-                texts.append(_block_text(block, at))
+                texts.append(_block_text(block, f"{at}.{number}"))
     return {"role": "assistant", "content": "\n\n".join(texts), "tool_calls": calls}
 
 
 def _tool(tool: ClientTool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "strict": tool.strict}
-    known = {name: value for name, value in function.items() if value is not None}
-    return {"type": "function", "function": {**known, "parameters": tool.input_schema}}
+    described = {"name": tool.name, "description": tool.description, "strict": tool.strict}
+    return function_tool({**described, "parameters": tool.input_schema})
 
 
 def _tool_choice(choice: ToolChoice | None, *, has_tools: bool) -> str | Mapping[str, Any] | None:
@@ -248,7 +357,7 @@ def _tool_choice(choice: ToolChoice | None, *, has_tools: bool) -> str | Mapping
     return "required" if choice.type == "any" else choice.type
 
 
-def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
+def _response_format(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     match value:
         case None:
             return None

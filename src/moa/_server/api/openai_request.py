@@ -1,11 +1,14 @@
 """What requests of OpenAI's two APIs have in common."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from moa._server.api.request import MoaFields, passthrough_fields
+from moa._server.api.request import MoaFields
 from moa._server.api.request_model import RequestModel
+from moa._server.api.translated_tools import TranslatedTools
+from moa._server.http.errors import RequestError
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -13,13 +16,11 @@ Tokens = Annotated[int, Field(ge=1, lt=2**31)]
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 Verbosity = Literal["low", "medium", "high"]
 
-IGNORED_HERE = "this server keeps nothing"
-
 
 class StreamOptions(RequestModel):
     """How a stream is written."""
 
-    include_obfuscation: Literal[False] | None = None
+    include_usage: bool | None = None
 
 
 class OpenAIRequest(RequestModel):
@@ -29,23 +30,34 @@ class OpenAIRequest(RequestModel):
     temperature: Temperature | None = None
     top_p: Probability | None = None
     top_logprobs: TopLogprobs | None = None
-    parallel_tool_calls: bool | None = None
-    service_tier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
-    safety_identifier: str | None = None
-    user: str | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     moa: MoaFields = MoaFields()
 
-    def extra(self, **others: object) -> dict[str, Any]:
-        """The fields that only the aggregator's service understands, these and others."""
-        return passthrough_fields(
-            **others,
-            parallel_tool_calls=self.parallel_tool_calls,
-            service_tier=self.service_tier,
-            prompt_cache_key=self.prompt_cache_key,
-            prompt_cache_retention=self.prompt_cache_retention,
-            safety_identifier=self.safety_identifier,
-            user=self.user,
-        )
+
+def choose_tools(value: object, tools: TranslatedTools) -> tuple[TranslatedTools, str | Mapping[str, Any] | None]:
+    """Return the tools that a request allows, and which of them the model may or must call.
+
+    Args:
+        value: `none`, `auto`, `required`, `{type: function | custom, name}` or `{type: allowed_tools, mode, tools}`,
+            each tool with its name, as the Responses API writes them.
+        tools: The tools to choose from.
+
+    Raises:
+        RequestError: It is something else, or names a tool that isn't there.
+    """
+    if isinstance(value, Mapping) and value.get("type") == "allowed_tools":
+        allowed = [tool.get("name") for tool in value.get("tools") or () if isinstance(tool, Mapping)]
+        tools, value = tools.with_names([str(name) for name in allowed]), value.get("mode", "auto")
+    if value is None or (not tools.functions and value in ("none", "auto")):
+        return tools, None
+    if not tools.functions:
+        message = "tool_choice: there are no tools to choose from"
+        raise RequestError(400, "invalid_request", message, param="tool_choice")
+    match value:
+        case "none" | "auto" | "required":
+            return tools, str(value)
+        case {"type": "function" | "custom", "name": str(name)}:
+            return tools, {"type": "function", "function": {"name": name}}
+    message = "tool_choice: expected none, auto, required, or one tool with its type and name"
+    raise RequestError(400, "invalid_request", message, param="tool_choice")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from moa._messages import Conversation, Message, ReplyOptions, Sampling, conversation
 from moa._server.api.request_model import RequestModel
+from moa._server.api.translated_tools import NO_TOOLS, TranslatedTools
 from moa._server.http.errors import RequestError
 from moa.errors import UsageError
 
@@ -43,7 +44,9 @@ class ApiRequest:
         model: What the client calls the mixture or model.
         stream: Whether the answer is wanted piece by piece.
         include_usage: Whether a stream ends with the usage.
+        tools: The tools as the client knows them.
         echo: Fields of the request that the API repeats in its reply.
+        kept: What to keep of the conversation for requests that continue it; None if nothing.
     """
 
     model: str
@@ -54,29 +57,54 @@ class ApiRequest:
     stream: bool = False
     include_usage: bool = True
     moa: MoaFields = _NOTHING
+    tools: TranslatedTools = NO_TOOLS
     echo: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Any] | None = None
 
 
 def parse_messages(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conversation:
     """Return messages in the OpenAI API's shape as a conversation.
 
+    An assistant turn that only calls tools becomes part of the one before it: services take all calls of a turn in one
+    message.
+
     Raises:
         RequestError: They are none; `param` is the field where they stand.
     """
     try:
-        return conversation(messages)
+        return conversation(_joined_calls(messages))
     except UsageError as error:
         raise RequestError(400, "invalid_request", str(error), param=param) from None
 
 
-def passthrough_fields(**fields: object) -> dict[str, Any]:
+def _joined_calls(messages: Sequence[Message | Mapping[str, Any]]) -> list[Message | Mapping[str, Any]]:
+    joined: list[Message | Mapping[str, Any]] = []
+    for message in messages:
+        before = joined[-1] if joined else None
+        if (
+            isinstance(message, Mapping)
+            and isinstance(before, Mapping)
+            and message.get("role") == before.get("role") == "assistant"
+            and message.get("tool_calls")
+            and not message.get("content")
+        ):
+            joined[-1] = {**before, "tool_calls": [*(before.get("tool_calls") or ()), *message["tool_calls"]]}
+        else:
+            joined.append(message)
+    return joined
+
+
+_NEUTRAL: Mapping[str, tuple[object, ...]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "parallel_tool_calls": (True,),
+    "prompt_cache_options": ({},),
+    "service_tier": ("auto", "default"),
+    "verbosity": ("medium",),
+}
+
+
+def passthrough_fields(fields: Mapping[str, object]) -> dict[str, Any]:
     """Return fields for the aggregator's service that are neither absent nor what the API would do anyway."""
-    neutral: dict[str, tuple[object, ...]] = {
-        "frequency_penalty": (0,),
-        "presence_penalty": (0,),
-        "logit_bias": ({},),
-        "parallel_tool_calls": (True,),
-        "service_tier": ("auto", "default"),
-        "verbosity": ("medium",),
-    }
-    return {name: value for name, value in fields.items() if value is not None and value not in neutral.get(name, ())}
+    return {name: value for name, value in fields.items() if value is not None and value not in _NEUTRAL.get(name, ())}

@@ -1,28 +1,24 @@
-"""Request bodies as checked values: unknown fields are refused by name, and so is what can't be honoured."""
+"""Request bodies as checked values: fields are sorted by the tables of known fields, then checked for their types."""
 
-from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from moa._server.api.known_fields import DROPPED, Known, Refusal, Table, rule_for, variants
 from moa._server.http.errors import RequestError
 from moa._validation.strict_model import explain
+from moa._validation.suggestions import nearest
 
 
 class RequestModel(BaseModel):
-    """Base of every part of a request's body: nothing is guessed, and nothing is dropped silently.
-
-    Attributes:
-        refused: Fields that the API has but this server can't honour: values that mean nothing (and are taken), and
-            why others are refused.
-    """
+    """Base of every part of a request's body: nothing is guessed, and nothing is dropped silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {}
 
 
-W = TypeVar("W", bound=RequestModel)
+M = TypeVar("M", bound=RequestModel)
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -40,18 +36,21 @@ def read_json(body: bytes) -> dict[str, Any]:
     return value
 
 
-def parse(model: type[W], body: bytes) -> W:
+def parse(model: type[M], body: bytes) -> M:
     """Return a body as a checked value.
 
     Raises:
         RequestError: It names the first field that is wrong, what was expected and what is there.
     """
-    fields = read_json(body)
-    for name, (harmless, why) in model.refused.items():
-        if name in fields:
-            value = fields.pop(name)
-            if value is not None and not any(value == known and type(value) is type(known) for known in harmless):
-                raise RequestError(400, "unsupported_parameter", f"{name} is not supported: {why}", param=name)
+    return validate(model, read_json(body))
+
+
+def validate(model: type[M], fields: Mapping[str, Any]) -> M:
+    """Return fields as a checked value.
+
+    Raises:
+        RequestError: It names the first field that is wrong, what was expected and what is there.
+    """
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -59,6 +58,86 @@ def parse(model: type[W], body: bytes) -> W:
         param = ".".join(map(str, key)) or None
         message = f"{param}: {sentence}" if param else sentence
         raise RequestError(400, "invalid_request", message, param=param) from None
+
+
+def split_request(table: Table, body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a request's fields that are honoured, without what is harmless at any depth, and those to pass on.
+
+    Args:
+        table: What is known of the API's fields.
+        body: The request.
+
+    Raises:
+        RequestError: A field or a type of object is refused, or known to no client of the API; it names the place.
+    """
+    known = table["request"]
+    assert isinstance(known, Known)
+    honoured = _honoured_fields(table, known, body, "")
+    passed_on = {name: body[name] for name in known.passed_on if body.get(name) is not None}
+    return honoured, passed_on
+
+
+def honoured(table: Table, kind: str, value: Any, at: str) -> Any:
+    """Return objects of a kind with their honoured fields alone; what isn't an object or a list stays as it is.
+
+    Args:
+        table: What is known of the API's fields.
+        kind: The kind of the object, or of each object of a list.
+        value: What the request holds.
+        at: Where, for errors.
+
+    Raises:
+        RequestError: As `split_request`.
+    """
+    if isinstance(value, list):
+        found = [(each, honoured(table, kind, each, f"{at}.{index}")) for index, each in enumerate(value)]
+        # An object of which nothing is left asked for nothing.
+        return [kept for each, kept in found if kept != {} or each == {}]
+    if not isinstance(value, dict):
+        return value
+    known = rule_for(table, kind, value)
+    if known is DROPPED:
+        return {}
+    if known is None:
+        raise _unknown_type(table, kind, value, at)
+    if isinstance(known, Refusal):
+        what = value.get("role" if kind == "message" else "type")
+        raise RequestError(400, "unsupported_parameter", f"{at}: {what!r:.60} is not supported: {known.why}", param=at)
+    return _honoured_fields(table, known, value, at)
+
+
+def _honoured_fields(table: Table, known: Known, fields: Mapping[str, Any], at: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        place = f"{at}.{name}" if at else name
+        if name in known.honoured:
+            nested = known.nested.get(name)
+            found[name] = honoured(table, nested, value, place) if nested else value
+        elif name in known.refused:
+            _check_harmless(known.refused[name], name, value, place)
+        elif name not in known.names and not (at and value in (None, [], {}, "")):
+            raise _unknown_field(known, name, place)
+    return found
+
+
+def _check_harmless(refusal: Refusal, name: str, value: object, at: str) -> None:
+    """Raise unless a value of a refused field asks for nothing."""
+    if value is None or any(value == known and type(value) is type(known) for known in refusal.harmless):
+        return
+    raise RequestError(400, "unsupported_parameter", f"{at} is not supported: {refusal.why}", param=at)
+
+
+def _unknown_field(known: Known, name: str, at: str) -> RequestError:
+    hint = nearest(name, sorted(known.names)) or ""
+    message = f"{at:.200}: no client of this API has a field {name!r:.80}{hint}"
+    return RequestError(400, "unknown_parameter", message, param=at)
+
+
+def _unknown_type(table: Table, kind: str, value: Mapping[str, Any], at: str) -> RequestError:
+    what = value.get("role" if kind == "message" else "type")
+    expected = ", ".join(variants(table, kind))
+    said = "it has no type" if what is None else f"{what!r:.60} is not supported"
+    return RequestError(400, "invalid_request", f"{at}: {said}; expected one of {expected}", param=at)
 
 
 def encode(value: object) -> bytes:

@@ -1,38 +1,48 @@
 """Replies of OpenAI's Responses API: whole, and as a stream of events."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from moa._messages import ToolCall
 from moa._results import Answer
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, call_id, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
+from moa._server.api.translated_tools import custom_input
 from moa._server.api.usage import moa_field, total_headers
 from moa._server.http.errors import ErrorResponse
-from moa._server.http.exchange import HeaderList, HttpExchange
+from moa._server.http.exchange import HttpExchange
 from moa._usage import TokenUsage
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def responses_reply(
-    exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
-) -> tuple[bytes, HeaderList]:
-    """Return a whole reply: its body and its headers."""
-    reasoning = thinking(request, answer)
-    output = [_reasoning_item(_item_id(exchange, "rs", 0), reasoning)] if reasoning else []
+def responses_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool) -> EncodedReply:
+    """Return a whole reply."""
+    items: list[_Item] = []
+    if reasoning := thinking(request, answer):
+        items.append(_Item(exchange, request, ("reasoning", 0), len(items), text=reasoning))
     if answer.text or not answer.tool_calls:
-        output.append(_message_item(_item_id(exchange, "msg", 0), answer.text, list(answer.logprobs)))
+        items.append(_Item(exchange, request, ("text", 0), len(items), text=answer.text))
+        items[-1].logprobs = list(answer.logprobs)
     for index, call in enumerate(answer.tool_calls):
-        output.append(_call_item(exchange, index, call))
+        delta = AnswerToolCallDelta(index=index, id=call.id, name=call.name, arguments="")
+        items.append(_Item(exchange, request, ("call", index), len(items), delta, text=call.arguments))
+    output = [item.whole() for item in items]
     body = _ended(_response(exchange, request), answer, output)
     if request.moa.ledger:
         body["moa"] = moa_field(request, answer, show_details=show_details)
-    return orjson.dumps(body), total_headers(answer)
+    return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer), kept=_kept(request, body["id"], output))
+
+
+def _kept(request: ApiRequest, identity: str, output: list[dict[str, Any]]) -> Mapping[str, Any]:
+    """The conversation under the response's id, and each item of the response under its own."""
+    if request.kept is None:
+        return {}
+    return {identity: {"items": [*request.kept["items"], *output]}, **{item["id"]: item for item in output}}
 
 
 def _response(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
@@ -40,6 +50,7 @@ def _response(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
         "id": f"resp_{exchange.id.removeprefix('req-')}",
         "object": "response",
         "created_at": int(time.time()),
+        "completed_at": None,
         "status": "in_progress",
         "error": None,
         "incomplete_details": None,
@@ -57,6 +68,7 @@ def _ended(response: dict[str, Any], answer: Answer, output: list[dict[str, Any]
     return {
         **response,
         "status": "incomplete" if why else "completed",
+        "completed_at": None if why else int(time.time()),
         "incomplete_details": {"reason": why} if why else None,
         "output": output,
         "usage": _usage(answer.usage),
@@ -76,32 +88,8 @@ def _usage(usage: TokenUsage) -> dict[str, Any]:
     }
 
 
-def _item_id(exchange: HttpExchange, kind: str, index: int) -> str:
-    return f"{kind}_{exchange.id.removeprefix('req-')}_{index}"
-
-
-def _reasoning_item(identity: str, text: str) -> dict[str, Any]:
-    return {"id": identity, "type": "reasoning", "summary": [{"type": "summary_text", "text": text}]}
-
-
 def _text_part(text: str, logprobs: list[Any]) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
-
-
-def _message_item(identity: str, text: str, logprobs: list[Any]) -> dict[str, Any]:
-    content = [_text_part(text, logprobs)]
-    return {"id": identity, "type": "message", "role": "assistant", "status": "completed", "content": content}
-
-
-def _call_item(exchange: HttpExchange, index: int, call: ToolCall) -> dict[str, Any]:
-    return {
-        "id": _item_id(exchange, "fc", index),
-        "type": "function_call",
-        "status": "completed",
-        "call_id": call.id or call_id(exchange.id, index),
-        "name": call.name,
-        "arguments": call.arguments,
-    }
 
 
 class ResponsesStreamEncoder(BaseStreamEncoder):
@@ -147,10 +135,10 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         begun = b""
         if self._item is None or self._item.which != which:
             begun = self._end_item()
-            self._item = _Item(self._exchange, which, len(self._done), call)
+            self._item = _Item(self._exchange, self._request, which, len(self._done), call)
             begun += self._lines(self._item.added())
         self._item.logprobs += logprobs or []
-        return begun + (self._lines([self._item.delta(text, logprobs or [])]) if text else b"")
+        return begun + (self._lines(self._item.delta(text, logprobs or [])) if text else b"")
 
     def _end_item(self) -> bytes:
         if self._item is None:
@@ -177,71 +165,113 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         response["moa"] = self._moa
         return empty + ended + self._line(f"response.{response['status']}", {"response": response})
 
+    def kept(self) -> Mapping[str, Any]:
+        """The conversation under the response's id, and each item of the response under its own."""
+        return _kept(self._request, self._response["id"], self._done)
+
     def failure(self, failure: ErrorResponse) -> bytes:
         """The response, failed."""
         causes = [dict(cause) for cause in failure.causes]
-        error = {"code": failure.code, "message": failure.message}
-        moa = {"request_id": self._exchange.id, "causes": causes}
+        error = {"code": _error_code(failure), "message": failure.message}
+        moa = {"request_id": self._exchange.id, "code": failure.code, "causes": causes}
         response = {**self._response, "status": "failed", "error": error, "output": self._done, "moa": moa}
         return self._line("response.failed", {"response": response})
 
 
+def _error_code(failure: ErrorResponse) -> str:
+    """The error's code in the API's words, of which clients know a list."""
+    if failure.code in ("context_length_exceeded", "rate_limit_exceeded", "insufficient_quota"):
+        return failure.code
+    known = {429: "rate_limit_exceeded", 402: "insufficient_quota"}
+    return known.get(failure.status, "invalid_prompt" if failure.status < 500 else "server_error")
+
+
+_PREFIXES = {"text": "msg", "reasoning": "rs", "function": "fc", "custom": "ctc"}
+
+
 class _Item:
-    """One item of output while it is written."""
+    """One item of output while it is written.
+
+    Args:
+        exchange: Whose reply it is.
+        request: What was asked; it knows the tools.
+        which: `text`, `reasoning` or `call`, with the number of the call.
+        number: Of the item in the output.
+        call: The first piece of a call.
+        text: What is written already.
+    """
 
     def __init__(
-        self, exchange: HttpExchange, which: tuple[str, int], number: int, call: AnswerToolCallDelta | None
+        self,
+        exchange: HttpExchange,
+        request: ApiRequest,
+        which: tuple[str, int],
+        number: int,
+        call: AnswerToolCallDelta | None = None,
+        *,
+        text: str = "",
     ) -> None:
         self.which, self.logprobs = which, list[Any]()
-        self._kind, index = which
-        self._text: list[str] = []
-        self._id = _item_id(exchange, {"text": "msg", "reasoning": "rs", "call": "fc"}[self._kind], number)
-        self._call_id = (call and call.id) or call_id(exchange.id, index)
-        self._name = (call and call.name) or ""
+        self._tool = request.tools.original((call and call.name) or "")
+        self._kind = self._tool.kind if which[0] == "call" else which[0]
+        self._text = [text]
+        self._id = f"{_PREFIXES[self._kind]}_{exchange.id.removeprefix('req-')}_{number}"
+        self._call_id = (call and call.id) or call_id(exchange.id, which[1])
 
-    def _place(self) -> dict[str, Any]:
-        match self._kind:
-            case "text":
-                return {"item_id": self._id, "content_index": 0}
-            case "reasoning":
-                return {"item_id": self._id, "summary_index": 0}
-        return {"item_id": self._id}
-
-    def whole(self) -> dict[str, Any]:
+    def whole(self, status: str = "completed") -> dict[str, Any]:
         """The item as it is in the response."""
         text = "".join(self._text)
         match self._kind:
             case "text":
-                return _message_item(self._id, text, self.logprobs)
+                content = [_text_part(text, self.logprobs)]
+                return {
+                    "id": self._id,
+                    "type": "message",
+                    "role": "assistant",
+                    "status": status,
+                    "content": content,
+                }
             case "reasoning":
-                return _reasoning_item(self._id, text)
-        fields = {"call_id": self._call_id, "name": self._name, "arguments": text, "status": "completed"}
-        return {"id": self._id, "type": "function_call", **fields}
+                summary = [{"type": "summary_text", "text": text}]
+                return {"id": self._id, "type": "reasoning", "summary": summary, "encrypted_content": None}
+        tool = {"call_id": self._call_id, "name": self._tool.name, "status": status}
+        if self._tool.namespace is not None:
+            tool["namespace"] = self._tool.namespace
+        if self._kind == "custom":
+            return {"id": self._id, "type": "custom_tool_call", **tool, "input": custom_input(text) if text else ""}
+        return {"id": self._id, "type": "function_call", **tool, "arguments": text}
+
+    def _place(self) -> dict[str, Any]:
+        """Where in the response the item's events say that they belong."""
+        extra = {"text": {"content_index": 0}, "reasoning": {"summary_index": 0}}
+        return {"item_id": self._id, **extra.get(self._kind, {})}
 
     def added(self) -> list[tuple[str, dict[str, Any]]]:
         """The events with which it begins."""
-        place, whole = self._place(), self.whole()
+        place, item = self._place(), self.whole("in_progress")
         match self._kind:
             case "text":
-                item = {**whole, "status": "in_progress", "content": []}
                 part = ("response.content_part.added", {**place, "part": _text_part("", [])})
+                return [("response.output_item.added", {"item": {**item, "content": []}}), part]
             case "reasoning":
-                item = {**whole, "summary": []}
                 empty = {"type": "summary_text", "text": ""}
                 part = ("response.reasoning_summary_part.added", {**place, "part": empty})
-            case _:
-                return [("response.output_item.added", {"item": {**whole, "status": "in_progress"}})]
-        return [("response.output_item.added", {"item": item}), part]
+                return [("response.output_item.added", {"item": {**item, "summary": []}}), part]
+        return [("response.output_item.added", {"item": item})]
 
-    def delta(self, text: str, logprobs: list[Any]) -> tuple[str, dict[str, Any]]:
-        """The event of one piece."""
+    def delta(self, text: str, logprobs: list[Any]) -> list[tuple[str, dict[str, Any]]]:
+        """The events of one piece."""
         self._text.append(text)
+        place = {**self._place(), "delta": text}
         match self._kind:
             case "text":
-                return "response.output_text.delta", {**self._place(), "delta": text, "logprobs": logprobs}
+                return [("response.output_text.delta", {**place, "logprobs": logprobs})]
             case "reasoning":
-                return "response.reasoning_summary_text.delta", {**self._place(), "delta": text}
-        return "response.function_call_arguments.delta", {**self._place(), "delta": text}
+                return [("response.reasoning_summary_text.delta", place)]
+            case "custom":
+                # Its input stands inside of the function's arguments, and can be told once they are whole.
+                return []
+        return [("response.function_call_arguments.delta", place)]
 
     def ended(self) -> list[tuple[str, dict[str, Any]]]:
         """The events with which it ends."""
@@ -249,11 +279,17 @@ class _Item:
         done = ("response.output_item.done", {"item": whole})
         match self._kind:
             case "text":
-                part = whole["content"][0]
-                told = ("response.output_text.done", {**place, "text": text, "logprobs": self.logprobs})
-                return [told, ("response.content_part.done", {**place, "part": part}), done]
+                part = ("response.content_part.done", {**place, "part": whole["content"][0]})
+                return [("response.output_text.done", {**place, "text": text, "logprobs": self.logprobs}), part, done]
             case "reasoning":
-                part = whole["summary"][0]
-                told = ("response.reasoning_summary_text.done", {**place, "text": text})
-                return [told, ("response.reasoning_summary_part.done", {**place, "part": part}), done]
-        return [("response.function_call_arguments.done", {**place, "name": self._name, "arguments": text}), done]
+                part = ("response.reasoning_summary_part.done", {**place, "part": whole["summary"][0]})
+                return [("response.reasoning_summary_text.done", {**place, "text": text}), part, done]
+            case "custom":
+                told = {**place, "delta": whole["input"]}
+                return [
+                    ("response.custom_tool_call_input.delta", told),
+                    ("response.custom_tool_call_input.done", {**place, "input": whole["input"]}),
+                    done,
+                ]
+        arguments = {**place, "name": self._tool.name, "arguments": text}
+        return [("response.function_call_arguments.done", arguments), done]

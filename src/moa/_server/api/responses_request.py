@@ -1,14 +1,25 @@
-"""Requests of OpenAI's Responses API: every field is honoured, passed to the aggregator, or refused by name."""
+"""Requests of OpenAI's Responses API."""
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
-from moa._server.api.openai_request import IGNORED_HERE, OpenAIRequest, StreamOptions, Tokens, Verbosity
-from moa._server.api.request import ApiRequest, parse_messages
-from moa._server.api.request_model import RequestModel, parse
+from moa._server.api.conversations import Conversations
+from moa._server.api.documents import document_text, split_data_url
+from moa._server.api.known_fields import RESPONSES
+from moa._server.api.openai_request import OpenAIRequest, Tokens, Verbosity, choose_tools
+from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields
+from moa._server.api.request_model import RequestModel, split_request, validate
+from moa._server.api.translated_tools import (
+    OriginalTool,
+    TranslatedTools,
+    custom_arguments,
+    custom_as_function,
+    flat_name,
+    function_tool,
+)
 from moa._server.http.errors import RequestError
 
 LOGPROBS = "message.output_text.logprobs"
@@ -19,21 +30,23 @@ Input = Annotated[
 """Text, or items."""
 
 
-class FunctionTool(RequestModel):
-    """A function that the model may call; tools that run at OpenAI are not supported."""
+class ResponsesTool(RequestModel):
+    """A tool that the client runs; tools that run at OpenAI are refused before this."""
 
-    type: Literal["function"]
+    type: Literal["function", "custom", "namespace"]
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    format: dict[str, Any] | None = None
+    tools: "list[ResponsesTool] | None" = None
 
 
 class Reasoning(RequestModel):
     """How much the model thinks."""
 
     effort: str | None = None
-    summary: Literal["auto", "concise", "detailed"] | None = None
+    summary: Literal["auto", "concise", "detailed", "none"] | None = None
 
 
 class TextConfig(RequestModel):
@@ -44,25 +57,12 @@ class TextConfig(RequestModel):
 
 
 class ResponsesRequest(OpenAIRequest):
-    """The body. What mixtures can't do is in `refused`."""
-
-    refused: ClassVar[Mapping[str, tuple[Collection[object], str]]] = {
-        "background": ((False,), "the answer is given at once"),
-        "conversation": ((), IGNORED_HERE),
-        "previous_response_id": ((), f"{IGNORED_HERE}: send the whole conversation"),
-        "prompt": ((), IGNORED_HERE),
-        "store": ((False,), IGNORED_HERE),
-        "truncation": (("disabled",), "nothing is left out silently"),
-        "max_tool_calls": ((), "tools are run by the client"),
-        "moderation": ((), "use a service of its own"),
-        "context_management": (([],), "the client decides what it sends"),
-        "prompt_cache_options": (({},), "each service caches in its own way"),
-    }
+    """The fields that have their meaning here."""
 
     input: Input
     instructions: str | None = None
     max_output_tokens: Tokens | None = None
-    tools: list[FunctionTool] | None = None
+    tools: list[ResponsesTool] | None = None
     tool_choice: Annotated[
         Any,
         WithJsonSchema(
@@ -82,20 +82,25 @@ class ResponsesRequest(OpenAIRequest):
     ] = None
     text: TextConfig | None = None
     reasoning: Reasoning | None = None
-    include: list[Literal["message.output_text.logprobs"]] | None = None
+    include: list[str] | None = None
     metadata: dict[str, str] | None = None
-    stream_options: StreamOptions | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
 
 
-def read_responses_request(body: bytes) -> ApiRequest:
+async def read_responses_request(body: dict[str, Any], conversations: Conversations) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
         RequestError: It can't be honoured; names the field.
     """
-    request = parse(ResponsesRequest, body)
+    items = await _with_history(body, conversations)
+    fields, passed_on = split_request(RESPONSES, {**body, "input": items})
+    request = _updated(validate(ResponsesRequest, fields))
     text = request.text or TextConfig()
-    logprobs = LOGPROBS in (request.include or ()) or request.top_logprobs is not None
+    tools, choice = choose_tools(request.tool_choice, translated_tools(_all_tools(request)))
+    wants_logprobs = LOGPROBS in (request.include or ()) or bool(request.top_logprobs)
+    keeps = request.store is not False
     return ApiRequest(
         model=request.model,
         messages=parse_messages([*_instructions(request), *_turns(request.input)], param="input"),
@@ -104,18 +109,111 @@ def read_responses_request(body: bytes) -> ApiRequest:
             top_p=request.top_p,
             max_tokens=request.max_output_tokens,
             reasoning_effort=request.reasoning.effort if request.reasoning else None,
-            extra=request.extra(verbosity=text.verbosity),
+            extra=passthrough_fields({**passed_on, "verbosity": text.verbosity}),
         ),
         options=ReplyOptions(
-            tools=tuple(_tool(tool) for tool in request.tools or ()),
-            tool_choice=_tool_choice(request.tool_choice, has_tools=bool(request.tools)),
+            tools=tools.functions,
+            tool_choice=choice,
             response_format=_response_format(text.format),
-            top_logprobs=(request.top_logprobs or 0) if logprobs else None,
+            top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
         ),
         stream=bool(request.stream),
         moa=request.moa,
-        echo=_echo(request),
+        tools=tools,
+        echo=_echo(request, body),
+        kept={"items": _as_items(items)} if keeps else None,
     )
+
+
+async def _with_history(body: Mapping[str, Any], conversations: Conversations) -> Any:
+    """The input with what it refers to in its place: the items of the response before, and items by their ids."""
+    items = body.get("input")
+    found: list[Any] = []
+    if isinstance(previous := body.get("previous_response_id"), str):
+        kept = await conversations.get(previous)
+        if kept is None:
+            raise _not_kept("previous_response_id", previous)
+        found += kept["items"]
+    elif not isinstance(items, list):
+        return items
+    for number, item in enumerate(_as_items(items)):
+        identity = _reference(item)
+        if identity is None:
+            found.append(item)
+            continue
+        kept = await conversations.get(identity)
+        if kept is None:
+            raise _not_kept(f"input.{number}", identity)
+        found.append(kept)
+    return found
+
+
+def _as_items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [{"type": "message", "role": "user", "content": value}]
+
+
+def _reference(item: object) -> str | None:
+    """The id of the item that an item stands for; its type may be missing."""
+    match item:
+        case {"type": "item_reference", "id": str(identity)}:
+            return identity
+        case {"id": str(identity), **rest} if set(rest) <= {"type"} and rest.get("type") is None:
+            return identity
+    return None
+
+
+def _not_kept(param: str, identity: str) -> RequestError:
+    message = (
+        f"{param}: {identity!r:.80} isn't kept here (a key's last 30 minutes are, unless a request says store: false): "
+        "send the conversation itself"
+    )
+    return RequestError(400, "previous_response_not_found", message, param=param)
+
+
+def _updated(request: ResponsesRequest) -> ResponsesRequest:
+    """The request with the last settings that its items make in place of its own."""
+    for item in request.input if isinstance(request.input, list) else ():
+        if isinstance(item, dict) and item.get("type") == "configuration_update":
+            if item.get("reasoning"):
+                request = request.model_copy(update={"reasoning": validate(Reasoning, item["reasoning"])})
+            if item.get("text"):
+                text = {**(request.text.model_dump() if request.text else {}), **item["text"]}
+                request = request.model_copy(update={"text": validate(TextConfig, text)})
+    return request
+
+
+def _all_tools(request: ResponsesRequest) -> list[ResponsesTool]:
+    """The request's tools, and those that its items add."""
+    items = request.input if isinstance(request.input, list) else ()
+    added = [
+        validate(ResponsesTool, tool)
+        for item in items
+        if isinstance(item, dict) and item.get("type") == "additional_tools"
+        for tool in item.get("tools") or ()
+    ]
+    return [*(request.tools or ()), *added]
+
+
+def translated_tools(tools: Sequence[ResponsesTool], namespace: str | None = None) -> TranslatedTools:
+    """Return tools as functions, with what the names of custom ones and of those in namespaces stand for."""
+    functions: list[Mapping[str, Any]] = []
+    originals: dict[str, OriginalTool] = {}
+    for tool in tools:
+        name = flat_name(namespace, tool.name)
+        if tool.type == "namespace":
+            inner = translated_tools(tool.tools or (), tool.name)
+            functions += inner.functions
+            originals |= inner.originals
+            continue
+        if tool.type == "custom":
+            grammar = tool.format if tool.format and tool.format.get("type") == "grammar" else None
+            functions.append(custom_as_function(name, tool.description, grammar))
+        else:
+            described = {"name": name, "description": tool.description, "parameters": tool.parameters}
+            functions.append(function_tool({**described, "strict": tool.strict}))
+        if tool.type == "custom" or namespace:
+            originals[name] = OriginalTool(kind=tool.type, name=tool.name, namespace=namespace)
+    return TranslatedTools(functions=tuple(functions), originals=originals)
 
 
 def _instructions(request: ResponsesRequest) -> Iterator[dict[str, Any]]:
@@ -133,25 +231,42 @@ def _turns(value: object) -> Iterator[dict[str, Any]]:
         yield from _item(item, f"input.{number}")
 
 
-def _item(item: object, at: str) -> Iterator[dict[str, Any]]:
+def _item(item: Any, at: str) -> Iterator[dict[str, Any]]:
     match item:
         case {"type": "function_call", "call_id": str(call), "name": str(name), "arguments": str(arguments)}:
-            function = {"name": name, "arguments": arguments}
-            yield {"role": "assistant", "content": None, "tool_calls": [{"id": call, "function": function}]}
-        case {"type": "function_call_output", "call_id": str(call), "output": output}:
-            yield {"role": "tool", "tool_call_id": call, "content": _content(output, at)}
-        case {"type": "reasoning"}:
-            return  # what a former reply thought is shown to no model
+            yield _call(call, flat_name(item.get("namespace"), name), arguments)
+        case {"type": "custom_tool_call", "call_id": str(call), "name": str(name), "input": str(text)}:
+            yield _call(call, flat_name(item.get("namespace"), name), custom_arguments(text))
+        case {"type": "function_call_output" | "custom_tool_call_output", "call_id": str(call), "output": output}:
+            yield from _output(call, _content(output, f"{at}.output"))
+        case {"type": "reasoning" | "additional_tools" | "configuration_update"}:
+            return
         case {"role": str(role), "content": content, **rest} if rest.get("type", "message") == "message":
-            yield {"role": role, "content": _content(content, at)}
+            yield {"role": role, "content": _content(content, f"{at}.content")}
         case _:
             kind = item.get("type") if isinstance(item, dict) else type(item).__name__
             message = f"{at}: an item of type {kind!r:.40} is not supported, or lacks a field"
             raise RequestError(400, "invalid_request", message, param=at)
 
 
+def _call(identity: str, name: str, arguments: str) -> dict[str, Any]:
+    call = {"id": identity, "function": {"name": name, "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+def _output(call: str, content: object) -> Iterator[dict[str, Any]]:
+    """A tool's result; services take text there alone, so that images follow as a user's turn."""
+    images = [part for part in content if part["type"] == "image_url"] if isinstance(content, list) else []
+    if not images:
+        yield {"role": "tool", "tool_call_id": call, "content": content}
+        return
+    texts = [part for part in content if part["type"] == "text"] if isinstance(content, list) else []
+    yield {"role": "tool", "tool_call_id": call, "content": texts or "(an image, which follows)"}
+    yield {"role": "user", "content": [{"type": "text", "text": f"The image that {call} gave:"}, *images]}
+
+
 def _content(value: object, at: str) -> object:
-    return [_part(part, at) for part in value] if isinstance(value, list) else value
+    return [_part(part, f"{at}.{number}") for number, part in enumerate(value)] if isinstance(value, list) else value
 
 
 def _part(part: Any, at: str) -> dict[str, Any]:
@@ -163,29 +278,18 @@ def _part(part: Any, at: str) -> dict[str, Any]:
         case {"type": "input_image", "image_url": str(url)}:
             detail = part.get("detail")
             return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}
+        case {"type": "input_file", "file_data": str(data)}:
+            media_type, content = split_data_url(data) or ("application/octet-stream", data)
+            try:
+                text = document_text(name=part.get("filename"), media_type=media_type, data=content)
+            except ValueError as error:
+                raise RequestError(400, "invalid_request", f"{at}.file_data: {error}", param=at) from None
+            return {"type": "text", "text": text}
+        case {"type": "input_file", "file_url": str(url)}:
+            return {"type": "text", "text": f"[A file was attached here that can't be shown to you: {url}]"}
     kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-    message = f"{at}.content: a part of type {kind!r:.40} is not supported, or lacks a field"
-    raise RequestError(400, "invalid_request", message, param=f"{at}.content")
-
-
-def _tool(tool: FunctionTool) -> dict[str, Any]:
-    return {"type": "function", "function": tool.model_dump(exclude_none=True, exclude={"type"})}
-
-
-def _tool_choice(value: object, *, has_tools: bool) -> str | Mapping[str, Any] | None:
-    if value is None or (not has_tools and value in ("none", "auto")):
-        return None
-    if not has_tools:
-        raise RequestError(
-            400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice"
-        )
-    match value:
-        case "none" | "auto" | "required":
-            return str(value)
-        case {"type": "function", "name": str(name), **rest} if not rest:
-            return {"type": "function", "function": {"name": name}}
-    message = "tool_choice: expected none, auto, required, or one function: {type, name}"
-    raise RequestError(400, "invalid_request", message, param="tool_choice")
+    message = f"{at}: a part of type {kind!r:.40} is not supported, or lacks a field"
+    raise RequestError(400, "invalid_request", message, param=at)
 
 
 def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
@@ -200,19 +304,38 @@ def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
     raise RequestError(400, "invalid_request", message, param="text.format")
 
 
-def _echo(request: ResponsesRequest) -> dict[str, Any]:
+def _echo(request: ResponsesRequest, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a response repeats of its request."""
+    text: dict[str, Any] = {"format": (request.text and request.text.format) or {"type": "text"}}
+    if request.text and request.text.verbosity:
+        text["verbosity"] = request.text.verbosity
     return {
         "instructions": request.instructions,
         "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": None,
         "metadata": request.metadata or {},
-        "parallel_tool_calls": request.parallel_tool_calls is not False,
-        "temperature": request.temperature,
-        "text": {"format": (request.text and request.text.format) or {"type": "text"}},
-        "tool_choice": request.tool_choice or "auto",
-        "tools": [tool.model_dump() for tool in request.tools or ()],
-        "top_p": request.top_p,
-        "user": request.user,
-        "previous_response_id": None,
-        "store": False,
+        "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
+        # The API's own defaults, where a schema wants a number.
+        "temperature": 1.0 if request.temperature is None else request.temperature,
+        "text": text,
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": [_echoed_tool(tool) for tool in body.get("tools") or ()],
+        "top_logprobs": request.top_logprobs or 0,
+        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "user": body.get("user"),
+        "prompt_cache_key": body.get("prompt_cache_key"),
+        "safety_identifier": body.get("safety_identifier"),
+        "previous_response_id": request.previous_response_id,
+        "background": False,
+        "frequency_penalty": 0,
+        "presence_penalty": 0,
+        "service_tier": "default",
+        "store": request.store is not False,
         "truncation": "disabled",
     }
+
+
+def _echoed_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool with the fields that the schema of replies requires."""
+    required = {"description": None, "parameters": None, "strict": None} if tool.get("type") == "function" else {}
+    return {**required, **tool}

@@ -1,13 +1,28 @@
 """What the replies of all APIs have in common."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from moa._results import Answer
 from moa._server.api.proposal_reasoning import ProposalReasoning, proposals_text
 from moa._server.api.request import ApiRequest
 from moa._server.api.usage import moa_field
-from moa._server.http.exchange import HttpExchange
+from moa._server.http.exchange import HeaderList, HttpExchange
 from moa.events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedReply:
+    """A whole reply.
+
+    Attributes:
+        kept: What later requests may refer to, by id.
+    """
+
+    body: bytes
+    headers: HeaderList
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
 def call_id(request_id: str, index: int) -> str:
@@ -21,7 +36,7 @@ def thinking(request: ApiRequest, answer: Answer) -> str:
 
 
 class BaseStreamEncoder:
-    """What has to be remembered of a run that is told to a client, whatever API it speaks.
+    """The state of one run that is streamed to a client, whatever API it speaks.
 
     Args:
         exchange: Whose reply it is.
@@ -33,6 +48,10 @@ class BaseStreamEncoder:
         self._exchange, self._request, self._show_details = exchange, request, show_details
         self._proposals = ProposalReasoning() if request.moa.proposals == "reasoning" else None
         self._finished: Answer | None = None
+
+    def kept(self) -> Mapping[str, Any]:
+        """What later requests may refer to, by id; asked for after `closing`."""
+        return {}
 
     def _proposal_text(self, event: Event) -> str:
         """What an event adds to the proposals that are shown as thinking; empty if nothing."""

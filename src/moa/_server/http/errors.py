@@ -63,6 +63,7 @@ class RequestError(Exception):
         param: The field of the request that is wrong, None for the whole.
         retry_after_s: Seconds after which the same request may be taken, None if it never will.
         allow: Methods that the address takes, if this one was none of them.
+        details: What clients of the API look for beside the code.
     """
 
     def __init__(
@@ -74,10 +75,11 @@ class RequestError(Exception):
         param: str | None = None,
         retry_after_s: float | None = None,
         allow: str | None = None,
+        details: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
-        self.param, self.retry_after_s, self.allow = param, retry_after_s, allow
+        self.param, self.retry_after_s, self.allow, self.details = param, retry_after_s, allow, details
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ class ErrorResponse:
     param: str | None = None
     retry_after_s: float | None = None
     allow: str | None = None
+    details: Mapping[str, str] | None = None
     causes: tuple[Mapping[str, str], ...] = ()
 
 
@@ -121,6 +124,7 @@ def error_response(error: MoaError | RequestError, *, show_details: bool) -> Err
             param=error.param,
             retry_after_s=error.retry_after_s,
             allow=error.allow,
+            details=error.details,
         )
     if isinstance(error, EngineError):
         return _failed_run(error, show_details=show_details)

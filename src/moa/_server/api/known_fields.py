@@ -1,0 +1,420 @@
+"""Every field and block that clients of the three APIs send, and what becomes of it.
+
+Requests are read by way of these tables: what isn't here is unknown to every client of the API, and refused as a
+mistake. The rule: a field that can't change the answer here is taken. What means something to the aggregator's service
+is passed on to it. What would change the answer is honoured, or refused with what to do about it.
+
+Sources: the request types of the SDKs `openai` and `anthropic` (a test walks them), and what Claude Code,
+Codex, opencode, Vercel's AI SDK, LiteLLM, OpenRouter's, vLLM's and llama.cpp's clients add of their own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+SDK_VERSIONS = {"openai": "3.57.0", "anthropic": "2.14.0"}
+"""Up to which versions of the SDKs the tables are complete; `scripts/check_clients.py` lists what newer ones added."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a field or a type is refused.
+
+    Attributes:
+        why: What to do about it; follows "NAME is not supported: ".
+        harmless: Values that ask for nothing, and are taken.
+    """
+
+    why: str
+    harmless: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """One kind of object in a request.
+
+    Attributes:
+        honoured: Fields that have their meaning here.
+        passed_on: Fields that go to the aggregator's service as they are.
+        harmless: Fields that can't change the answer; taken and left out.
+        refused: Fields that would change the answer, and can't be honoured.
+        nested: The kinds of objects that honoured fields hold.
+    """
+
+    honoured: frozenset[str] = frozenset()
+    passed_on: frozenset[str] = frozenset()
+    harmless: frozenset[str] = frozenset()
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    nested: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All fields."""
+        return self.honoured | self.passed_on | self.harmless | frozenset(self.refused)
+
+
+DROPPED = Known()
+"""Objects that no model is shown; taken and left out."""
+
+Table = Mapping[str, Known | Refusal]
+"""Kinds of objects by name; `KIND:TYPE` is for objects of a kind whose `type` (of messages: whose `role`) is TYPE."""
+
+
+def _known(
+    honoured: str = "",
+    *,
+    passed_on: str = "",
+    harmless: str = "",
+    refused: Mapping[str, Refusal] | None = None,
+    nested: Mapping[str, str] | None = None,
+) -> Known:
+    return Known(
+        honoured=frozenset(honoured.split()),
+        passed_on=frozenset(passed_on.split()),
+        harmless=frozenset(harmless.split()),
+        refused=refused or {},
+        nested=nested or {},
+    )
+
+
+def _each(kind: str, types: str, known: Known | Refusal) -> dict[str, Known | Refusal]:
+    return {f"{kind}:{name}": known for name in types.split()}
+
+
+NOT_KEPT = "this server keeps no such thing"
+_RUNS_ELSEWHERE = "it runs at its vendor's servers, not here; switch it off, or give a function of your own"
+_NO_SERVER_TOOLS = Refusal(why=_RUNS_ELSEWHERE)
+_NO_FILES = Refusal(why="this server keeps no files: send the content itself")
+_MODERATION = Refusal(why="use a service of its own")
+_CLIENT_KEYS = (
+    "provider_options providerOptions provider_metadata providerMetadata provider_specific_fields extra_content"
+)
+"""What clients' own libraries hang on messages, parts and tools."""
+
+_OPENAI_PASSED_ON = (
+    "parallel_tool_calls prompt_cache_key prompt_cache_options prompt_cache_retention safety_identifier service_tier "
+    "user"
+)
+
+CHAT: Table = {
+    "request": _known(
+        "messages model temperature top_p top_k max_tokens max_completion_tokens stop seed tools tool_choice "
+        "response_format logprobs top_logprobs reasoning_effort stream stream_options moa reasoning",
+        passed_on=f"{_OPENAI_PASSED_ON} frequency_penalty presence_penalty logit_bias verbosity min_p top_a typical_p "
+        "repetition_penalty repeat_penalty chat_template_kwargs enable_thinking thinking thinking_budget think "
+        "mirostat mirostat_eta mirostat_tau grammar guided_json guided_regex guided_choice guided_grammar "
+        "structured_outputs min_tokens length_penalty safe_prompt provider transforms route cache_prompt num_ctx",
+        harmless="metadata store usage include_usage include_reasoning chat_id session_id client_metadata "
+        "keep_alive title tags trace user_info litellm_metadata litellm_session_id",
+        refused={
+            "n": Refusal(why="a mixture gives one answer", harmless=(1,)),
+            "best_of": Refusal(why="a mixture gives one answer", harmless=(1,)),
+            "audio": Refusal(why="only text is answered"),
+            "modalities": Refusal(why="only text is answered", harmless=(["text"], [])),
+            "prediction": Refusal(why="no model of a mixture writes the client's own text"),
+            "web_search_options": Refusal(why="switch web search off, or give a function of your own"),
+            "functions": Refusal(why="use tools", harmless=([],)),
+            "function_call": Refusal(why="use tool_choice", harmless=("auto", "none")),
+            "moderation": _MODERATION,
+            "plugins": Refusal(why=_RUNS_ELSEWHERE, harmless=([],)),
+            "models": Refusal(why="name one model in `model`; a mixture has fallbacks of its own", harmless=([],)),
+            "echo": Refusal(why="the reply holds the answer alone", harmless=(False,)),
+        },
+        nested={
+            "messages": "message",
+            "tools": "tool",
+            "stream_options": "stream_options",
+            "response_format": "response_format",
+            "reasoning": "reasoning",
+        },
+    ),
+    "reasoning": _known("effort", harmless="summary exclude enabled max_tokens generate_summary"),
+    "stream_options": _known(
+        "include_usage", harmless="include_obfuscation continuous_usage_stats chunk_include_usage"
+    ),
+    "message": _known(
+        "role content name tool_calls tool_call_id refusal reasoning_content",
+        harmless="reasoning reasoning_text reasoning_details reasoning_opaque reasoning_signature thinking "
+        "thinking_blocks annotations cache_control parsed id created_at createdAt timestamp status type model usage "
+        "finish_reason logprobs metadata citations images is_error experimental_attachments prefix thought_signature "
+        f"{_CLIENT_KEYS}",
+        refused={
+            "audio": Refusal(why="send its transcript as text"),
+            "function_call": Refusal(why="use tool_calls"),
+        },
+        nested={"content": "part", "tool_calls": "tool_call"},
+    ),
+    "message:function": Refusal(why="use the role tool, with tool_call_id"),
+    "part:text": _known("type text", harmless=f"prompt_cache_breakpoint cache_control annotations {_CLIENT_KEYS}"),
+    "part:input_text": _known(
+        "type text", harmless=f"prompt_cache_breakpoint cache_control annotations {_CLIENT_KEYS}"
+    ),
+    "part:output_text": _known("type text", harmless=f"annotations logprobs {_CLIENT_KEYS}"),
+    "part:refusal": _known("type refusal"),
+    "part:image_url": _known(
+        "type image_url",
+        harmless=f"prompt_cache_breakpoint cache_control {_CLIENT_KEYS}",
+        nested={"image_url": "image_url"},
+    ),
+    "image_url": _known("url detail", harmless="format media_type"),
+    "part:file": _known(
+        "type file", harmless=f"prompt_cache_breakpoint cache_control {_CLIENT_KEYS}", nested={"file": "file"}
+    ),
+    "file": _known("file_data filename", harmless="format", refused={"file_id": _NO_FILES}),
+    **_each("part", "thinking redacted_thinking reasoning reasoning_text", DROPPED),
+    "part:input_audio": Refusal(why="send its transcript as text"),
+    "tool_call:function": _known(
+        "id type function", harmless=f"index {_CLIENT_KEYS}", nested={"function": "called_function"}
+    ),
+    "called_function": _known("name arguments", harmless=f"description output parsed_arguments {_CLIENT_KEYS}"),
+    "tool_call:custom": _known("id type custom", harmless="index", nested={"custom": "called_custom"}),
+    "called_custom": _known("name input"),
+    "tool:function": _known(
+        "type function",
+        harmless=f"cache_control defer_loading eager_input_streaming allowed_callers input_examples {_CLIENT_KEYS}",
+        nested={"function": "function"},
+    ),
+    "function": _known(
+        "name description parameters strict",
+        harmless="cache_control returns examples defer_loading eager_input_streaming allowed_callers input_examples "
+        "additionalProperties type",
+    ),
+    "tool:custom": _known("type custom", nested={"custom": "custom"}),
+    "custom": _known("name description format", nested={"format": "custom_format"}),
+    "custom_format:text": _known("type"),
+    "custom_format:grammar": _known("type grammar", nested={"grammar": "grammar"}),
+    "grammar": _known("definition syntax"),
+    **_each("tool", "web_search web_search_preview openrouter:web_search mcp code_interpreter", _NO_SERVER_TOOLS),
+    "response_format:text": _known("type"),
+    "response_format:json_object": _known("type schema"),
+    "response_format:json_schema": _known("type json_schema", nested={"json_schema": "json_schema"}),
+    "json_schema": _known("name description schema strict"),
+}
+"""OpenAI's Chat Completions."""
+
+_BREAKPOINT = "prompt_cache_breakpoint"
+_ITEM = "id status"
+_FUNCTION_HINTS = "async allowed_callers defer_loading output_schema cache_control"
+
+RESPONSES: Table = {
+    "request": _known(
+        "model input instructions max_output_tokens tools tool_choice text reasoning include metadata stream "
+        "stream_options temperature top_p top_logprobs previous_response_id store moa",
+        passed_on=_OPENAI_PASSED_ON,
+        harmless="client_metadata access_programs background_options image context_management user_agent",
+        refused={
+            "background": Refusal(why="the answer is given at once", harmless=(False,)),
+            "conversation": Refusal(why=f"{NOT_KEPT}: use previous_response_id, or send the whole conversation"),
+            "prompt": Refusal(why=f"{NOT_KEPT}: send the prompt's text"),
+            "truncation": Refusal(why="nothing is left out silently", harmless=("disabled", "auto")),
+            "max_tool_calls": Refusal(why="tools are run by the client, which counts them"),
+            "moderation": _MODERATION,
+        },
+        nested={
+            "input": "item",
+            "tools": "tool",
+            "text": "text",
+            "reasoning": "reasoning",
+            "stream_options": "stream_options",
+            "tool_choice": "tool_choice",
+        },
+    ),
+    "stream_options": _known(harmless="include_obfuscation include_usage reasoning_summary_delivery"),
+    "reasoning": _known("effort summary", harmless="context generate_summary mode"),
+    "text": _known("format verbosity", nested={"format": "text_format"}),
+    "text_format:text": _known("type"),
+    "text_format:json_object": _known("type"),
+    "text_format:json_schema": _known("type name schema description strict"),
+    "item": _known("role content", harmless=f"{_ITEM} phase type", nested={"content": "part"}),
+    "item:message": _known(
+        "type role content",
+        harmless=f"{_ITEM} phase end_turn internal_chat_message_metadata_passthrough {_CLIENT_KEYS}",
+        nested={"content": "part"},
+    ),
+    "item:function_call": _known(
+        "type call_id name arguments namespace",
+        harmless=f"{_ITEM} async caller internal_chat_message_metadata_passthrough {_CLIENT_KEYS}",
+    ),
+    "item:function_call_output": _known(
+        "type call_id output",
+        harmless=f"{_ITEM} caller name namespace internal_chat_message_metadata_passthrough",
+        nested={"output": "part"},
+    ),
+    "item:custom_tool_call": _known(
+        "type call_id name input namespace",
+        harmless=f"{_ITEM} async caller internal_chat_message_metadata_passthrough",
+    ),
+    "item:custom_tool_call_output": _known(
+        "type call_id output",
+        harmless=f"{_ITEM} caller name internal_chat_message_metadata_passthrough",
+        nested={"output": "part"},
+    ),
+    "item:item_reference": _known("type id"),
+    "item:additional_tools": _known("type tools", harmless="role id", nested={"tools": "tool"}),
+    "item:configuration_update": _known(
+        "type reasoning text", harmless="id", nested={"reasoning": "reasoning", "text": "text"}
+    ),
+    "item:reasoning": _known(
+        "type id summary content encrypted_content", harmless="status internal_chat_message_metadata_passthrough"
+    ),
+    **_each("item", "mcp_list_tools mcp_approval_response compaction_trigger ghost_snapshot", DROPPED),
+    "item:compaction": Refusal(why="its text is encrypted by the service that made it: begin a new conversation"),
+    **_each(
+        "item",
+        "file_search_call computer_call computer_call_output web_search_call tool_search_call tool_search_output "
+        "image_generation_call code_interpreter_call local_shell_call local_shell_call_output shell_call "
+        "shell_call_output apply_patch_call apply_patch_call_output mcp_approval_request mcp_call program "
+        "program_output",
+        Refusal(why="it belongs to a tool that runs at OpenAI: begin a new conversation without it"),
+    ),
+    "part:input_text": _known("type text", harmless=_BREAKPOINT),
+    "part:text": _known("type text", harmless=_BREAKPOINT),
+    "part:output_text": _known("type text", harmless=f"annotations logprobs {_BREAKPOINT}"),
+    "part:refusal": _known("type refusal"),
+    "part:input_image": _known("type image_url detail", harmless=_BREAKPOINT, refused={"file_id": _NO_FILES}),
+    "part:input_file": _known(
+        "type file_data file_url filename", harmless=f"detail {_BREAKPOINT}", refused={"file_id": _NO_FILES}
+    ),
+    "part:reasoning_text": DROPPED,
+    "part:input_audio": Refusal(why="send its transcript as text"),
+    "tool:function": _known("type name description parameters strict", harmless=_FUNCTION_HINTS),
+    "tool:custom": _known("type name description format", harmless=_FUNCTION_HINTS, nested={"format": "custom_format"}),
+    "custom_format:text": _known("type"),
+    "custom_format:grammar": _known("type definition syntax"),
+    "tool:namespace": _known("type name description tools", nested={"tools": "tool"}),
+    "tool:web_search": _known(
+        harmless="type search_context_size user_location filters indexed_web_access return_token_budget "
+        "search_content_types",
+        refused={
+            "external_web_access": Refusal(
+                why='web search runs at OpenAI, not here; switch it off (Codex: web_search = "disabled")',
+                harmless=(False,),
+            )
+        },
+    ),
+    **_each(
+        "tool",
+        "file_search computer computer_use_preview web_search_2025_08_26 mcp code_interpreter "
+        "programmatic_tool_calling image_generation local_shell shell web_search_preview "
+        "web_search_preview_2025_03_11 apply_patch tool_search",
+        _NO_SERVER_TOOLS,
+    ),
+    "tool_choice:allowed_tools": _known("type mode tools"),
+    "tool_choice:function": _known("type name", harmless="namespace"),
+    "tool_choice:custom": _known("type name", harmless="namespace"),
+    **_each(
+        "tool_choice",
+        "file_search web_search_preview computer computer_use_preview computer_use web_search_preview_2025_03_11 "
+        "image_generation code_interpreter mcp programmatic_tool_calling apply_patch shell",
+        _NO_SERVER_TOOLS,
+    ),
+}
+"""OpenAI's Responses."""
+
+_TOOL_HINTS = "allowed_callers cache_control defer_loading eager_input_streaming input_examples"
+_SERVER_TOOLS = (
+    "bash_20241022 bash_20250124 code_execution_20250522 code_execution_20250825 code_execution_20260120 "
+    "code_execution_20260521 browser_toolset_20260801 computer_20241022 memory_20250818 computer_20250124 "
+    "text_editor_20241022 computer_20251124 computer_toolset_20260801 text_editor_20250124 text_editor_20250429 "
+    "text_editor_20250728 web_search_20250305 web_fetch_20250910 web_search_20260209 web_fetch_20260209 "
+    "web_fetch_20260309 web_search_20260318 web_fetch_20260318 advisor_20260301 tool_search_tool_bm25_20251119 "
+    "tool_search_tool_bm25 tool_search_tool_regex_20251119 tool_search_tool_regex mcp_toolset"
+)
+_SERVER_RESULTS = (
+    "server_tool_use web_search_tool_result web_fetch_tool_result advisor_tool_result code_execution_tool_result "
+    "bash_code_execution_tool_result text_editor_code_execution_tool_result tool_search_tool_result mcp_tool_use "
+    "mcp_tool_result browser_state"
+)
+
+MESSAGES: Table = {
+    "request": _known(
+        "model max_tokens messages system temperature top_p top_k stop_sequences tools tool_choice metadata "
+        "output_config output_format thinking thread stream moa",
+        harmless="cache_control context_management diagnostics fallback_credit_token fallbacks service_tier speed "
+        "betas user_profile_id workspace_id billing_policy anthropic_beta anthropic_version client_metadata",
+        refused={
+            "container": Refusal(why=f"{NOT_KEPT}: tools are run by the client"),
+            "inference_geo": Refusal(why="models are where their endpoints are", harmless=("", "default", "global")),
+            "mcp_servers": Refusal(why="MCP servers are called by the client, not from here", harmless=([],)),
+            "compaction": Refusal(why="summarize the conversation by an ordinary request"),
+        },
+        nested={
+            "messages": "message",
+            "system": "block",
+            "tools": "tool",
+            "tool_choice": "tool_choice",
+            "metadata": "metadata",
+            "output_config": "output_config",
+            "output_format": "output_format",
+            "thinking": "thinking",
+            "thread": "thread",
+        },
+    ),
+    "message": _known(
+        "role content clear_at",
+        harmless="output_config id type model stop_reason stop_sequence usage container context_management "
+        "stop_details diagnostics name cache_control",
+        nested={"content": "block"},
+    ),
+    "block:text": _known("type text", harmless="cache_control citations parsed_output"),
+    "block:image": _known("type source", harmless="cache_control transformations", nested={"source": "source"}),
+    "block:document": _known(
+        "type source title context", harmless="cache_control citations", nested={"source": "source"}
+    ),
+    "source:base64": _known("type data media_type"),
+    "source:url": _known("type url", harmless="media_type"),
+    "source:text": _known("type data", harmless="media_type"),
+    "source:content": _known("type content", nested={"content": "block"}),
+    "source:file": _NO_FILES,
+    "block:search_result": _known(
+        "type title source content", harmless="cache_control citations", nested={"content": "block"}
+    ),
+    "block:thinking": _known("type thinking signature", harmless="cache_control"),
+    "block:redacted_thinking": _known("type data", harmless="cache_control"),
+    "block:tool_use": _known("type id name input", harmless="cache_control caller toolset_name"),
+    "block:tool_result": _known(
+        "type tool_use_id content is_error", harmless="cache_control toolset_name", nested={"content": "block"}
+    ),
+    "block:tool_reference": _known("type tool_name", harmless="cache_control"),
+    "block:compaction": _known("type content", harmless="cache_control encrypted_content signature tool_changes"),
+    **_each(
+        "block",
+        _SERVER_RESULTS,
+        _known(
+            "type name input content",
+            harmless="id tool_use_id caller cache_control server_name is_error tabs state_changes",
+        ),
+    ),
+    **_each("block", "fallback mcp_tool_listing", DROPPED),
+    "block:container_upload": _NO_FILES,
+    "block:tool_addition": Refusal(why="give all tools in `tools`"),
+    "block:tool_removal": Refusal(why="give all tools in `tools`"),
+    "tool": _known("name description input_schema strict", harmless=_TOOL_HINTS),
+    "tool:custom": _known("type name description input_schema strict", harmless=_TOOL_HINTS),
+    **_each("tool", _SERVER_TOOLS, _NO_SERVER_TOOLS),
+    "tool_choice": _known("type name disable_parallel_tool_use"),
+    "metadata": _known("user_id"),
+    "output_config": _known("effort format", harmless="task_budget", nested={"format": "output_format"}),
+    "output_format": _known("type schema", harmless="name"),
+    "thinking": _known("type budget_tokens", harmless="display block_binding"),
+    "thread": _known("type previous_message_id"),
+}
+"""Anthropic's Messages, with what is in beta."""
+
+
+def rule_for(table: Table, kind: str, value: Mapping[str, object]) -> Known | Refusal | None:
+    """Return the rule for an object of a kind; None if no client knows an object of its type."""
+    name = value.get("role" if kind == "message" else "type")
+    if (known := table.get(f"{kind}:{name}")) is not None:
+        return known
+    is_typed = name is not None and bool(variants(table, kind))
+    return None if is_typed else table.get(kind)
+
+
+def variants(table: Table, kind: str) -> Sequence[str]:
+    """Return the types that objects of a kind may have and that are honoured."""
+    prefix = f"{kind}:"
+    return [
+        name.removeprefix(prefix)
+        for name, known in table.items()
+        if name.startswith(prefix) and isinstance(known, Known) and known.honoured
+    ]

@@ -1,0 +1,107 @@
+"""Requests that continue a conversation which the server keeps."""
+
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from anthropic import beta_async_tool
+
+from moa._server.api_keys import ApiKeys, KeySettings, hash_key
+from tests.support.model_server import Text
+from tests.support.served import ServedModel, served
+
+CALL = {"index": 0, "id": "call_7", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+ASK: Any = {"model": "moa/solo"}
+
+
+def _sent(server: ServedModel) -> list[dict[str, Any]]:
+    """The conversation that the aggregator was shown last."""
+    return [{k: v for k, v in turn.items() if v is not None} for turn in server.upstream.requests[-1].body["messages"]]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_response_is_continued_by_its_id(stream: bool) -> None:
+    async with served() as server:
+        if stream:
+            async with server.openai.responses.stream(**ASK, input="One", instructions="Be brief") as events:
+                first: Any = await events.get_final_response()
+        else:
+            first = await server.openai.responses.create(**ASK, input="One", instructions="Be brief")
+        second = await server.openai.responses.create(**ASK, input="Two", previous_response_id=first.id)
+        await server.openai.responses.create(**ASK, input="Three", previous_response_id=second.id)
+
+        assert _sent(server) == [
+            {"role": "user", "content": "One"},
+            {"role": "assistant", "content": "This is writer"},
+            {"role": "user", "content": "Two"},
+            {"role": "assistant", "content": "This is writer"},
+            {"role": "user", "content": "Three"},
+        ]
+        assert second.previous_response_id == first.id
+
+
+async def test_an_item_is_referred_to_by_its_id_with_and_without_a_type() -> None:
+    async with served() as server:
+        first = await server.openai.responses.create(**ASK, input="One")
+        reference: Any = {"type": "item_reference", "id": first.output[0].id}
+        untyped: Any = {"id": first.output[0].id}
+        for item in (reference, untyped):
+            again: Any = [{"role": "user", "content": "One"}, item, {"role": "user", "content": "Two"}]
+            await server.openai.responses.create(**ASK, input=again)
+
+            assert _sent(server)[1] == {"role": "assistant", "content": "This is writer"}
+
+
+async def test_what_was_not_to_be_stored_is_not_and_another_keys_conversation_is_never_found() -> None:
+    keys = ApiKeys([KeySettings(name=name, sha256=hash_key(f"moa-{name}")) for name in ("alice", "bob")])
+    async with served(keys=keys, key="moa-alice") as server:
+        unstored = await server.openai.responses.create(**ASK, input="One", store=False)
+        stored = await server.openai.responses.create(**ASK, input="One")
+        bob = server.openai.with_options(api_key="moa-bob")
+        for client, previous in ((server.openai, unstored.id), (bob, stored.id), (server.openai, "resp_guess")):
+            with pytest.raises(openai.BadRequestError) as caught:
+                await client.responses.create(**ASK, input="Two", previous_response_id=previous)
+            assert caught.value.code == "previous_response_not_found"
+
+        assert (unstored.store, stored.store, len(server.upstream.requests)) == (False, True, 2)
+
+
+async def test_anthropics_tool_runner_goes_through_a_tool_by_a_thread() -> None:
+    @beta_async_tool
+    async def weather(city: str) -> str:
+        """Tell the weather.
+
+        Args:
+            city: Where.
+        """
+        return f"Sunny in {city}"
+
+    def answers(body: Any, number: int) -> Text:
+        last = body["messages"][-1]
+        return Text(f"It says: {last['content']}") if last["role"] == "tool" else Text("", tool_calls=(CALL,))
+
+    async with served() as server:
+        server.upstream.behave("writer", answers)
+        runner = server.anthropic.beta.messages.tool_runner(
+            **ASK, max_tokens=99, system="Be brief", tools=[weather], messages=[{"role": "user", "content": "Weather?"}]
+        )
+        final = await runner.until_done()
+
+        assert final.content[0].text == "It says: Sunny in Rome"
+        assert [turn["role"] for turn in _sent(server)] == ["system", "user", "assistant", "tool"]
+        assert [tool["function"]["name"] for tool in server.upstream.requests[-1].body["tools"]] == ["weather"]
+
+
+async def test_a_thread_that_is_not_kept_any_more_is_told_by_the_code_on_which_the_client_sends_all_again() -> None:
+    async with served() as server:
+        with pytest.raises(anthropic.APIStatusError) as caught:
+            await server.anthropic.beta.messages.create(
+                **ASK,
+                max_tokens=9,
+                messages=[{"role": "user", "content": "Go on"}],
+                thread={"type": "continue", "previous_message_id": "msg_gone"},
+            )
+
+    body: Any = caught.value.body
+    assert (caught.value.status_code, body["error"]["details"]["error_code"]) == (404, "thread_not_found")
