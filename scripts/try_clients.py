@@ -343,7 +343,7 @@ async def serve(
             if only and not any(part.lower() in client.name.lower() for part in only):
                 continue
             before = len(recorder.seen)
-            home = Path(homes) / client.name.replace(" ", "-").replace("/", "-")
+            home = Path(homes) / f"home-{len(outcomes)}"
             outcomes.append((client, await asyncio.to_thread(run, client, home, recorder, show)))
             if record is not None:
                 write_shapes(record, client, recorder.seen[before:])

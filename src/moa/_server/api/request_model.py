@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from moa._server.api.known_fields import DROPPED, Known, Refusal, Table, rule_for, variants
 from moa._server.http.errors import RequestError
 from moa._validation.strict_model import explain
-from moa._validation.suggestions import nearest
+from moa._validation.suggestions import did_you_mean
 
 
 class RequestModel(BaseModel):
@@ -128,7 +128,7 @@ def _check_harmless(refusal: Refusal, name: str, value: object, at: str) -> None
 
 
 def _unknown_field(known: Known, name: str, at: str) -> RequestError:
-    hint = nearest(name, sorted(known.names)) or ""
+    hint = did_you_mean(name, sorted(known.names)) or ""
     message = f"{at:.200}: no client of this API has a field {name!r:.80}{hint}"
     return RequestError(400, "unknown_parameter", message, param=at)
 
