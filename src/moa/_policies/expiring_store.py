@@ -23,7 +23,7 @@ class ExpiringStore(Protocol):
 
 
 @dataclass(slots=True)
-class _Shelf:
+class _OwnerValues:
     """What one owner has: values with the time at which they were put, oldest first."""
 
     values: OrderedDict[str, tuple[float, bytes]] = field(default_factory=OrderedDict)
@@ -53,30 +53,30 @@ class MemoryStore:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_bytes, self._max_age_s, self._max_owners, self._clock = max_bytes, max_age_s, max_owners, clock
-        self._owners: OrderedDict[str, _Shelf] = OrderedDict()
+        self._owners: OrderedDict[str, _OwnerValues] = OrderedDict()
 
     async def get(self, owner: str, key: str) -> bytes | None:
         """Return a value; None if the owner has none of this key, or not any more."""
-        shelf = self._owners.get(owner)
-        entry = shelf.values.get(key) if shelf else None
-        if shelf is None or entry is None:
+        owned = self._owners.get(owner)
+        entry = owned.values.get(key) if owned else None
+        if owned is None or entry is None:
             return None
         if self._clock() - entry[0] > self._max_age_s:
-            shelf.remove(key)
+            owned.remove(key)
             return None
         return entry[1]
 
     async def put(self, owner: str, key: str, value: bytes) -> None:
         """Keep a value, in place of what the owner had under the key; one that is larger than all bounds isn't kept."""
         now = self._clock()
-        shelf = self._owners.setdefault(owner, _Shelf())
+        owned = self._owners.setdefault(owner, _OwnerValues())
         self._owners.move_to_end(owner)
         while len(self._owners) > self._max_owners:
             self._owners.popitem(last=False)
-        shelf.remove(key)
+        owned.remove(key)
         if len(value) > self._max_bytes:
             return
-        shelf.values[key] = (now, value)
-        shelf.size += len(value)
-        while shelf.size > self._max_bytes or now - next(iter(shelf.values.values()))[0] > self._max_age_s:
-            shelf.remove(next(iter(shelf.values)))
+        owned.values[key] = (now, value)
+        owned.size += len(value)
+        while owned.size > self._max_bytes or now - next(iter(owned.values.values()))[0] > self._max_age_s:
+            owned.remove(next(iter(owned.values)))

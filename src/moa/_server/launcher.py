@@ -222,13 +222,13 @@ def uvicorn_config(
 
 def _serve_in_processes(serving: ServeSettings, announce: Callable[[str], None]) -> None:
     config = uvicorn_config(partial(build_app, serving), serving, is_factory=True)
-    door = config.bind_socket()
-    announce(_url(serving.host, door))
-    Multiprocess(config, sockets=[door]).run()
+    listener = config.bind_socket()
+    announce(_url(serving.host, listener))
+    Multiprocess(config, sockets=[listener]).run()
 
 
-def _url(host: str, door: socket.socket) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{door.getsockname()[1]}"
+def _url(host: str, listener: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
 class DrainingServer(uvicorn.Server):

@@ -213,7 +213,7 @@ class EventStreamEncoder:
         """`run_finished` is the last event."""
         return b""
 
-    def kept(self) -> Mapping[str, Any]:
+    def stored(self) -> Mapping[str, Any]:
         """Nothing: the page sends whole conversations."""
         return {}
 

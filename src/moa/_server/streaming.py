@@ -33,7 +33,7 @@ class StreamEncoder(Protocol):
         """What a stream ends with after `RunFinished`."""
         ...
 
-    def kept(self) -> Mapping[str, Any]:
+    def stored(self) -> Mapping[str, Any]:
         """What later requests may refer to, by id; asked for after `closing`."""
         ...
 
@@ -58,7 +58,7 @@ async def stream_reply(
         rest = await _write_events(exchange, run, encoder, served_run)
     closing = encoder.closing()
     # Before the end is sent: the client's next request may come at once.
-    await conversations_of(service, exchange).keep(encoder.kept())
+    await conversations_of(service, exchange).store(encoder.stored())
     await exchange.end(rest + closing)
 
 

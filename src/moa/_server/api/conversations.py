@@ -24,7 +24,7 @@ class Conversations:
         found = await self._store.get(self._owner, identity)
         return None if found is None else orjson.loads(found)
 
-    async def keep(self, values: Mapping[str, Any]) -> None:
-        """Keep values by their ids."""
+    async def store(self, values: Mapping[str, Any]) -> None:
+        """Store values by their ids."""
         for identity, value in values.items():
             await self._store.put(self._owner, identity, orjson.dumps(value))

@@ -80,7 +80,7 @@ def _each(kind: str, types: str, known: Known | Refusal) -> dict[str, Known | Re
     return {f"{kind}:{name}": known for name in types.split()}
 
 
-NOT_KEPT = "this server keeps no such thing"
+NOT_STORED = "this server stores no such thing"
 _RUNS_ELSEWHERE = "it runs at its vendor's servers, not here; switch it off, or give a function of your own"
 _NO_SERVER_TOOLS = Refusal(why=_RUNS_ELSEWHERE)
 _NO_FILES = Refusal(why="this server keeps no files: send the content itself")
@@ -203,8 +203,8 @@ RESPONSES: Table = {
         harmless="client_metadata access_programs background_options image context_management user_agent",
         refused={
             "background": Refusal(why="the answer is given at once", harmless=(False,)),
-            "conversation": Refusal(why=f"{NOT_KEPT}: use previous_response_id, or send the whole conversation"),
-            "prompt": Refusal(why=f"{NOT_KEPT}: send the prompt's text"),
+            "conversation": Refusal(why=f"{NOT_STORED}: use previous_response_id, or send the whole conversation"),
+            "prompt": Refusal(why=f"{NOT_STORED}: send the prompt's text"),
             "truncation": Refusal(why="nothing is left out silently", harmless=("disabled", "auto")),
             "max_tool_calls": Refusal(why="tools are run by the client, which counts them"),
             "moderation": _MODERATION,
@@ -332,7 +332,7 @@ MESSAGES: Table = {
         harmless="cache_control context_management diagnostics fallback_credit_token fallbacks service_tier speed "
         "betas user_profile_id workspace_id billing_policy anthropic_beta anthropic_version client_metadata",
         refused={
-            "container": Refusal(why=f"{NOT_KEPT}: tools are run by the client"),
+            "container": Refusal(why=f"{NOT_STORED}: tools are run by the client"),
             "inference_geo": Refusal(why="models are where their endpoints are", harmless=("", "default", "global")),
             "mcp_servers": Refusal(why="MCP servers are called by the client, not from here", harmless=([],)),
             "compaction": Refusal(why="summarize the conversation by an ordinary request"),

@@ -65,16 +65,16 @@ def messages_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, 
     body = {**message, **_ending(answer), "content": content}
     if request.moa.ledger:
         body["moa"] = moa_field(request, answer, show_details=show_details)
-    kept = _kept(request, str(message["id"]), content)
-    return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer), kept=kept)
+    stored = _stored(request, str(message["id"]), content)
+    return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer), stored=stored)
 
 
-def _kept(request: ApiRequest, identity: str, content: list[dict[str, Any]]) -> Mapping[str, Any]:
+def _stored(request: ApiRequest, identity: str, content: list[dict[str, Any]]) -> Mapping[str, Any]:
     """The thread that the message continues, with the message."""
-    if request.kept is None:
+    if request.history is None:
         return {}
     turn = {"role": "assistant", "content": content}
-    return {identity: {**request.kept, "messages": [*request.kept["messages"], turn]}}
+    return {identity: {**request.history, "messages": [*request.history["messages"], turn]}}
 
 
 def _content(exchange: HttpExchange, reasoning: str, answer: Answer) -> list[dict[str, Any]]:
@@ -167,10 +167,10 @@ class MessagesStreamEncoder(BaseStreamEncoder):
         delta = {"delta": _ending(answer), "usage": _usage(answer.usage), **self._request.echo, "moa": self._moa}
         return empty + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
 
-    def kept(self) -> Mapping[str, Any]:
+    def stored(self) -> Mapping[str, Any]:
         """The thread that the message continues, with the message."""
         identity = f"msg_{self._exchange.id.removeprefix('req-')}"
-        return _kept(self._request, identity, _content(self._exchange, "".join(self._thoughts), self._answer))
+        return _stored(self._request, identity, _content(self._exchange, "".join(self._thoughts), self._answer))
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API tells of it inside of streams."""

@@ -134,7 +134,7 @@ async def _read(model: type[MessagesRequest], body: dict[str, Any], conversation
     config, metadata = request.output_config or OutputConfig(), request.metadata or Metadata()
     choice = request.tool_choice or ToolChoice(type="auto")
     tools = TranslatedTools(functions=tuple(_tool(tool) for tool in request.tools or ()))
-    kept = {name: body.get(name) for name in ("system", "tools", "messages")}
+    history = {name: body.get(name) for name in ("system", "tools", "messages")}
     return ApiRequest(
         model=request.model,
         messages=parse_messages([*_system(request.system), *_turns(request.messages)], param="messages"),
@@ -161,7 +161,7 @@ async def _read(model: type[MessagesRequest], body: dict[str, Any], conversation
         moa=request.moa,
         tools=tools,
         echo={"context_management": {"applied_edits": []}} if body.get("context_management") else {},
-        kept=kept if request.thread else None,
+        history=history if request.thread else None,
     )
 
 
@@ -169,10 +169,10 @@ async def _with_thread(body: dict[str, Any], conversations: Conversations) -> di
     """The request with the messages, the system prompt and the tools of the thread that it continues."""
     match body.get("thread"):
         case {"type": "continue", "previous_message_id": str(identity)}:
-            kept = await conversations.get(identity)
+            thread = await conversations.get(identity)
         case _:
             return body
-    if kept is None:
+    if thread is None:
         message = f"thread.previous_message_id: {identity!r:.80} isn't kept here: send the whole conversation"
         # The SDK's own thread helper sends the whole conversation again on this code.
         details = {"error_code": "thread_not_found"}
@@ -180,8 +180,8 @@ async def _with_thread(body: dict[str, Any], conversations: Conversations) -> di
     new = body.get("messages")
     if not isinstance(new, list):
         return body
-    whole = new if new[: len(kept["messages"])] == kept["messages"] else [*kept["messages"], *new]
-    return {**kept, **{name: value for name, value in body.items() if value is not None}, "messages": whole}
+    whole = new if new[: len(thread["messages"])] == thread["messages"] else [*thread["messages"], *new]
+    return {**thread, **{name: value for name, value in body.items() if value is not None}, "messages": whole}
 
 
 def _effort(thinking: Thinking | None) -> str | None:
@@ -239,8 +239,8 @@ def _without_secrets(value: Any) -> Any:
         return [_without_secrets(each) for each in value]
     if not isinstance(value, dict):
         return value
-    kept = {name: each for name, each in value.items() if not name.startswith("encrypted") and name != "type"}
-    return {name: _without_secrets(each) for name, each in kept.items()}
+    readable = {name: each for name, each in value.items() if not name.startswith("encrypted") and name != "type"}
+    return {name: _without_secrets(each) for name, each in readable.items()}
 
 
 def _document(title: str | None, source: Any, at: str) -> str:

@@ -45,14 +45,14 @@ class ProposalReasoning:
         return "\n\n(cut off; it begins anew)\n\n" if self._begun else ""
 
     def _pieces(self) -> list[str]:
-        told: list[str] = []
+        pieces: list[str] = []
         while True:
             if self._current is None:
                 self._current, self._begun = next(iter(self._waiting), None), False
-            if self._current is None or not self._emit(self._current, told):
-                return told
+            if self._current is None or not self._emit(self._current, pieces):
+                return pieces
 
-    def _emit(self, place: _Place, told: list[str]) -> bool:
+    def _emit(self, place: _Place, pieces: list[str]) -> bool:
         """Tell what the speaker has written so far; return whether it has ended."""
         proposal = self._ended.get(place)
         text = "".join(self._waiting[place])
@@ -60,11 +60,11 @@ class ProposalReasoning:
         if not self._begun and (text or proposal):
             self._begun = True
             self._count += 1
-            told.append(f"Proposal {self._count}\n\n")
-        told.append(text)
+            pieces.append(f"Proposal {self._count}\n\n")
+        pieces.append(text)
         if proposal is None:
             return False
-        told.append(_outcome(proposal))
+        pieces.append(_outcome(proposal))
         del self._waiting[place]
         self._current = None
         return True

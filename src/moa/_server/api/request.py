@@ -46,7 +46,7 @@ class ApiRequest:
         include_usage: Whether a stream ends with the usage.
         tools: The tools as the client knows them.
         echo: Fields of the request that the API repeats in its reply.
-        kept: What to keep of the conversation for requests that continue it; None if nothing.
+        history: What to store of the conversation for requests that continue it; None if nothing.
     """
 
     model: str
@@ -59,7 +59,7 @@ class ApiRequest:
     moa: MoaFields = _NOTHING
     tools: TranslatedTools = NO_TOOLS
     echo: Mapping[str, Any] = field(default_factory=dict)
-    kept: Mapping[str, Any] | None = None
+    history: Mapping[str, Any] | None = None
 
 
 def parse_messages(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conversation:

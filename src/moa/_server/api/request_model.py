@@ -92,7 +92,7 @@ def honoured(table: Table, kind: str, value: Any, at: str) -> Any:
     if isinstance(value, list):
         found = [(each, honoured(table, kind, each, f"{at}.{index}")) for index, each in enumerate(value)]
         # An object of which nothing is left asked for nothing.
-        return [kept for each, kept in found if kept != {} or each == {}]
+        return [cleaned for each, cleaned in found if cleaned != {} or each == {}]
     if not isinstance(value, dict):
         return value
     known = rule_for(table, kind, value)
@@ -136,8 +136,8 @@ def _unknown_field(known: Known, name: str, at: str) -> RequestError:
 def _unknown_type(table: Table, kind: str, value: Mapping[str, Any], at: str) -> RequestError:
     what = value.get("role" if kind == "message" else "type")
     expected = ", ".join(variants(table, kind))
-    said = "it has no type" if what is None else f"{what!r:.60} is not supported"
-    return RequestError(400, "invalid_request", f"{at}: {said}; expected one of {expected}", param=at)
+    problem = "it has no type" if what is None else f"{what!r:.60} is not supported"
+    return RequestError(400, "invalid_request", f"{at}: {problem}; expected one of {expected}", param=at)
 
 
 def encode(value: object) -> bytes:

@@ -35,14 +35,16 @@ def responses_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer,
     body = _ended(_response(exchange, request), answer, output)
     if request.moa.ledger:
         body["moa"] = moa_field(request, answer, show_details=show_details)
-    return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer), kept=_kept(request, body["id"], output))
+    return EncodedReply(
+        body=orjson.dumps(body), headers=total_headers(answer), stored=_stored(request, body["id"], output)
+    )
 
 
-def _kept(request: ApiRequest, identity: str, output: list[dict[str, Any]]) -> Mapping[str, Any]:
+def _stored(request: ApiRequest, identity: str, output: list[dict[str, Any]]) -> Mapping[str, Any]:
     """The conversation under the response's id, and each item of the response under its own."""
-    if request.kept is None:
+    if request.history is None:
         return {}
-    return {identity: {"items": [*request.kept["items"], *output]}, **{item["id"]: item for item in output}}
+    return {identity: {"items": [*request.history["items"], *output]}, **{item["id"]: item for item in output}}
 
 
 def _response(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
@@ -165,9 +167,9 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         response["moa"] = self._moa
         return empty + ended + self._line(f"response.{response['status']}", {"response": response})
 
-    def kept(self) -> Mapping[str, Any]:
+    def stored(self) -> Mapping[str, Any]:
         """The conversation under the response's id, and each item of the response under its own."""
-        return _kept(self._request, self._response["id"], self._done)
+        return _stored(self._request, self._response["id"], self._done)
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The response, failed."""
@@ -285,9 +287,9 @@ class _Item:
                 part = ("response.reasoning_summary_part.done", {**place, "part": whole["summary"][0]})
                 return [("response.reasoning_summary_text.done", {**place, "text": text}), part, done]
             case "custom":
-                told = {**place, "delta": whole["input"]}
+                delta = {**place, "delta": whole["input"]}
                 return [
-                    ("response.custom_tool_call_input.delta", told),
+                    ("response.custom_tool_call_input.delta", delta),
                     ("response.custom_tool_call_input.done", {**place, "input": whole["input"]}),
                     done,
                 ]

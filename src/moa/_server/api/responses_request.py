@@ -121,7 +121,7 @@ async def read_responses_request(body: dict[str, Any], conversations: Conversati
         moa=request.moa,
         tools=tools,
         echo=_echo(request, body),
-        kept={"items": _as_items(items)} if keeps else None,
+        history={"items": _as_items(items)} if keeps else None,
     )
 
 
@@ -130,10 +130,10 @@ async def _with_history(body: Mapping[str, Any], conversations: Conversations) -
     items = body.get("input")
     found: list[Any] = []
     if isinstance(previous := body.get("previous_response_id"), str):
-        kept = await conversations.get(previous)
-        if kept is None:
-            raise _not_kept("previous_response_id", previous)
-        found += kept["items"]
+        stored = await conversations.get(previous)
+        if stored is None:
+            raise _not_stored("previous_response_id", previous)
+        found += stored["items"]
     elif not isinstance(items, list):
         return items
     for number, item in enumerate(_as_items(items)):
@@ -141,10 +141,10 @@ async def _with_history(body: Mapping[str, Any], conversations: Conversations) -
         if identity is None:
             found.append(item)
             continue
-        kept = await conversations.get(identity)
-        if kept is None:
-            raise _not_kept(f"input.{number}", identity)
-        found.append(kept)
+        stored = await conversations.get(identity)
+        if stored is None:
+            raise _not_stored(f"input.{number}", identity)
+        found.append(stored)
     return found
 
 
@@ -162,7 +162,7 @@ def _reference(item: object) -> str | None:
     return None
 
 
-def _not_kept(param: str, identity: str) -> RequestError:
+def _not_stored(param: str, identity: str) -> RequestError:
     message = (
         f"{param}: {identity!r:.80} isn't kept here (a key's last 30 minutes are, unless a request says store: false): "
         "send the conversation itself"

@@ -17,12 +17,12 @@ class EncodedReply:
     """A whole reply.
 
     Attributes:
-        kept: What later requests may refer to, by id.
+        stored: What later requests may refer to, by id.
     """
 
     body: bytes
     headers: HeaderList
-    kept: Mapping[str, Any] = field(default_factory=dict)
+    stored: Mapping[str, Any] = field(default_factory=dict)
 
 
 def call_id(request_id: str, index: int) -> str:
@@ -49,7 +49,7 @@ class BaseStreamEncoder:
         self._proposals = ProposalReasoning() if request.moa.proposals == "reasoning" else None
         self._finished: Answer | None = None
 
-    def kept(self) -> Mapping[str, Any]:
+    def stored(self) -> Mapping[str, Any]:
         """What later requests may refer to, by id; asked for after `closing`."""
         return {}
 

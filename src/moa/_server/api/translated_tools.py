@@ -44,8 +44,8 @@ class TranslatedTools:
 
     def with_names(self, names: Sequence[str]) -> "TranslatedTools":
         """Return the functions of these names alone."""
-        kept = tuple(function for function in self.functions if function["function"]["name"] in names)
-        return TranslatedTools(functions=kept, originals=self.originals)
+        chosen = tuple(function for function in self.functions if function["function"]["name"] in names)
+        return TranslatedTools(functions=chosen, originals=self.originals)
 
 
 NO_TOOLS = TranslatedTools()
