@@ -26,7 +26,6 @@ REFUSED_IN = {"_server": frozenset({"script", "scripts"})}
 
 ALLOWED: dict[str, frozenset[str]] = {
     "_engine": frozenset({"kept"}),
-    "_server": frozenset({"door", "told"}),
     "evaluation": frozenset({"books", "gauge", "hygiene", "kept", "opinion", "talk", "tell", "told"}),
     "providers": frozenset({"kept", "said", "told"}),
 }

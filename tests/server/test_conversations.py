@@ -7,7 +7,10 @@ import openai
 import pytest
 from anthropic import beta_async_tool
 
+from moa._server.api.conversations import LARGE_BYTES, MOST_LARGE, SMALL_BYTES, Conversations
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
+from moa._state.memory import MemoryStore
+from moa.errors import StateUnavailable
 from tests.support.model_server import Text
 from tests.support.served import ServedModel, served
 
@@ -105,3 +108,26 @@ async def test_a_thread_that_is_not_kept_any_more_is_told_by_the_code_on_which_t
 
     body: Any = caught.value.body
     assert (caught.value.status_code, body["error"]["details"]["error_code"]) == (404, "thread_not_found")
+
+
+async def test_an_owners_oldest_values_make_room_and_nobody_elses() -> None:
+    store = MemoryStore()
+    alice, bob = Conversations(store, "alice"), Conversations(store, "bob")
+    await bob.put({"k": "bob's"})
+    await alice.put({str(number): "x" * LARGE_BYTES for number in (0,)})
+    await alice.put({f"large{number}": "x" * SMALL_BYTES for number in range(MOST_LARGE + 1)})
+    await alice.put({"small": 1})
+
+    found = [await alice.get(key) is not None for key in ("0", "large0", "large1", f"large{MOST_LARGE}", "small")]
+    assert found == [False, False, True, True, True]
+    assert (await bob.get("k"), await alice.get("k")) == ("bob's", None)
+
+
+async def test_a_store_that_fails_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(MemoryStore):
+        async def put(self, key: str, value: bytes, *, ttl_s: float, group: str = "", most: int | None = None) -> None:
+            raise StateUnavailable("no such host")
+
+    await Conversations(Broken(), "alice").put({"k": 1})
+
+    assert "no such host" in caplog.text

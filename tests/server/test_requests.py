@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from moa._messages import ImagePart, Message, TextPart, ToolCall
-from moa._policies.expiring_store import MemoryStore
 from moa._server.api.chat_request import read_chat_request
 from moa._server.api.conversations import Conversations
 from moa._server.api.messages_request import read_messages_request
 from moa._server.api.responses_request import read_responses_request
 from moa._server.http.errors import RequestError
+from moa._state.memory import MemoryStore
 
 CONVERSATIONS = Conversations(MemoryStore(), "alice")
 HELLO = [{"role": "user", "content": "Say hello"}]

@@ -28,6 +28,7 @@ from moa._server.options import ServerOptions
 from moa._server.otel import configured_tracer
 from moa._server.playground import Playground
 from moa._server.service import Service
+from moa._state.memory import MemoryStore
 
 
 def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None = None) -> Starlette:
@@ -55,6 +56,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         inflight=inflight,
         metrics=Metrics(models.references, lambda: inflight.count),
         tracer=tracer or configured_tracer(),
+        store=engine.state or MemoryStore(),
     )
 
     @asynccontextmanager

@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from opentelemetry.trace import Tracer
 
 from moa._engine.stream import RunStream
-from moa._policies.expiring_store import ExpiringStore, MemoryStore
 from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa._server.api.request import ApiRequest
@@ -18,6 +17,7 @@ from moa._server.metrics import Metrics
 from moa._server.models import ServedModel, ServedModels, without_layers
 from moa._server.options import ServerOptions
 from moa._server.otel import trace_run
+from moa._state.store import StateStore
 from moa.errors import MoaError
 
 TIERS = ("auto", "default", "flex")
@@ -42,7 +42,7 @@ class Service:
     inflight: InflightLimiter
     metrics: Metrics
     tracer: Tracer | None
-    store: ExpiringStore = field(default_factory=MemoryStore)
+    store: StateStore
 
     def resolve(self, request: ApiRequest) -> ServedModel:
         """Return what a request asks for, with the request's own changes.

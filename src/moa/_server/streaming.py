@@ -58,7 +58,7 @@ async def stream_reply(
         rest = await _write_events(exchange, run, encoder, served_run)
     closing = encoder.closing()
     # Before the end is sent: the client's next request may come at once.
-    await conversations_of(service, exchange).store(encoder.stored())
+    await conversations_of(service, exchange).put(encoder.stored())
     await exchange.end(rest + closing)
 
 

@@ -1,30 +1,60 @@
-"""What the server keeps of conversations for some minutes, so that clients can refer to it."""
+"""What the server stores of conversations for some minutes, so that clients can refer to it."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from moa._policies.expiring_store import ExpiringStore
+from moa._state.store import StateStore
+from moa.errors import MoaError
+
+log = logging.getLogger("moa.server.errors")
+
+TTL_S = 1800.0
+"""Seconds for which a response or an item can be referred to."""
+
+SMALL_BYTES = 64_000
+LARGE_BYTES = 4_000_000
+"""Sizes of values; what is larger isn't stored, and can't be referred to."""
+
+MOST_SMALL, MOST_LARGE = 500, 16
+"""Most values of each size for one owner, so that none has more than 96 MB; the oldest go first."""
 
 
 class Conversations:
     """What one caller's requests may refer to.
 
     Args:
-        store: Keeps it.
-        owner: Whose it is; nobody finds what another caller has said.
+        store: Holds it.
+        owner: Whose it is; nobody finds another owner's.
     """
 
-    def __init__(self, store: ExpiringStore, owner: str) -> None:
+    def __init__(self, store: StateStore, owner: str) -> None:
         self._store, self._owner = store, owner
 
     async def get(self, identity: str) -> Any:
-        """Return what was kept under an id; None if nothing, or not any more."""
-        found = await self._store.get(self._owner, identity)
+        """Return what was stored under an id; None if nothing, or not any more.
+
+        Raises:
+            StateUnavailable: The store can't be reached.
+        """
+        found = await self._store.get(self._key(identity))
         return None if found is None else orjson.loads(found)
 
-    async def store(self, values: Mapping[str, Any]) -> None:
-        """Store values by their ids."""
+    async def put(self, values: Mapping[str, Any]) -> None:
+        """Store values by their ids; a store that fails is only logged, as the answer is paid for and goes out."""
         for identity, value in values.items():
-            await self._store.put(self._owner, identity, orjson.dumps(value))
+            text = orjson.dumps(value)
+            if len(text) > LARGE_BYTES:
+                continue
+            size, most = ("small", MOST_SMALL) if len(text) <= SMALL_BYTES else ("large", MOST_LARGE)
+            group = f"conversations:{size}:{self._owner}"
+            try:
+                await self._store.put(self._key(identity), text, ttl_s=TTL_S, group=group, most=most)
+            except MoaError as error:
+                log.warning("what requests may refer to was not stored: %s", error)
+                return
+
+    def _key(self, identity: str) -> str:
+        return f"conversation:{len(self._owner)}:{self._owner}:{identity}"

@@ -65,7 +65,7 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
         else:
             found = await collect_answer(service, exchange, served, run)
             reply = api.encode_reply(exchange, request, found, show_details=options.shows_error_details)
-            await conversations_of(service, exchange).store(reply.stored)
+            await conversations_of(service, exchange).put(reply.stored)
             await exchange.reply(200, reply.body, reply.headers)
 
 
