@@ -376,7 +376,7 @@ async def test_an_error_before_the_first_token_of_a_stream_comes_in_band() -> No
     async with served() as server:
         server.upstream.behave("writer", Status(500))
         stream = await server.openai.chat.completions.create(model="moa/solo", messages=HELLO, stream=True)
-        with pytest.raises(openai.APIError, match="no (aggregator|model) gave an answer"):
+        with pytest.raises(openai.APIError, match="gave an answer"):
             async for _ in stream:
                 pass
 
