@@ -85,7 +85,7 @@ def test_chat_lists_its_commands_and_names_what_is_none() -> None:
     ended = moa("chat", "-m", "pair.yaml", stdin="/bogus\n/help\n/model\n/save\n/system\n/quit\nunread\n")
 
     assert ended.out == ""
-    assert "error: /bogus is no command: /help lists them" in ended.err
+    assert "error: /bogus is not a command: /help lists them" in ended.err
     for name in ("/mixture", "/model", "/proposals", "/cost", "/system", "/save", "/clear", "/quit"):
         assert f"\n{name} " in ended.err
     assert "no system message" in ended.err

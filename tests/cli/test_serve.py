@@ -14,7 +14,7 @@ def test_a_new_key_fits_the_entry_that_is_printed_with_it(tmp_path: Path) -> Non
     ended = moa("serve", "--new-key", "alice: 'a'")
 
     key = re.search(r"moa-\S+", ended.out)
-    entry = ended.out.partition("file of keys:")[2]
+    entry = ended.out.partition("key file:")[2]
     (tmp_path / "keys.yaml").write_text(entry)
     caller = load_keys(tmp_path / "keys.yaml").caller(key[0] if key else "")
     assert (ended.code, caller and caller.name) == (0, "alice: 'a'")

@@ -242,7 +242,7 @@ async def _start(folder: Path) -> tuple[asyncio.subprocess.Process, str]:
     )
     assert process.stderr is not None
     async with asyncio.timeout(30):
-        while not (found := re.search(rb"listening at (http://\S+)", await process.stderr.readline())):
+        while not (found := re.search(rb"listening on (http://\S+)", await process.stderr.readline())):
             pass
     return process, found[1].decode()
 

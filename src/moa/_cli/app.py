@@ -27,7 +27,7 @@ app.add_typer(trace)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        # Imported here: with its e-mail parser it takes a tenth of what `moa --help` may.
+        # Imported here: its e-mail parser takes a tenth of the time budget of `moa --help`.
         from importlib.metadata import version
 
         print(f"moa {version('mixture-of-agents')}")
@@ -40,4 +40,4 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Run mixtures of language models: several propose, one aggregates."""
+    """Run, evaluate and serve mixtures of language models."""

@@ -34,24 +34,24 @@ def _console(stream: TextIO) -> Console:
 
 
 def out_symbols() -> Symbols:
-    """The signs that standard output can write."""
+    """The symbols that standard output can encode."""
     return symbols_for(sys.stdout.encoding or "ascii")
 
 
 def err_symbols() -> Symbols:
-    """The signs that standard error can write."""
+    """The symbols that standard error can encode."""
     return symbols_for(sys.stderr.encoding or "ascii")
 
 
 def say(lines: str | Iterable[str], *, style: str = "") -> None:
-    """Print lines on standard error, made harmless; the terminal wraps them, so that they can be copied whole."""
+    """Print lines on standard error, sanitized; the terminal wraps them, so that they can be copied as one line."""
     console = err_console()
     for line in (lines,) if isinstance(lines, str) else lines:
         console.print(safe(line), style=style, soft_wrap=True)
 
 
 def show_error(error: MoaError) -> None:
-    """Print an error on standard error, its first line marked as one, and what the run used until then."""
+    """Print an error on standard error, and what the run used until then."""
     first, *rest = failure_lines(error)
     say((f"error: {first}", *rest), style="red")
     ledger = failure_ledger(error)
@@ -60,7 +60,7 @@ def show_error(error: MoaError) -> None:
 
 
 def show_totals(answer: Answer) -> None:
-    """Print on standard error what went less well than planned, and the line of totals."""
+    """Print on standard error the degradations and the totals."""
     signs, terminal = err_symbols(), err_console().is_terminal
     if terminal:
         say("")
@@ -74,7 +74,7 @@ def show_cancelled(ledger: Ledger) -> None:
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print one JSON object on standard output, valid in every encoding and harmless for a terminal."""
+    """Print one JSON object on standard output, valid in every encoding and safe for a terminal."""
     text = json.dumps(document, ensure_ascii=False, indent=2)
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     if not is_utf8 or (sys.stdout.isatty() and safe(text) != text):
@@ -83,7 +83,7 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 class AnswerWriter:
-    """Writes an answer to a stream piece by piece: as it is into a pipe, made harmless for a terminal."""
+    """Writes an answer to a stream piece by piece: unchanged into a pipe, sanitized for a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self.started = False

@@ -1,4 +1,4 @@
-"""How an evaluation gets on, on standard error: bars on a terminal, a line now and then elsewhere."""
+"""Progress of an evaluation on standard error: bars on a terminal, a line every few seconds elsewhere."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ LINE_EVERY_S = 10.0
 
 @contextmanager
 def watching() -> Iterator[Callable[[Progress], None]]:
-    """Give what shows each step."""
+    """Yield the function that shows each step."""
     console = err_console()
     if not console.is_terminal:
         yield _Lines().show

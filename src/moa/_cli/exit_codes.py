@@ -1,4 +1,4 @@
-"""What the command's exit code says."""
+"""The exit codes of the commands."""
 
 from moa.errors import (
     ConfigError,
@@ -15,9 +15,9 @@ COMPLETE = 0
 FAILED = 1
 USAGE = 2
 DEGRADED = 3
-"""Only with `--strict`: there is an answer, but it is less than the mixture planned."""
+"""Only with `--strict`: the answer is degraded."""
 STOPPED = 4
-"""An evaluation's budget is used up: a larger one goes on from there."""
+"""An evaluation's budget is used up; a larger one continues it."""
 INTERRUPTED = 130
 """The shell's own code for Ctrl-C: 128 + SIGINT."""
 
@@ -36,7 +36,7 @@ def exit_code(kind: type[MoaError]) -> int:
     """Return the exit code of a class of errors: its own, or that of the nearest class above it.
 
     Raises:
-        LookupError: Nobody has decided about this class; a test walks the whole tree.
+        LookupError: The table has no code for this class; a test walks the whole tree.
     """
     for ancestor in kind.__mro__:
         if ancestor in _BY_ERROR:

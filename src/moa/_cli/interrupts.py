@@ -1,4 +1,4 @@
-"""Ctrl-C for work that takes a while to put down."""
+"""Ctrl-C for work that takes a while to stop."""
 
 import asyncio
 import signal
@@ -9,13 +9,13 @@ Result = TypeVar("Result")
 
 
 async def stoppable(work: Coroutine[Any, Any, Result]) -> Result:
-    """Return what work comes to; the first Ctrl-C cancels it, a second one kills the process at once.
+    """Return the result of the work; the first Ctrl-C cancels it, the second one kills the process at once.
 
-    As an exception, which Python would make of it, the second one could strike anywhere: inside of the event loop too,
-    which may then wait for ever for what it has forgotten.
+    Python would raise the second one as an exception anywhere, also inside the event loop, which could then wait for
+    ever.
 
     Args:
-        work: What bears being killed at any moment.
+        work: Work that can be killed at any moment without damage.
 
     Raises:
         CancelledError: Ctrl-C was pressed.
@@ -27,7 +27,7 @@ async def stoppable(work: Coroutine[Any, Any, Result]) -> Result:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         loop.call_soon_threadsafe(task.cancel)
 
-    if not callable(former):  # whoever started the process wants Ctrl-C to be ignored
+    if not callable(former):  # the parent process wants Ctrl-C to be ignored
         return await task
     signal.signal(signal.SIGINT, cancel)
     try:

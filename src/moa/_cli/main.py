@@ -1,4 +1,4 @@
-"""The command `moa`: the outermost door, also for Ctrl-C while the command line is still being loaded."""
+"""The command `moa`: the outermost error handler, also for Ctrl-C while the command line is still loading."""
 
 import errno
 import sys
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; an expected error becomes one clear message and an exit code.
 
     Args:
-        arguments: In place of those of the process.
+        arguments: Instead of those of the process.
     """
     try:
         prepare()
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    # Imported here, inside of the door: until typer is loaded, half a second may pass.
+    # Imported here, inside of the handler: loading typer can take half a second.
     from moa._cli.app import app
     from moa._cli.exit_codes import FAILED, exit_code
     from moa.errors import MoaError
@@ -41,7 +41,7 @@ def _run(arguments: Sequence[str] | None) -> None:
         show_error(error)
         sys.exit(exit_code(type(error)))
     except OSError as error:
-        # Files are opened, and their errors told, elsewhere: what is left is that standard output can't be written.
+        # Errors of files are reported where files are opened; what remains is an unwritable standard output.
         if error.errno not in _NO_ROOM:
             raise
         give_up_output()

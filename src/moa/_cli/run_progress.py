@@ -1,4 +1,4 @@
-"""One run, shown while it runs: what `moa ask` and `moa chat` share."""
+"""Progress of a run on standard error, for `moa ask` and `moa chat`."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from moa.events import AnswerDelta, Event, ProposalFinished, RunFinished
 
 
 class ProgressDisplay(Protocol):
-    """Shows how a run comes along; a context manager around it."""
+    """Shows the progress of a run; a context manager around it."""
 
     wants_deltas: bool
     """Whether it shows proposals while they are written."""
@@ -29,16 +29,16 @@ class ProgressDisplay(Protocol):
     ) -> None: ...
 
     def show(self, event: Event) -> None:
-        """Take in the next event."""
+        """Show the next event."""
         ...
 
     def hand_over(self) -> None:
-        """Leave the last picture where it is: the answer will be written below it."""
+        """Stop drawing: the answer will be written below."""
         ...
 
 
 class LiveProgress:
-    """The layers as a picture that moves; for a terminal."""
+    """An animated view of the layers; for a terminal."""
 
     wants_deltas = True
 
@@ -60,17 +60,17 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Draw a last time and leave the picture where it is."""
+        """Draw a last time."""
         if kind is not None:
             self._progress.cancel(self._now())
         self._live.stop()
 
     def show(self, event: Event) -> None:
-        """Take in the next event; the picture moves by itself."""
+        """Apply the next event; the view redraws itself."""
         self._progress.apply(event, self._now())
 
     def hand_over(self) -> None:
-        """Stop drawing, with a blank line before what comes."""
+        """Stop drawing, and print a blank line before the answer."""
         if self._live.is_started:
             self._progress.hand_over()
             self._live.stop()
@@ -78,7 +78,7 @@ class LiveProgress:
 
 
 class LineProgress:
-    """One line for each agent that ended; for log files and pipes."""
+    """One line for each agent that has finished; for log files and pipes."""
 
     wants_deltas = False
 
@@ -92,10 +92,10 @@ class LineProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
     def show(self, event: Event) -> None:
-        """Print the line of an agent that ended."""
+        """Print a line if an agent has finished."""
         self._progress.apply(event, self._now())
         if isinstance(event, ProposalFinished):
             row = self._progress.layers[event.proposal.layer - 1][event.proposal.index]
@@ -106,17 +106,17 @@ class LineProgress:
 
 
 def progress_for_stderr() -> LiveProgress | LineProgress:
-    """The kind of progress that suits what standard error is."""
+    """Return the display that suits standard error."""
     return LiveProgress() if err_console().is_terminal else LineProgress()
 
 
 async def watch(stream: RunStream, progress: ProgressDisplay, writer: AnswerWriter | None) -> Answer:
-    """Return a run's answer, having shown it while it came.
+    """Return a run's answer, shown while it arrives.
 
     Args:
         stream: The run, not entered yet.
         progress: Shows the layers.
-        writer: Takes the answer's text as it comes; None if the caller shows it himself in the end.
+        writer: Receives the answer's text as it arrives; None if the caller shows it afterwards.
 
     Raises:
         EngineError: The run failed.

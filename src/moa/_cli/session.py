@@ -1,4 +1,4 @@
-"""Runs one after another in one event loop, each of which Ctrl-C can stop."""
+"""Consecutive runs in one event loop; Ctrl-C stops the current one."""
 
 import asyncio
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class RunSession:
         self._loop = asyncio.Runner()
 
     def __enter__(self) -> Self:
-        """The runs themselves."""
+        """Return the session."""
         return self
 
     def __exit__(
@@ -67,12 +67,12 @@ class RunSession:
         budget_usd: float | Decimal | None,
         trace: Path | None = None,
     ) -> Answer:
-        """Return the answer of one run, having shown it while it came.
+        """Return the answer of one run, shown while it arrives.
 
         Args:
             mixture: What runs.
             prompt: Text, or a conversation.
-            writer: Takes the answer's text as it comes; None if the caller shows it himself in the end.
+            writer: Receives the answer's text as it arrives; None if the caller shows it afterwards.
             system: As in `Engine.arun`, like all that follow here.
             images: As in `Engine.arun`.
             seed: As in `Engine.arun`.

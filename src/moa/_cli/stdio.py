@@ -1,4 +1,4 @@
-"""The three standard streams, made fit for whatever they are connected to."""
+"""The three standard streams, made robust against whatever they are connected to."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from io import TextIOWrapper
 
 
 def prepare() -> None:
-    """Give every stream a file, let output take any character, and let input take none that is no text."""
+    """Give every stream a file, escape what the output encoding lacks, and refuse input that is not text."""
     # In this order: a file takes the first free number, and so that of the stream that it replaces.
     sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115  (open as long as the process)
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
@@ -22,5 +22,5 @@ def prepare() -> None:
 
 
 def give_up_output() -> None:
-    """Let go of standard output, which can't be written: nothing tries again on the way out."""
+    """Redirect the unwritable standard output to the null device, so that nothing fails again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,1 +1,1 @@
-"""The commands as Typer declares them; a declaration imports nothing heavy."""
+"""The Typer declarations of the commands; a declaration imports nothing heavy."""

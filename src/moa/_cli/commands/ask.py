@@ -20,7 +20,7 @@ from moa._cli.options import (
 def ask(
     prompt: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROMPT", help="What to ask; - stands for standard input, as does no prompt."),
+        typer.Argument(metavar="PROMPT", help="The prompt; - or none at all reads standard input."),
     ] = None,
     mixture: MixtureOption = None,
     model: ModelOption = None,
@@ -33,12 +33,12 @@ def ask(
     budget: BudgetOption = None,
     seed: SeedOption = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object: answer, proposals, calls, times and cost.")
+        bool, typer.Option("--json", help="Print one JSON object: answer, proposals, calls, latency and cost.")
     ] = False,
-    no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer when it is whole.")] = False,
+    no_stream: Annotated[bool, typer.Option("--no-stream", help="Print the answer once it is complete.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if the answer is degraded.")] = False,
     trace: Annotated[
-        Path | None, typer.Option("--trace", metavar="FILE", help="Write the whole run to a file; see `moa trace`.")
+        Path | None, typer.Option("--trace", metavar="FILE", help="Record the run in a file; see `moa trace`.")
     ] = None,
     config: ConfigOption = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`moa cache`: what the cache holds, as figures and as a file, and how to empty it."""
+"""`moa cache`: statistics, export, import and removal of cached replies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +7,10 @@ import typer
 
 from moa._cli.options import ConfigOption
 
-cache = typer.Typer(name="cache", no_args_is_help=True, help="Look into, copy and clear the cache of replies.")
+cache = typer.Typer(name="cache", no_args_is_help=True, help="Inspect, export, import and clear the cache of replies.")
 
 PathOption = Annotated[
-    Path | None, typer.Option("--path", metavar="FILE", help="The cache; default: the one that moa.yaml names.")
+    Path | None, typer.Option("--path", metavar="FILE", help="Cache file; default: the one in moa.yaml.")
 ]
 
 
@@ -27,11 +27,11 @@ def stats(path: PathOption = None, config: ConfigOption = None) -> None:
 
 @cache.command("export")
 def export_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write them, as JSON Lines.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, as JSON Lines.")],
     path: PathOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write all replies to a file; prompts are not in it, only their hashes are."""
+    """Export all replies to a file. It contains hashes of the prompts, not the prompts."""
     from moa._cli.console import say
     from moa._cli.handlers.cache import open_cache
     from moa._policies.cache.import_export import write_entries
@@ -42,11 +42,11 @@ def export_(
 
 @cache.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `moa cache export` has written.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File written by `moa cache export`.")],
     path: PathOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Add the replies of a file; those that the cache has already stay as they are."""
+    """Import the replies of a file; existing ones are not replaced."""
     from moa._cli.console import say
     from moa._cli.handlers.cache import open_cache
     from moa._policies.cache.import_export import read_entries
@@ -58,7 +58,7 @@ def import_(
 
 @cache.command()
 def clear(path: PathOption = None, config: ConfigOption = None) -> None:
-    """Forget all replies."""
+    """Remove all replies."""
     from moa._cli.console import say
     from moa._cli.handlers.cache import open_cache
 

@@ -24,10 +24,10 @@ def chat(
     seed: SeedOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Talk with a mixture of models.
+    """Chat with a mixture of models.
 
-    Every line is a turn; /help lists the commands. Ctrl-C stops an answer, Ctrl-D leaves. Also takes its turns from a
-    pipe, one on each line; the exit code is then that of the first failure, if there is one.
+    Every line is a turn; /help lists the commands. Ctrl-C stops an answer, Ctrl-D quits. Turns can also be piped
+    in, one per line; the exit code is then that of the first failure, if any.
     """
     # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
     from moa._cli.handlers.chat import ChatSession, chat_loop

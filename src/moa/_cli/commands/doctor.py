@@ -1,4 +1,4 @@
-"""`moa doctor`: which endpoints can be used, and what the others lack."""
+"""`moa doctor`: which endpoints are ready, and what the others need."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ def doctor(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Check every endpoint: keys, packages, reachability, and the command that fixes what is missing.
+    """Check the keys, packages and reachability of every endpoint, and print the command that fixes what is missing.
 
     Only endpoints that have their key, or need none, are contacted. Lists too what services were found to refuse for
     some models, and is therefore left out of requests. Exits with 1 if the mixture can't run.
@@ -39,6 +39,6 @@ def doctor(
     out_console().print(health_table(healths))
     if lessons := store.lessons():
         out_console().print("\n".join(lesson_lines(lessons)), markup=False, highlight=False)
-    faults = obstacles(chosen, healths)
-    say_verdict(settings.source, chosen.name, faults)
-    raise typer.Exit(FAILED if faults else COMPLETE)
+    problems = obstacles(chosen, healths)
+    say_verdict(settings.source, chosen.name, problems)
+    raise typer.Exit(FAILED if problems else COMPLETE)

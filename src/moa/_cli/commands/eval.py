@@ -1,4 +1,4 @@
-"""`moa eval`: is a mixture worth it on these prompts?"""
+"""`moa eval`: compares mixtures, their members and a baseline on a set of prompts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from moa._cli.commands import eval_files
 from moa._cli.options import ConfigOption, SetOption
 
 evaluation = typer.Typer(
-    name="eval", no_args_is_help=True, help="Is a mixture worth it on your prompts? Quality, cost and latency."
+    name="eval", no_args_is_help=True, help="Evaluate mixtures on your prompts: quality, cost and latency."
 )
 
 PromptsArgument = Annotated[
@@ -17,47 +17,56 @@ PromptsArgument = Annotated[
 ]
 MixturesOption = Annotated[
     list[str] | None,
-    typer.Option("--mixture", "-m", metavar="NAME|FILE", help="A preset or a mixture file; several: the first counts."),
+    typer.Option(
+        "--mixture", "-m", metavar="NAME|FILE", help="Preset or mixture file; repeatable, the first is the candidate."
+    ),
 ]
 OutputsOption = Annotated[
     list[str] | None,
-    typer.Option("--outputs", metavar="NAME=FILE", help="Also outputs that are there, in AlpacaEval's format."),
+    typer.Option("--outputs", metavar="NAME=FILE", help="Add existing outputs, in AlpacaEval's format."),
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory; the same one resumes.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Run directory; an existing one is resumed.")
+]
 BaselineOption = Annotated[
     str | None,
-    typer.Option("--baseline", metavar="MODEL|MIXTURE|FILE", help="What it is compared with; FILE holds outputs."),
+    typer.Option("--baseline", metavar="MODEL|MIXTURE|FILE", help="What to compare with; FILE contains outputs."),
 ]
 PriceOption = Annotated[
     str | None,
-    typer.Option("--baseline-price", metavar="IN,OUT", help="US dollars per million tokens of the baseline."),
+    typer.Option("--baseline-price", metavar="IN,OUT", help="Baseline's price in US dollars per million tokens."),
 ]
 MaxTokensOption = Annotated[
     int | None,
-    typer.Option("--baseline-max-tokens", metavar="N", min=1, help="The most that a baseline that is a model writes."),
+    typer.Option(
+        "--baseline-max-tokens", metavar="N", min=1, help="Maximum output tokens of a baseline that is a model."
+    ),
 ]
 SelfMoaOption = Annotated[
     str | None,
-    typer.Option("--self-moa", metavar="AGENT", help="Also a Self-MoA of a member, `aggregator` or a model."),
+    typer.Option("--self-moa", metavar="AGENT", help="Add a Self-MoA of a member, of `aggregator` or of a model."),
 ]
-SelectionOption = Annotated[bool, typer.Option("--selection", help="Also best-of-n over the same proposals.")]
+SelectionOption = Annotated[bool, typer.Option("--selection", help="Add best-of-n over the same proposals.")]
 LeaveOneOutOption = Annotated[
-    bool, typer.Option("--leave-one-out", help="Also the same proposals without each proposer's, one at a time.")
+    bool, typer.Option("--leave-one-out", help="Add the mixture without each of its proposers.")
 ]
-ShuffledOption = Annotated[bool, typer.Option("--shuffled", help="Also the same proposals in the reverse order.")]
+ShuffledOption = Annotated[bool, typer.Option("--shuffled", help="Add the same proposals in reverse order.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first N prompts.")]
-SampleOption = Annotated[int | None, typer.Option("--sample", metavar="N", help="N prompts at random, by category.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the sample, the order and all requests.")]
-MarginOption = Annotated[float, typer.Option("--margin", min=0.001, help="Points that count as no difference.")]
-ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, help="Answers and verdicts at once.")]
+SampleOption = Annotated[
+    int | None, typer.Option("--sample", metavar="N", help="N random prompts, stratified by category.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample, the order and all requests.")]
+MarginOption = Annotated[
+    float, typer.Option("--margin", min=0.001, help="Largest difference, in points, that counts as none.")
+]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent answers and verdicts.")]
 BudgetOption = Annotated[
-    float | None, typer.Option("--budget", metavar="USD", help="US dollars for all of it; a larger one goes on.")
+    float | None,
+    typer.Option("--budget", metavar="USD", help="Budget for the evaluation; rerun with a larger one to continue."),
 ]
-PlanOption = Annotated[
-    bool, typer.Option("--plan", help="Only say what it would take: calls, tokens, dollars, minutes.")
-]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Only estimate calls, tokens, dollars and minutes.")]
 DataOption = Annotated[
-    Path | None, typer.Option("--data-dir", metavar="DIR", help="AlpacaEval's files, in place of the hub's.")
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="AlpacaEval's files, instead of a download.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -72,12 +81,13 @@ def run(
         str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, or pairwise.")
     ] = None,
     judge_model: Annotated[
-        list[str] | None, typer.Option("--judge-model", metavar="MODEL", help="What the judge asks; several: a panel.")
+        list[str] | None,
+        typer.Option("--judge-model", metavar="MODEL", help="The judge's model; repeat it for a panel."),
     ] = None,
     out: OutOption = None,
     reference: Annotated[
         str | None,
-        typer.Option("--reference", metavar="FILE|none", help="Outputs that all systems are judged against."),
+        typer.Option("--reference", metavar="FILE|none", help="Outputs against which all systems are judged."),
     ] = None,
     baseline_price: PriceOption = None,
     baseline_max_tokens: MaxTokensOption = None,
@@ -95,7 +105,7 @@ def run(
         typer.Option(
             "--until",
             metavar="all|decided|decided-here|decided-lc",
-            help="decided: stop once the answer is known; -here: on these prompts; -lc: by LC win rate.",
+            help="decided: stop once the result is known; -here: for these prompts; -lc: by LC win rate.",
         ),
     ] = "all",
     margin: MarginOption = 3.0,
@@ -219,9 +229,9 @@ def latency(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Measure cost and latency alone: every system is asked by itself, in random order under the same load.
+    """Measure cost and latency only: each system is asked separately, in random order and under the same load.
 
-    Other than in `run`, members are asked too, so that the time to their first token is known.
+    Unlike `run`, this asks the members separately too, so that their time to first token is measured.
     """
     from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price
     from moa.evaluation._runner.preparing import Options
@@ -247,7 +257,7 @@ def latency(
 @evaluation.command()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Run directory, or a file of annotations.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Likewise, judged against the same baseline.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="The same, judged against the same baseline.")],
     margin: MarginOption = 3.0,
     seed: SeedOption = 0,
     data_dir: DataOption = None,

@@ -1,4 +1,4 @@
-"""`moa eval judge | metrics | report | correlate`: the steps that work on files, each by itself."""
+"""`moa eval judge | metrics | report | correlate`: single steps that work on files."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -17,14 +17,14 @@ DataOption = Annotated[
 
 
 class Align(StrEnum):
-    """How a row finds its difficulty."""
+    """How a row is matched to its difficulty."""
 
     INSTRUCTION = "instruction"
     ROW = "row"
 
 
 class LengthModelName(StrEnum):
-    """The length models; the official one head to head is asked for by its name."""
+    """The length models."""
 
     V1 = "length_controlled_v1"
     NOREG = "length_controlled_noreg"
@@ -35,25 +35,25 @@ class LengthModelName(StrEnum):
 def judge(
     outputs: Annotated[Path, typer.Option("--outputs", metavar="FILE", help="The system's outputs.")],
     reference: Annotated[Path, typer.Option("--reference", metavar="FILE", help="The baseline's outputs.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the annotations go.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File of annotations to write.")],
     judge: Annotated[
         str, typer.Option("--judge", metavar="JUDGE", help="pairwise, or one of AlpacaEval's evaluators.")
     ] = "alpaca_eval_gpt4_turbo",
     judge_model: Annotated[
         list[str] | None,
-        typer.Option("--judge-model", metavar="ENDPOINT/MODEL", help="Ask this model; repeat it for a panel."),
+        typer.Option("--judge-model", metavar="ENDPOINT/MODEL", help="The judge's model; repeat it for a panel."),
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Pairs at once.")] = 64,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many pairs.")] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent pairs.")] = 64,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N pairs.")] = None,
     budget: BudgetOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Have outputs compared with a baseline's, both files in AlpacaEval's format.
+    """Judge outputs against a baseline's, both in AlpacaEval's format.
 
-    Judgements that are in the annotations file already are kept and not asked for again. An instruction that only one
-    of the files has is left out.
+    Judgements that the annotations file already contains are not bought again. Instructions that are in only one of the
+    files are skipped.
 
-    Exit codes: 0 judged, 1 failed or not one verdict, 2 usage, 4 the budget is used up, 130 interrupted.
+    Exit codes: 0 judged, 1 failed or no verdict at all, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
     from moa._cli.handlers.eval_files import JudgeFilesOptions, judge_files
@@ -74,14 +74,14 @@ def judge(
 
 def metrics(
     annotations: Annotated[
-        Path, typer.Argument(metavar="ANNOTATIONS", help="JSON, JSON Lines or CSV as AlpacaEval's.")
+        Path, typer.Argument(metavar="ANNOTATIONS", help="JSON, JSON Lines or CSV in AlpacaEval's format.")
     ],
     data_dir: DataOption = None,
-    align: Annotated[Align, typer.Option("--align", help="Difficulty by instruction, or by row as officially.")] = (
-        Align.INSTRUCTION
-    ),
+    align: Annotated[
+        Align, typer.Option("--align", help="Match difficulty by instruction, or by row as AlpacaEval does.")
+    ] = (Align.INSTRUCTION),
     model: Annotated[
-        LengthModelName | None, typer.Option("--model", help="The length model; default: the one that fits.")
+        LengthModelName | None, typer.Option("--model", help="Length model; default: the one that suits the file.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -100,13 +100,16 @@ def metrics(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The --out of an evaluation.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of an evaluation.")],
     data_dir: DataOption = None,
     margin: Annotated[
-        float | None, typer.Option("--margin", min=0.001, help="Points that count as comparable; default: the run's.")
+        float | None,
+        typer.Option(
+            "--margin", min=0.001, help="Largest difference, in points, that counts as none; default: the run's."
+        ),
     ] = None,
 ) -> None:
-    """Write summary.json, report.html, report.md and the charts of an evaluation, and print its verdict."""
+    """Write summary.json, report.html, report.md and the charts of an evaluation, and print its recommendation."""
     from moa._cli.handlers.eval_files import report_on
 
     report_on(run, data_dir, margin)
@@ -115,16 +118,16 @@ def report(
 def correlate(
     ratings: Annotated[Path, typer.Argument(metavar="RATINGS", help="CSV or JSON of ratings by model.")],
     leaderboard: Annotated[
-        Path | None, typer.Option("--leaderboard", metavar="FILE", help="Another one than AlpacaEval's.")
+        Path | None, typer.Option("--leaderboard", metavar="FILE", help="Leaderboard; default: AlpacaEval's.")
     ] = None,
-    column: Annotated[str | None, typer.Option("--column", help="The ratings' column.")] = None,
+    column: Annotated[str | None, typer.Option("--column", help="Column of the ratings.")] = None,
     names: Annotated[
-        Path | None, typer.Option("--names", metavar="FILE", help="JSON: leaderboard's name to the ratings' name.")
+        Path | None, typer.Option("--names", metavar="FILE", help="JSON mapping of leaderboard names to rating names.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print how far a leaderboard and other ratings of the same models agree (Spearman, bootstrap interval)."""
+    """Print the rank correlation of a leaderboard with other ratings (Spearman, bootstrap interval)."""
     from moa._cli.handlers.eval_files import show_correlation
 
     show_correlation(ratings, leaderboard, column=column, names=names, seed=seed, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`moa mixtures`: what mixtures there are, what they look like, and whether a file is one."""
+"""`moa mixtures`: lists presets, draws mixtures, checks and creates mixture files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from moa._cli.exit_codes import COMPLETE, USAGE
 from moa._cli.options import SetOption
 from moa.errors import UsageError
 
-mixtures = typer.Typer(name="mixtures", help="List, show, check and start mixtures.")
+mixtures = typer.Typer(name="mixtures", help="List, show, check and create mixtures.")
 
 _DEFAULT_FILE = Path("mixture.yaml")
 
@@ -22,7 +22,7 @@ def _list_by_default(context: typer.Context) -> None:
 
 @mixtures.command("list")
 def list_presets() -> None:
-    """List the mixtures that come with the package."""
+    """List the presets."""
     from moa._cli.console import out_console
     from moa._mixture.loading import load, preset_names
     from moa._render.mixtures import mixture_list
@@ -35,7 +35,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Preset or mixture file.")],
     overrides: SetOption = None,
 ) -> None:
-    """Show a mixture as a picture of its layers."""
+    """Draw the layers of a mixture."""
     from moa._cli.console import out_console
     from moa._mixture.loading import load
     from moa._render.mixtures import MixtureView
@@ -74,9 +74,9 @@ def schema() -> None:
 
 @mixtures.command()
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = _DEFAULT_FILE,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = _DEFAULT_FILE,
 ) -> None:
-    """Write a commented mixture file to start from; never over an existing one."""
+    """Write a commented mixture file to edit; an existing file is never overwritten."""
     from importlib.resources import files
 
     from moa._cli.console import say

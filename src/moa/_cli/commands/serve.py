@@ -1,4 +1,4 @@
-"""`moa serve`: mixtures as ordinary models behind the APIs of OpenAI and Anthropic, and the playground."""
+"""`moa serve`: mixtures as ordinary models behind the OpenAI and Anthropic APIs, and the playground."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from moa._cli.options import ConfigOption
 
 
 class LogFormat(StrEnum):
-    """How logs are written."""
+    """Format of the logs."""
 
     TEXT = "text"
     JSON = "json"
@@ -23,49 +23,51 @@ def serve(
             "--mixture",
             "-m",
             metavar="NAME|FILE",
-            help="What to serve; repeatable. Default: every preset whose endpoints can be used.",
+            help="Preset or mixture file to serve; repeatable. Default: every preset whose endpoints are ready.",
         ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen at.")] = 8080,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8080,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes; several share no limits and have no /metrics.")
     ] = 1,
     api_keys_file: Annotated[
-        Path | None, typer.Option("--api-keys-file", metavar="FILE", help="Who may ask; needed beyond loopback.")
+        Path | None, typer.Option("--api-keys-file", metavar="FILE", help="API keys; required beyond loopback.")
     ] = None,
     new_key: Annotated[
-        str | None, typer.Option("--new-key", metavar="NAME", help="Print a new API key and its entry, and stop.")
+        str | None, typer.Option("--new-key", metavar="NAME", help="Print a new API key and its entry, then exit.")
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="Further name that clients call us by.")
+        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="Additional host name that clients use.")
     ] = None,
     cors_origin: Annotated[
-        list[str] | None, typer.Option("--cors-origin", metavar="URL", help="Web page that may call the API.")
+        list[str] | None,
+        typer.Option("--cors-origin", metavar="URL", help="Origin of a web page that may call the API."),
     ] = None,
-    max_inflight: Annotated[int, typer.Option("--max-inflight", min=1, help="Most runs at once.")] = 1024,
+    max_inflight: Annotated[
+        int, typer.Option("--max-inflight", min=1, help="Maximum number of concurrent runs.")
+    ] = 1024,
     max_body: Annotated[
-        int, typer.Option("--max-body", min=1000, metavar="BYTES", help="Largest request.")
+        int, typer.Option("--max-body", min=1000, metavar="BYTES", help="Maximum size of a request.")
     ] = 20_000_000,
     max_calls: Annotated[
-        int, typer.Option("--max-calls", min=1, help="Most calls of a mixture that a request brings or changes.")
+        int, typer.Option("--max-calls", min=1, help="Maximum calls of a mixture that a request defines or changes.")
     ] = 128,
     any_model: Annotated[
-        bool, typer.Option("--any-model", help="Let requests with a key name models that are not served, too.")
+        bool, typer.Option("--any-model", help="Allow requests with a key to name models that are not served.")
     ] = False,
     budget: Annotated[
-        float | None, typer.Option("--budget", min=0.000001, metavar="USD", help="US dollars until the next start.")
+        float | None, typer.Option("--budget", min=0.000001, metavar="USD", help="Budget until the next restart.")
     ] = None,
     drain: Annotated[
-        float, typer.Option("--drain", min=0, metavar="SECONDS", help="Time for streams to end when stopped.")
+        float,
+        typer.Option("--drain", min=0, metavar="SECONDS", help="Time for open streams to finish after a stop signal."),
     ] = 30.0,
-    log_format: Annotated[LogFormat, typer.Option("--log-format", help="Logs for people or machines.")] = (
-        LogFormat.TEXT
-    ),
-    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the access log.")] = False,
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="Format of the logs.")] = (LogFormat.TEXT),
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Include prompts in the access log.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Serve mixtures as ordinary models: OpenAI's and Anthropic's APIs, and a playground in the browser.
+    """Serve mixtures as ordinary models behind the OpenAI and Anthropic APIs, with a playground in the browser.
 
     Clients use http://HOST:PORT/v1 as base URL and moa/NAME as model. Examples:
 

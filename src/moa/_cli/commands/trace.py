@@ -1,4 +1,4 @@
-"""`moa trace`: a recorded run as a picture, and once more."""
+"""`moa trace`: shows and replays recorded runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,19 +9,19 @@ from moa._cli.exit_codes import COMPLETE, FAILED
 
 trace = typer.Typer(name="trace", no_args_is_help=True, help="Show and replay runs that `moa ask --trace` recorded.")
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="What `moa ask --trace FILE` has written.")]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="File written by `moa ask --trace`.")]
 
 
 @trace.command()
 def show(
     file: FileArgument,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="OUT", help="Write one self-contained HTML page instead.")
+        Path | None, typer.Option("--html", metavar="OUT", help="Write a self-contained HTML page instead.")
     ] = None,
 ) -> None:
-    """Show a recorded run as a waterfall: how long each attempt waited, thought and wrote.
+    """Show a recorded run as a waterfall: how long each attempt queued, reasoned and wrote.
 
-    A trace that breaks off, because its run crashed, is shown as far as it goes.
+    The trace of a run that crashed is shown up to its last line.
     """
     from moa._cli.handlers.trace import show_trace, write_page
     from moa._traces.reading import read_trace
@@ -35,10 +35,10 @@ def show(
 
 @trace.command()
 def replay(file: FileArgument) -> None:
-    """Run a recorded run again, without network, and say whether the same comes out.
+    """Replay a recorded run without network and report the differences.
 
-    The models say what they said then, at the same moments, but no time passes. Exits with 1 if something comes out
-    differently; a failed run that fails for the same reasons is the same.
+    The models give their recorded replies at the recorded times, but no time passes. Exit code 1: the result differs. A
+    failed run that fails for the same reasons does not differ.
     """
     from moa._cli.handlers.trace import show_replay
     from moa._traces.replaying import replay as run_again

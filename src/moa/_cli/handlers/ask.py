@@ -1,4 +1,4 @@
-"""What `moa ask` does once its command line is understood."""
+"""Handler of `moa ask`."""
 
 import sys
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from moa._cli.console import AnswerWriter, print_json, show_cancelled, show_totals, write_answer
 from moa._cli.exit_codes import COMPLETE, DEGRADED, INTERRUPTED
 from moa._cli.mixture_option import resolve_mixture
-from moa._cli.options import read_prompt
+from moa._cli.prompt_input import read_prompt
 from moa._cli.session import Cancelled, RunSession
 from moa._images import image_from_file
 from moa._ledger import ErrorInfo
@@ -18,7 +18,7 @@ from moa.errors import MoaError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskOptions:
-    """What the command line asks; see the options of `moa ask`."""
+    """The options of `moa ask`."""
 
     words: tuple[str, ...]
     mixture: str | None

@@ -1,4 +1,4 @@
-"""The cache that a command line names."""
+"""Opens the cache for the `moa cache` commands."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,10 +12,10 @@ from moa._policies.cache.store import Store
 
 @contextmanager
 def open_cache(path: Path | None, config: Path | None, *, mode: CacheMode) -> Iterator[tuple[CacheSettings, Store]]:
-    """Give a cache as it is configured, and opened in another mode; it is closed afterwards.
+    """Yield the configured settings, and the cache opened in another mode; it is closed afterwards.
 
     Args:
-        path: Its file; None: the one that the configuration names.
+        path: Its file; None: the configured one.
         config: Path of a `moa.yaml`; None looks in the usual places.
         mode: `read` leaves the file as it is.
 

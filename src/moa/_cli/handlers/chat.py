@@ -1,4 +1,4 @@
-"""What `moa chat` does: reads turns and commands, runs the mixture, keeps the conversation."""
+"""Handler of `moa chat`: reads turns and commands, runs the mixture, stores the conversation."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ PROMPT = "> "
 
 @dataclass(slots=True, kw_only=True)
 class ChatSession:
-    """A conversation and how it is to go on.
+    """A conversation and its settings.
 
     Attributes:
         mixture: What answers the next turn.
@@ -43,10 +43,10 @@ class ChatSession:
         deadline_s: Seconds for each answer.
         budget_usd: US dollars for each answer.
         seed: Seed of each run.
-        turns: What was said so far, the system message left out.
+        turns: The conversation so far, without the system message.
         answers: Every answer of the session, also those whose turns were cleared.
         ledgers: What every run of the session used, also those that failed or were cancelled.
-        failure: The first of the session, None while all goes well.
+        failure: The first of the session, None while there is none.
     """
 
     mixture: Mixture
@@ -75,19 +75,19 @@ class ChatSession:
 
 
 def chat_loop(chat: ChatSession, config: Path | None) -> int:
-    """Talk until the user leaves, and return the exit code.
+    """Chat until the user quits, and return the exit code.
 
-    A user has read what failed and has gone on. Whatever fills a pipe hasn't: it is told by the first failure's code.
+    An interactive user has seen each failure. For piped input, the exit code is that of the first failure.
 
     Raises:
         ConfigError: The configuration can't be used.
-        UsageError: Standard input is no text.
+        UsageError: Standard input is not text.
     """
     interactive = sys.stdin.isatty()
     if interactive:
         _enable_line_editing()
         say(f"{chat.mixture.name}: {summary(chat.mixture)}")
-        say("/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.", style="dim")
+        say("/help lists the commands, Ctrl-C stops an answer, Ctrl-D quits.", style="dim")
     with RunSession(config) as runs:
         while (line := _read_line(interactive)) is not None:
             if line.strip() and not _take(line.strip(), chat, runs):
@@ -100,7 +100,7 @@ def chat_loop(chat: ChatSession, config: Path | None) -> int:
 def _enable_line_editing() -> None:
     try:
         import readline  # noqa: F401  (importing it gives `input` its history and editing)
-    except ImportError:  # not on every platform; the conversation works without
+    except ImportError:  # not on every platform; chatting works without
         return
 
 
@@ -120,7 +120,7 @@ def _read_line(interactive: bool) -> str | None:
 
 
 def _take(line: str, chat: ChatSession, runs: RunSession) -> bool:
-    """Take in a line; whether the conversation goes on."""
+    """Handle a line; return whether the conversation continues."""
     if not line.startswith("/"):
         _answer(line, chat, runs)
         return True
@@ -130,7 +130,7 @@ def _take(line: str, chat: ChatSession, runs: RunSession) -> bool:
     command = COMMANDS.get(name)
     try:
         if command is None:
-            raise UsageError(f"{name} is no command: /help lists them")
+            raise UsageError(f"{name} is not a command: /help lists them")
         command.act(chat, argument.strip())
     except MoaError as error:
         _note_failure(error, chat)
@@ -169,7 +169,7 @@ def _answer(line: str, chat: ChatSession, runs: RunSession) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command of the conversation: what it takes, what it is for, what it does."""
+    """A command of the chat: its argument, its help, its function."""
 
     takes: str = ""
     help: str
@@ -179,7 +179,7 @@ class Command:
 def _help(chat: ChatSession, argument: str) -> None:
     for name, command in COMMANDS.items():
         say(f"{f'{name} {command.takes}':<16} {command.help}")
-    say(f"{'/quit':<16} leave (also Ctrl-D)")
+    say(f"{'/quit':<16} quit (also Ctrl-D)")
 
 
 def _switch_mixture(chat: ChatSession, argument: str) -> None:
@@ -227,16 +227,16 @@ def _save(chat: ChatSession, argument: str) -> None:
 
 def _clear(chat: ChatSession, argument: str) -> None:
     chat.turns = []
-    say("the conversation is forgotten")
+    say("the conversation is cleared")
 
 
 COMMANDS = {
     "/help": Command(help="list the commands", act=_help),
-    "/mixture": Command(takes="[NAME]", help="show the mixture, or go on with another one", act=_switch_mixture),
-    "/model": Command(takes="REF", help="go on with a single model, endpoint/model-id", act=_switch_model),
-    "/proposals": Command(help="show what the proposers wrote for the last answer", act=_proposals),
-    "/cost": Command(help="show what the conversation has used and cost", act=_cost),
+    "/mixture": Command(takes="[NAME]", help="show the mixture, or switch to another one", act=_switch_mixture),
+    "/model": Command(takes="REF", help="switch to a single model, endpoint/model-id", act=_switch_model),
+    "/proposals": Command(help="show the proposals of the last answer", act=_proposals),
+    "/cost": Command(help="show the usage and cost of the conversation", act=_cost),
     "/system": Command(takes="[TEXT]", help="show or set the system message", act=_system),
     "/save": Command(takes="FILE", help="save the conversation and its answers as JSON", act=_save),
-    "/clear": Command(help="forget what was said", act=_clear),
+    "/clear": Command(help="clear the conversation", act=_clear),
 }

@@ -1,4 +1,4 @@
-"""What `moa doctor` shows."""
+"""Output of `moa doctor`."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ _STYLES: dict[State, str] = {
 
 
 def health_table(healths: Sequence[Health]) -> Table:
-    """Return a table of endpoints: what each is like, and the command that fixes it."""
+    """Return a table of endpoints: their states, and the commands that fix them."""
     signs = out_symbols()
     table = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What `moa serve` shows, beside serving."""
+"""Handler of `moa serve`: starts the server and prints its addresses."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ from moa._server.options import ServerOptions
 
 
 def start(serving: ServeSettings) -> None:
-    """Serve, after saying on standard error what and where.
+    """Print what is served and where on standard error, and serve.
 
     Raises:
-        MoaError: It can't be served.
+        MoaError: The server can't start.
     """
     with reduced_gc():
         serve(serving, _announce)
@@ -21,14 +21,14 @@ def start(serving: ServeSettings) -> None:
 
 def _announce(options: ServerOptions, url: str) -> None:
     names = ", ".join(f"moa/{mixture.name}" for mixture in options.mixtures)
-    print(f"Serving {names}, listening at {url}", file=sys.stderr)
+    print(f"Serving {names}, listening on {url}", file=sys.stderr)
     print(f"Playground: {url}/  API: {url}/v1  (Ctrl-C stops)", file=sys.stderr, flush=True)
 
 
 def print_new_key(name: str) -> None:
-    """Print a new key, which is shown this once, and what the file of keys has to hold of it."""
+    """Print a new key, which is never shown again, and its entry for the key file."""
     key = new_key()
-    print(f"Key, shown only now: {key}\n\nEntry for the file of keys:\n")
+    print(f"Key (not shown again): {key}\n\nEntry for the key file:\n")
     print(f"keys:\n  - name: {json.dumps(name)}\n    sha256: {json.dumps(hash_key(key))}")
-    print("    # budget_usd: 5             # until the server is started anew")
+    print("    # budget_usd: 5             # until the server is restarted")
     print("    # requests_per_minute: 60")

@@ -1,4 +1,4 @@
-"""What `moa trace` shows."""
+"""Handlers of `moa trace`."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def show_trace(trace: Trace) -> None:
     console.print(Text(f"{safe(trace.mixture.name)} {dot} {trace.recorded_at:%Y-%m-%d %H:%M} UTC{seed}", style="bold"))
     console.print(WaterfallView(trace.ledger))
     if trace.outcome is None:
-        console.print(Text("the trace breaks off here: its run crashed, or is still under way", style="red"))
+        console.print(Text("the trace breaks off here: its run crashed, or is still running", style="red"))
     elif trace.outcome.kind == "error":
         message = one_line(trace.outcome.result["error"]["message"], limit=_ERROR_LIMIT)
         console.print(Text(f"error: {message}", style="red"))
@@ -57,7 +57,7 @@ def write_page(trace: Trace, path: Path) -> None:
 
 
 def show_replay(replay: Replay) -> bool:
-    """Print what came out of a replay, and return whether it is what was recorded."""
+    """Print the result of a replay, and return whether it equals the recorded one."""
     if replay.answer is not None:
         write_answer(replay.answer.text)
         show_totals(replay.answer)
@@ -68,6 +68,6 @@ def show_replay(replay: Replay) -> bool:
     say((f"different: {one_line(line, limit=_DIFFERENCE_LIMIT)}" for line in replay.differences), style="yellow")
     if not replay.differences:
         compared = replay.trace.outcome is not None
-        same = "the same as was recorded" if compared else "as far as the trace goes: it breaks off"
+        same = "no differences" if compared else "up to the last line of the trace, which breaks off"
         say(f"replayed {err_symbols().dot} {same}", style="dim")
     return not replay.differences

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from moa._cli.options import read_prompt
+from moa._cli.prompt_input import read_prompt
 from moa.errors import UsageError
 
 
