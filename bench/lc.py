@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
+from bench.reference import read_gamed, read_models
 from bench.report import Row, Table, options, publish
-from bench.sequential import read_gamed, read_models
 from moa.evaluation._length_control.models import GamedBaselines, Judged, LengthFit, design_for, fit_length_model
 from moa.evaluation._length_control.standard_errors import resample
 

@@ -44,7 +44,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--judge-model", required=True, help="a model of another maker than both sides")
     parser.add_argument("--budget-usd", type=float, help="US dollars for the whole run")
     parser.add_argument("--sample", type=int, help="only so many prompts, drawn by category")
-    parser.add_argument("--until", choices=("all", "decided", "decided-here"), default="all")
+    parser.add_argument("--until", choices=("all", "decided", "good-enough"), default="all")
     parser.add_argument("--concurrency", type=int, default=32)
     return parser.parse_args(argv)
 

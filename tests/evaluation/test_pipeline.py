@@ -510,10 +510,10 @@ async def test_until_decided_stops_answering_and_judging_once_the_answer_is_know
 
     assert done.ended == "decided"
     assert done.settlement is not None
-    assert done.settlement.decision == "win"
-    assert done.settlement.judged < 100
-    assert asked(provider)["big"] < 120
-    assert asked(provider)["judge"] < 120 * 4 * 2
+    assert done.settlement.decided
+    assert len(done.settlement.prompts) <= 120
+    assert asked(provider)["big"] < 150
+    assert asked(provider)["judge"] < 150 * 4 * 2
 
 
 _B = json.dumps({"reason": "r", "verdict": "B"})

@@ -52,7 +52,7 @@ def test_a_job_writes_the_run_and_its_report_into_the_output_folder(
     assert (folders[1] / "run" / "report.html").is_file()
     told = capsys.readouterr().out
     assert "21 of 21 steps, 0 failed" in told
-    assert "Undecided: 3 verdicts are too few to say anything about pair and fake/big." in told
+    assert "Undecided: 3 prompts are too few to say anything about pair and fake/big; at least 27 more" in told
 
 
 def test_a_job_without_prompts_says_which_files_it_looked_for(

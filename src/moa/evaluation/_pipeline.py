@@ -11,6 +11,7 @@ from moa._policies.cache.store import Store
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine
 from moa.evaluation._data.outputs import write_json, write_outputs
+from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.fill import Ended, Fill
 from moa.evaluation._runner.preparing import Candidates, Options, Prepared, Prompts, prepare
 from moa.evaluation._runner.progress import Progress
@@ -18,7 +19,6 @@ from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid
 from moa.evaluation._runner.table import Table, table_of
-from moa.evaluation._statistics.sequential import SequentialResult
 
 OnProgress = Callable[[Progress], None]
 
@@ -43,7 +43,7 @@ class Evaluation:
     folder: Path
     ended: Ended
     progress: Progress
-    settlement: SequentialResult | None
+    settlement: Settlement | None
     cause: str | None
     is_fruitless: bool
     damaged: tuple[str, ...] = ()

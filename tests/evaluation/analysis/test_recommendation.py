@@ -1,108 +1,216 @@
-from dataclasses import replace
+"""The table of the verdict, line by line: each test makes one line hold."""
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 
-from moa.evaluation._analysis.recommendation import Quality, Ratio, Recommendation, conclude, ratio
+from moa.evaluation._analysis.recommendation import (
+    LINES,
+    Alternative,
+    Case,
+    JudgeChecks,
+    Ratio,
+    Recommendation,
+    ratio,
+    recommend,
+    table,
+)
+from moa.evaluation._metrics.evidence import Evidence, LengthCheck
+from moa.evaluation._metrics.single_model import SingleModel
 from moa.evaluation._statistics.estimates import Estimate, Interval
-from moa.evaluation._statistics.non_inferiority import non_inferiority
+from moa.evaluation._statistics.findings import Assessment, Finding, decided
+from moa.evaluation._statistics.kept_sides import KeptSides
 
-KNOWN = Ratio(value=0.12)
+CHEAP, DEAR = Ratio(value=0.12), Ratio(value=1.4)
 
 
-def conclusion(
-    low: float,
-    high: float,
-    cost: Ratio = KNOWN,
-    latency: Ratio = Ratio(value=1.4),  # noqa: B008 - frozen
-    more_prompts: int | None = None,
-) -> Recommendation:
-    middle = (low + high) / 2
-    estimate = Estimate(value=middle, standard_error=(high - low) / 4, interval=Interval(low=low, high=high), n=400)
-    finding = non_inferiority(estimate)
-    if more_prompts is not None:
-        finding = replace(finding, more_prompts=more_prompts)
-    quality = Quality(finding=finding, measure="length-controlled win rate", is_difference=False, n=400)
-    return conclude("mix", "big", quality, cost, latency)
+def found(low: float, high: float, *, share: float = 1.0, more_prompts: int | None = None) -> Assessment:
+    """What an interval of the gap shows, with a margin of 3 points on a share of the pairs."""
+    gap = Estimate(value=(low + high) / 2, standard_error=1.0, interval=Interval(low=low, high=high), n=400)
+    shifted = Interval(low=low + 3 * share, high=high + 3 * share)
+    beyond = replace(gap, value=gap.value + 3 * share, interval=shifted)
+    return decided(
+        Assessment(finding=Finding.UNDECIDED, gap=gap, margin=3.0, beyond_margin=beyond, more_prompts=more_prompts)
+    )
+
+
+def evidence(low: float, high: float, **fields: Any) -> Evidence:
+    share = fields.pop("share", 1.0)
+    values: dict[str, Any] = {
+        "raw": found(low, high, share=share),
+        "controlled": found(low, high, share=share, more_prompts=fields.pop("more_prompts", None)),
+        "model": "equal_length",
+        "length": LengthCheck(ratio=1.0, moves=0.0, inflation=1.0, misfit=None, told_apart=True),
+        "kept": KeptSides(values=np.ones(400), share=share, flips=1 - share, toward_first=1 - share, pairs=400),
+        "raw_gaps": np.zeros(400),
+        "controlled_gaps": np.zeros(400),
+        "rows": np.ones(400, dtype=bool),
+        **fields,
+    }
+    return Evidence(**values)
+
+
+def alternative(to_mixture: tuple[float, float], to_baseline: tuple[float, float], **fields: Any) -> Alternative:
+    single = SingleModel(name="mix.aggregator", of=3, to_mixture=found(*to_mixture), to_baseline=found(*to_baseline))
+    values: dict[str, Any] = {"cost": Ratio(value=0.41), "cost_to_baseline": Ratio(value=0.05), **fields}
+    return Alternative(name="its aggregator alone", found=single, **values)
+
+
+def conclusion(about: Evidence | None, **fields: Any) -> Recommendation:
+    values: dict[str, Any] = {"judge": JudgeChecks(), "cost": CHEAP, "latency": DEAR, "planned": 400, **fields}
+    return recommend(Case(mixture="mix", baseline="big", evidence=about, **values))
+
+
+def test_a_judge_that_takes_what_is_shown_first_cannot_tell() -> None:
+    said = conclusion(evidence(-1, 2, share=0.1))
+
+    assert (said.advice, said.line) == ("undecided", "judge cannot tell")
+    assert said.sentence.startswith(
+        "Undecided: the judge can't tell mix from big: it changed sides on 90% of the pairs"
+    )
+
+
+def test_control_pairs_can_only_veto() -> None:
+    better = evidence(2, 6)
+
+    vetoed = conclusion(better, judge=JudgeChecks(controls=20, controls_right=9))
+    passed = conclusion(better, judge=JudgeChecks(controls=20, controls_right=20))
+
+    assert vetoed.line == "judge cannot tell"
+    assert "of 20 control pairs" in vetoed.sentence
+    assert passed == conclusion(better)
+
+
+def test_a_judge_whose_verdicts_are_missing_cannot_tell() -> None:
+    said = conclusion(evidence(2, 6), judge=JudgeChecks(missing=0.3))
+
+    assert "30% of its verdicts are missing or can't be read" in said.sentence
+
+
+def test_length_that_hides_quality_comes_before_any_win() -> None:
+    length = LengthCheck(ratio=2.0, moves=21.0, inflation=9.0, misfit=None, told_apart=False)
+
+    said = conclusion(evidence(10, 14, length=length))
+
+    assert (said.advice, said.line) == ("undecided", "length hides quality")
+    assert "2 times as long as big's" in said.sentence
+    assert "the win rate is 62.0%, 95% interval 60.0 to 64.0" in said.sentence
+    assert "Have both write answers of about the same length" in said.sentence
+
+
+def test_figures_with_opposite_advice_are_the_first_sentence() -> None:
+    said = conclusion(replace(evidence(1, 5), raw=found(-12, -7)))
+
+    assert (said.advice, said.line) == ("your call", "figures disagree")
+    assert (
+        "as the answers are, mix is worse than big by more than 3 points; at equal length it is better" in said.sentence
+    )
+
+
+@pytest.mark.parametrize(("prompts", "share", "more"), [(20, 1.0, 10), (1, 1.0, 29), (50, 0.5, 10)])
+def test_less_than_thirty_prompts_worth_of_data_decides_nothing(prompts: int, share: float, more: int) -> None:
+    said = conclusion(evidence(10, 14, share=share, rows=np.ones(prompts, dtype=bool)))
+
+    assert said.line == "too few prompts"
+    assert f"at least {more} more are needed" in said.sentence
+
+
+def test_a_single_model_as_good_and_cheaper_is_used_in_the_mixtures_place() -> None:
+    said = conclusion(evidence(1, 5), alternative=alternative((-2, 2), (0.5, 4)))
+
+    assert (said.advice, said.line, said.system) == ("use", "use single model", "mix.aggregator")
+    assert said.sentence.startswith("Use its aggregator alone, not the mixture: it is not worse than mix by 3 points")
+    assert "at 41% of its cost" in said.sentence
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "advice", "begins"),
+    "other",
     [
-        (51, 57, "use", "Use mix: better than big at 12 % of its cost and 1.4 times its latency ("),
-        (48, 54, "use", "Use mix: quality within 3 points of big at 12 % of its cost and 1.4 times its latency ("),
-        (40, 46, "do not use", "Don't use mix: worse than big, at 12 % of its cost and 1.4 times its latency ("),
-        (44, 52, "undecided", "Undecided: about "),
+        alternative((-2, 2), (-4, 1)),  # not shown to do in the baseline's place
+        alternative((-2, 2), (1, 4), cost=Ratio(value=None, unknown=("agg",))),  # unknown is not cheap
+        alternative((-2, 2), (1, 4), cost_to_baseline=Ratio(value=1.2)),
+        alternative((-9, -5), (1, 4)),  # worse than the mixture
     ],
 )
-def test_the_first_sentence_says_what_to_do(low: float, high: float, advice: str, begins: str) -> None:
-    found = conclusion(low, high)
-
-    assert found.advice == advice
-    assert found.sentence.startswith(begins)
-    assert f"interval {low:.1f} to {high:.1f}" in found.sentence
+def test_a_single_model_is_not_used_on_less(other: Alternative) -> None:
+    assert conclusion(evidence(1, 5), alternative=other).line == "use mixture"
 
 
-def test_an_undecided_verdict_says_how_many_prompts_would_settle_it() -> None:
-    sentence = conclusion(44, 52).sentence
+def test_a_mixture_that_is_good_enough_and_cheaper_is_used() -> None:
+    said = conclusion(evidence(-2, 4))
 
-    assert "more prompts would settle whether mix is within 3 points of big" in sentence
-    assert int(sentence.split()[2].replace(",", "")) > 0
-
-
-def test_a_forecast_is_no_more_precise_than_two_digits_and_ends_where_nobody_would_judge_on() -> None:
-    said = [conclusion(44, 52, more_prompts=more).sentence for more in (1_234, 10_247_487_060)]
-
-    assert said[0].startswith("Undecided: about 1,300 more prompts would settle")
-    assert said[1].startswith("Undecided: only more than 100,000 more prompts would settle")
-
-
-def test_what_is_only_as_good_and_neither_cheaper_nor_faster_is_not_to_be_used() -> None:
-    assert conclusion(48, 54, Ratio(value=2.0)).advice == "do not use"
-    assert conclusion(48, 54, Ratio(value=2.0), Ratio(value=0.5)).advice == "use"
-    assert conclusion(51, 57, Ratio(value=2.0)).advice == "use"
-
-
-def test_an_unknown_cost_is_said_to_be_unknown_and_makes_the_advice_conditional() -> None:
-    unknown = ratio(("mix", 2.0), ("big", None))
-
-    found = conclusion(48, 54, unknown, ratio(("mix", None), ("big", None)))
-
-    assert found.sentence.startswith("Use mix if it is cheaper:")
-    assert "an unknown share of its cost (that of big is not known)" in found.sentence
-    assert "an unknown share of its latency (that of mix and big is not known)" in found.sentence
-
-
-def test_too_few_verdicts_say_so() -> None:
-    quality = Quality(finding=None, measure="", is_difference=False, n=3)
-
-    assert conclude("mix", "big", quality, KNOWN, KNOWN).sentence == (
-        "Undecided: 3 verdicts are too few to say anything about mix and big."
+    assert (said.advice, said.system) == ("use", "mix")
+    assert said.sentence == (
+        "Use mix: not worse than big by 3 points or more at 12% of its cost and 1.4 times its latency."
     )
+    assert said.proof.startswith("win rate at equal length 51.0%, 95% interval 48.0 to 54.0; win rate 51.0%")
+
+
+def test_a_single_model_that_is_not_told_apart_is_named_with_its_price() -> None:
+    both = conclusion(evidence(1, 5), alternative=alternative((-4, 4), (1, 5)))
+    open_still = conclusion(evidence(1, 5), alternative=alternative((-4, 4), (-4, 1)))
+
+    assert both.sentence.startswith("Use mix or its aggregator alone: ")
+    assert "costs 41% of what it costs, and which of the two is better is not decided" in both.sentence
+    assert "Still open: its aggregator alone costs 41%" in open_still.sentence
+
+
+def test_what_is_good_enough_but_dearer_or_of_unknown_cost_is_the_users_call() -> None:
+    dear = conclusion(evidence(1, 5), cost=DEAR)
+    unknown = conclusion(evidence(1, 5), cost=ratio(("mix", 2.0), ("big", None)))
+
+    assert dear.advice == unknown.advice == "your call"
+    assert dear.sentence.startswith("Your call: +1.0 to +5.0 points at 1.4 times its cost")
+    assert "what it costs compared to that is not known (no figure for big)" in unknown.sentence
+
+
+def test_worse_by_less_than_the_margin_is_the_users_call() -> None:
+    said = conclusion(evidence(-2, -1), cost=Ratio(value=0.14))
+
+    assert said.sentence.startswith("Your call: -2.0 to -1.0 points at 14% of its cost")
+
+
+def test_worse_by_more_than_the_margin_is_not_to_be_used() -> None:
+    said = conclusion(evidence(-9, -4))
+
+    assert (said.advice, said.line) == ("do not use", "do not use")
+    assert said.sentence.startswith("Don't use mix: worse than big by more than 3 points, at 12% of its cost")
+
+
+def test_worse_but_perhaps_by_less_than_the_margin_is_undecided() -> None:
+    said = conclusion(evidence(-5, -1, more_prompts=1_234))
+
+    assert said.sentence.startswith("Undecided: keep big for now; it takes at least 1,300 more prompts to decide.")
+
+
+def test_a_forecast_ends_where_nobody_would_judge_on() -> None:
+    assert "it takes more than 100,000 prompts to decide" in conclusion(evidence(-5, 1)).sentence
+
+
+def test_without_both_orders_nothing_is_called_equally_good() -> None:
+    unknown = decided(replace(found(-2, 4), beyond_margin=None))
+
+    said = conclusion(replace(evidence(-2, 4), controlled=unknown, raw=unknown, kept=None))
+
+    assert said.advice == "undecided"
+    assert "nothing shows whether the judge keeps its side" in said.sentence
+
+
+def test_nothing_judged_is_said() -> None:
+    assert conclusion(None).sentence == "Undecided: there is no verdict on mix and big yet."
 
 
 def test_a_baseline_that_costs_nothing_is_known_to() -> None:
     free, both = ratio(("mix", 2.0), ("local", 0.0)), ratio(("mix", 0.0), ("local", 0.0))
 
-    assert "at more than its cost, which is nothing, and 1.4 times its latency" in conclusion(51, 57, free).sentence
-    assert conclusion(48, 54, free).advice == "do not use"
-    assert conclusion(48, 54, both).sentence.startswith(
-        "Don't use mix: quality within 3 points of big, but at the same cost and 1.4 times its latency"
-    )
-    assert conclusion(48, 54, both, Ratio(value=0.5)).advice == "use"
+    assert "at more than its cost, which is nothing," in conclusion(evidence(1, 5), cost=free).sentence
+    assert "at the same cost" in conclusion(evidence(1, 5), cost=both).sentence
 
 
-def test_a_sequence_is_told_from_an_interval_for_a_fixed_number_of_prompts() -> None:
-    estimate = Estimate(value=60.0, standard_error=4.0, interval=Interval(low=51.0, high=69.0), n=95)
-    quality = Quality(
-        finding=non_inferiority(estimate),
-        measure="win rate",
-        is_difference=False,
-        n=95,
-        of=805,
-        sequence_for="all prompts like these",
-    )
+def test_the_table_shows_which_line_holds() -> None:
+    lines = table(conclusion(evidence(-9, -4)))
 
-    found = conclude("mix", "big", quality, KNOWN, KNOWN)
-
-    assert "95 % interval valid at every look 51.0 to 69.0; equal is 50; 95 of 805 prompts" in found.sentence
-    assert "a confidence sequence for all prompts like these" in found.rule
+    assert len(lines) == len(LINES) == 9
+    assert [text for text, holds in lines if holds] == ["Line 8: the mixture is worse by more than the margin."]

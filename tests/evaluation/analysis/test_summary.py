@@ -1,13 +1,11 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from moa.evaluation._analysis.summary import Collected, Evaluated, summarize
 from moa.evaluation._data.annotations import Annotation
 from moa.evaluation._data.outputs import Output
+from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.records import Record
-from moa.evaluation._statistics.sequential import sequential_test
 
 
 def system(name: str, role: str, preferences: list[float | None], opponent: str = "third") -> Evaluated:
@@ -15,11 +13,12 @@ def system(name: str, role: str, preferences: list[float | None], opponent: str 
     annotations = [
         Annotation(
             instruction=f"q{n}",
-            output_1="w" * (5 * n % 19),
-            output_2="w" * (7 * n % 23),
+            output_1="w" * (100 + 5 * n % 19),
+            output_2="w" * (100 + 7 * n % 23),
             generator_1=opponent,
             generator_2=name,
             preference=preference,
+            orders=(preference, preference),
         )
         for n, preference in enumerate(preferences)
     ]
@@ -38,8 +37,9 @@ THIRD = Evaluated(name="third", role="reference", records={}, outputs={})
 def test_verdicts_that_are_all_equal_are_judged_by_an_interval_that_holds_for_them() -> None:
     found = summarize(collected(system("mix", "mixture", [2.0] * 40), THIRD))
 
-    assert found.conclusion.sentence.startswith("Use mix: better than third at an unknown share of its cost")
-    assert "win rate 100.0 %" in found.conclusion.sentence
+    assert found.conclusion.sentence.startswith("Your call: ")
+    assert "mix is better than third" in found.conclusion.sentence
+    assert "win rate 100.0%, 95% interval " in found.conclusion.proof
 
 
 def test_mixture_and_baseline_judged_against_a_third_are_compared_by_their_difference() -> None:
@@ -47,9 +47,9 @@ def test_mixture_and_baseline_judged_against_a_third_are_compared_by_their_diffe
 
     found = summarize(collected(system("mix", "mixture", better), system("big", "baseline", MIXED), THIRD))
 
-    assert "than big" in found.conclusion.sentence or "of big" in found.conclusion.sentence
-    assert " points, 95 % interval +" in found.conclusion.sentence
-    assert found.conclusion.advice == "use"
+    assert "mix is not worse than big by 3 points or more" in found.conclusion.sentence
+    assert "points against big's, 95% interval -" in found.conclusion.proof
+    assert found.conclusion.advice == "your call", "what it costs is not known"
 
 
 def test_a_baseline_that_nobody_has_judged_yet_leaves_it_undecided() -> None:
@@ -68,22 +68,37 @@ def test_the_best_member_is_named_with_how_many_it_was_picked_from() -> None:
     assert found.best_member is not None
     assert found.best_member.of == 3
     assert "member 0" not in found.best_member.sentence
-    assert "(of 3, which the interval accounts for)" in found.best_member.sentence
+    assert " of 3, picked on other prompts than those that its figures come from)" in found.best_member.sentence
 
 
-def test_a_mixture_whose_aggregator_alone_is_better_is_not_to_be_used() -> None:
+def priced(one: Evaluated, usd: float) -> Evaluated:
+    def record(index: int) -> Record:
+        return Record(system=one.name, index=index, status="complete", output="x", cost_usd=usd)
+
+    return replace(one, records={n: record(n) for n in one.outputs})
+
+
+def test_a_mixture_whose_aggregator_alone_is_as_good_and_cheaper_is_not_to_be_used() -> None:
     good, better = [1.2, 2.0, 1.9, 1.95, 1.8] * 40, [1.9, 2.0, 1.99, 2.0, 2.0] * 40
-    alone, member = system("agg", "aggregator", better), system("small", "member", MIXED * 5)
+    mixture = priced(system("mix", "mixture", good), 0.4)
+    alone, member = system("mix.aggregator", "aggregator", better), system("small", "member", MIXED * 5)
 
-    found = summarize(collected(system("mix", "mixture", good), alone, member, THIRD))
-    without = summarize(collected(system("mix", "mixture", good), member, THIRD))
+    found = summarize(collected(mixture, priced(alone, 0.1), priced(member, 0.01), _priced_third(200)))
+    without = summarize(collected(mixture, _priced_third(200)))
 
     assert without.conclusion.advice == "use"
+    assert without.conclusion.system == "mix"
     assert found.best_member is not None
-    assert (found.best_member.name, found.best_member.of) == ("agg", 2)
-    assert found.conclusion.advice == "do not use"
-    assert found.conclusion.sentence.startswith("Don't use mix: agg alone is better (-")
-    assert without.conclusion.sentence in found.conclusion.sentence
+    assert (found.best_member.name, found.best_member.of) == ("mix.aggregator", 2)
+    assert found.conclusion.system == "mix.aggregator"
+    assert found.conclusion.sentence.startswith(
+        "Use its aggregator alone, not the mixture: it is better than mix at 25%"
+    )
+
+
+def _priced_third(prompts: int) -> Evaluated:
+    records = {n: Record(system="third", index=n, status="complete", output="x", cost_usd=1.0) for n in range(prompts)}
+    return replace(THIRD, records=records)
 
 
 def test_times_out_of_a_file_are_said_to_be_measured_elsewhere() -> None:
@@ -98,7 +113,7 @@ def test_times_out_of_a_file_are_said_to_be_measured_elsewhere() -> None:
     filed = summarize(collected(mixture, replace(baseline, is_precomputed=True), opponent="big"))
     measured = summarize(collected(mixture, baseline, opponent="big"))
 
-    assert "25 % of its latency, as a file tells it," in filed.conclusion.sentence
+    assert "25% of its latency, as a file tells it," in filed.conclusion.sentence
     assert any("The times of big come out of a file" in one for one in filed.warnings)
     assert "as a file tells it" not in measured.conclusion.sentence
     assert not any("come out of a file" in one for one in measured.warnings)
@@ -110,7 +125,7 @@ def test_what_there_is_too_little_of_is_said() -> None:
 
     found = summarize(collected(replace(mixture, records={0: failed}), THIRD, planned=60))
 
-    assert "; 40 of 60 prompts)" in found.conclusion.sentence
+    assert "; 40 of 60 prompts" in found.conclusion.proof
     assert "Only 40 of 60 prompts are judged so far: the same command goes on." in found.warnings
     assert any(one.startswith("40 prompts are few") for one in found.warnings)
     assert "mix: 1 of 1 answers failed (empty)." in found.warnings
@@ -173,16 +188,14 @@ def _lengths(shorter_by: list[int]) -> Evaluated:
     return Evaluated(name="mix", role="mixture", records={}, outputs=outputs, annotations=annotations)
 
 
-def test_length_that_cannot_be_told_from_quality_is_warned_of() -> None:
+def test_length_that_cannot_be_told_from_quality_is_the_first_sentence() -> None:
     longer, both = [-1500 - 7 * (n * n % 31) for n in range(80)], [800 * (-1) ** n - 13 * n for n in range(80)]
 
-    apart = summarize(collected(_lengths(longer), THIRD)).warnings
-    equal = summarize(collected(_lengths([-900] * 80), THIRD)).warnings
-    mixed = summarize(collected(_lengths(both), THIRD)).warnings
+    apart, equal, mixed = (summarize(collected(_lengths(one), THIRD)).conclusion for one in (longer, [-900] * 80, both))
 
-    assert any("mix (80 answers longer, 0 shorter than what they are judged" in one for one in apart)
-    assert any("mix (80 answers longer, 0 shorter" in one for one in equal)
-    assert not any("hardly be told apart" in one for one in mixed)
+    assert (apart.line, equal.line) == ("length hides quality", "length hides quality")
+    assert "1.5 times as long as third's" in apart.sentence
+    assert mixed.line != "length hides quality"
 
 
 def test_systems_that_never_differ_are_compared_all_the_same() -> None:
@@ -191,29 +204,28 @@ def test_systems_that_never_differ_are_compared_all_the_same() -> None:
     found = summarize(collected(system("mix", "mixture", draws), system("big", "baseline", draws), THIRD))
     member = summarize(collected(system("mix", "mixture", draws), system("one", "member", draws), THIRD)).best_member
 
-    assert "quality within 3 points of big" in found.conclusion.sentence
-    assert "too few" not in found.conclusion.sentence
+    # A judge that calls all of it a tie can't tell.
+    assert found.conclusion.line == "judge cannot tell"
+    assert "it calls nearly everything a tie" in found.conclusion.sentence
     assert member is not None
-    assert "can't be told apart" in member.sentence
+    assert "is not told apart from the mixture yet" in member.sentence
 
 
-def settled(preferences: list[float], **options: Any) -> Collected:
-    won = np.array(preferences) - 1.0
+def settled(preferences: list[float], prompts: int, *, decided: bool) -> Collected:
     mixture = system("mix", "mixture", preferences)
-    return collected(mixture, THIRD, settlement=sequential_test(won, **options), planned=400)
+    rows = [{"index": n, "preference": one} for n, one in enumerate(preferences)]
+    settlement = Settlement(until="decided", decided=decided, prompts=tuple(range(prompts)), planned=400)
+    return collected(replace(mixture, rows=rows), THIRD, settlement=settlement, planned=400)
 
 
-def test_the_verdict_rests_on_the_sequence_that_judging_was_stopped_by() -> None:
-    found = summarize(settled([2.0, 2.0, 2.0, 1.0] * 15))
+def test_the_verdict_rests_on_the_prompts_that_were_looked_at_when_judging_stopped() -> None:
+    found = summarize(settled([2.0, 2.0, 2.0, 1.0] * 30, 100, decided=True))
 
     assert found.stopped is not None
-    assert found.stopped.settlement.decision == "win"
-    assert found.conclusion.advice == "use"
-    n = found.stopped.settlement.settled_after
-    assert "valid at every look" in found.conclusion.sentence
-    assert f"; {n} of 400 prompts)" in found.conclusion.sentence
-    assert found.stopped.sentence == f"Settled (win) after {n} of 400 prompts: 340 prompts (85 %) were left unjudged."
-    assert found.as_dict()["settlement"]["saved"] == {"prompts": 340, "share": 0.85}
+    assert "; every interval is valid at every look" in found.conclusion.proof
+    assert "; 100 of 400 prompts" in found.conclusion.proof
+    assert found.stopped.sentence == "Decided after 100 of 400 prompts: 280 prompts (70%) were left unjudged."
+    assert found.as_dict()["settlement"]["saved"] == {"prompts": 280, "share": 0.7}
     assert any("fixed beforehand" in warning for warning in found.warnings)
 
 
@@ -221,8 +233,9 @@ def test_what_a_fixed_interval_would_have_called_a_win_is_not_one_after_looking(
     preferences = [2.0, 1.0, 2.0, 2.0, 1.0] * 24
 
     fixed = summarize(collected(system("mix", "mixture", preferences), THIRD)).conclusion
-    looked = summarize(settled(preferences))
+    looked = summarize(settled(preferences, 120, decided=False))
 
     assert looked.stopped is not None
-    assert (fixed.advice, looked.conclusion.advice) == ("use", "undecided")
-    assert looked.stopped.sentence == "Not settled by 120 of 400 prompts."
+    assert fixed.line == "your call", "better, at a cost that is not known"
+    assert looked.conclusion.line == "undecided"
+    assert looked.stopped.sentence == "Not decided by 120 of 400 prompts."

@@ -111,7 +111,7 @@ def test_rows_without_a_verdict_leave_the_fit_but_not_the_mean() -> None:
     assert fit.win_rate == pytest.approx(100 * np.mean(1 / (1 + np.exp(-logits))))
 
 
-def test_the_length_only_model_is_an_unpenalised_logistic_regression(reference: Reference) -> None:
+def test_the_equal_length_model_is_an_unpenalised_logistic_regression(reference: Reference) -> None:
     judged = reference.judged("claude-2.1", by_row=True)
     present = judged.present
     x = np.tanh(judged.shorter_by / np.std(judged.shorter_by, ddof=1))[present]
@@ -122,20 +122,20 @@ def test_the_length_only_model_is_an_unpenalised_logistic_regression(reference: 
         return float(np.mean(np.logaddexp(0.0, logits) - p * logits))
 
     optimum = minimize(loss, np.zeros(2), method="BFGS", options={"gtol": 1e-8}).x
-    fit = fit_length_model(design_for("length_only", judged))
+    fit = fit_length_model(design_for("equal_length", judged))
 
     assert fit is not None
     assert fit.win_rate == pytest.approx(100.0 / (1.0 + np.exp(-optimum[1])), abs=0.01)
 
 
-def test_a_system_nearly_as_good_as_the_baseline_is_not_pinned_to_50_by_the_length_only_model() -> None:
+def test_a_system_nearly_as_good_as_the_baseline_is_not_pinned_to_50_by_the_equal_length_model() -> None:
     preference = np.tile([1.0, 0.0], 100)
     preference[:8] = 1.0
     judged = Judged(preference=preference, shorter_by=np.random.default_rng(3).normal(0, 100, 200))
 
     only, minimal = (
         fit_length_model(design_for(name, judged), folds="stable")
-        for name in ("length_only", "length_controlled_minimal")
+        for name in ("equal_length", "length_controlled_minimal")
     )
 
     assert only is not None
@@ -144,12 +144,12 @@ def test_a_system_nearly_as_good_as_the_baseline_is_not_pinned_to_50_by_the_leng
     assert only.win_rate == pytest.approx(52.0, abs=0.6)
 
 
-def test_swapping_the_sides_mirrors_the_length_only_win_rate() -> None:
+def test_swapping_the_sides_mirrors_the_equal_length_win_rate() -> None:
     judged = _made_up(80)
     mirrored = Judged(preference=1 - judged.preference, shorter_by=-judged.shorter_by)
 
-    one = fit_length_model(design_for("length_only", judged))
-    other = fit_length_model(design_for("length_only", mirrored))
+    one = fit_length_model(design_for("equal_length", judged))
+    other = fit_length_model(design_for("equal_length", mirrored))
 
     assert one is not None
     assert other is not None
@@ -160,7 +160,7 @@ def test_swapping_the_sides_mirrors_the_length_only_win_rate() -> None:
 def test_equal_length_differences_leave_the_plain_win_rate(shorter_by: float) -> None:
     judged = Judged(preference=np.tile([1.0, 0.0, 1.0, 1.0], 25), shorter_by=np.full(100, shorter_by))
 
-    fit = fit_length_model(design_for("length_only", judged))
+    fit = fit_length_model(design_for("equal_length", judged))
 
     assert fit is not None
     assert fit.win_rate == pytest.approx(75.0, abs=1.0)
@@ -169,7 +169,7 @@ def test_equal_length_differences_leave_the_plain_win_rate(shorter_by: float) ->
 def test_a_system_that_always_wins_has_a_length_controlled_win_rate_near_100() -> None:
     judged = Judged(preference=np.ones(40), shorter_by=np.arange(40.0))
 
-    fit = fit_length_model(design_for("length_only", judged))
+    fit = fit_length_model(design_for("equal_length", judged))
 
     assert fit is not None
     assert fit.win_rate > 95
@@ -196,8 +196,8 @@ def test_verdicts_that_length_alone_decides_have_a_figure_without_a_warning(
 def test_too_few_verdicts_give_no_figure() -> None:
     judged = Judged(preference=np.array([1.0] * 9 + [np.nan] * 20), shorter_by=np.arange(29.0))
 
-    assert fit_length_model(design_for("length_only", judged)) is None
-    assert fold_sensitivity(design_for("length_only", judged), shuffles=()) is None
+    assert fit_length_model(design_for("equal_length", judged)) is None
+    assert fold_sensitivity(design_for("equal_length", judged), shuffles=()) is None
 
 
 def test_design_says_what_the_model_lacks() -> None:
@@ -225,7 +225,7 @@ def test_length_differences_that_are_nearly_all_the_same_are_fitted_though_libli
     halves = np.array([1, 3, 2, 4, 2, 3, 2, 1, 2, 2, 1, 2, 2, 2, 2, 2, 2, 2, 4, 0, 2, 4, 4, 0, 4, 0, 2, 2, 3])
     judged = Judged(preference=halves / 4.0, shorter_by=shorter_by, difficulty=None)
 
-    fit = fit_length_model(design_for("length_only", judged, None))
+    fit = fit_length_model(design_for("equal_length", judged, None))
 
     assert fit is not None
     assert 40.0 < fit.win_rate < 60.0

@@ -3,10 +3,10 @@ import time
 import numpy as np
 import pytest
 
-from moa.evaluation._length_control.influence import influence_values, standard_error_of
+from moa.evaluation._length_control.influence import influence_values
 from moa.evaluation._length_control.models import Design, Judged, LengthFit, design_for, fit_length_model
 from moa.evaluation._length_control.refit import refit
-from moa.evaluation._length_control.standard_errors import lc_difference, lc_estimate, predicted_estimate, resample
+from moa.evaluation._length_control.standard_errors import lc_estimate, predicted_estimate, resample
 from tests.evaluation.conftest import Reference
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def test_influence_values_sum_to_zero_also_with_missing_verdicts() -> None:
 def test_influence_values_ignore_the_spread_when_all_lengths_are_equal() -> None:
     judged = Judged(preference=np.tile([1.0, 0.0], 30), shorter_by=np.zeros(60))
 
-    values = influence_values(_fit(design_for("length_only", judged)))
+    values = influence_values(_fit(design_for("equal_length", judged)))
 
     np.testing.assert_allclose(np.abs(values), 50.0, rtol=0.05)
 
@@ -96,14 +96,13 @@ def test_a_tie_is_not_certain_though_the_penalty_pins_it_to_50() -> None:
 
 
 def test_equal_verdicts_give_no_sampling_error() -> None:
-    fit = _fit(design_for("length_only", Judged(preference=np.ones(40), shorter_by=np.arange(40.0))))
+    fit = _fit(design_for("equal_length", Judged(preference=np.ones(40), shorter_by=np.arange(40.0))))
 
     assert lc_estimate(fit) is None
-    assert lc_difference(fit, fit, seed=0, resamples=10) is None
 
 
 def test_resamples_follow_their_seed() -> None:
-    fit = _fit(design_for("length_only", _made_up(40)))
+    fit = _fit(design_for("equal_length", _made_up(40)))
 
     first, same, other = (resample(fit, seed=seed, resamples=20).win_rates for seed in (1, 1, 2))
 
@@ -111,27 +110,10 @@ def test_resamples_follow_their_seed() -> None:
     assert first.tolist() != other.tolist()
 
 
-def test_paired_difference_is_narrower_than_two_separate_errors(reference: Reference) -> None:
-    first, second = (_fit(reference.design(model)) for model in ("vicuna-13b", "vicuna-13b-v1.5"))
-
-    found = lc_difference(first, second, seed=0, resamples=400)
-
-    assert found is not None
-    apart = np.hypot(*(standard_error_of(influence_values(fit)) for fit in (first, second)))
-    assert found.value == pytest.approx(first.win_rate - second.win_rate)
-    assert found.standard_error < apart
-    half_width = (found.interval.high - found.interval.low) / 2
-    assert half_width == pytest.approx(1.96 * found.standard_error, rel=0.2)
-
-
 def test_a_system_does_not_differ_from_itself(reference: Reference) -> None:
     fit = _fit(reference.design("claude-2"))
 
-    found = lc_difference(fit, fit, seed=0, resamples=50)
-    predicted = predicted_estimate(fit, fit, seed=0, resamples=50)
-
-    assert found is None
-    assert predicted.value == pytest.approx(50)
+    assert predicted_estimate(fit, fit, seed=0, resamples=50).value == pytest.approx(50)
 
 
 def test_predicted_win_rate_holds_the_official_figure_within_its_interval(reference: Reference) -> None:
@@ -144,10 +126,8 @@ def test_predicted_win_rate_holds_the_official_figure_within_its_interval(refere
 
 
 def test_paired_figures_refuse_different_prompts() -> None:
-    one, other = (_fit(design_for("length_only", _made_up(rows))) for rows in (40, 41))
+    one, other = (_fit(design_for("equal_length", _made_up(rows))) for rows in (40, 41))
 
-    with pytest.raises(ValueError, match="same prompts"):
-        lc_difference(one, other, seed=0)
     with pytest.raises(ValueError, match="same prompts"):
         predicted_estimate(one, other, seed=0)
 

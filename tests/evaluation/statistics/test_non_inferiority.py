@@ -3,22 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from moa.evaluation._statistics.estimates import Estimate, Interval, student_estimate, student_quantile
+from moa.evaluation._statistics.estimates import student_estimate, student_quantile
 from moa.evaluation._statistics.non_inferiority import (
-    Verdict,
     by_category,
     holm,
     mean_estimate,
-    non_inferiority,
-    paired_difference,
     prompts_to_settle,
 )
-
-
-def _estimate(low: float, high: float, n: int = 100) -> Estimate:
-    value = (low + high) / 2
-    error = (high - low) / 2 / 1.96
-    return Estimate(value=value, standard_error=error, interval=Interval(low=low, high=high), n=n)
 
 
 def test_mean_estimate_is_the_textbook_one() -> None:
@@ -50,20 +41,6 @@ def test_too_little_data_or_variation_gives_none(values: list[float]) -> None:
     assert mean_estimate(np.array(values)) is None
 
 
-def test_paired_difference_uses_the_pairs() -> None:
-    rng = np.random.default_rng(2)
-    difficulty = rng.normal(size=200) * 10
-    first, second = difficulty + 1 + rng.normal(size=200), difficulty + rng.normal(size=200)
-
-    found = paired_difference(first, second)
-
-    assert found is not None
-    assert found.interval.low > 0
-    assert found.standard_error < 0.2
-    with pytest.raises(ValueError, match="same shape"):
-        paired_difference(first, second[:5])
-
-
 def test_clusters_have_one_entry_for_each_value() -> None:
     with pytest.raises(ValueError, match="6 values but 2 clusters"):
         mean_estimate(np.arange(6.0), ["a", "b"])
@@ -73,32 +50,6 @@ def test_power_is_the_known_figure() -> None:
     assert prompts_to_settle(0.5, 1.0) == math.ceil((1.959964 + 0.841621) ** 2 / 0.25)
     with pytest.raises(ValueError, match="difference of 0"):
         prompts_to_settle(0.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
-        (50.1, 56, Verdict.WIN),
-        (47.1, 56, Verdict.WITHIN),
-        (47.1, 49, Verdict.WITHIN),
-        (40, 49.9, Verdict.LOSE),
-        (46, 52, Verdict.UNDECIDED),
-    ],
-)
-def test_non_inferiority_reads_the_interval(low: float, high: float, verdict: Verdict) -> None:
-    found = non_inferiority(_estimate(low, high))
-
-    assert found.verdict is verdict
-    assert (found.more_prompts is not None) == (verdict is Verdict.UNDECIDED)
-
-
-def test_undecided_says_how_many_more_prompts_would_settle_it() -> None:
-    found = non_inferiority(_estimate(-5.0, 5.0, n=100), margin=3.0, reference=0.0)
-
-    deviation = 5.0 / 1.96 * 10
-    assert found.more_prompts == math.ceil(((1.959964 + 0.841621) * deviation / 3.0) ** 2) - 100
-    with pytest.raises(ValueError, match="above 0"):
-        non_inferiority(_estimate(1, 2), margin=0)
 
 
 def test_categories_count_their_number() -> None:

@@ -104,8 +104,8 @@ def run(
         str,
         typer.Option(
             "--until",
-            metavar="all|decided|decided-here|decided-lc",
-            help="decided: stop once the result is known; -here: for these prompts; -lc: by LC win rate.",
+            metavar="all|decided|good-enough",
+            help="decided: stop once the result is known; good-enough: once it is known whether it is good enough.",
         ),
     ] = "all",
     margin: MarginOption = 3.0,

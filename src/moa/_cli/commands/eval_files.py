@@ -29,7 +29,7 @@ class LengthModelName(StrEnum):
     V1 = "length_controlled_v1"
     NOREG = "length_controlled_noreg"
     MINIMAL = "length_controlled_minimal"
-    ONLY = "length_only"
+    EQUAL = "equal_length"
 
 
 def judge(
@@ -83,10 +83,9 @@ def metrics(
     model: Annotated[
         LengthModelName | None, typer.Option("--model", help="Length model; default: the one that suits the file.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print win rate, length-controlled win rate and their errors for a file of annotations."""
+    """Print win rate, win rate at equal length and their errors for a file of annotations."""
     from moa._cli.handlers.eval_files import show_metrics
 
     show_metrics(
@@ -94,7 +93,6 @@ def metrics(
         data_dir,
         align=align.value,
         model=None if model is None else model.value,
-        seed=seed,
         as_json=as_json,
     )
 

@@ -16,10 +16,10 @@ from moa._cli.mixture_option import resolve_mixture
 from moa._mixture.schema import Mixture
 from moa._pricing.price import Price
 from moa.errors import UsageError
+from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._pipeline import Evaluation, carry_out
 from moa.evaluation._runner.cost_estimate import plan_rest
 from moa.evaluation._runner.preparing import Options, Prepared, prepare
-from moa.evaluation._runner.spec import Until
 
 
 def read_until(text: str) -> Until:

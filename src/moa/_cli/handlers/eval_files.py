@@ -18,6 +18,7 @@ from moa._runtime.engine import Engine
 from moa.errors import EngineError, EvaluationDataError
 from moa.evaluation._analysis.judge_stats import judge_record
 from moa.evaluation._analysis.load_run import data_dir_of
+from moa.evaluation._analysis.recommendation import MEASURES
 from moa.evaluation._data.annotations import read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._data.outputs import read_outputs
@@ -139,12 +140,11 @@ def show_metrics(
     *,
     align: Literal["instruction", "row"],
     model: str | None,
-    seed: int,
     as_json: bool,
 ) -> None:
     """Print the figures of a file of annotations."""
     chosen: LengthModel | None = next((name for name in get_args(LengthModel) if name == model), None)
-    found = metrics(read_annotations(path), _data(data_dir), align=align, model=chosen, seed=seed)
+    found = metrics(read_annotations(path), _data(data_dir), align=align, model=chosen)
     if as_json:
         print_json({"system": found.system, "baseline": found.baseline, **found.as_dict()})
         return
@@ -164,7 +164,7 @@ def _lines(found: Metrics) -> list[str]:
     return [
         f"{found.system} against {found.baseline}",
         f"win rate                    {_percent(counts.win_rate)}, error {_number(counts.standard_error)} points",
-        f"length-controlled win rate  {_percent(found.length_controlled_win_rate)}{ends}",
+        f"{MEASURES[found.lc_model]:27} {_percent(found.length_controlled_win_rate)}{ends}",
         f"                            {found.lc_model}: {found.lc_reason}",
         f"standard error of it        {_number(found.lc_standard_error)} points{claimed}",
         f"wins, losses, draws         {counts.n_wins}, {counts.n_wins_base}, {counts.n_draws} of {counts.n_total}",

@@ -12,6 +12,7 @@ from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
 from moa.evaluation._analysis.cost_latency import CostLatency, Percentiles, economics
 from moa.evaluation._analysis.load_run import collect
+from moa.evaluation._analysis.recommendation import MEASURES
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._data.annotations import Annotation, read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
@@ -73,10 +74,8 @@ def show_ended(done: Evaluation, setup: Spec) -> None:
             style="yellow",
         )
     elif done.ended == "decided" and done.settlement is not None:
-        found, unit = done.settlement, "points" if done.settlement.is_difference else "%"
         say(
-            f"decided after {found.rests_on:,} of {len(setup.instructions):,} prompts: {found.decision} "
-            f"({found.interval.low:.1f} to {found.interval.high:.1f} {unit} for {found.target}); {there}, {spent}"
+            f"decided after {len(done.settlement.prompts):,} of {len(setup.instructions):,} prompts; {there}, {spent}"
             f"{_saved(progress)}"
         )
     else:
@@ -100,7 +99,7 @@ def _saved(progress: Progress) -> str:
     if not progress.verdicts or progress.verdicts >= progress.verdicts_total:
         return ""
     share = 1 - progress.verdicts / progress.verdicts_total
-    text = f"; {100 * share:.0f} % of the judging saved"
+    text = f"; {100 * share:.0f}% of the judging saved"
     if progress.unpriced or not progress.spent_usd:
         return text
     return f"{text}, about {usd(Decimal(str(progress.spent_usd * share / (1 - share))))}"
@@ -125,6 +124,8 @@ def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_j
 def show_findings(summary: Summary) -> None:
     """Print what an evaluation found: on standard output in sentences, with what qualifies them on standard error."""
     print(summary.conclusion.sentence)
+    if summary.conclusion.proof:
+        print(summary.conclusion.proof)
     if summary.stopped is not None:
         print(summary.stopped.sentence)
     if summary.best_member is not None:
@@ -139,7 +140,7 @@ def reference_data(folder: Path | None) -> AlpacaEvalData | None:
     try:
         return load_alpaca_eval_data(folder or reference_folder())
     except MoaError as error:
-        say(f"warning: the length-only model is used: {error}", style="yellow")
+        say(f"warning: our own model of length is used: {error}", style="yellow")
         return None
 
 
@@ -190,16 +191,17 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
         return
     print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {mine[0].generator_1}:")
     print(f"win rate, A - B: {_points(found.win_rate_difference)}")
-    print(f"length-controlled win rate ({found.lc_model}), A - B: {_points(found.lc_difference)}")
+    print(f"{MEASURES[found.lc_model]} ({found.lc_model}), A - B: {_points(found.lc_difference)}")
     if found.predicted_win_rate is not None:
         value, interval = found.predicted_win_rate.value, found.predicted_win_rate.interval
         ends = f"{interval.low:.2f} to {interval.high:.2f}"
         print(f"win rate of A against B as the official model predicts it: {value:.2f} % ({ends}); nobody judged that")
-    if found.verdict is not None:
-        more = (
-            f", about {found.verdict.more_prompts:,} more prompts would settle it" if found.verdict.more_prompts else ""
-        )
-        print(f"verdict with a margin of {margin:g} points: {found.verdict.verdict}{more}")
+    if found.evidence is not None:
+        verdict = found.evidence.controlled
+        if found.evidence.kept is None:
+            print("nothing shows whether the judge keeps its side when two answers change places: no margin is tested")
+        more = f", at least {verdict.more_prompts:,} more prompts would settle it" if verdict.more_prompts else ""
+        print(f"verdict with a margin of {margin:g} points: A is {verdict.finding.value}{more}")
 
 
 def _annotations(path: Path) -> list[Annotation]:
@@ -215,19 +217,19 @@ def _annotations(path: Path) -> list[Annotation]:
 
 def _points(found: Estimate | None) -> str:
     if found is None:
-        return "no figure: too few prompts, or all verdicts differ by the same"
+        return "no figure: too few prompts"
     return f"{found.value:+.2f} points ({found.interval.low:+.2f} to {found.interval.high:+.2f})"
 
 
 def _dict(found: Comparison) -> Mapping[str, Any]:
-    verdict = found.verdict
+    verdict = None if found.evidence is None else found.evidence.controlled
     return {
         "n": found.n,
         "win_rate_difference": _estimate(found.win_rate_difference),
         "lc_model": found.lc_model,
         "lc_difference": _estimate(found.lc_difference),
         "predicted_win_rate": _estimate(found.predicted_win_rate),
-        "verdict": None if verdict is None else verdict.verdict,
+        "verdict": None if verdict is None else verdict.finding,
         "more_prompts": None if verdict is None else verdict.more_prompts,
     }
 

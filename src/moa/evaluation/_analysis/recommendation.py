@@ -1,53 +1,119 @@
-"""The one sentence that a user acts on, and the rule behind it."""
+"""The one sentence that a user acts on: the first line of a table that holds."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from moa.evaluation._length_control.bounded_taste import STEEPEST
+from moa.evaluation._metrics.evidence import Evidence
+from moa.evaluation._metrics.single_model import SingleModel
 from moa.evaluation._statistics.estimates import Estimate
-from moa.evaluation._statistics.non_inferiority import NonInferiority
-from moa.evaluation._statistics.non_inferiority import Verdict as Finding
+from moa.evaluation._statistics.findings import MANY_PROMPTS, MIN_DATA, Assessment, Finding
 
-Advice = Literal["use", "do not use", "undecided"]
+Advice = Literal["use", "your call", "do not use", "undecided"]
 
-_MANY_PROMPTS = 100_000  # nobody judges more: the figure itself would say nothing then
+LEAST_KEPT = 0.25
+"""Share of the pairs, 0-1, on which a judge has to keep its side beyond chance for its verdicts to be followed at
+all."""
+
+MOST_MISSING = 0.2
+"""Share of the verdicts, 0-1, that may be missing."""
+
+LEAST_CONTROLS_RIGHT = 0.75
+"""Share of the control pairs, 0-1, that a judge has to get right in both orders; a coin gets a quarter."""
+
+MIN_CONTROLS = 8
+"""Fewest control pairs that say anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """How a system's cost or latency relates to the baseline's.
+    """How a system's cost or latency relates to another's.
 
     Attributes:
-        value: System divided by baseline, infinite if the baseline's is 0 and the system's is not; None if either is
+        value: System divided by the other, infinite if the other's is 0 and the system's is not; None if either is
             unknown.
         unknown: Whose figure is unknown, for the sentence; empty if none is.
-        is_filed: Whether a figure comes out of a file: it was measured elsewhere.
+        is_precomputed: Whether a figure comes out of a file: it was measured elsewhere.
     """
 
     value: float | None
     unknown: tuple[str, ...] = ()
     is_precomputed: bool = False
 
+    @property
+    def is_less(self) -> bool:
+        """Whether the system is known to take less, by half a percent at least."""
+        return self.value is not None and self.value < _AS_MUCH
+
+
+_AS_MUCH = 0.995
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
-    """What is known of a system's quality against the baseline's.
+class JudgeChecks:
+    """What is known of the judge besides its verdicts.
 
     Attributes:
-        finding: By the non-inferiority rule; None on too few verdicts.
-        measure: What the estimate is, e.g. `length-controlled win rate`.
-        is_difference: Whether the estimate is a difference of two win rates, in points, and not a win rate.
-        n: Verdicts.
-        of: Prompts in all, where not all of them are judged; else None.
-        sequence_for: What the interval is about, if it is a confidence sequence; else empty.
+        missing: Share of the verdicts, 0-1, that are missing.
+        controls: Pairs with a known loser that it was shown, in both orders.
+        controls_right: Those on which it preferred the right output both times.
     """
 
-    finding: NonInferiority | None
-    measure: str
-    is_difference: bool
-    n: int
-    of: int | None = None
-    sequence_for: str = ""
+    missing: float = 0.0
+    controls: int = 0
+    controls_right: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """A single model in the mixture's place.
+
+    Attributes:
+        name: What to call it.
+        found: What is shown about it.
+        cost: Of one prompt, in relation to the mixture's.
+        cost_to_baseline: The same in relation to the baseline's.
+    """
+
+    name: str
+    found: SingleModel
+    cost: Ratio
+    cost_to_baseline: Ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """All that the first sentence may depend on.
+
+    Attributes:
+        mixture: Its name; `baseline` the other's.
+        evidence: What the verdicts show; None if there are none.
+        judge: What is known of the judge.
+        cost: The mixture's in relation to the baseline's, each priced on its own tokens.
+        latency: Likewise, of the median prompt.
+        alternative: The best single model; None if there is none, or nothing is known of it.
+        planned: Prompts in all.
+        opponent: A third system, where mixture and baseline were both judged against one; else None.
+        looked: Whether one looked before all prompts were judged.
+    """
+
+    mixture: str
+    baseline: str
+    evidence: Evidence | None
+    judge: JudgeChecks
+    cost: Ratio
+    latency: Ratio
+    alternative: Alternative | None = None
+    planned: int = 0
+    opponent: str | None = None
+    looked: bool = False
+
+    @property
+    def is_indirect(self) -> bool:
+        """Whether figures are differences, in points, of two win rates against a third system."""
+        return self.opponent is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,71 +123,187 @@ class Recommendation:
     Attributes:
         advice: In a word.
         sentence: In a sentence.
-        rule: How it was decided.
+        proof: The figures behind it, in a sentence; empty if there are none.
+        line: Which line of the table it is, by its title.
+        system: What to use, if it says so: the mixture's or a single model's name; else None.
     """
 
     advice: Advice
     sentence: str
-    rule: str
+    proof: str = ""
+    line: str = ""
+    system: str | None = None
 
 
-def conclude(system: str, baseline: str, quality: Quality, cost: Ratio, latency: Ratio) -> Recommendation:
-    """Return what a user should do about a system in place of a baseline.
+Line = Callable[[Case, Evidence], Recommendation | None]
 
-    Args:
-        system: Its name.
-        baseline: The other's name.
-        quality: What the judge found.
-        cost: Of one prompt, each priced on its own tokens.
-        latency: Of the median prompt.
 
-    Returns:
-        The advice: a system that is better is to be used; one that is comparable only if it is cheaper or faster, as
-        far as that is known; one that is worse is not.
-    """
-    finding = quality.finding
-    if finding is None:
-        few = "1 verdict is" if quality.n == 1 else f"{quality.n} verdicts are"
-        sentence = f"Undecided: {few} too few to say anything about {system} and {baseline}."
-        return Recommendation(advice="undecided", sentence=sentence, rule="")
-    price = f"at {times(cost, 'cost')} and {times(latency, 'latency')}"
-    proof = f"({_proof(quality, finding.estimate)})"
-    rule = _rule(finding, quality.sequence_for)
-    margin = f"{finding.margin:g} points"
-    match finding.verdict:
-        case Finding.WIN:
-            text = f"Use {system}: better than {baseline} {price} {proof}."
-            return Recommendation(advice="use", sentence=text, rule=rule)
-        case Finding.WITHIN if _has_no_point(cost, latency):
-            text = f"Don't use {system}: quality within {margin} of {baseline}, but {price} {proof}."
-            return Recommendation(advice="do not use", sentence=text, rule=rule)
-        case Finding.WITHIN:
-            condition = " if it is cheaper" if cost.value is None else ""
-            text = f"Use {system}{condition}: quality within {margin} of {baseline} {price} {proof}."
-            return Recommendation(advice="use", sentence=text, rule=rule)
-        case Finding.LOSE:
-            text = f"Don't use {system}: worse than {baseline}, {price} {proof}."
-            return Recommendation(advice="do not use", sentence=text, rule=rule)
-    text = (
-        f"Undecided: {_about(finding.more_prompts)} more prompts would settle whether {system} is within {margin} of "
-        f"{baseline}; it comes {price} {proof}."
+def recommend(case: Case) -> Recommendation:
+    """Return what a user should do about a mixture in place of a baseline: the first line of `LINES` that holds."""
+    evidence = case.evidence
+    if evidence is None:
+        sentence = f"Undecided: there is no verdict on {case.mixture} and {case.baseline} yet."
+        return Recommendation(advice="undecided", sentence=sentence)
+    for line in LINES:
+        found = line(case, evidence)
+        if found is not None:
+            return found
+    raise AssertionError("the last line always holds")
+
+
+def judge_cannot_tell(case: Case, evidence: Evidence) -> Recommendation | None:
+    """Line 1: the judge fails on control pairs, keeps its side on too few pairs, or gives no verdict on too many."""
+    judge, kept = case.judge, evidence.kept
+    if judge.controls >= MIN_CONTROLS and judge.controls_right < LEAST_CONTROLS_RIGHT * judge.controls:
+        why = (
+            f"of {judge.controls} control pairs, an answer and the same words in disorder, it got only "
+            f"{judge.controls_right} right"
+        )
+    elif kept is not None and kept.share < LEAST_KEPT:
+        habit = f"it changed sides on {100 * kept.flips:.0f}% of the pairs when the two answers changed places"
+        why = habit if kept.flips >= LEAST_KEPT else "it calls nearly everything a tie"
+    elif judge.missing > MOST_MISSING:
+        why = f"{100 * judge.missing:.0f}% of its verdicts are missing or can't be read"
+    else:
+        return None
+    sentence = (
+        f"Undecided: the judge can't tell {case.mixture} from {case.baseline}: {why}. "
+        "Take a stronger --judge-model and judge again with --rejudge."
     )
-    return Recommendation(advice="undecided", sentence=text, rule=rule)
+    return _found("undecided", sentence, case, evidence, judge_cannot_tell)
 
 
-def prefer_single_model(conclusion: Recommendation, mixture: str, alone: str, figure: str) -> Recommendation:
-    """Return the advice against a mixture one of whose models is better alone; whatever the baseline.
+def length_hides_quality(case: Case, evidence: Evidence) -> Recommendation | None:
+    """Line 2: a taste for length alone could have made the difference, and the verdicts can't say."""
+    length = evidence.length
+    if length.told_apart:
+        return None
+    doubled = 100 / (1 + math.exp(-STEEPEST)) - 50
+    sentence = (
+        f"Undecided: length can't be told from quality. {case.mixture}'s answers are {length.ratio:.2g} times as long "
+        f"as {evidence_against(case)}'s, and the win rate is {_figure(evidence.raw, case)}; a judge that gives up to "
+        f"{doubled:.0f} points for a doubled length could have made {length.moves:.0f} points of that. "
+        "Have both write answers of about the same length (by their prompts, or max_tokens) and compare again."
+    )
+    return _found("undecided", sentence, case, evidence, length_hides_quality)
 
-    Args:
-        conclusion: What the comparison with the baseline says.
-        mixture: Its name.
-        alone: The better model's.
-        figure: By how much, in words.
-    """
-    if conclusion.advice == "do not use":
-        return conclusion
-    sentence = f"Don't use {mixture}: {alone} alone is better ({figure}). But for that: {conclusion.sentence}"
-    return replace(conclusion, advice="do not use", sentence=sentence)
+
+def figures_disagree(case: Case, evidence: Evidence) -> Recommendation | None:
+    """Line 3: preferences as they are and preferences at equal length give opposite advice."""
+    if not evidence.disagree:
+        return None
+    longer = "longer" if evidence.length.ratio > 1 else "shorter"
+    raw, controlled = (_amount(found, case) for found in (evidence.raw, evidence.controlled))
+    sentence = (
+        f"Your call: as the answers are, {case.mixture} is {raw}; at equal length it is {controlled}. Its answers are "
+        f"{longer} ({evidence.length.ratio:.2g} times), and what to do depends on what length is worth to you."
+    )
+    return _found("your call", sentence, case, evidence, figures_disagree)
+
+
+def too_few_prompts(case: Case, evidence: Evidence) -> Recommendation | None:
+    """Line 4: there are less than 30 prompts' worth of data."""
+    share = 1.0 if evidence.kept is None else max(evidence.kept.share, LEAST_KEPT)
+    missing = math.ceil(MIN_DATA / share) - evidence.n
+    if missing <= 0:
+        return None
+    verdicts = "1 prompt is" if evidence.n == 1 else f"{evidence.n} prompts are"
+    sentence = (
+        f"Undecided: {verdicts} too few to say anything about {case.mixture} and {case.baseline}; at least {missing} "
+        "more are needed."
+    )
+    return _found("undecided", sentence, case, evidence, too_few_prompts)
+
+
+def use_single_model(case: Case, evidence: Evidence) -> Recommendation | None:
+    """Line 5: a single model is not worse than the mixture and the baseline by the margin, and cheaper than both."""
+    other = case.alternative
+    if other is None or not (replaces(other) and other.cost.is_less and is_fine(other.found.to_mixture)):
+        return None
+    sentence = (
+        f"Use {other.name}, not the mixture: it is {_amount(other.found.to_mixture, case, to=case.mixture)} at "
+        f"{times(other.cost, 'cost')}, and {_amount(other.found.to_baseline, case)} at "
+        f"{times(other.cost_to_baseline, 'cost')}."
+    )
+    gap = other.found.to_mixture.gap
+    proof = (
+        f"{other.name} less {case.mixture}: {gap.value:+.1f} points, {_ends(gap)}; less {case.baseline}: "
+        f"{other.found.to_baseline.gap.value:+.1f} points, {_ends(other.found.to_baseline.gap)}. It is the best of "
+        f"{other.found.of}, picked on other prompts than those that its figures come from"
+    )
+    found = _found("use", sentence, case, evidence, use_single_model)
+    return replace(found, proof=f"{proof}; {found.proof}", system=other.found.name)
+
+
+def use_mixture(case: Case, evidence: Evidence) -> Recommendation | None:
+    """Line 6: the mixture is better, or not worse by the margin, and cheaper."""
+    if not (is_fine(evidence.controlled) and case.cost.is_less):
+        return None
+    other, name = case.alternative, case.mixture
+    sentence = f"Use {name}: {_amount(evidence.controlled, case)} at {_price(case)}."
+    if other is not None and other.cost.is_less and other.found.to_mixture.finding is Finding.UNDECIDED:
+        costs = f"{other.name} costs {100 * (other.cost.value or 0.0):.2g}% of what it costs"
+        if replaces(other):
+            sentence = (
+                f"Use {name} or {other.name}: the mixture is {_amount(evidence.controlled, case)} at {_price(case)}; "
+                f"{costs}, and which of the two is better is not decided."
+            )
+        else:
+            sentence = f"{sentence} Still open: {costs}, and may be as good{_forecast(other.found)}."
+    return replace(_found("use", sentence, case, evidence, use_mixture), system=name)
+
+
+def your_call(case: Case, evidence: Evidence) -> Recommendation | None:
+    """Line 7: worse by less than the margin; or as good or better, but not known to be cheaper."""
+    found = evidence.controlled
+    if not (is_fine(found) or found.finding is Finding.SLIGHTLY_WORSE):
+        return None
+    if case.cost.value is None:
+        price = f"; what it costs compared to that is not known (no figure for {' and '.join(case.cost.unknown)})"
+        price += "" if case.latency.value is None else f", it comes at {times(case.latency, 'latency')}"
+    else:
+        price = f" at {_price(case)}"
+    low, high = found.gap.interval.low, found.gap.interval.high
+    sentence = f"Your call: {low:+.1f} to {high:+.1f} points{price}. {case.mixture} is {_amount(found, case)}."
+    return _found("your call", sentence, case, evidence, your_call)
+
+
+def do_not_use(case: Case, evidence: Evidence) -> Recommendation | None:
+    """Line 8: the mixture is worse by more than the margin."""
+    if evidence.controlled.finding is not Finding.WORSE:
+        return None
+    sentence = f"Don't use {case.mixture}: {_amount(evidence.controlled, case)}, at {_price(case)}."
+    return _found("do not use", sentence, case, evidence, do_not_use)
+
+
+def undecided(case: Case, evidence: Evidence) -> Recommendation:
+    """Line 9: nothing is shown."""
+    found = evidence.controlled
+    if evidence.kept is None:
+        why = (
+            "nothing shows whether the judge keeps its side when two answers change places, so that they can't be "
+            "called equally good; judge again with --rejudge, which tries both orders"
+        )
+    elif found.more_prompts is None:
+        why = f"it takes more than {MANY_PROMPTS:,} prompts to decide"
+    else:
+        why = f"it takes at least {_about(found.more_prompts)} more prompts to decide"
+    sentence = f"Undecided: keep {case.baseline} for now; {why}. {case.mixture} comes at {_price(case)}."
+    return _found("undecided", sentence, case, evidence, undecided)
+
+
+LINES: tuple[Line, ...] = (
+    judge_cannot_tell,
+    length_hides_quality,
+    figures_disagree,
+    too_few_prompts,
+    use_single_model,
+    use_mixture,
+    your_call,
+    do_not_use,
+    undecided,
+)
+"""The table of the verdict: the first line that holds is the first sentence."""
 
 
 def ratio(system: tuple[str, float | None], baseline: tuple[str, float | None]) -> Ratio:
@@ -139,21 +321,8 @@ def ratio(system: tuple[str, float | None], baseline: tuple[str, float | None]) 
     return Ratio(value=math.inf if system[1] > 0 else 1.0)
 
 
-def _has_no_point(cost: Ratio, latency: Ratio) -> bool:
-    """Whether a system that is as good is known to be neither cheaper nor, as far as is known, faster."""
-    return cost.value is not None and cost.value >= 1 and (latency.value is None or latency.value >= 1)
-
-
-def _about(prompts: int | None) -> str:
-    """A forecast in words, no more precise than two digits."""
-    if prompts is None or prompts > _MANY_PROMPTS:
-        return f"only more than {_MANY_PROMPTS:,}"
-    unit = 10 ** max(0, len(str(prompts)) - 2)
-    return f"about {unit * math.ceil(prompts / unit):,}"
-
-
 def times(of: Ratio, what: str) -> str:
-    """Return a ratio in words, e.g. `12 % of its cost`.
+    """Return a ratio in words, e.g. `12% of its cost`.
 
     Args:
         of: System to another.
@@ -165,34 +334,107 @@ def times(of: Ratio, what: str) -> str:
     if math.isinf(of.value):
         return f"more than its {what}, which is nothing,"
     whats = f"{what}, as a file tells it," if of.is_precomputed else what
-    if of.value < 0.995:
-        return f"{100 * of.value:.2g} % of its {whats}"
-    if of.value < 1.005:
+    if of.value < _AS_MUCH:
+        return f"{100 * of.value:.2g}% of its {whats}"
+    if of.value < 2.0 - _AS_MUCH:
         return f"the same {whats}"
     return f"{of.value:.2g} times its {whats}" if of.value < 100 else f"{of.value:.0f} times its {whats}"
 
 
-def _proof(quality: Quality, estimate: Estimate) -> str:
-    low, high, level = estimate.interval.low, estimate.interval.high, 100 * estimate.interval.level
-    holds = " valid at every look" if quality.sequence_for else ""
-    if quality.is_difference:
-        ends = f"{level:g} % interval{holds} {low:+.1f} to {high:+.1f}"
-        figure = f"{quality.measure} {estimate.value:+.1f} points, {ends}"
-    else:
-        ends = f"{level:g} % interval{holds} {low:.1f} to {high:.1f}"
-        figure = f"{quality.measure} {estimate.value:.1f} %, {ends}; equal is 50"
-    return f"{figure}; {quality.n:,}{'' if quality.of is None else f' of {quality.of:,}'} prompts"
+def is_fine(found: Assessment) -> bool:
+    """Return whether a system is shown to be better, or not worse by the margin."""
+    return found.finding in (Finding.BETTER, Finding.GOOD_ENOUGH)
 
 
-def _rule(finding: NonInferiority, sequence_for: str) -> str:
-    interval = finding.estimate.interval
-    sequence = (
-        f" The interval is a confidence sequence for {sequence_for}: it holds however often one looks."
-        if sequence_for
-        else ""
+def replaces(other: Alternative) -> bool:
+    """Return whether a single model is shown to do in the baseline's place, and is known to be cheaper."""
+    return is_fine(other.found.to_baseline) and other.cost_to_baseline.is_less
+
+
+def evidence_against(case: Case) -> str:
+    """Return whose answers the mixture's were compared with."""
+    return case.opponent or case.baseline
+
+
+MEASURES = {
+    "equal_length": "win rate at equal length",
+    "length_controlled_v1": "length-controlled (LC) win rate",
+    "length_controlled_noreg": "length-controlled (LC) win rate",
+    "length_controlled_minimal": "length-controlled (LC) win rate",
+}
+"""What the figure of each length model is called."""
+
+
+MODEL_NAMES = {
+    "equal_length": "ours: logistic, in the difference and the ratio of lengths and in which answer is longer",
+    "length_controlled_v1": "AlpacaEval's: logistic, in length and difficulty, regularised",
+    "length_controlled_noreg": "AlpacaEval's without its regulariser",
+    "length_controlled_minimal": "AlpacaEval's in length alone",
+}
+"""How a report calls each length model."""
+
+
+def table(found: Recommendation) -> list[tuple[str, bool]]:
+    """Return every line of the table in words, and whether it is the one that holds."""
+    texts = [" ".join(str(line.__doc__).split()) for line in LINES]
+    return [(text, found.line == title_of(line)) for text, line in zip(texts, LINES, strict=True)]
+
+
+def title_of(line: Callable[..., object]) -> str:
+    """Return a line's title."""
+    return line.__name__.replace("_", " ")
+
+
+def _found(
+    advice: Advice, sentence: str, case: Case, evidence: Evidence, line: Callable[..., object]
+) -> Recommendation:
+    figures = [("win rate", evidence.raw)]
+    if evidence.model is not None:
+        figures.insert(0, (MEASURES[evidence.model], evidence.controlled))
+    told = "; ".join(f"{measure} {_figure(found, case)}" for measure, found in figures)
+    equal = "equal is 0" if case.is_indirect else "equal is 50%"
+    of = f" of {case.planned:,}" if evidence.n < case.planned else ""
+    looks = "; every interval is valid at every look" if case.looked else ""
+    proof = f"{told}; {equal}; {evidence.n:,}{of} prompts{looks}"
+    return Recommendation(advice=advice, sentence=sentence, proof=proof, line=title_of(line))
+
+
+def _figure(found: Assessment, case: Case) -> str:
+    if case.is_indirect:
+        return f"{found.gap.value:+.1f} points against {case.baseline}'s, {_ends(found.gap)}"
+    interval = found.gap.interval
+    ends = (
+        f"{100 * interval.level:g}% interval {max(0.0, 50 + interval.low):.1f} to {min(100.0, 50 + interval.high):.1f}"
     )
-    return (
-        f"Non-inferiority with a margin of {finding.margin:g} points: better if the {100 * interval.level:g} % "
-        "interval lies above equality, comparable if it lies above equality less the margin, worse if it lies below "
-        f"equality, undecided otherwise. What is comparable is worth using only if it is cheaper or faster.{sequence}"
-    )
+    return f"{50 + found.gap.value:.1f}%, {ends}"
+
+
+def _ends(gap: Estimate) -> str:
+    return f"{100 * gap.interval.level:g}% interval {gap.interval.low:+.1f} to {gap.interval.high:+.1f}"
+
+
+def _amount(found: Assessment, case: Case, *, to: str | None = None) -> str:
+    other, margin = to or case.baseline, f"{found.margin:g} points"
+    return {
+        Finding.BETTER: f"better than {other}",
+        Finding.GOOD_ENOUGH: f"not worse than {other} by {margin} or more",
+        Finding.SLIGHTLY_WORSE: f"worse than {other}, by less than {margin}",
+        Finding.WORSE: f"worse than {other} by more than {margin}",
+        Finding.UNDECIDED: f"not shown to be better or worse than {other}",
+    }[found.finding]
+
+
+def _price(case: Case) -> str:
+    cost = times(case.cost, "cost")
+    return cost if case.latency.value is None else f"{cost} and {times(case.latency, 'latency')}"
+
+
+def _forecast(found: SingleModel) -> str:
+    more = found.to_mixture.more_prompts
+    return "" if more is None else f" (at least {_about(more)} more prompts would show it)"
+
+
+def _about(prompts: int) -> str:
+    """A forecast in words, no more precise than two digits."""
+    unit = 10 ** max(0, len(str(prompts)) - 2)
+    return f"{unit * math.ceil(prompts / unit):,}"

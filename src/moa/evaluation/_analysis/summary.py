@@ -11,24 +11,38 @@ from moa.evaluation._analysis.cost_latency import CostLatency, economics
 from moa.evaluation._analysis.effects import VARIANTS, Effect, Side, effect
 from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
 from moa.evaluation._analysis.output_issues import OutputIssues, hygiene
-from moa.evaluation._analysis.quality import Stopped, difference_quality, settled_quality, win_rate_quality
-from moa.evaluation._analysis.recommendation import Ratio, Recommendation, conclude, prefer_single_model, ratio, times
+from moa.evaluation._analysis.recommendation import (
+    MEASURES,
+    Alternative,
+    Case,
+    JudgeChecks,
+    Recommendation,
+    ratio,
+    recommend,
+    times,
+)
+from moa.evaluation._analysis.stopped import Stopped
 from moa.evaluation._analysis.verbatim_overlap import Copied, copied, mean_copied
 from moa.evaluation._data.annotations import Annotation, win_probabilities
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
 from moa.evaluation._length_control.models import FoldSensitivity, fold_sensitivity
 from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
+from moa.evaluation._metrics.evidence import Evidence
 from moa.evaluation._metrics.leaderboard import Rank, rank
-from moa.evaluation._metrics.metrics import FEW_COVER, FEW_PROMPTS, Metrics, metrics
-from moa.evaluation._metrics.paired_difference import compare
+from moa.evaluation._metrics.metrics import Metrics, choose_model, comparable_verdicts, metrics
+from moa.evaluation._metrics.paired_difference import common_to_all
+from moa.evaluation._metrics.single_model import SingleModel, weigh_all
+from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.records import Record
-from moa.evaluation._statistics.estimates import LEVEL, Estimate
+from moa.evaluation._statistics.findings import Assessment, Finding
 from moa.evaluation._statistics.non_inferiority import MARGIN, ByCategory, by_category
-from moa.evaluation._statistics.sequential import SequentialResult
 
 _NAMED = 3
 """How many systems a warning names."""
+
+FEW_PROMPTS = 200
+"""Prompts below which a warning says how wide intervals are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +89,7 @@ class Collected:
     comparable: bool
     warnings: tuple[str, ...]
     how: Mapping[str, Any]
-    settlement: SequentialResult | None = None
+    settlement: Settlement | None = None
     planned: int = 0
 
 
@@ -124,8 +138,10 @@ class Summary:
     Attributes:
         systems: The mixture first.
         opponent: As in `Collected`; likewise judge, comparable, warnings, how.
+        baseline: Name of the system that the mixture is to replace; None if nothing was judged.
         conclusion: What to do.
-        best_member: How the mixture compares with the best of its members; None if there is none to compare with.
+        evidence: What the verdicts show; None without any.
+        best_member: How the mixture compares with the best of its models alone; None if there is none to compare with.
         effects: Of leaving out each proposer, and of another order of proposals, where that was asked for.
         stopped: What came of stopping as soon as it was settled; None where that was not asked for.
     """
@@ -134,7 +150,9 @@ class Summary:
     opponent: str | None
     judge: str | None
     comparable: bool
+    baseline: str | None
     conclusion: Recommendation
+    evidence: Evidence | None
     best_member: "BestMember | None"
     warnings: tuple[str, ...]
     how: Mapping[str, Any]
@@ -147,7 +165,10 @@ class Summary:
         return {
             "verdict": self.conclusion.sentence,
             "advice": self.conclusion.advice,
-            "rule": self.conclusion.rule,
+            "use": self.conclusion.system,
+            "line": self.conclusion.line,
+            "proof": self.conclusion.proof,
+            "evidence": None if self.evidence is None else _evidence_dict(self.evidence),
             "settlement": None if self.stopped is None else self.stopped.as_dict(),
             "best_member": None if best is None else {"name": best.name, "of": best.of, "sentence": best.sentence},
             "effects": [one.as_dict() for one in self.effects],
@@ -165,23 +186,16 @@ class BestMember:
     """The best of a mixture's models alone, the aggregator's too, against the mixture.
 
     Attributes:
-        name: The one with the highest win rate.
-        of: Among how many; the interval holds for all of them at once.
-        difference: Mixture less model, in points; None on too little data.
-        cost: What it costs in relation to the mixture.
+        name: The system's name.
+        of: Among how many.
+        found: What is shown about it.
         sentence: What it says.
     """
 
     name: str
     of: int
-    difference: Estimate | None
-    cost: Ratio
+    found: SingleModel
     sentence: str
-
-    @property
-    def is_better(self) -> bool:
-        """Whether it was shown to be better than the mixture."""
-        return self.difference is not None and self.difference.interval.high < 0
 
 
 def summarize(
@@ -206,23 +220,23 @@ def summarize(
         EvaluationDataError: Annotations don't belong together.
     """
     rated = board if evaluation.comparable and evaluation.opponent == BASELINE else None
-    first, *others = (_system_summary(system, data, seed, rated) for system in evaluation.systems)
+    first, *others = (_system_summary(system, data, rated) for system in evaluation.systems)
     # A dozen fits: shown for the system that it is all about.
     fit = None if first.metrics is None else first.metrics.fit
     systems = (replace(first, folds=None if fit is None else fold_sensitivity(fit.design)), *others)
     stopped = _stopped(evaluation)
-    conclusion = _conclusion(evaluation, systems, stopped, data, margin, seed)
-    best = _best_member(evaluation, systems, data, seed)
-    if best is not None and best.is_better:
-        conclusion = prefer_single_model(conclusion, first.name, best.name, _points(first.name, best.difference))
+    weighed = _weighed(evaluation, data, margin, None if stopped is None else evaluation.planned)
+    case = _case(evaluation, systems, *weighed)
     return Summary(
         systems=systems,
         opponent=evaluation.opponent,
         judge=evaluation.judge,
         comparable=evaluation.comparable,
-        conclusion=conclusion,
-        best_member=best,
-        warnings=(*evaluation.warnings, *_warnings(evaluation, systems)),
+        baseline=None if case is None else case.baseline,
+        conclusion=_nothing_judged(first.name) if case is None else recommend(case),
+        evidence=weighed[0],
+        best_member=None if case is None or case.alternative is None else _best_member(case, case.alternative),
+        warnings=(*evaluation.warnings, *_warnings(evaluation, systems, weighed[0])),
         how=evaluation.how,
         effects=_effects(evaluation, data, seed),
         stopped=stopped,
@@ -249,9 +263,7 @@ def _side(system: Evaluated) -> Side:
     return Side(name=system.name, records=system.records, annotations=system.annotations)
 
 
-def _system_summary(
-    system: Evaluated, data: AlpacaEvalData | None, seed: int, board: Mapping[str, float] | None
-) -> SystemSummary:
+def _system_summary(system: Evaluated, data: AlpacaEvalData | None, board: Mapping[str, float] | None) -> SystemSummary:
     outputs = list(system.outputs.values())
     summary = SystemSummary(
         name=system.name,
@@ -263,7 +275,7 @@ def _system_summary(
     )
     if not system.annotations:
         return summary
-    found = metrics(system.annotations, data, seed=seed)
+    found = metrics(system.annotations, data)
     win_rate = found.length_controlled_win_rate
     return replace(
         summary,
@@ -290,40 +302,87 @@ def _copied(system: Evaluated) -> Mapping[str, Copied] | None:
     return mean_copied(found) if found else None
 
 
-def _conclusion(
-    evaluation: Collected,
-    systems: Sequence[SystemSummary],
-    stopped: Stopped | None,
-    data: AlpacaEvalData | None,
-    margin: float,
-    seed: int,
-) -> Recommendation:
-    mixture = evaluation.systems[0]
-    baseline = _baseline(evaluation)
-    if baseline is None or not (mixture.annotations and (baseline.annotations or _is_opponent(baseline, evaluation))):
-        sentence = f"Undecided: nothing has judged {mixture.name} yet."
-        return Recommendation(advice="undecided", sentence=sentence, rule="")
-    if stopped is not None:
-        quality = settled_quality(stopped, margin)
-    elif baseline.name == evaluation.opponent:
-        quality = win_rate_quality(systems[0].metrics, mixture.annotations, margin)
-    else:
-        both = compare(mixture.annotations, baseline.annotations, data, margin=margin, seed=seed)
-        quality = difference_quality(both, margin)
-    if quality.n < evaluation.planned:
-        quality = replace(quality, of=evaluation.planned)
+def _weighed(
+    evaluation: Collected, data: AlpacaEvalData | None, margin: float, looks: int | None
+) -> tuple[Evidence | None, SingleModel | None]:
+    """What is shown about mixture and baseline, and about the best of the mixture's models alone."""
+    if evaluation.settlement is not None:
+        seen = frozenset(evaluation.settlement.prompts)
+        evaluation = replace(evaluation, systems=tuple(_only_at(one, seen) for one in evaluation.systems))
+    mixture, baseline = evaluation.systems[0], _baseline(evaluation)
+    if baseline is None or not mixture.annotations:
+        return None, None
+    sides = [mixture, *(() if baseline.name == evaluation.opponent else (baseline,))]
+    models = [one for one in evaluation.systems if one.role in ("member", "aggregator") and one.annotations]
+    if not all(side.annotations for side in sides):
+        return None, None
+    rows = common_to_all([one.annotations for one in (*sides, *models)])
+    if rows is None:  # a model alone was judged on other prompts
+        models, rows = [], common_to_all([one.annotations for one in sides])
+    if rows is None:
+        return None, None
+    name, _ = choose_model(rows[0], data)
+    verdicts = comparable_verdicts(rows, data, name)
+    alone = {one.name: found for one, found in zip(models, verdicts[len(sides) :], strict=True)}
+    gamed = None if data is None else data.gamed
+    return weigh_all(verdicts[: len(sides)], alone, name, gamed, margin=margin, looks=looks)
+
+
+def _only_at(system: Evaluated, prompts: frozenset[int]) -> Evaluated:
+    """A system with its annotations on some prompts: those that were looked at when judging was stopped."""
+    pairs = zip(system.rows, system.annotations, strict=True) if system.rows else ()
+    return replace(system, annotations=[annotation for row, annotation in pairs if row["index"] in prompts])
+
+
+def _case(
+    evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None, single: SingleModel | None
+) -> Case | None:
+    """All that the first sentence depends on; None if nothing is judged."""
+    mixture, baseline, judged = evaluation.systems[0], _baseline(evaluation), systems[0].judged
+    if baseline is None or evidence is None:
+        return None
     common = sorted(set(mixture.records) & set(baseline.records))
     mine, theirs = (economics([one.records[index] for index in common]) for one in (mixture, baseline))
-    return conclude(
-        mixture.name,
-        baseline.name,
-        quality,
-        ratio((mixture.name, _usd(mine)), (baseline.name, _usd(theirs))),
-        replace(
-            ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs))),
-            is_precomputed=baseline.is_precomputed,
+    cost = ratio((mixture.name, _usd(mine)), (baseline.name, _usd(theirs)))
+    latency = ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs)))
+    controls = [right for one in evaluation.systems for row in one.rows if (right := row.get("control")) is not None]
+    alternative = None
+    if single is not None:
+        summary = next(one for one in systems if one.name == single.name)
+        alternative = Alternative(
+            name=plain_name(single.name, mixture.name),
+            found=single,
+            cost=ratio((single.name, _usd(summary.economics)), (mixture.name, _usd(systems[0].economics))),
+            cost_to_baseline=ratio((single.name, _usd(summary.economics)), (baseline.name, _usd(theirs))),
+        )
+    return Case(
+        mixture=mixture.name,
+        baseline=baseline.name,
+        evidence=evidence,
+        judge=JudgeChecks(
+            missing=judged.missing / judged.n if judged is not None and judged.n else 0.0,
+            controls=len(controls),
+            controls_right=sum(controls),
         ),
+        cost=cost,
+        latency=replace(latency, is_precomputed=baseline.is_precomputed),
+        alternative=alternative,
+        planned=evaluation.planned,
+        opponent=None if baseline.name == evaluation.opponent else evaluation.opponent,
+        looked=evaluation.settlement is not None,
     )
+
+
+def plain_name(system: str, mixture: str) -> str:
+    """Return what to call a part of the mixture in a sentence."""
+    part = system.removeprefix(f"{mixture}.")
+    if part == system:
+        return system
+    return "its aggregator alone" if part == "aggregator" else f"{part.removeprefix('member.')} alone"
+
+
+def _nothing_judged(mixture: str) -> Recommendation:
+    return Recommendation(advice="undecided", sentence=f"Undecided: nothing has judged {mixture} yet.")
 
 
 def _baseline(evaluation: Collected) -> Evaluated | None:
@@ -332,63 +391,23 @@ def _baseline(evaluation: Collected) -> Evaluated | None:
     return next(iter(named), next((s for s in evaluation.systems if s.name == evaluation.opponent), None))
 
 
-def _is_opponent(system: Evaluated, evaluation: Collected) -> bool:
-    return system.name == evaluation.opponent
+def _best_member(case: Case, other: Alternative) -> BestMember:
+    found, gap = other.found, other.found.to_mixture.gap
+    of = f" of {found.of}, picked on other prompts than those that its figures come from" if found.of > 1 else ""
+    price = "" if other.cost.value is None else f" at {times(other.cost, 'cost')}"
+    figure = f"{gap.value:+.1f} points, {gap.interval.low:+.1f} to {gap.interval.high:+.1f}"
+    meaning = {
+        Finding.BETTER: "is better than the mixture",
+        Finding.GOOD_ENOUGH: f"is not worse than the mixture by {found.to_mixture.margin:g} points or more",
+        Finding.SLIGHTLY_WORSE: "is a little worse than the mixture",
+        Finding.WORSE: "is worse than the mixture: mixing pays in quality",
+        Finding.UNDECIDED: "is not told apart from the mixture yet: whether mixing pays is not shown",
+    }[found.to_mixture.finding]
+    sentence = f"The best single model ({other.name}{of}){price} {meaning} ({figure})."
+    return BestMember(name=found.name, of=found.of, found=found, sentence=sentence)
 
 
-def _best_member(
-    evaluation: Collected, systems: Sequence[SystemSummary], data: AlpacaEvalData | None, seed: int
-) -> BestMember | None:
-    mixture = evaluation.systems[0]
-    both = zip(systems, evaluation.systems, strict=True)
-    models = [(one, all_of) for one, all_of in both if one.role in ("member", "aggregator")]
-    rated = [(figure, one, all_of) for one, all_of in models if (figure := _figure(one)) is not None]
-    if not rated or not mixture.annotations:
-        return None
-    _, summary, best = max(rated, key=lambda entry: entry[0])
-    # The best of several looks better than it is: its interval holds for all of them at once (Bonferroni).
-    level = 1.0 - (1.0 - LEVEL) / len(rated)
-    compared = compare(mixture.annotations, best.annotations, data, seed=seed, level=level)
-    difference = compared.lc_difference or compared.win_rate_difference
-    cost = ratio((best.name, _usd(summary.economics)), (mixture.name, _usd(systems[0].economics)))
-    return BestMember(
-        name=best.name,
-        of=len(rated),
-        difference=difference,
-        cost=cost,
-        sentence=_member_sentence(mixture.name, best.name, len(rated), difference, cost),
-    )
-
-
-def _member_sentence(mixture: str, member: str, of: int, difference: Estimate | None, cost: Ratio) -> str:
-    named = f"The best of its models alone, {member}" + (
-        f" (of {of}, which the interval accounts for)" if of > 1 else ""
-    )
-    if difference is None:
-        return f"{named}: too little data to compare it with {mixture}."
-    figure, price = _points(mixture, difference), f" at {times(cost, 'cost')}" if cost.value is not None else ""
-    if difference.interval.low > 0:
-        return f"{named}, is worse{price}: {figure}. Mixing pays in quality."
-    if difference.interval.high < 0:
-        return f"{named}, is better{price}: {figure}. Use it in place of the mixture."
-    return f"{named}, can't be told apart from it{price}: {figure}. Whether mixing pays is not shown."
-
-
-def _points(mixture: str, difference: Estimate | None) -> str:
-    if difference is None:
-        return "unknown"
-    low, high = difference.interval.low, difference.interval.high
-    return f"{difference.value:+.1f} points for {mixture}, {low:+.1f} to {high:+.1f}"
-
-
-def _figure(system: SystemSummary) -> float | None:
-    found = system.metrics
-    if found is None:
-        return None
-    return found.counts.win_rate if found.length_controlled_win_rate is None else found.length_controlled_win_rate
-
-
-def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[str]:
+def _warnings(evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None) -> list[str]:
     found = []
     if evaluation.judge is not None and not evaluation.comparable:
         found.append(f"The judge {evaluation.judge} is not the leaderboard's: figures are not comparable with it.")
@@ -398,8 +417,13 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[s
         others = f", and some for {more} more" if more > 0 else ""
         found.append(f"Verdicts are missing: {', '.join(named)}{others}; a missing verdict counts for neither side.")
     found += _incomplete(evaluation, systems) + _elsewhere(evaluation) + _extrapolated(systems)
+    if evidence is not None:
+        found += _misfit(evidence)
     if evaluation.settlement is not None:
-        found += _after_looking(evaluation.settlement, systems[0])
+        found.append(
+            "Judging was to stop as soon as the answer was settled: the intervals of the first sentences allow for "
+            "that, those of the tables are for a number of prompts fixed beforehand, and too narrow."
+        )
     for system in systems:
         if system.hygiene.judge_marks:
             found.append(
@@ -415,7 +439,8 @@ def _incomplete(evaluation: Collected, systems: Sequence[SystemSummary]) -> list
     if evaluation.settlement is None and 0 < judged < planned:
         found.append(f"Only {judged:,} of {planned:,} prompts are judged so far: the same command goes on.")
     if 0 < judged < FEW_PROMPTS:
-        found.append(f"{judged:,} prompts are few: {FEW_COVER}.")
+        wide = 100.0 / judged**0.5
+        found.append(f"{judged:,} prompts are few: a win rate is known to about ± {wide:.0f} points only.")
     categories = systems[0].categories
     if categories is not None and not any(categories.estimates.values()):
         found.append("No category has enough prompts, or verdicts that differ, for a win rate of its own.")
@@ -445,7 +470,8 @@ def _elsewhere(evaluation: Collected) -> list[str]:
 
 def _extrapolated(systems: Sequence[SystemSummary]) -> list[str]:
     """Say so where the length-controlled win rate is mostly an extrapolation."""
-    fits = [(one.name, one.metrics.fit) for one in systems if one.metrics is not None and one.metrics.fit is not None]
+    others = systems[1:]  # of the mixture, the first sentence says so
+    fits = [(one.name, one.metrics.fit) for one in others if one.metrics is not None and one.metrics.fit is not None]
     found = [
         f"{name} ({np.count_nonzero(fit.design.judged.shorter_by < 0):,} answers longer, "
         f"{np.count_nonzero(fit.design.judged.shorter_by > 0):,} shorter than what they are judged against)"
@@ -455,24 +481,20 @@ def _extrapolated(systems: Sequence[SystemSummary]) -> list[str]:
     if not found:
         return []
     return [
-        f"Length and quality can hardly be told apart for {', '.join(found)}: the length-controlled win rate "
-        f"extrapolates there, and means little."
+        f"Length can't be told from quality for {', '.join(found)}: the win rate at equal length extrapolates there, "
+        "and means little."
     ]
 
 
-def _after_looking(settlement: SequentialResult, mixture: SystemSummary) -> list[str]:
-    found = [
-        "Judging was to stop as soon as the answer was settled: the verdict's interval allows for that, the others "
-        "here are for a number of prompts fixed beforehand, and too narrow."
+def _misfit(evidence: Evidence) -> list[str]:
+    """Say so where the length model does not fit the verdicts."""
+    length = evidence.length
+    if length.misfit is None or length.misfit >= 0.01 or evidence.model is None:
+        return []
+    return [
+        f"The model of length does not fit these verdicts well (p = {length.misfit:.2g}): take the "
+        f"{MEASURES[evidence.model]} with caution, and compare it with the win rate."
     ]
-    controlled = None if mixture.metrics is None else mixture.metrics.length_controlled_win_rate
-    by_preference = settlement.measure == "win rate" and not settlement.is_difference
-    if by_preference and controlled is not None and (settlement.estimate - 50.0) * (controlled - 50.0) < 0:
-        found.append(
-            f"The verdict rests on the win rate, {settlement.estimate:.1f} %; the length-controlled one, "
-            f"{controlled:.1f} %, lies on the other side of 50 (--until decided-lc goes by that)."
-        )
-    return found
 
 
 def _usd(found: CostLatency | None) -> float | None:
@@ -494,4 +516,32 @@ def _category_dict(categories: ByCategory) -> dict[str, Any]:
             "p_value": categories.p_values.get(name),
         }
         for name, estimate in categories.estimates.items()
+    }
+
+
+def _evidence_dict(evidence: Evidence) -> dict[str, Any]:
+    def told(found: Assessment) -> dict[str, Any]:
+        beyond = found.beyond_margin
+        return {
+            "finding": found.finding.value,
+            "points": found.gap.value,
+            "interval": [found.gap.interval.low, found.gap.interval.high],
+            "beyond_margin": None if beyond is None else [beyond.interval.low, beyond.interval.high],
+            "margin": found.margin,
+            "more_prompts": found.more_prompts,
+        }
+
+    kept, length = evidence.kept, evidence.length
+    return {
+        "prompts": evidence.n,
+        "model": evidence.model,
+        "raw": told(evidence.raw),
+        "controlled": told(evidence.controlled),
+        "kept_sides": None if kept is None else {"share": kept.share, "flips": kept.flips, "pairs": kept.pairs},
+        "length": {
+            "ratio": length.ratio,
+            "could_move": length.moves,
+            "misfit_p": length.misfit,
+            "told_from_quality": length.told_apart,
+        },
     }

@@ -31,6 +31,8 @@ class Annotation:
         preference: From 1 (the baseline's output is better) to 2 (the system's is); 1.5, or 0 in old files, is a
             draw; None where the verdict is missing.
         dataset: The part of the benchmark that the instruction belongs to, if known.
+        orders: The preference when the baseline's output was shown first, and when the system's was, if both were
+            tried.
     """
 
     instruction: str
@@ -41,6 +43,7 @@ class Annotation:
     preference: float | None
     annotator: str | None = None
     dataset: str | None = None
+    orders: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,10 +95,12 @@ def _penalised_quadratic(curvature: Floats, pull: Floats) -> Floats:
     largest = np.einsum("bkk->bk", curvature).max(axis=1)
     ridge = _RIDGE * (1.0 + largest)[:, None, None] * np.eye(width)
     best, least = np.zeros_like(pull), np.full(len(pull), np.inf)
-    for pattern in itertools.product((1.0, -1.0, 0.0), repeat=width):
-        signs = np.array(pattern)
+    # A weak penalty leaves the signs as they are without one: those are tried first.
+    likeliest = np.sign(np.linalg.solve(curvature + ridge, pull[:, :, None])[:, :, 0])
+    patterns = itertools.product((1.0, -1.0, 0.0), repeat=width)
+    for signs in itertools.chain([likeliest], (np.array([pattern]) for pattern in patterns)):
         active = signs != 0
-        matrix = np.where(np.outer(active, active), curvature + ridge, np.eye(width))
+        matrix = np.where(active[:, :, None] & active[:, None, :], curvature + ridge, np.eye(width))
         candidate = np.linalg.solve(matrix, np.where(active, pull - signs, 0.0)[:, :, None])[:, :, 0]
         excess = np.abs(pull - (curvature @ candidate[:, :, None])[:, :, 0]) - 1.0
         violation = np.where(active, -signs * candidate, excess).max(axis=1)

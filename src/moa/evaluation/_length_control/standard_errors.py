@@ -16,7 +16,7 @@ SERIOUS_INFLATION = 5.0
 """From which `length_inflation` on to warn: the usual rule for variance inflation factors (James et al. 2013, An
 Introduction to Statistical Learning, section 3.3.3)."""
 
-_NOTHING = 1e-12
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,20 +74,23 @@ def length_inflation(design: Design) -> float:
         The variance of a linear prediction at zero length difference, divided by the same without the length
         feature: a variance inflation factor (Marquardt 1970, Technometrics 12(3)).
     """
-    lengths = design.judged.shorter_by
-    if lengths.any() and not np.ptp(lengths):
+    lengths, k = design.judged.shorter_by, design.length_features
+    if k == 1 and lengths.any() and not np.ptp(lengths):
         return math.inf  # the fit leaves them out
     rows = fitted_rows(design)
     at = design.at_equal_length.mean(axis=1)
     information = rows.features.T @ (rows.features * rows.weight[:, None])
-    # Seen from the other features, what is left of length.
-    shared = np.linalg.lstsq(information[1:, 1:], information[1:, 0], rcond=None)[0]
-    own = information[0, 0] - information[0, 1:] @ shared
-    plain = at[1:] @ np.linalg.lstsq(information[1:, 1:], at[1:], rcond=None)[0]
-    gap = (at[0] - at[1:] @ shared) ** 2
-    if gap <= _NOTHING:
-        return 1.0
-    return float(1.0 + gap / own / plain) if own > _NOTHING * information[0, 0] else math.inf
+    # Seen from the other features, what is left of the lengths.
+    shared = np.linalg.lstsq(information[k:, k:], information[k:, :k], rcond=None)[0]
+    own = information[:k, :k] - information[:k, k:] @ shared
+    plain = at[k:] @ np.linalg.lstsq(information[k:, k:], at[k:], rcond=None)[0]
+    gap = at[:k] - at[k:] @ shared
+    values, axes = np.linalg.eigh(own)
+    known = values > _NOTHING * max(float(np.trace(information[:k, :k])), _NOTHING)
+    along = (gap @ axes) ** 2
+    if np.any(along[~known] > _NOTHING):
+        return math.inf
+    return float(1.0 + np.sum(along[known] / values[known]) / plain)
 
 
 def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resampled:
@@ -113,39 +116,6 @@ def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resamp
     predicted = sigmoid(weights @ fit.design.at_equal_length)
     win_rates = 100.0 * np.einsum("bn,bn->b", counts, predicted) / counts.sum(axis=1)
     return Resampled(counts=counts, weights=weights, win_rates=win_rates)
-
-
-def lc_difference(
-    first: LengthFit, second: LengthFit, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Estimate | None:
-    """Return how much higher the first system's length-controlled win rate is, paired by prompt.
-
-    Args:
-        first: Fit of the one system.
-        second: Fit of the other, on the same prompts in the same order and against the same baseline.
-        seed: Seed of the bootstrap.
-        resamples: How many bootstrap samples.
-        level: Confidence, between 0 and 1.
-
-    Returns:
-        Percentage points: the standard error from the difference of the influence values, the interval from
-        the bootstrap. None where the systems don't differ on any prompt, or for fewer than `MIN_PROMPTS` prompts.
-
-    Raises:
-        ValueError: The systems have different numbers of prompts.
-    """
-    if len(first.design.judged) != len(second.design.judged):
-        raise ValueError("a paired difference needs both systems on the same prompts")
-    influence = influence_values(first) - influence_values(second)
-    if np.allclose(influence, 0.0) or not (varies(first) or varies(second)) or _prompts(first) < MIN_PROMPTS:
-        return None
-    draws = [resample(fit, seed=seed, resamples=resamples).win_rates for fit in (first, second)]
-    return Estimate(
-        value=first.win_rate - second.win_rate,
-        standard_error=standard_error_of(influence, first.design.judged.prompt),
-        interval=percentile_interval(draws[0] - draws[1], level),
-        n=_prompts(first),
-    )
 
 
 def predicted_estimate(

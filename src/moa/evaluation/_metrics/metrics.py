@@ -1,7 +1,8 @@
 """All figures of one system's annotations: counts, win rate, length-controlled win rate and its error."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,31 +10,24 @@ import numpy as np
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.annotations import Annotation, WinRate, count_wins, win_probabilities
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
+from moa.evaluation._length_control.influence import influence_values
 from moa.evaluation._length_control.models import (
     MIN_JUDGED,
     WITH_DIFFICULTY,
-    Judged,
     LengthFit,
     LengthModel,
     design_for,
     fit_length_model,
 )
-from moa.evaluation._length_control.standard_errors import lc_estimate, resample
+from moa.evaluation._length_control.standard_errors import lc_estimate
+from moa.evaluation._metrics.evidence import Verdicts, by_prompt
 from moa.evaluation._statistics.array_types import Floats, Ints
 from moa.evaluation._statistics.estimates import LEVEL, Interval
-from moa.evaluation._statistics.non_inferiority import RESAMPLES, percentile_interval
+from moa.evaluation._statistics.findings import mean_with_interval
 
 Align = Literal["instruction", "row"]
 """How a row finds its difficulty: by its instruction, or, as the official code does, by its position in the
 file, which is wrong for files with a row missing but is what was published."""
-
-FEW_PROMPTS = 200
-"""Prompts from which the intervals keep their promise. Measured on the 30 real models of the tests' reference data as
-populations, prompts drawn with replacement, the official and the length-only model: of 95 % intervals, 88 and 88 in
-100 held the whole population's figure with 50 prompts, 90 and 89 with 100, 93 and 94 with 200, 96 and 93 with 805."""
-
-FEW_COVER = "of 95 % intervals, those of 50 prompts hold the truth about 88 times in 100, of 100 prompts 90 times"
-"""The same in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +41,7 @@ class Metrics:
         length_controlled_win_rate: None on too few verdicts.
         lc_standard_error: Sampling error, with that of the weights (influence values); None where all verdicts
             are equal.
-        lc_interval: Bootstrap by prompt; too narrow for fewer than `FEW_PROMPTS` (`lc_reason` then says so).
+        lc_interval: From the influence values; see `findings.mean_with_interval`.
         official_lc_standard_error: What the official code calls `lc_standard_error`: 2 to 6 times too small.
         lc_model: Which length model.
         lc_reason: Why that model, or why there is no figure; for the report.
@@ -93,8 +87,6 @@ def metrics(
     *,
     align: Align = "instruction",
     model: LengthModel | None = None,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Metrics:
     """Return all figures of one system's annotations.
@@ -104,9 +96,7 @@ def metrics(
         data: AlpacaEval's reference data, or None for other prompts.
         align: How rows find their difficulty.
         model: Which length model; if not given, the official one where prompts and baseline are AlpacaEval's,
-            else `length_only`.
-        seed: Seed of the bootstrap.
-        resamples: How many bootstrap samples.
+            else `equal_length`.
         level: Confidence of the interval, between 0 and 1.
 
     Returns:
@@ -127,9 +117,9 @@ def metrics(
     estimate = None if fit is None else lc_estimate(fit, level)
     interval = None
     if fit is not None and estimate is not None:
-        drawn = resample(fit, seed=seed, resamples=resamples)
-        interval = percentile_interval(drawn.win_rates, level)
-        reason += _caution(estimate.n)
+        values = by_prompt(fit.win_rate + influence_values(fit), fit.design.judged.prompt)
+        found = mean_with_interval(values, center=50.0, level=level).interval
+        interval = replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0))
     return Metrics(
         system=system,
         baseline=baseline,
@@ -166,12 +156,12 @@ def model_for(
 ) -> tuple[LengthModel, str]:
     """Return the length model that fits a baseline's name and these instructions, and why; as `choose_model`."""
     if data is None:
-        return "length_only", "no AlpacaEval reference data was given"
+        return "equal_length", "no AlpacaEval reference data was given"
     places = data.places(instructions)
     if places is None:
-        return "length_only", "not all prompts are AlpacaEval's, so their difficulty is unknown"
+        return "equal_length", "not all prompts are AlpacaEval's, so their difficulty is unknown"
     if baseline != BASELINE:
-        return "length_only", f"difficulties were measured against {BASELINE}, not against {baseline}"
+        return "equal_length", f"difficulties were measured against {BASELINE}, not against {baseline}"
     reason = f"AlpacaEval's prompts against {BASELINE}"
     missing = len(data.difficulty) - len(set(places))
     if missing and align == "instruction":
@@ -203,15 +193,47 @@ def fit_annotations(
     difficulty = _difficulties(annotations, data, align) if needs_difficulty and data is not None else None
     if needs_difficulty and difficulty is None:
         raise EvaluationDataError(
-            f"{name} needs AlpacaEval's reference data and only its prompts; use length_only for other prompts"
+            f"{name} needs AlpacaEval's reference data and only its prompts; use equal_length for other prompts"
         )
-    judged = Judged(
-        preference=win_probabilities(annotations),
-        shorter_by=np.array([float(len(a.output_1) - len(a.output_2)) for a in annotations]),
+    judged = verdicts_of(annotations, difficulty).judged(name)
+    return fit_length_model(design_for(name, judged, None if data is None else data.gamed))
+
+
+def comparable_verdicts(
+    systems: Sequence[Sequence[Annotation]],
+    data: AlpacaEvalData | None,
+    name: LengthModel,
+    align: Align = "instruction",
+) -> list[Verdicts]:
+    """Return systems' verdicts as arrays, each with the difficulties that the length model needs.
+
+    Args:
+        systems: Annotations of each, on the same prompts in the same order.
+        data: AlpacaEval's reference data, or None.
+        name: Which length model.
+        align: How rows find their difficulty.
+    """
+    needs_difficulty = name in WITH_DIFFICULTY and data is not None
+    return [
+        verdicts_of(rows, _difficulties(rows, data, align) if needs_difficulty and data is not None else None)
+        for rows in systems
+    ]
+
+
+def verdicts_of(annotations: Sequence[Annotation], difficulty: Floats | None = None) -> Verdicts:
+    """Return annotations as arrays."""
+    orders = [a.orders if len(a.orders) == 2 else (None, None) for a in annotations]
+    tried = np.array([[math.nan if one is None else one - 1.0 for one in both] for both in orders]).reshape(-1, 2)
+    return Verdicts(
+        won=win_probabilities(annotations),
+        length=np.array([float(len(a.output_2)) for a in annotations]),
+        opponent_length=np.array([float(len(a.output_1)) for a in annotations]),
+        baseline_first=tried[:, 0],
+        system_first=tried[:, 1],
+        same=np.array([a.output_1 == a.output_2 for a in annotations]),
         difficulty=difficulty,
         prompt=_prompt_numbers(annotations),
     )
-    return fit_length_model(design_for(name, judged, None if data is None else data.gamed))
 
 
 def _difficulties(annotations: Sequence[Annotation], data: AlpacaEvalData, align: Align) -> Floats | None:
@@ -237,12 +259,6 @@ def _asked_for(model: LengthModel, baseline: str) -> str:
     if baseline == BASELINE or model not in WITH_DIFFICULTY:
         return "as asked for"
     return f"as asked for, though difficulties were measured against {BASELINE}, not against {baseline}"
-
-
-def _caution(n: int) -> str:
-    if n >= FEW_PROMPTS:
-        return ""
-    return f"; with {n} prompts the interval is too narrow: {FEW_COVER}"
 
 
 def _only(annotations: Sequence[Annotation], field: Literal["generator_1", "generator_2"]) -> str:

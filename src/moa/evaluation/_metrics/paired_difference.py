@@ -5,20 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moa.errors import EvaluationDataError
-from moa.evaluation._data.annotations import Annotation, win_probabilities
+from moa.evaluation._data.annotations import Annotation
 from moa.evaluation._data.reference_data import AlpacaEvalData
-from moa.evaluation._length_control.models import LengthModel
-from moa.evaluation._length_control.standard_errors import lc_difference, predicted_estimate
-from moa.evaluation._metrics.metrics import Align, choose_model, fit_annotations
+from moa.evaluation._length_control.models import WITH_DIFFICULTY, LengthModel
+from moa.evaluation._length_control.standard_errors import predicted_estimate
+from moa.evaluation._metrics.evidence import Evidence, weigh
+from moa.evaluation._metrics.metrics import Align, choose_model, comparable_verdicts, fit_annotations
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
-from moa.evaluation._statistics.non_inferiority import (
-    MARGIN,
-    RESAMPLES,
-    NonInferiority,
-    non_inferiority,
-    paired_difference,
-)
-from moa.evaluation._statistics.sequential import cautious_difference
+from moa.evaluation._statistics.findings import mean_with_interval
+from moa.evaluation._statistics.non_inferiority import MARGIN, MIN_PROMPTS, RESAMPLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +22,11 @@ class Comparison:
 
     Attributes:
         win_rate_difference: Percentage points, paired by prompt; None on too little data.
-        lc_difference: Of the length-controlled win rates, percentage points; None on too little data, or where
-            the systems don't differ on any prompt.
+        lc_difference: Of the win rates at equal length, percentage points; None on too little data.
         lc_model: The length model of both.
         predicted_win_rate: Percent 0-100 of the first against the second, as the official model predicts it;
             None where the model has no difficulties.
-        verdict: Of the length-controlled difference; None where there is none.
+        evidence: What the verdicts show, at `findings.LEVEL`; None without any.
         n: Common prompts.
     """
 
@@ -40,7 +34,7 @@ class Comparison:
     lc_difference: Estimate | None
     lc_model: LengthModel
     predicted_win_rate: Estimate | None
-    verdict: NonInferiority | None
+    evidence: Evidence | None
     n: int
 
 
@@ -75,24 +69,22 @@ def compare(
     """
     mine, theirs = common_prompts(first, second)
     name, _ = choose_model(mine, data, align)
-    fits = [fit_annotations(rows, data, name, align) for rows in (mine, theirs)]
-    prompts = [a.instruction for a in mine]
-    ours, other = win_probabilities(mine), win_probabilities(theirs)
-    raw = paired_difference(100 * ours, 100 * other, prompts, level)
-    if raw is None:
-        # Where no difference varies there is no standard error, but still an interval.
-        raw = cautious_difference(ours, other, level=level)
-    gap = predicted = None
-    if fits[0] is not None and fits[1] is not None:
-        gap = lc_difference(fits[0], fits[1], seed=seed, resamples=resamples, level=level)
-        if fits[0].design.uses_difficulty:
+    sides = comparable_verdicts((mine, theirs), data, name, align)
+    evidence = weigh(sides, name, None if data is None else data.gamed, margin=margin)
+    raw = gap = predicted = None
+    if evidence is not None and len(evidence.raw_gaps) >= MIN_PROMPTS:
+        raw = mean_with_interval(evidence.raw_gaps, level=level)
+        gap = None if evidence.model is None else mean_with_interval(evidence.controlled_gaps, level=level)
+    if name in WITH_DIFFICULTY and gap is not None:
+        fits = [fit_annotations(rows, data, name, align) for rows in (mine, theirs)]
+        if fits[0] is not None and fits[1] is not None:
             predicted = predicted_estimate(fits[0], fits[1], seed=seed, resamples=resamples, level=level)
     return Comparison(
         win_rate_difference=raw,
         lc_difference=gap,
         lc_model=name,
         predicted_win_rate=predicted,
-        verdict=None if gap is None else non_inferiority(gap, margin=margin, reference=0.0),
+        evidence=evidence,
         n=len(mine),
     )
 
@@ -123,6 +115,20 @@ def common_prompts(
     if not pairs:
         raise EvaluationDataError("the two files have no prompt in common")
     return [one for one, _ in pairs], [other for _, other in pairs]
+
+
+def common_to_all(systems: Sequence[Sequence[Annotation]]) -> list[list[Annotation]] | None:
+    """Return the annotations of the prompts that all systems have, in the first's order; None if there is none.
+
+    Args:
+        systems: The annotations of each, all against the same opponent.
+
+    Returns:
+        A list for each system, row by row about the same prompt.
+    """
+    known = [_by_occurrence(rows) for rows in systems]
+    keys = [key for key in known[0] if all(key in one for one in known)]
+    return [[one[key] for key in keys] for one in known] if keys else None
 
 
 def _by_occurrence(annotations: Sequence[Annotation]) -> dict[tuple[str, int], Annotation]:

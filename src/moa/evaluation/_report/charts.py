@@ -9,7 +9,7 @@ import numpy as np
 from moa._render.format import seconds
 from moa.evaluation._analysis.summary import Summary, SystemSummary
 from moa.evaluation._data.annotations import Annotation, win_probabilities
-from moa.evaluation._length_control.models import LengthFit, standard_deviation
+from moa.evaluation._length_control.models import LONGEST_RATIO, LengthFit, doublings, standard_deviation
 from moa.evaluation._report.palette import BLUE, GREY, INK, MUTED, ORANGE
 from moa.evaluation._report.tradeoff import tradeoff
 from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, short
@@ -106,7 +106,9 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> C
         return None
     low, high = min(row["longer"] for row in dots), max(row["longer"] for row in dots)
     grid = np.linspace(low, high, 60)
-    curve = [{"longer": float(x), "rate": float(y)} for x, y in zip(grid, _curve(fit, longer, grid), strict=True)]
+    usual = float(np.median([len(a.output_1) for a in annotations]))
+    rates = _curve(fit, standard_deviation(longer) or np.inf, usual, grid)
+    curve = [{"longer": float(x), "rate": float(y)} for x, y in zip(grid, rates, strict=True)]
     base = chart_of(dots, width=WIDTH - 60, height=240)
     title = "Characters by which the system's answer is longer than the baseline's"
     x = alt.X("longer:Q", title=title, axis=alt.Axis(tickCount=8))
@@ -115,9 +117,9 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> C
     line = chart_of(curve).mark_line(color=BLUE, strokeWidth=2.5).encode(x=x, y="rate:Q")
     equal = chart_of([{"longer": 0}]).mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x="longer:Q")
     caption = (
-        f"{system.name}: tenths of the prompts by length difference (dots, 95 % intervals) and the length model's "
-        f"curve at mean difficulty. The length-controlled win rate is read off where the lengths are equal (dashed): "
-        f"{fit.win_rate:.1f} %."
+        f"{system.name}: tenths of the prompts by length difference (dots, 95% intervals) and the length model's curve "
+        f"for an answer of the baseline's median length. The win rate at equal length is read off where the lengths "
+        f"are equal (dashed): {fit.win_rate:.1f}%."
     )
     chart = even_line(vertical=False) + equal + spread + points + line
     return Chart(name="length", title="What length does", caption=caption, document=finished(chart))
@@ -158,8 +160,10 @@ def _bin(longer: Any, wins: Any) -> dict[str, float] | None:
     return {"longer": float(np.mean(longer)), "rate": found.value, "low": low, "high": high}
 
 
-def _curve(fit: LengthFit, longer: Any, grid: Any) -> Any:
-    """The fitted win rate over length differences, at the mean of everything else."""
-    spread = standard_deviation(longer) or np.inf
-    rest = float(np.mean(fit.weights[1:] @ fit.design.at_equal_length[1:]))
-    return 100.0 * sigmoid(fit.weights[0] * np.tanh(-grid / spread) + rest)
+def _curve(fit: LengthFit, spread: float, usual: float, grid: Any) -> Any:
+    """The fitted win rate over length differences from a usual length, at the mean of everything else."""
+    k = fit.design.length_features
+    ratio = doublings(np.maximum(usual + grid, 1.0), np.full(len(grid), max(usual, 1.0)))
+    lengths = np.stack([np.tanh(-grid / spread), np.clip(ratio, -LONGEST_RATIO, LONGEST_RATIO), np.sign(-grid)])[:k]
+    rest = float(np.mean(fit.weights[k:] @ fit.design.at_equal_length[k:]))
+    return 100.0 * sigmoid(fit.weights[:k] @ lengths + rest)

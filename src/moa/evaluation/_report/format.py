@@ -11,15 +11,15 @@ NONE = "–"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Return a percentage, e.g. `57.3 %`."""
-    return NONE if value is None else f"{value:.{digits}f} %"
+    """Return a percentage, e.g. `57.3%`."""
+    return NONE if value is None else f"{value:.{digits}f}%"
 
 
 def share(count: int | None, of: int) -> str:
-    """Return a count with its share, e.g. `12 (1.5 %)`; none is `0`."""
+    """Return a count with its share, e.g. `12 (1.5%)`; none is `0`."""
     if count is None:
         return UNKNOWN
-    return f"{count} ({100 * count / of:.1f} %)" if count and of else str(count)
+    return f"{count} ({100 * count / of:.1f}%)" if count and of else str(count)
 
 
 def interval(found: Interval | None) -> str:

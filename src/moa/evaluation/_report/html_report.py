@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from moa.evaluation._analysis.recommendation import MEASURES, MODEL_NAMES, table
 from moa.evaluation._analysis.summary import Collected, Summary, SystemSummary
 from moa.evaluation._report import format as chart_format
 from moa.evaluation._report.chart_export import svg
@@ -44,7 +45,7 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     Args:
         summary: Its figures.
         evaluation: Where they come from, for the browser of prompts.
-        title: E.g. the run's name.
+        title: The run's name.
 
     Raises:
         MissingDependency: The `eval` extra isn't installed.
@@ -57,6 +58,11 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         "title": title,
         "summary": summary,
         "rows": rows(summary),
+        "baseline": summary.baseline,
+        "planned": evaluation.planned,
+        "measure": _measure(summary),
+        "model": _model(summary),
+        "lines": table(summary.conclusion),
         "guessed_ends": any(system.hygiene.cut_off is None for system in summary.systems),
         "agents": _agents(summary.systems[0]),
         "layers": _layers(summary.systems[0]),
@@ -115,6 +121,18 @@ def rows(summary: Summary) -> list[dict[str, Any]]:
     return [_row(system, summary) for system in summary.systems]
 
 
+def _measure(summary: Summary) -> str:
+    """What the figure at equal length is called, as a heading."""
+    found = summary.systems[0].metrics
+    text = MEASURES["equal_length" if found is None else found.lc_model]
+    return text[0].upper() + text[1:]
+
+
+def _model(summary: Summary) -> str:
+    found = summary.systems[0].metrics
+    return "" if found is None else f"{MODEL_NAMES[found.lc_model]} ({found.lc_reason})"
+
+
 def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
     found, money, clean = system.metrics, system.economics, system.hygiene
     cut_off = clean.looks_cut_off if clean.cut_off is None else clean.cut_off
@@ -125,6 +143,13 @@ def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
         "lc": chart_format.percent(None if found is None else found.length_controlled_win_rate),
         "interval": chart_format.interval(None if found is None else found.lc_interval),
         "win_rate": chart_format.percent(None if found is None else found.counts.win_rate),
+        "kept": chart_format.percent(None if system.judged is None else system.judged.kept_win_rate),
+        "flips": "not tried"
+        if system.judged is None or system.judged.flips is None
+        else chart_format.percent(100 * system.judged.flips),
+        "missing": chart_format.NONE
+        if system.judged is None
+        else chart_format.share(system.judged.missing, system.judged.n),
         "n": clean.n if found is None else found.counts.n_total,
         "verdicts": chart_format.NONE if found is None else f"{found.counts.n_total}",
         "usd": chart_format.money(None if money is None else money.cost.usd),

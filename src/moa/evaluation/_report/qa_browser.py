@@ -132,7 +132,7 @@ def _verdict(row: Row | None) -> str:
 
 def _percent(row: Row | None) -> str:
     preference = None if row is None else row.get("preference")
-    return "" if preference is None else f"{100 * ((preference or DRAW) - 1):.0f} %"
+    return "" if preference is None else f"{100 * ((preference or DRAW) - 1):.0f}%"
 
 
 def _reasons(row: Row | None) -> tuple[Shown, ...]:

@@ -58,7 +58,7 @@ def tradeoff(summary: Summary) -> Chart | None:
 
 def _caption(rows: Sequence[Row], opponent: str | None) -> str:
     told = [
-        f"Up and to the left is better. Bars are 95 % intervals; {opponent} is 50 by definition.",
+        f"Up and to the left is better. Bars are 95% intervals; {opponent} is 50 by definition.",
         "The line joins the systems that no other one beats in both. Names that find no room are left out.",
     ]
     hidden = [row["name"] for row in rows if row["usd"] is None and any(other["usd"] is not None for other in rows)]
@@ -66,7 +66,7 @@ def _caption(rows: Sequence[Row], opponent: str | None) -> str:
         told.append(f"Not in the first panel, as the price is unknown: {', '.join(hidden)}.")
     raw = [row["name"] for row in rows if not row["controlled"]]
     if raw:
-        told.append(f"Win rate as it is, as there is no length-controlled one: {', '.join(raw)}.")
+        told.append(f"Win rate as it is, as there is none at equal length: {', '.join(raw)}.")
     return " ".join(told)
 
 
@@ -103,7 +103,7 @@ def _panel(rows: Sequence[Row], field: str, title: str) -> Any:
     shown = sorted((row for row in rows if row[field] is not None), key=lambda row: _ROLES.index(row["role"]))
     across, up = _across([row[field] for row in shown]), _up(shown)
     x = alt.X(f"{field}:Q", title=title, scale=across.scale(), axis=alt.Axis(tickCount=6))
-    y = alt.Y("rate:Q", title="LC win rate, %", scale=up.scale(), axis=alt.Axis(tickCount=6))
+    y = alt.Y("rate:Q", title="Win rate at equal length, %", scale=up.scale(), axis=alt.Axis(tickCount=6))
     roles = [role for role in _ROLES if any(row["role"] == role for row in rows)]
     legend = alt.Legend(orient="top", symbolSize=90, columns=9)
     colour = alt.Color(

@@ -19,6 +19,7 @@ from moa.errors import EngineError
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._judges.base import Judge, Pair
 from moa.evaluation._judges.judge_calls import is_out_of_money, together
+from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.early_stopping import StoppingMonitor
 from moa.evaluation._runner.generation import generate, paid_for
 from moa.evaluation._runner.progress import Progress
@@ -27,7 +28,6 @@ from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System, as_arrived
 from moa.evaluation._runner.table import Table, is_final
-from moa.evaluation._statistics.sequential import SequentialResult
 
 Ended = Literal["complete", "budget", "decided"]
 
@@ -60,7 +60,7 @@ class Fill:
         self._spent = Paid()
 
     @property
-    def settlement(self) -> SequentialResult | None:
+    def settlement(self) -> Settlement | None:
         """Under `until`, what the verdicts have settled by now; None if nobody asked or nothing can be said yet."""
         return self._looks.settlement()
 

@@ -19,9 +19,10 @@ from moa.evaluation._data.outputs import Output
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.loading import load_judge
-from moa.evaluation._length_control.confidence_sequence import MIN_PROMPTS as LOOKED_AT_FROM
+from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
+from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._runner.pricing import price_list, require_known, require_worst_cases, versions
-from moa.evaluation._runner.spec import Spec, Until
+from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.systems import (
     REFERENCES,
     System,
@@ -86,8 +87,8 @@ class Options(TypedDict, total=False):
         seed: Of the sample, the order, and all that is asked.
         concurrency: Answers and verdicts under way at once.
         budget_usd: US dollars for all sessions together.
-        until: `all`; `decided` stops once the mean preference is known well enough for prompts like these;
-            `decided-here` for exactly these prompts; `decided-lc` once the length-controlled win rate is.
+        until: `all`; `decided` stops once it is known whether the mixture is better, as good or worse, and whether a
+            single model would do; `good-enough` once it is known whether it is worse by the margin.
         margin: Percentage points by which the mixture may be worse and still be comparable.
         config: Path of a `moa.yaml`.
         settings: Ready-made settings in place of a file.
@@ -219,7 +220,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         until=options.get("until", "all"),
         margin=options.get("margin", MARGIN),
         shares_replies=options.get("cached", True),
-        data=_reference_data(prompts, data_dir) if options.get("until") == "decided-lc" else None,
+        data=_reference_data(prompts, data_dir) if options.get("until", "all") != "all" else None,
     )
     _require_sensible(setup)
     settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
@@ -327,10 +328,10 @@ def _require_sensible(setup: Spec) -> None:
         raise UsageError("a judge compares with something: give --baseline (a model, a mixture or an outputs file)")
     if setup.until != "all" and setup.judge is None:
         raise UsageError(f"--until {setup.until} goes by verdicts: give --judge")
-    if setup.until == "decided-lc" and len(setup.instructions) < LOOKED_AT_FROM:
+    if setup.until != "all" and len(setup.instructions) < LOOKED_AT_FROM:
         raise UsageError(
-            f"--until decided-lc looks after {LOOKED_AT_FROM} prompts for the first time, and there are "
-            f"{len(setup.instructions)}: use --until decided, which may stop at any"
+            f"--until {setup.until} looks after {LOOKED_AT_FROM} prompts for the first time, and there are "
+            f"{len(setup.instructions)}: leave it out, or take more prompts"
         )
     if setup.concurrency < 1:
         raise UsageError(f"--concurrency is a number from 1, not {setup.concurrency}")

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.outputs import UNFINISHED, file_name, write_json
-from moa.evaluation._statistics.sequential import SequentialResult
+from moa.evaluation._metrics.stopping import Settlement
 
 FORMAT = 2
 """Of the folder; another one can't be filled."""
@@ -42,7 +42,7 @@ class RunDirectory:
         """What the last session's verdicts have settled, if it was to stop early."""
         return self.path / "settlement.json"
 
-    def settlement(self) -> SequentialResult | None:
+    def settlement(self) -> Settlement | None:
         """What the last session's verdicts have settled; None if it was not to stop early.
 
         Raises:
@@ -51,11 +51,11 @@ class RunDirectory:
         if not self.settlement_path.exists():
             return None
         try:
-            return SequentialResult.of(json.loads(self.settlement_path.read_text(encoding="utf-8")))
+            return Settlement.of(json.loads(self.settlement_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise EvaluationDataError(f"is no settlement: {error}", path=self.settlement_path) from error
 
-    def write_settlement(self, settlement: SequentialResult | None) -> None:
+    def write_settlement(self, settlement: Settlement | None) -> None:
         """Write what is settled, in place of what was: it holds for one way of looking only."""
         if settlement is not None:
             write_json(self.settlement_path, settlement.as_dict())

@@ -1,14 +1,12 @@
 """What is evaluated, and how, as one value."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._judges.base import Judge
+from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._runner.systems import System
-
-Until = Literal["all", "decided", "decided-here", "decided-lc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +23,7 @@ class Spec:
         seed: Of the order, and of everything that is asked.
         concurrency: How many answers and verdicts are under way at once.
         budget_usd: For all sessions together; None for no limit.
-        until: `decided` stops when the candidate is known to win, to lose, or to be within the margin on prompts like
-            these; `decided-here` on exactly these prompts; `decided-lc` by the length-controlled win rate.
+        until: When to stop; see `Until`.
         margin: Percentage points.
         shares_replies: Whether systems that ask the same share the reply; if not, each is asked by itself, as users
             would ask it, and what all of them take is measured.

@@ -1,4 +1,4 @@
-"""Intervals clustered by prompt, paired differences, power, categories, and the verdict drawn from them.
+"""Intervals clustered by prompt, power, and categories with their number accounted for.
 
 Values may be in any unit (percent, dollars, seconds); the figures come back in the same one. Too little data
 gives None, never a width of 0.
@@ -7,7 +7,6 @@ gives None, never a width of 0.
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from scipy.special import ndtri, stdtr
@@ -23,34 +22,6 @@ MARGIN = 3.0
 
 POWER = 0.8
 RESAMPLES = 1000
-
-
-class Verdict(StrEnum):
-    """What an interval says about a system and its baseline."""
-
-    WIN = "win"
-    WITHIN = "within"
-    LOSE = "lose"
-    UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NonInferiority:
-    """A verdict by the non-inferiority rule and what would settle it.
-
-    Attributes:
-        verdict: `win`: better than the baseline. `within`: not worse by the margin or more. `lose`: worse,
-            and by the margin or more for all that is known. `undecided`: none of these is shown.
-        estimate: What the verdict rests on.
-        margin: In the estimate's unit.
-        more_prompts: About how many further prompts would settle an undecided verdict if the present estimate
-            were the truth; None when it is decided.
-    """
-
-    verdict: Verdict
-    estimate: Estimate
-    margin: float
-    more_prompts: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +49,7 @@ def mean_estimate(values: Floats, clusters: Sequence[Hashable] | None = None, le
 
     Returns:
         The estimate, or None for fewer than `MIN_PROMPTS` prompts, or where all are equal and so say nothing
-        about the sampling error (`sequential.confidence_interval` holds there too).
+        about the sampling error (`findings.mean_with_interval` holds there too).
 
     Source:
         Liang & Zeger 1986, Biometrika 73(1), as in Miller 2024, arXiv 2411.00640, section 2.2; with the
@@ -94,31 +65,6 @@ def mean_estimate(values: Floats, clusters: Sequence[Hashable] | None = None, le
         return None
     error = math.sqrt(n / (n - 1) * squares) / float(sizes.sum())
     return student_estimate(mean, error, n, level)
-
-
-def paired_difference(
-    first: Floats, second: Floats, clusters: Sequence[Hashable] | None = None, level: float = LEVEL
-) -> Estimate | None:
-    """Return how much higher the first's mean is, from the differences on the same rows.
-
-    Args:
-        first: Shape (rows,); rows where either is NaN are left out.
-        second: Shape (rows,), the same prompts in the same order.
-        clusters: The prompt of each row; every row is its own if not given.
-        level: Confidence, between 0 and 1.
-
-    Returns:
-        The estimate, or None as `mean_estimate`.
-
-    Raises:
-        ValueError: The shapes differ.
-
-    Source:
-        Miller 2024, arXiv 2411.00640, section 4.2.
-    """
-    if first.shape != second.shape:
-        raise ValueError(f"paired values have the same shape, not {first.shape} and {second.shape}")
-    return mean_estimate(first - second, clusters, level)
 
 
 def bootstrap_counts(n: int, *, seed: int, resamples: int = RESAMPLES) -> Ints:
@@ -158,38 +104,6 @@ def prompts_to_settle(difference: float, deviation: float, *, power: float = POW
         raise ValueError("no number of prompts settles a difference of 0")
     reach = _reach(power, level)
     return max(MIN_PROMPTS, math.ceil((reach * deviation / difference) ** 2))
-
-
-def non_inferiority(estimate: Estimate, *, margin: float = MARGIN, reference: float = 50.0) -> NonInferiority:
-    """Return the verdict of the estimate's interval.
-
-    Args:
-        estimate: A win rate in percent, or a paired difference in percentage points.
-        margin: How much worse still counts as comparable, above 0.
-        reference: What equal quality would give: 50 for a win rate, 0 for a difference.
-
-    Returns:
-        The verdict. "More prompts" is for a power of 80 %.
-
-    Raises:
-        ValueError: The margin is not above 0.
-
-    Source:
-        Piaggio et al. 2012, JAMA 308(24), figure 1: the interval against the margin and against equality.
-    """
-    if margin <= 0:
-        raise ValueError(f"a non-inferiority margin is above 0, not {margin}")
-    interval = estimate.interval
-    if interval.low > reference:
-        verdict = Verdict.WIN
-    elif interval.low > reference - margin:
-        verdict = Verdict.WITHIN
-    elif interval.high < reference:
-        verdict = Verdict.LOSE
-    else:
-        verdict = Verdict.UNDECIDED
-    more = _more_prompts(estimate, margin, reference) if verdict is Verdict.UNDECIDED else None
-    return NonInferiority(verdict=verdict, estimate=estimate, margin=margin, more_prompts=more)
 
 
 def by_category(
@@ -243,15 +157,6 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def _p_value(estimate: Estimate, reference: float) -> float:
     distance = abs(estimate.value - reference) / estimate.standard_error
     return 2.0 * float(stdtr(estimate.n - 1, -distance))
-
-
-def _more_prompts(estimate: Estimate, margin: float, reference: float) -> int:
-    # Whichever verdict is further from being refuted comes first: below by `reference - value`,
-    # or above the margin's end by `value - (reference - margin)`. One of them is at least half the margin.
-    distance = max(reference - estimate.value, estimate.value - (reference - margin))
-    deviation = estimate.standard_error * math.sqrt(estimate.n)
-    needed = prompts_to_settle(distance, deviation, level=estimate.interval.level)
-    return max(1, needed - estimate.n)
 
 
 def _reach(power: float, level: float) -> float:

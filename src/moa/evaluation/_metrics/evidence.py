@@ -1,0 +1,297 @@
+"""From verdicts to what they show: by preference alone, at equal length, and whether length hides quality."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import gammaincc
+
+from moa.evaluation._length_control.bounded_taste import STEEPEST, with_taste
+from moa.evaluation._length_control.influence import influence_values
+from moa.evaluation._length_control.models import (
+    GamedBaselines,
+    Judged,
+    LengthFit,
+    LengthModel,
+    design_for,
+    doublings,
+    fit_length_model,
+    fitted_rows,
+)
+from moa.evaluation._length_control.partial_fit import fit_so_far
+from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
+from moa.evaluation._statistics.array_types import Bools, Floats, Ints, sigmoid
+from moa.evaluation._statistics.findings import Assessment, Finding, assess, effective_number, either
+from moa.evaluation._statistics.kept_sides import KeptSides, kept_sides
+from moa.evaluation._statistics.non_inferiority import MARGIN
+
+MIN_EFFECTIVE = 10.0
+"""Fewest prompts on which a figure's error may effectively rest (see `effective_number`) for it to decide anything."""
+
+MISFIT = 0.001
+"""Probability below which the length model is said not to fit: verdicts of hundreds of prompts show every small
+fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Verdicts:
+    """One system's verdicts against an opponent, a row for each prompt, in one order for all systems that are compared.
+
+    Attributes:
+        won: Probability 0-1 that the system wins; NaN where the verdict is missing.
+        length: Characters of its outputs.
+        opponent_length: Characters of the opponent's.
+        baseline_first: Probability 0-1 that the system wins where the opponent's output was shown first; NaN if not
+            tried.
+        system_first: The same where the system's was shown first.
+        same: Whether the two outputs are the same text.
+        difficulty: The official difficulty of each instruction, or None.
+        prompt: Which prompt, numbered from 0 without gaps, each row is about; None where each row has its own.
+    """
+
+    won: Floats
+    length: Floats
+    opponent_length: Floats
+    baseline_first: Floats
+    system_first: Floats
+    same: Bools
+    difficulty: Floats | None = None
+    prompt: Ints | None = None
+
+    def at(self, rows: Bools) -> "Verdicts":
+        """Return some of the rows."""
+        difficulty = None if self.difficulty is None else self.difficulty[rows]
+        prompt = None if self.prompt is None else np.unique(self.prompt[rows], return_inverse=True)[1]
+        return Verdicts(
+            won=self.won[rows],
+            length=self.length[rows],
+            opponent_length=self.opponent_length[rows],
+            baseline_first=self.baseline_first[rows],
+            system_first=self.system_first[rows],
+            same=self.same[rows],
+            difficulty=difficulty,
+            prompt=prompt,
+        )
+
+    def judged(self, model: LengthModel) -> Judged:
+        """Return what a length model is fitted to.
+
+        An empty output loses because it is empty: in `equal_length` that is no matter of length.
+        """
+        length = self.length
+        if model == "equal_length":
+            length = np.where(length > 0, length, self.opponent_length)
+        return Judged(
+            preference=self.won,
+            shorter_by=self.opponent_length - length,
+            doublings=doublings(length, self.opponent_length),
+            difficulty=self.difficulty,
+            prompt=self.prompt,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthCheck:
+    """Whether length can be told from quality.
+
+    Attributes:
+        ratio: Length of the system's outputs to the opponent's, the geometric mean.
+        moves: Points by which the steepest taste that is allowed for could move the figure; see `STEEPEST`.
+        inflation: As `length_inflation`, the largest of all systems that are compared.
+        misfit: Probability of verdicts that fit the model as badly, if the model holds; None where it was not tested.
+        told_apart: Whether the figure at equal length means anything.
+    """
+
+    ratio: float
+    moves: float
+    inflation: float
+    misfit: float | None
+    told_apart: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """What verdicts show about a system and the baseline.
+
+    Attributes:
+        raw: By the preferences as they are.
+        controlled: At equal length; as raw where no length model was fitted.
+        model: Which length model; None without.
+        length: Whether it can be told from quality.
+        kept: On which pairs the judge keeps its side; None if that was not tried.
+        raw_gaps: One value in points for each prompt that counts.
+        controlled_gaps: Pseudo-values in points, likewise.
+        rows: Which of the prompts count: those with all verdicts.
+    """
+
+    raw: Assessment
+    controlled: Assessment
+    model: LengthModel | None
+    length: LengthCheck
+    kept: KeptSides | None
+    raw_gaps: Floats
+    controlled_gaps: Floats
+    rows: Bools
+
+    @property
+    def n(self) -> int:
+        """How many prompts count."""
+        return int(np.count_nonzero(self.rows))
+
+    @property
+    def disagree(self) -> bool:
+        """Whether raw and controlled figures give opposite advice."""
+        return (_side(self.raw), _side(self.controlled)) in ((1, -1), (-1, 1))
+
+
+def weigh(
+    sides: Sequence[Verdicts],
+    model: LengthModel,
+    gamed: GamedBaselines | None = None,
+    *,
+    margin: float = MARGIN,
+    looks: int | None = None,
+) -> Evidence | None:
+    """Return what verdicts show; None where there is no prompt with a verdict.
+
+    Args:
+        sides: The system's verdicts against the baseline; or its verdicts and the baseline's, both against a third
+            system.
+        model: Which length model.
+        gamed: The official regulariser, if the model needs it.
+        margin: Percentage points by which the system may be worse.
+        looks: As for `findings.assess`.
+    """
+    rows: Bools = np.logical_and.reduce([~np.isnan(side.won) for side in sides])
+    if not rows.any():
+        return None
+    sides = [side.at(rows) for side in sides]
+    kept = _least_kept(sides)
+    prompt = sides[0].prompt
+    raw_gaps = by_prompt(_gap([100.0 * side.won for side in sides]), prompt)
+    raw = assess(raw_gaps, kept, margin=margin, looks=looks)
+    fits = [_fit(side.judged(model), model, gamed, looks) for side in sides]
+    fitted = [fit for fit in fits if fit is not None]
+    if len(fitted) < len(sides):
+        length = LengthCheck(ratio=_ratio(sides[0]), moves=0.0, inflation=1.0, misfit=None, told_apart=True)
+        return Evidence(
+            raw=raw,
+            controlled=raw,
+            model=None,
+            length=length,
+            kept=kept,
+            raw_gaps=raw_gaps,
+            controlled_gaps=raw_gaps,
+            rows=rows,
+        )
+    gaps = by_prompt(_gap([fit.win_rate + influence_values(fit) for fit in fitted]), prompt)
+    controlled = assess(gaps, kept, margin=margin, looks=looks)
+    inflation = max(length_inflation(fit.design) for fit in fitted)
+    misfit = min((p for fit in fitted if (p := fit_test(fit)) is not None), default=None)
+    fits_well = model != "equal_length" or misfit is None or misfit >= MISFIT
+    rests_on = min(MIN_EFFECTIVE, len(gaps) / 2.0)
+    known = fits_well and inflation < SERIOUS_INFLATION and effective_number(gaps) >= rests_on
+    liked, disliked = (
+        by_prompt(_gap([with_taste(side.judged(model), slope) for side in sides]), prompt)
+        for slope in (STEEPEST, -STEEPEST)
+    )
+    moves = abs(float(liked.mean() - disliked.mean())) / 2.0
+    told_apart = True
+    if not known:
+        bounds = (assess(one, kept, margin=margin, looks=looks) for one in (liked, disliked))
+        controlled, gaps = either(*bounds), 0.5 * (liked + disliked)
+        told_apart = moves <= margin or controlled.finding is Finding.WORSE
+    length = LengthCheck(ratio=_ratio(sides[0]), moves=moves, inflation=inflation, misfit=misfit, told_apart=told_apart)
+    return Evidence(
+        raw=raw,
+        controlled=controlled,
+        model=model,
+        length=length,
+        kept=kept,
+        raw_gaps=raw_gaps,
+        controlled_gaps=gaps,
+        rows=rows,
+    )
+
+
+def fit_test(fit: LengthFit) -> float | None:
+    """Return the probability of verdicts that depart as far from the length model, if it holds.
+
+    Squares and absolute values of the length features are added; the test asks whether they explain what the model
+    leaves.
+
+    Args:
+        fit: The fitted model.
+
+    Returns:
+        Between 0 and 1; None where the additions say nothing new, or there are fewer than 10 prompts for each of them.
+
+    Source:
+        The robust score test: Boos 1992, The American Statistician 46(4).
+    """
+    design, rows = fit.design, fitted_rows(fit.design)
+    n_prior = design.prior_features.shape[1]
+    features, residual = rows.features[n_prior:], (rows.target - sigmoid(rows.features @ fit.weights))[n_prior:]
+    lengths = features[:, : min(2, design.length_features)]
+    bend = np.sqrt((variance := sigmoid(features @ fit.weights)) * (1.0 - variance))[:, None]
+    added = np.concatenate([lengths**2, np.abs(lengths)], axis=1)
+    shared = np.linalg.lstsq(features * bend, added * bend, rcond=None)[0]
+    scores = (added - features @ shared) * residual[:, None]
+    values, axes = np.linalg.eigh(scores.T @ scores)
+    new = values > 1e-6 * max(float(values.max()), 1e-12)
+    if len(scores) < 10 * (features.shape[1] + np.count_nonzero(new)) or not new.any():
+        return None
+    statistic = float(np.sum((scores.sum(axis=0) @ axes[:, new]) ** 2 / values[new]))
+    return float(gammaincc(np.count_nonzero(new) / 2.0, statistic / 2.0))
+
+
+def by_prompt(values: Floats, prompt: Ints | None) -> Floats:
+    """Return one value for each prompt, with the same mean, from one for each row.
+
+    Args:
+        values: Shape (rows,).
+        prompt: The prompt of each row, numbered from 0 without gaps; None where each row has its own.
+    """
+    if prompt is None:
+        return values
+    sums: Floats = np.bincount(prompt, weights=values).astype(np.float64)
+    return sums * (len(sums) / len(values))
+
+
+def _fit(judged: Judged, model: LengthModel, gamed: GamedBaselines | None, looks: int | None) -> LengthFit | None:
+    if looks is not None:
+        return fit_so_far(judged, model, gamed, planned=max(looks, len(judged)))
+    return fit_length_model(design_for(model, judged, gamed))
+
+
+def _least_kept(sides: Sequence[Verdicts]) -> KeptSides | None:
+    """The judge's consistency on the system of which it is the least sure; a difference of two is blunted by either."""
+    found = [kept_sides(side.baseline_first, side.system_first, side.same) for side in sides]
+    known = [_kept_by_prompt(kept, side.prompt) for kept, side in zip(found, sides, strict=True) if kept is not None]
+    return min(known, key=lambda kept: kept.share) if len(known) == len(sides) else None
+
+
+def _kept_by_prompt(kept: KeptSides, prompt: Ints | None) -> KeptSides:
+    if prompt is None:
+        return kept
+    tried = ~np.isnan(kept.values)
+    rows = np.bincount(prompt, weights=tried)
+    sums = np.bincount(prompt, weights=np.where(tried, kept.values, 0.0))
+    values = np.where(rows > 0, sums / np.maximum(rows, 1), np.nan)
+    return replace(kept, values=values, pairs=int(np.count_nonzero(rows)))
+
+
+def _gap(rates: Sequence[Floats]) -> Floats:
+    """Points by which the system is better, from each side's rate in percent."""
+    return rates[0] - 50.0 if len(rates) == 1 else rates[0] - rates[1]
+
+
+def _ratio(side: Verdicts) -> float:
+    return float(2.0 ** -doublings(side.length, side.opponent_length).mean())
+
+
+def _side(found: Assessment) -> int:
+    """On which side the advice is: 1 for the system, -1 for the baseline, 0 for neither."""
+    if found.finding in (Finding.BETTER, Finding.GOOD_ENOUGH):
+        return 1
+    return -1 if found.finding in (Finding.WORSE, Finding.SLIGHTLY_WORSE) else 0

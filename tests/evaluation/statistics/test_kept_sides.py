@@ -1,0 +1,57 @@
+"""On how many pairs a judge keeps its side, for judges that are known."""
+
+import numpy as np
+import pytest
+from bench.planted import World, plant
+
+from moa.evaluation._statistics.kept_sides import KeptSides, kept_sides
+
+PROMPTS = 20_000
+
+
+def kept(world: World) -> KeptSides:
+    verdicts = plant(world, np.random.default_rng(3))
+    found = kept_sides(verdicts.baseline_first, verdicts.system_first, verdicts.same)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("habit", ["position", "last", "coin"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.9])
+def test_share_is_what_is_left_of_the_pairs_whatever_the_habit_is(habit: str, share: float) -> None:
+    found = kept(World(prompts=PROMPTS, **{habit: share}))  # type: ignore[arg-type]
+
+    assert found.share == pytest.approx(1 - share, abs=0.03)
+
+
+def test_a_coin_with_a_leaning_is_counted_off_too() -> None:
+    rng = np.random.default_rng(0)
+    # In each order it prefers what is shown first four times in five.
+    baseline_first, system_first = (rng.random(PROMPTS) > 0.8), (rng.random(PROMPTS) < 0.8)
+
+    found = kept_sides(baseline_first.astype(float), system_first.astype(float), np.zeros(PROMPTS, dtype=bool))
+
+    assert found is not None
+    assert found.share == pytest.approx(0.0, abs=0.03)
+    assert found.flips == pytest.approx(0.68, abs=0.02)
+
+
+def test_usual_ties_are_findings_and_more_of_them_are_not() -> None:
+    assert kept(World(prompts=PROMPTS, ties=0.2)).share == pytest.approx(1.0, abs=0.01)
+    assert kept(World(prompts=PROMPTS, ties=0.2, shrugs=0.7)).share == pytest.approx(0.24 / 0.75, abs=0.02)
+    assert kept(World(prompts=PROMPTS, ties=0.0, shrugs=1.0)).share == 0.0
+
+
+def test_the_same_text_twice_is_a_draw_that_needs_no_judge() -> None:
+    nothing, same = np.full(50, np.nan), np.ones(50, dtype=bool)
+
+    found = kept_sides(nothing, nothing, same)
+
+    assert found is not None
+    assert (found.share, found.flips, found.pairs) == (1.0, 0.0, 50)
+
+
+def test_few_pairs_in_both_orders_say_nothing() -> None:
+    tried = np.where(np.arange(100) < 19, 1.0, np.nan)
+
+    assert kept_sides(tried, tried, np.zeros(100, dtype=bool)) is None
