@@ -6,10 +6,10 @@ from pathlib import Path
 
 from moa._cli.console import AnswerWriter, print_json, show_cancelled, show_totals, write_answer
 from moa._cli.exit_codes import COMPLETE, DEGRADED, INTERRUPTED
+from moa._cli.image_files import image_from_file
 from moa._cli.mixture_option import resolve_mixture
 from moa._cli.prompt_input import read_prompt
 from moa._cli.session import Cancelled, RunSession
-from moa._images import image_from_file
 from moa._ledger import ErrorInfo
 from moa._render.errors import failure_dict, unfinished_dict
 from moa._results import Answer

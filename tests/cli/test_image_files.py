@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from moa._images import MAX_IMAGE_BYTES, image_from_file
+from moa._cli.image_files import MAX_IMAGE_BYTES, image_from_file
 from moa.errors import UsageError
 
 
