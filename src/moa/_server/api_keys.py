@@ -21,6 +21,10 @@ from moa.errors import ConfigError
 Digest = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
 
 
+LOOK_UPS_PER_REQUEST = 20
+"""How many more requests a key with a rate may make that only look something up: models, metrics, mixtures."""
+
+
 class KeySettings(StrictModel):
     """One key in the file.
 
@@ -62,19 +66,21 @@ class Caller:
     name: str
     budget: Budget | None = None
     window: SlidingWindow | None = field(default=None, repr=False)
+    look_ups: SlidingWindow | None = field(default=None, repr=False)
 
-    def check_rate(self, now: float) -> None:
-        """Count one request.
+    def check_rate(self, now: float, *, is_look_up: bool = False) -> None:
+        """Count one request; what only looks something up is counted apart.
 
         Raises:
             RequestError: The key has made all of its requests of this minute.
         """
-        if self.window is None:
+        window = self.look_ups if is_look_up else self.window
+        if window is None:
             return
-        if wait_s := self.window.wait_s(1, now):
-            message = f"this key may make {self.window.limit:g} requests per minute: wait {wait_s:.0f} s"
+        if wait_s := window.wait_s(1, now):
+            message = f"this key may make {window.limit:g} requests per minute: wait {wait_s:.0f} s"
             raise RequestError(429, "rate_limit_exceeded", message, retry_after_s=wait_s)
-        self.window.add(1, now)
+        window.add(1, now)
 
 
 ANONYMOUS = Caller(name="-")
@@ -92,6 +98,11 @@ class ApiKeys:
         self._callers = [(key.sha256.encode(), _caller(key)) for key in keys]
 
     @property
+    def count(self) -> int:
+        """How many keys there are."""
+        return len(self._callers)
+
+    @property
     def is_limited(self) -> bool:
         """Whether any key has a budget or a rate, which only one process can keep."""
         return any(caller.budget or caller.window for _, caller in self._callers)
@@ -106,10 +117,12 @@ class ApiKeys:
 
 
 def _caller(key: KeySettings) -> Caller:
+    rate = key.requests_per_minute
     return Caller(
         name=key.name,
         budget=None if key.budget_usd is None else Budget(key.budget_usd),
-        window=None if key.requests_per_minute is None else SlidingWindow(key.requests_per_minute),
+        window=None if rate is None else SlidingWindow(rate),
+        look_ups=None if rate is None else SlidingWindow(LOOK_UPS_PER_REQUEST * rate),
     )
 
 

@@ -17,7 +17,7 @@ from moa._server.api.apis import api_of
 from moa._server.api.handlers import api_endpoints
 from moa._server.api.model_list import model_endpoints
 from moa._server.http.endpoint import Endpoint, EndpointTable
-from moa._server.http.exchange import HttpExchange
+from moa._server.http.exchange import BodyMemory, HttpExchange
 from moa._server.http.middleware import ApiMiddleware
 from moa._server.inflight import InflightLimiter
 from moa._server.metrics import Metrics
@@ -29,6 +29,9 @@ from moa._server.otel import configured_tracer
 from moa._server.playground import Playground
 from moa._server.service import Service
 from moa._state.memory import MemoryStore
+
+LEAST_BODY_MEMORY = 256_000_000
+"""Bytes that the bodies which are arriving may take, all together; more where single ones may be large."""
 
 
 def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None = None) -> Starlette:
@@ -48,7 +51,11 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         max_calls=options.max_calls,
         allows_unserved_models=options.takes_unserved_models,
     )
-    inflight = InflightLimiter(options.max_inflight)
+    # One of several keys leaves a quarter of the places to the others.
+    several = options.keys is not None and options.keys.count > 1
+    inflight = InflightLimiter(
+        options.max_inflight, options.max_inflight - options.max_inflight // 4 if several else None
+    )
     service = Service(
         engine=engine,
         options=options,
@@ -57,6 +64,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         metrics=Metrics(models.references, lambda: inflight.count),
         tracer=tracer or configured_tracer(),
         store=engine.state or MemoryStore(),
+        bodies=BodyMemory(max(LEAST_BODY_MEMORY, 8 * options.max_body_bytes)),
     )
 
     @asynccontextmanager

@@ -8,11 +8,15 @@ from moa._config.settings import Settings
 from moa._mixture.loading import load, single
 from moa._mixture.schema import Agent, Mixture
 from moa._server.http.errors import RequestError
+from moa._validation.strict_yaml import require_size
 from moa._validation.suggestions import did_you_mean
 from moa.errors import MixtureError
 
 PREFIX = "moa/"
 """What stands before a mixture's name where models are listed."""
+
+MAX_MIXTURE_VALUES = 5_000
+"""Most values of a mixture that a request brings or changes: as many as 250 agents with 20 keys each."""
 
 DEFAULTS = Agent(model="any/model")
 """An agent of which nothing but the model is set: the time limits that everybody may have."""
@@ -104,6 +108,7 @@ class ServedModels:
         Raises:
             MixtureError: It can't be used, or a request may not set this.
         """
+        require_size(changes, MixtureError, max_values=MAX_MIXTURE_VALUES)
         return self.from_request(_merged(served.mixture.as_dict(), changes))
 
     def from_request(self, fields: Mapping[str, Any]) -> Mixture:
@@ -112,6 +117,7 @@ class ServedModels:
         Raises:
             MixtureError: It can't be used, or a request may not set this.
         """
+        require_size(fields, MixtureError, max_values=MAX_MIXTURE_VALUES)
         prompt, template = fields.get("prompt", "default"), fields.get("template")
         if not (isinstance(prompt, str) and (template is None or isinstance(template, str))):
             raise MixtureError("expected text", key="prompt")

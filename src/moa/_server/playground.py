@@ -14,18 +14,21 @@ from moa._mixture.roster import roster
 from moa._mixture.schema import Mixture
 from moa._render.errors import unfinished_dict
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages
-from moa._server.api.request_model import RequestModel, encode, parse
+from moa._server.api.request_model import M, RequestModel, encode, parse
 from moa._server.api.usage import without_messages
 from moa._server.http.endpoint import Endpoint
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
-from moa._server.models import ServedModel
-from moa._server.service import Service
+from moa._server.models import MAX_MIXTURE_VALUES, ServedModel
+from moa._server.service import INLINE_BYTES, Service
 from moa._server.streaming import stream_reply
 from moa._traces.event_json import event_dict
-from moa._validation.strict_yaml import check, from_text
+from moa._validation.strict_yaml import Document, check, from_text
 from moa.errors import MixtureError
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, ProposalDelta
+
+MAX_YAML_CHARS = 100_000
+"""Longest text that is checked: a hundred times what a mixture needs."""
 
 CUSTOM = "custom"
 """Label of mixtures that a request brings."""
@@ -126,29 +129,43 @@ class Playground:
 
     async def check(self, exchange: HttpExchange) -> None:
         """Answer whether a mixture file can be used; if not, where it is wrong."""
-        text = parse(YamlText, await self._body(exchange)).yaml
+        text = (await self._parsed(YamlText, exchange)).yaml
+        # Parsing YAML is slow, but in Python throughout: in a thread it lets the event loop have its turns.
+        reply = await self._service.in_turn(max(len(text), INLINE_BYTES + 1), lambda: self._checked(text))
+        await exchange.reply(200, encode(reply))
+
+    def _checked(self, text: str) -> dict[str, Any]:
+        document = None
         try:
-            fields = from_text(text, MixtureError).data
-            mixture = self._service.models.from_request(fields if isinstance(fields, dict) else {})
-            # Once more with the lines of the text, which only a document has.
-            check(Mixture, from_text(text, MixtureError))
+            if len(text) > MAX_YAML_CHARS:
+                raise MixtureError(f"the text has more than {MAX_YAML_CHARS:,} characters, the most that are checked")
+            document = from_text(text, MixtureError, max_values=MAX_MIXTURE_VALUES)
+            mixture = self._service.models.from_request(document.data if isinstance(document.data, dict) else {})
         except MixtureError as error:
-            await exchange.reply(200, encode({"error": _error_dict(text, error)}))
-        else:
-            await exchange.reply(200, encode({"ok": True, "mixture": _mixture_dict(mixture)}))
+            located = error if document is None else _located(document, error)
+            return {"error": {"message": str(located.args[0]), "line": located.line, "key": located.key}}
+        return {"ok": True, "mixture": _mixture_dict(mixture)}
 
     async def to_yaml(self, exchange: HttpExchange) -> None:
         """Answer with a mixture as the text of its file."""
-        mixture = self._service.models.from_request(parse(MixtureFields, await self._body(exchange)).mixture)
-        text = yaml.safe_dump(mixture.as_dict(), sort_keys=False, allow_unicode=True, width=100)
-        await exchange.reply(200, encode({"yaml": text}))
+        fields = (await self._parsed(MixtureFields, exchange)).mixture
+
+        def write() -> str:
+            mixture = self._service.models.from_request(fields)
+            return yaml.safe_dump(mixture.as_dict(), sort_keys=False, allow_unicode=True, width=100)
+
+        await exchange.reply(200, encode({"yaml": await self._service.in_turn(INLINE_BYTES + 1, write)}))
+
+    async def _parsed(self, model: type[M], exchange: HttpExchange) -> M:
+        body = await self._service.body(exchange)
+        return await self._service.in_turn(len(body), lambda: parse(model, body))
 
     async def run(self, exchange: HttpExchange) -> None:
         """Run a mixture and stream every event."""
         service = self._service
-        exchange.caller.check_rate(exchange.started_at)
+        service.inflight.check(exchange.caller)
+        body = await self._parsed(RunRequest, exchange)
         with service.inflight.acquire(exchange):
-            body = parse(RunRequest, await self._body(exchange))
             served = self._resolve(body.mixture)
             request = ApiRequest(
                 model=served.id,
@@ -172,18 +189,14 @@ class Playground:
         own = models.from_request(mixture)
         return ServedModel(id=own.name, mixture=own, label=CUSTOM)
 
-    async def _body(self, exchange: HttpExchange) -> bytes:
-        options = self._service.options
-        return await exchange.body(options.max_body_bytes, options.body_timeout_s)
 
-
-def _error_dict(text: str, error: MixtureError) -> dict[str, Any]:
-    """What is wrong with a mixture file; with the line, if the text by itself shows the error."""
+def _located(document: Document, error: MixtureError) -> MixtureError:
+    """The fault of a mixture file with its line, if the text by itself shows the error."""
     try:
-        check(Mixture, from_text(text, MixtureError))
+        check(Mixture, document)
     except MixtureError as located:
-        error = located
-    return {"message": str(error.args[0]), "line": error.line, "key": error.key}
+        return located
+    return error
 
 
 class EventStreamEncoder:

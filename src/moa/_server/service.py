@@ -1,8 +1,10 @@
 """What all of the server's handlers share, and how a run is opened and recorded."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from opentelemetry.trace import Tracer
 
@@ -11,7 +13,7 @@ from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa._server.api.request import ApiRequest
 from moa._server.http.errors import RequestError
-from moa._server.http.exchange import HttpExchange
+from moa._server.http.exchange import BodyMemory, HttpExchange
 from moa._server.inflight import InflightLimiter
 from moa._server.metrics import Metrics
 from moa._server.models import ServedModel, ServedModels, without_layers
@@ -19,6 +21,11 @@ from moa._server.options import ServerOptions
 from moa._server.otel import trace_run
 from moa._state.store import StateStore
 from moa.errors import MoaError
+
+T = TypeVar("T")
+
+INLINE_BYTES = 16_384
+"""Largest body that is parsed in the event loop itself: a thread costs more than parsing a small one."""
 
 TIERS = ("auto", "default", "flex")
 """Tiers of a service that cost at most what its prices say."""
@@ -43,6 +50,24 @@ class Service:
     metrics: Metrics
     tracer: Tracer | None
     store: StateStore
+    bodies: BodyMemory
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def body(self, exchange: HttpExchange) -> bytes:
+        """Return a request's body, within the bounds that the server has for it.
+
+        Raises:
+            RequestError: It is too large, too deep or too slow.
+            ClientGone: It will never be whole.
+        """
+        return await exchange.body(self.options.max_body_bytes, self.options.body_timeout_s, self.bodies)
+
+    async def in_turn(self, size: int, work: Callable[[], T]) -> T:
+        """Return what some work over so many bytes gives: small work at once, larger in a thread, one at a time."""
+        if size <= INLINE_BYTES:
+            return work()
+        async with self.reading:
+            return await asyncio.to_thread(work)
 
     def resolve(self, request: ApiRequest) -> ServedModel:
         """Return what a request asks for, with the request's own changes.

@@ -144,17 +144,27 @@ def from_mapping(data: Mapping[str, Any], error: FileError) -> Document:
     Raises:
         MixtureError: Or the other kind of error: it has more values or levels than a file may have.
     """
+    require_size(data, error)
+    return Document(data=copy.deepcopy(dict(data)), error=error)
+
+
+def require_size(data: object, error: FileError, *, max_values: int = MAX_NODES) -> None:
+    """Make sure that a value holds no more than a file may, or than `max_values`.
+
+    Raises:
+        MixtureError: Or the other kind of error: it has more values or levels.
+    """
     pending: list[tuple[object, int]] = [(data, 0)]
-    for _ in range(MAX_NODES):
+    for _ in range(max_values):
         if not pending:
-            return Document(data=copy.deepcopy(dict(data)), error=error)
+            return
         value, depth = pending.pop()
         if depth > MAX_DEPTH:
             break
         inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
         # No more than are looked at: a list may be very long.
-        pending += [(item, depth + 1) for item in islice(inside, MAX_NODES)]
-    raise error(_TOO_LARGE)
+        pending += [(item, depth + 1) for item in islice(inside, max_values)]
+    raise error(f"too large: more than {max_values:,} values or {MAX_DEPTH} levels")
 
 
 def from_file(path: Path, error: FileError) -> Document:

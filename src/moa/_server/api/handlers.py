@@ -1,18 +1,19 @@
 """The addresses of the client APIs: requests read, run, and answered in the shape of each API."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from moa._server.api.apis import APIS, MESSAGES, Api, meant_api
-from moa._server.api.conversations import Conversations
+from moa._server.api.conversations import Conversations, RemoteConversations
 from moa._server.api.messages_request import CountRequest, read_count_request
 from moa._server.api.request import ApiRequest
 from moa._server.api.request_model import encode, read_json
 from moa._server.http.endpoint import Endpoint
 from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
-from moa._server.service import Service
+from moa._server.service import INLINE_BYTES, Service
 from moa._server.streaming import collect_answer, conversations_of, stream_reply
 from moa.providers._token_estimates import estimated_prompt_tokens
 
@@ -52,9 +53,10 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
         MoaError: The run failed.
     """
     options = service.options
-    exchange.caller.check_rate(exchange.started_at)
+    service.inflight.check(exchange.caller)
+    request = await read(service, api, exchange, api.read)
+    # A run's place is taken once the request is whole: clients that send slowly keep nobody out.
     with service.inflight.acquire(exchange):
-        request = await read(service, api, exchange, api.read)
         if options.log_prompts:
             exchange.log_fields["prompt"] = request.messages[-1].text
         served = service.resolve(request)
@@ -78,12 +80,22 @@ async def read(service: Service, api: Api, exchange: HttpExchange, reader: Reade
     Raises:
         RequestError: It can't be honoured; one in another API's shape is told the right address.
     """
-    options = service.options
-    body = read_json(await exchange.body(options.max_body_bytes, options.body_timeout_s))
-    if exchange.path == api.path and (meant := meant_api(api, body)) is not None:
-        message = f"this is a request of {meant.name}: send it to {meant.path}, not to {exchange.path}"
+    body = await service.body(exchange)
+    conversations = conversations_of(service, exchange)
+    if len(body) <= INLINE_BYTES:
+        return await _read(api, exchange.path, body, reader, conversations)
+    # A large request is read in a thread, and one of them at a time, so that the event loop has its turns.
+    remote = RemoteConversations(conversations, asyncio.get_running_loop())
+    async with service.reading:
+        return await asyncio.to_thread(lambda: asyncio.run(_read(api, exchange.path, body, reader, remote)))
+
+
+async def _read(api: Api, path: str, body: bytes, reader: Reader, conversations: Conversations) -> ApiRequest:
+    fields = read_json(body)
+    if path == api.path and (meant := meant_api(api, fields)) is not None:
+        message = f"this is a request of {meant.name}: send it to {meant.path}, not to {path}"
         raise RequestError(400, "wrong_api", message)
-    return await reader(body, conversations_of(service, exchange))
+    return await reader(fields, conversations)
 
 
 async def count_tokens(service: Service, exchange: HttpExchange) -> None:
@@ -93,10 +105,8 @@ async def count_tokens(service: Service, exchange: HttpExchange) -> None:
         RequestError: The message could not be asked.
         MixtureError: The changed mixture can't be used.
     """
-    exchange.caller.check_rate(exchange.started_at)
-    with service.inflight.acquire(exchange):
-        request = await read(service, MESSAGES, exchange, read_count_request)
-        service.resolve(request)
-        tokens = estimated_prompt_tokens(request.messages, request.options)
-        counted = {"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}}
-        await exchange.reply(200, encode(counted if request.echo else {"input_tokens": tokens}))
+    request = await read(service, MESSAGES, exchange, read_count_request)
+    service.resolve(request)
+    tokens = estimated_prompt_tokens(request.messages, request.options)
+    counted = {"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}}
+    await exchange.reply(200, encode(counted if request.echo else {"input_tokens": tokens}))

@@ -53,6 +53,11 @@ _CODES = {errors.ContextTooLong.code: "context_length_exceeded"}
 """Codes that clients look for, where they differ from ours."""
 
 
+MAX_MESSAGE_CHARS = 2_000
+MAX_PARAM_CHARS = 200
+"""What of a fault in a request is told: keys and values of a client may be megabytes long."""
+
+
 class RequestError(Exception):
     """The server won't do what is asked; nothing was sent to any model.
 
@@ -120,8 +125,8 @@ def error_response(error: MoaError | RequestError, *, show_details: bool) -> Err
         return ErrorResponse(
             status=error.status,
             code=error.code,
-            message=error.message,
-            param=error.param,
+            message=_shortened(error.message, MAX_MESSAGE_CHARS),
+            param=error.param and _shortened(error.param, MAX_PARAM_CHARS),
             retry_after_s=error.retry_after_s,
             allow=error.allow,
             details=error.details,
@@ -131,11 +136,18 @@ def error_response(error: MoaError | RequestError, *, show_details: bool) -> Err
     status = status_of(type(error))
     hidden = status >= 500 and isinstance(error, ConfigError) and not show_details
     message = "the server is not set up for this request; its log says more" if hidden else str(error)
-    return ErrorResponse(status=status, code=error.code, message=message, param=_param(error))
+    param = error.key if isinstance(error, errors.MixtureError) else None
+    return ErrorResponse(
+        status=status,
+        code=error.code,
+        message=_shortened(message, MAX_MESSAGE_CHARS),
+        param=param and _shortened(param, MAX_PARAM_CHARS),
+    )
 
 
-def _param(error: MoaError) -> str | None:
-    return error.key if isinstance(error, errors.MixtureError) else None
+def _shortened(text: str, limit: int) -> str:
+    """A text that may repeat what a request holds, so that no reply is larger than its request."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _failed_run(error: EngineError, *, show_details: bool) -> ErrorResponse:

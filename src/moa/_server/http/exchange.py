@@ -1,6 +1,7 @@
 """One HTTP request and what is answered to it, on the server's side."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -8,11 +9,43 @@ from starlette.types import Message, Receive, Scope, Send
 
 from moa._server.api_keys import ANONYMOUS, Caller
 from moa._server.http.errors import ErrorResponse, RequestError
+from moa._server.http.json_bounds import JsonBounds
 
 CLIENT_CLOSED_REQUEST = 499
 """The access log's status of clients that went away before they had their answer (nginx's own status for it)."""
 
 HeaderList = list[tuple[bytes, bytes]]
+
+
+class BodyMemory:
+    """What the bodies that are arriving take in memory, bounded for all together and for each caller.
+
+    Args:
+        total_bytes: Of all; a single caller gets a quarter.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total_bytes = total_bytes
+        self._taken: Counter[str] = Counter()
+        self._sum = 0
+
+    def take(self, caller: str, count: int) -> None:
+        """Count further bytes of a caller.
+
+        Raises:
+            RequestError: There is no room for them.
+        """
+        if self._sum + count > self._total_bytes or self._taken[caller] + count > self._total_bytes // 4:
+            raise RequestError(503, "overloaded", "too many large requests at once: try again later", retry_after_s=1)
+        self._taken[caller] += count
+        self._sum += count
+
+    def give_back(self, caller: str, count: int) -> None:
+        """Count the bytes of a body no more."""
+        self._sum -= count
+        self._taken[caller] -= count
+        if not self._taken[caller]:
+            del self._taken[caller]
 
 
 class ClientGone(Exception):
@@ -56,46 +89,48 @@ class HttpExchange:
         """Return one header of the request, empty if it isn't there."""
         return self.headers.get(name, b"").decode("latin-1")
 
-    async def body(self, limit: int, timeout_s: float) -> bytes:
-        """Return the request's body.
+    async def body(self, limit: int, timeout_s: float, memory: BodyMemory) -> bytes:
+        """Return the request's body, whose values and levels are counted while it arrives.
 
         Args:
             limit: Most bytes.
             timeout_s: Seconds in which it has to be there.
+            memory: Counts what all bodies take.
 
         Raises:
-            RequestError: It is too large or too slow.
+            RequestError: It is too large, too deep or too slow, or other bodies take all the memory there is for them.
             ClientGone: It will never be whole.
         """
         announced = self.header(b"content-length")
         if announced.isdecimal() and int(announced) > limit:
             raise _too_large(limit)
-        message = await self._next(timeout_s)
-        body: bytes = message.get("body", b"")
-        if message.get("more_body", False):
-            body = await self._rest(body, limit, timeout_s)
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-
-    async def _next(self, timeout_s: float) -> Message:
+        caller = self.client if self.caller is ANONYMOUS else self.caller.name
+        pieces: list[bytes] = []
+        size, more, bounds = 0, True, JsonBounds()
+        ends_at = asyncio.get_running_loop().time() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            while more:
+                message = await self._next(timeout_s, ends_at)
+                piece, more = message.get("body", b""), message.get("more_body", False)
+                if size + len(piece) > limit:
+                    raise _too_large(limit)
+                memory.take(caller, len(piece))
+                size += len(piece)
+                bounds.feed(piece)
+                pieces.append(piece)
+        finally:
+            memory.give_back(caller, size)
+        return b"".join(pieces)
+
+    async def _next(self, timeout_s: float, ends_at: float) -> Message:
+        try:
+            async with asyncio.timeout_at(ends_at):
                 message = await self.receive()
         except TimeoutError:
             raise RequestError(408, "request_timeout", f"the body was not there within {timeout_s:g} s") from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         return message
-
-    async def _rest(self, first: bytes, limit: int, timeout_s: float) -> bytes:
-        loop, pieces, size, more = asyncio.get_running_loop(), [first], len(first), True
-        ends_at = loop.time() + timeout_s
-        while more and size <= limit:
-            message = await self._next(max(0.0, ends_at - loop.time()))
-            pieces.append(message.get("body", b""))
-            size, more = size + len(pieces[-1]), message.get("more_body", False)
-        return b"".join(pieces)
 
     async def send(self, message: Message) -> None:
         """Pass a message of ASGI on, with the server's own headers."""

@@ -6,12 +6,14 @@ the browser of somebody who runs the server must not be able to spend their mone
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from moa._server.http.address_rates import AddressRates
 from moa._server.http.endpoint import ClientConventions, Endpoint, EndpointTable
 from moa._server.http.errors import INTERNAL, ErrorResponse, RequestError, error_response
 from moa._server.http.exchange import CLIENT_CLOSED_REQUEST, ClientGone, HeaderList, HttpExchange
@@ -42,6 +44,10 @@ _PAGE_HEADERS: HeaderList = [
 _STOPPING = RequestError(503, "shutting_down", "the server had to stop before the answer was whole", retry_after_s=5)
 
 
+STRANGERS_PER_MINUTE = 6_000
+"""Requests without a valid key that one address may make in a minute, probes aside."""
+
+
 class ApiMiddleware:
     """Serves every HTTP request.
 
@@ -60,6 +66,7 @@ class ApiMiddleware:
         api_of: Callable[[HttpExchange], ClientConventions],
     ) -> None:
         self._app, self._options, self._endpoints, self._api_of = app, options, endpoints, api_of
+        self._strangers = AddressRates(STRANGERS_PER_MINUTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -92,25 +99,33 @@ class ApiMiddleware:
     def _check_site(self, exchange: HttpExchange) -> None:
         """Refuse what a page of another site, or a name that somebody else lets point here, may have sent."""
         host = exchange.header(b"host")
-        if self._options.hosts and _hostname(host) not in self._options.hosts:
+        names = [value for name, value in exchange.scope["headers"] if name == b"host"]
+        if len(names) > 1 or (self._options.hosts and _hostname(host) not in self._options.hosts):
             raise RequestError(403, "wrong_host", f"this server is not called {host!r:.80}")
         origin = exchange.header(b"origin")
         if origin and urlsplit(origin).netloc != host and origin not in self._options.cors_origins:
             raise RequestError(403, "wrong_origin", "pages of other origins may not call this server")
 
     def _check_key(self, exchange: HttpExchange, endpoint: Endpoint | None) -> None:
-        """Identify the caller, wherever that isn't marked as open."""
+        """Identify the caller, wherever that isn't marked as open, and count the request against its rate."""
         keys = self._options.keys
-        if keys is None or (endpoint is not None and endpoint.is_open):
+        if keys is None:
+            return
+        if endpoint is not None and endpoint.is_open:
+            if endpoint.tag is None:  # the page's files; probes must be answered whatever else goes on
+                self._strangers.check(exchange.client, exchange.started_at)
             return
         sent = [key for name in self._api_of(exchange).key_headers if (key := _key_in(exchange, name))]
+        caller = next((caller for key in sent if (caller := keys.caller(key)) is not None), None)
+        if caller is None:
+            self._strangers.check(exchange.client, exchange.started_at)
         if not sent:
             message = "send an API key: Authorization: Bearer KEY, or x-api-key: KEY"
             raise RequestError(401, "missing_api_key", message)
-        caller = next((caller for key in sent if (caller := keys.caller(key)) is not None), None)
         if caller is None:
             raise RequestError(401, "invalid_api_key", "this server doesn't know the API key")
         exchange.caller = caller
+        caller.check_rate(exchange.started_at, is_look_up=exchange.method != "POST")
 
     def _endpoint(self, exchange: HttpExchange, endpoint: Endpoint | None, methods: dict[str, Endpoint]) -> Endpoint:
         """Return the endpoint of a request, which takes its method and the type of its body."""
@@ -149,11 +164,13 @@ def _key_in(exchange: HttpExchange, name: bytes) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{0,5})?")
+
+
 def _hostname(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """The name in a Host header, without its port; empty if it is anything else than a name or an address."""
+    found = _HOST.fullmatch(host)
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def _error_headers(failure: ErrorResponse) -> HeaderList:

@@ -1,0 +1,327 @@
+"""Clients that mean harm: each is refused, or waits alone, and the server goes on."""
+
+import asyncio
+import gzip
+import json
+import subprocess
+import sys
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from moa._server.http.connection_limits import MOST_HEADERS
+from tests.server.test_narrowing import keys
+from tests.support.model_server import Text
+from tests.support.served import HELLO, ServedModel, served
+
+CHAT = "/v1/chat/completions"
+JSON = {"content-type": "application/json"}
+PATHS = [CHAT, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/api/runs", "/api/check", "/api/yaml"]
+
+
+async def connect(server: ServedModel) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+
+
+def head(path: str = CHAT, length: int = 1000, *more: str, method: str = "POST") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "host: localhost", "content-type: application/json"]
+    return "\r\n".join([*lines, f"content-length: {length}", *more, "", ""]).encode()
+
+
+async def read_reply(reader: asyncio.StreamReader) -> int:
+    """Return a reply's status; its body is read."""
+    text = (await reader.readuntil(b"\r\n\r\n")).decode()
+    lengths = [line for line in text.lower().split("\r\n") if line.startswith("content-length:")]
+    await reader.readexactly(int(lengths[0].partition(":")[2]))
+    return int(text.split()[1])
+
+
+async def is_closed(reader: asyncio.StreamReader) -> bool:
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
+# -- connections ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [head(), head("/healthz", method="GET"), head("/nothing"), head(CHAT, 10**9)])
+async def test_a_request_that_was_answered_before_it_was_whole_loses_its_connection(
+    monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
+    monkeypatch.setattr("moa._server.http.connection_limits.REST_WITHIN_S", 0.05)
+    async with served(keys=keys()) as server:
+        reader, writer = await connect(server)
+        writer.write(first + b'{"model"')
+
+        assert await read_reply(reader) in (401, 404, 200)
+        assert await is_closed(reader)
+        writer.close()
+
+
+async def test_a_client_that_sends_the_rest_of_a_refused_request_keeps_its_connection() -> None:
+    async with served(keys=keys()) as server:
+        reader, writer = await connect(server)
+        for _ in range(2):
+            writer.write(head(CHAT, 100))
+            assert await read_reply(reader) == 401
+            writer.write(b"x" * 100)
+        writer.close()
+
+
+async def test_requests_that_are_not_whole_take_no_place_of_a_run() -> None:
+    async with served(keys=keys(2), max_inflight=4) as server:
+        slow = [await connect(server) for _ in range(20)]
+        for _, writer in slow:
+            writer.write(head(CHAT, 1000, "authorization: Bearer moa-0") + b"{")
+        server.http.headers["authorization"] = "Bearer moa-1"
+        status, _ = await server.chat()
+        for _, writer in slow:
+            writer.close()
+
+    assert status == 200
+
+
+async def test_one_key_leaves_places_to_the_others() -> None:
+    async with served(keys=keys(2), max_inflight=4) as server:
+        gate = asyncio.Event()
+        server.upstream.behave("writer", Text("x", gate=gate))
+
+        def ask(key: int) -> asyncio.Task[tuple[int, dict[str, Any]]]:
+            body = {"model": "moa/solo", "messages": HELLO}
+            return asyncio.create_task(server.post(CHAT, body, headers={"authorization": f"Bearer moa-{key}"}))
+
+        greedy = [ask(0) for _ in range(6)]
+        await server.upstream.until(lambda: server.upstream.running == 3)
+        other = ask(1)
+        await server.upstream.until(lambda: server.upstream.running == 4)
+        gate.set()
+        statuses = sorted([(await each)[0] for each in greedy])
+
+        assert statuses == [200, 200, 200, 429, 429, 429]
+        assert (await other)[0] == 200
+
+
+async def test_the_idlest_connection_goes_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moa._server.http.connection_limits.most_connections", lambda: 8)
+    async with served() as server:
+        gate = asyncio.Event()
+        server.upstream.behave("writer", Text("x", gate=gate))
+        running = asyncio.create_task(server.chat())
+        await server.upstream.until(lambda: server.upstream.running == 1)
+        crowd = [await connect(server) for _ in range(30)]
+        for _, writer in crowd[:15]:
+            writer.write(head())
+        reader, writer = await connect(server)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        healthy = await read_reply(reader)
+        closed = [await is_closed(each) for each, _ in crowd[:20]]
+        gate.set()
+        status, _ = await running
+        for _, each in [*crowd, (reader, writer)]:
+            each.close()
+
+    assert (healthy, status) == (200, 200)
+    assert all(closed)
+
+
+LIMITED = """
+import asyncio, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from moa._cli.main import main
+main(["serve", "-m", sys.argv[1], "--config", sys.argv[2], "--api-keys-file", sys.argv[3], "--port", "0"])
+"""
+
+
+@pytest.mark.slow
+async def test_half_requests_of_strangers_do_not_use_up_a_servers_descriptors(tmp_path: Any) -> None:
+    (tmp_path / "solo.yaml").write_text("layers: []\naggregator: {model: lab/x}\n")
+    (tmp_path / "moa.yaml").write_text("endpoints:\n  lab: {kind: openai, base_url: http://127.0.0.1:9/v1}\n")
+    (tmp_path / "keys.yaml").write_text(f"keys: [{{name: a, sha256: {'a' * 64}}}]\n")
+    files = [str(tmp_path / name) for name in ("solo.yaml", "moa.yaml", "keys.yaml")]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", LIMITED, *files, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    line = (await process.stderr.readline()).decode()
+    port = int(line.rstrip().rpartition(":")[2])
+    crowd = []
+    for _ in range(240):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head())
+        crowd.append(writer)
+    async with asyncio.timeout(20):  # it took over a minute when refused clients kept their connections
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert await read_reply(reader) == 200
+            writer.close()
+    for writer in crowd:
+        writer.close()
+    process.terminate()
+    await process.wait()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"x: " + b"y" * 100_000 + b"\r\n",
+        b"".join(b"x%d: y\r\n" % number for number in range(MOST_HEADERS + 1)),
+        b"x" * 70_000 + b": y\r\n",
+    ],
+    ids=["one long value", "many", "one long name"],
+)
+async def test_headers_beyond_the_limits_are_refused_in_one_piece_too(shared: ServedModel, headers: bytes) -> None:
+    reader, writer = await connect(shared)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n" + headers + b"\r\n")
+    try:
+        reply = await reader.read()
+    except ConnectionResetError:
+        reply = b""
+
+    assert not reply or b" 400 " in reply.split(b"\r\n")[0]
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "host", ["evil@127.0.0.1", "a:b@localhost", "127.0.0.1/evil", "localhost#x", "localhost, evil"]
+)
+async def test_a_host_that_is_no_plain_name_is_refused(host: str) -> None:
+    async with served() as server:
+        status, reply = await server.post(CHAT, {"model": "moa/solo", "messages": HELLO}, headers={"host": host})
+
+    assert (status, reply["error"]["code"]) == (403, "wrong_host")
+
+
+async def test_two_hosts_are_refused(shared: ServedModel) -> None:
+    reader, writer = await connect(shared)
+    writer.write(b"GET /v1/models HTTP/1.1\r\nhost: evil.example\r\nhost: localhost\r\n\r\n")
+
+    assert await read_reply(reader) in (400, 403)
+    writer.close()
+
+
+async def test_every_address_counts_against_a_keys_rate() -> None:
+    async with served(keys=keys(requests_per_minute=3)) as server:
+        server.http.headers["authorization"] = "Bearer moa-0"
+        statuses = [(await server.post(path, {}))[0] for path in PATHS]
+        looked_up = []
+        for _ in range(61):
+            async with server.http.get(f"{server.url}/v1/models") as response:
+                looked_up.append(response.status)
+
+    assert statuses == [400] * 3 + [429] * 4
+    assert looked_up == [200] * 60 + [429]
+
+
+async def test_strangers_have_a_rate_by_address_and_probes_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moa._server.http.middleware.STRANGERS_PER_MINUTE", 5)
+    async with served(keys=keys()) as server:
+        statuses = [(await server.post(CHAT, {}))[0] for _ in range(7)]
+        async with server.http.get(f"{server.url}/healthz") as response:
+            probe = response.status
+        right, _ = await server.post(CHAT, {}, headers={"authorization": "Bearer moa-0"})
+
+    assert statuses == [401] * 5 + [429] * 2
+    assert (probe, right) == (200, 400)
+
+
+# -- bodies --------------------------------------------------------------------------------------------------------
+
+
+def nested(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": nested(300)}}
+HOSTILE: list[dict[str, Any]] = [
+    {"moa": {"mixture": nested(900)}},
+    {"moa": {"mixture": nested(45)}},
+    {"moa": {"mixture": {"layers": [{"proposers": [{"model": "lab/one"}] * 20_000}]}}},
+    {"moa": {"mixture": {"layers": [{"proposers": [{"model": "lab/one", "samples": 256}]}] * 24}}},
+    {"moa": {"mixture": {"layers": [{"proposers": [{"model": "lab/one", "fallback": ["lab/two"] * 6000}]}]}}},
+    {"tools": [TOOL]},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": nested(300)}}},
+    {"messages": [{"role": "user", "content": [[[[nested(95)]]]]}]},
+    {"messages": [{"role": "user", "content": "x"}] * 50_000},
+    {"metadata": {f"k{number}": number for number in range(150_000)}},
+    {"x" * 2_000_000: 1},
+    {"model": "y" * 2_000_000},
+    {"stop": ["z"] * 120_000},
+    {"seed": 10**30},
+    {"max_tokens": 10**18},
+    {"temperature": 1e308},
+]
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=lambda body: json.dumps(body)[:50])
+async def test_a_body_that_is_made_to_cost_work_is_refused_before_anything_is_sent(
+    shared: ServedModel, body: dict[str, Any]
+) -> None:
+    data = BytesIO(json.dumps({"model": "moa/duo", "messages": HELLO, **body}).encode())
+    async with shared.http.post(f"{shared.url}{CHAT}", data=data, headers=JSON) as reply:
+        text = await reply.text()
+
+    assert 400 <= reply.status < 500
+    assert len(text) < 5_000
+    assert shared.upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [" + "1," * 40_000 + "1]",
+        "- " * 40_000,
+        "[" * 80_000,
+        "a: " + "1:" * 40_000 + "1",
+        "a: 1" + ":59" * 30_000 + ".5",
+        "a: !!float 1" + ":59" * 30_000,
+        "x" * 900_000,
+        "layers: [" + "{proposers: [{model: lab/a, samples: 256}]}," * 24 + "]\naggregator: {model: lab/a}",
+        "a: &a [1,1,1,1,1,1,1,1,1]\n"
+        + "".join(f"{n}: &{n} [{','.join(['*' + p] * 9)}]\n" for p, n in zip("abcdef", "bcdefg", strict=True)),
+        "a: !!timestamp x",
+        "? [x]\n: 1",
+    ],
+    ids=lambda text: text[:24],
+)
+async def test_a_mixture_file_that_is_made_to_cost_work_is_told_to_be_wrong(shared: ServedModel, text: str) -> None:
+    status, reply = await shared.post("/api/check", {"yaml": text})
+
+    assert status == 200
+    assert reply["error"]["message"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_body_in_many_small_pieces_is_read_like_any_other(shared: ServedModel, path: str) -> None:
+    async def pieces() -> Any:
+        for byte in rb'{"colour": "\\\"[[[", "moa": {}}':
+            yield bytes([byte])
+
+    async with shared.http.post(f"{shared.url}{path}", data=pieces(), headers=JSON) as response:
+        assert response.status == 400
+        assert "colour" in await response.text()
+
+
+async def test_a_packed_body_is_not_unpacked(shared: ServedModel) -> None:
+    packed = gzip.compress(b'{"model":"moa/solo","messages":[]}' + b" " * 10_000_000)
+    headers = {**JSON, "content-encoding": "gzip"}
+    async with shared.http.post(f"{shared.url}{CHAT}", data=packed, headers=headers) as response:
+        assert response.status in (400, 415)
+
+
+async def test_bodies_together_take_a_bounded_part_of_the_memory() -> None:
+    async with served(max_body_bytes=1_000_000, keys=keys()) as server:
+        memory = server.app.state.service.bodies
+        memory._total_bytes = 400_000
+        server.http.headers["authorization"] = "Bearer moa-0"
+        status, reply = await server.post(CHAT, {"model": "x" * 200_000})
+        small, _ = await server.chat()
+
+    assert (status, reply["error"]["code"]) == (503, "overloaded")
+    assert small == 200
+    assert (memory._sum, dict(memory._taken)) == (0, {})
