@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from moa._usage import Spend, TokenUsage, UsageSource, json_usd
+from moa._usage import NOT_REPORTED, Spend, TokenUsage, UsageSource, json_usd
 
 Now = Callable[[], float]
 """A monotonic clock: seconds from an arbitrary start."""
@@ -83,7 +83,7 @@ class Attempt:
         if self.cost_usd is None:
             return Spend(unpriced_calls=1)
         charged = Decimal(0) if self.cached else self.cost_usd
-        if self.usage_source == "estimated":
+        if self.usage_source in NOT_REPORTED:
             return Spend(estimated_usd=self.cost_usd, charged_usd=charged)
         return Spend(priced_usd=self.cost_usd, charged_usd=charged)
 
@@ -175,7 +175,7 @@ class Ledger:
     @property
     def estimated_usage(self) -> TokenUsage:
         """Tokens that we estimated for calls that were cut off; not part of `usage`."""
-        return _sum_usage(attempt for attempt in self.attempts if attempt.usage_source == "estimated")
+        return _sum_usage(attempt for attempt in self.attempts if attempt.usage_source in NOT_REPORTED)
 
     @property
     def spend(self) -> Spend:

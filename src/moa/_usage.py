@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-UsageSource = Literal["reported", "estimated", "unknown"]
-"""Where a token count comes from: the service said it, we counted characters, or nobody knows."""
+UsageSource = Literal["reported", "estimated", "upper_bound", "unknown"]
+"""Where a token count comes from: the service said it, we counted characters, it is the most that the call can have
+used (it was cut off unseen, so its `max_tokens` count), or nobody knows."""
+
+NOT_REPORTED: tuple[UsageSource, ...] = ("estimated", "upper_bound")
+"""Sources of counts that no service has confirmed."""
 
 _ZERO = Decimal(0)
 

@@ -1,18 +1,22 @@
 """Running under a budget: what is dropped, what is refused, what is spent."""
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
 
 from moa._config.settings import Settings
 from moa._mixture.schema import Mixture
+from moa._pricing.price import Price
 from moa._runtime.engine import Engine
 from moa._usage import TokenUsage
-from moa.errors import EngineError, OverBudget, UsageError
-from moa.providers._base import Finish
-from moa.providers._scripted import Pause
+from moa.errors import BrokenReply, EngineError, OverBudget, ServiceFailed, UsageError
+from moa.providers._base import Finish, ModelRequest
+from moa.providers._endpoint import Endpoint
+from moa.providers._scripted import Pause, Script
 from tests.support.engines import engine_of, mixture_of, scripted
 from tests.support.virtual_clock import loop_time, virtual_time
 
@@ -47,7 +51,7 @@ async def test_a_run_whose_worst_case_fits_is_run_as_planned() -> None:
 async def test_without_degrading_a_run_that_may_cost_too_much_is_not_begun() -> None:
     provider = scripted(SCRIPTS)
     async with engine_of(provider) as engine:
-        with pytest.raises(OverBudget, match=r"at worst .* \$40\.000000") as caught:
+        with pytest.raises(OverBudget, match=r"at worst the run costs \$40\.000000") as caught:
             await engine.arun(_mixture("abc", budget_usd=39), "hi")
 
     assert provider.requests == []
@@ -180,3 +184,101 @@ async def test_a_mixture_that_selects_still_does_after_its_last_layer_was_droppe
 
 def _used(output_tokens: int) -> TokenUsage:
     return TokenUsage(input_tokens=0, output_tokens=output_tokens)
+
+
+# -- what a budget could afford at the start is never lost in the middle ----------------------------------------------
+
+CENTS = {"input": 1, "output": 4}
+LONG = "a word of many letters: incomprehensibilities " * 60
+"""Some 700 tokens by its bytes; its service counts 400, as many as `max_tokens` allows."""
+
+
+def _presets(**keys: Any) -> Mixture:
+    members = [{"model": model, "max_tokens": 400, "price": CENTS} for model in "abc"]
+    return mixture_of(members, members[:2], aggregator={"model": "agg", "max_tokens": 400, "price": CENTS}, **keys)
+
+
+def _writes_all(request: ModelRequest) -> Script:
+    # Prompts count as in the forecast: conversation, template, 400 tokens and a frame for each proposal.
+    usage = TokenUsage(input_tokens=10, output_tokens=400)
+    return [Pause(1), LONG, Finish(reason="length", usage=usage)]
+
+
+@virtual_time
+async def test_64_runs_that_a_shared_budget_can_afford_all_complete() -> None:
+    provider = scripted(dict.fromkeys(("a", "b", "c", "agg"), _writes_all))
+    plan_usd = Decimal("0.0775")
+    async with Engine(
+        settings=Settings(endpoints={}), providers={"fake": provider}, clock=loop_time, budget_usd=5
+    ) as engine:
+        answers = await asyncio.gather(*(engine.arun(_presets(), f"question {n}") for n in range(64)))
+
+        assert engine.budget is not None
+        assert 64 * answers[0].ledger.spend.charged_usd <= engine.budget.spent_usd <= 5
+    assert all(len(answer.ledger.calls) == 6 for answer in answers)
+    assert plan_usd * 64 < 5
+
+
+def _priced(scripts: Any, **arguments: Any) -> Engine:
+    """An engine whose every model costs a dollar for each written token, fallbacks too; nothing is tried again."""
+    price = Price(input=Decimal(0), output=Decimal(1_000_000))
+    endpoint = Endpoint(name="fake", kind="given", retry=None, breaker=None, prices={"*": price})
+    settings = Settings(endpoints={"fake": endpoint})
+    return Engine(settings=settings, providers={"fake": scripted(scripts)}, clock=loop_time, **arguments)
+
+
+def _breaking_off(times: int) -> Callable[[ModelRequest], Script]:
+    tries: list[int] = []
+
+    def script(request: ModelRequest) -> Script:
+        tries.append(1)
+        if len(tries) <= times:
+            return ["half an answer", BrokenReply("broke off", model=request.reference)]
+        return ["whole", USED]
+
+    return script
+
+
+@virtual_time
+async def test_a_further_attempt_without_money_costs_a_proposal_and_never_the_run() -> None:
+    agents = [_agent("a"), _agent("b", fallback=["fake/c"])]
+    async with _priced({**SCRIPTS, "b": _breaking_off(9)}) as engine:
+        answer = await engine.arun(mixture_of(agents, aggregator=_agent("agg"), budget_usd=30), "hi")
+
+    assert answer.text == "from agg"
+    assert [(reason.agent, "left for a further attempt" in reason.message) for reason in answer.degraded] == [
+        ("b", True)
+    ]
+
+
+@pytest.mark.parametrize(("times", "budget"), [(1, 30), (2, 100)])
+@virtual_time
+async def test_the_aggregator_has_a_second_attempt_held_and_takes_more_from_what_is_shared(
+    times: int, budget: int
+) -> None:
+    agg = _agent("agg", fallback=["fake/agg"] * times)
+    async with _priced({**SCRIPTS, "agg": _breaking_off(times)}, budget_usd=budget) as engine:
+        answer = await engine.arun(mixture_of([_agent("a")], aggregator=agg), "hi")
+
+        assert engine.budget is not None
+        assert engine.budget.left_usd == budget - engine.budget.spent_usd
+    assert answer.text == "whole"
+
+
+@pytest.mark.slow
+@virtual_time
+async def test_200_runs_at_once_with_10_percent_faults_lose_no_answer() -> None:
+    random = Random(5)
+
+    def shaky(request: ModelRequest) -> Script:
+        return ["fine", ServiceFailed("down", model=request.reference) if random.random() < 0.1 else USED]
+
+    provider = scripted(dict.fromkeys(("a", "b", "c", "agg"), shaky))
+    settings = Settings(endpoints={"fake": Endpoint(name="fake", kind="given")})
+    async with Engine(settings=settings, providers={"fake": provider}, clock=loop_time) as engine:
+        answers = await asyncio.gather(*(engine.arun(mixture_of("abc"), f"question {n}") for n in range(200)))
+
+    faults = sum(attempt.status == "failed" for answer in answers for attempt in answer.ledger.attempts)
+    assert faults > 60
+    assert all(answer.agent == "aggregator" for answer in answers)
+    assert sum(answer.status == "degraded" for answer in answers) <= 2

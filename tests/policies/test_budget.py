@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moa._ledger import Meter
-from moa._policies.budget import Budget, BudgetAccount, BudgetPolicy, reserve_in_all, worst_case
+from moa._policies.budget import Budget, BudgetPolicy, reserve_in_all, worst_case
 from moa._policies.metering import Metered
 from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded, ServiceFailed
 from moa.providers._base import Finish, collect
+from moa.providers._call_context import Settle
 from moa.providers._scripted import Pause, ScriptedProvider
 from tests.support.requests import plain_request, with_context
 from tests.support.virtual_clock import VirtualClockLoop, loop_time, virtual_time
@@ -25,8 +26,18 @@ def _model(script: object = ("fine", Finish(reason="stop", usage=USED))) -> Budg
     return BudgetPolicy(Metered(ScriptedProvider(script)))
 
 
+class _Account:
+    """Pays every attempt straight out of a budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+
+    async def reserve(self, worst_usd: Decimal | None, reference: str) -> Settle:
+        return await self._budget.reserve(worst_usd or Decimal(0), reference)
+
+
 async def _ask(model: BudgetPolicy, budget: Budget) -> None:
-    await collect(model, with_context(plain_request(Meter(loop_time)), account=BudgetAccount(budget)))
+    await collect(model, with_context(plain_request(Meter(loop_time)), account=_Account(budget)))
 
 
 @virtual_time
@@ -94,21 +105,10 @@ async def test_a_cancelled_call_is_charged_what_it_may_have_cost() -> None:
 
 
 @virtual_time
-async def test_an_unknown_price_needs_leave_to_be_spent() -> None:
-    request = plain_request(Meter(loop_time), price=lambda usage: None)
-    budget = Budget(Decimal(1))
-    with pytest.raises(BudgetExceeded, match="price is unknown"):
-        await collect(_model(), with_context(request, account=BudgetAccount(budget)))
-    await collect(_model(), with_context(request, account=BudgetAccount(budget, allow_unpriced=True)))
-
-    assert budget.spent_usd == 0
-
-
-@virtual_time
 async def test_a_call_without_max_tokens_has_no_worst_case() -> None:
     request = plain_request(Meter(loop_time), max_tokens=None)
     with pytest.raises(BudgetExceeded, match="max_tokens"):
-        await collect(_model(), with_context(request, account=BudgetAccount(Budget(Decimal(9999)))))
+        await collect(_model(), with_context(request, account=_Account(Budget(Decimal(9999)))))
 
 
 @pytest.mark.slow

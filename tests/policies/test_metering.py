@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from moa._messages import Sampling
 from moa._policies.metering import Metered
 from moa._usage import TokenUsage
 from moa.errors import (
@@ -240,3 +241,15 @@ async def test_a_kept_connection_is_found_closed_only_once() -> None:
         await collect(Metered(Scripted(lost)), ask(context=books.context))
 
     assert [attempt.status for attempt in books.attempts] == ["failed", "failed"]
+
+
+async def test_a_whole_reply_that_was_cut_off_unseen_counts_as_long_as_it_may_have_been() -> None:
+    books = Books()
+    request = ask(context=books.context, deltas=False, sampling=Sampling(max_tokens=300))
+
+    with pytest.raises(BrokenReply):
+        await collect(Metered(Scripted([failing(BrokenReply)])), request)
+
+    (attempt,) = books.attempts
+    assert attempt.usage is not None
+    assert (attempt.usage_source, attempt.usage.output_tokens) == ("upper_bound", 300)

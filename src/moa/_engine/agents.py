@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from moa._engine.briefing import Briefing, lay_out
 from moa._engine.plan import AgentSlot, Model, Plan
+from moa._engine.run_budget import RunBudget
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import ReplyOptions
-from moa._policies.budget import Budget
 from moa.errors import CallTimedOut, EmptyReply, ProviderError
 from moa.events import CallStarted, Event
 from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold
-from moa.providers._call_context import Account, CallContext, Hedging
+from moa.providers._call_context import CallContext, Hedging
 from moa.providers._time_limit import TimeLimit
 
 OnEvent = Callable[[Event], None]
@@ -29,8 +29,7 @@ class RunContext:
         on_event: Called with every event; None if nobody watches.
         deadline_at: Reading of the meter's clock at which the run's time is over; None for no limit.
         prices_ready: To be awaited before attempts are turned into values with prices.
-        budget: The run's own budget, None if it has none.
-        account: What its calls are paid from, None if nobody set a budget.
+        budget: What its calls are paid from.
     """
 
     plan: Plan
@@ -38,8 +37,7 @@ class RunContext:
     on_event: OnEvent | None
     deadline_at: float | None
     prices_ready: Callable[[], Awaitable[None]]
-    budget: Budget | None = None
-    account: Account | None = None
+    budget: RunBudget = field(default_factory=RunBudget)
 
     def emit(self, event: Callable[[], Event]) -> None:
         """Make an event and pass it on, if anybody watches."""
@@ -134,7 +132,7 @@ class FallbackChain:
                 sample=slot.sample,
                 replayable=request.replayable,
                 time=time,
-                account=self._context.account,
+                account=self._context.budget.account(slot),
                 hedging=None if slot.agent.hedge is None else Hedging(after_s=slot.agent.hedge.after_s),
             ),
         )

@@ -9,6 +9,7 @@ from secrets import token_hex
 from moa._engine.agents import OnEvent, RunContext
 from moa._engine.aggregation import AggregationResult, aggregate, fall_back_to_best_proposal
 from moa._engine.briefing import tools_as_text
+from moa._engine.forecast import Layers, RemainingRun
 from moa._engine.layers import LayerTask, run_layer
 from moa._engine.plan import AgentSlot, Models, Plan
 from moa._engine.proposal_reuse import (
@@ -20,12 +21,12 @@ from moa._engine.proposal_reuse import (
     reused,
     turn_key,
 )
-from moa._engine.run_budget import RemainingRun, RunBudget, fit_to_budget, reserve_budget
+from moa._engine.run_budget import RunBudget, dropped_agents, fit_to_budget, reserve_budget
 from moa._ledger import Meter
 from moa._messages import Conversation
 from moa._mixture.prompts import Rendered, render_selection, render_synthesis
 from moa._mixture.schema import Wait
-from moa._policies.budget import BudgetAccount, SpendingLimit
+from moa._policies.budget import SpendingLimit
 from moa._results import Answer, Degradation, Latency, LayerResult, Proposal
 from moa.errors import EngineError, UsageError
 from moa.events import LayerFinished, RunFinished, RunStarted
@@ -69,8 +70,8 @@ async def execute(
         conversation=conversation,
         shown=[proposal.text for proposal in made.layers[-1].proposals] if made else (),
     )
-    allowance = await reserve_budget(plan, rest, shared, meter)
-    context = _context(plan, models, allowance, meter, on_event)
+    budget, layers = await reserve_budget(plan, rest, shared, meter)
+    context = _context(plan, models, budget, meter, on_event)
     context.emit(
         lambda: RunStarted(
             id=run_id,
@@ -80,9 +81,9 @@ async def execute(
         )
     )
     try:
-        answer = await _answered(run_id, context, conversation, made, partial(keep_proposals, proposals, key))
+        answer = await _answered(run_id, context, conversation, layers, made, partial(keep_proposals, proposals, key))
     finally:
-        allowance.settle()
+        budget.settle()
     context.emit(lambda: RunFinished(answer=answer))
     return answer
 
@@ -91,15 +92,17 @@ async def _answered(
     run_id: str,
     context: RunContext,
     conversation: Conversation,
+    layers: Layers,
     made: TurnProposals | None,
     keep: Callable[[TurnProposals], Awaitable[None]],
 ) -> Answer:
     state = _RunState()
     try:
         if made is None:
-            await _run_layers(context, conversation, state)
+            state.degraded += dropped_agents(context.plan.layers, layers)
+            await _run_layers(context, conversation, layers, state)
         else:
-            _restore_layers(context, conversation, made, state)
+            _restore_layers(context, made, state)
         if state.proposals:
             # Proposals that are reused are kept again, so that they last as long as the tool loop does.
             await keep(TurnProposals(layers=tuple(state.layers), degraded=tuple(state.degraded)))
@@ -117,8 +120,7 @@ def _require_possible(plan: Plan) -> None:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-def _context(plan: Plan, models: Models, allowance: RunBudget, meter: Meter, on_event: OnEvent | None) -> RunContext:
-    budget = allowance.budget
+def _context(plan: Plan, models: Models, budget: RunBudget, meter: Meter, on_event: OnEvent | None) -> RunContext:
     return RunContext(
         plan=plan,
         meter=meter,
@@ -127,7 +129,6 @@ def _context(plan: Plan, models: Models, allowance: RunBudget, meter: Meter, on_
         deadline_at=None if plan.deadline_s is None else meter.now() + plan.deadline_s,
         prices_ready=models.prices_ready,
         budget=budget,
-        account=None if budget is None else BudgetAccount(budget, allow_unpriced=plan.mixture.allow_unpriced),
     )
 
 
@@ -145,25 +146,25 @@ class _RunState:
         return self.layers[-1].proposals if self.layers else ()
 
 
-def _restore_layers(context: RunContext, conversation: Conversation, made: TurnProposals, state: _RunState) -> None:
+def _restore_layers(context: RunContext, made: TurnProposals, state: _RunState) -> None:
     """Take over the proposals that an earlier step of the user turn has made."""
     again = reused(made, context.plan, context.meter)
     state.layers, state.degraded = list(again.layers), list(again.degraded)
     shown = [proposal.text for proposal in state.proposals]
-    fit_to_budget(context, RemainingRun(layers=(), conversation=conversation, shown=shown))
     state.prompt = _render(context.plan, shown, is_last=True).text
     for layer in again.layers:
         _emit_layer_finished(context, layer)
 
 
-async def _run_layers(context: RunContext, conversation: Conversation, state: _RunState) -> None:
-    plan, left = context.plan, context.plan.layers
+async def _run_layers(context: RunContext, conversation: Conversation, left: Layers, state: _RunState) -> None:
+    plan = context.plan
     as_text = tools_as_text(proposers_conversation(plan, conversation))
     while True:
         shown = [proposal.text for proposal in state.proposals]
-        left, dropped = fit_to_budget(context, RemainingRun(layers=left, conversation=conversation, shown=shown))
-        state.degraded += dropped
         if state.layers:
+            planned, left = left, fit_to_budget(context.budget, plan, left)
+            state.degraded += dropped_agents(planned, left)
+            context.budget.keep_only(left)
             # Only now it is known who is shown it: the next layer, or the aggregator that selects.
             rendered = _render(plan, shown, is_last=not left)
             state.layers[-1], state.prompt = _with_escapes(state.layers[-1], rendered), rendered.text

@@ -1,44 +1,25 @@
-"""What is dropped under a budget: the rest of a run is cut down until its worst case fits what is left."""
+"""What a run may spend: the worst case of each planned call is held for it from the start, whatever others use up."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from moa._engine.agents import RunContext
+from moa._engine.forecast import CallForecast, Layers, RemainingRun, worst_case
 from moa._engine.plan import AgentSlot, Plan
 from moa._ledger import Meter
-from moa._messages import Conversation
 from moa._mixture.schema import Degrade
 from moa._policies.budget import Budget, SpendingLimit, reserve_in_all
 from moa._results import Degradation
 from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded, OverBudget, UsageError
-from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
+from moa.providers._call_context import Account, Settle
 
 _ENDLESS = Decimal("Infinity")
+_NOTHING = Decimal(0)
 
-Layers = tuple[tuple[AgentSlot, ...], ...]
-
-PROMPT_TOKENS = 250
-"""Room for the prompt around the proposals: the default one has about 150 tokens, that for selecting about 130."""
-
-TOKENS_PER_PROPOSAL = 16
-"""Room for the delimiters around a proposal."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemainingRun:
-    """What of a run is still to be done.
-
-    Attributes:
-        layers: The proposers' layers.
-        conversation: What the caller said.
-        shown: Texts of the proposals that the next layer (or the aggregator) is shown; none before layer 1.
-    """
-
-    layers: Layers
-    conversation: Conversation
-    shown: Sequence[str] = ()
+EXTRA_WITHIN_S = 1.0
+"""Seconds that a further attempt waits for money of a budget that its run shares: runs that waited for each other while
+they hold theirs would wait for ever."""
 
 
 def require_priced(plan: Plan) -> None:
@@ -60,28 +41,139 @@ def require_priced(plan: Plan) -> None:
         raise UsageError(f"a budget needs to know the worst case: set `max_tokens` for {', '.join(unbounded)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunBudget:
-    """What a run may spend.
+    """The budget of one run.
 
-    Attributes:
-        budget: Its own; None without a limit.
-        release: Settles with the budgets that it shares with others.
+    Every planned call has its worst case held from the start: a proposal that turns out long, or is estimated so,
+    takes nothing away from the calls after it. The aggregator, on whose call the paid proposals hang, has a second
+    attempt held as well if the budget has room for it. Any further attempt is paid from what is left over.
+
+    Args:
+        budget: The run's own; None without a limit.
+        shared: The budgets that the run shares with others.
+        release: Settles with them at the end.
+        most_usd: The most that the run may take in all.
+        allow_unpriced: Whether calls at unknown prices are made; they count nothing.
     """
 
-    budget: Budget | None = None
-    release: Callable[[Decimal], None] | None = None
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        *,
+        shared: Sequence[SpendingLimit] = (),
+        release: Settle | None = None,
+        most_usd: Decimal = _ENDLESS,
+        allow_unpriced: bool = False,
+    ) -> None:
+        self.budget = budget
+        self._shared, self._release, self._most_usd = shared, release, most_usd
+        self._allow_unpriced = allow_unpriced
+        self._extensions: list[Settle] = []
+        self._accounts: dict[tuple[int, int], _SlotAccount] = {}
+
+    def hold(self, forecast: CallForecast, *, spare_usd: Decimal = _NOTHING) -> None:
+        """Hold what a planned call costs at worst, and what is to spare for a second attempt."""
+        if self.budget is not None:
+            account = _SlotAccount(self, self.budget, forecast, allow_unpriced=self._allow_unpriced)
+            account.hold(forecast.usd + spare_usd)
+            self._accounts[forecast.slot.layer, forecast.slot.index] = account
+
+    def account(self, slot: AgentSlot) -> Account | None:
+        """Return what an agent's calls are paid from; None without a limit."""
+        return self._accounts.get((slot.layer, slot.index))
+
+    def needed_usd(self, layers: Layers, aggregator: AgentSlot) -> Decimal:
+        """Return what is held for one attempt of each call of these layers and of the aggregator."""
+        slots = [slot for layer in layers for slot in layer] + [aggregator]
+        accounts = [self._accounts[slot.layer, slot.index] for slot in slots]
+        return sum((account.planned_usd for account in accounts), _NOTHING)
+
+    def keep_only(self, layers: Layers) -> None:
+        """Give back what is still held for proposers that are done, or are not asked after all."""
+        left = {(slot.layer, slot.index) for slots in layers for slot in slots}
+        for place, account in list(self._accounts.items())[:-1]:  # the last one is the aggregator's
+            if place not in left:
+                account.finish()
+
+    async def extend(self, amount_usd: Decimal, reference: str) -> None:
+        """Take more out of the budgets that the run shares.
+
+        Raises:
+            BudgetExceeded: They have no room for it now.
+        """
+        budget = self.budget
+        if budget is None or not self._shared or budget.limit_usd + amount_usd > self._most_usd:
+            raise BudgetExceeded(f"${amount_usd:.6f} more is not left for a further attempt", model=reference)
+        try:
+            async with asyncio.timeout(EXTRA_WITHIN_S):
+                self._extensions.append(await reserve_in_all(self._shared, amount_usd, reference))
+        except TimeoutError:
+            message = f"${amount_usd:.6f} more for a further attempt is held by other runs"
+            raise BudgetExceeded(message, model=reference) from None
+        budget.limit_usd += amount_usd
 
     def settle(self) -> None:
         """Give back what was not spent."""
-        if self.budget is not None and self.release is not None:
-            self.release(self.budget.spent_usd)
+        for extension in self._extensions:
+            extension(_NOTHING)
+        if self.budget is not None and self._release is not None:
+            self._release(self.budget.spent_usd)
 
 
-async def reserve_budget(plan: Plan, rest: RemainingRun, shared: Sequence[SpendingLimit], meter: Meter) -> RunBudget:
+class _SlotAccount:
+    """What one agent's attempts are paid from: what is held for it, then what the run has left over."""
+
+    def __init__(self, run: RunBudget, budget: Budget, forecast: CallForecast, *, allow_unpriced: bool) -> None:
+        self.planned_usd = forecast.usd
+        self._run, self._budget, self._allow_unpriced = run, budget, allow_unpriced
+        self._reference = forecast.slot.models[0].reference
+        self._held = self._in_use = _NOTHING
+
+    def hold(self, amount_usd: Decimal) -> None:
+        self._held += amount_usd
+        self._budget.hold(amount_usd)
+
+    async def reserve(self, worst_usd: Decimal | None, reference: str) -> Settle:
+        """Reserve an attempt's worst case.
+
+        Raises:
+            BudgetExceeded: There is no money left for it, or its price is unknown.
+        """
+        if worst_usd is None and not self._allow_unpriced:
+            message = "its price is unknown: set `price:`, or `allow_unpriced: true` to leave it out of the budget"
+            raise BudgetExceeded(message, model=reference)
+        amount = worst_usd or _NOTHING
+        if reference == self._reference:
+            # What was planned for it holds: how long a prompt is estimated to be now is no better a guess.
+            amount = min(amount, self.planned_usd)
+        if (missing := amount - (self._held - self._in_use)) > 0:
+            if missing > self._budget.left_usd:
+                await self._run.extend(missing - max(self._budget.left_usd, _NOTHING), reference)
+            self.hold(missing)
+        self._in_use += amount
+        return lambda charged_usd: self._settle(amount, charged_usd)
+
+    def _settle(self, amount_usd: Decimal, charged_usd: Decimal) -> None:
+        self._in_use -= amount_usd
+        paid = min(charged_usd, self._held)
+        self._held -= paid
+        self._budget.settle(paid, charged_usd)
+
+    def finish(self) -> None:
+        rest, self._held = self._held, _NOTHING
+        self._budget.settle(rest, _NOTHING)
+
+
+async def reserve_budget(
+    plan: Plan, rest: RemainingRun, shared: Sequence[SpendingLimit], meter: Meter
+) -> tuple[RunBudget, Layers]:
     """Take what a run costs at worst out of the budgets that it shares, waiting while other runs may give some back.
 
     So a budget that is nearly used up buys whole answers to the last, and not proposals without an answer.
+
+    Returns:
+        The run's budget, and the layers that it has room for: proposers go first from the end of the largest layer,
+        layers from the end, as far as the mixture's `degrade` says.
 
     Raises:
         UsageError: A price or a worst case is unknown.
@@ -89,77 +181,73 @@ async def reserve_budget(plan: Plan, rest: RemainingRun, shared: Sequence[Spendi
     """
     own = plan.budget_usd
     if own is None and not shared:
-        return RunBudget()
+        return RunBudget(), rest.layers
     require_priced(plan)
-    if not shared:
-        return RunBudget(budget=Budget(own or Decimal(0)))
     while True:
-        most = min(*(budget.limit_usd - budget.spent_usd for budget in shared), own if own is not None else _ENDLESS)
-        _, worst_usd = _fitting(plan, rest, most, most, meter)
-        try:
-            release = await reserve_in_all(shared, worst_usd, plan.aggregator.agent.model)
-        except BudgetExceeded:
-            # Others have spent more meanwhile: perhaps a smaller run still fits.
-            continue
-        return RunBudget(budget=Budget(worst_usd), release=release)
+        limits = [budget.limit_usd - budget.spent_usd for budget in shared] + ([] if own is None else [own])
+        layers, calls = _largest_that_fits(plan, rest, min(limits), meter)
+        needed = sum((call.usd for call in calls), _NOTHING)
+        spare = calls[-1].usd if needed + calls[-1].usd <= min(limits) else _NOTHING
+        release = None
+        if shared:
+            try:
+                release = await reserve_in_all(shared, needed + spare, plan.aggregator.agent.model)
+            except BudgetExceeded:
+                # Others have spent more meanwhile: perhaps a smaller run still fits.
+                continue
+        run = RunBudget(
+            Budget(needed + spare if shared else min(limits)),
+            shared=shared,
+            release=release,
+            most_usd=_ENDLESS if own is None else own,
+            allow_unpriced=plan.mixture.allow_unpriced,
+        )
+        for call in calls:
+            run.hold(call, spare_usd=spare if call is calls[-1] else _NOTHING)
+        return run, layers
 
 
-def fit_to_budget(context: RunContext, rest: RemainingRun) -> tuple[Layers, tuple[Degradation, ...]]:
-    """Return the layers that the budget allows for, and what was dropped.
+def fit_to_budget(budget: RunBudget, plan: Plan, layers: Layers) -> Layers:
+    """Return the layers that there is still money for, once a service has charged more than was to be expected.
 
-    Proposers go first from the end of the largest layer, layers from the end, as far as the mixture's `degrade` says.
-
-    Raises:
-        OverBudget: The worst case doesn't fit even so; the ledger says what was spent before.
+    What the mixture's `degrade` doesn't allow to drop is run all the same: what was paid for is not lost for an
+    estimate.
     """
-    budget = context.budget
-    if budget is None:
-        return rest.layers, ()
-    layers, _ = _fitting(context.plan, rest, budget.left_usd, budget.limit_usd, context.meter)
-    return layers, _dropped(rest.layers, layers)
+    if budget.budget is None:
+        return layers
+    left, fitting = budget.budget.limit_usd - budget.budget.spent_usd, layers
+    for fitting in _candidates(RemainingRun(layers=layers, conversation=(), shown=("",)), plan):
+        if budget.needed_usd(fitting, plan.aggregator) <= left:
+            break
+    return fitting
 
 
-def _fitting(
-    plan: Plan, rest: RemainingRun, left_usd: Decimal, limit_usd: Decimal, meter: Meter
-) -> tuple[Layers, Decimal]:
-    """The largest rest of the run whose worst case fits, and that worst case in US dollars."""
-    least = Decimal(0)
-    for layers in _candidates(rest, plan):
-        least = worst_case_usd(plan, rest, layers)
-        if least <= left_usd:
-            return layers, least
-    raise OverBudget(
-        f"at worst the rest of the run costs ${least:.6f}, but only ${left_usd:.6f} of ${limit_usd:f} "
-        "is left: raise the budget, lower max_tokens, or let `degrade:` drop more",
-        ledger=meter.ledger(),
+def dropped_agents(planned: Layers, kept: Layers) -> tuple[Degradation, ...]:
+    """Return what is missing for want of money."""
+    stay = {(slot.layer, slot.index) for slots in kept for slot in slots}
+    return tuple(
+        Degradation(agent=slot.name, code="budget", message=f"left out of layer {slot.layer} to stay within the budget")
+        for slots in planned
+        for slot in slots
+        if (slot.layer, slot.index) not in stay
     )
 
 
-def worst_case_usd(plan: Plan, rest: RemainingRun, layers: Layers) -> Decimal:
-    """Return the most that these layers and the aggregator may cost, in US dollars.
-
-    Calls at unknown prices count nothing; retries and fallbacks are not counted, they reserve for themselves.
-    """
-    conversation = estimated_conversation_tokens(rest.conversation)
-    template = estimated_tokens(plan.mixture.template or "")
-    shown = [estimated_tokens(text) for text in rest.shown]
-    total = Decimal(0)
-    for slots in (*layers, (plan.aggregator,)):
-        prompt = conversation + (template + prompt_tokens(shown) if shown else 0)
-        total += sum((_worst_usd(slot, prompt) for slot in slots), Decimal(0))
-        shown = [slot.sampling.max_tokens or 0 for slot in slots]
-    return total
-
-
-def prompt_tokens(shown: Sequence[int]) -> int:
-    """Return the tokens of a prompt that shows proposals of so many tokens each; 0 if there are none."""
-    return PROMPT_TOKENS + sum(shown) + TOKENS_PER_PROPOSAL * len(shown) if shown else 0
-
-
-def _worst_usd(slot: AgentSlot, prompt_tokens: int) -> Decimal:
-    prompt_tokens += estimated_tokens(slot.agent.role or "")
-    usage = TokenUsage(input_tokens=prompt_tokens, output_tokens=slot.sampling.max_tokens or 0)
-    return slot.models[0].price(usage) or Decimal(0)
+def _largest_that_fits(
+    plan: Plan, rest: RemainingRun, left_usd: Decimal, meter: Meter
+) -> tuple[Layers, list[CallForecast]]:
+    """The largest rest of the run whose worst case fits, and its calls."""
+    least = _NOTHING
+    for layers in _candidates(rest, plan):
+        calls = list(worst_case(plan, rest, layers))
+        least = sum((call.usd for call in calls), _NOTHING)
+        if least <= left_usd:
+            return layers, calls
+    raise OverBudget(
+        f"at worst the run costs ${least:.6f}, but only ${left_usd:.6f} is left of its budget: "
+        "raise the budget, lower max_tokens, or let `degrade:` drop more",
+        ledger=meter.ledger(),
+    )
 
 
 def _candidates(rest: RemainingRun, plan: Plan) -> Iterator[Layers]:
@@ -197,13 +285,3 @@ def _largest(layers: Layers, plan: Plan) -> int | None:
 def _fewest(slots: tuple[AgentSlot, ...], plan: Plan) -> int:
     wait = plan.mixture.layers[slots[0].layer - 1].wait or plan.mixture.wait
     return wait.min_proposals if wait else 1
-
-
-def _dropped(planned: Layers, kept: Layers) -> tuple[Degradation, ...]:
-    stay = {(slot.layer, slot.index) for slots in kept for slot in slots}
-    return tuple(
-        Degradation(agent=slot.name, code="budget", message=f"left out of layer {slot.layer} to stay within the budget")
-        for slots in planned
-        for slot in slots
-        if (slot.layer, slot.index) not in stay
-    )

@@ -80,39 +80,21 @@ class Budget:
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._settled.append(waiting)
             await waiting
-        self._reserved += amount_usd
-        return lambda charged_usd: self._settle(amount_usd, charged_usd)
+        self.hold(amount_usd)
+        return lambda charged_usd: self.settle(amount_usd, charged_usd)
 
-    def _settle(self, reserved_usd: Decimal, charged_usd: Decimal) -> None:
+    def hold(self, amount_usd: Decimal) -> None:
+        """Reserve an amount whether or not it fits."""
+        self._reserved += amount_usd
+
+    def settle(self, reserved_usd: Decimal, charged_usd: Decimal) -> None:
+        """Give back what was reserved, and take in what was charged."""
         self._reserved -= reserved_usd
         self.spent_usd += charged_usd
         waiting, self._settled = self._settled, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
-
-
-class BudgetAccount:
-    """What one run pays its calls from.
-
-    Args:
-        budget: The run's own.
-        allow_unpriced: Whether calls at unknown prices are made; they count nothing.
-    """
-
-    def __init__(self, budget: Budget, *, allow_unpriced: bool = False) -> None:
-        self._budget, self._allow_unpriced = budget, allow_unpriced
-
-    async def reserve(self, worst_usd: Decimal | None, reference: str) -> Settle:
-        """Reserve a call's worst case.
-
-        Raises:
-            BudgetExceeded: There is no room for it, or its price is unknown.
-        """
-        if worst_usd is None and not self._allow_unpriced:
-            message = "its price is unknown: set `price:`, or `allow_unpriced: true` to leave it out of the budget"
-            raise BudgetExceeded(message, model=reference)
-        return await self._budget.reserve(worst_usd or Decimal(0), reference)
 
 
 async def reserve_worst_case(account: Account, request: ModelRequest) -> Settle:

@@ -116,7 +116,7 @@ def _figures(attempt: Attempt) -> Iterator[str]:
     yield seconds(attempt.queue_s + attempt.duration_s)
     if attempt.usage is None or not attempt.usage.total_tokens:
         return
-    about = "about " if attempt.usage_source == "estimated" else ""
+    about = {"estimated": "about ", "upper_bound": "at most "}.get(attempt.usage_source, "")
     if attempt.usage.output_tokens:
         yield about + count(attempt.usage.output_tokens, "token")
     if attempt.cached:

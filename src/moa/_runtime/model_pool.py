@@ -102,7 +102,7 @@ class ModelPool:
                 provider = SharedBreaker(provider, endpoint.breaker, self._now, store=self._state, name=name)
         provider = LearntProfile(BudgetPolicy(provider), self._profile(endpoint, model_id))
         if endpoint.retry is not None:
-            provider = Retry(provider, endpoint.retry)
+            provider = Retry(provider, endpoint.retry, now=self._now)
         return self._cached(Hedge(provider), endpoint)
 
     def _shared_rates(self, name: str) -> SharedRates | None:

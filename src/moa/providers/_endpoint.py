@@ -21,8 +21,8 @@ class RetrySettings:
         max_attempts: Attempts of one call, the first one counted.
         base_s: Longest pause after the first attempt, in seconds; it doubles with every further one.
         cap_s: Longest pause of all, in seconds. A pause that the service asks for is not capped.
-        per_call: Retries that each fresh call adds to the budget.
-        burst: Most retries that the budget holds; what it begins with.
+        per_call: Retries of one model within a minute, as a share of its first attempts.
+        burst: Retries within a minute that there are in any case.
     """
 
     max_attempts: int = 4

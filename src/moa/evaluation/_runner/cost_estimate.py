@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from moa._engine.run_budget import prompt_tokens
+from moa._engine.forecast import prompt_tokens
 from moa._ledger import Pricer
 from moa._messages import conversation
 from moa._mixture.loading import single

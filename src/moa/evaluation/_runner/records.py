@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
-from moa._usage import TokenUsage
+from moa._usage import NOT_REPORTED, TokenUsage
 
 RecordStatus = Literal["complete", "degraded", "failed", "stopped"]
 
@@ -115,7 +115,7 @@ def sum_calls(calls: Sequence[Mapping[str, Any]]) -> CallTotals:
             usage += usage_of(used)
         if attempt["cost_usd"] is None:
             unpriced = True
-        elif attempt["usage_source"] == "estimated":
+        elif attempt["usage_source"] in NOT_REPORTED:
             estimated += attempt["cost_usd"]
         else:
             reported += attempt["cost_usd"]
