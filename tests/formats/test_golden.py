@@ -39,11 +39,22 @@ def _trace(ending: str) -> tuple[Trace, list[dict[str, Any]]]:
     return read_trace(GOLDEN / f"trace-{ending}.jsonl"), _lines(f"trace-{ending}.jsonl")
 
 
+def _holds(now: Any, then: Any) -> bool:
+    """Whether everything that was written is there with its value; newer keys may stand beside it."""
+    match then:
+        case dict():
+            return all(name in now and _holds(now[name], value) for name, value in then.items())
+        case list():
+            return len(now) == len(then) and all(map(_holds, now, then))
+    return bool(now == then)
+
+
 @pytest.mark.parametrize("ending", TRACES)
 def test_what_ran_is_read_from_an_old_trace(ending: str) -> None:
     trace, lines = _trace(ending)
 
-    assert trace.mixture == MIXTURE
+    assert lines[0]["mixture"].items() <= trace.mixture.as_dict().items()
+    assert trace.mixture.layers == MIXTURE.layers
     assert trace.package == "0.1.0"
     assert trace.recorded_at.year == 2026
     assert trace.unseeded == frozenset()
@@ -72,9 +83,8 @@ def test_every_reply_and_event_of_an_old_trace_is_read_as_it_was_written(ending:
     ends = {line["call"]: line for line in lines if line["type"] == "call_ended"}
     for call in trace.calls:
         assert call.outcome == (ends[call.id]["outcome"] if call.id in ends else None)
-        assert [attempt.as_dict() for attempt in call.attempts] == (
-            ends[call.id]["attempts"] if call.id in ends else []
-        )
+        written = ends[call.id]["attempts"] if call.id in ends else []
+        assert _holds([attempt.as_dict() for attempt in call.attempts], written)
     if ending in ("answer", "error"):
         failed = next(call for call in trace.calls if call.model == "fake/b")
         assert isinstance(failed.error, AuthenticationFailed)
@@ -88,7 +98,7 @@ def test_the_ledger_of_an_old_trace_is_read_as_it_was_written(ending: str) -> No
     assert trace.outcome is not None
     assert trace.outcome.kind == ending
     assert trace.outcome.result == lines[-1]["result"]
-    assert [call.as_dict() for call in trace.ledger.calls] == lines[-1]["result"]["calls"]
+    assert _holds([call.as_dict() for call in trace.ledger.calls], lines[-1]["result"]["calls"])
 
 
 @pytest.mark.parametrize("ending", TRACES)

@@ -44,7 +44,7 @@ async def test_an_answer_accounts_for_every_call_that_the_server_saw() -> None:
 @pytest.mark.slow
 async def test_a_thousand_runs_at_once_share_one_engine() -> None:
     async with ModelServer() as server:
-        server.behave("*", lambda body, number: Text(f"re: {body['messages'][-1]['content']}"))
+        server.behave("*", lambda body, number: Text(f"re: {body['messages'][0]['content']}"))
         async with Engine(settings=_lab(server)) as engine:
             answers = await asyncio.gather(*(engine.arun(MIXTURE, f"prompt {n}") for n in range(1000)))
 
