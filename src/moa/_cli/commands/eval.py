@@ -28,6 +28,14 @@ OutputsOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Run directory; an existing one is resumed.")
 ]
+MeasureOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--measure",
+        metavar="NAME[:ARGUMENT]",
+        help="exact, contains, regex, number, json_schema, choice, python or rubric; the verdict rests on the first.",
+    ),
+]
 BaselineOption = Annotated[
     str | None,
     typer.Option("--baseline", metavar="MODEL|MIXTURE|FILE", help="What to compare with; FILE contains outputs."),
@@ -77,6 +85,7 @@ def run(
     mixture: MixturesOption = None,
     outputs: OutputsOption = None,
     baseline: BaselineOption = None,
+    measure: MeasureOption = None,
     judge: Annotated[
         str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, or pairwise.")
     ] = None,
@@ -138,7 +147,8 @@ def run(
         baseline_price=read_price(baseline_price),
         baseline_max_tokens=baseline_max_tokens,
         reference=reference,
-        judge=judge or ("pairwise" if judge_model else "alpaca_eval_gpt4_turbo"),
+        measures=measure or (),
+        judge=judge or ("pairwise" if judge_model else None if measure else "alpaca_eval_gpt4_turbo"),
         judge_model=judge_model or None,
         self_moa=self_moa,
         selection=selection,

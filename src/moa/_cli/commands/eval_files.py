@@ -1,4 +1,4 @@
-"""`moa eval judge | metrics | report | correlate`: single steps that work on files."""
+"""`moa eval judge | metrics | report | label | correlate`: single steps that work on files."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -113,6 +113,35 @@ def report(
     report_on(run, data_dir, margin)
 
 
+def label(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The --out of an evaluation that was judged.")],
+    system: Annotated[
+        str | None, typer.Option("--system", metavar="NAME", help="Whose pairs; default: the verdict's.")
+    ] = None,
+    number: Annotated[int, typer.Option("--count", min=1, help="How many pairs, drawn at random.")] = 100,
+    rater: Annotated[str, typer.Option("--rater", metavar="NAME", help="Who labels.")] = "me",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw; all raters need the same.")] = 0,
+    page: Annotated[bool, typer.Option("--page", help="Label in a browser, on a page of this machine.")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page; 0 takes a free one.")] = 0,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Read labels from a table, in place of asking."),
+    ] = None,
+) -> None:
+    """Have people say which of two outputs is better, and correct the judge's win rate by that.
+
+    Pairs are drawn at random and shown blind, in an order drawn for each rater. From 50 labels on, the judge's verdicts
+    on all pairs make the figure more precise (prediction-powered inference); the report then has it too. Win rates at
+    equal length are not corrected. The same command goes on where somebody stopped.
+    """
+    from moa._cli.handlers.eval_label import LabelOptions
+    from moa._cli.handlers.eval_label import label as label_pairs
+
+    label_pairs(
+        LabelOptions(run=run, system=system, number=number, rater=rater, seed=seed, page=page, port=port, csv=csv)
+    )
+
+
 def correlate(
     ratings: Annotated[Path, typer.Argument(metavar="RATINGS", help="CSV or JSON of ratings by model.")],
     leaderboard: Annotated[
@@ -133,5 +162,5 @@ def correlate(
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group `moa eval`."""
-    for command in (judge, metrics, report, correlate):
+    for command in (judge, metrics, report, label, correlate):
         group.command()(command)

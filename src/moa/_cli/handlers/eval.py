@@ -112,7 +112,7 @@ def evaluate(
     show_ended(done, prepared.setup)
     if latency:
         show_latency(done.folder, as_json=as_json)
-    elif prepared.setup.judge is not None and not (done.ended == "budget" and done.is_fruitless):
+    elif prepared.setup.is_judged and not (done.ended == "budget" and done.is_fruitless):
         show_report(done.folder, prepared, data_dir=options.get("data_dir"), as_json=as_json)
     if done.ended == "budget":
         return STOPPED

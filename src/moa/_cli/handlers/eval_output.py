@@ -1,6 +1,6 @@
 """What the commands of `moa eval` show: plans, endings, verdicts, cost and latency."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
 from moa.evaluation._analysis.cost_latency import CostLatency, Percentiles, economics
 from moa.evaluation._analysis.load_run import collect
+from moa.evaluation._analysis.measured import Measured
 from moa.evaluation._analysis.recommendation import MEASURES
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._data.annotations import Annotation, read_annotations
@@ -132,7 +133,28 @@ def show_findings(summary: Summary) -> None:
         print(summary.best_member.sentence)
     for effect in summary.effects:
         print(effect.sentence)
+    for one in summary.human:
+        print(one.sentence)
+    if summary.measured:
+        out_console().print(_measures(summary.measured))
     say((f"warning: {warning}" for warning in summary.warnings), style="yellow")
+
+
+def _measures(measured: Sequence[Measured]) -> Table:
+    table = _table("system", "measure", "score", "95% interval", "less baseline", "failed")
+    for one in measured:
+        score = "-" if one.score is None else f"{one.score:.1f}%"
+        table.add_row(one.system, one.measure, score, _interval(one.estimate), _less(one), f"{one.missing or ''}")
+    return table
+
+
+def _interval(found: Estimate | None) -> str:
+    return "-" if found is None else f"{found.interval.low:.1f} to {found.interval.high:.1f}"
+
+
+def _less(one: Measured) -> str:
+    found = one.difference
+    return "-" if found is None else f"{found.value:+.1f} ({found.interval.low:+.1f} to {found.interval.high:+.1f})"
 
 
 def reference_data(folder: Path | None) -> AlpacaEvalData | None:

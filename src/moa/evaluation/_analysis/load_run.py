@@ -8,12 +8,15 @@ from typing import Any
 
 from moa._mixture.loading import load
 from moa.errors import EvaluationDataError
+from moa.evaluation._analysis.human import HumanCheck, human_check
+from moa.evaluation._analysis.measured import Measured, measured_by
 from moa.evaluation._analysis.summary import Collected, Evaluated
 from moa.evaluation._data.annotations import annotations_of, read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._data.outputs import file_name, read_outputs
 from moa.evaluation._data.reference_data import BASELINE
 from moa.evaluation._judges.self_preference import conflicts
+from moa.evaluation._runner.labels import labels_of
 from moa.evaluation._runner.preparing import BASELINE_FILE
 from moa.evaluation._runner.records import Record
 from moa.evaluation._runner.run_directory import FORMAT, RunDirectory
@@ -34,10 +37,18 @@ def collect(folder: RunDirectory) -> Collected:
     manifest = folder.manifest()
     protocol, session = manifest["protocol"], (manifest.get("sessions") or [{}])[-1]
     judge = protocol.get("judge") or {}
+    human: tuple[HumanCheck, ...] = ()
+    measured: tuple[Measured, ...] = ()
     if manifest.get("format") == FORMAT:
-        told, damaged = protocol["systems"], list[str]()
-        systems = _systems(folder, protocol, damaged)
-        candidate, baseline = protocol["candidate"], protocol["baseline"]
+        told, candidate, baseline = protocol["systems"], protocol["candidate"], protocol["baseline"]
+        store = CellStore(folder.cells, read_only=True)
+        try:
+            table = table_in(folder, protocol, store)
+            systems, human = _systems(protocol, table), _human(table, store)
+            measured = measured_by(table.scores, table.records, baseline)
+            damaged = store.damaged
+        finally:
+            store.close()
     else:
         third = judge.get("reference")
         told, damaged = [*protocol["systems"], *([third] if third else ())], []
@@ -60,21 +71,26 @@ def collect(folder: RunDirectory) -> Collected:
         how=_how(protocol, session),
         settlement=folder.settlement(),
         planned=int(protocol["prompts"]["count"]),
+        human=human,
+        measured=measured,
     )
 
 
-def _systems(folder: RunDirectory, protocol: Mapping[str, Any], damaged: list[str]) -> tuple[Evaluated, ...]:
+def table_in(folder: RunDirectory, protocol: Mapping[str, Any], store: CellStore) -> Table:
+    """Return what a run has, by what its manifest says; errors as in `collect`."""
     judge = protocol["judge"] or {}
-    if not folder.cells.exists():
-        return ()
-    store = CellStore(folder.cells, read_only=True)
-    try:
-        names = [one["name"] for one in protocol["systems"]]
-        against, name = judge.get("against"), judge.get("name")
-        table = Table(store.prompts(), names, store, opponent=against, judge=name)
-        damaged += store.damaged
-    finally:
-        store.close()
+    names = [one["name"] for one in protocol["systems"]]
+    return Table(
+        store.prompts(),
+        names,
+        store,
+        opponent=judge.get("against"),
+        judge=judge.get("name"),
+        measures=protocol.get("measures", ()),
+    )
+
+
+def _systems(protocol: Mapping[str, Any], table: Table) -> tuple[Evaluated, ...]:
     return tuple(
         Evaluated(
             name=one["name"],
@@ -87,6 +103,15 @@ def _systems(folder: RunDirectory, protocol: Mapping[str, Any], damaged: list[st
         )
         for one in protocol["systems"]
     )
+
+
+def _human(table: Table, store: CellStore) -> tuple[HumanCheck, ...]:
+    labels = labels_of(store)
+    found = (
+        human_check(name, str(table.opponent), table.preferences(name), table.of_pairs(name, labels))
+        for name in (table.verdicts if labels else ())
+    )
+    return tuple(one for one in found if one is not None)
 
 
 def _system_of_format_1(run: Path, told: Mapping[str, Any]) -> Evaluated:

@@ -9,7 +9,9 @@ import numpy as np
 
 from moa.evaluation._analysis.cost_latency import CostLatency, economics
 from moa.evaluation._analysis.effects import VARIANTS, Effect, Side, effect
+from moa.evaluation._analysis.human import HumanCheck
 from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
+from moa.evaluation._analysis.measured import Measured
 from moa.evaluation._analysis.output_issues import OutputIssues, hygiene
 from moa.evaluation._analysis.recommendation import (
     MEASURES,
@@ -81,6 +83,8 @@ class Collected:
         how: How it was measured, by topic: versions, seeds, prices.
         settlement: What the verdicts have settled, if judging was to stop as soon as it was; else None.
         planned: How many prompts there are in all.
+        human: What people's labels say, by system.
+        measured: What measures of one output say, by measure and system.
     """
 
     systems: tuple[Evaluated, ...]
@@ -91,6 +95,8 @@ class Collected:
     how: Mapping[str, Any]
     settlement: Settlement | None = None
     planned: int = 0
+    human: tuple[HumanCheck, ...] = ()
+    measured: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +164,8 @@ class Summary:
     how: Mapping[str, Any]
     effects: tuple[Effect, ...] = ()
     stopped: Stopped | None = None
+    human: tuple[HumanCheck, ...] = ()
+    measured: tuple[Measured, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -172,6 +180,8 @@ class Summary:
             "settlement": None if self.stopped is None else self.stopped.as_dict(),
             "best_member": None if best is None else {"name": best.name, "of": best.of, "sentence": best.sentence},
             "effects": [one.as_dict() for one in self.effects],
+            "human_labels": [one.as_dict() for one in self.human],
+            "measures": [one.as_dict() for one in self.measured],
             "opponent": self.opponent,
             "judge": self.judge,
             "comparable_with_leaderboard": self.comparable,
@@ -240,6 +250,8 @@ def summarize(
         how=evaluation.how,
         effects=_effects(evaluation, data, seed),
         stopped=stopped,
+        human=evaluation.human,
+        measured=evaluation.measured,
     )
 
 

@@ -6,7 +6,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Instruction:
         reference: An answer that somebody gave, if there is one.
         dataset: What it belongs to, as AlpacaEval's files say it.
         known_key: Its key where only the text of the prompt is known any more; else empty.
+        row: Whatever else its row has, for measures: `reference`, `choices`, `schema` …
     """
 
     index: int
@@ -41,6 +42,7 @@ class Instruction:
     reference: str | None = None
     dataset: str = ""
     known_key: str = ""
+    row: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -133,7 +135,8 @@ def _instruction(row: Any, index: int, path: Path | None, name: str) -> Instruct
     category, reference = _text(values, "category") or _text(values, "dataset"), _text(values, "reference")
     prompt = _prompt(values[given[0]], path, index + 1)
     dataset = _text(values, "dataset") or name
-    return Instruction(index=index, prompt=prompt, category=category, reference=reference, dataset=dataset)
+    rest = {key: value for key, value in values.items() if key not in _PROMPT_KEYS}
+    return Instruction(index=index, prompt=prompt, category=category, reference=reference, dataset=dataset, row=rest)
 
 
 def _text(values: Mapping[str, Any], key: str) -> str | None:

@@ -19,6 +19,7 @@ from moa.errors import EngineError
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._judges.base import Judge, Pair
 from moa.evaluation._judges.judge_calls import is_out_of_money, together
+from moa.evaluation._measures.base import Case, Measure
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.early_stopping import StoppingMonitor
 from moa.evaluation._runner.generation import generate, paid_for
@@ -92,15 +93,35 @@ class Fill:
             turn = [system for system in asked if (system.parent is not None) == children]
             systems = [system for system in turn if not self._table.has_output(system.name, instruction.index)]
             await together(*(self._answer(rank, system, instruction) for system in systems))
-        judge = self._spec.judge
+        await together(
+            *(self._score(rank, measure, name, instruction) for measure, name in self._unscored(instruction)),
+            *(self._judge(rank, judge, pair) for judge, pair in self._unjudged(instruction)),
+        )
+
+    def _unscored(self, instruction: Instruction) -> list[tuple[Measure, str]]:
+        """What is to be scored: each measure with a system, one of those that have the same output."""
+        table, index = self._table, instruction.index
+        names = {
+            table.records[one.name][index].output: one.name
+            for one in self._spec.systems
+            if table.has_output(one.name, index)
+        }
+        return [
+            (measure, name)
+            for measure in self._spec.measures
+            for name in names.values()
+            if table.find_score(measure.name, name, index) is None
+        ]
+
+    def _unjudged(self, instruction: Instruction) -> list[tuple[Judge, Pair]]:
+        judge, pairs = self._spec.judge, dict[str, Pair]()
         if judge is None:
-            return
-        pairs: dict[str, Pair] = {}
+            return []
         for system in self._spec.judged:
             pair = self._table.pair(system.name, instruction)
             if pair is not None and self._table.find_verdict(system.name, instruction.index) is None:
                 pairs.setdefault(pair.output_2, pair)
-        await together(*(self._judge(rank, judge, pair) for pair in pairs.values()))
+        return [(judge, pair) for pair in pairs.values()]
 
     async def _answer(self, rank: int, system: System, instruction: Instruction) -> None:
         async with self._places.at(rank):
@@ -130,6 +151,31 @@ class Fill:
             return Record(system=system.name, index=instruction.index, status="failed", error=error)
         return await generate(self._engine, system.name, mixture, instruction, self._spec.seed)
 
+    async def _score(self, rank: int, measure: Measure, system: str, instruction: Instruction) -> None:
+        async with self._places.at(rank):
+            if self._stopped:
+                return
+            output = self._table.records[system][instruction.index].output
+            case = Case(prompt=instruction.text, output=output, row=instruction.row)
+            try:
+                score = await measure.score(self._engine, case)
+            except EngineError as error:
+                await self._give_up(error)
+                return
+        paid = paid_for([call.as_dict() for call in score.ledger.calls])
+        self._pay(paid)
+        await self._table.keep_score(measure.name, system, instruction.index, score, paid)
+        self._step()
+
+    async def _give_up(self, error: EngineError) -> None:
+        """Stop where the budget is used up; any other error that a judge or measure raises is for good."""
+        paid = paid_for([call.as_dict() for call in error.ledger.calls])
+        self._pay(paid)
+        await self._table.store.put_spent(paid)
+        if not is_out_of_money(error):
+            raise error
+        self._stop("budget")
+
     async def _judge(self, rank: int, judge: Judge, pair: Pair) -> None:
         async with self._places.at(rank):
             if self._stopped:
@@ -137,12 +183,7 @@ class Fill:
             try:
                 verdict = await judge.judge(self._engine, pair)
             except EngineError as error:
-                paid = paid_for([call.as_dict() for call in error.ledger.calls])
-                self._pay(paid)
-                await self._table.store.put_spent(paid)
-                if not is_out_of_money(error):
-                    raise
-                self._stop("budget")
+                await self._give_up(error)
                 return
         paid = paid_for([call.as_dict() for call in verdict.ledger.calls])
         self._pay(paid)
@@ -177,8 +218,11 @@ class Fill:
         name = self._spec.candidate.name
         if not any(record.has_output for record in self._table.records[name].values()):
             return True
+        scores = [score for found in self._table.scores.values() for score in found[name].values()]
+        if any(score.failure is None for score in scores):
+            return False
         verdicts = self._table.verdicts.get(name, {}).values()
-        return self._spec.judge is not None and not any(is_final(verdict) for verdict in verdicts)
+        return self._spec.is_judged and not any(is_final(verdict) for verdict in verdicts)
 
     @property
     def cause(self) -> str | None:
@@ -187,14 +231,18 @@ class Fill:
         told = Counter(record.error["message"] for record in records if record.error is not None)
         verdicts = (verdict for found in self._table.verdicts.values() for verdict in found.values())
         told.update(one.failure.message for one in verdicts if one.failure is not None and not is_final(one))
+        scores = (score for by in self._table.scores.values() for found in by.values() for score in found.values())
+        told.update(score.failure.message for score in scores if score.failure is not None)
         return told.most_common(1)[0][0] if told else None
 
     def _tell(self) -> None:
         spec, table = self._spec, self._table
         answers = sum(len(table.records[system.name]) for system in spec.asked)
         verdicts = sum(map(len, table.verdicts.values()))
+        verdicts += sum(len(found) for by_system in table.scores.values() for found in by_system.values())
         answers_total = len(spec.asked) * len(self._order)
         verdicts_total = len(spec.judged) * len(self._order) - table.unjudgeable
+        verdicts_total += len(spec.measures) * (len(spec.systems) * len(self._order) - table.failed)
         left = max(0, answers_total - answers) + max(0, verdicts_total - verdicts)
         elapsed_s = time.monotonic() - self._began_at
         steps_per_s = self._steps / elapsed_s if self._steps and elapsed_s else None

@@ -19,6 +19,8 @@ from moa.evaluation._data.outputs import Output
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.loading import load_judge
+from moa.evaluation._measures.base import Measure, require_rows
+from moa.evaluation._measures.registry import load_measure
 from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
 from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._runner.pricing import price_list, require_known, require_worst_cases, versions
@@ -72,7 +74,8 @@ class Options(TypedDict, total=False):
         baseline_max_tokens: The most tokens that a baseline that is a model writes; a budget needs to know it.
         reference: An outputs file against which both mixture and baseline are judged; they are then compared by
             their difference. For `alpaca_eval` the leaderboard's baseline unless given; `none` judges head to head.
-        judge: A judge or its name; None asks and judges nothing.
+        measures: Measures of one output, by `NAME` or `NAME:ARGUMENT`; the verdict rests on the first one.
+        judge: A judge or its name; None judges nothing.
         judge_model: The model, or models, that a judge asks in place of its own.
         self_moa: A member, `aggregator` or a model reference for a Self-MoA of the same shape; see `parts_of`.
         selection: Whether the aggregator also picks one of layer 1's proposals.
@@ -99,6 +102,7 @@ class Options(TypedDict, total=False):
     baseline_price: Price | None
     baseline_max_tokens: int | None
     reference: str | Path | None
+    measures: Sequence[str | Measure]
     judge: str | Judge | None
     judge_model: str | Sequence[str] | None
     self_moa: str | None
@@ -184,7 +188,8 @@ def references(setup: Spec) -> tuple[str, ...]:
     """Return every model that may be asked, each once."""
     mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
     models = [name for mixture in mixtures for name in mixture.references]
-    return tuple(dict.fromkeys((*models, *(setup.judge.models if setup.judge else ()))))
+    judges = (*setup.measures, *((setup.judge,) if setup.judge else ()))
+    return tuple(dict.fromkeys((*models, *(model for judge in judges for model in judge.models))))
 
 
 def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -> Prepared:
@@ -207,6 +212,8 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     check_names(systems)
     given = options.get("judge")
     judge = load_judge(given, judge_model=options.get("judge_model")) if isinstance(given, str) else given
+    measures = tuple(load_measure(one) if isinstance(one, str) else one for one in options.get("measures", ()))
+    require_rows(measures, instructions)
     setup = Spec(
         instructions=instructions,
         systems=systems,
@@ -214,6 +221,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         baseline=baseline,
         opponent=reference or baseline,
         judge=judge,
+        measures=measures,
         seed=seed,
         concurrency=options.get("concurrency", CONCURRENCY),
         budget_usd=options.get("budget_usd"),
@@ -362,6 +370,7 @@ def _protocol(setup: Spec, prompts: Mapping[str, Any]) -> dict[str, Any]:
         "baseline": None if setup.baseline is None else setup.baseline.name,
         "systems": [system.as_dict() for system in setup.systems],
         "judge": judge,
+        "measures": [measure.name for measure in setup.measures],
         "seed": setup.seed,
         "shares_replies": setup.shares_replies,
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._judges.base import Judge
+from moa.evaluation._measures.base import Measure
 from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._runner.systems import System
 
@@ -20,6 +21,7 @@ class Spec:
         baseline: The one that the candidate is compared with; None if there is none.
         opponent: The one that all others are judged against; None without a judge.
         judge: None judges nothing.
+        measures: Of one output; the verdict rests on the first one, or without any on the judge.
         seed: Of the order, and of everything that is asked.
         concurrency: How many answers and verdicts are under way at once.
         budget_usd: For all sessions together; None for no limit.
@@ -41,8 +43,14 @@ class Spec:
     budget_usd: float | None
     until: Until
     margin: float
+    measures: tuple[Measure, ...] = ()
     shares_replies: bool = True
     data: AlpacaEvalData | None = None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether anything says how good outputs are."""
+        return self.judge is not None or bool(self.measures)
 
     @property
     def judged(self) -> tuple[System, ...]:

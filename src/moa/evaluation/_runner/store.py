@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS scores (
     PRIMARY KEY (measure, prompt, outputs)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS prompts (
-    place INTEGER PRIMARY KEY, key TEXT NOT NULL, text TEXT NOT NULL, category TEXT, reference TEXT, dataset TEXT
+    place INTEGER PRIMARY KEY, key TEXT NOT NULL, text TEXT NOT NULL, category TEXT, reference TEXT, dataset TEXT,
+    row TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS spent (kept_usd REAL NOT NULL, lost_usd REAL NOT NULL, unpriced INTEGER NOT NULL);
 """
@@ -53,6 +54,11 @@ class Paid:
 def outputs_key(*outputs: str) -> str:
     """Return what tells the outputs that a score is about from others."""
     return blake2b(repr(outputs).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def row_text(instruction: Instruction) -> str:
+    """Return what a prompt's row has for measures, as JSON: a score is about that, too."""
+    return json.dumps(instruction.row, sort_keys=True, default=str)
 
 
 class CellStore:
@@ -81,8 +87,11 @@ class CellStore:
         with self._translated_errors():
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM prompts")
-            rows = ((one.index, one.key, one.text, one.category, one.reference, one.dataset) for one in prompts)
-            self._db.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?, ?, ?)", rows)
+            rows = (
+                (one.index, one.key, one.text, one.category, one.reference, one.dataset, row_text(one))
+                for one in prompts
+            )
+            self._db.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.execute("COMMIT")
 
     def prompts(self) -> tuple[Instruction, ...]:
@@ -91,9 +100,15 @@ class CellStore:
             rows = self._db.execute("SELECT * FROM prompts ORDER BY place").fetchall()
         return tuple(
             Instruction(
-                index=place, prompt=text, category=category, reference=reference, dataset=dataset, known_key=key
+                index=place,
+                prompt=text,
+                category=category,
+                reference=reference,
+                dataset=dataset,
+                known_key=key,
+                row=json.loads(row),
             )
-            for place, key, text, category, reference, dataset in rows
+            for place, key, text, category, reference, dataset, row in rows
         )
 
     def answers(self, system: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,8 +1,8 @@
 """What a run has: answers by system and prompt, verdicts by system and prompt, out of its store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -10,15 +10,18 @@ from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._judges.base import Pair, Verdict, annotation_row
 from moa.evaluation._judges.judge_calls import UNPARSEABLE
+from moa.evaluation._measures.base import Score
 from moa.evaluation._runner.generation import given_record, output_of
 from moa.evaluation._runner.records import Record
 from moa.evaluation._runner.spec import Spec
-from moa.evaluation._runner.store import CellStore, Paid, outputs_key
+from moa.evaluation._runner.store import CellStore, Paid, outputs_key, row_text
+
+T = TypeVar("T")
 
 LOST = 1.0
 """The preference where only the opponent has an output."""
 
-_VERDICTS = TypeAdapter(Verdict)
+_VERDICTS, _SCORES = TypeAdapter(Verdict), TypeAdapter(Score)
 
 
 class Table:
@@ -29,6 +32,7 @@ class Table:
         systems: Names of the systems.
         opponent: Name of the one against which all others are judged; None if nothing is.
         judge: The judge's name, likewise.
+        measures: Names of the measures of one output.
         store: Where they are kept.
         given: Answers that come out of files, in place of what is kept.
 
@@ -36,6 +40,7 @@ class Table:
         records: Answers by system and by the prompt's index.
         verdicts: Verdicts on a system's output against the opponent's, likewise. They are kept by the outputs: systems
             with the same output share one.
+        scores: What each measure says, by its name, the system and the prompt's index; kept by the output likewise.
         unjudgeable: How many pairs there are in which a side has failed.
     """
 
@@ -47,6 +52,7 @@ class Table:
         *,
         opponent: str | None = None,
         judge: str | None = None,
+        measures: Sequence[str] = (),
         given: Iterable[Record] = (),
     ) -> None:
         self.instructions, self.opponent, self.judge, self.store = instructions, opponent, judge, store
@@ -56,12 +62,16 @@ class Table:
         self.unjudgeable = 0
         self._failed: dict[int, set[str]] = {}
         self._unjudged: set[tuple[str, int]] = set()
-        self._scores: dict[tuple[str, str], Verdict] = {}
+        self._verdicts: dict[tuple[str, str], Verdict] = {}
+        self.scores = {measure: {name: dict[int, Score]() for name in systems} for measure in measures}
+        self._scores: dict[tuple[str, str, str], Score] = {}
+        self._rows = {one.index: row_text(one) for one in instructions} if measures else {}
         self._keys = {one.index: one.key for one in instructions}
         self._given = tuple(given)
-        self._load()
+        self._load_answers()
+        self._load_scores()
 
-    def _load(self) -> None:
+    def _load_answers(self) -> None:
         indices: dict[str, list[int]] = {}
         for index, key in self._keys.items():
             indices.setdefault(key, []).append(index)
@@ -72,12 +82,19 @@ class Table:
                     self.add(record if record.index == index else replace(record, index=index))
         for record in self._given:
             self.add(record)
+
+    def _load_scores(self) -> None:
         if self.judge is not None:
-            for score_key, body in self.store.scores(self.judge):
-                self._scores[score_key] = _VERDICTS.validate_python(body)
-        for name in self.verdicts:
-            for index in self.records[name]:
+            scores = self.store.scores(self.judge)
+            self._verdicts = {key: _VERDICTS.validate_python(body) for key, body in scores}
+        for measure in self.scores:
+            for key, body in self.store.scores(measure):
+                self._scores[measure, *key] = _SCORES.validate_python(body)
+        for name, records in self.records.items():
+            for index in records:
                 self.find_verdict(name, index)
+                for measure in self.scores:
+                    self.find_score(measure, name, index)
 
     def add(self, record: Record) -> None:
         """Take a record in; it isn't written down."""
@@ -125,10 +142,12 @@ class Table:
 
     def find_verdict(self, system: str, index: int) -> Verdict | None:
         """The verdict on a system's output, perhaps asked for as another system's; None if there is none."""
+        if system not in self.verdicts:
+            return None
         if not (self.has_output(system, index) and self.has_output(self.opponent, index)):
             return None
         mine, theirs = self.records[system][index], self.records[str(self.opponent)][index]
-        found = self._scores.get((self._keys[index], outputs_key(theirs.output, mine.output)))
+        found = self._verdicts.get((self._keys[index], outputs_key(theirs.output, mine.output)))
         if found is not None:
             self.verdicts[system][index] = found
             (self._unjudged.discard if is_final(found) else self._unjudged.add)((system, index))
@@ -136,10 +155,45 @@ class Table:
 
     def forget_unjudged(self) -> None:
         """Forget the verdicts that are missing because the judge could not be asked: it is asked again."""
-        self._scores = {key: verdict for key, verdict in self._scores.items() if is_final(verdict)}
+        for found in (of for by_system in self.scores.values() for of in by_system.values()):
+            for index in [index for index, score in found.items() if score.failure is not None]:
+                del found[index]
+        self._scores = {key: score for key, score in self._scores.items() if score.failure is None}
+        self._verdicts = {key: verdict for key, verdict in self._verdicts.items() if is_final(verdict)}
         for name, index in self._unjudged:
             del self.verdicts[name][index]
         self._unjudged.clear()
+
+    def preferences(self, system: str) -> dict[int, float]:
+        """Return the judge's preference on each of a system's pairs, by index; missing verdicts are left out."""
+        found = self.verdicts[system].items()
+        return {index: verdict.preference for index, verdict in found if verdict.preference is not None}
+
+    def of_pairs(self, system: str, values: Mapping[tuple[str, str], T]) -> dict[int, T]:
+        """Return, of values that are kept by prompt and outputs, those of a system's pairs, by index."""
+        pairs = (pair for one in self.instructions if (pair := self.pair(system, one)) is not None)
+        keys = {pair.index: (self._keys[pair.index], outputs_key(pair.output_1, pair.output_2)) for pair in pairs}
+        return {index: values[key] for index, key in keys.items() if key in values}
+
+    def _score_key(self, system: str, index: int) -> tuple[str, str]:
+        return self._keys[index], outputs_key(self.records[system][index].output, self._rows[index])
+
+    def find_score(self, measure: str, system: str, index: int) -> Score | None:
+        """What a measure says of a system's output, perhaps asked for as another system's; None if it says nothing."""
+        if not self.has_output(system, index):
+            return None
+        found = self._scores.get((measure, *self._score_key(system, index)))
+        if found is not None:
+            self.scores[measure][system][index] = found
+        return found
+
+    async def keep_score(self, measure: str, system: str, index: int, score: Score, paid: Paid) -> None:
+        """Keep what a measure says, for all systems that have this very output."""
+        key = self._score_key(system, index)
+        await self.store.put_score(measure, key, _SCORES.dump_python(score, mode="json"), paid)
+        self._scores[measure, *key] = score
+        for name in self.records:
+            self.find_score(measure, name, index)
 
     def rows(self, system: str) -> list[dict[str, Any]]:
         """Return a system's annotations as AlpacaEval's files have them, in the prompts' order.
@@ -183,7 +237,7 @@ class Table:
         """Keep a verdict, for all systems that have this very output."""
         key = (self._keys[pair.index], outputs_key(pair.output_1, pair.output_2))
         await self.store.put_score(str(self.judge), key, _VERDICTS.dump_python(verdict, mode="json"), paid)
-        self._scores[key] = verdict
+        self._verdicts[key] = verdict
         for name in self.verdicts:
             self.find_verdict(name, pair.index)
 
@@ -197,6 +251,7 @@ def table_of(spec: Spec, store: CellStore) -> Table:
         store,
         opponent=None if spec.opponent is None else spec.opponent.name,
         judge=None if spec.judge is None else spec.judge.name,
+        measures=[measure.name for measure in spec.measures],
         given=[given_record(system, one) for system in given for one in spec.instructions],
     )
 

@@ -1,5 +1,6 @@
 """How far judges, or rankings, agree."""
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -65,6 +66,29 @@ def fleiss_kappa(counts: Ints) -> float | None:
     agreeing = (np.sum(counts * counts, axis=1) - panel) / (panel * (panel - 1))
     shares = counts.sum(axis=0) / counts.sum()
     return _beyond_chance(float(agreeing.mean()), float(shares @ shares))
+
+
+def krippendorff_alpha(ratings: Sequence[Sequence[Hashable | None]]) -> float | None:
+    """Return the agreement of any number of raters beyond chance; who rated which item doesn't matter.
+
+    Args:
+        ratings: One row for each item, with each rater's label, or None where a rater gave none.
+
+    Returns:
+        At most 1; None where no item has two labels, or only one label was ever given.
+
+    Source:
+        Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", nominal data.
+    """
+    given = [[label for label in row if label is not None] for row in ratings]
+    paired = [row for row in given if len(row) > 1]
+    totals = Counter(label for row in paired for label in row)
+    n = totals.total()
+    if len(totals) < 2:
+        return None
+    apart = sum((len(row) ** 2 - sum(count**2 for count in Counter(row).values())) / (len(row) - 1) for row in paired)
+    expected = (n * n - sum(count**2 for count in totals.values())) / (n - 1)
+    return 1.0 - apart / expected
 
 
 def rank_correlation(first: Floats, second: Floats) -> float | None:

@@ -1,0 +1,84 @@
+"""What `moa eval label` does once its command line is understood."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from moa._cli.console import out_console, say
+from moa._render.format import count
+from moa._render.sanitize import safe
+from moa.errors import UsageError
+from moa.evaluation._analysis.load_run import collect, table_in
+from moa.evaluation._label_page import labelling_page
+from moa.evaluation._runner.labels import Labels, Shown
+from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._runner.store import CellStore
+
+_CHOICES = {"a": "a", "b": "b", "t": "tie", "tie": "tie"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelOptions:
+    """What the command line asks; see the options of `moa eval label`."""
+
+    run: Path
+    system: str | None
+    number: int
+    rater: str
+    seed: int
+    page: bool
+    port: int
+    csv: Path | None
+
+
+def label(wanted: LabelOptions, ask: Callable[[str], str] = input) -> None:
+    """Have pairs labelled, and say what the labels say so far."""
+    folder = RunDirectory(wanted.run)
+    protocol = folder.manifest()["protocol"]
+    if not folder.cells.exists() or not protocol.get("judge"):
+        raise UsageError(f"{wanted.run}: nothing has been judged in this run: labels correct a judge's win rate")
+    store = CellStore(folder.cells)
+    try:
+        table = table_in(folder, protocol, store)
+        labels = Labels(table, store, wanted.system or protocol["candidate"], seed=wanted.seed)
+        if wanted.csv is not None:
+            say(f"{count(asyncio.run(labels.read(wanted.csv, wanted.rater)), 'label')} read from {wanted.csv}")
+        else:
+            asyncio.run(_on_a_page(labels, wanted) if wanted.page else _in_the_terminal(labels, wanted, ask))
+    finally:
+        store.close()
+    human = collect(folder).human
+    print("no labels yet" if not human else "\n".join(one.sentence for one in human))
+
+
+async def _in_the_terminal(labels: Labels, wanted: LabelOptions, ask: Callable[[str], str]) -> None:
+    for shown in labels.left(wanted.rater, wanted.number):
+        _show(shown)
+        choice = ""
+        while choice not in _CHOICES:
+            try:
+                choice = (await asyncio.to_thread(ask, "better: [a], [b], [t]ie; [q]uit: ")).strip().lower()
+            except EOFError:
+                return
+            if choice in ("q", "quit"):
+                return
+        await labels.keep(shown.pair, wanted.rater, shown.preference(_CHOICES[choice]))
+
+
+def _show(shown: Shown) -> None:
+    console = out_console()
+    console.rule(f"pair {shown.number} of {shown.of}")
+    console.print(Text(safe(shown.pair.instruction), style="bold"))
+    for name, output in zip("AB", shown.outputs, strict=True):
+        console.rule(name, style="dim")
+        console.print(Text(safe(output)))
+    console.rule(style="dim")
+
+
+async def _on_a_page(labels: Labels, wanted: LabelOptions) -> None:
+    async with labelling_page(labels, wanted.rater, wanted.number, port=wanted.port) as page:
+        say(f"Open {page.address} and label there; Ctrl-C ends it, and what was labelled stays.")
+        await page.done.wait()

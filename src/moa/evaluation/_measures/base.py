@@ -1,0 +1,133 @@
+"""What a measure of one output is given, and what it gives."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from moa._ledger import ErrorInfo, Ledger
+from moa._runtime.engine import Engine
+from moa.errors import UsageError
+from moa.evaluation._data.datasets import Instruction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One output with what is known of its prompt.
+
+    Attributes:
+        prompt: The prompt's text.
+        output: What is scored.
+        row: The prompt's row as the user wrote it: `reference` and whatever else a measure reads.
+    """
+
+    prompt: str
+    output: str
+    row: Mapping[str, Any]
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The right answers: a row may have one, or a list of which any will do."""
+        given = self.row.get("reference")
+        return tuple(map(str, given)) if isinstance(given, list) else () if given is None else (str(given),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a measure says of one output.
+
+    Attributes:
+        value: From 0 to 1, more is better; None if the measure failed.
+        note: Why, in a few words; untrusted where a model or a user's function wrote it.
+        failure: Why there is no value; None if there is one.
+        ledger: Calls of the models that were asked.
+    """
+
+    value: float | None
+    note: str = ""
+    failure: ErrorInfo | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+
+
+class Measure(Protocol):
+    """Scores one output."""
+
+    @property
+    def name(self) -> str:
+        """What tells this measure, with its options, from others; scores are kept under it."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """References of the models that it asks."""
+        ...
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of which every prompt's row has to have one; empty if none is needed."""
+        ...
+
+    async def score(self, engine: Engine, case: Case) -> Score:
+        """Return the score of an output; a measure that fails on it says so in the score.
+
+        Raises:
+            EngineError: Asking on is of no use.
+        """
+        ...
+
+
+Grade = tuple[float, str]
+"""A score from 0 to 1, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """A measure that is a function of the case alone.
+
+    Attributes:
+        name: See `Measure`.
+        grade: Scores a case; runs in a thread. It may raise `ValueError`: the case can't be scored.
+        needs: See `Measure`.
+    """
+
+    name: str
+    grade: Callable[[Case], Grade]
+    needs: tuple[str, ...] = ("reference",)
+    models: tuple[str, ...] = ()
+
+    async def score(self, engine: Engine, case: Case) -> Score:
+        """Return the score of an output; see `Measure.score`."""
+        try:
+            value, note = await asyncio.to_thread(self.grade, case)
+        except (ValueError, TimeoutError) as error:
+            return Score(value=None, failure=ErrorInfo(code="measure_failed", message=str(error) or "took too long"))
+        return Score(value=value, note=note)
+
+
+def require_rows(measures: Sequence[Measure], instructions: Sequence[Instruction]) -> None:
+    """Make sure that every prompt has what the measures need, before anything is bought.
+
+    Raises:
+        UsageError: A prompt lacks it; it is named.
+    """
+    for measure in measures:
+        keys = measure.needs
+        lacking = [one for one in instructions if keys and all(one.row.get(key) in (None, "") for key in keys)]
+        if lacking:
+            raise UsageError(
+                f"--measure {measure.name} needs `{'` or `'.join(keys)}` with every prompt, and {len(lacking)} of "
+                f"{len(instructions)} have none (the first is number {lacking[0].index + 1})"
+            )
+
+
+def words_of(argument: str, known: Sequence[str], measure: str) -> set[str]:
+    """Return the options of a measure that are given as `one,two`.
+
+    Raises:
+        UsageError: One is unknown.
+    """
+    given = {word.strip() for word in argument.split(",") if word.strip()}
+    unknown = sorted(given - set(known))
+    if unknown:
+        raise UsageError(f"--measure {measure}:{argument}: {unknown[0]} is none of {', '.join(known)}")
+    return given

@@ -1,0 +1,99 @@
+"""`python`: a function of the user's own scores the output."""
+
+import asyncio
+import hashlib
+import importlib.util
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moa._ledger import ErrorInfo
+from moa._runtime.engine import Engine
+from moa.errors import UsageError
+from moa.evaluation._measures.base import Case, Measure, Score
+
+TIME_S = 60.0
+"""Seconds for one output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionMeasure:
+    """Calls a function with the arguments that it names: `output`, `prompt`, `reference`, `row`.
+
+    It gives a number from 0 to 1, a truth value, or a pair of that and a note; it may be a coroutine function. What it
+    raises becomes the score's failure. Plain functions run in a thread.
+
+    Attributes:
+        name: The file's, the function's, and a digest of the file: another text is another measure.
+        function: The function.
+        arguments: Names of its arguments.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    async def score(self, engine: Engine, case: Case) -> Score:
+        """Return the score of an output; see `Measure.score`."""
+        reference = case.row.get("reference")
+        known = {"output": case.output, "prompt": case.prompt, "reference": reference, "row": case.row}
+        try:
+            async with asyncio.timeout(TIME_S):
+                return _score(await self._called({name: known[name] for name in self.arguments}))
+        except TimeoutError:
+            return _failed(f"took longer than {TIME_S:g} s")
+        except Exception as error:  # the user's own code: whatever it raises is a row of the report, and not the end
+            return _failed(f"{type(error).__name__}: {error}")
+
+    async def _called(self, arguments: Mapping[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(self.function):
+            found: Awaitable[Any] = self.function(**arguments)
+            return await found
+        return await asyncio.to_thread(self.function, **arguments)
+
+
+def python_function(argument: str) -> Measure:
+    """Return the measure that is a function: `python:FILE.py:FUNCTION`. The file is run.
+
+    It is only ever given by whoever starts the evaluation; no run directory names code to run.
+
+    Raises:
+        UsageError: The file can't be read or run, or has no such function, or that takes arguments nobody has.
+    """
+    where = f"--measure python:{argument}"
+    file, mark, name = argument.rpartition(":")
+    path = Path(file).expanduser()
+    if not mark or not path.is_file():
+        raise UsageError(f"{where}: give a file and a function, e.g. python:score.py:accuracy")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{where}: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code
+        raise UsageError(f"{where}: running {path} failed: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UsageError(f"{where}: {path} has no function {name}")
+    arguments = tuple(inspect.signature(function).parameters)
+    unknown = [one for one in arguments if one not in ("output", "prompt", "reference", "row")]
+    if unknown:
+        raise UsageError(f"{where}: {name} takes {unknown[0]}; known are output, prompt, reference and row")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return FunctionMeasure(name=f"python:{path.name}:{name}@{digest}", function=function, arguments=arguments)
+
+
+def _score(found: Any) -> Score:
+    value, note = found if isinstance(found, tuple) and len(found) == 2 else (found, "")
+    if not (isinstance(value, bool | int | float) and 0 <= value <= 1):
+        return _failed(f"gave {value!r:.100} and not a number from 0 to 1")
+    return Score(value=float(value), note=str(note))
+
+
+def _failed(why: str) -> Score:
+    return Score(value=None, failure=ErrorInfo(code="measure_failed", message=f"the function {why}"))

@@ -1,0 +1,50 @@
+"""`exact` and `contains`: the output is, or holds, a right answer word for word."""
+
+import re
+import unicodedata
+
+from moa.evaluation._measures.base import Case, Grade, Graded, Measure, words_of
+
+_OPTIONS = ("ignore_case", "ignore_punctuation")
+
+
+def exact(argument: str) -> Measure:
+    """Return the measure that an output is a reference, white space aside: `exact[:ignore_case,ignore_punctuation]`."""
+    options = words_of(argument, _OPTIONS, "exact")
+
+    def grade(case: Case) -> Grade:
+        output = _plain(case.output, options)
+        right = any(output == _plain(reference, options) for reference in case.references)
+        return float(right), "" if right else f"expected {_shown(case)}"
+
+    return Graded(name=_name("exact", options), grade=grade)
+
+
+def contains(argument: str) -> Measure:
+    """Return the measure that an output holds a reference as whole words, in any case: `contains[:case]`."""
+    options = words_of(argument, ("case",), "contains")
+    plain = set() if "case" in options else {"ignore_case"}
+
+    def grade(case: Case) -> Grade:
+        output = _plain(case.output, plain)
+        # No letter or digit goes on at either end: "4" is not in "42".
+        patterns = (rf"(?<!\w){re.escape(_plain(one, plain))}(?!\w)" for one in case.references)
+        right = any(re.search(pattern, output) for pattern in patterns)
+        return float(right), "" if right else f"expected to find {_shown(case)}"
+
+    return Graded(name=_name("contains", options), grade=grade)
+
+
+def _plain(text: str, options: set[str]) -> str:
+    text = unicodedata.normalize("NFC", text)
+    if "ignore_punctuation" in options:
+        text = "".join(" " if unicodedata.category(one).startswith("P") else one for one in text)
+    return " ".join((text.casefold() if "ignore_case" in options else text).split())
+
+
+def _name(measure: str, options: set[str]) -> str:
+    return f"{measure}:{','.join(sorted(options))}" if options else measure
+
+
+def _shown(case: Case) -> str:
+    return " or ".join(f"{reference!r:.100}" for reference in case.references)

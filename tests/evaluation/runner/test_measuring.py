@@ -1,0 +1,90 @@
+"""Measures of one output from end to end: what is scored, once for what outputs, and what a crash leaves."""
+
+from pathlib import Path
+
+import pytest
+
+from moa.errors import ServiceFailed, UsageError
+from moa.evaluation._analysis.load_run import collect
+from moa.evaluation._measures.base import Case, Graded
+from moa.evaluation._runner.run_directory import RunDirectory
+from tests.support.evaluations import asked, evaluated, models
+
+ROWS = [{"prompt": f"question {n}", "reference": "right" if n % 3 else "left"} for n in range(9)]
+
+
+async def test_every_system_is_scored_and_compared_with_the_baseline(tmp_path: Path) -> None:
+    provider = models(agg="right", one="left", two="neither", big="right")
+
+    done = await evaluated(tmp_path, provider, prompts=ROWS, baseline="fake/big", measures=["exact", "contains"])
+
+    assert (done.ended, done.progress.verdicts, done.progress.verdicts_total) == ("complete", 2 * 5 * 9, 2 * 5 * 9)
+    assert "judge" not in asked(provider)
+    found = {(one.measure, one.system): one for one in collect(RunDirectory(tmp_path)).measured}
+    assert found["exact", "test"].score == pytest.approx(100 * 6 / 9)
+    assert found["exact", "test.member.one"].score == pytest.approx(100 * 3 / 9)
+    assert found["contains", "test.member.two"].score == 0
+    difference = found["exact", "test.member.one"].difference
+    assert difference is not None
+    assert difference.value == pytest.approx(-100 * 3 / 9)
+
+
+async def test_outputs_that_are_the_same_are_scored_once_and_a_finished_measure_never_again(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def grade(case: Case) -> tuple[float, str]:
+        calls.append(case.output)
+        return 1.0, ""
+
+    measure = Graded(name="mine", grade=grade)
+    for _ in range(2):
+        await evaluated(tmp_path, prompts=ROWS, measures=[measure])
+
+    # The mixture and its aggregator alone say the same: three texts for each prompt.
+    assert len(calls) == 3 * 9
+
+
+async def test_a_measure_that_is_added_scores_old_answers_and_buys_none(tmp_path: Path) -> None:
+    await evaluated(tmp_path, prompts=ROWS)
+    again = models()
+
+    done = await evaluated(tmp_path, again, prompts=ROWS, measures=["number:1", "regex:answer of"])
+
+    assert asked(again) == {}
+    # A reference without a number is a row of the report, and not the end.
+    assert (done.ended, done.is_fruitless) == ("complete", False)
+    numbers = [one for one in collect(RunDirectory(tmp_path)).measured if one.measure == "number:1"]
+    assert {one.missing for one in numbers} == {9}
+    assert all("holds no number" in one.why for one in numbers)
+
+
+async def test_a_failed_answer_scores_nothing_and_counts(tmp_path: Path) -> None:
+    down = [ServiceFailed("down", model="fake/agg")]
+    provider = models(agg=lambda request: down if "question 4" in repr(request.messages) else "right")
+
+    await evaluated(tmp_path, provider, prompts=ROWS, measures=["exact"])
+
+    found = next(one for one in collect(RunDirectory(tmp_path)).measured if one.system == "test")
+    assert (found.n, found.score) == (9, pytest.approx(100 * 5 / 9))
+
+
+async def test_a_prompt_without_what_a_measure_needs_is_named_before_anything_is_bought(tmp_path: Path) -> None:
+    provider = models()
+
+    with pytest.raises(UsageError, match=r"exact needs `reference` .* 1 of 10 have none \(the first is number 10\)"):
+        await evaluated(tmp_path, provider, prompts=[*ROWS, "no row"], measures=["exact"])
+
+    assert asked(provider) == {}
+
+
+async def test_a_rubric_that_could_not_be_asked_is_asked_again_and_only_that(tmp_path: Path) -> None:
+    rows, down = ROWS[:2], [ServiceFailed("down", model="fake/grader")]
+    first = models(grader=lambda r: down if "question 1" in repr(r.messages) else '{"reason": "r", "grade": 7}')
+    again = models(grader='{"reason": "r", "grade": 7}')
+
+    await evaluated(tmp_path, first, prompts=rows, measures=["rubric:fake/grader"])
+    await evaluated(tmp_path, again, prompts=rows, measures=["rubric:fake/grader"])
+
+    assert asked(again) == {"grader": 3}
+    scores = [one.score for one in collect(RunDirectory(tmp_path)).measured]
+    assert scores == pytest.approx([70.0] * len(scores))

@@ -1,0 +1,136 @@
+"""Labelling from end to end: in the terminal, on the page, from a table; and what the labels say."""
+
+import csv
+import re
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from moa._cli.handlers.eval_label import LabelOptions, label
+from moa._config.settings import Settings
+from moa.errors import EvaluationDataError, UsageError
+from moa.evaluation import evaluate
+from moa.evaluation._analysis.load_run import collect, table_in
+from moa.evaluation._label_page import labelling_page
+from moa.evaluation._runner.labels import Labels
+from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._runner.store import CellStore
+from tests.support.evaluations import judged, models, trio
+
+HOSTILE = "<script>alert(1)</script>\x1b[2J"
+PROMPTS = [f"question {number}" for number in range(12)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    evaluate(
+        PROMPTS,
+        trio(),
+        out=tmp_path,
+        settings=Settings(endpoints={}),
+        providers={"fake": models(big=f"big {HOSTILE}", judge='{"reason": "r", "verdict": "tie"}')},
+        **judged(),
+    )
+    return tmp_path
+
+
+def options(run: Path, **changed: object) -> LabelOptions:
+    values = {"system": None, "number": 12, "rater": "me", "seed": 0, "page": False, "port": 0, "csv": None, **changed}
+    return LabelOptions(run=run, **values)  # type: ignore[arg-type]
+
+
+def labels_in(run: Path) -> tuple[Labels, CellStore]:
+    folder = RunDirectory(run)
+    store = CellStore(folder.cells)
+    return Labels(table_in(folder, folder.manifest()["protocol"], store), store, "test"), store
+
+
+def test_pairs_are_shown_blind_in_shuffled_order_and_a_rater_goes_on_where_he_stopped(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter(["a", "?", "b", "t", "q"])
+    label(options(run), lambda text: next(answers))
+    shown = capsys.readouterr().out
+    rest = iter(["a"] * 9)
+
+    label(options(run), lambda text: next(rest))
+
+    assert "\x1b[2J" not in shown
+    assert "pair 3 of 12" in shown
+    assert "fake/big" not in shown.split("labelled")[0]
+    # The aggregator alone says the same, so what people say holds for it too.
+    human, _ = collect(RunDirectory(run)).human
+    assert (human.corrected.n, human.raters, human.judged) == (12, 1, 50.0)
+    labels, store = labels_in(run)
+    store.close()
+    orders = {one.swapped for one in labels.left("somebody else", 12)}
+    assert orders == {True, False}
+
+
+async def test_the_page_answers_only_its_own_address_and_escapes_what_it_shows(run: Path) -> None:
+    labels, store = labels_in(run)
+    async with labelling_page(labels, "me", 2) as page, aiohttp.ClientSession() as browser:
+        url = page.address
+        for headers, address in (
+            ({"Host": "evil.test"}, url),
+            ({"Origin": "http://evil.test"}, url),
+            ({}, url.split("?")[0]),
+        ):
+            async with browser.get(address, headers=headers) as refused:
+                assert refused.status == 403
+        while not page.done.is_set():
+            async with browser.get(url) as response:
+                html, policy = await response.text(), response.headers["Content-Security-Policy"]
+            assert "<script>alert" not in html
+            assert policy.startswith("default-src 'none'")
+            index = re.search(r'name="index" value="(\d+)"', html)
+            if index is None:
+                await page.done.wait()
+                break
+            form = {"index": index[1], "choice": "tie"}
+            for _ in range(2):  # a double click
+                async with browser.post(url, data=form, headers={"Origin": url.split("/?")[0]}) as taken:
+                    assert taken.status == 200
+    store.close()
+
+    assert [label.preference for label in labels.found.values()] == [1.5, 1.5]
+
+
+async def test_labels_come_from_a_table_too_and_a_bad_row_keeps_none(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    rows = [
+        ("question 1", "test", "ann", "0.5"),
+        ("question 2", "fake/big", "ann", "0.25"),
+        ("question 2", "tie", "bob", ""),
+    ]
+    _write(path, rows)
+    labels, store = labels_in(run)
+
+    assert await labels.read(path, "me") == 3
+    _write(path, [*rows, ("question 99", "tie", "", "")])
+    with pytest.raises(EvaluationDataError, match="about no pair"):
+        await labels.read(path, "me")
+    _write(path, [("question 3", "perhaps", "", "")])
+    with pytest.raises(EvaluationDataError, match="write 1 to 2, test, fake/big or tie"):
+        await labels.read(path, "me")
+    store.close()
+
+    human, _ = collect(RunDirectory(run)).human
+    assert (human.raters, human.corrected.n) == (2, 2)
+    assert "2 people labelled 2 pairs: test wins" in human.sentence
+    assert "not corrected by labels" in human.sentence
+
+
+def _write(path: Path, rows: list[tuple[str, str, str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("instruction", "preference", "rater", "probability"))
+        writer.writerows(rows)
+
+
+def test_a_run_without_a_judge_has_nothing_to_label(tmp_path: Path) -> None:
+    evaluate(PROMPTS[:1], trio(), out=tmp_path, settings=Settings(endpoints={}), providers={"fake": models()})
+
+    with pytest.raises(UsageError, match="nothing has been judged"):
+        label(options(tmp_path))
