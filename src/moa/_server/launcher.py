@@ -22,7 +22,7 @@ from moa._runtime.engine import Engine
 from moa._runtime.health import check_endpoints, obstacles
 from moa._server.api_keys import ApiKeys, load_keys
 from moa._server.app import create_app
-from moa._server.http.connection_limits import LimitedProtocol
+from moa._server.http.older_clients import OlderClientsProtocol
 from moa._server.inflight import InflightLimiter
 from moa._server.logs import LogFormat, log_settings
 from moa._server.options import LOOPBACK_HOSTS, ServerOptions
@@ -207,7 +207,7 @@ def uvicorn_config(
         port=serving.port,
         workers=serving.workers,
         loop="auto",
-        http=LimitedProtocol,
+        http=OlderClientsProtocol,
         ws="none",
         lifespan="on",
         log_config=log_settings(serving.log_format) if sets_up_logs else None,

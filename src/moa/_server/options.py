@@ -5,6 +5,7 @@ from pathlib import Path
 
 from moa._mixture.schema import Mixture
 from moa._server.api_keys import ApiKeys
+from moa._server.http.held_stream import HOLD_S
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 """Names by which a browser on this machine may call a server that listens on loopback."""
@@ -27,6 +28,7 @@ class ServerOptions:
         allows_unserved_models: Whether requests may name models of the configured endpoints that no served mixture has;
             None: only on a server without keys.
         body_timeout_s: Seconds in which a request's body has to arrive.
+        hold_headers_s: Longest wait of a stream's headers for its first piece, in seconds.
         keep_alive_s: Longest silence on a stream, in seconds, before a comment shows that it lives.
         log_prompts: Whether the access log holds the last user message; off, as prompts are private.
         has_metrics: Whether there is `/metrics`; several processes would each tell of a part, now this one, now that.
@@ -42,6 +44,7 @@ class ServerOptions:
     max_calls: int = 128
     allows_unserved_models: bool | None = None
     body_timeout_s: float = 30.0
+    hold_headers_s: float = HOLD_S
     keep_alive_s: float = 10.0
     log_prompts: bool = False
     has_metrics: bool = True

@@ -9,6 +9,7 @@ from moa._server.api.conversations import Conversations
 from moa._server.http.disconnect import DisconnectWatcher
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
+from moa._server.http.held_stream import HeldStream
 from moa._server.models import ServedModel
 from moa._server.service import ServedRun, Service
 from moa.errors import MoaError
@@ -45,21 +46,22 @@ class StreamEncoder(Protocol):
 async def stream_reply(
     service: Service, exchange: HttpExchange, served: ServedModel, run: RunStream, encoder: StreamEncoder
 ) -> None:
-    """Write a run as a stream; its headers are sent before anything else happens.
+    """Write a run as a stream; its headers wait for the first piece, or for a second.
 
     Raises:
         MoaError: The run failed; the middleware writes it to the client by way of the encoder.
     """
     exchange.encode_error = encoder.failure
-    await exchange.open_stream()
-    await exchange.write(encoder.opening())
-    watcher = DisconnectWatcher(exchange, keep_alive=encoder.keep_alive, every_s=service.options.keep_alive_s)
-    async with watcher, service.recorded(exchange, served, run) as served_run:
-        rest = await _write_events(exchange, run, encoder, served_run)
-    closing = encoder.closing()
-    # Before the end is sent: the client's next request may come at once.
-    await conversations_of(service, exchange).put(encoder.stored())
-    await exchange.end(rest + closing)
+    async with HeldStream(exchange, encoder.opening(), hold_s=service.options.hold_headers_s) as stream:
+        watcher = DisconnectWatcher(
+            exchange, stream.write, keep_alive=encoder.keep_alive, every_s=service.options.keep_alive_s
+        )
+        async with watcher, service.recorded(exchange, served, run) as served_run:
+            rest = await _write_events(stream, run, encoder, served_run)
+        closing = encoder.closing()
+        # Before the end is sent: the client's next request may come at once.
+        await conversations_of(service, exchange).put(encoder.stored())
+        await stream.end(rest + closing)
 
 
 def conversations_of(service: Service, exchange: HttpExchange) -> Conversations:
@@ -67,7 +69,7 @@ def conversations_of(service: Service, exchange: HttpExchange) -> Conversations:
     return Conversations(service.store, exchange.caller.name)
 
 
-async def _write_events(exchange: HttpExchange, run: RunStream, encoder: StreamEncoder, served_run: ServedRun) -> bytes:
+async def _write_events(stream: HeldStream, run: RunStream, encoder: StreamEncoder, served_run: ServedRun) -> bytes:
     """Write a run's events; return what is left to be written with the end."""
     pieces: list[bytes] = []
     try:
@@ -78,11 +80,11 @@ async def _write_events(exchange: HttpExchange, run: RunStream, encoder: StreamE
                 served_run.answer = event.answer
             # What is there already goes out together: a system call costs more than writing a hundred events.
             elif pieces and not run.has_more_ready:
-                await exchange.write(b"".join(pieces))
+                await stream.write(b"".join(pieces))
                 pieces.clear()
     except MoaError:
         if pieces:
-            await exchange.write(b"".join(pieces))
+            await stream.write(b"".join(pieces))
         raise
     return b"".join(pieces)
 

@@ -372,13 +372,46 @@ async def test_an_error_in_mid_stream_comes_in_band_after_all_that_was_written()
     assert caught.value.code == "answer_interrupted"
 
 
-async def test_an_error_before_the_first_token_of_a_stream_comes_in_band() -> None:
+@pytest.mark.parametrize(
+    ("upstream", "expected"),
+    [
+        (Status(500), openai.InternalServerError),
+        (Status(429, headers={"retry-after": "7"}), openai.RateLimitError),
+        (Status(400, {"error": {"message": "bad seed"}}), openai.BadRequestError),
+    ],
+)
+async def test_an_error_before_the_first_token_of_a_stream_has_its_own_status(
+    upstream: Status, expected: type[openai.APIStatusError]
+) -> None:
     async with served() as server:
-        server.upstream.behave("writer", Status(500))
+        server.upstream.behave("writer", upstream)
+        with pytest.raises(expected) as caught:
+            await server.openai.chat.completions.create(model="moa/solo", messages=HELLO, stream=True)
+
+    assert caught.value.response.headers.get("retry-after") == upstream.headers.get("retry-after")
+
+
+async def test_an_error_after_the_headers_had_to_be_sent_comes_in_band() -> None:
+    async with served(hold_headers_s=0.0) as server:
+        gate = asyncio.Event()
+        server.upstream.behave("writer", Text((), gate=gate, finish="length"))
         stream = await server.openai.chat.completions.create(model="moa/solo", messages=HELLO, stream=True)
+        gate.set()
         with pytest.raises(openai.APIError, match="gave an answer"):
             async for _ in stream:
                 pass
+
+
+async def test_the_headers_of_a_stream_wait_for_the_first_piece_no_longer_than_they_may() -> None:
+    async with served(hold_headers_s=0.01) as server:
+        gate = asyncio.Event()
+        server.upstream.behave("writer", Text("late", gate=gate))
+        stream = await server.openai.chat.completions.create(model="moa/solo", messages=HELLO, stream=True)
+        gate.set()
+        texts: list[str] = []
+        await _collect(stream, texts)
+
+    assert "".join(texts) == "late"
 
 
 async def test_a_bad_request_leaves_another_alone() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import anthropic
 import pytest
 
+from moa._mixture.loading import load
 from tests.server.api.test_chat_completions import CALL, MIXED
-from tests.support.model_server import Status, Text
+from tests.support.model_server import Hang, Text
 from tests.support.served import HELLO, served
 
 WEATHER: Any = {"name": "weather", "description": "Tells it", "input_schema": {"type": "object", "properties": {}}}
@@ -83,10 +84,11 @@ async def test_an_unknown_model_is_not_found_in_the_apis_own_shape() -> None:
 
 
 async def test_a_failure_in_a_stream_is_an_error_event() -> None:
-    async with served() as server:
-        server.upstream.behave("writer", Status(500))
+    hasty = load({"name": "duo", "layers": [], "aggregator": {"model": "lab/writer", "idle_timeout_s": 0.1}})
+    async with served(hasty) as server:
+        server.upstream.behave("writer", Hang(after=("one ",)))
         stream = await server.anthropic.messages.create(**ASKED, stream=True)
-        with pytest.raises(anthropic.APIStatusError, match="no aggregator gave an answer"):
+        with pytest.raises(anthropic.APIStatusError, match="broke off"):
             [event async for event in stream]
 
 

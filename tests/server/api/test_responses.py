@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from moa._mixture.loading import load
 from tests.server.api.test_chat_completions import CALL, MIXED, City
-from tests.support.model_server import Status, Text
+from tests.support.model_server import Hang, Text
 from tests.support.served import served
 
 WEATHER: Any = {
@@ -110,14 +111,15 @@ async def test_a_json_schema_is_honoured() -> None:
 
 
 async def test_a_failure_in_a_stream_is_a_failed_response() -> None:
-    async with served() as server:
-        server.upstream.behave("writer", Status(500))
+    hasty = load({"name": "solo", "layers": [], "aggregator": {"model": "lab/writer", "idle_timeout_s": 0.1}})
+    async with served(hasty) as server:
+        server.upstream.behave("writer", Hang(after=("one ",)))
         stream = await server.openai.responses.create(model="moa/solo", input="Hi", stream=True)
         events: Any = [event async for event in stream]
 
     assert events[-1].type == "response.failed"
     assert events[-1].response.error.code == "server_error"
-    assert events[-1].response.moa["code"] == "service_failed"
+    assert events[-1].response.moa["code"] == "answer_interrupted"
 
 
 async def test_an_answer_that_was_cut_off_is_incomplete() -> None:

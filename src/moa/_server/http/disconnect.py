@@ -1,6 +1,7 @@
 """Looking after a reply while it is made: notices that the client has gone, and shows it that the stream lives."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from moa._server.http.exchange import HttpExchange
@@ -18,12 +19,21 @@ class DisconnectWatcher:
 
     Args:
         exchange: Whose client to look after.
+        write: Writes into the stream.
         keep_alive: What to write into a stream that has been silent; empty writes nothing.
         every_s: Longest silence, in seconds.
     """
 
-    def __init__(self, exchange: HttpExchange, *, keep_alive: bytes = b"", every_s: float | None = None) -> None:
+    def __init__(
+        self,
+        exchange: HttpExchange,
+        write: Callable[[bytes], Awaitable[None]] | None = None,
+        *,
+        keep_alive: bytes = b"",
+        every_s: float | None = None,
+    ) -> None:
         self._exchange, self._keep_alive = exchange, keep_alive
+        self._write = write or exchange.write
         self._every_s = every_s if keep_alive else None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -59,4 +69,4 @@ class DisconnectWatcher:
     async def _send_keep_alive(self) -> None:
         silent_s = asyncio.get_running_loop().time() - self._exchange.wrote_at
         if self._every_s is not None and silent_s >= self._every_s / 2:
-            await self._exchange.write(self._keep_alive)
+            await self._write(self._keep_alive)
