@@ -13,47 +13,94 @@ from pydantic import SecretStr
 
 from moa._config.settings import Settings
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
-from moa._server.launcher import ServeSettings, make_options, require_shareable, served_mixtures
+from moa._server.launcher import ServeSettings, listen, make_options, require_shareable
 from moa._server.logs import JsonFormatter, TextFormatter
+from moa._server.startup_checks import usable_mixtures
 from moa.errors import MixtureError, UsageError
 from moa.providers._endpoint import BreakerSettings, Endpoint, LimitSettings
-from tests.support.served import DUO
+from tests.support.served import DUO, served
 
 PLAIN = Endpoint(name="lab", kind="openai", base_url="http://127.0.0.1:9/v1", breaker=None)
+LOCAL = Endpoint(name="local", kind="local")
 NO_ENDPOINTS = Settings(endpoints={})
+ONLY_LOCAL = Settings(endpoints={"local": LOCAL})
 
 
 def test_beyond_loopback_a_server_needs_keys(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--api-keys-file"):
-        make_options(ServeSettings(host="0.0.0.0", mixtures=("local",)), NO_ENDPOINTS)
+        make_options(ServeSettings(host="0.0.0.0", mixtures=("local",)), ONLY_LOCAL)
 
     keys = tmp_path / "keys.yaml"
     keys.write_text(f"keys: [{{name: a, sha256: {hash_key('x')}}}]")
-    options = make_options(ServeSettings(host="0.0.0.0", mixtures=("local",), keys_file=keys), NO_ENDPOINTS)
+    options = make_options(ServeSettings(host="0.0.0.0", mixtures=("local",), keys_file=keys), ONLY_LOCAL)
     assert options.keys is not None
     assert not options.shows_error_details
 
 
-def test_without_names_the_local_preset_is_served_whatever_else_is_there() -> None:
-    assert [mixture.name for mixture in served_mixtures((), NO_ENDPOINTS)] == ["local"]
-
-
-def test_presets_whose_endpoints_are_ready_are_served() -> None:
+def test_presets_whose_endpoints_are_ready_are_served_and_the_others_left_out_in_silence() -> None:
     together = Endpoint(name="together", kind="openai", base_url="https://api.test/v1", api_key=SecretStr("key"))
-    names = {mixture.name for mixture in served_mixtures((), Settings(endpoints={"together": together}))}
+    mixtures, left_out = usable_mixtures((), Settings(endpoints={"together": together, "local": LOCAL}))
+    names = {mixture.name for mixture in mixtures}
 
     assert {"local", "together-moa", "together-moa-lite"} <= names
     assert "bedrock-haiku" not in names
+    assert left_out == {}
+
+
+def test_a_mixture_that_was_named_but_cannot_run_is_left_out_with_the_reason() -> None:
+    keyless = Endpoint(name="together", kind="openai", base_url="https://api.test/v1")
+    settings = Settings(endpoints={"together": keyless, "local": LOCAL}, key_variables={"together": "TOGETHER_API_KEY"})
+    options = make_options(ServeSettings(mixtures=("local", "together-moa-lite")), settings)
+
+    assert [mixture.name for mixture in options.mixtures] == ["local"]
+    assert "export TOGETHER_API_KEY" in options.left_out["together-moa-lite"]
+
+
+def test_a_server_that_could_serve_nothing_says_why_and_ends() -> None:
+    with pytest.raises(UsageError, match=r"no mixture can be served:\n  local: .*there is no such endpoint"):
+        usable_mixtures(("local",), NO_ENDPOINTS)
+
+
+async def test_readyz_names_what_is_not_served_and_tells_strangers_no_reasons() -> None:
+    for keys, told in ((None, {"lost": "no key"}), (ApiKeys([]), ["lost"])):
+        async with served(left_out={"lost": "no key"}, keys=keys) as server:
+            assert json.loads(await server.page("/readyz")) == {"status": "ok", "not_served": told}
+
+
+@pytest.mark.parametrize("source", ["--budget", "its budget_usd"])
+def test_a_budget_that_no_run_could_keep_is_refused_at_the_start(source: str, tmp_path: Path) -> None:
+    unbounded = {
+        "name": "wide",
+        "layers": [{"proposers": [{"model": "lab/one"}]}],
+        "aggregator": {"model": "lab/two"},
+    }
+    own = {"budget_usd": 1.0} if source == "its budget_usd" else {}
+    (tmp_path / "wide.yaml").write_text(json.dumps({**unbounded, **own}))
+    serving = ServeSettings(mixtures=(str(tmp_path / "wide.yaml"),), budget_usd=None if own else 5.0)
+
+    with pytest.raises(UsageError, match=f"{source} can't work with wide: .*`max_tokens` for one"):
+        make_options(serving, Settings(endpoints={"lab": PLAIN}))
+
+
+def test_a_port_that_is_taken_is_one_sentence() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError) as caught:
+            listen("127.0.0.1", port)
+
+    assert str(caught.value) == (
+        f"can't listen at 127.0.0.1:{port}: another program listens there: give another --port"
+    )
 
 
 def test_two_mixtures_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="two mixtures are called local"):
-        served_mixtures(("local", "local"), NO_ENDPOINTS)
+        usable_mixtures(("local", "local"), NO_ENDPOINTS)
 
 
 def test_a_mixture_that_is_not_there_is_an_error() -> None:
     with pytest.raises(MixtureError):
-        served_mixtures(("locl",), NO_ENDPOINTS)
+        usable_mixtures(("locl",), NO_ENDPOINTS)
 
 
 LIMITED: list[tuple[dict[str, Any], str]] = [

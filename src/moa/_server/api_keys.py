@@ -107,6 +107,11 @@ class ApiKeys:
         """Whether any key has a budget or a rate, which only one process can keep."""
         return any(caller.budget or caller.window for _, caller in self._callers)
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether any key has a budget."""
+        return any(caller.budget for _, caller in self._callers)
+
     def caller(self, key: str) -> Caller | None:
         """Return whose key it is, None if nobody's; takes the same time for every key."""
         digest, found = hash_key(key).encode(), None

@@ -1,6 +1,7 @@
 """The server process: builds the application, listens, and stops without breaking streams off."""
 
 import asyncio
+import errno
 import math
 import signal
 import socket
@@ -16,20 +17,16 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from moa._config.settings import Settings, load_settings
-from moa._mixture.loading import load, preset_names
 from moa._mixture.schema import Mixture
 from moa._runtime.engine import Engine
-from moa._runtime.health import check_endpoints, obstacles
 from moa._server.api_keys import ApiKeys, load_keys
 from moa._server.app import create_app
 from moa._server.http.older_clients import OlderClientsProtocol
 from moa._server.inflight import InflightLimiter
 from moa._server.logs import LogFormat, log_settings
 from moa._server.options import LOOPBACK_HOSTS, ServerOptions
+from moa._server.startup_checks import require_bounded, usable_mixtures
 from moa.errors import UsageError
-
-ALWAYS = "local"
-"""The preset that is served in any case: it needs no key and no network."""
 
 DRAIN_S = 30.0
 """Seconds that streams have to end by themselves once the server is told to stop."""
@@ -94,11 +91,13 @@ def make_options(serving: ServeSettings, settings: Settings) -> ServerOptions:
         raise UsageError(
             f"at {serving.host} everybody could spend your money: give --api-keys-file, or listen at 127.0.0.1"
         )
-    mixtures = served_mixtures(serving.mixtures, settings)
+    mixtures, left_out = usable_mixtures(serving.mixtures, settings)
+    _require_bounded(mixtures, serving, settings, keys)
     if serving.workers > 1:
         require_shareable(mixtures, settings, keys, serving.budget_usd)
     return ServerOptions(
         mixtures=mixtures,
+        left_out=left_out,
         keys=keys,
         # With a key, a name that a page lets point here is of no use to it.
         hosts=(*LOOPBACK_HOSTS, *serving.hosts) if serving.is_local else serving.hosts,
@@ -112,25 +111,21 @@ def make_options(serving: ServeSettings, settings: Settings) -> ServerOptions:
     )
 
 
-def served_mixtures(names: tuple[str, ...], settings: Settings) -> tuple[Mixture, ...]:
-    """Return the mixtures of these names; without any, the presets whose endpoints can be used.
-
-    Raises:
-        MixtureError: One of them can't be used.
-        UsageError: Two have the same name.
-    """
-    mixtures = tuple(load(name) for name in names) or _usable_presets(settings)
-    known = [mixture.name for mixture in mixtures]
-    twice = sorted({name for name in known if known.count(name) > 1})
-    if twice:
-        raise UsageError(f"two mixtures are called {twice[0]}: clients could not tell them apart")
-    return mixtures
-
-
-def _usable_presets(settings: Settings) -> tuple[Mixture, ...]:
-    healths = asyncio.run(check_endpoints(settings, connect=None))
-    presets = (load(name) for name in preset_names())
-    return tuple(preset for preset in presets if preset.name == ALWAYS or not obstacles(preset, healths))
+def _require_bounded(
+    mixtures: tuple[Mixture, ...], serving: ServeSettings, settings: Settings, keys: ApiKeys | None
+) -> None:
+    """Refuse mixtures that no budget of the server can be kept with."""
+    budgets = [
+        ("--budget", serving.budget_usd is not None),
+        ("the budget of the configuration", settings.budget is not None),
+        ("the budget of an API key", keys is not None and keys.has_budget),
+    ]
+    for budget, is_set in budgets:
+        if is_set:
+            require_bounded(mixtures, budget=budget)
+    for mixture in mixtures:
+        if mixture.budget_usd is not None:
+            require_bounded([mixture], budget="its budget_usd")
 
 
 def require_shareable(
@@ -182,7 +177,25 @@ def serve(serving: ServeSettings, announce: Announce) -> None:
         return
     app = build_app(serving, options)
     config = uvicorn_config(app, serving)
-    DrainingServer(config, app.state.service.inflight, serving.drain_s, partial(announce, options)).run()
+    server = DrainingServer(config, app.state.service.inflight, serving.drain_s, partial(announce, options))
+    server.run(sockets=[listen(serving.host, serving.port)])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there.
+
+    Raises:
+        UsageError: It can't: another program does already, or the address isn't one of this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = {
+            errno.EADDRINUSE: "another program listens there: give another --port",
+            errno.EACCES: "this user may not listen there: give a --port from 1024",
+        }.get(error.errno or 0, (error.strerror or str(error)).lower())
+        raise UsageError(f"can't listen at {host}:{port}: {reason}") from None
 
 
 def uvicorn_config(
@@ -222,7 +235,8 @@ def uvicorn_config(
 
 def _serve_in_processes(serving: ServeSettings, announce: Callable[[str], None]) -> None:
     config = uvicorn_config(partial(build_app, serving), serving, is_factory=True)
-    listener = config.bind_socket()
+    listener = listen(serving.host, serving.port)
+    listener.set_inheritable(True)
     announce(_url(serving.host, listener))
     Multiprocess(config, sockets=[listener]).run()
 
@@ -254,7 +268,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
-        self._announce(_url(self.config.host, self.servers[0].sockets[0]))
+        self._announce(_url(self.config.host, (sockets or self.servers[0].sockets)[0]))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""

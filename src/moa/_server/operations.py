@@ -7,6 +7,7 @@ from moa._server.api.request_model import encode
 from moa._server.http.endpoint import Endpoint
 from moa._server.http.exchange import HttpExchange
 from moa._server.metrics import CONTENT_TYPE
+from moa._server.options import ServerOptions
 from moa._server.service import Service
 
 
@@ -25,7 +26,7 @@ def operation_endpoints(service: Service, description: Callable[[], dict[str, An
         if service.inflight.is_closed:
             await exchange.reply(503, encode({"status": "shutting down"}))
         else:
-            await exchange.reply(200, encode({"status": "ok"}))
+            await exchange.reply(200, encode({"status": "ok", **_not_served(service.options)}))
 
     async def openapi(exchange: HttpExchange) -> None:
         await exchange.reply(200, encode(description()))
@@ -43,3 +44,10 @@ def operation_endpoints(service: Service, description: Callable[[], dict[str, An
         summary = "Counts and times for Prometheus."
         found.append(Endpoint(method="GET", path="/metrics", handle=metrics, summary=summary, tag=tag))
     return found
+
+
+def _not_served(options: ServerOptions) -> dict[str, Any]:
+    """What was to be served and can't be; why, only for those who run the server themselves."""
+    if not options.left_out:
+        return {}
+    return {"not_served": dict(options.left_out) if options.shows_error_details else sorted(options.left_out)}

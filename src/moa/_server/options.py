@@ -1,5 +1,6 @@
 """How the server behaves, as one value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class ServerOptions:
 
     Attributes:
         mixtures: What is served, each as `moa/NAME`, and their models as `endpoint/model-id`.
+        left_out: What was to be served and can't be, with the reason.
         keys: Who may ask; None lets everybody who can reach the server (loopback only).
         hosts: Names that a request's Host header may have; empty: any.
         cors_origins: Web pages of other origins that may call the server, e.g. `https://chat.example.org`.
@@ -36,6 +38,7 @@ class ServerOptions:
     """
 
     mixtures: tuple[Mixture, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
     keys: ApiKeys | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
     cors_origins: tuple[str, ...] = ()

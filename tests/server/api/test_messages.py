@@ -113,3 +113,16 @@ async def test_a_conversation_without_messages_is_refused_in_one_sentence() -> N
 
     body: Any = caught.value.body
     assert body["error"]["message"] == "messages: expected a list that is not empty, got a list of 0"
+
+
+async def test_anthropics_client_lists_models_in_its_own_shape_and_openais_in_its_own() -> None:
+    async with served() as server:
+        listed = [model async for model in server.anthropic.models.list()]
+        one = await server.anthropic.models.retrieve("moa/duo")
+        others = [model.id async for model in server.openai.models.list()]
+        with pytest.raises(anthropic.NotFoundError) as caught:
+            await server.anthropic.models.retrieve("moa/dou")
+
+    assert [model.id for model in listed] == others
+    assert (one.type, one.display_name, one.lifecycle) == ("model", "Two propose, one writes", "active")
+    assert caught.value.body["error"]["type"] == "not_found_error"  # type: ignore[index]

@@ -22,6 +22,8 @@ def start(serving: ServeSettings) -> None:
 def _announce(options: ServerOptions, url: str) -> None:
     names = ", ".join(f"moa/{mixture.name}" for mixture in options.mixtures)
     print(f"Serving {names}, listening on {url}", file=sys.stderr)
+    for name, why in options.left_out.items():
+        print(f"Not served: moa/{name}: {why}", file=sys.stderr)
     print(f"Playground: {url}/  API: {url}/v1  (Ctrl-C stops)", file=sys.stderr, flush=True)
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from moa._config.settings import Settings
 from moa._pricing.table import context_window
+from moa._server.api.apis import MESSAGES, api_of
 from moa._server.api.request_model import encode
 from moa._server.http.endpoint import Endpoint
 from moa._server.http.exchange import HttpExchange
@@ -20,12 +22,13 @@ def model_endpoints(service: Service) -> list[Endpoint]:
     created, settings = int(time.time()), service.engine.settings
 
     async def list_models(exchange: HttpExchange) -> None:
-        found = await asyncio.to_thread(model_list, service.models.all, settings, created)
-        await exchange.reply(200, encode(found))
+        make = anthropic_model_list if api_of(exchange) is MESSAGES else model_list
+        await exchange.reply(200, encode(await asyncio.to_thread(make, service.models.all, settings, created)))
 
     async def get_model(exchange: HttpExchange) -> None:
         served = service.models.get(exchange.path.removeprefix(f"{PATH}/"))
-        await exchange.reply(200, encode(await asyncio.to_thread(model_dict, served, settings, created)))
+        make = anthropic_model_dict if api_of(exchange) is MESSAGES else model_dict
+        await exchange.reply(200, encode(await asyncio.to_thread(make, served, settings, created)))
 
     return [
         Endpoint(method="GET", path=PATH, handle=list_models, summary="List the models.", tag="models"),
@@ -49,6 +52,29 @@ def model_dict(served: ServedModel, settings: Settings, created: int) -> dict[st
     owner = "moa" if served.is_mixture else served.id.partition("/")[0]
     entry: dict[str, Any] = {"id": served.id, "object": "model", "created": created, "owned_by": owner}
     return {**entry, "context_length": context_length(served, settings), "description": served.mixture.description}
+
+
+def anthropic_model_list(models: tuple[ServedModel, ...], settings: Settings, created: int) -> dict[str, Any]:
+    """Return all models in the Anthropic API's shape, on one page."""
+    data = [anthropic_model_dict(served, settings, created) for served in models]
+    return {"data": data, "has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]}
+
+
+def anthropic_model_dict(served: ServedModel, settings: Settings, created: int) -> dict[str, Any]:
+    """Return a model in the Anthropic API's shape; what nobody knows of a mixture is null."""
+    return {
+        "id": served.id,
+        "type": "model",
+        "display_name": served.mixture.description or served.id,
+        "created_at": datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z"),
+        "max_input_tokens": context_length(served, settings),
+        "max_tokens": None,
+        "capabilities": None,
+        "lifecycle": "active",
+        "line": None,
+        "deprecated_at": None,
+        "retires_at": None,
+    }
 
 
 def context_length(served: ServedModel, settings: Settings) -> int | None:

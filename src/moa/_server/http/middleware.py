@@ -101,7 +101,9 @@ class ApiMiddleware:
         host = exchange.header(b"host")
         names = [value for name, value in exchange.scope["headers"] if name == b"host"]
         if len(names) > 1 or (self._options.hosts and _hostname(host) not in self._options.hosts):
-            raise RequestError(403, "wrong_host", f"this server is not called {host!r:.80}")
+            name = _hostname(host)
+            advice = f": moa serve --allow-host {name} adds the name" if name else ""
+            raise RequestError(403, "wrong_host", f"this server is not called {host!r:.80}{advice}")
         origin = exchange.header(b"origin")
         if origin and urlsplit(origin).netloc != host and origin not in self._options.cors_origins:
             raise RequestError(403, "wrong_origin", "pages of other origins may not call this server")

@@ -1,0 +1,63 @@
+"""What is looked at before the server starts: which mixtures can work, and whether the budgets can."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from moa._config.settings import Settings
+from moa._mixture.loading import load, preset_names
+from moa._mixture.roster import roster
+from moa._mixture.schema import Mixture
+from moa._runtime.health import check_endpoints, obstacles
+from moa.errors import UsageError
+
+
+def usable_mixtures(names: Sequence[str], settings: Settings) -> tuple[tuple[Mixture, ...], Mapping[str, str]]:
+    """Return the mixtures that can be served, and why others can't.
+
+    Args:
+        names: Presets and files; none: every preset.
+        settings: The endpoints.
+
+    Returns:
+        The mixtures, and for each that was named but can't run its obstacles, by its name. Presets that nobody named
+        are left out in silence, as nobody has credentials for all of them.
+
+    Raises:
+        MixtureError: One of them is no mixture.
+        UsageError: Two have the same name, or none can be served.
+    """
+    mixtures = tuple(load(name) for name in names or preset_names())
+    known = [mixture.name for mixture in mixtures]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise UsageError(f"two mixtures are called {twice[0]}: clients could not tell them apart")
+    healths = asyncio.run(check_endpoints(settings, connect=None))
+    found = {mixture.name: obstacles(mixture, healths) for mixture in mixtures}
+    usable = tuple(mixture for mixture in mixtures if not found[mixture.name])
+    left_out = {name: "; ".join(faults) for name, faults in found.items() if faults}
+    if not usable:
+        lines = "\n".join(f"  {name}: {why}" for name, why in left_out.items())
+        raise UsageError(f"no mixture can be served:\n{lines}\n`moa doctor` says more about the endpoints")
+    return usable, left_out if names else {}
+
+
+def require_bounded(mixtures: Sequence[Mixture], *, budget: str) -> None:
+    """Make sure that a budget can work with the mixtures: it is kept by refusing runs whose worst case is too much.
+
+    The aggregator may do without `max_tokens`, as requests can set it.
+
+    Args:
+        mixtures: What is served.
+        budget: Where the budget comes from, for the error.
+
+    Raises:
+        UsageError: A proposer has no `max_tokens`, so that every request would be refused.
+    """
+    for mixture in mixtures:
+        members = [member for layer in mixture.layers for member in roster(layer)]
+        unbounded = sorted({member.name for member in members if member.agent.max_tokens is None})
+        if unbounded:
+            raise UsageError(
+                f"{budget} can't work with {mixture.name}: it needs to know what a run costs at most; set `max_tokens` "
+                f"for {', '.join(unbounded)} in the mixture"
+            )
