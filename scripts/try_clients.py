@@ -152,6 +152,8 @@ class Client:
     files: dict[str, str] = field(default_factory=dict)
 
 
+_SEES = {"input": ["text", "image"], "output": ["text"]}
+
 EXPECTED = {
     "first turn": "This is answer 1",
     "second turn": "This is answer 2",
@@ -165,7 +167,7 @@ def clients(folder: Path, url: str, picture: Path) -> list[Client]:
     bin_ = folder / "node_modules" / ".bin"
     here = Path(__file__).parent / "clients"
     claude = [str(bin_ / "claude"), "-p", "--model", MODEL, "--dangerously-skip-permissions"]
-    codex = [str(bin_ / "codex"), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+    codex = [str(bin_ / "codex"), "exec", "--skip-git-repo-check", "--sandbox", "read-only"]
     opencode = [str(bin_ / "opencode"), "run", "--model", f"moa/{MODEL}"]
     found = [
         Client(
@@ -204,7 +206,6 @@ def clients(folder: Path, url: str, picture: Path) -> list[Client]:
             files={
                 ".codex/config.toml": f'''model = "{MODEL}"
 model_provider = "moa"
-web_search = "disabled"
 
 [model_providers.moa]
 name = "moa"
@@ -231,7 +232,7 @@ wire_api = "responses"
                                 "npm": "@ai-sdk/openai-compatible",
                                 "name": "moa",
                                 "options": {"baseURL": f"{url}/v1", "apiKey": "none-needed"},
-                                "models": {MODEL: {"name": "trial", "attachment": True}},
+                                "models": {MODEL: {"name": "trial", "attachment": True, "modalities": _SEES}},
                             }
                         },
                         "permission": {"bash": "allow"},
@@ -303,24 +304,26 @@ def run(client: Client, home: Path, recorder: Recorder, show: bool) -> dict[str,
     return outcome
 
 
+_WORDS = frozenset(
+    "type role model effort summary verbosity mode ttl detail media_type tool_choice status phase format".split()  # noqa: SIM905
+)
+"""Fields whose texts are words of the API; all other texts are somebody's own."""
+
+_SCHEMAS = ("parameters", "input_schema", "schema")
+
+
 def shape(value: Any, key: str = "") -> Any:
     """Return a request with its fields and types alone: every text that isn't a word of the API is replaced."""
+    if key in _SCHEMAS and isinstance(value, dict):
+        return {"type": "object", "properties": {}}
     if isinstance(value, dict):
         return {name: shape(each, name) for name, each in value.items()}
     if isinstance(value, list):
-        return [shape(each, key) for each in value]
-    if isinstance(value, str) and key not in (
-        "type",
-        "role",
-        "model",
-        "effort",
-        "syntax",
-        "mode",
-        "ttl",
-        "tool_choice",
-    ):
-        return "data:image/png;base64,AA==" if value.startswith("data:image/") else f"text of {len(value)} characters"
-    return value
+        shapes = [shape(each, key) for each in value]
+        return [each for at, each in enumerate(shapes) if key != "tools" or each not in shapes[:at]]
+    if not isinstance(value, str) or key in _WORDS:
+        return value
+    return "data:image/png;base64,AA==" if value.startswith("data:image/") else "AA==" if key == "data" else "text"
 
 
 async def serve(
@@ -360,8 +363,9 @@ def write_shapes(record: Path, client: Client, seen: Sequence[dict[str, Any]]) -
             if found not in shapes:
                 shapes.append(found)
     record.mkdir(parents=True, exist_ok=True)
-    name = "".join(letter if letter.isalnum() else "-" for letter in f"{client.name} {client.api}".lower())
-    (record / f"{name}.json").write_text(json.dumps(shapes, indent=1) + "\n")
+    named = f"{client.name} {client.api}".lower().replace("ai sdk, @ai-sdk/", "").replace(" ", "-")
+    lines = ",\n".join(json.dumps(each) for each in shapes)
+    (record / f"{named}.json").write_text(f"[\n{lines}\n]\n")
 
 
 def table(outcomes: Sequence[tuple[Client, dict[str, str]]]) -> str:
