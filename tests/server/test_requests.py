@@ -8,7 +8,7 @@ from moa._messages import ImagePart, Message, TextPart, ToolCall
 from moa._server.api.chat_request import read_chat_request
 from moa._server.api.conversations import Conversations
 from moa._server.api.messages_request import read_messages_request
-from moa._server.api.responses_request import read_responses_request
+from moa._server.api.responses_request import read_responses_request, with_stored_items
 from moa._server.http.errors import RequestError
 from moa._state.memory import MemoryStore
 
@@ -46,7 +46,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("given", "param"), REFUSED, ids=lambda value: str(value)[:40])
 async def test_a_chat_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
-        await read_chat_request({"model": "m", "messages": HELLO, **given}, CONVERSATIONS)
+        read_chat_request({"model": "m", "messages": HELLO, **given})
 
     assert (caught.value.status, caught.value.param) == (400, param)
     assert param.rpartition(".")[2] in caught.value.message or param == "messages"
@@ -71,7 +71,7 @@ async def test_a_responses_request_that_cannot_be_honoured_is_refused_by_name(
     given: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(RequestError) as caught:
-        await read_responses_request({"model": "m", "input": "Hi", **given}, CONVERSATIONS)
+        read_responses_request(await with_stored_items({"model": "m", "input": "Hi", **given}, CONVERSATIONS))
 
     assert (caught.value.status, caught.value.param) == (400, param)
 
@@ -100,7 +100,7 @@ MESSAGES_REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("given", "param"), MESSAGES_REFUSED, ids=lambda value: str(value)[:40])
 async def test_a_messages_request_that_cannot_be_honoured_is_refused_by_name(given: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
-        await read_messages_request({"model": "m", "max_tokens": 9, "messages": HELLO, **given}, CONVERSATIONS)
+        read_messages_request({"model": "m", "max_tokens": 9, "messages": HELLO, **given})
 
     assert (caught.value.status, caught.value.param) == (400, param)
 
@@ -126,7 +126,7 @@ async def test_a_messages_request_becomes_the_conversation_that_it_is() -> None:
     ]
     body = {"model": "m", "max_tokens": 9, "system": [{"type": "text", "text": "Be brief"}], "messages": turns}
 
-    request = await read_messages_request(body, CONVERSATIONS)
+    request = read_messages_request(body)
 
     assert request.messages == (
         Message(role="system", content="Be brief"),
@@ -154,7 +154,9 @@ async def test_a_responses_request_becomes_the_conversation_that_it_is() -> None
         {"role": "user", "content": "Thanks"},
     ]
 
-    request = await read_responses_request({"model": "m", "instructions": "Be brief", "input": items}, CONVERSATIONS)
+    request = read_responses_request(
+        await with_stored_items({"model": "m", "instructions": "Be brief", "input": items}, CONVERSATIONS)
+    )
 
     assert request.messages == (
         Message(role="system", content="Be brief"),

@@ -7,18 +7,18 @@ from typing import Any, Protocol
 from moa._results import Answer
 from moa._server.api.chat_reply import ChatStreamEncoder, chat_reply
 from moa._server.api.chat_request import ChatRequest, read_chat_request
-from moa._server.api.conversations import Conversations
+from moa._server.api.conversations import Conversations, no_references
 from moa._server.api.errors import anthropic_error, openai_error
 from moa._server.api.known_fields import CHAT as CHAT_FIELDS
 from moa._server.api.known_fields import MESSAGES as MESSAGES_FIELDS
 from moa._server.api.known_fields import RESPONSES as RESPONSES_FIELDS
 from moa._server.api.known_fields import Known, Table
 from moa._server.api.messages_reply import MessagesStreamEncoder, messages_reply
-from moa._server.api.messages_request import MessagesRequest, read_messages_request
+from moa._server.api.messages_request import MessagesRequest, read_messages_request, with_thread
 from moa._server.api.request import ApiRequest
 from moa._server.api.request_model import RequestModel
 from moa._server.api.responses_reply import ResponsesStreamEncoder, responses_reply
-from moa._server.api.responses_request import ResponsesRequest, read_responses_request
+from moa._server.api.responses_request import ResponsesRequest, read_responses_request, with_stored_items
 from moa._server.api.stream_encoder import EncodedReply
 from moa._server.http.endpoint import ErrorEncoder
 from moa._server.http.exchange import HttpExchange
@@ -53,7 +53,8 @@ class Api:
         fields: What is known of the fields of such a request.
         required: Fields that every request has.
         schema: The fields that are honoured, for the OpenAPI description.
-        read: Makes a request of the body, given what it may refer to; raises RequestError.
+        look_up: Puts what a body refers to in its place; raises RequestError.
+        read: Makes a request of such a body; raises RequestError.
         encode_reply: Writes a whole reply.
         stream_encoder: Makes what writes a stream.
         encode_error: Writes an error reply.
@@ -66,7 +67,8 @@ class Api:
     fields: Table
     required: frozenset[str]
     schema: type[RequestModel]
-    read: Callable[[dict[str, Any], Conversations], Awaitable[ApiRequest]]
+    look_up: Callable[[dict[str, Any], Conversations], Awaitable[dict[str, Any]]]
+    read: Callable[[dict[str, Any]], ApiRequest]
     encode_reply: ReplyEncoder
     stream_encoder: StreamEncoderFactory
     encode_error: ErrorEncoder
@@ -80,6 +82,7 @@ CHAT = Api(
     fields=CHAT_FIELDS,
     required=frozenset({"messages"}),
     schema=ChatRequest,
+    look_up=no_references,
     read=read_chat_request,
     encode_reply=chat_reply,
     stream_encoder=ChatStreamEncoder,
@@ -92,6 +95,7 @@ RESPONSES = Api(
     fields=RESPONSES_FIELDS,
     required=frozenset({"input"}),
     schema=ResponsesRequest,
+    look_up=with_stored_items,
     read=read_responses_request,
     encode_reply=responses_reply,
     stream_encoder=ResponsesStreamEncoder,
@@ -104,6 +108,7 @@ MESSAGES = Api(
     fields=MESSAGES_FIELDS,
     required=frozenset({"messages", "max_tokens"}),
     schema=MessagesRequest,
+    look_up=with_thread,
     read=read_messages_request,
     encode_reply=messages_reply,
     stream_encoder=MessagesStreamEncoder,

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
-from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, split_data_url
 from moa._server.api.known_fields import CHAT
 from moa._server.api.openai_request import OpenAIRequest, Tokens, choose_tools
@@ -138,7 +137,7 @@ class ChatRequest(OpenAIRequest):
     reasoning: ChatReasoning | None = None
 
 
-async def read_chat_request(body: dict[str, Any], conversations: Conversations) -> ApiRequest:
+def read_chat_request(body: dict[str, Any]) -> ApiRequest:
     """Return what a request asks.
 
     Raises:

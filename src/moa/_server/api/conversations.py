@@ -1,6 +1,5 @@
 """What the server stores of conversations for some minutes, so that clients can refer to it."""
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -61,19 +60,6 @@ class Conversations:
         return f"conversation:{len(self._owner)}:{self._owner}:{identity}"
 
 
-class RemoteConversations(Conversations):
-    """A caller's conversations as another thread's event loop may ask for them.
-
-    Args:
-        conversations: What belongs to the server's event loop.
-        loop: That event loop.
-    """
-
-    def __init__(self, conversations: Conversations, loop: asyncio.AbstractEventLoop) -> None:
-        self._conversations, self._loop = conversations, loop
-
-    async def get(self, identity: str) -> Any:
-        """As `Conversations.get`."""
-        return await asyncio.wrap_future(
-            asyncio.run_coroutine_threadsafe(self._conversations.get(identity), self._loop)
-        )
+async def no_references(body: dict[str, Any], conversations: Conversations) -> dict[str, Any]:
+    """Return a request of an API whose requests refer to nothing, as it is."""
+    return body

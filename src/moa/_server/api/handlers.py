@@ -1,19 +1,17 @@
 """The addresses of the client APIs: requests read, run, and answered in the shape of each API."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from moa._server.api.apis import APIS, MESSAGES, Api, meant_api
-from moa._server.api.conversations import Conversations, RemoteConversations
 from moa._server.api.messages_request import CountRequest, read_count_request
 from moa._server.api.request import ApiRequest
 from moa._server.api.request_model import encode, read_json
 from moa._server.http.endpoint import Endpoint
 from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
-from moa._server.service import INLINE_BYTES, Service
+from moa._server.service import Service
 from moa._server.streaming import collect_answer, conversations_of, stream_reply
 from moa.providers._token_estimates import estimated_prompt_tokens
 
@@ -71,31 +69,21 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
             await exchange.reply(200, reply.body, reply.headers)
 
 
-Reader = Callable[[dict[str, Any], Conversations], Awaitable[ApiRequest]]
-
-
-async def read(service: Service, api: Api, exchange: HttpExchange, reader: Reader) -> ApiRequest:
+async def read(
+    service: Service, api: Api, exchange: HttpExchange, reader: Callable[[dict[str, Any]], ApiRequest]
+) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
         RequestError: It can't be honoured; one in another API's shape is told the right address.
     """
-    body = await service.body(exchange)
-    conversations = conversations_of(service, exchange)
-    if len(body) <= INLINE_BYTES:
-        return await _read(api, exchange.path, body, reader, conversations)
-    # A large request is read in a thread, and one of them at a time, so that the event loop has its turns.
-    remote = RemoteConversations(conversations, asyncio.get_running_loop())
-    async with service.reading:
-        return await asyncio.to_thread(lambda: asyncio.run(_read(api, exchange.path, body, reader, remote)))
-
-
-async def _read(api: Api, path: str, body: bytes, reader: Reader, conversations: Conversations) -> ApiRequest:
-    fields = read_json(body)
-    if path == api.path and (meant := meant_api(api, fields)) is not None:
-        message = f"this is a request of {meant.name}: send it to {meant.path}, not to {path}"
+    text = await service.body(exchange)
+    body = await service.in_turn(len(text), lambda: read_json(text))
+    if exchange.path == api.path and (meant := meant_api(api, body)) is not None:
+        message = f"this is a request of {meant.name}: send it to {meant.path}, not to {exchange.path}"
         raise RequestError(400, "wrong_api", message)
-    return await reader(fields, conversations)
+    body = await api.look_up(body, conversations_of(service, exchange))
+    return await service.in_turn(len(text), lambda: reader(body))
 
 
 async def count_tokens(service: Service, exchange: HttpExchange) -> None:

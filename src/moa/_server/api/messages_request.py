@@ -109,26 +109,25 @@ class CountRequest(MessagesRequest):
     max_tokens: Tokens = 1
 
 
-async def read_messages_request(body: dict[str, Any], conversations: Conversations) -> ApiRequest:
+def read_messages_request(body: dict[str, Any]) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
         RequestError: It can't be honoured; names the field.
     """
-    return await _read(MessagesRequest, body, conversations)
+    return _read(MessagesRequest, body)
 
 
-async def read_count_request(body: dict[str, Any], conversations: Conversations) -> ApiRequest:
+def read_count_request(body: dict[str, Any]) -> ApiRequest:
     """Return what a request would ask whose prompt is to be counted.
 
     Raises:
         RequestError: It could not be honoured; names the field.
     """
-    return await _read(CountRequest, body, conversations)
+    return _read(CountRequest, body)
 
 
-async def _read(model: type[MessagesRequest], body: dict[str, Any], conversations: Conversations) -> ApiRequest:
-    body = await _with_thread(body, conversations)
+def _read(model: type[MessagesRequest], body: dict[str, Any]) -> ApiRequest:
     fields, _ = split_request(MESSAGES, body)
     request = validate(model, fields)
     config, metadata = request.output_config or OutputConfig(), request.metadata or Metadata()
@@ -165,8 +164,12 @@ async def _read(model: type[MessagesRequest], body: dict[str, Any], conversation
     )
 
 
-async def _with_thread(body: dict[str, Any], conversations: Conversations) -> dict[str, Any]:
-    """The request with the messages, the system prompt and the tools of the thread that it continues."""
+async def with_thread(body: dict[str, Any], conversations: Conversations) -> dict[str, Any]:
+    """Return a request with the messages, the system prompt and the tools of the thread that it continues.
+
+    Raises:
+        RequestError: The thread isn't stored, or not any more.
+    """
     match body.get("thread"):
         case {"type": "continue", "previous_message_id": str(identity)}:
             thread = await conversations.get(identity)

@@ -88,14 +88,13 @@ class ResponsesRequest(OpenAIRequest):
     store: bool | None = None
 
 
-async def read_responses_request(body: dict[str, Any], conversations: Conversations) -> ApiRequest:
+def read_responses_request(body: dict[str, Any]) -> ApiRequest:
     """Return what a request asks.
 
     Raises:
         RequestError: It can't be honoured; names the field.
     """
-    items = await _with_history(body, conversations)
-    fields, passed_on = split_request(RESPONSES, {**body, "input": items})
+    fields, passed_on = split_request(RESPONSES, body)
     request = _updated(validate(ResponsesRequest, fields))
     text = request.text or TextConfig()
     tools, choice = choose_tools(request.tool_choice, translated_tools(_all_tools(request)))
@@ -121,12 +120,16 @@ async def read_responses_request(body: dict[str, Any], conversations: Conversati
         moa=request.moa,
         tools=tools,
         echo=_echo(request, body),
-        history={"items": _as_items(items)} if keeps else None,
+        history={"items": _as_items(body["input"])} if keeps else None,
     )
 
 
-async def _with_history(body: Mapping[str, Any], conversations: Conversations) -> Any:
-    """The input with what it refers to in its place: the items of the response before, and items by their ids."""
+async def with_stored_items(body: dict[str, Any], conversations: Conversations) -> dict[str, Any]:
+    """Return a request with the items of the response before, and with those that its items refer to.
+
+    Raises:
+        RequestError: Something isn't stored, or not any more.
+    """
     items = body.get("input")
     found: list[Any] = []
     if isinstance(previous := body.get("previous_response_id"), str):
@@ -135,7 +138,7 @@ async def _with_history(body: Mapping[str, Any], conversations: Conversations) -
             raise _not_stored("previous_response_id", previous)
         found += stored["items"]
     elif not isinstance(items, list):
-        return items
+        return body
     for number, item in enumerate(_as_items(items)):
         identity = _reference(item)
         if identity is None:
@@ -145,7 +148,7 @@ async def _with_history(body: Mapping[str, Any], conversations: Conversations) -
         if stored is None:
             raise _not_stored(f"input.{number}", identity)
         found.append(stored)
-    return found
+    return {**body, "input": found}
 
 
 def _as_items(value: object) -> list[Any]:
