@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -49,6 +49,7 @@ class Attempt:
         usage: Tokens; None if nothing is known (the service turned the request down).
         usage_source: Where `usage` comes from.
         cost_usd: Price of `usage`, None if unknown.
+        saved_usd: What the service's prompt cache saved: the price of `usage` without any cache, less `cost_usd`.
         cached: The reply came from our own cache, nothing was charged; its times are those of the call that bought it,
             where they are known.
         reused: Nothing was asked: the proposal was made in an earlier step of the same user turn.
@@ -67,6 +68,7 @@ class Attempt:
     usage: TokenUsage | None = None
     usage_source: UsageSource = "unknown"
     cost_usd: Decimal | None = None
+    saved_usd: Decimal | None = None
     cached: bool = False
     reused: bool = False
     hedge: bool = False
@@ -85,7 +87,7 @@ class Attempt:
         charged = Decimal(0) if self.cached else self.cost_usd
         if self.usage_source in NOT_REPORTED:
             return Spend(estimated_usd=self.cost_usd, charged_usd=charged)
-        return Spend(priced_usd=self.cost_usd, charged_usd=charged)
+        return Spend(priced_usd=self.cost_usd, charged_usd=charged, saved_usd=self.saved_usd or Decimal(0))
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -98,6 +100,7 @@ class Attempt:
             "usage": self.usage.as_dict() if self.usage else None,
             "usage_source": self.usage_source,
             "cost_usd": json_usd(self.cost_usd),
+            "saved_usd": json_usd(self.saved_usd),
             "charged_usd": json_usd(self.spend.charged_usd),
             "cached": self.cached,
             "reused": self.reused,
@@ -259,6 +262,9 @@ class AttemptRecord:
         is_replayed = self.original_s is not None
         first = None if self.first_token_at is None or is_replayed else self.first_token_at - self.sent_at
         duration_s = (now if self.ended_at is None else self.ended_at) - self.sent_at
+        cost_usd, uncached_usd = None if self.usage is None else price(self.usage), None
+        if self.usage is not None and (self.usage.cached_input_tokens or self.usage.cache_write_tokens):
+            uncached_usd = price(replace(self.usage, cached_input_tokens=0, cache_write_tokens=0))
         return Attempt(
             status=self.status,
             started_s=self.asked_at - run_started_at,
@@ -267,7 +273,8 @@ class AttemptRecord:
             duration_s=duration_s if self.original_s is None else self.original_s,
             usage=self.usage,
             usage_source=self.usage_source,
-            cost_usd=None if self.usage is None else price(self.usage),
+            cost_usd=cost_usd,
+            saved_usd=None if cost_usd is None or uncached_usd is None else uncached_usd - cost_usd,
             cached=self.cached,
             reused=self.reused,
             hedge=self.hedge,

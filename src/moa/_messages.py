@@ -58,6 +58,9 @@ class Message:
         tool_calls: What an assistant turn asked for.
         tool_call_id: Which of them a tool turn answers.
         name: Optional name of the speaker.
+        cache_points: Where the prompt up to here is worth caching, for services that want to be told: positions in
+            `content` (characters of a text, parts of parts), its length for the end. They are advice, and no part of
+            what is said: messages that differ only in them are equal.
     """
 
     role: Role
@@ -65,6 +68,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    cache_points: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def text(self) -> str:
@@ -240,26 +244,31 @@ def _message(value: object, number: int) -> Message:
         role = "system"
     if role not in ("system", "user", "assistant", "tool"):
         raise UsageError(f"a message has the role {role!r}: use system, user, assistant or tool")
+    content, cache_points = _content(value.get("content"))
     return Message(
         role=role,
-        content=_content(value.get("content")),
+        content=content,
+        cache_points=cache_points,
         tool_calls=tuple(_tool_call(call) for call in value.get("tool_calls") or ()),
         tool_call_id=value.get("tool_call_id"),
         name=value.get("name"),
     )
 
 
-def _content(value: object) -> str | tuple[Part, ...]:
+def _content(value: object) -> tuple[str | tuple[Part, ...], tuple[int, ...]]:
+    """What is said, and the cache points in it: behind each part that has a `cache_control`."""
     if value is None:
-        return ""
+        return "", ()
     if isinstance(value, str):
-        return value
+        return value, ()
     if not isinstance(value, Sequence):
         raise UsageError(f"a message's content is {type(value).__name__}: use text or a list of parts")
     parts = tuple(_part(part) for part in value)
+    marked = [at for at, part in enumerate(value, 1) if isinstance(part, Mapping) and part.get("cache_control")]
     if all(isinstance(part, TextPart) for part in parts):
-        return "\n".join(part.text for part in parts if isinstance(part, TextPart))
-    return parts
+        texts = [part.text for part in parts if isinstance(part, TextPart)]
+        return "\n".join(texts), tuple(len("\n".join(texts[:at])) for at in marked)
+    return parts, tuple(marked)
 
 
 def _part(value: object) -> Part:

@@ -245,6 +245,7 @@ class Answer:
             "priced_usd": json_usd(spend.priced_usd),
             "estimated_usd": json_usd(spend.estimated_usd),
             "charged_usd": json_usd(spend.charged_usd),
+            "saved_usd": json_usd(spend.saved_usd),
             "unpriced": list(self.unpriced),
             "latency": self.latency.as_dict(),
             "layers": [layer.as_dict() for layer in self.layers],

@@ -69,12 +69,14 @@ class Spend:
         priced_usd: Price of the usage that services reported, where the price is known.
         estimated_usd: Price of usage that we had to estimate (calls that were cut off); not part of `priced_usd`.
         charged_usd: What of both was really charged: 0 where a reply came from our own cache.
+        saved_usd: What the services' prompt caches saved of `priced_usd`, below 0 where only writing to them was paid.
         unpriced_calls: Attempts that used tokens at a price that nobody knows.
     """
 
     priced_usd: Decimal = _ZERO
     estimated_usd: Decimal = _ZERO
     charged_usd: Decimal = _ZERO
+    saved_usd: Decimal = _ZERO
     unpriced_calls: int = 0
 
     @property
@@ -88,6 +90,7 @@ class Spend:
             priced_usd=self.priced_usd + other.priced_usd,
             estimated_usd=self.estimated_usd + other.estimated_usd,
             charged_usd=self.charged_usd + other.charged_usd,
+            saved_usd=self.saved_usd + other.saved_usd,
             unpriced_calls=self.unpriced_calls + other.unpriced_calls,
         )
 

@@ -391,3 +391,27 @@ async def test_the_first_call_failing_lets_the_others_go_at_once() -> None:
     outcomes = await asyncio.gather(*(collect(wrapped, warm()) for _ in range(3)), return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [ServiceFailed] * 3
+
+
+UNCACHED = "You invoked an unsupported model or your request did not allow prompt caching."
+"""What Bedrock says of models without a prompt cache, with either status."""
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Fails(403, "AccessDeniedException", UNCACHED),
+        Fails(400, "ValidationException", UNCACHED),
+        Fails(400, "ValidationException", "This model does not support cachePoint in messages."),
+    ],
+)  # fmt: skip
+async def test_cache_points_that_a_model_refuses_are_left_out_from_then_on(refusal: Fails) -> None:
+    async with BedrockServer(Says("Old pond")) as server, provider_at(server.url) as inner:
+        server.answer_by(lambda _: refusal if "cachePoint" in str(server.seen[-1].body) else Says("Old pond"))
+        provider = learning(inner, "qwen.qwen3-coder-next")
+        message = Message(role="user", content="hi", cache_points=(2,))
+        request = ModelRequest(reference="lab/q", model="qwen.qwen3-coder-next", messages=(message,))
+        replies = [(await collect(provider, request)).text for _ in range(3)]
+
+    assert replies == ["Old pond"] * 3
+    assert ["cachePoint" in str(seen.body) for seen in server.seen] == [True, False, False, False]

@@ -1,5 +1,7 @@
 from decimal import Decimal
 
+import pytest
+
 from moa._ledger import Attempt, Call, Ledger
 from moa._render.symbols import ASCII, UNICODE
 from moa._render.totals import degraded_lines, ledger_line, totals_line
@@ -65,3 +67,19 @@ def test_ledger_line_keeps_estimates_of_cut_off_calls_apart() -> None:
 
     known, estimated = "2 calls · 10 in + 5 out tokens", "about 10 tokens in calls that were cut off"
     assert line == f"{known} · {estimated} · $0.00023 + about $0.0020 estimated"
+
+
+@pytest.mark.parametrize(
+    ("saved_usd", "says"), [(Decimal("0.5"), "cached 83% of input, saved $0.50"), (None, "cached 83% of input")]
+)
+def test_ledger_line_says_what_the_services_prompt_caches_gave(saved_usd: Decimal | None, says: str) -> None:
+    used = Attempt(
+        status="ok",
+        started_s=0,
+        usage=TokenUsage(input_tokens=1000, cached_input_tokens=830, output_tokens=5),
+        usage_source="reported",
+        cost_usd=Decimal(1),
+        saved_usd=saved_usd,
+    )
+
+    assert says in ledger_line(_ledger(used), UNICODE).split(" · ")

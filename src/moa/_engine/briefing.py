@@ -1,6 +1,6 @@
 """What an agent reads (the conversation, its role, proposals of the layer before) and its layout as messages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moa._messages import Conversation, Message, TextPart, last_user_turn
 from moa._mixture.prompts import with_system
@@ -24,8 +24,13 @@ class Briefing:
     layout: PromptLayout = "last"
 
 
-def lay_out(briefing: Briefing) -> Conversation:
+def lay_out(briefing: Briefing, *, cache_points: bool = False) -> Conversation:
     """Return a briefing as messages.
+
+    Args:
+        briefing: What the agent reads.
+        cache_points: Whether to mark what further requests will begin with: all up to the last user turn's own text
+            (the next turn's request) and all messages (the next step of a tool loop).
 
     The role goes to the end of the system message. With the layout `last` the proposals are a message of their own
     behind the last user turn: all before them is the same in the next turn's request, and inside of a tool loop each
@@ -35,10 +40,19 @@ def lay_out(briefing: Briefing) -> Conversation:
     conversation, proposals = briefing.conversation, briefing.proposals
     if briefing.layout == "system":
         return with_system(conversation, briefing.role or "", proposals or "")
-    if proposals is not None:
-        at = last_user_turn(conversation) + 1
-        conversation = (*conversation[:at], Message(role="user", content=proposals), *conversation[at:])
+    at = last_user_turn(conversation) + 1
+    behind = conversation[at:] if proposals is None else (Message(role="user", content=proposals), *conversation[at:])
+    if cache_points:
+        conversation = (*conversation[: at - 1], _marked(conversation[at - 1]))
+        conversation += (*behind[:-1], _marked(behind[-1])) if behind else ()
+    elif proposals is not None:
+        conversation = (*conversation[:at], *behind)
     return with_system(conversation, briefing.role or "")
+
+
+def _marked(message: Message) -> Message:
+    end = len(message.content)
+    return message if end in message.cache_points else replace(message, cache_points=(*message.cache_points, end))
 
 
 def tools_as_text(conversation: Conversation) -> Conversation:

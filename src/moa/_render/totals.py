@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from moa._ledger import Ledger
-from moa._render.format import count, seconds, spent
+from moa._render.format import count, seconds, spent, usd
 from moa._render.sanitize import one_line
 from moa._render.symbols import Symbols
 from moa._results import Answer, Degradation
@@ -32,6 +32,9 @@ def degraded_lines(reasons: Sequence[Degradation]) -> tuple[str, ...]:
 def _ledger_parts(ledger: Ledger) -> list[str]:
     usage, estimated = ledger.usage, ledger.estimated_usage
     parts = [count(len(ledger.calls), "call"), f"{usage.input_tokens:,} in + {usage.output_tokens:,} out tokens"]
+    if usage.cached_input_tokens:
+        saved = f", saved {usd(ledger.spend.saved_usd)}" if ledger.spend.saved_usd > 0 else ""
+        parts.append(f"cached {usage.cached_input_tokens / usage.input_tokens:.0%} of input{saved}")
     if estimated.total_tokens:
         parts.append(f"about {count(estimated.total_tokens, 'token')} in calls that were cut off")
     return [*parts, spent(ledger.spend)]

@@ -60,9 +60,22 @@ def joined(turns: Iterable[Message]) -> Message:
         whole = replace(
             whole,
             content=_joined_content(whole.content, turn.content),
+            cache_points=(*whole.cache_points, *_shifted(turn, whole.content)),
             tool_calls=whole.tool_calls + turn.tool_calls,
         )
     return whole
+
+
+def _shifted(turn: Message, before: str | tuple[Part, ...]) -> tuple[int, ...]:
+    """A turn's cache points where its content follows what stands before."""
+    if isinstance(before, str) and isinstance(turn.content, str):
+        ahead = len(before) + 2 if before and turn.content else len(before)
+        return tuple(ahead + point for point in turn.cache_points)
+    ahead = len(_parts(before))
+    if isinstance(turn.content, str):
+        # A text has become one part: only its end is still a place between parts.
+        return tuple(ahead + 1 for point in turn.cache_points if point == len(turn.content))
+    return tuple(ahead + point for point in turn.cache_points)
 
 
 def _joined_content(one: str | tuple[Part, ...], other: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
@@ -142,8 +155,11 @@ def _with_own_ids(turns: list[Message]) -> list[Message]:
 def _with_true_types(turn: Message) -> Message:
     if isinstance(turn.content, str):
         return turn
-    parts = tuple(_with_true_type(part) for part in turn.content if not isinstance(part, TextPart) or part.text.strip())
-    return turn if parts == turn.content else replace(turn, content=parts)
+    has_content = [not isinstance(part, TextPart) or bool(part.text.strip()) for part in turn.content]
+    parts = tuple(_with_true_type(part) for part, kept in zip(turn.content, has_content, strict=True) if kept)
+    if parts == turn.content:
+        return turn
+    return replace(turn, content=parts, cache_points=tuple(sum(has_content[:point]) for point in turn.cache_points))
 
 
 def _with_true_type(part: Part) -> Part:

@@ -134,6 +134,7 @@ _TURNS = (
 """Complaints about the turns of a conversation, by what they speak of."""
 
 _PATH = re.compile(r"(?<![\w.])(?:body\.)?(?:messages|tools|input)[.\[][\w.\[\]-]+|(?<=loc['\"]: )[\[(][^\])]*[\])]")
+_CACHING = re.compile(r"prompt[\s_-]?cach|cache[\s_-]?(?:points?|control)", re.IGNORECASE)
 _OF_TURNS = frozenset({"alternation", "user_after_tool", "prefill", "null_content"})
 _STATUS = frozenset({400, 404, 405, 415, 422, 500, 501})
 DROPPED_FIRST = (
@@ -156,9 +157,12 @@ def rejections(
         message: The sentence.
         request: What was sent: only its own parts can be turned down.
     """
+    sent = parts_of(request)
+    if "cache_points" in sent and _CACHING.search(message):
+        # Bedrock says so with status 403 too.
+        return (Rejection("cache_points"),)
     if status is not None and status not in _STATUS:
         return ()
-    sent = parts_of(request)
     said = f"{code} {message}"
     turns = tuple(Rejection(part) for parts, words in _TURNS if words.search(said) for part in parts if part in sent)
     if turns:
@@ -277,6 +281,8 @@ def _parts_of_turns(messages: tuple[Message, ...]) -> Iterator[str]:
             yield "system"
         if message.role == before:
             yield "alternation"
+        if message.cache_points:
+            yield "cache_points"
         if message.role == "user" and before == "tool":
             yield "user_after_tool"
         if message.name is not None:

@@ -47,6 +47,8 @@ def without(request: ModelRequest, part: str) -> ModelRequest | None:
         return replace(request, sampling=replace(sampling, extra=MappingProxyType(extra)))
     if part in RESHAPED:
         return replace(request, messages=RESHAPED[part](normal_form(request.messages)))
+    if part == "cache_points":
+        return replace(request, messages=tuple(replace(message, cache_points=()) for message in request.messages))
     if part in _WRITTEN_OTHERWISE:
         return None if part in request.avoid else replace(request, avoid=request.avoid | {part})
     return _with_other_options(request, part)

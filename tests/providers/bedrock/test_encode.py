@@ -399,3 +399,48 @@ def test_every_text_of_a_conversation_reaches_the_body(messages: tuple[Message, 
 
 def test_validator_of_these_tests_finds_faults() -> None:
     assert "Invalid type for parameter" in faults(ask(sampling=Sampling(extra={"inferenceConfig": "high"})))
+
+
+POINT = {"cachePoint": {"type": "default"}}
+
+
+def _marked(role: Any, content: Any, *points: int, **fields: Any) -> Message:
+    return Message(role=role, content=content, cache_points=points, **fields)
+
+
+def test_cache_points_stand_behind_the_blocks_that_they_end() -> None:
+    call = ToolCall(id="c1", name="look", arguments="{}")
+    tools = ReplyOptions(tools=({"type": "function", "function": {"name": "look"}},))
+    request = ask(
+        messages=(
+            _marked("system", "Be brief.\n\nAn editor.", len("Be brief.")),
+            _marked("user", "A book\nWhat of it?", len("A book")),
+            _marked("user", "Responses from models:"),
+            _marked("assistant", "I look", len("I look"), tool_calls=(call,)),
+            _marked("tool", "found", len("found"), tool_call_id="c1"),
+        ),
+        options=tools,
+    )
+
+    encoded = encode.fields(request)
+
+    assert faults(request) == ""
+    assert encoded["system"] == [{"text": "Be brief."}, POINT, {"text": "\n\nAn editor."}]
+    user, assistant, results = encoded["messages"]
+    assert user["content"] == [{"text": "A book"}, POINT, {"text": "\nWhat of it?"}, {"text": "Responses from models:"}]
+    assert assistant["content"][1:] == [{"toolUse": {"toolUseId": "c1", "name": "look", "input": {}}}, POINT]
+    assert results["content"] == [{"toolResult": {"toolUseId": "c1", "content": [{"text": "found"}]}}, POINT]
+
+
+def test_of_more_than_four_cache_points_the_last_ones_are_sent() -> None:
+    talk = [_marked("system", "Be brief.", 9), _marked("user", "one two three", 3, 7)]
+    talk += [_marked("assistant", "yes", 3), _marked("user", "four", 4), _marked("user", "five", 4)]
+
+    encoded = encode.fields(ask(messages=tuple(talk)))
+
+    assert encoded["system"] == [{"text": "Be brief."}]
+    assert encoded["messages"] == [
+        {"role": "user", "content": [{"text": "one two"}, POINT, {"text": " three"}]},
+        {"role": "assistant", "content": [{"text": "yes"}, POINT]},
+        {"role": "user", "content": [{"text": "four"}, POINT, {"text": "five"}, POINT]},
+    ]

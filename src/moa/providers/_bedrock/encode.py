@@ -2,13 +2,14 @@
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
-from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
+from moa._messages import Conversation, ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
 from moa.errors import BadRequest, Rejection, UnsupportedInput
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock.families import Family, Fields, family_of
@@ -20,6 +21,11 @@ OPENING = "(The conversation begins with your turn.)"
 
 NOTHING = "(no output)"
 """A tool's result without content, which some models refuse."""
+
+CACHE_POINT: Fields = {"cachePoint": {"type": "default"}}
+
+MOST_CACHE_POINTS = 4
+"""Cache points that a request may have. Source: Amazon Bedrock's guide to prompt caching."""
 
 _CALL_ID = re.compile("[a-zA-Z0-9_-]{1,64}")
 """Source: botocore's service model, `ToolUseId`."""
@@ -149,22 +155,32 @@ def _no_field(name: str, reference: str) -> BadRequest:
 
 
 def _conversation(request: ModelRequest) -> Fields:
-    turns = _turns(request)
-    system = [message.text for message in request.messages if message.role == "system" and message.text.strip()]
-    if not system:
-        return {"messages": turns}
-    return {"messages": turns, "system": [{"text": text} for text in system]}
+    messages = _with_few_cache_points(request.messages)
+    turns = _turns(request, [message for message in normal_form(messages) if message.role != "system"])
+    system = [_content(message, request.reference) for message in messages if message.role == "system"]
+    blocks = [block for content in system for block in content if "image" not in block]
+    return {"messages": turns, "system": blocks} if blocks else {"messages": turns}
 
 
-def _turns(request: ModelRequest) -> list[Fields]:
+def _with_few_cache_points(messages: Conversation) -> Conversation:
+    """The messages with the last cache points alone: what they cache includes what earlier ones would."""
+    spare = sum(len(message.cache_points) for message in messages) - MOST_CACHE_POINTS
+    if spare <= 0:
+        return messages
+    kept = []
+    for message in messages:
+        points = tuple(sorted(message.cache_points)[max(spare, 0) :])
+        spare -= len(message.cache_points)
+        kept.append(replace(message, cache_points=points))
+    return tuple(kept)
+
+
+def _turns(request: ModelRequest, messages: Sequence[Message]) -> list[Fields]:
     """Converse wants turns that alternate and begin with a user: turns of the same role in a row become one."""
     as_blocks = bool(_offered(request.options))
-    messages = normal_form(request.messages)
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     turns: list[Fields] = []
     for message in messages:
-        if message.role == "system":
-            continue
         role = "assistant" if message.role == "assistant" else "user"
         blocks = _blocks(message, request.reference) if as_blocks else _plain_blocks(message, names, request.reference)
         if turns and turns[-1]["role"] == role:
@@ -181,9 +197,11 @@ def _turns(request: ModelRequest) -> list[Fields]:
 def _blocks(message: Message, reference: str) -> list[Fields]:
     content = _content(message, reference)
     if message.role == "tool":
-        result = {"toolUseId": _call_id(message.tool_call_id or ""), "content": content or [{"text": NOTHING}]}
-        return [{"toolResult": result}]
-    return [*content, *(_tool_use(call, reference) for call in message.tool_calls)]
+        # Inside of a result there is no place for a cache point.
+        shown = [block for block in content if block != CACHE_POINT]
+        result = {"toolUseId": _call_id(message.tool_call_id or ""), "content": shown or [{"text": NOTHING}]}
+        return [{"toolResult": result}, *([CACHE_POINT] if message.cache_points else [])]
+    return _with_point_last([*content, *(_tool_use(call, reference) for call in message.tool_calls)], content)
 
 
 def _plain_blocks(message: Message, names: Mapping[str, str], reference: str) -> list[Fields]:
@@ -191,16 +209,33 @@ def _plain_blocks(message: Message, names: Mapping[str, str], reference: str) ->
     content = _content(message, reference)
     if message.role == "tool":
         return [{"text": f"[Result of {names.get(message.tool_call_id or '', 'a tool')}]"}, *content]
-    return [*content, *({"text": f"[Called {call.name} with {call.arguments}]"} for call in message.tool_calls)]
+    calls = ({"text": f"[Called {call.name} with {call.arguments}]"} for call in message.tool_calls)
+    return _with_point_last([*content, *calls], content)
+
+
+def _with_point_last(blocks: list[Fields], content: list[Fields]) -> list[Fields]:
+    """The blocks with a cache point that ends the content behind the calls that follow it."""
+    if content and content[-1] == CACHE_POINT and len(blocks) > len(content):
+        at = len(content) - 1
+        return [*blocks[:at], *blocks[at + 1 :], CACHE_POINT]
+    return blocks
 
 
 def _content(message: Message, reference: str) -> list[Fields]:
-    # Blank texts are left out: Converse refuses them.
-    parts = (TextPart(text=message.content),) if isinstance(message.content, str) else message.content
-    return list(_part_blocks(parts, reference))
+    content, start = message.content, 0
+    blocks: list[Fields] = []
+    for end in sorted({*message.cache_points, len(content)}):
+        piece = content[start:end]
+        parts = (TextPart(text=piece),) if isinstance(piece, str) else piece
+        blocks += _part_blocks(parts, reference)
+        if blocks and end in message.cache_points:
+            blocks.append(CACHE_POINT)
+        start = end
+    return blocks
 
 
 def _part_blocks(parts: Iterable[TextPart | ImagePart], reference: str) -> Iterable[Fields]:
+    # Blank texts are left out: Converse refuses them.
     for part in parts:
         if isinstance(part, ImagePart):
             yield _image(part, reference)

@@ -116,7 +116,7 @@ def _error(
     said = ": ".join(filter(None, (name or f"HTTP {status}", secrets.beginning(_said(message, kind), _MESSAGE_LIMIT))))
     hint = _hint(name.lower(), kind, message)
     error = kind(f"{said} ({hint})" if hint else said, model=reference, status=status)
-    if kind is BadRequest and request is not None:
+    if kind in (BadRequest, AuthenticationFailed) and request is not None:
         error.rejects = rejections(status=status, code=name, parameter="", message=message, request=request)
     return error
 
