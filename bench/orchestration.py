@@ -1,7 +1,7 @@
 """What a run costs beyond its calls: time, processor and memory, beside bare aiohttp and beside other packages.
 
 A run is four proposers and an aggregator: five calls, not streamed. `floor` does the same calls with nothing but
-`asyncio.gather`, aiohttp and `json`; it keeps no books and survives no failure. Read the ratios: milliseconds depend on
+`asyncio.gather`, aiohttp and `json`; it has no ledger and survives no failure. Read the ratios: milliseconds depend on
 the machine, and the server has a process of its own that is not counted.
 """
 

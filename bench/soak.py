@@ -1,4 +1,4 @@
-"""Twenty thousand runs against a model server with 5 % faults: memory stays flat, the ledger stays exact.
+"""Twenty thousand runs against a model server with 5% faults: memory stays flat, the ledger stays exact.
 
 Run it with `uv run python -m bench.soak [RUNS]`. Exits with 1 if a promise is broken.
 """

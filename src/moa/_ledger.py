@@ -2,7 +2,7 @@
 
 A *call* is one attempt-series at one model for one agent; retries and hedges are further attempts of the same call, a
 fallback model is a call of its own. The meter is the only mutable thing here. It hears of an attempt before anything
-is sent, so the books stay right when a run is cancelled half-way.
+is sent, so the ledger stays correct when a run is cancelled.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _sum_usage(attempts: Iterable[Attempt]) -> TokenUsage:
 
 @dataclass(slots=True, kw_only=True)
 class AttemptRecord:
-    """An attempt while it runs. Whoever runs it fills it in; times are readings of the meter's clock.
+    """An attempt while it runs. The policy that runs it fills it in; times are readings of the meter's clock.
 
     Attributes:
         original_s: Seconds that the call took whose cached reply this is; None if unknown, or not a cached reply.
@@ -359,7 +359,7 @@ class Meter:
         self._calls: list[CallRecord] = []
 
     def open_call(self, *, agent: str, model: str, purpose: str, layer: int, price: Pricer) -> CallRecord:
-        """Open the books of one call; its attempts are reported to the record that comes back."""
+        """Open the record of one call; its attempts are reported to it."""
         record = CallRecord(
             id=len(self._calls) + 1,
             agent=agent,

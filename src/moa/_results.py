@@ -1,4 +1,4 @@
-"""What comes out of a run: proposals, layers, and the answer with its books."""
+"""The results of a run: proposals, layers, and the answer with its ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -53,7 +53,7 @@ def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
 
     assert code == 0
     assert (
-        "12 pairs judged by pairwise@demo/judge: 0 verdicts missing, 100.0 % changed sides with the order, 100.0 % ties"
+        "12 pairs judged by pairwise@demo/judge: 0 verdicts missing, 100.0% changed sides with the order, 100.0% ties"
         in told
     )
     assert "not comparable with the leaderboard" in told

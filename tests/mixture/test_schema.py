@@ -106,7 +106,7 @@ def test_a_mixture_lists_each_model_once_with_fallbacks() -> None:
         (("temperature: 0.5", "stop: end"), 5, "layers.0.proposers.0.stop", "a list, got 'end'"),
         (("temperature: 0.5", "fallback: [two]"), 5, "layers.0.proposers.0.fallback.0", "names no endpoint"),
         (("temperature: 0.5", "extra: {stream: true}"), 5, "layers.0.proposers.0.extra", "stream can't be set"),
-        (("temperature: 0.5", "extra: {x: .inf}"), 5, "layers.0.proposers.0.extra", "that JSON has"),
+        (("temperature: 0.5", "extra: {x: .inf}"), 5, "layers.0.proposers.0.extra", "expected JSON values"),
         (("temperature: 0.5", "price: {input: 1}"), 5, "layers.0.proposers.0.price.output", "missing"),
         (
             ("temperature: 0.5", "price: {input: 1, output: -2}"),

@@ -49,7 +49,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     host = parts.hostname or ""
     proxies = {kind: _either(environ, f"{kind}_proxy") for kind in ("http", "https", "no")}
     if environ.get("REQUEST_METHOD"):
-        # Under CGI, HTTP_PROXY is set by whoever sends a header `Proxy`.
+        # Under CGI, a request header `Proxy` sets HTTP_PROXY.
         proxies["http"] = environ.get("http_proxy", "")
     proxy = proxies[parts.scheme] if parts.scheme in ("http", "https") else ""
     if not proxy or is_loopback(host) or proxy_bypass_environment(parts.netloc, proxies):

@@ -29,9 +29,9 @@ def _http_parts(text: str, expected: str) -> SplitResult:
 def _web_address(text: str) -> str:
     parts = _http_parts(text, "an address that begins with http:// or https://")
     if parts.username is not None:
-        raise ValueError("an address must not hold a name or password: use api_key_env or headers")
+        raise ValueError("an address must not contain a name or password: use api_key_env or headers")
     if parts.query or parts.fragment:
-        raise ValueError("expected an address without ? and #: use query for what stands after ?")
+        raise ValueError("expected an address without ? and #: use query for what follows ?")
     return text.rstrip("/")
 
 
@@ -72,13 +72,13 @@ Positive = Annotated[StrictInt, Field(ge=1)]
 
 
 class LimitsSection(StrictModel):
-    """How much may be asked at once and per minute.
+    """Limits on concurrent calls and on calls and tokens per minute.
 
     Attributes:
-        max_concurrency: Most calls at once.
-        requests_per_minute: Most calls begun within any minute.
-        tokens_per_minute: Most tokens, input and output, within any minute.
-        adaptive: Find the concurrency by itself, up to max_concurrency.
+        max_concurrency: Maximum number of concurrent calls.
+        requests_per_minute: Maximum number of calls started within any minute.
+        tokens_per_minute: Maximum number of input and output tokens within any minute.
+        adaptive: Adapt the concurrency to the service, up to max_concurrency.
     """
 
     max_concurrency: Positive | None = None
@@ -88,7 +88,7 @@ class LimitsSection(StrictModel):
 
     @property
     def limits(self) -> LimitSettings:
-        """The four as the policies take them."""
+        """The limits for the policies."""
         return LimitSettings(
             max_concurrency=self.max_concurrency,
             requests_per_minute=self.requests_per_minute,
@@ -98,7 +98,7 @@ class LimitsSection(StrictModel):
 
 
 class RetrySection(StrictModel):
-    """When and how often a failed call is tried again; see `RetrySettings`."""
+    """When and how often a failed call is retried; see `RetrySettings`."""
 
     max_attempts: Annotated[StrictInt, Field(ge=1, le=20)] = 4
     base_s: Seconds = 0.5
@@ -113,7 +113,7 @@ class RetrySection(StrictModel):
 
 
 class BreakerSection(StrictModel):
-    """When a failing model is left alone; see `BreakerSettings`."""
+    """When calls to a failing model are suspended; see `BreakerSettings`."""
 
     failures: Positive = 5
     cooldown_s: Seconds = 30.0
@@ -125,25 +125,25 @@ class BreakerSection(StrictModel):
 
 
 class EndpointSettings(LimitsSection):
-    """One endpoint as the file describes it. For a built-in endpoint, only what is given changes.
+    """An endpoint. For a built-in endpoint, only the given keys change.
 
     Attributes:
-        kind: `openai`, `bedrock`, `local`, or the name of another package's adapter.
+        kind: `openai`, `bedrock`, `local`, or a kind that another package provides.
         base_url: For `openai`: the address before `/chat/completions`.
-        api_key_env: For `openai`: the environment variable that holds the key.
-        region: For `bedrock`; else the AWS chain decides.
-        profile: For `bedrock`; else the AWS chain decides.
-        endpoint_url: For `bedrock`: another address than AWS's own.
-        models: Further limits for single models, by model id.
+        api_key_env: For `openai`: the environment variable with the API key.
+        region: For `bedrock`; default: from the AWS configuration.
+        profile: For `bedrock`; default: from the AWS configuration.
+        endpoint_url: For `bedrock`: an address other than AWS's.
+        models: Additional limits for single models, by model id.
         headers: Sent with every request.
         query: Added to every request's address.
-        proxy: Address of an HTTP proxy; without it the usual environment variables count.
-        ca_bundle: PEM file with further certificate authorities, relative to this file.
+        proxy: Address of an HTTP proxy; default: the usual environment variables.
+        ca_bundle: PEM file with additional certificate authorities, relative to this file.
         prices: US dollars per million tokens, by model id; `*` is every other model.
         price_provider: The service's id in genai-prices.
-        options: What else the adapter of this kind takes.
-        retry: When a failed call is tried again; `false` never does.
-        breaker: When a failing model is left alone; `false` never does.
+        options: Further options of this kind of endpoint.
+        retry: When a failed call is retried; `false`: never.
+        breaker: When calls to a failing model are suspended; `false`: never.
     """
 
     kind: Text | None = None
@@ -165,12 +165,12 @@ class EndpointSettings(LimitsSection):
 
 
 class CacheSection(StrictModel):
-    """Where replies are kept, and how they are used; see `CacheSettings`.
+    """Where replies are stored, and how they are used; see `CacheSettings`.
 
     Attributes:
         mode: How the cache is used.
-        path: Its file, relative to this one; None for `calls.sqlite` in the user's cache folder.
-        max_size_mb: Its largest size, in megabytes.
+        path: Its file, relative to this one; default: `calls.sqlite` in the user's cache directory.
+        max_size_mb: Maximum size, in megabytes.
     """
 
     mode: Annotated[CacheMode, OFF_WORD] = "off"

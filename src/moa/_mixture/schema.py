@@ -1,4 +1,4 @@
-"""What a mixture is, as checked values. The mixture file has exactly these keys."""
+"""A mixture as checked values. The mixture file has exactly these keys."""
 
 import json
 from typing import Annotated, Any, Literal, Self
@@ -11,17 +11,17 @@ from moa._pricing.price import Price, UsDollars
 from moa._validation.strict_model import NUMERIC, Amount, Seconds, StrictModel, Text, located_error
 
 MAX_SAMPLES = 256
-"""Most samples of one proposer; more is a slip of the finger."""
+"""Maximum number of samples of one proposer; more is taken for a typing error."""
 
 
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"expected values that JSON has: {error}") from error
+        raise ValueError(f"expected JSON values: {error}") from error
     ours = sorted(value.keys() & {"model", "messages", "stream"})
     if ours:
-        raise ValueError(f"{', '.join(ours)} can't be set here: the mixture decides it")
+        raise ValueError(f"{', '.join(ours)} can't be set here: the mixture sets it")
     return value
 
 
@@ -35,36 +35,36 @@ FanOut = Literal["user_turn", "every_step"]
 
 
 class Hedge(StrictModel):
-    """When to ask a second time beside a slow call.
+    """When to send a second, concurrent request for a slow call.
 
     Attributes:
-        after_s: Seconds to wait for the first attempt; None: the agent's own 95th percentile, once 20 calls are known.
+        after_s: Seconds to wait for the first attempt; None: the agent's 95th percentile, once 20 calls are measured.
     """
 
     after_s: Seconds | None = None
 
 
 class Agent(StrictModel):
-    """One model with its parameters and role. Where a parameter is None, the service decides.
+    """A model with its parameters and role. A parameter that is None is left to the service.
 
     Attributes:
         model: Reference, `endpoint/model-id`.
-        name: What it is called in traces and tables; None: its model's id.
-        role: Its system text.
+        name: Name in traces and tables; None: the model's id.
+        role: Additional system text.
         temperature: 0-2.
         top_p: Probability mass, 0-1.
         top_k: Number of candidate tokens.
-        max_tokens: Most tokens of its reply.
-        stop: Texts that end its reply.
-        seed: For services that have one.
-        reasoning_effort: In the service's words: `low`, `high` …
-        samples: How many times it answers, side by side; Self-MoA is one proposer with several.
-        timeout_s: Seconds for the whole reply, retries included, waiting for a free place not.
+        max_tokens: Maximum number of tokens in the reply.
+        stop: Texts that end the reply.
+        seed: Seed, for services that support one.
+        reasoning_effort: As the service names it: `low`, `high` …
+        samples: Number of replies, requested in parallel; Self-MoA is one proposer with several samples.
+        timeout_s: Seconds for the whole reply, including retries, not including the wait for a free slot.
         idle_timeout_s: Longest silence inside a streamed reply, in seconds.
-        fallback: References that answer in its stead, in this order, if its own model can't.
-        hedge: When to ask a second time beside a slow call.
-        price: US dollars per million tokens, before any other table of prices.
-        extra: Further fields of the service's request body, passed through untouched.
+        fallback: References to try in this order if the model fails.
+        hedge: When to send a second, concurrent request for a slow call.
+        price: US dollars per million tokens; takes precedence over every price table.
+        extra: Additional fields of the service's request body, passed through unchanged.
     """
 
     model: Reference
@@ -87,7 +87,7 @@ class Agent(StrictModel):
 
     @property
     def sampling(self) -> Sampling:
-        """The parameters of sampling, as the providers take them."""
+        """The sampling parameters for the providers."""
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -104,8 +104,8 @@ class Wait(StrictModel):
     """How long a layer waits.
 
     Attributes:
-        min_proposals: How many must arrive (samples counted), or the layer fails.
-        grace_s: Seconds that the rest gets once so many are in; None: until their own `timeout_s`.
+        min_proposals: Number of proposals (samples count) without which the layer fails.
+        grace_s: Seconds for the other proposers once `min_proposals` have arrived; None: each has its own `timeout_s`.
     """
 
     min_proposals: Annotated[StrictInt, Field(ge=1)] = 1
@@ -113,11 +113,11 @@ class Wait(StrictModel):
 
 
 class Layer(StrictModel):
-    """Agents that answer side by side.
+    """Agents that answer in parallel.
 
     Attributes:
         proposers: At least one.
-        wait: In place of the mixture's.
+        wait: Overrides the mixture's `wait`.
     """
 
     proposers: Annotated[tuple[Agent, ...], Field(json_schema_extra={"minItems": 1})]
@@ -125,7 +125,7 @@ class Layer(StrictModel):
 
     @property
     def size(self) -> int:
-        """How many proposals it makes, samples counted."""
+        """Number of proposals, including samples."""
         return sum(agent.samples for agent in self.proposers)
 
     @model_validator(mode="after")
@@ -135,7 +135,7 @@ class Layer(StrictModel):
         named: dict[str, int] = {}
         for index, agent in enumerate(self.proposers):
             if agent.name is not None and named.setdefault(agent.name, index) != index:
-                message = f"{agent.name!r} is the name of proposer {named[agent.name]} already"
+                message = f"{agent.name!r} is already the name of proposer {named[agent.name]}"
                 raise located_error(message, "proposers", index, "name")
         if self.wait and self.wait.min_proposals > self.size:
             raise located_error(_too_many(self.wait, self.size), "wait", "min_proposals")
@@ -150,23 +150,23 @@ class Mixture(StrictModel):
     """A named arrangement of layers and an aggregator.
 
     Attributes:
-        name: What it is called.
-        description: What it is for.
-        layers: The proposers; without any, the aggregator answers the plain conversation.
-        aggregator: Writes the final answer, or under selection picks it.
-        aggregation: `synthesis` (write a new answer from the proposals) or `selection` (pick one of them).
+        name: Its name.
+        description: Its purpose.
+        layers: Layers of proposers; without any, the aggregator answers the conversation alone.
+        aggregator: Writes the answer, or selects it.
+        aggregation: `synthesis` (write a new answer from the proposals) or `selection` (select one of them).
         prompt: `default`, `numbered`, or the path of a template, relative to the mixture's file.
         template: Text of the template that `prompt` names; read when the mixture is loaded.
-        prompt_layout: Where proposals are shown: `last` (behind the last user turn, so that services can cache the
+        prompt_layout: Position of the proposals: `last` (after the last user turn, so that services can cache the
             conversation before it) or `system` (in the system message, as in published work).
         fan_out: When proposers are asked: once per `user_turn` (the steps of its tool loop reuse the proposals) or at
             `every_step`; None: once per user turn where the request gives tools.
-        wait: How long layers wait.
+        wait: How long the layers wait.
         on_aggregator_failure: `error`, or `best_proposal`: the longest complete proposal becomes a degraded answer.
-        deadline_s: Seconds for the whole run.
-        aggregator_share: Part of the deadline, 0-1, that the layers leave to the aggregator: they close before it.
-        budget_usd: US dollars for the whole run.
-        degrade: What a budget may drop, in this order.
+        deadline_s: Time limit of the run, in seconds.
+        aggregator_share: Share of the deadline, 0-1, that is reserved for the aggregator: the layers close before it.
+        budget_usd: Budget of the run, in US dollars.
+        degrade: What to drop, in this order, if the budget is too small.
         allow_unpriced: Whether models without a known price may run under a budget.
     """
 
@@ -190,7 +190,7 @@ class Mixture(StrictModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.aggregator.samples != 1:
-            raise located_error("an aggregator answers once: use samples with proposers", "aggregator", "samples")
+            raise located_error("an aggregator answers once: `samples` is for proposers", "aggregator", "samples")
         if self.template is not None and self.prompt in ("default", "numbered"):
             raise located_error(f"a template needs a prompt that names its file, not {self.prompt!r}", "template")
         for number, layer in enumerate(self.layers, 1):
@@ -211,7 +211,7 @@ class Mixture(StrictModel):
         return sum(agent.samples * (1 + len(agent.fallback)) * (2 if agent.hedge else 1) for agent in agents)
 
     def as_dict(self) -> dict[str, Any]:
-        """The mixture as plain JSON-ready values without what is default; `load` takes it back.
+        """The mixture as JSON-ready values without defaults; `load` reads it.
 
         The layout of prompts is always there if there are proposals: records name it even where it is the default.
         """

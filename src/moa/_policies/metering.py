@@ -41,7 +41,7 @@ class Metered:
         self._inner, self._cached = inner, cached
 
     def stream(self, request: ModelRequest) -> ReplyStream:
-        """Open a reply and keep its books."""
+        """Open a reply and record its attempt in the ledger."""
         return _Metering(self._inner, request, cached=self._cached)
 
     async def aclose(self) -> None:
@@ -56,7 +56,7 @@ def _fault(error: Exception, reference: str) -> ProviderFault:
 
 
 def _unread(request: ModelRequest) -> CallRecord:
-    """Return books that nobody reads."""
+    """Return a record that is not part of any ledger."""
     return CallRecord(
         id=0, agent="", model=request.reference, purpose="", layer=0, price=lambda usage: None, now=time.perf_counter
     )

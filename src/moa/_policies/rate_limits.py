@@ -20,8 +20,8 @@ from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, Repl
 from moa.providers._endpoint import LimitSettings
 
 LONGEST_PAUSE_S = 60.0
-"""Seconds of the longest wait that a throttled call makes the others share: most quotas are by the minute. Whoever is
-told to come back much later fails at once, while a fallback can still answer."""
+"""Seconds of the longest wait that a throttled call makes the others share: most quotas are per minute. A call
+with a much longer wait fails at once, while a fallback can still answer."""
 
 IN_A_ROW = 2
 """Throttled calls, without a good one between them, that concern everybody: a single one may be chance."""

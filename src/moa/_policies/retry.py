@@ -57,11 +57,11 @@ class RetryBudget:
 
 
 class Retry:
-    """Tries again on throttling, server faults, connection faults and silence; never on what would fail again.
+    """Retries after throttling, server errors, connection errors and silence; never after an error that would recur.
 
-    A reply that broke off after part of it has come is begun anew only if the request is replayable; `Restarted` then
-    tells that what came is void. A pause that would outlast the call's time is not begun: the real fault is raised
-    while there is time left for a fallback.
+    A reply that broke off after part of it has arrived is requested again only if the request is replayable;
+    `Restarted` then marks that part as void. A pause longer than the call's remaining time is not started: the real
+    error is raised while there is time for a fallback.
 
     Args:
         inner: The provider.

@@ -2,7 +2,7 @@
 
 The hot path stays in the process. It asks the store when its block is used up, and once a second while it works: then
 it tells what it has spent, and gives back what lies idle. What a process that died had committed counts as spent, as
-nobody knows better; the rest of its block comes back. So the total is exceeded by no more than prompts were
+its real use is unknown; the rest of its block comes back. So the total is exceeded by no more than prompts were
 underestimated.
 """
 

@@ -50,7 +50,7 @@ def table_pricer(provider_id: str, model: str) -> Pricer:
 
 
 def context_window(provider_id: str, model: str) -> int | None:
-    """Return how many tokens fit into a model's window, None if nobody knows; arguments as in `table_pricer`."""
+    """Return the size of a model's context window in tokens, None if unknown; arguments as in `table_pricer`."""
     found = _find(provider_id, _plain_id(model))
     return None if found is None else found[1].context_window
 

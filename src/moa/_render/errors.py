@@ -21,7 +21,7 @@ def failure_ledger(error: MoaError) -> Ledger:
 
 
 def failure_dict(error: MoaError) -> dict[str, Any]:
-    """Return an error with the books of its run, JSON-ready."""
+    """Return an error with the ledger of its run, JSON-ready."""
     partial = error.partial_text if isinstance(error, AnswerInterrupted | DeadlineExceeded) else ""
     causes = error.failures if isinstance(error, EngineError) else ()
     failures = [{"model": cause.model, **cause.info.as_dict()} for cause in causes]

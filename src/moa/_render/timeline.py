@@ -76,7 +76,7 @@ def _lane(layer: int, ledger: Ledger) -> Lane:
 
 
 def _bars(calls: list[Call]) -> Iterator[Bar]:
-    """An agent's attempts stand together, whoever else asked something between them."""
+    """An agent's attempts are listed together, even if others started between them."""
     for agent in dict.fromkeys(call.agent for call in calls):
         own = [call for call in calls if call.agent == agent]
         for number, call in enumerate(own):

@@ -32,7 +32,7 @@ class KeySettings(StrictModel):
         name: Whose it is; appears in logs.
         sha256: The key's SHA-256 in lower-case hexadecimal digits. Keys are long and random, so that a slow hash would
             only slow down every request.
-        budget_usd: US dollars that it may spend until the server is started anew; None: no limit.
+        budget_usd: US dollars that it may spend until the server is restarted; None: no limit.
         requests_per_minute: None: no limit.
     """
 

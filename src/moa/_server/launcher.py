@@ -49,7 +49,7 @@ class ServeSettings:
         max_body_bytes: Largest request.
         max_calls: Most calls of a mixture that a request brings or changes.
         any_model: Whether requests may name models that are not served although there are keys.
-        budget_usd: US dollars for everything until the server is started anew.
+        budget_usd: US dollars for everything until the server is restarted.
         drain_s: Seconds for streams to end once the server is told to stop.
         log_format: `text` or `json`.
         log_prompts: Whether prompts are logged.

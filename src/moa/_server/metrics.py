@@ -49,7 +49,7 @@ class Metrics:
         )
         self._tokens = Counter("moa_tokens", "Tokens that services reported.", (*of_model, "kind"), **made)
         self._usd = Counter("moa_cost_usd", "US dollars charged, estimates included.", of_model, **made)
-        self._unpriced = Counter("moa_unpriced_calls", "Attempts whose price nobody knows.", of_model, **made)
+        self._unpriced = Counter("moa_unpriced_calls", "Attempts whose price is unknown.", of_model, **made)
         # Looking a labelled metric up takes a lock and builds its key each time: too much for every attempt.
         self._labelled = cache(lambda metric, *labels: metric.labels(*labels))
 

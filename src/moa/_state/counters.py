@@ -30,7 +30,7 @@ class AccountState:
 def exchange(state: AccountState, claim: Claim, now_s: float) -> tuple[AccountState, Share]:
     """Return an account after a claim, and the claimant's share.
 
-    What an expired holder had committed counts as spent, as nobody knows better; the rest of its block comes back.
+    What an expired holder had committed counts as spent, as its real use is unknown; the rest of its block comes back.
     A holder never gets less than what it has spent and reserved: that money is gone already.
     """
     expired = [held for held in state.holdings.values() if held.expires_at <= now_s]

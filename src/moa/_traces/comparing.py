@@ -1,4 +1,4 @@
-"""Whether two runs came out the same: answer, order and books; times and names of runs aside."""
+"""Compares the results of two runs: answer, order and ledger; times and run names are ignored."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -47,7 +47,7 @@ class Replay:
         trace: What was replayed.
         answer: The answer; None if the run failed or was cancelled, now as then.
         error: Why there is no answer; None if there is one, or the run was cancelled.
-        ledger: The run's books.
+        ledger: The run's ledger.
         differences: In what it differs from what was recorded, one sentence each; empty if in nothing. A trace that
             breaks off has nothing to compare with.
     """

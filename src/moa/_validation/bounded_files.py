@@ -20,7 +20,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     Raises:
         OSError: It can't be read, is no regular file, or is larger.
     """
-    # Without blocking: opening a named pipe would wait for whoever writes to it.
+    # Without blocking: opening a named pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode

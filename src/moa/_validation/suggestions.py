@@ -1,4 +1,4 @@
-"""What was probably meant by a name that nobody knows."""
+"""Suggestions for unknown names."""
 
 import difflib
 from collections.abc import Sequence

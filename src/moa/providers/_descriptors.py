@@ -13,7 +13,7 @@ RESERVED_SHARE, MOST_RESERVED = 4, 64
 
 
 def descriptor_limit() -> int | None:
-    """Return the most file descriptors that this process may have, None if there is no limit or nobody knows it."""
+    """Return the most file descriptors that this process may have, None if there is no limit or it is unknown."""
     try:
         import resource
     except ImportError:  # not a POSIX system

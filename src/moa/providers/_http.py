@@ -122,7 +122,7 @@ class HttpTransport:
             await asyncio.sleep(DESCRIPTOR_PAUSE_S)
 
     async def _post(self, request: HttpRequest) -> aiohttp.ClientResponse:
-        # Built in advance and told to be `encoded`: parsing the address anew costs more than sending the request.
+        # Built in advance and told to be `encoded`: parsing the address again costs more than sending the request.
         url = URL(request.url, encoded=True)
         session, connecting, sent_at = self._open_session(), _Connecting(), time.perf_counter()
         token = _connecting.set(connecting)
@@ -142,7 +142,7 @@ class HttpTransport:
             failed = ConnectionFailed(_reason(error, url), model=request.reference)
             hung_up = _hung_up(error)
             failed.ask_again = hung_up and not connecting.begun and time.perf_counter() - sent_at < STALE_WITHIN_S
-            # Whoever hangs up on a connection that stood may have read the request, and may charge for it.
+            # A server that closes an established connection may have read the request, and may charge for it.
             failed.maybe_billed = hung_up and not failed.ask_again
             raise failed from None
         finally:

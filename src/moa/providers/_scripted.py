@@ -38,7 +38,7 @@ class ScriptedProvider:
 
     Attributes:
         requests: Every request, in order.
-        left_early: How many replies ended early: left by whoever asked, or by an error of the script.
+        left_early: How many replies ended early: left by the caller, or ended by an error of the script.
     """
 
     def __init__(self, script: Script | Callable[[ModelRequest], Script], *, takes_seed: bool = True) -> None:

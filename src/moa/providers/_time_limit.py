@@ -19,7 +19,7 @@ class TimeLimit:
 
     Args:
         seconds: Time of the call.
-        until: The clock's reading when whoever asked gives up in any case; infinity for never.
+        until: The clock's reading when the caller gives up in any case; infinity for never.
         now: Monotonic clock, in seconds.
     """
 

@@ -51,7 +51,7 @@ def test_a_proposal_that_begins_anew_is_told_anew() -> None:
 
     assert told == [
         "Proposal 1\n\nbad",
-        "\n\n(cut off; it begins anew)\n\n",
+        "\n\n(cut off; it starts again)\n\n",
         "Proposal 2\n\ngood",
         "\n\n(by agent-0)\n\n",
     ]

@@ -108,9 +108,9 @@ def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) ->
     found = judge_record(rows)
     parts = [count(found.missing, "verdict") + " missing"]
     if found.flips is not None:
-        parts.append(f"{100 * found.flips:.1f} % changed sides with the order")
+        parts.append(f"{100 * found.flips:.1f}% changed sides with the order")
     if found.ties is not None:
-        parts.append(f"{100 * found.ties:.1f} % ties")
+        parts.append(f"{100 * found.ties:.1f}% ties")
     parts.append("price unknown" if found.usd is None else usd(Decimal(repr(found.usd))))
     say(f"{count(found.n, 'pair')} judged by {judge.name}: {', '.join(parts)}. Annotations: {out}")
     say(_agreement(found.agreement))
@@ -154,9 +154,7 @@ def show_metrics(
 
 def _lines(found: Metrics) -> list[str]:
     counts, interval = found.counts, found.lc_interval
-    ends = (
-        "" if interval is None else f", {100 * interval.level:g} % interval {interval.low:.2f} to {interval.high:.2f}"
-    )
+    ends = "" if interval is None else f", {100 * interval.level:g}% interval {interval.low:.2f} to {interval.high:.2f}"
     official = found.official_lc_standard_error
     claimed = (
         "" if official is None else f" (the official code says {official:.2f}, which leaves out the weights' error)"
@@ -199,9 +197,7 @@ def show_correlation(
         why = "too few" if len(found.models) < MIN_MODELS else "one of the two rates them all alike"
         print(f"no correlation: {models}, {why}")
     else:
-        ends = (
-            "too few for an interval" if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
-        )
+        ends = "too few for an interval" if interval is None else f"95% interval {interval[0]:.3f} to {interval[1]:.3f}"
         print(f"Spearman {found.coefficient:.3f}, {ends}, over {models}")
 
 

@@ -41,7 +41,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     console.print(table)
     console.print(f"\n{count(plan.prompts, 'prompt')}, about {seconds(60 * plan.minutes)}.", soft_wrap=True)
     if plan.total.unpriced:
-        console.print(f"Nobody knows the price of {', '.join(plan.total.unpriced)}.", soft_wrap=True)
+        console.print(f"Unknown prices: {', '.join(plan.total.unpriced)}.", soft_wrap=True)
     for assumption in plan.assumptions:
         console.print(f"- {assumption}", soft_wrap=True)
 
@@ -217,7 +217,7 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
     if found.predicted_win_rate is not None:
         value, interval = found.predicted_win_rate.value, found.predicted_win_rate.interval
         ends = f"{interval.low:.2f} to {interval.high:.2f}"
-        print(f"win rate of A against B as the official model predicts it: {value:.2f} % ({ends}); nobody judged that")
+        print(f"win rate of A against B as the official model predicts it: {value:.2f}% ({ends}); nobody judged that")
     if found.evidence is not None:
         verdict = found.evidence.controlled
         if found.evidence.kept is None:

@@ -42,7 +42,7 @@ class AsyncStore:
 
     @asynccontextmanager
     async def single_flight(self, key: str) -> AsyncIterator[None]:
-        """Let one call at a time be under way for a key: whoever asks the same meanwhile gets its reply afterwards.
+        """Allow one call at a time for a key; concurrent callers with the same key get its reply afterwards.
 
         In this process by a lock; among processes by the lease that `find` takes and the end of the turn gives back.
         """

@@ -353,7 +353,7 @@ class Store:
             raise ConfigError(f"the cache can't be used: {error}: {_hint(error)}", path=path) from error
         except (sqlite3.Error, ValueError) as error:
             what = f"this is no cache of this version, or a damaged one ({error}); nothing in it was changed"
-            raise ConfigError(f"{what}: give another path, or delete the file to begin anew", path=path) from error
+            raise ConfigError(f"{what}: give another path, or delete the file to start again", path=path) from error
 
 
 def _last_row(db: sqlite3.Connection) -> int:

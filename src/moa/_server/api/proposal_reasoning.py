@@ -7,9 +7,9 @@ _Place = tuple[int, int]
 
 
 class ProposalReasoning:
-    """Tells proposals one after another while several are written at once.
+    """Streams proposals one after another while several are written concurrently.
 
-    Whoever writes first is told as it is written; the others wait, and what they have written meanwhile follows in one
+    The proposal that starts first is streamed as it is written. The others wait, and their text so far follows in one
     piece, so that no two texts are mixed.
     """
 
@@ -42,7 +42,7 @@ class ProposalReasoning:
         if self._current != place:
             return ""
         self._current = None
-        return "\n\n(cut off; it begins anew)\n\n" if self._begun else ""
+        return "\n\n(cut off; it starts again)\n\n" if self._begun else ""
 
     def _pieces(self) -> list[str]:
         pieces: list[str] = []

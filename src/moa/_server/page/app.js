@@ -125,7 +125,7 @@ class Playground {
     this.picture.draw(newRun(rosterOf(this.mixture)));
     if (this.session) return;
     const hint =
-      "Type a prompt and press Enter. The layers come alive above, and the answer appears here. Or begin with one of these:";
+      "Type a prompt and press Enter. The layers show their progress above, and the answer appears here. Or start with one of these:";
     this.answers.empty(element("div", { class: "empty" }, element("p", {}, hint), this.composer.examples()));
   }
 

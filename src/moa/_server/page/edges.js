@@ -16,7 +16,7 @@ export class Edges {
     this.lines = [];
   }
 
-  /** Lay the lines anew; `rows` holds for each row of the picture `[{node, agent}]`, the prompt first. */
+  /** Redraw the lines; `rows` has for each row of the graph `[{node, agent}]`, the prompt first. */
   lay(rows) {
     const box = this.picture.getBoundingClientRect();
     this.svg.setAttribute("viewBox", `0 0 ${box.width} ${box.height}`);

@@ -18,7 +18,7 @@ export class Picture {
     new ResizeObserver(() => this.relay()).observe(target);
   }
 
-  /** Draw a run; builds everything anew only if its agents are others than before. */
+  /** Draw a run; rebuilds everything only if its agents have changed. */
   draw(run) {
     if (run.layers !== this.layers) this.build(run);
     this.run = run;

@@ -70,7 +70,7 @@ function rowOf({ name, value, show, always }, figures, compared) {
 }
 
 function figuresOf(run) {
-  const books = run.ledger;
+  const ledger = run.ledger;
   const latency = run.answer?.latency;
   const first =
     run.aggregator.startedS !== null && run.aggregator.firstTokenS !== null
@@ -81,10 +81,10 @@ function figuresOf(run) {
     totalS: latency?.total_s ?? run.elapsedS,
     firstS: latency?.first_token_s ?? first ?? undefined,
     criticalS: latency?.critical_path_s,
-    costUsd: books ? books.cost_usd : undefined,
-    estimatedUsd: books?.estimated_usd ?? 0,
-    input: books?.usage?.input_tokens,
-    output: books?.usage?.output_tokens,
-    calls: books?.calls?.length,
+    costUsd: ledger ? ledger.cost_usd : undefined,
+    estimatedUsd: ledger?.estimated_usd ?? 0,
+    input: ledger?.usage?.input_tokens,
+    output: ledger?.usage?.output_tokens,
+    calls: ledger?.calls?.length,
   };
 }

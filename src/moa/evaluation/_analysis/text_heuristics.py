@@ -50,8 +50,8 @@ def leaks(output: str, instruction: str = "") -> bool:
         True where one of eight patterns occurs.
 
     Source:
-        Measured on the 805 answers of the mission's mixture: 160 hits (19.9 %); read one by one, 159 of them do talk
-        of the proposals (the other one has "synthesized" a recipe), a precision of 99 %. None of the 1,610 answers of
+        Measured on the 805 answers of the mission's mixture: 160 hits (19.9%); read one by one, 159 of them do talk
+        of the proposals (the other one has "synthesized" a recipe), a precision of 99%. None of the 1,610 answers of
         two single models is hit. What is missed was not measured.
     """
     return _LEAK.search(output) is not None and _LEAK.search(instruction) is None
@@ -74,7 +74,7 @@ def looks_cut_off(output: str) -> bool:
 
     Source:
         Measured on files whose answers' ends are known to be whole or nearly so: 9 of 805 hits for Claude 3.5 Sonnet
-        (all read: lists and letters that end so), none for GPT-4 Turbo; 122 (15.2 %) for the mission's mixture, whose
+        (all read: lists and letters that end so), none for GPT-4 Turbo; 122 (15.2%) for the mission's mixture, whose
         calls were limited to 512 tokens each.
     """
     text = output.rstrip()

@@ -29,7 +29,7 @@ GAMED_WEIGHT = 0.2 / 2
 EQUAL_LENGTH_STRENGTH = 100.0
 """C of `equal_length`: it moves the win rate by less than 0.1 points at 50 prompts, and only keeps the weights finite
 where length decides every verdict. The official cross-validation often chooses a penalty that pins a system about as
-good as the baseline to exactly 50 %; with two weights and dozens of prompts there is nothing to penalise."""
+good as the baseline to exactly 50%; with two weights and dozens of prompts there is nothing to penalise."""
 
 MIN_JUDGED = 10
 """Fewest preferences for which a length model is fitted: two for each of the five folds."""

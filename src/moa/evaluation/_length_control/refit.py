@@ -20,7 +20,7 @@ def inference_strength(fit: LengthFit) -> float:
 
     It is the chosen one, or 10 / sqrt(verdicts) if that is more: the penalty then weighs at most about a fifth
     of the sampling error of the constant's gradient, sqrt(verdicts) / 2. Below that, a system about as good as
-    the baseline is pinned to exactly 50 %, and every resample with it: certainty that nobody measured.
+    the baseline is pinned to exactly 50%, and every resample with it: certainty that nobody measured.
 
     Args:
         fit: The fitted model.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 LEVEL = 0.95
-"""Default confidence level: two-sided 5 %."""
+"""Default confidence level: two-sided 5%."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,7 +129,7 @@ def by_category(
     estimates = {name: mean_estimate(values[labels == name], level=each_level) for name in names}
     raw = {name: _p_value(found, reference) for name, found in estimates.items() if found is not None}
     words = (
-        f"{len(names)} categories: intervals hold together at {100 * level:g} % (Bonferroni), "
+        f"{len(names)} categories: intervals hold together at {100 * level:g}% (Bonferroni), "
         "p-values adjusted by Holm's method"
     )
     return ByCategory(estimates=estimates, p_values=holm(raw), multiplicity=words)

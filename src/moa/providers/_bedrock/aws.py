@@ -180,7 +180,7 @@ class Aws:
 
 
 def _note_outcome(task: asyncio.Task[Any]) -> None:
-    # Whoever waits gets the exception; if nobody does any more, it must not be reported as forgotten.
+    # Waiting calls get the exception; if none is waiting, asyncio must not report it as never retrieved.
     if not task.cancelled():
         task.exception()
 

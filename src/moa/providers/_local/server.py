@@ -158,7 +158,7 @@ class Servers:
         self._servers: dict[ServerSettings, Future[RunningServer]] = {}
 
     def running(self, settings: ServerSettings, reference: str) -> Future[RunningServer]:
-        """Return the server, as a future: whoever asks first starts it in a thread; a failed start is tried again.
+        """Return the server, as a future: the first caller starts it in a thread; a failed start is tried again.
 
         Args:
             settings: What it runs.

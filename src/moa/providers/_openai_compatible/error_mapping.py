@@ -95,7 +95,7 @@ def map_error(
     Args:
         complaint: What the server said.
         reference: The model's, for the error.
-        request: What was sent; None if nobody knows, then the error tells no part of it that was turned down.
+        request: What was sent; None if unknown; the error then names no rejected part.
         status: HTTP status of the reply, None for an error that came inside of a good reply.
         headers: The reply's headers.
         now: The time of day in seconds since 1970, to which a Retry-After date is compared.

@@ -191,7 +191,7 @@ class _StreamedReply:
         self._take(decoder.end())
 
     def _take(self, events: Iterable[ReplyEvent]) -> None:
-        # What came before an error is handed out first: it was written and is paid for, so it belongs in the books.
+        # What came before an error is handed out first: it was generated and is paid for, so it belongs in the ledger.
         try:
             self._ready.extend(events)
         except ProviderError as error:
