@@ -1,0 +1,351 @@
+"""What clients send beyond a plain conversation: taken, passed on, translated, or refused with what to do about it."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from moa._messages import ImagePart, TextPart
+from moa._server.api.apis import APIS, CHAT, MESSAGES, RESPONSES, Api, meant_api
+from moa._server.api.request import ApiRequest
+from moa._server.http.errors import RequestError
+from tests.support.model_server import Text
+from tests.support.served import HELLO, ServedModel, served
+
+PNG = base64.b64encode(b"\x89PNG").decode()
+FUNCTION = {"name": "look", "parameters": {"type": "object", "properties": {}}}
+WEATHER = {"name": "weather", "input_schema": {"type": "object", "properties": {}}}
+
+
+def chat(**fields: Any) -> ApiRequest:
+    return CHAT.read({"model": "m", "messages": HELLO, **fields})
+
+
+def responses(**fields: Any) -> ApiRequest:
+    return RESPONSES.read({"model": "m", "input": "Hi", **fields})
+
+
+def messages(**fields: Any) -> ApiRequest:
+    return MESSAGES.read({"model": "m", "max_tokens": 9, "messages": HELLO, **fields})
+
+
+def turns(request: ApiRequest) -> list[tuple[str, str]]:
+    return [(message.role, message.text) for message in request.messages]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort"),
+    [
+        ({"type": "adaptive"}, None),
+        ({"type": "adaptive", "display": "summarized"}, None),
+        ({"type": "between_tools"}, None),
+        ({"type": "disabled"}, None),
+        ({"type": "enabled", "budget_tokens": 1024}, "low"),
+        ({"type": "enabled", "budget_tokens": 10_000, "display": "omitted"}, "medium"),
+        ({"type": "enabled", "budget_tokens": 31_999}, "high"),
+    ],
+)
+def test_thinking_becomes_an_effort_or_nothing(thinking: dict[str, Any], effort: str | None) -> None:
+    assert messages(thinking=thinking).sampling.reasoning_effort == effort
+    assert messages(thinking=thinking, output_config={"effort": "max"}).sampling.reasoning_effort == "max"
+
+
+def test_claude_codes_own_fields_are_taken_and_a_long_user_is_told_by_its_hash() -> None:
+    request = messages(
+        thinking={"type": "adaptive"},
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        metadata={"user_id": "u" * 200},
+        system=[{"type": "text", "text": "Be brief", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        output_config={"effort": "high", "task_budget": {"type": "tokens", "total": 9}},
+        tools=[{**WEATHER, "eager_input_streaming": True, "defer_loading": False, "input_examples": [{}]}],
+    )
+
+    assert turns(request)[0] == ("system", "Be brief")
+    assert request.sampling.reasoning_effort == "high"
+    assert len(request.sampling.extra["user"]) == 64
+    assert request.echo == {"context_management": {"applied_edits": []}}
+    assert request.options.tools[0]["function"].keys() == {"name", "parameters"}
+
+
+def test_images_in_a_tools_result_follow_it_as_the_users_and_documents_become_text() -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    pdf = {"type": "base64", "media_type": "application/pdf", "data": PNG}
+    request = messages(
+        messages=[
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": {}}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "seen"}, image]},
+                    {
+                        "type": "document",
+                        "title": "Notes",
+                        "source": {"type": "text", "data": "Ten", "media_type": "a/b"},
+                    },
+                    {"type": "document", "title": "Plan", "source": pdf},
+                    {
+                        "type": "search_result",
+                        "source": "https://a.test",
+                        "title": "A page",
+                        "content": [{"type": "text", "text": "found"}],
+                    },
+                ],
+            },
+        ]
+    )
+
+    result, user = request.messages[1:]
+    assert (result.role, result.text, result.tool_call_id) == ("tool", "seen", "t1")
+    assert [type(part) for part in user.content] == [TextPart, ImagePart, TextPart, TextPart, TextPart]
+    assert "Notes:\n\nTen" in user.text
+    assert "can't be shown to you: Plan, application/pdf, 4 bytes" in user.text
+    assert "A page (https://a.test):\n\nfound" in user.text
+
+
+def test_earlier_thoughts_are_shown_to_no_model_and_a_servers_tool_results_as_text() -> None:
+    request = messages(
+        messages=[
+            *HELLO,
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "secret", "signature": "s"},
+                    {"type": "redacted_thinking", "data": "x"},
+                    {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "tea"}},
+                    {
+                        "type": "web_search_tool_result",
+                        "tool_use_id": "s1",
+                        "content": [
+                            {
+                                "type": "web_search_result",
+                                "title": "Tea",
+                                "url": "https://t.test",
+                                "encrypted_content": "E",
+                            }
+                        ],
+                    },
+                    {"type": "text", "text": "Tea it is", "citations": None},
+                ],
+            },
+            {"role": "user", "content": "Go on"},
+        ]
+    )
+
+    [said] = [message.text for message in request.messages if message.role == "assistant"]
+    assert "secret" not in said
+    assert "https://t.test" in said
+    assert "encrypted_content" not in said
+    assert said.endswith("Tea it is")
+
+
+def test_a_system_message_in_mid_conversation_is_shown_until_it_is_to_be_cleared() -> None:
+    conversation = [
+        {"role": "user", "content": "One"},
+        {"role": "system", "content": "For now", "clear_at": "next_user_message"},
+        {"role": "system", "content": [{"type": "text", "text": "For good"}]},
+    ]
+    now = messages(messages=conversation)
+    later = messages(messages=[*conversation, {"role": "user", "content": "Two"}])
+
+    assert "For now" in [text for _, text in turns(now)]
+    assert [text for _, text in turns(later)] == ["One", "For good", "Two"]
+
+
+def test_calls_of_one_turn_become_one_message_with_the_text_before_them() -> None:
+    def call(identity: str) -> dict[str, Any]:
+        return {"type": "function_call", "call_id": identity, "name": "look", "arguments": "{}"}
+
+    def output(identity: str) -> dict[str, Any]:
+        return {"type": "function_call_output", "call_id": identity, "output": identity}
+
+    request = responses(
+        input=[
+            {"role": "user", "content": "Look twice"},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "E"},
+            call("c1"),
+            call("c2"),
+            output("c1"),
+            output("c2"),
+        ]
+    )
+
+    assert [(message.role, len(message.tool_calls)) for message in request.messages] == [
+        ("user", 0),
+        ("assistant", 2),
+        ("tool", 0),
+        ("tool", 0),
+    ]
+    assert request.messages[1].text == "I look"
+
+
+def test_codexs_own_fields_are_taken_and_its_tools_translated() -> None:
+    request = responses(
+        include=["reasoning.encrypted_content"],
+        client_metadata={"session_id": "s"},
+        prompt_cache_key="k",
+        prompt_cache_options={"mode": "explicit"},
+        reasoning={"effort": "medium", "summary": "auto", "context": "all_turns"},
+        tools=[
+            {"type": "function", **FUNCTION, "strict": False, "async": False},
+            {
+                "type": "custom",
+                "name": "apply_patch",
+                "description": "Change files",
+                "format": {"type": "grammar", "syntax": "lark", "definition": "start: WORD"},
+            },
+            {"type": "namespace", "name": "mcp__docs", "description": "d", "tools": [{"type": "function", **FUNCTION}]},
+            {"type": "web_search", "external_web_access": False},
+        ],
+    )
+
+    names = [tool["function"]["name"] for tool in request.options.tools]
+    assert names == ["look", "apply_patch", "mcp__docs__look"]
+    custom = request.options.tools[1]["function"]["parameters"]["properties"]["input"]["description"]
+    assert "lark grammar" in custom
+    assert "start: WORD" in custom
+    assert request.sampling.extra == {"prompt_cache_key": "k", "prompt_cache_options": {"mode": "explicit"}}
+    assert request.tools.original("mcp__docs__look").namespace == "mcp__docs"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_custom_and_namespace_tools_come_back_as_the_client_knows_them(stream: bool) -> None:
+    calls = (
+        {
+            "index": 0,
+            "id": "c1",
+            "function": {"name": "patch", "arguments": json.dumps({"input": "*** a\n"})},
+        },
+        {"index": 1, "id": "c2", "function": {"name": "docs__look", "arguments": '{"at": 1}'}},
+    )
+    tools: Any = [
+        {"type": "custom", "name": "patch"},
+        {"type": "namespace", "name": "docs", "description": "d", "tools": [{"type": "function", **FUNCTION}]},
+    ]
+    asked: Any = {"model": "moa/solo", "input": "Patch", "tools": tools}
+    async with served() as server:
+        server.upstream.behave("writer", Text("", tool_calls=calls, finish="tool_calls"))
+        if stream:
+            async with server.openai.responses.stream(**asked) as events:
+                kinds = [event.type async for event in events]
+                reply: Any = await events.get_final_response()
+            assert "response.custom_tool_call_input.done" in kinds
+        else:
+            reply = await server.openai.responses.create(**asked)
+        patch, look = reply.output
+        outputs = [
+            patch.model_dump(exclude_none=True),
+            look.model_dump(exclude_none=True),
+            {"type": "custom_tool_call_output", "call_id": "c1", "output": "done"},
+            {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "seen"}]},
+        ]
+        server.upstream.behave("writer", Text("fine"))
+        again: Any = [{"role": "user", "content": "Patch"}, *outputs]
+        await server.openai.responses.create(**{**asked, "input": again})
+        sent = server.upstream.requests[-1].body["messages"]
+
+    assert (patch.type, patch.call_id, patch.name, patch.input) == ("custom_tool_call", "c1", "patch", "*** a\n")
+    assert (look.type, look.namespace, look.name, look.arguments) == ("function_call", "docs", "look", '{"at": 1}')
+    assert [call["function"] for call in sent[1]["tool_calls"]] == [call["function"] for call in calls]
+    assert [turn["role"] for turn in sent] == ["user", "assistant", "tool", "tool"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_custom_tool_of_chat_completions_comes_back_as_one(stream: bool) -> None:
+    call = {"index": 0, "id": "c1", "function": {"name": "patch", "arguments": '{"input": "*** a"}'}}
+    body: Any = {
+        "model": "moa/solo",
+        "messages": HELLO,
+        "tools": [{"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}],
+        "tool_choice": {"type": "custom", "custom": {"name": "patch"}},
+        "stream": stream,
+    }
+    async with served() as server:
+        server.upstream.behave("writer", Text("", tool_calls=(call,), finish="tool_calls"))
+        async with server.http.post(f"{server.url}/v1/chat/completions", json=body) as response:
+            text = await response.text()
+
+    expected = '"type":"custom","custom":{"name":"patch","input":"*** a"}'
+    assert text.count(expected) == 1
+    assert '"arguments"' not in text
+    assert server.upstream.requests[0].body["tool_choice"] == {"type": "function", "function": {"name": "patch"}}
+
+
+def test_the_tools_that_a_request_allows_are_the_only_ones_shown() -> None:
+    tools = [{"type": "function", "name": name, "parameters": {}} for name in ("a", "b")]
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "b"}]}
+    of_responses = responses(tools=tools, tool_choice=choice)
+    chat_tools = [{"type": "function", "function": {"name": name}} for name in ("a", "b")]
+    chat_choice = {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "b"}}]},
+    }
+    of_chat = chat(tools=chat_tools, tool_choice=chat_choice)
+
+    for request in (of_responses, of_chat):
+        assert [tool["function"]["name"] for tool in request.options.tools] == ["b"]
+        assert request.options.tool_choice == "required"
+
+
+def test_other_clients_keys_in_messages_and_tools_are_taken() -> None:
+    request = chat(
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "reasoning_details": [{"type": "reasoning.text", "text": "hm"}],
+                "reasoning": "hm",
+                "annotations": [{"type": "url_citation"}],
+                "provider_specific_fields": {"x": 1},
+                "tool_calls": [
+                    {"id": "c", "index": 0, "type": "function", "function": {"name": "look", "arguments": "{}"}}
+                ],
+            },
+            {"role": "tool", "tool_call_id": "c", "name": "look", "content": "seen"},
+        ],
+        tools=[{"type": "function", "function": FUNCTION, "cache_control": {"type": "ephemeral"}}],
+        top_logprobs=0,
+        function_call=None,
+        store=True,
+        metadata={"a": "b"},
+        stream_options=None,
+    )
+
+    assert turns(request) == [("user", "Hi"), ("assistant", ""), ("tool", "seen")]
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "meant"),
+    [
+        (CHAT, {"model": "m", "input": "Hi"}, RESPONSES),
+        (CHAT, {"model": "m", "max_tokens": 9, "system": "s", "messages": HELLO}, MESSAGES),
+        (RESPONSES, {"model": "m", "messages": HELLO, "temperature": 1}, CHAT),
+        (MESSAGES, {"model": "m", "messages": HELLO, "max_completion_tokens": 9}, CHAT),
+        (MESSAGES, {"model": "m", "input": "Hi", "max_output_tokens": 9}, RESPONSES),
+        (CHAT, {"model": "m", "messages": HELLO, "max_tokens": 9}, None),
+        (MESSAGES, {"model": "m", "messages": HELLO, "max_tokens": 9}, None),
+        (CHAT, {"model": "m", "messages": HELLO, "colour": 1}, None),
+    ],
+)
+def test_a_request_in_another_apis_shape_is_known_by_its_fields(
+    api: Api, body: dict[str, Any], meant: Api | None
+) -> None:
+    assert meant_api(api, body) is meant
+
+
+async def test_a_request_in_another_apis_shape_gets_the_right_address(shared: ServedModel) -> None:
+    status, reply = await shared.post("/v1/chat/completions", {"model": "moa/solo", "input": "Hi"})
+
+    assert (status, reply["error"]["code"]) == (400, "wrong_api")
+    assert "send it to /v1/responses" in reply["error"]["message"]
+
+
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.path)
+def test_an_unknown_key_is_refused_with_the_nearest_one(api: Api) -> None:
+    required = {"messages": HELLO, "input": "Hi", "max_tokens": 9}
+    body = {"model": "m", **{name: required[name] for name in api.required}, "temperatur": 1}
+
+    with pytest.raises(RequestError, match="did you mean 'temperature'"):
+        api.read(body)
