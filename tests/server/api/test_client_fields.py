@@ -247,7 +247,9 @@ async def test_custom_and_namespace_tools_come_back_as_the_client_knows_them(str
 
     assert (patch.type, patch.call_id, patch.name, patch.input) == ("custom_tool_call", "c1", "patch", "*** a\n")
     assert (look.type, look.namespace, look.name, look.arguments) == ("function_call", "docs", "look", '{"at": 1}')
-    assert [call["function"] for call in sent[1]["tool_calls"]] == [call["function"] for call in calls]
+    arguments = [json.loads(call["function"]["arguments"]) for call in sent[1]["tool_calls"]]
+    assert arguments == [{"input": "*** a\n"}, {"at": 1}]
+    assert [call["function"]["name"] for call in sent[1]["tool_calls"]] == ["patch", "docs__look"]
     assert [turn["role"] for turn in sent] == ["user", "assistant", "tool", "tool"]
 
 
