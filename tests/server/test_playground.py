@@ -3,10 +3,17 @@
 from typing import Any
 
 import orjson
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from pydantic import SecretStr
 
+from moa._config.settings import Settings
 from moa._mixture.loading import load
+from moa._server.api_keys import ApiKeys, KeySettings, hash_key
+from moa._server.endpoint_models import EndpointModels
+from moa.providers._endpoint import Endpoint
 from tests.support.model_server import Status, Text
-from tests.support.served import DUO, HELLO, ServedModel, served
+from tests.support.served import DUO, HELLO, SOLO, ServedModel, served
 
 
 async def _events(server: ServedModel, **fields: Any) -> list[dict[str, Any]]:
@@ -99,3 +106,37 @@ async def test_a_mixture_becomes_a_file_that_is_the_same_mixture() -> None:
         _, checked = await server.post("/api/check", {"yaml": reply["yaml"]})
 
     assert load(checked["mixture"]["mixture"]) == DUO
+
+
+async def test_where_requests_may_name_any_model_the_page_is_offered_what_endpoints_list() -> None:
+    async def models(request: web.Request) -> web.Response:
+        assert request.headers["authorization"] == "Bearer secret"
+        return web.json_response({"data": [{"id": "served"}, {"id": "b"}, {"id": "a"}, {"broken": 1}]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    async with TestServer(app) as listing:
+        endpoint = Endpoint(
+            name="paid", kind="openai", base_url=str(listing.make_url("/v1")), api_key=SecretStr("secret")
+        )
+        nowhere = Endpoint(name="gone", kind="openai", base_url="http://127.0.0.1:9/v1")
+        keyless = Endpoint(name="keyless", kind="openai", base_url=str(listing.make_url("/v1")))
+        settings = Settings(
+            endpoints={each.name: each for each in (endpoint, nowhere, keyless)}, key_variables={"keyless": "KEY"}
+        )
+        found = await EndpointModels(settings).references()
+
+    assert found == ["paid/a", "paid/b", "paid/served"]
+
+
+async def test_models_to_compare_with_are_served_alone_and_with_keys_no_others_are_offered() -> None:
+    keys = ApiKeys([KeySettings(name="alice", sha256=hash_key("moa-alice"))])
+    named = {"authorization": "Bearer moa-alice"}
+    async with served(SOLO, compare_with=("lab/paid-for",), keys=keys, key="moa-alice") as server:
+        async with server.http.get(f"{server.url}/api/models", headers=named) as response:
+            offered = await response.json()
+        server.upstream.behave("paid-for", Text("dear"))
+        reply = await server.openai.chat.completions.create(model="lab/paid-for", messages=HELLO)
+
+    assert offered == {"served": ["lab/paid-for", "lab/writer"], "others": []}
+    assert reply.choices[0].message.content == "dear"

@@ -50,6 +50,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         engine.settings,
         max_calls=options.max_calls,
         allows_unserved_models=options.takes_unserved_models,
+        compare_with=options.compare_with,
     )
     # One of several keys leaves a quarter of the places to the others.
     several = options.keys is not None and options.keys.count > 1

@@ -25,7 +25,7 @@ from moa._server.http.older_clients import OlderClientsProtocol
 from moa._server.inflight import InflightLimiter
 from moa._server.logs import LogFormat, log_settings
 from moa._server.options import LOOPBACK_HOSTS, ServerOptions
-from moa._server.startup_checks import require_bounded, usable_mixtures
+from moa._server.startup_checks import require_bounded, require_usable, usable_mixtures
 from moa.errors import UsageError
 
 DRAIN_S = 30.0
@@ -39,6 +39,7 @@ class ServeSettings:
     Attributes:
         mixtures: Presets and files; none: every preset that can be used.
         config: Endpoints and settings; None looks in the usual places.
+        compare_with: Further models that are served alone, as `endpoint/model-id`.
         host: Address to listen at.
         port: Port to listen at.
         workers: Processes.
@@ -57,6 +58,7 @@ class ServeSettings:
 
     mixtures: tuple[str, ...] = ()
     config: Path | None = None
+    compare_with: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
@@ -92,11 +94,13 @@ def make_options(serving: ServeSettings, settings: Settings) -> ServerOptions:
             f"at {serving.host} everybody could spend your money: give --api-keys-file, or listen at 127.0.0.1"
         )
     mixtures, left_out = usable_mixtures(serving.mixtures, settings)
+    require_usable(serving.compare_with, settings)
     _require_bounded(mixtures, serving, settings, keys)
     if serving.workers > 1:
         require_shareable(mixtures, settings, keys, serving.budget_usd)
     return ServerOptions(
         mixtures=mixtures,
+        compare_with=serving.compare_with,
         left_out=left_out,
         keys=keys,
         # With a key, a name that a page lets point here is of no use to it.

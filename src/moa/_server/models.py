@@ -54,10 +54,17 @@ class ServedModels:
         settings: The endpoints.
         max_calls: Most calls of a mixture that a request brings or changes; a served one may make its own number.
         allows_unserved_models: Whether requests may name models that no served mixture has.
+        compare_with: Further models that are served alone, as `endpoint/model-id`.
     """
 
     def __init__(
-        self, mixtures: Sequence[Mixture], settings: Settings, *, max_calls: int, allows_unserved_models: bool
+        self,
+        mixtures: Sequence[Mixture],
+        settings: Settings,
+        *,
+        max_calls: int,
+        allows_unserved_models: bool,
+        compare_with: Sequence[str] = (),
     ) -> None:
         self.mixtures = {mixture.name: mixture for mixture in mixtures}
         self._settings = settings
@@ -69,7 +76,7 @@ class ServedModels:
         self._prompts = {(mixture.prompt, mixture.template) for mixture in mixtures}
         self._max_timeout_s = max((DEFAULTS.timeout_s, *(agent.timeout_s for agent in agents)))
         self._max_idle_timeout_s = max((DEFAULTS.idle_timeout_s, *(agent.idle_timeout_s for agent in agents)))
-        self.references = frozenset(name for mixture in mixtures for name in mixture.references)
+        self.references = frozenset((*compare_with, *(name for mixture in mixtures for name in mixture.references)))
         unpriced = [mixture for mixture in mixtures if mixture.allow_unpriced]
         self._may_be_unpriced = frozenset(name for mixture in unpriced for name in mixture.references)
         self._served = {served.id: served for served in self._all()}

@@ -20,6 +20,7 @@ class ServerOptions:
 
     Attributes:
         mixtures: What is served, each as `moa/NAME`, and their models as `endpoint/model-id`.
+        compare_with: Further models that are served alone, to compare mixtures with.
         left_out: What was to be served and can't be, with the reason.
         keys: Who may ask; None lets everybody who can reach the server (loopback only).
         hosts: Names that a request's Host header may have; empty: any.
@@ -38,6 +39,7 @@ class ServerOptions:
     """
 
     mixtures: tuple[Mixture, ...]
+    compare_with: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     keys: ApiKeys | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = LOOPBACK_HOSTS

@@ -16,6 +16,7 @@ from moa._render.errors import unfinished_dict
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages
 from moa._server.api.request_model import M, RequestModel, encode, parse
 from moa._server.api.usage import without_messages
+from moa._server.endpoint_models import EndpointModels
 from moa._server.http.endpoint import Endpoint
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
@@ -84,6 +85,7 @@ class Playground:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._endpoint_models = EndpointModels(service.engine.settings)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the addresses that the page calls."""
@@ -94,6 +96,13 @@ class Playground:
                 path="/api/mixtures",
                 handle=self.list_mixtures,
                 summary="List the mixtures as the page shows them.",
+                tag=tag,
+            ),
+            Endpoint(
+                method="GET",
+                path="/api/models",
+                handle=self.list_models,
+                summary="List the models that a mixture can be compared with.",
                 tag=tag,
             ),
             Endpoint(
@@ -126,6 +135,13 @@ class Playground:
     async def list_mixtures(self, exchange: HttpExchange) -> None:
         """List all mixtures as the page shows them."""
         await exchange.reply(200, encode([_mixture_dict(each) for each in self._service.models.mixtures.values()]))
+
+    async def list_models(self, exchange: HttpExchange) -> None:
+        """List single models: those that are served, and where requests may name any, those that endpoints list."""
+        served = sorted(self._service.models.references)
+        others = await self._endpoint_models.references() if self._service.options.takes_unserved_models else []
+        listed = {"served": served, "others": [other for other in others if other not in served]}
+        await exchange.reply(200, encode(listed))
 
     async def check(self, exchange: HttpExchange) -> None:
         """Answer whether a mixture file can be used; if not, where it is wrong."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from moa._config.settings import Settings
-from moa._mixture.loading import load, preset_names
+from moa._mixture.loading import load, preset_names, single
 from moa._mixture.roster import roster
 from moa._mixture.schema import Mixture
 from moa._runtime.health import check_endpoints, obstacles
@@ -39,6 +39,19 @@ def usable_mixtures(names: Sequence[str], settings: Settings) -> tuple[tuple[Mix
         lines = "\n".join(f"  {name}: {why}" for name, why in left_out.items())
         raise UsageError(f"no mixture can be served:\n{lines}\n`moa doctor` says more about the endpoints")
     return usable, left_out if names else {}
+
+
+def require_usable(references: Sequence[str], settings: Settings) -> None:
+    """Make sure that models can be served alone.
+
+    Raises:
+        MixtureError: One is no reference to a model.
+        UsageError: An endpoint isn't ready.
+    """
+    healths = asyncio.run(check_endpoints(settings, connect=None)) if references else ()
+    faults = [fault for reference in references for fault in obstacles(single(reference), healths)]
+    if faults:
+        raise UsageError(f"--compare-with: {'; '.join(faults)}")
 
 
 def require_bounded(mixtures: Sequence[Mixture], *, budget: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Download, Page, expect
 
+from moa.evaluation._data.datasets import load_instructions
 from tests.server.page.doing import answer, card, run_to_the_end
 from tests.server.page.test_running import opened_gate
 from tests.support.page_scenes import HAIKU, NOVA, city_scripts
@@ -120,3 +121,36 @@ async def test_history_keeps_the_newest_when_there_is_no_more_room(page: Page) -
 
     assert kept[:3] == ["11", "10", "9"]
     assert len(kept) == 4
+
+
+async def test_prompts_of_the_history_become_a_prompts_file_for_evaluation(
+    page: Page, server: PageServer, tmp_path: Path
+) -> None:
+    server.models.scripts = city_scripts(opened_gate(), opened_gate())
+    await run_to_the_end(page, "First")
+    await page.get_by_text("Options", exact=True).click()
+    await page.get_by_label("System message").fill("Be brief")
+    await run_to_the_end(page, "Second")
+    await open_history(page)
+    dialog = page.get_by_role("dialog", name="History")
+    await expect(dialog.get_by_role("button", name="Save 0 prompts")).to_be_hidden()
+    for prompt in ("First", "Second"):
+        await dialog.get_by_role("button", name=f"For evaluation: “{prompt}”").click()
+    _, text = await saved(page, "Save 2 prompts for evaluation")
+
+    first, second = [json.loads(line) for line in text.splitlines()]
+    assert first == {"prompt": "First"}
+    assert [turn["content"] for turn in second["messages"]] == ["Be brief", "Second"]
+
+    old = tmp_path / "old.jsonl"
+    old.write_text('{"prompt": "Older", "category": "a"}\n{"prompt":"First"}\n')
+    async with page.expect_download() as caught:
+        async with page.expect_file_chooser() as chooser:
+            await dialog.get_by_role("button", name="Add to a prompts file…").click()
+        await (await chooser.value).set_files(old)
+    path = await (await caught.value).path()
+    merged = (await asyncio.to_thread(path.read_text, encoding="utf-8")).splitlines()
+    (tmp_path / "prompts.jsonl").write_text("\n".join(merged))
+    assert len(load_instructions(tmp_path / "prompts.jsonl")) == 3
+    assert merged == [*old.read_text().splitlines(), text.splitlines()[1]]
+    await expect(dialog).to_contain_text("1 prompt saved")

@@ -1,7 +1,9 @@
 """A run on the page, from the prompt to the answer."""
 
+import re
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from moa.errors import ServiceFailed
 from moa.providers._base import TextDelta
@@ -186,3 +188,26 @@ async def test_enter_while_a_character_is_composed_does_not_run(page: Page, serv
 
     await expect(page.get_by_role("button", name="Run")).to_be_visible()
     assert server.runs == []
+
+
+async def test_a_mixture_is_compared_with_a_model_that_only_an_endpoint_lists(page: Page, server: PageServer) -> None:
+    async def listed(route: Route) -> None:
+        await route.fulfill(json={"served": [], "others": ["bedrock/paid-for", "together/another"]})
+
+    await page.route("**/api/models", listed)
+    await page.reload()
+    await page.get_by_label("Compare with one model").check()
+    await page.get_by_label("Model to compare with").select_option("bedrock/paid-for")
+    server.models.scripts = city_scripts(opened_gate(), opened_gate())
+    await run_to_the_end(page)
+
+    assert [run["mixture"] for run in server.runs][1]["aggregator"]["model"] == "bedrock/paid-for"
+
+
+async def test_tokens_are_shown_as_in_and_out_on_cards_and_in_the_timeline(page: Page, server: PageServer) -> None:
+    server.models.scripts = city_scripts(opened_gate(), opened_gate())
+    await run_to_the_end(page)
+
+    in_and_out = re.compile(r"[\d,]+ \+ [\d,]+ tok")
+    await expect(card(page, HAIKU)).to_contain_text(in_and_out)
+    await expect(page.locator("#waterfall")).to_contain_text(in_and_out)

@@ -26,6 +26,14 @@ def serve(
             help="Preset or mixture file to serve; repeatable. Default: every preset whose endpoints are ready.",
         ),
     ] = None,
+    compare_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compare-with",
+            metavar="ENDPOINT/MODEL",
+            help="Model to serve alone, for comparison in the playground; repeatable.",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8080,
     workers: Annotated[
@@ -91,6 +99,7 @@ def serve(
         ServeSettings(
             mixtures=tuple(mixture or ()),
             config=config,
+            compare_with=tuple(compare_with or ()),
             host=host,
             port=port,
             workers=workers,

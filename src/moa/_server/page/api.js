@@ -29,6 +29,11 @@ export async function models() {
   return found.data.map((model) => model.id).filter((id) => !id.startsWith("moa/"));
 }
 
+/** Return the references that endpoints list beyond those that are served; empty where requests may not name them. */
+export async function otherModels() {
+  return (await json("/api/models")).others;
+}
+
 /** Return a mixture's YAML. */
 export async function yamlOf(mixture) {
   return (await json("/api/yaml", { mixture })).yaml;

@@ -60,6 +60,11 @@ class Playground {
     }
     if (!this.mixtures.length) return this.showNoMixtures();
     byId("run").disabled = byId("edit").disabled = byId("yaml").disabled = false;
+    // Endpoints take seconds to list theirs, and may not do it at all.
+    api.otherModels().then(
+      (models) => this.composer.offerOtherModels(models),
+      () => {},
+    );
     return this.choose(this.mixtures[0].name);
   }
 

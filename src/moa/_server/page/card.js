@@ -1,7 +1,7 @@
 // One agent's card: who it is, how it stands, the end of what it writes, and what that took.
 
 import { element, setText } from "./dom.js";
-import { cost, estimatedTokens, grouped, seconds } from "./numbers.js";
+import { cost, estimatedTokens, grouped, seconds, tokens } from "./numbers.js";
 import { partsOf } from "./roster.js";
 import { isBusy } from "./run.js";
 
@@ -79,7 +79,7 @@ function timeOf(agent, run) {
 }
 
 function tokensOf(agent) {
-  if (agent.usage?.total_tokens) return `${grouped(agent.usage.output_tokens)} tok`;
+  if (agent.usage?.total_tokens) return tokens(agent.usage);
   const written = agent.text.length + agent.reasoning.length;
   return written ? `~${grouped(estimatedTokens(written))} tok` : "";
 }

@@ -66,6 +66,19 @@ export class Composer {
     this.showBaseline();
   }
 
+  /** Offer further models, grouped by their endpoints, below those that are served. */
+  offerOtherModels(models) {
+    const groups = new Map();
+    for (const model of models) {
+      const endpoint = model.slice(0, model.indexOf("/"));
+      if (!groups.has(endpoint)) groups.set(endpoint, []);
+      groups.get(endpoint).push(element("option", { value: model }, model));
+    }
+    for (const [label, options] of groups) this.baseline.append(element("optgroup", { label }, ...options));
+    byId("models").append(...models.map((model) => element("option", { value: model })));
+    if (models.length) this.compare.disabled = false;
+  }
+
   showBaseline() {
     this.baseline.hidden = !this.compare.checked;
   }

@@ -1,6 +1,7 @@
 // The runs of the past, kept in this browser: at most so many, at most so large, the oldest going first.
 
 const NAME = "moa.history";
+const COLLECTED = "moa.prompts";
 const MOST_RUNS = 60;
 const MOST_CHARACTERS = 3_000_000;
 const VERSION = 1;
@@ -28,6 +29,47 @@ export function forget(id) {
 /** Forget everything. */
 export function forgetAll() {
   localStorage.removeItem(NAME);
+}
+
+/** Return whether a record's prompt is on the list for a prompts file. */
+export function isCollected(id) {
+  return collectedIds().includes(id);
+}
+
+/** Put a record's prompt on the list for a prompts file, or take it off. */
+export function collect(id, wanted) {
+  const known = new Set(records().map((record) => record.id));
+  const others = collectedIds().filter((other) => other !== id && known.has(other));
+  localStorage.setItem(COLLECTED, JSON.stringify(wanted ? [...others, id] : others));
+}
+
+/** Return a prompts file, JSON Lines as `moa eval` reads them: those of `before`, and those of the list that are new. */
+export function promptsFile(before) {
+  const lines = before.split("\n").filter((line) => line.trim());
+  const fresh = records()
+    .filter(({ id }) => isCollected(id))
+    .map(({ request }) => JSON.stringify(promptRow(request)))
+    .filter((line, index, all) => !lines.includes(line) && all.indexOf(line) === index);
+  return { text: [...lines, ...fresh.reverse()].map((line) => `${line}\n`).join(""), added: fresh.length };
+}
+
+function promptRow({ prompt, system }) {
+  if (!system) return { prompt };
+  return {
+    messages: [
+      { role: "system", content: system },
+      { role: "user", content: prompt },
+    ],
+  };
+}
+
+function collectedIds() {
+  try {
+    const stored = JSON.parse(localStorage.getItem(COLLECTED) ?? "[]");
+    return Array.isArray(stored) ? stored : [];
+  } catch {
+    return [];
+  }
 }
 
 /** Return all records as the text of a file. */

@@ -26,6 +26,8 @@ export class HistoryView {
 
   layout() {
     const close = element("form", { method: "dialog" }, element("button", { class: "quiet" }, "Close"));
+    this.savePrompts = plain("Save prompts", () => this.writePrompts(""));
+    this.addPrompts = plain("Add to a prompts file…", () => this.appendPrompts());
     const actions = [plain("Export", () => this.export()), plain("Import…", () => this.import()), this.clear];
     return element(
       "div",
@@ -34,6 +36,7 @@ export class HistoryView {
       element("p", { class: "hint" }, "Kept in this browser only."),
       element("div", { class: "sheet-body" }, this.list),
       element("div", { class: "buttons" }, ...actions),
+      element("div", { class: "buttons" }, this.savePrompts, this.addPrompts),
       this.notice,
     );
   }
@@ -55,6 +58,9 @@ export class HistoryView {
     const records = history.records();
     this.clear.hidden = records.length === 0;
     setText(this.clear, "Delete all");
+    const collected = records.filter(({ id }) => history.isCollected(id)).length;
+    this.savePrompts.hidden = this.addPrompts.hidden = collected === 0;
+    setText(this.savePrompts, `Save ${count(collected, "prompt")} for evaluation`);
     this.list.replaceChildren(
       ...(records.length
         ? records.map((record) => this.entry(record))
@@ -86,7 +92,40 @@ export class HistoryView {
       },
       "Delete",
     );
-    return element("li", {}, open, remove);
+    const wanted = history.isCollected(record.id);
+    const collect = element(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        "aria-pressed": String(wanted),
+        "aria-label": `For evaluation: “${request.prompt.slice(0, 40)}”`,
+        on: { click: () => this.collect(record.id) },
+      },
+      wanted ? "✓ For evaluation" : "For evaluation",
+    );
+    return element("li", {}, open, collect, remove);
+  }
+
+  /** Put a prompt on the list for a prompts file, or take it off. */
+  collect(id) {
+    history.collect(id, !history.isCollected(id));
+    this.draw();
+    this.list.querySelectorAll("li").forEach((item, index) => {
+      if (history.records()[index]?.id === id) item.querySelector("[aria-pressed]").focus();
+    });
+  }
+
+  /** Save the prompts that are on the list behind those of a file. */
+  writePrompts(before) {
+    const { text, added } = history.promptsFile(before);
+    save("prompts.jsonl", text, "application/x-ndjson");
+    setText(this.notice, `${count(added, "prompt")} saved. Evaluate them with: moa eval run prompts.jsonl`);
+  }
+
+  async appendPrompts() {
+    const before = await chosenFile(".jsonl,application/x-ndjson");
+    if (before !== null) this.writePrompts(before);
   }
 
   choose(record) {

@@ -43,6 +43,11 @@ export function ratio(value, other) {
   return `${times >= 10 ? Math.round(times) : times.toFixed(times < 0.1 ? 2 : 1)}×`;
 }
 
+/** Return tokens as `in + out`, which cost differently: `1,200 + 300 tok`. */
+export function tokens({ input_tokens: input, output_tokens: output }) {
+  return `${grouped(input)} + ${grouped(output)} tok`;
+}
+
 /** Return about how many tokens a text of this length has, where nobody has counted yet. */
 export function estimatedTokens(characters) {
   return Math.ceil(characters / 4);

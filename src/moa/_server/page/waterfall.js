@@ -1,7 +1,7 @@
 // The waterfall: every attempt of a run on one axis of time.
 
 import { element, setText } from "./dom.js";
-import { cost, grouped, seconds } from "./numbers.js";
+import { cost, seconds, tokens } from "./numbers.js";
 import { partsOf } from "./roster.js";
 import { agentsOf, isBusy, isRunning } from "./run.js";
 
@@ -96,15 +96,15 @@ function rowsOfCall(call, run) {
     firstS: attempt.first_token_s,
     durationS: attempt.duration_s,
     state: attempt.status,
-    figures: [seconds(attempt.queue_s + attempt.duration_s), tokens(attempt), price(attempt)]
+    figures: [seconds(attempt.queue_s + attempt.duration_s), tokensOf(attempt), price(attempt)]
       .filter(Boolean)
       .join(" · "),
   }));
 }
 
-function tokens({ usage, usage_source: source }) {
+function tokensOf({ usage, usage_source: source }) {
   if (!usage?.total_tokens) return "";
-  return `${source === "estimated" ? "~" : ""}${grouped(usage.total_tokens)} tok`;
+  return `${source === "estimated" ? "~" : ""}${tokens(usage)}`;
 }
 
 function price({ usage, usage_source: source, cost_usd: costUsd }) {
