@@ -52,6 +52,7 @@ async def run_case(folder: Path) -> Path:
         baseline_price=Price(input=10, output=20),
         judge="pairwise",
         judge_model="fake/judge",
+        judge_checks=False,
         leave_one_out=True,
         shuffled=True,
         settings=Settings(endpoints={}),

@@ -39,6 +39,8 @@ async def evaluated(
 ) -> Evaluation:
     """Evaluate the trio, or another mixture, on six prompts."""
     options.setdefault("seed", 0)
+    # Counted calls are those of the verdicts; what checks a judge has tests of its own.
+    options.setdefault("judge_checks", False)
     return await aevaluate(
         options.pop("prompts", PROMPTS),
         mixture or trio(),

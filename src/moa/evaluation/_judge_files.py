@@ -9,6 +9,7 @@ from moa._runtime.engine import Engine
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.outputs import Output, read_rows, write_json
 from moa.evaluation._judges.base import Judge, Pair, Verdict, annotation_row, judge_all
+from moa.evaluation._judges.checks import UnreadableCounter
 
 Row = Mapping[str, Any]
 
@@ -83,14 +84,15 @@ async def judge_into(
         limit: Judge, and return, only the first so many.
 
     Raises:
-        EvaluationDataError: The file can't be read or written, or is of other outputs.
+        EvaluationDataError: The file can't be read or written, is of other outputs, or the judge can't be read.
         ConfigError, EngineError: As `Judge.judge`.
     """
-    rows = _known(path, judge, pairs)
+    rows, unreadable = _known(path, judge, pairs), UnreadableCounter()
 
     def note(pair: Pair, verdict: Verdict) -> None:
         rows[pair.index] = annotation_row(pair, verdict, judge.name)
         on_verdict(pair, verdict)
+        unreadable.add(verdict)
 
     wanted = pairs[:limit]
     open_pairs = [pair for pair in wanted if pair.index not in rows]

@@ -113,6 +113,8 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
             store.write_prompts(spec.instructions)
             table = table_of(spec, store)
             await table.keep_given()
+            if prepared.rejudge:
+                await table.judge_again()
             fill, spent = Fill(spec, table, tell), _spent(folder, store)
             try:
                 async with _engine(prepared, folder, spent) as engine:

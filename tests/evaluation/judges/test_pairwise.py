@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 
 from moa.errors import BadRequest, EvaluationDataError
 from moa.evaluation._judges.loading import load_judge
-from moa.evaluation._judges.pairwise import question, verdict_in
+from moa.evaluation._judges.pairwise import question
 from moa.evaluation._judges.panel import Panel, agreement
+from moa.evaluation._judges.verdict_forms import verdict_in
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Script
 from tests.evaluation.judges.pairs import pair
@@ -83,6 +84,34 @@ async def test_a_model_that_takes_no_response_format_is_asked_without_one_from_t
         ("A is better than B", None),
         ('{"verdict": "A"} or {"verdict": "B"}', None),
         ('{"verdict": "C"}', None),
+        ('{"winner": "A"}', 1.0),
+        ('{"Winner": "Response B", "confidence": 0.8}', 2.0),
+        ('{"better_response": "response_a"}', 1.0),
+        ('{"reasoning": "x", "preferred": "B"}', 2.0),
+        ('{"verdict": "Response A is better"}', 1.0),
+        ('{"verdict": "Both equal"}', 1.5),
+        ('{"verdict": "draw"}', 1.5),
+        ('{"reason": "it was cut", "verdict": "B"', 2.0),
+        ("Assistant A covers more. My final verdict is: [[A]]", 1.0),
+        ("After weighing both, [[B>>A]]", 2.0),
+        ("[[A=B]]", 1.5),
+        ("My verdict is tie: [[C]]", 1.5),
+        ("Some thought.\n\n**Final Verdict: Response B**", 2.0),
+        ("## Verdict\n\n**A**", 1.0),
+        ("Winner: Response A", 1.0),
+        ("Final answer: B", 2.0),
+        ("<reason>shorter</reason><verdict>B</verdict>", 2.0),
+        ("The answer is \\boxed{A}", 1.0),
+        ("**Response B**", 2.0),
+        ("Response A is better because it is correct.", 1.0),
+        ("I prefer Response B: it answers what was asked.", 2.0),
+        ("Response A is better at tone, but Response B is the better one overall.", None),
+        ("The better response is B.", 2.0),
+        ("Neither response is good, and a longer one would be better.", None),
+        ("A good answer would name the river.", None),
+        ("The answer is a list of rivers.", None),
+        ("Its decision: a fair one, but the second answer: both rivers are missing.", None),
+        ('{"score_a": 8, "score_b": 6}', None),
         ('{"verdict": "A or B"}', None),
         ('{"verdict": "A" or "B" or "tie"}', None),
         ('{"verdict": "A"/"B"}', None),

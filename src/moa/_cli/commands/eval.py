@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from moa._cli.commands import eval_files
+from moa._cli.commands.eval_files import JudgeMaxTokensOption, JudgeOrdersOption, JudgeTemperatureOption
 from moa._cli.options import ConfigOption, SetOption
 
 evaluation = typer.Typer(
@@ -93,6 +94,14 @@ def run(
         list[str] | None,
         typer.Option("--judge-model", metavar="MODEL", help="The judge's model; repeat it for a panel."),
     ] = None,
+    judge_temperature: JudgeTemperatureOption = None,
+    judge_max_tokens: JudgeMaxTokensOption = None,
+    judge_orders: JudgeOrdersOption = None,
+    judge_checks: Annotated[
+        bool,
+        typer.Option("--judge-checks/--no-judge-checks", help="Try the judge first and on control pairs (default)."),
+    ] = True,
+    rejudge: Annotated[bool, typer.Option("--rejudge", help="Judge every pair once more.")] = False,
     out: OutOption = None,
     reference: Annotated[
         str | None,
@@ -150,6 +159,11 @@ def run(
         measures=measure or (),
         judge=judge or ("pairwise" if judge_model else None if measure else "alpaca_eval_gpt4_turbo"),
         judge_model=judge_model or None,
+        judge_temperature=judge_temperature,
+        judge_max_tokens=judge_max_tokens,
+        judge_orders=None if judge_orders is None else judge_orders.value,
+        judge_checks=judge_checks,
+        rejudge=rejudge,
         self_moa=self_moa,
         selection=selection,
         leave_one_out=leave_one_out,

@@ -32,6 +32,24 @@ class LengthModelName(StrEnum):
     EQUAL = "equal_length"
 
 
+class JudgeOrders(StrEnum):
+    """In which orders a judge is shown a pair."""
+
+    ONE = "one"
+    BOTH = "both"
+
+
+JudgeTemperatureOption = Annotated[
+    float | None, typer.Option("--judge-temperature", min=0.0, help="Of the judge, in place of its own.")
+]
+JudgeMaxTokensOption = Annotated[
+    int | None, typer.Option("--judge-max-tokens", metavar="N", min=1, help="The most that the judge writes.")
+]
+JudgeOrdersOption = Annotated[
+    JudgeOrders | None, typer.Option("--judge-orders", help="Orders in which the judge is shown each pair.")
+]
+
+
 def judge(
     outputs: Annotated[Path, typer.Option("--outputs", metavar="FILE", help="The system's outputs.")],
     reference: Annotated[Path, typer.Option("--reference", metavar="FILE", help="The baseline's outputs.")],
@@ -43,6 +61,9 @@ def judge(
         list[str] | None,
         typer.Option("--judge-model", metavar="ENDPOINT/MODEL", help="The judge's model; repeat it for a panel."),
     ] = None,
+    judge_temperature: JudgeTemperatureOption = None,
+    judge_max_tokens: JudgeMaxTokensOption = None,
+    judge_orders: JudgeOrdersOption = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent pairs.")] = 64,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N pairs.")] = None,
     budget: BudgetOption = None,
@@ -64,6 +85,9 @@ def judge(
         out=out,
         judge=judge,
         judge_models=tuple(judge_model or ()),
+        temperature=judge_temperature,
+        max_tokens=judge_max_tokens,
+        orders=None if judge_orders is None else judge_orders.value,
         concurrency=concurrency,
         limit=limit,
         budget_usd=budget,

@@ -26,7 +26,7 @@ from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval
 from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_beside
 from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.judge_calls import is_out_of_money
-from moa.evaluation._judges.loading import load_judge
+from moa.evaluation._judges.loading import Orders, load_judge
 from moa.evaluation._judges.panel import Agreement
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._length_control.models import LengthModel
@@ -45,6 +45,9 @@ class JudgeFilesOptions:
     out: Path
     judge: str
     judge_models: tuple[str, ...]
+    temperature: float | None
+    max_tokens: int | None
+    orders: Orders | None
     concurrency: int
     limit: int | None
     budget_usd: float | None
@@ -53,7 +56,13 @@ class JudgeFilesOptions:
 
 def judge_files(wanted: JudgeFilesOptions) -> int:
     """Judge, write the annotations, say what came out, and return the exit code."""
-    judge = load_judge(wanted.judge, judge_model=wanted.judge_models or None)
+    judge = load_judge(
+        wanted.judge,
+        judge_model=wanted.judge_models or None,
+        temperature=wanted.temperature,
+        max_tokens=wanted.max_tokens,
+        orders=wanted.orders,
+    )
     reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
     pairs = pairs_of(reference, outputs)
     sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}

@@ -98,15 +98,22 @@ class AlpacaEvalJudge:
 
     @property
     def comparable(self) -> bool:
-        """Whether this is the leaderboard's judge, asking the leaderboard's model."""
-        return self.evaluator.name == OFFICIAL and self._is_original
+        """Whether this is the leaderboard's judge, asking the leaderboard's model in the leaderboard's way."""
+        asked = self.model.aggregator
+        as_published = all(getattr(asked, key) == value for key, value in self.evaluator.sampling.items())
+        return self.evaluator.name == OFFICIAL and self._is_original and as_published
+
+    @property
+    def shows_both(self) -> bool:
+        """Never: the official code shows one order, by lot."""
+        return False
 
     @property
     def _is_original(self) -> bool:
         reference = self.models[0]
         return reference.partition("/")[2] == self.evaluator.model or reference.endswith(f"/{self.evaluator.model}")
 
-    async def judge(self, engine: Engine, pair: Pair) -> Verdict:
+    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
         """Return the verdict on a pair; see `Judge.judge` for what it raises."""
         if pair.output_1 == pair.output_2:
             return Verdict(preference=DRAW)
@@ -119,11 +126,13 @@ class AlpacaEvalJudge:
             self.evaluator.parse,
             judge=self.name,
             options=self.evaluator.options,
+            again=again,
             raw=_raw,
         )
-        value = opinion.value
+        value = 3.0 - opinion.value if swapped and opinion.value is not None else opinion.value
         return Verdict(
-            preference=3.0 - value if swapped and value is not None else value,
+            preference=value,
+            orders=(None, value) if swapped else (value, None),
             raw=(opinion.raw,) if opinion.raw else (),
             ledger=opinion.ledger,
             seconds=opinion.seconds,
@@ -193,12 +202,13 @@ def load_evaluator(name: str) -> Evaluator:
         raise EvaluationDataError(f"the judge {name} can't be used: {error}") from error
 
 
-def single_model(evaluator: Evaluator, reference: str | None) -> Mixture:
+def single_model(evaluator: Evaluator, reference: str | None, **sampling: float | int) -> Mixture:
     """Return the model that an evaluator asks, as a mixture.
 
     Args:
         evaluator: With its own model and sampling.
         reference: Another model to ask in its place.
+        **sampling: Fields of an agent in place of the evaluator's.
 
     Raises:
         EvaluationDataError: Its own model is of a service that isn't built in.
@@ -209,7 +219,7 @@ def single_model(evaluator: Evaluator, reference: str | None) -> Mixture:
             f"the judge {evaluator.name} asks {evaluator.model} of a service that is not built in: "
             "say by --judge-model which model to ask"
         )
-    return single(reference or f"{evaluator.service}/{evaluator.model}", **evaluator.sampling)
+    return single(reference or f"{evaluator.service}/{evaluator.model}", **{**evaluator.sampling, **sampling})
 
 
 def _checked(name: str, document: Mapping[str, Any], folder: Path) -> Evaluator:

@@ -44,6 +44,8 @@ class Verdict:
             verdict is missing.
         raw: What the judge wrote, one text for each reply that counted, in the order of asking.
         orders: The preference under each order of showing, for judges that show both; empty for the others.
+        control: On a pair that was shown together with a control pair: whether the judge got that one right; else None.
+        again: How often the pair was judged before, in vain or to be judged once more.
         by_judge: The preference of each member of a panel, by its name; empty for a single judge.
         ledger: Every call of the judge, also those that were of no use.
         seconds: From asking to the verdict.
@@ -53,6 +55,8 @@ class Verdict:
     preference: float | None
     raw: tuple[str, ...] = ()
     orders: tuple[float | None, ...] = ()
+    control: bool | None = None
+    again: int = 0
     by_judge: Mapping[str, float | None] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     seconds: float = 0.0
@@ -85,8 +89,18 @@ class Judge(Protocol):
         """Whether its verdicts may be compared with the published leaderboard."""
         ...
 
-    async def judge(self, engine: Engine, pair: Pair) -> Verdict:
+    @property
+    def shows_both(self) -> bool:
+        """Whether it shows every pair in both orders; if not, it shows one that follows from the instruction."""
+        ...
+
+    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
         """Return the verdict on a pair; a verdict that can't be had is missing, with its reason.
+
+        Args:
+            engine: Asks the judge's models.
+            pair: What to judge.
+            again: As for `judge_calls.ask`.
 
         Raises:
             ConfigError: The judge's model can't be used.
@@ -117,7 +131,8 @@ def annotation_row(pair: Pair, verdict: Verdict, annotator: str) -> dict[str, An
         "price_per_example": json_usd(verdict.ledger.spend.cost_usd),
         "time_per_example": verdict.seconds,
     }
-    row |= {"orders": list(verdict.orders)} if verdict.orders else {}
+    row |= {"orders": list(verdict.orders)} if len(verdict.orders) == 2 and None not in verdict.orders else {}
+    row |= {} if verdict.control is None else {"control": verdict.control}
     row |= {"by_judge": dict(verdict.by_judge)} if verdict.by_judge else {}
     return row if verdict.failure is None else row | {"failure": verdict.failure.as_dict()}
 

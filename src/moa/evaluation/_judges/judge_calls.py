@@ -56,6 +56,7 @@ async def ask(
     *,
     judge: str,
     options: ReplyOptions,
+    again: int = 0,
     raw: Callable[[Answer], str] = lambda answer: answer.text,
 ) -> JudgeReply[T]:
     """Return what a model's reply says, once parsed; a reply that says nothing is asked for once more.
@@ -67,6 +68,8 @@ async def ask(
         parse: Reads a reply; None where it is no verdict.
         judge: The judge's name, for the ledger.
         options: What to ask for besides text.
+        again: How often the same was asked in vain, or is to be asked once more: the seeds differ each time, as a
+            cache, or a model that keeps to its seed, would say the same again.
         raw: What to keep of the reply.
 
     Raises:
@@ -78,8 +81,8 @@ async def ask(
     text, failure = "", None
     for number in range(TRIES):
         try:
-            # Another seed the second time: a cache, or a model that keeps to its seed, would say the same again.
-            answer = await engine.arun(model, messages, options=options, seed=number or None)
+            seed = TRIES * again + number
+            answer = await engine.arun(model, messages, options=options, seed=seed or None)
         except EngineError as error:
             ledgers.append(error.ledger)
             if is_permanent(error):
@@ -134,7 +137,8 @@ def judgements(ledgers: Iterable[Ledger], judge: str | None = None) -> Ledger:
 def _why(answer: Answer, options: ReplyOptions, text: str) -> str:
     if options.top_logprobs is not None and not answer.logprobs:
         return f"the reply has no log probabilities, which this judge reads: {text!r:.200}. --judge pairwise needs none"
-    return f"the reply is no verdict: {text!r:.200}"
+    cut = ": it was cut off, so raise --judge-max-tokens" if answer.finish_reason == "length" else ""
+    return f"the reply is no verdict{cut}: {text!r:.200}"
 
 
 def is_permanent(error: EngineError) -> bool:

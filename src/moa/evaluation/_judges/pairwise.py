@@ -1,11 +1,10 @@
 """Our own judge: any model, shown both orders, says which response is better or that neither is."""
 
-import json
-import re
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from moa._messages import Message, ReplyOptions
 from moa._mixture.escaping import Delimiter, escape
@@ -14,6 +13,7 @@ from moa._runtime.engine import Engine
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._judges.base import Pair, Verdict
 from moa.evaluation._judges.judge_calls import JudgeReply, ask, judgements, together
+from moa.evaluation._judges.verdict_forms import verdict_in
 
 NAME = "pairwise"
 
@@ -49,27 +49,24 @@ _FORMAT: Mapping[str, Any] = {
         },
     },
 }
-_DECODER = json.JSONDecoder(strict=False)
-_LOOSE = re.compile(
-    r"""["']?\bverdict\b["'*]*\s*[:=][\s"'*]*(A|B|tie)\b(?!["'*]*(?:\s*[/|]|\s+(?:or|and)\b))""", re.IGNORECASE
-)
-_PREFERENCES = {"a": 1.0, "b": 2.0, "tie": DRAW}
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairwiseJudge:
     """Shows a pair in both orders and takes the mean; a verdict that is missing under one order is missing.
 
     Attributes:
         model: The model to ask, as a mixture.
+        orders: `both`, or `one`: by lot, which costs half as much and says less about each pair.
     """
 
     model: Mixture
+    orders: Literal["both", "one"] = "both"
 
     @property
     def name(self) -> str:
         """The prompt's name and the model's."""
-        return f"{NAME}@{self.models[0]}"
+        return f"{NAME}{'' if self.shows_both else '-one-order'}@{self.models[0]}"
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -81,33 +78,43 @@ class PairwiseJudge:
         """Never: the leaderboard's judge is another."""
         return False
 
-    async def judge(self, engine: Engine, pair: Pair) -> Verdict:
+    @property
+    def shows_both(self) -> bool:
+        """Whether it shows both orders."""
+        return self.orders == "both"
+
+    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
         """Return the verdict on a pair; see `Judge.judge` for what it raises."""
         if pair.output_1 == pair.output_2:
             return Verdict(preference=DRAW)
-        straight, swapped = await together(
-            self._ask(engine, pair.instruction, pair.output_1, pair.output_2),
-            self._ask(engine, pair.instruction, pair.output_2, pair.output_1),
-        )
-        orders = (straight.value, None if swapped.value is None else 3.0 - swapped.value)
+        shown = [False, True]
+        if not self.shows_both:
+            shown = [random.Random(f"one-order/{pair.instruction}").random() < 0.5]
+        replies = await together(*(self._ask(engine, pair, again, swapped=swapped) for swapped in shown))
+        orders: list[float | None] = [None, None]
+        for swapped, reply in zip(shown, replies, strict=True):
+            if reply.value is not None:
+                orders[swapped] = 3.0 - reply.value if swapped else reply.value
         known = [preference for preference in orders if preference is not None]
         return Verdict(
-            preference=fmean(known) if len(known) == len(orders) else None,
-            raw=tuple(opinion.raw for opinion in (straight, swapped)),
-            orders=orders,
-            ledger=judgements((straight.ledger, swapped.ledger)),
-            seconds=max(straight.seconds, swapped.seconds),
-            failure=straight.failure or swapped.failure,
+            preference=fmean(known) if len(known) == len(shown) else None,
+            raw=tuple(reply.raw for reply in replies),
+            orders=tuple(orders),
+            ledger=judgements(reply.ledger for reply in replies),
+            seconds=max(reply.seconds for reply in replies),
+            failure=next((reply.failure for reply in replies if reply.failure is not None), None),
         )
 
-    async def _ask(self, engine: Engine, instruction: str, first: str, second: str) -> JudgeReply[float]:
+    async def _ask(self, engine: Engine, pair: Pair, again: int, *, swapped: bool) -> JudgeReply[float]:
+        shown = (pair.output_2, pair.output_1) if swapped else (pair.output_1, pair.output_2)
         return await ask(
             engine,
             self.model,
-            question(instruction, first, second),
+            question(pair.instruction, *shown),
             lambda answer: verdict_in(answer.text),
             judge=self.name,
             options=ReplyOptions(response_format=_FORMAT, format_is_optional=True),
+            again=again,
         )
 
 
@@ -116,37 +123,3 @@ def question(instruction: str, first: str, second: str) -> tuple[Message, ...]:
     texts = {"instruction": instruction, "first": first, "second": second}
     safe = {name: escape(text, (_MARKS,)) for name, text in texts.items()}
     return (Message(role="system", content=SYSTEM), Message(role="user", content=_QUESTION.format(**safe)))
-
-
-def verdict_in(text: str) -> float | None:
-    """Return the preference that a reply states, in the order of showing; None if it states none, or several.
-
-    The JSON object that was asked for counts, also inside of prose or a code fence; else `verdict: A`; else a reply
-    that is nothing but the verdict. A letter that merely occurs in prose does not. An object beside which another
-    verdict is stated is a quotation as likely as not: such a reply states several.
-    """
-    objects, around = _objects_in(text)
-    stated = {verdict for value in objects if (verdict := str(value["verdict"]).strip().lower()) in _PREFERENCES}
-    stated |= {match.group(1).lower() for match in _LOOSE.finditer(around)}
-    stated = stated or {text.strip().strip(".*\"'`").lower()}
-    return _PREFERENCES.get(stated.pop()) if len(stated) == 1 else None
-
-
-def _objects_in(text: str) -> tuple[list[dict[str, Any]], str]:
-    """The JSON objects with a verdict, and the text around them."""
-    objects, around, place = list[dict[str, Any]](), "", 0
-    while (brace := text.find("{", place)) >= 0:
-        value, end = _decoded(text, brace)
-        objects += [value] if value else []
-        around += text[place : brace if value else end]
-        place = end
-    return objects, around + text[place:]
-
-
-def _decoded(text: str, brace: int) -> tuple[dict[str, Any], int]:
-    """The JSON object with a verdict that begins at a brace and its end; nothing, and the next place, if none does."""
-    try:
-        value, end = _DECODER.raw_decode(text, brace)
-    except (ValueError, RecursionError):
-        return {}, brace + 1
-    return (value, end) if "verdict" in value else ({}, brace + 1)

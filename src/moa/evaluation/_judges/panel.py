@@ -37,9 +37,14 @@ class Panel:
         """Never: the leaderboard has one judge."""
         return False
 
-    async def judge(self, engine: Engine, pair: Pair) -> Verdict:
+    @property
+    def shows_both(self) -> bool:
+        """Whether all of its members do."""
+        return all(judge.shows_both for judge in self.judges)
+
+    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
         """Return the verdict on a pair; see `Judge.judge` for what it raises."""
-        verdicts = await together(*(judge.judge(engine, pair) for judge in self.judges))
+        verdicts = await together(*(judge.judge(engine, pair, again=again) for judge in self.judges))
         known = [verdict.preference for verdict in verdicts if verdict.preference is not None]
         failures = [verdict.failure for verdict in verdicts if verdict.failure is not None]
         return Verdict(

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Literal
 
@@ -18,6 +19,7 @@ from moa._runtime.engine import Engine
 from moa.errors import EngineError
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._judges.base import Judge, Pair
+from moa.evaluation._judges.checks import UnreadableCounter, require_usable
 from moa.evaluation._judges.judge_calls import is_out_of_money, together
 from moa.evaluation._measures.base import Case, Measure
 from moa.evaluation._metrics.stopping import Settlement
@@ -53,6 +55,7 @@ class Fill:
         table.forget_unjudged()
         self.ended: Ended = "complete"
         self._stopped = False
+        self._unreadable = UnreadableCounter()
         self._random = random.Random(f"order/{self._spec.seed}")
         self._order = self._random.sample(self._spec.instructions, len(self._spec.instructions))
         self._looks = StoppingMonitor(self._spec, self._order)
@@ -73,9 +76,13 @@ class Fill:
             spent: By earlier sessions.
 
         Raises:
+            EvaluationDataError: The judge can't be used, or can't be read.
             MoaError: Asking on is of no use, or nothing can be written down.
         """
         self._engine, self._spent = engine, spent
+        judge = self._spec.judge
+        if judge is not None and self._spec.checks_judge and not any(self._table.verdicts.values()):
+            await self._try(judge)
         self._look()
         self._tell()
         prompts = enumerate(self._order)
@@ -181,15 +188,28 @@ class Fill:
             if self._stopped:
                 return
             try:
-                verdict = await judge.judge(self._engine, pair)
+                again = self._table.asked_before(pair)
+                verdict = replace(await judge.judge(self._engine, pair, again=again), again=again)
             except EngineError as error:
                 await self._give_up(error)
                 return
         paid = paid_for([call.as_dict() for call in verdict.ledger.calls])
         self._pay(paid)
         await self._table.keep_verdict(pair, verdict, paid)
+        self._unreadable.add(verdict)
         self._look()
         self._step()
+
+    async def _try(self, judge: Judge) -> None:
+        """Find out whether the judge can be used."""
+        try:
+            ledger = await require_usable(judge, self._engine)
+        except EngineError as error:
+            await self._give_up(error)
+            return
+        paid = paid_for([call.as_dict() for call in ledger.calls])
+        self._pay(paid)
+        await self._table.store.put_spent(paid)
 
     def _stop(self, why: Ended) -> None:
         if self.ended == "complete":

@@ -18,7 +18,8 @@ from moa.evaluation._data.huggingface import hub_file, reference_folder
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation._judges.base import Judge
-from moa.evaluation._judges.loading import load_judge
+from moa.evaluation._judges.checks import checked
+from moa.evaluation._judges.loading import Orders, load_judge
 from moa.evaluation._measures.base import Measure, require_rows
 from moa.evaluation._measures.registry import load_measure
 from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
@@ -77,6 +78,12 @@ class Options(TypedDict, total=False):
         measures: Measures of one output, by `NAME` or `NAME:ARGUMENT`; the verdict rests on the first one.
         judge: A judge or its name; None judges nothing.
         judge_model: The model, or models, that a judge asks in place of its own.
+        judge_temperature: In place of the judge's own.
+        judge_max_tokens: The most that the judge writes about a pair, thoughts included.
+        judge_orders: Whether the judge is shown each pair in `one` order or in `both`, in place of its own way.
+        judge_checks: Whether the judge is tried before anything is bought, shown the other order of some pairs if it is
+            shown one only, and shown some control pairs.
+        rejudge: Whether every pair is judged once more.
         self_moa: A member, `aggregator` or a model reference for a Self-MoA of the same shape; see `parts_of`.
         selection: Whether the aggregator also picks one of layer 1's proposals.
         leave_one_out: Whether it also answers from the same proposals without each proposer's in turn.
@@ -105,6 +112,11 @@ class Options(TypedDict, total=False):
     measures: Sequence[str | Measure]
     judge: str | Judge | None
     judge_model: str | Sequence[str] | None
+    judge_temperature: float | None
+    judge_max_tokens: int | None
+    judge_orders: Orders | None
+    judge_checks: bool
+    rejudge: bool
     self_moa: str | None
     selection: bool
     leave_one_out: bool
@@ -134,6 +146,7 @@ class Prepared:
         providers: As given.
         protocol: What must be the same when it is resumed.
         data_dir: Folder of AlpacaEval's files, if they don't come from the hub.
+        rejudge: Whether every pair is judged once more.
     """
 
     setup: Spec
@@ -141,6 +154,7 @@ class Prepared:
     providers: Mapping[str, Provider]
     protocol: Mapping[str, Any]
     data_dir: Path | None = None
+    rejudge: bool = False
 
     def session(self) -> dict[str, Any]:
         """What may differ from session to session, for the manifest; looks up prices, which takes a second."""
@@ -211,7 +225,10 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     systems = (*candidates, *(system for system in (baseline, reference) if system is not None))
     check_names(systems)
     given = options.get("judge")
-    judge = load_judge(given, judge_model=options.get("judge_model")) if isinstance(given, str) else given
+    judge = _loaded_judge(given, options) if isinstance(given, str) else given
+    checks_judge = options.get("judge_checks", True)
+    if judge is not None and checks_judge:
+        judge = checked(judge, prompts=len(instructions), systems=max(1, len(systems) - 1), seed=seed)
     measures = tuple(load_measure(one) if isinstance(one, str) else one for one in options.get("measures", ()))
     require_rows(measures, instructions)
     setup = Spec(
@@ -228,6 +245,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         until=options.get("until", "all"),
         margin=options.get("margin", MARGIN),
         shares_replies=options.get("cached", True),
+        checks_judge=checks_judge,
         data=_reference_data(prompts, data_dir) if options.get("until", "all") != "all" else None,
     )
     _require_sensible(setup)
@@ -246,7 +264,22 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         "sample": sample,
     }
     return Prepared(
-        setup=setup, settings=settings, providers=providers, protocol=_protocol(setup, told), data_dir=data_dir
+        setup=setup,
+        settings=settings,
+        providers=providers,
+        protocol=_protocol(setup, told),
+        data_dir=data_dir,
+        rejudge=options.get("rejudge", False),
+    )
+
+
+def _loaded_judge(name: str, options: Options) -> Judge:
+    return load_judge(
+        name,
+        judge_model=options.get("judge_model"),
+        temperature=options.get("judge_temperature"),
+        max_tokens=options.get("judge_max_tokens"),
+        orders=options.get("judge_orders"),
     )
 
 

@@ -29,6 +29,7 @@ class Spec:
         margin: Percentage points.
         shares_replies: Whether systems that ask the same share the reply; if not, each is asked by itself, as users
             would ask it, and what all of them take is measured.
+        checks_judge: Whether the judge is tried before anything is bought.
         data: AlpacaEval's reference data, if what is looked at needs it.
     """
 
@@ -45,6 +46,7 @@ class Spec:
     margin: float
     measures: tuple[Measure, ...] = ()
     shares_replies: bool = True
+    checks_judge: bool = True
     data: AlpacaEvalData | None = None
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from moa._ledger import ErrorInfo
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._judges.base import Pair, Verdict, annotation_row
@@ -17,6 +18,9 @@ from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid, outputs_key, row_text
 
 T = TypeVar("T")
+
+JUDGED_AGAIN = "judged_again"
+"""Code of a verdict that was given up, to be judged once more."""
 
 LOST = 1.0
 """The preference where only the opponent has an output."""
@@ -66,6 +70,7 @@ class Table:
         self.scores = {measure: {name: dict[int, Score]() for name in systems} for measure in measures}
         self._scores: dict[tuple[str, str, str], Score] = {}
         self._rows = {one.index: row_text(one) for one in instructions} if measures else {}
+        self._asked: dict[tuple[str, str], int] = {}
         self._keys = {one.index: one.key for one in instructions}
         self._given = tuple(given)
         self._load_answers()
@@ -154,11 +159,15 @@ class Table:
         return found
 
     def forget_unjudged(self) -> None:
-        """Forget the verdicts that are missing because the judge could not be asked: it is asked again."""
+        """Forget what is missing, as a measure or the judge failed or could not be read: they are asked again."""
         for found in (of for by_system in self.scores.values() for of in by_system.values()):
             for index in [index for index, score in found.items() if score.failure is not None]:
                 del found[index]
         self._scores = {key: score for key, score in self._scores.items() if score.failure is None}
+        # What a failed call had beside it stands, and so does its seed; what can't be read is asked for with another.
+        for key, one in self._verdicts.items():
+            if one.failure is not None:
+                self._asked[key] = one.again + (one.failure.code in (UNPARSEABLE, JUDGED_AGAIN))
         self._verdicts = {key: verdict for key, verdict in self._verdicts.items() if is_final(verdict)}
         for name, index in self._unjudged:
             del self.verdicts[name][index]
@@ -194,6 +203,22 @@ class Table:
         self._scores[measure, *key] = score
         for name in self.records:
             self.find_score(measure, name, index)
+
+    def asked_before(self, pair: Pair) -> int:
+        """Return how often a pair was judged in vain, or to be judged once more."""
+        return self._asked.get((self._keys[pair.index], outputs_key(pair.output_1, pair.output_2)), 0)
+
+    async def judge_again(self) -> None:
+        """Give up every verdict: each pair is judged once more, also if that is interrupted."""
+        for key, verdict in self._verdicts.items():
+            failure = ErrorInfo(code=JUDGED_AGAIN, message="it is to be judged once more")
+            given_up = Verdict(preference=None, again=verdict.again, failure=failure)
+            body = _VERDICTS.dump_python(given_up, mode="json")
+            await self.store.put_score(str(self.judge), key, body, Paid())
+            self._verdicts[key] = given_up
+        for name in self.verdicts:
+            for index in list(self.verdicts[name]):
+                self.find_verdict(name, index)
 
     def rows(self, system: str) -> list[dict[str, Any]]:
         """Return a system's annotations as AlpacaEval's files have them, in the prompts' order.
@@ -257,5 +282,5 @@ def table_of(spec: Spec, store: CellStore) -> Table:
 
 
 def is_final(verdict: Verdict) -> bool:
-    """Whether a verdict stands: a judge that could not be asked is asked again when a run is resumed."""
-    return verdict.failure is None or verdict.failure.code == UNPARSEABLE
+    """Whether a verdict stands: a judge that failed, or could not be read, is asked again when a run is resumed."""
+    return verdict.failure is None

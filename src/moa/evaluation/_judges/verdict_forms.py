@@ -1,0 +1,105 @@
+"""The verdict that a judge's reply states, in the forms in which judges really write it."""
+
+import json
+import re
+from typing import Any
+
+from moa.evaluation._data.annotations import DRAW
+
+_KEY = (
+    r"(?:final[ _-]*)?(?:verdict|winner|judge?ment|decision|choice|answer|preference"
+    r"|preferred(?:[ _-]*(?:response|answer))?"
+    r"|(?:better|best|winning|selected|chosen)(?:[ _-]*(?:response|answer|assistant|option))?)"
+)
+_NOUN = r"(?:the\s+)?(?:response|answer|assistant|option|model|output|candidate)?[\s_#:-]*"
+# A small "a" before another word is an article.
+_SIDE = rf"{_NOUN}\(?[\"'`*\[({{]*(?P<side>(?-i:[AB])|(?-i:[ab])(?!\s+\w))\b"
+_TIE = (
+    r"(?P<tie>(?:a\s+)?(?:tie|draw)|tied|equal(?:ly good)?|neither|both(?: equal(?:ly good)?)?|same|no preference)\b"
+    r"(?!\s+\w)"
+)
+# Not where the reply only repeats what may be said: `"A" or "B"`, `A/B/tie`.
+_ALONE = r"(?![\"'*`\])}]*(?:\s*[/|]|\s*,?\s+(?:or|and)\b))"
+
+_VALUE = re.compile(
+    rf"^[\s\"'`*\[(]*(?:{_SIDE}|{_TIE})[\s\"'`*\])}}.!]*(?:(?:is (?:the )?better|wins)\b\W*)?$", re.IGNORECASE
+)
+_STATED = re.compile(
+    rf"[\"'*_]*\b{_KEY}\b(?:\s+is)?[\"'*_]*\s*[:=]?[\s\"'`*]*(?:is\s+)?(?:{_SIDE}|{_TIE}){_ALONE}", re.IGNORECASE
+)
+_BRACKETS = re.compile(
+    r"\[\[\s*(?:(?P<side>[AB])(?:\s*>+\s*[AB])?|(?P<tie>C|tie|A\s*=\s*B|B\s*=\s*A))\s*\]\]", re.IGNORECASE
+)
+_TAGGED = re.compile(
+    rf"<\s*{_KEY}\s*>[\s*\"'`]*(?:{_SIDE}|{_TIE})[\s*\"'`.]*<\s*/|\\boxed\{{\s*(?:\\text\{{)?\s*(?:response\s*)?"
+    r"(?P<boxed>A|B|tie)\s*\}",
+    re.IGNORECASE,
+)
+_PROSE = re.compile(
+    r"(?:\b(?:response|answer|assistant|option)[\s_]*(?P<side>[AB])\b"
+    r"(?:\s+(?:is|was)\s+(?:the\s+)?(?:clearly\s+|much\s+|slightly\s+|overall\s+)?"
+    r"(?:better|best|superior|stronger|preferable|winner)\b|\s+wins\b))"
+    r"|(?:\bI\s+(?:would\s+)?(?:prefer|choose|pick|select)\s+(?:response|answer|assistant|option)[\s_]*"
+    r"(?P<picked>[AB])\b)",
+    re.IGNORECASE,
+)
+_DECODER = json.JSONDecoder(strict=False)
+_KEYS = re.compile(rf"^{_KEY}$", re.IGNORECASE)
+
+
+def verdict_in(text: str) -> float | None:
+    """Return the preference that a reply states, in the order of showing; None if it states none, or several.
+
+    What counts is, wherever it stands: a JSON object with the verdict (under the key that was asked for, or one that
+    judges use in its place), `verdict: A` and its like, `[[A]]` and `[[A>B]]` as the arenas' judges write it, a tag, a
+    box; else a reply that is nothing but the verdict; else a sentence such as "Response A is better". A letter that
+    merely occurs in prose does not count. A reply that states several different verdicts states none: one of them may
+    be a quotation.
+
+    Args:
+        text: The reply.
+
+    Returns:
+        1 where the output shown first is better, 2 where the second is, 1.5 for a tie.
+    """
+    objects, around = _objects_in(text)
+    stated = {found for value in objects for found in _of_object(value)}
+    for pattern in (_STATED, _BRACKETS, _TAGGED):
+        stated |= {_preference(match) for match in pattern.finditer(around)}
+    if not stated and (whole := _VALUE.match(text)) is not None:
+        stated = {_preference(whole)}
+    if not stated:
+        stated = {_preference(match) for match in _PROSE.finditer(around)}
+    return stated.pop() if len(stated) == 1 else None
+
+
+def _preference(match: re.Match[str]) -> float:
+    groups = match.groupdict()
+    side = groups.get("side") or groups.get("picked") or groups.get("boxed") or ""
+    return {"a": 1.0, "b": 2.0}.get(side.lower(), DRAW)
+
+
+def _of_object(value: dict[str, Any]) -> list[float]:
+    """The verdicts under an object's keys."""
+    found = [str(verdict) for key, verdict in value.items() if _KEYS.match(key) and isinstance(verdict, str)]
+    return [_preference(match) for verdict in found if (match := _VALUE.match(verdict)) is not None]
+
+
+def _objects_in(text: str) -> tuple[list[dict[str, Any]], str]:
+    """The JSON objects with a verdict, and the text around them."""
+    objects, around, place = list[dict[str, Any]](), "", 0
+    while (brace := text.find("{", place)) >= 0:
+        value, end = _decoded(text, brace)
+        objects += [value] if value else []
+        around += text[place : brace if value else end]
+        place = end
+    return objects, around + text[place:]
+
+
+def _decoded(text: str, brace: int) -> tuple[dict[str, Any], int]:
+    """The JSON object with a verdict that begins at a brace and its end; nothing, and the next place, if none does."""
+    try:
+        value, end = _DECODER.raw_decode(text, brace)
+    except (ValueError, RecursionError):
+        return {}, brace + 1
+    return (value, end) if isinstance(value, dict) and _of_object(value) else ({}, brace + 1)
