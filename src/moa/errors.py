@@ -1,31 +1,31 @@
-"""Everything that can go wrong, as one tree.
+"""The errors of this package, as one tree.
 
 ::
 
     MoaError
-    ├── UsageError                  a request or an option that makes no sense; nothing was sent
+    ├── UsageError                  an invalid request or option; nothing was sent
     │   └── TraceError              a trace that can't be read, written or replayed
     ├── MixtureError                a mixture file or mapping that can't be used
     │   ├── UnknownMixture          no preset and no file of that name
     │   └── TemplateError           an aggregator prompt that can't be rendered
     ├── ConfigError                 endpoints or settings that can't be used
     │   ├── UnknownEndpoint         a model reference names an endpoint that is not configured
-    │   ├── MissingCredentials      the endpoint needs a key that isn't there
+    │   ├── MissingCredentials      the endpoint needs a key that isn't set
     │   └── MissingDependency       the feature needs an optional package
     ├── ProviderError               one call to one model failed
-    │   ├── RateLimited             429, throttling, or the service's own words for it
+    │   ├── RateLimited             429, throttling, or the service's equivalent
     │   ├── QuotaExhausted          the account has no credit left
     │   ├── ServiceFailed           5xx, overloaded, or an error event inside a stream
     │   ├── ConnectionFailed        refused, reset, unknown host, TLS
-    │   ├── CallTimedOut            the agent's own time limit was over
+    │   ├── CallTimedOut            the agent's time limit expired
     │   ├── IdleTimedOut            the reply stayed silent for too long
     │   ├── BrokenReply             a reply that breaks off, or is not what the protocol says
-    │   ├── EmptyReply              a whole reply without content
-    │   ├── UnusableReply           a whole reply that doesn't do what was asked, e.g. select a proposal
+    │   ├── EmptyReply              a complete reply without content
+    │   ├── UnusableReply           a complete reply that doesn't do what was asked, e.g. select a proposal
     │   ├── Refused                 a content filter or guardrail stepped in
     │   ├── AuthenticationFailed    the key is wrong or expired, or may not use this model
     │   ├── ModelNotFound           the endpoint doesn't know this model
-    │   ├── Abandoned               the run went on without this call
+    │   ├── Abandoned               the run continued without this call
     │   ├── CircuitOpen             skipped: the model has failed several times in a row
     │   ├── OutOfDescriptors        this process has no file descriptor left for a connection
     │   ├── BudgetExceeded          the call may cost more than is left of a budget
@@ -34,13 +34,13 @@
     │       ├── ContextTooLong      the prompt doesn't fit into the model's window
     │       └── UnsupportedInput    the model can't take this kind of input
     ├── StateUnavailable            the store of shared limits and budgets can't be reached
-    ├── EvaluationDataError         a file to evaluate, or of reference data, that can't be used
+    ├── EvaluationDataError         a data file of an evaluation that can't be used
     └── EngineError                 a run failed; carries the ledger of what it cost
-        ├── OverBudget              the run's worst case doesn't fit its budget, whatever may be dropped
+        ├── OverBudget              the run's worst case exceeds its budget, even with everything dropped that may be
         ├── LayerFailed             too few proposals arrived
         ├── AggregationFailed       no aggregator gave an answer
         ├── AnswerInterrupted       the answer broke off after part of it was shown
-        └── DeadlineExceeded        the run's time was over
+        └── DeadlineExceeded        the run's deadline passed
 
 Every error says what failed, where, and what to do. `code` is stable and safe to match on.
 """
@@ -120,7 +120,7 @@ def _rebuild(kind: type[MoaError], args: tuple[Any, ...], state: dict[str, Any])
 
 
 class UsageError(MoaError):
-    """A request or an option makes no sense; nothing was sent and nothing was spent."""
+    """A request or an option is invalid; nothing was sent and nothing was spent."""
 
     code = "usage_error"
 
@@ -198,7 +198,7 @@ class UnknownEndpoint(ConfigError):
 
 
 class MissingCredentials(ConfigError):
-    """The endpoint needs a key that isn't there."""
+    """The endpoint needs a key that isn't set."""
 
     code = "missing_credentials"
 
@@ -271,7 +271,7 @@ class ProviderError(MoaError):
 
 
 class RateLimited(ProviderError):
-    """The service answered 429, or its own words for it."""
+    """The service answered 429, or its equivalent."""
 
     code, retryable = "rate_limited", True
 
@@ -289,19 +289,19 @@ class ServiceFailed(ProviderError):
 
 
 class ConnectionFailed(ProviderError):
-    """No reply began: connection refused or reset, unknown host, TLS trouble."""
+    """No reply began: connection refused or reset, unknown host, TLS failure."""
 
     code, retryable = "connection_failed", True
 
 
 class CallTimedOut(ProviderError):
-    """The agent's own time limit was over before its reply was whole."""
+    """The agent's time limit expired before its reply was complete."""
 
     code, maybe_billed = "call_timed_out", True
 
 
 class IdleTimedOut(ProviderError):
-    """The reply had begun and then stayed silent for longer than the idle limit."""
+    """The reply had started, and then nothing arrived for longer than the idle limit."""
 
     code, retryable, maybe_billed = "idle_timed_out", True, True
 
@@ -313,13 +313,13 @@ class BrokenReply(ProviderError):
 
 
 class EmptyReply(ProviderError):
-    """The reply is whole but has no content (at most reasoning)."""
+    """The reply is complete but has no content (at most reasoning)."""
 
     code, maybe_billed = "empty_reply", True
 
 
 class UnusableReply(ProviderError):
-    """The reply is whole and well, but doesn't do what was asked, e.g. name the best proposal."""
+    """The reply is complete, but doesn't do what was asked, e.g. name the best proposal."""
 
     code, maybe_billed = "unusable_reply", True
 
@@ -343,7 +343,7 @@ class ModelNotFound(ProviderError):
 
 
 class Abandoned(ProviderError):
-    """The run went on without this call: it was slower than the mixture waits."""
+    """The run continued without this call: it was slower than the mixture waits."""
 
     code, maybe_billed = "abandoned", True
 
@@ -355,25 +355,25 @@ class CircuitOpen(ProviderError):
 
 
 class OutOfDescriptors(ProviderError):
-    """The call was not made: this process has no file descriptor left for a connection. No fault of the service."""
+    """The call was not made: this process has no file descriptor left for a connection. The service is not at fault."""
 
     code, retryable = "out_of_descriptors", True
 
 
 class BudgetExceeded(ProviderError):
-    """The call was not made: at worst it would cost more than is left of a budget."""
+    """The call was not made: its worst case exceeds what is left of a budget."""
 
     code = "budget_exceeded"
 
 
 class ProviderFault(ProviderError):
-    """The provider raised something that is no `ProviderError`: a bug in it, reported as this call's failure."""
+    """The provider raised an exception that is not a `ProviderError`: a bug in it, reported as this call's failure."""
 
     code, maybe_billed = "provider_fault", True
 
 
 class BadRequest(ProviderError):
-    """The service won't take this request; sending it again doesn't help."""
+    """The service rejects this request; a retry doesn't help."""
 
     code = "bad_request"
 
@@ -391,7 +391,7 @@ class UnsupportedInput(BadRequest):
 
 
 class EvaluationDataError(MoaError):
-    """A file to evaluate, or of reference data, can't be used as it is.
+    """A data file of an evaluation can't be used.
 
     Attributes:
         path: The file, or None for values given in code.
@@ -413,7 +413,7 @@ class EvaluationDataError(MoaError):
 
 
 class StateUnavailable(MoaError):
-    """The store that processes share their limits and budgets in can't be reached, or doesn't answer in time."""
+    """The store of shared limits and budgets can't be reached, or doesn't answer in time."""
 
     code = "state_unavailable"
 
@@ -438,7 +438,7 @@ class EngineError(MoaError):
 
 
 class OverBudget(EngineError):
-    """At worst the rest of the run would cost more than is left of its budget, even without all that may be dropped."""
+    """The worst case of the rest of the run exceeds its budget, even with everything dropped that may be."""
 
     code = "over_budget"
 
@@ -454,7 +454,7 @@ class LayerFailed(EngineError):
 
 
 class AggregationFailed(EngineError):
-    """Neither the aggregator nor its fallbacks gave an answer."""
+    """Neither the aggregator nor its fallbacks answered."""
 
     code = "aggregation_failed"
 
@@ -476,7 +476,7 @@ class AnswerInterrupted(EngineError):
 
 
 class DeadlineExceeded(EngineError):
-    """The run's time was over.
+    """The run's deadline passed.
 
     Attributes:
         partial_text: The part of the answer that had been shown, empty if none.

@@ -54,5 +54,5 @@ def test_a_missing_or_foreign_cache_is_one_clear_error(cached: Path) -> None:
 
     assert (missing.code, foreign.code) == (2, 2)
     assert "there is no cache here" in missing.err
-    assert "this is no cache" in foreign.err
+    assert "this is not a cache" in foreign.err
     assert (cached / "notes").read_text() == "my notes"

@@ -83,7 +83,7 @@ def test_a_used_up_budget_exits_with_4_and_says_how_to_go_on(folder: Path, capsy
     code = moa("generate", *COMMON, "--out", "r", "--budget", "40", "--concurrency", "1")
 
     assert code == 4
-    assert "a larger --budget goes on" in " ".join(capsys.readouterr().err.split())
+    assert "a larger --budget continues" in " ".join(capsys.readouterr().err.split())
     assert moa("generate", *COMMON, "--out", "r", "--budget", "400") == 0
 
 

@@ -150,4 +150,4 @@ def test_judging_ends_with_its_own_exit_code_where_the_budget_does_not_last(judg
     code, told = judge("--judge", "pairwise", "--judge-model", "demo/judge", "--budget", "0.01")
 
     assert code == 4
-    assert "stopped: the budget does not last for more" in told
+    assert "stopped: the budget is used up" in told

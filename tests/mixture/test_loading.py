@@ -209,7 +209,7 @@ def test_a_preset_can_be_overridden() -> None:
         ("aggregator.temperature=hot", "aggregator.temperature", r"a number, got 'hot' \(set by an override\)"),
         ("layers.1.proposers.0.temperature=1", "layers.1", "item from 0 to 0, got '1'"),
         ("layers.first=1", "layers.first", "item from 0 to 0, got 'first'"),
-        ("aggregator.model.x=1", "aggregator.model.x", "holds no keys"),
+        ("aggregator.model.x=1", "aggregator.model.x", "has no keys"),
         ("aggregator=[", None, "not valid YAML"),
     ],
 )

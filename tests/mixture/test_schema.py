@@ -130,7 +130,7 @@ def test_a_mixture_lists_each_model_once_with_fallbacks() -> None:
         (("name: example", "deadline_s: -1"), 1, "deadline_s", "greater than 0"),
         (("name: example", "template: x"), 1, "template", "needs a prompt that names its file"),
         (("aggregator:", "aggregator:\n  samples: 2"), 8, "aggregator.samples", "answers once"),
-        (("name: example", "layers: []"), 2, "layers", "stands twice, first in line 1"),
+        (("name: example", "layers: []"), 2, "layers", "duplicate key, first in line 1"),
     ],
 )
 def test_a_fault_names_file_line_key_and_what_was_expected(

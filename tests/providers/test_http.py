@@ -109,7 +109,7 @@ async def test_answer_that_is_no_http_is_a_broken_reply_that_hides_the_address(
     transport: HttpTransport, reply: bytes
 ) -> None:
     async with listening(answering(reply)) as url:
-        with pytest.raises(BrokenReply, match="is no HTTP") as caught:
+        with pytest.raises(BrokenReply, match="is not HTTP") as caught:
             await read(transport, url + "?key=secret")
 
     assert "secret" not in str(caught.value)

@@ -37,7 +37,7 @@ def test_a_key_with_a_budget_or_a_rate_is_limited(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("keys: []", "keys"),
-        (f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]", "stands twice"),
+        (f"keys: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}}}]", "is listed twice"),
         (f"keys: [{{name: a, sha256: {'a' * 64}, budget: 5}}]", "did you mean 'budget_usd'"),
         (f"keys: [{{name: a, sha256: {'a' * 64}, budget_usd: 0}}]", "budget_usd"),
     ],

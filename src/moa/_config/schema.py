@@ -27,7 +27,7 @@ def _http_parts(text: str, expected: str) -> SplitResult:
 
 
 def _web_address(text: str) -> str:
-    parts = _http_parts(text, "an address that begins with http:// or https://")
+    parts = _http_parts(text, "an address that starts with http:// or https://")
     if parts.username is not None:
         raise ValueError("an address must not contain a name or password: use api_key_env or headers")
     if parts.query or parts.fragment:
@@ -48,7 +48,7 @@ def _variable(name: str) -> str:
 
 def _endpoint_name(name: str) -> str:
     if not re.fullmatch(ENDPOINT_NAME, name):
-        raise ValueError("expected a name of letters, digits, - _ and . that begins with a letter or digit")
+        raise ValueError("expected a name of letters, digits, - _ and . that starts with a letter or digit")
     return name
 
 

@@ -203,6 +203,6 @@ def _empty(reply: Reply, reference: str) -> EmptyReply:
         return EmptyReply(f"the reply has no content (it ended with {reply.finish.reason!r})", model=reference)
     advice = "raise max_tokens" if reply.finish.reason == "length" else "lower reasoning_effort"
     return EmptyReply(
-        f"the reply holds only reasoning ({len(reply.reasoning):,} characters) and no content: {advice}",
+        f"the reply contains only reasoning ({len(reply.reasoning):,} characters) and no content: {advice}",
         model=reference,
     )

@@ -178,7 +178,7 @@ def _step(place: object, part: str, key: Key) -> str | int:
         return part
     dotted = ".".join(map(str, key))
     if not isinstance(place, list):
-        raise MixtureError("nothing can be set here: what is above it holds no keys", key=dotted)
+        raise MixtureError("nothing can be set here: the value above it has no keys", key=dotted)
     if not (part.isdecimal() and int(part) < len(place)):
         raise MixtureError(f"expected the number of an item from 0 to {len(place) - 1}, got {part!r}", key=dotted)
     return int(part)

@@ -55,7 +55,7 @@ class KeysFile(StrictModel):
         names = [key.name for key in self.keys]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise located_error(f"{name!r} stands twice", "keys", index, "name")
+                raise located_error(f"{name!r} is listed twice", "keys", index, "name")
         return self
 
 

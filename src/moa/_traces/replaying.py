@@ -222,7 +222,7 @@ class _Recorded:
         recorded = calls.popleft() if calls else None
         if recorded is None or recorded.model != call.model:
             self._found.append(f"call {call.id}: {call.agent} asks {call.model}, which was not recorded")
-            raise ProviderFault(f"the trace holds no such call of {call.agent}", model=call.model)
+            raise ProviderFault(f"the trace has no such call of {call.agent}", model=call.model)
         if recorded.asked != request_digest(request):
             self._found.append(f"call {call.id}: {call.agent} asks {call.model} something else than it did")
         return recorded

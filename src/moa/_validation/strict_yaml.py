@@ -280,5 +280,5 @@ def _check_keys(node: yaml.MappingNode, error: FileError, path: Path | None) -> 
         if not isinstance(name, yaml.ScalarNode):
             raise error("a key must be plain text", path=path, line=line)
         if name.value in seen:
-            raise error(f"the key stands twice, first in line {seen[name.value]}", path=path, line=line, key=name.value)
+            raise error(f"duplicate key, first in line {seen[name.value]}", path=path, line=line, key=name.value)
         seen[name.value] = line

@@ -285,7 +285,7 @@ class _Response:
 
 def _proxy(address: str | None) -> str | None:
     if address is not None and not address.startswith(("http://", "https://")):
-        raise ConfigError("the proxy's address must begin with http:// or https://", key="proxy")
+        raise ConfigError("the proxy's address must start with http:// or https://", key="proxy")
     return address
 
 
@@ -303,7 +303,7 @@ def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext | bool:
 def _no_http(error: aiohttp.ClientResponseError, url: URL, reference: str) -> ProviderError:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ConnectionFailed(f"the proxy answered HTTP {error.status}: {_words(error)}", model=reference)
-    return BrokenReply(f"what {url.host}:{url.port} answers is no HTTP: {_words(error)}", model=reference)
+    return BrokenReply(f"the reply of {url.host}:{url.port} is not HTTP: {_words(error)}", model=reference)
 
 
 def _hung_up(error: Exception) -> bool:

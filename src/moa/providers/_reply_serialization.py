@@ -63,7 +63,7 @@ def event_from(data: Any) -> ReplyEvent:
         case {"restarted": True}:
             event = Restarted()
         case _:
-            raise ValueError("this is no piece of a reply")
+            raise ValueError("this is not a piece of a reply")
     return event
 
 

@@ -296,7 +296,7 @@ async def test_whoever_waits_for_the_same_call_buys_it_when_that_fails(path: Pat
 async def test_a_file_that_is_no_cache_is_told_before_anything_is_sent(foreign: Path) -> None:
     provider = _numbered()
     async with _engine(provider, foreign) as engine:
-        with pytest.raises(ConfigError, match="this is no cache"):
+        with pytest.raises(ConfigError, match="this is not a cache"):
             await engine.arun(_alone(), "hi")
 
     assert provider.requests == []

@@ -108,7 +108,7 @@ def test_a_file_that_is_no_cache_is_refused_and_left_as_it_is(tmp_path: Path, ma
     make(path)
     before = path.read_bytes()
 
-    with pytest.raises(ConfigError, match=r"calls\.sqlite: this is no cache") as caught:
+    with pytest.raises(ConfigError, match=r"calls\.sqlite: this is not a cache") as caught:
         Store(settings(path, mode))
 
     assert "give another path" in str(caught.value)

@@ -107,7 +107,7 @@ def evaluate(
     show_warnings(prepared)
     done = _carry_out(prepared, out or Path())
     if done is None:
-        say(f"interrupted: what was written down stays; the same command with --out {out} goes on", style="yellow")
+        say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
         return INTERRUPTED
     show_ended(done, prepared.setup)
     if latency:

@@ -73,7 +73,7 @@ def judge_files(wanted: JudgeFilesOptions) -> int:
     except EngineError as error:
         if not is_out_of_money(error):
             raise
-        say("stopped: the budget does not last for more. The same command goes on with as much again", style="yellow")
+        say("stopped: the budget is used up. The same command continues with the same amount again", style="yellow")
         return STOPPED
     return _show_judging(rows, judge, wanted.out)
 
@@ -220,7 +220,7 @@ def _names(path: Path) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise EvaluationDataError(f"can't be read: {error}", path=path) from error
     if not isinstance(document, dict):
-        raise EvaluationDataError("is no JSON object of names", path=path)
+        raise EvaluationDataError("is not a JSON object of names", path=path)
     return {str(mine): str(theirs) for mine, theirs in document.items()}
 
 

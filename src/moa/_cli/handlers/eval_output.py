@@ -71,7 +71,7 @@ def show_ended(done: Evaluation, setup: Spec) -> None:
     if done.ended == "budget":
         say(
             f"stopped: the budget of {usd(Decimal(str(setup.budget_usd)))} does not last for more ({spent}). {there} "
-            f"are there; the same command with a larger --budget goes on",
+            f"are there; the same command with a larger --budget continues",
             style="yellow",
         )
     elif done.ended == "decided" and done.settlement is not None:
@@ -217,7 +217,7 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
     if found.predicted_win_rate is not None:
         value, interval = found.predicted_win_rate.value, found.predicted_win_rate.interval
         ends = f"{interval.low:.2f} to {interval.high:.2f}"
-        print(f"win rate of A against B as the official model predicts it: {value:.2f}% ({ends}); nobody judged that")
+        print(f"win rate of A against B as the official model predicts it: {value:.2f}% ({ends}); not judged")
     if found.evidence is not None:
         verdict = found.evidence.controlled
         if found.evidence.kept is None:

@@ -65,7 +65,7 @@ def _keyed_entries(path: Path) -> Iterator[tuple[str, Entry]]:
     except OSError as error:
         raise ConfigError(f"the entries can't be read: {os_reason(error)}", path=path) from error
     except UnicodeDecodeError as error:
-        raise ConfigError("this is not a file of cache entries: it is no UTF-8 text", path=path) from error
+        raise ConfigError("this is not a file of cache entries: it is not UTF-8 text", path=path) from error
 
 
 def _check_header(line: str, path: Path) -> None:

@@ -352,7 +352,7 @@ class Store:
         except sqlite3.OperationalError as error:
             raise ConfigError(f"the cache can't be used: {error}: {_hint(error)}", path=path) from error
         except (sqlite3.Error, ValueError) as error:
-            what = f"this is no cache of this version, or a damaged one ({error}); nothing in it was changed"
+            what = f"this is not a cache of this version, or it is damaged ({error}); nothing in it was changed"
             raise ConfigError(f"{what}: give another path, or delete the file to start again", path=path) from error
 
 
@@ -411,7 +411,8 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
             path.touch(mode=0o600)
         elif not path.is_file():
             raise ConfigError(
-                f"there is no cache here; it is made when a reply is kept (mode: {DEFAULT_MODE})", path=path
+                f"there is no cache here; it is created with the first reply (mode: {DEFAULT_MODE})",
+                path=path,
             )
     except OSError as error:
         raise ConfigError(f"the cache can't be used: {os_reason(error)}", path=path) from error

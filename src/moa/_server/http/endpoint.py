@@ -72,7 +72,7 @@ class EndpointTable:
             prefix, separator, _ = endpoint.path.partition("{")
             methods = (self._below if separator else self._exact).setdefault(prefix, {})
             if endpoint.method in methods:
-                raise ValueError(f"{endpoint.method} {endpoint.path} stands twice")
+                raise ValueError(f"{endpoint.method} {endpoint.path} is listed twice")
             methods[endpoint.method] = endpoint
             if endpoint.method == "GET":
                 methods["HEAD"] = endpoint

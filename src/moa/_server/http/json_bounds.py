@@ -62,5 +62,5 @@ class JsonBounds:
             raise self._too_many()
 
     def _too_many(self) -> RequestError:
-        message = f"the body holds more than {self._max_values:,} values, the most that this server takes"
+        message = f"the body contains more than {self._max_values:,} values, the maximum of this server"
         return RequestError(413, "request_too_large", message)

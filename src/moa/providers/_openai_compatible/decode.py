@@ -149,7 +149,7 @@ class StreamDecoder:
             if isinstance(delta, dict):
                 return events.delta(delta, choice)
             if delta is not None:
-                raise events.broken("a delta is no object", chunk)
+                raise events.broken("a delta is not an object", chunk)
         return []
 
     def _last_event(self, name: bytes, data: bytes) -> list[ReplyEvent]:
@@ -196,12 +196,12 @@ class _Events:
         try:
             value = orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise self.broken(f"it is no JSON ({error})", data) from error
+            raise self.broken(f"it is not JSON ({error})", data) from error
         if isinstance(value, dict):
             return value
         if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
             return value[0]
-        raise self.broken("it is no JSON object", data)
+        raise self.broken("it is not a JSON object", data)
 
     def choice(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take in what surrounds the message, and return its choice, None if there is none.
@@ -222,7 +222,7 @@ class _Events:
         if choice is None and not choices:
             return None
         if not isinstance(choice, dict):
-            raise self.broken("its choice is no object", reply)
+            raise self.broken("its choice is not an object", reply)
         if choice.get("index"):
             return None
         if reason := choice.get("finish_reason"):
@@ -248,7 +248,7 @@ class _Events:
             if content or logprobs:
                 self._text(content, logprobs, found)
         elif content is not None:
-            raise self.broken("its content is no text", message)
+            raise self.broken("its content is not text", message)
         return found
 
     def _beside_content(self, message: Mapping[str, Any], found: list[ReplyEvent]) -> None:
@@ -259,7 +259,7 @@ class _Events:
             self._refusal.append(refusal)
         if calls := message.get("tool_calls"):
             if not isinstance(calls, list):
-                raise self.broken("its tool calls are no list", message)
+                raise self.broken("its tool calls are not a list", message)
             found += [self._tool(call) for call in calls]
 
     def _text(self, text: str, logprobs: Logprobs, found: list[ReplyEvent]) -> None:

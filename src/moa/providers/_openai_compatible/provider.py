@@ -218,9 +218,9 @@ def _address(endpoint: Endpoint) -> str:
     try:
         url = URL(endpoint.base_url or "")
     except ValueError as error:
-        raise ConfigError(f"{endpoint.base_url!r} is no address: {error}", key=_key(endpoint)) from error
+        raise ConfigError(f"{endpoint.base_url!r} is not an address: {error}", key=_key(endpoint)) from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"{endpoint.base_url!r} is no http(s) address", key=_key(endpoint))
+        raise ConfigError(f"{endpoint.base_url!r} is not an http(s) address", key=_key(endpoint))
     if not url.path.endswith("/chat/completions"):
         url = url / "chat/completions"
     return str(url.extend_query(endpoint.query))
@@ -238,7 +238,7 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
     for name, value in headers.items():
         if not value.isprintable():
             raise ConfigError(
-                "it holds a line break or another character that no header may have",
+                "it contains a line break or another character that headers can't have",
                 key=f"endpoints.{endpoint.name}.headers.{name}",
             )
     return headers
