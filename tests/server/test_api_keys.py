@@ -1,11 +1,15 @@
 """The file of keys."""
 
+import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from moa._server.api_keys import hash_key, load_keys, new_key
-from moa.errors import ConfigError
+from moa._server.http.errors import RequestError
+from moa._state.sqlite import SqliteStore
+from moa.errors import BudgetExceeded, ConfigError
 
 
 def _file(folder: Path, text: str) -> Path:
@@ -56,3 +60,26 @@ def test_a_key_in_the_place_of_its_hash_is_not_repeated(tmp_path: Path) -> None:
 
 def test_two_new_keys_differ() -> None:
     assert new_key() != new_key()
+
+
+async def test_a_restart_does_not_refill_a_key_and_a_second_process_counts_the_same(tmp_path: Path) -> None:
+    text = f"keys: [{{name: a, sha256: {hash_key('x')}, budget_usd: {{usd: 5, per: forever}}, requests_per_minute: 3}}]"
+    state = SqliteStore(tmp_path / "state.sqlite")
+    first = load_keys(_file(tmp_path, text), state)
+    caller = first.caller("x")
+    assert caller is not None
+    assert caller.budget is not None
+    (await caller.budget.reserve(Decimal(4), "lab/m"))(Decimal(4))
+    await caller.check_rate(0)
+    await first.aclose()
+
+    second = load_keys(_file(tmp_path, text), state)
+    again = second.caller("x")
+    assert again is not None
+    assert again.budget is not None
+    with pytest.raises(BudgetExceeded, match=r"\$1\.0+ is left"):
+        await again.budget.reserve(Decimal(2), "lab/m")
+    outcomes = await asyncio.gather(*(again.check_rate(0) for _ in range(4)), return_exceptions=True)
+    assert sum(isinstance(outcome, RequestError) for outcome in outcomes) >= 2
+    await second.aclose()
+    await state.aclose()

@@ -12,10 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from moa._config.settings import Settings
-from moa._server.api_keys import ApiKeys, KeySettings, hash_key
-from moa._server.launcher import ServeSettings, listen, make_options, require_shareable
+from moa._server.api_keys import hash_key
+from moa._server.launcher import ServeSettings, listen, make_options, require_shareable, shared_settings
 from moa._server.logs import JsonFormatter, TextFormatter
 from moa._server.startup_checks import usable_mixtures
+from moa._state.opening import StateSettings
 from moa.errors import MixtureError, UsageError
 from moa.providers._endpoint import BreakerSettings, Endpoint, LimitSettings
 from tests.support.served import DUO, served
@@ -103,31 +104,30 @@ def test_a_mixture_that_is_not_there_is_an_error() -> None:
         usable_mixtures(("locl",), NO_ENDPOINTS)
 
 
-LIMITED: list[tuple[dict[str, Any], str]] = [
-    ({"breaker": BreakerSettings()}, "breaker of lab"),
-    ({"limits": LimitSettings(max_concurrency=3)}, "limits of lab"),
-    ({"model_limits": {"one": LimitSettings(requests_per_minute=3)}}, "limits of lab"),
-    ({"kind": "local"}, "slots of lab"),
-]
+def test_several_workers_refuse_a_model_that_each_would_load() -> None:
+    settings = Settings(endpoints={"lab": replace(PLAIN, kind="local")})
+
+    with pytest.raises(UsageError, match="slots of lab"):
+        require_shareable((DUO,), settings)
+    require_shareable((DUO,), Settings(endpoints={"lab": replace(PLAIN, breaker=BreakerSettings())}))
 
 
-@pytest.mark.parametrize(("changes", "named"), LIMITED, ids=lambda value: str(value)[:20])
-def test_several_workers_refuse_what_each_would_count_for_itself(changes: dict[str, Any], named: str) -> None:
-    settings = Settings(endpoints={"lab": replace(PLAIN, **changes)})
+def test_several_workers_share_a_file_a_budget_of_this_start_and_the_places_of_an_endpoint() -> None:
+    limited = replace(PLAIN, limits=LimitSettings(max_concurrency=9), model_limits={"m": LimitSettings()})
+    settings = Settings(endpoints={"lab": limited})
+    shared = shared_settings(ServeSettings(workers=4, budget_usd=3, start="one"), settings)
 
-    with pytest.raises(UsageError, match=named):
-        require_shareable((DUO,), settings, None, None)
-
-
-def test_several_workers_refuse_budgets() -> None:
-    ring = ApiKeys([KeySettings(name="a", sha256=hash_key("x"), requests_per_minute=5)])
-
-    with pytest.raises(UsageError, match="the server's budget; API keys"):
-        require_shareable((DUO,), Settings(endpoints={"lab": PLAIN}), ring, 5.0)
+    assert shared.state is not None
+    assert shared.state.where.endswith("moa/state.sqlite")
+    assert [(budget.usd, budget.account) for budget in shared.budgets] == [(3, "server one")]
+    assert shared.endpoints["lab"].limits.max_concurrency == 2
+    assert shared_settings(ServeSettings(), settings) == settings
 
 
-def test_several_workers_serve_what_is_not_limited_at_all() -> None:
-    require_shareable((DUO,), Settings(endpoints={"lab": PLAIN}), None, None)
+def test_the_settings_own_store_is_the_workers_too() -> None:
+    settings = Settings(endpoints={}, state=StateSettings(where="redis://127.0.0.1"))
+
+    assert shared_settings(ServeSettings(workers=2), settings).state == settings.state
 
 
 def _record(**extra: Any) -> logging.LogRecord:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from moa.providers._endpoint import Endpoint
 
 FILE_NAME = "moa.yaml"
 CACHE_NAME = "calls.sqlite"
+STATE_NAME = "state.sqlite"
 PROFILES_NAME = "profiles.sqlite"
 
 NO_CACHE = CacheSettings(path=Path(CACHE_NAME), mode="off")
@@ -39,7 +40,7 @@ class Settings:
         key_variables: For endpoints that need a key: the environment variable that holds it.
         cache: Where replies are kept, and how they are used.
         state: Where limits and budgets are shared with other processes, None if they aren't.
-        budget: What may be spent in all, None if nobody set a limit.
+        budgets: What may be spent in all; each holds.
         profiles: The file that remembers what services refuse; None remembers nothing beyond this process.
         source: The file that was read, None if there is none.
     """
@@ -48,7 +49,7 @@ class Settings:
     key_variables: Mapping[str, str] = field(default_factory=dict)
     cache: CacheSettings = NO_CACHE
     state: StateSettings | None = None
-    budget: BudgetSettings | None = None
+    budgets: tuple[BudgetSettings, ...] = ()
     profiles: Path | None = None
     source: Path | None = None
 
@@ -115,7 +116,7 @@ def load_settings(
         ),
         cache=_cache(file.cache, environ, source),
         state=_state(file, environ, source),
-        budget=file.budget_usd.settings if file.budget_usd else None,
+        budgets=(file.budget_usd.settings,) if file.budget_usd else (),
         profiles=_cache_folder(environ) / PROFILES_NAME,
         source=source,
     )
@@ -138,6 +139,16 @@ def _state(file: SettingsFile, environ: Mapping[str, str], source: Path | None) 
 def _cache_folder(environ: Mapping[str, str]) -> Path:
     named = environ.get("XDG_CACHE_HOME") or environ.get("LOCALAPPDATA")
     return (Path(named) if named else Path(environ.get("HOME") or Path.home()) / ".cache") / "moa"
+
+
+def with_default_state(settings: Settings, environ: Mapping[str, str] | None = None) -> Settings:
+    """Return settings whose processes share a file in the user's folder, if they share nothing else."""
+    if settings.state is not None:
+        return settings
+    environ = os.environ if environ is None else environ
+    named = environ.get("XDG_STATE_HOME") or environ.get("LOCALAPPDATA")
+    folder = Path(named) if named else Path(environ.get("HOME") or Path.home()) / ".local" / "state"
+    return replace(settings, state=StateSettings(where=str(folder / "moa" / STATE_NAME)))
 
 
 def _source(path: str | Path | None, environ: Mapping[str, str], folder: Path) -> tuple[Path | None, bool]:

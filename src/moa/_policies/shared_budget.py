@@ -17,6 +17,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 from uuid import uuid4
 
+from moa._state.memory import MemoryStore
 from moa._state.store import Claim, Share, StateStore
 from moa.errors import BudgetExceeded, StateUnavailable
 from moa.providers._call_context import Settle
@@ -35,10 +36,18 @@ class BudgetSettings:
     Attributes:
         usd: US dollars.
         per: When it is full again.
+        account: Its name: processes that give the same name, and share a store, share it.
     """
 
     usd: Decimal
     per: Period = "forever"
+    account: str = "settings"
+
+    def open(self, store: StateStore | None, on_failure: OnFailure = "refuse") -> "SharedBudget":
+        """Return the budget; without a store it is this process's own."""
+        return SharedBudget(
+            self.usd, store=store or MemoryStore(), account=self.account, per=self.per, on_failure=on_failure
+        )
 
 
 NANO = Decimal(1_000_000_000)

@@ -57,7 +57,7 @@ class SharedWindow:
         what: str,
         *,
         now: Callable[[], float],
-        on_change: Callable[[], None],
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.limit = limit
         self.failure: StateUnavailable | None = None
@@ -90,6 +90,27 @@ class SharedWindow:
             return self._alone.add(amount, now)
         self._used += min(amount, self.limit)
         return WindowEntry(now, min(amount, self.limit))
+
+    async def take(self, amount: float) -> float:
+        """Let an amount through if it fits in, for callers that don't queue; the store is asked once at most.
+
+        Returns:
+            0 if it was let through, else seconds after which it is worth trying again.
+
+        Raises:
+            StateUnavailable: The store can't be reached, and nothing is let through without it.
+        """
+        if self._asking is not None:
+            await asyncio.wait([self._asking], timeout=LOOK_S)
+        wait_s = self.wait_s(amount, self._now())
+        if wait_s == math.inf and self._asking is not None:
+            await asyncio.wait([self._asking], timeout=LOOK_S)
+            wait_s = self.wait_s(amount, self._now())
+        if self.failure is not None:
+            raise self.failure
+        if wait_s == 0:
+            self.add(amount, self._now())
+        return min(wait_s, SLOT_S)
 
     def correct(self, entry: WindowEntry, amount: float) -> None:
         """Set the amount that was let through to what it really was, while its slot runs."""

@@ -20,7 +20,6 @@ from moa._mixture.loading import load
 from moa._mixture.schema import Mixture
 from moa._policies.budget import Budget, SpendingLimit
 from moa._policies.cache.settings import CacheSettings
-from moa._policies.shared_budget import SharedBudget
 from moa._results import Answer
 from moa._runtime.model_pool import ModelPool
 from moa._state.memory import MemoryStore
@@ -59,6 +58,7 @@ class Engine:
     Attributes:
         settings: The settings in use.
         budget: The engine's own budget, with what has been spent of it; None if none was set.
+        state: Where limits and budgets are shared with other processes; None if they aren't.
 
     Raises:
         ConfigError: The configuration can't be used.
@@ -80,25 +80,14 @@ class Engine:
         self.settings = load_settings(config) if settings is None else settings
         self.budget = None if budget_usd is None else Budget(_usd(budget_usd))
         self.state = None if self.settings.state is None else open_state(self.settings.state)
-        self._shared_budget = self._budget_of_settings()
+        on_failure = self.settings.state.on_failure if self.settings.state else "refuse"
+        self._shared_budgets = [budget.open(self.state, on_failure) for budget in self.settings.budgets]
         if isinstance(cache, str | Path):
             cache = CacheSettings(path=Path(cache))
         self._models = ModelPool(self.settings, providers or {}, clock, cache or self.settings.cache, self.state)
         self._planner = Planner(self._models)
         self._turns = self.state or MemoryStore()
         self._clock = clock
-
-    def _budget_of_settings(self) -> SharedBudget | None:
-        given, state = self.settings.budget, self.settings.state
-        if given is None:
-            return None
-        return SharedBudget(
-            given.usd,
-            store=self.state or MemoryStore(),
-            account="settings",
-            per=given.per,
-            on_failure=state.on_failure if state else "refuse",
-        )
 
     if not TYPE_CHECKING:  # type checkers are to see that these methods don't exist
 
@@ -225,7 +214,7 @@ class Engine:
         trace: str | Path | None,
         proposals: ProposalStore,
     ) -> tuple[Run, Meter]:
-        budgets = [budget for budget in (self.budget, self._shared_budget, shared_budget) if budget is not None]
+        budgets = [budget for budget in (self.budget, *self._shared_budgets, shared_budget) if budget is not None]
         checked = load(mixture)
         if trace is None:
             plan = self._planner.plan(checked, options)
@@ -243,8 +232,8 @@ class Engine:
         """Close all connections."""
         self._planner.forget()
         await self._models.aclose()
-        if self._shared_budget is not None:
-            await self._shared_budget.aclose()
+        for budget in self._shared_budgets:
+            await budget.aclose()
         if self.state is not None:
             await self.state.aclose()
 

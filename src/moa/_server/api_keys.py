@@ -3,17 +3,21 @@
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, StrictInt, StringConstraints, model_validator
 
+from moa._config.schema import BudgetAmount
 from moa._policies.budget import Budget
+from moa._policies.shared_budget import OnFailure, SharedBudget
+from moa._policies.shared_window import SharedRates, SharedWindow
 from moa._policies.sliding_window import SlidingWindow
-from moa._pricing.price import UsDollars
 from moa._server.http.errors import RequestError
+from moa._state.store import StateStore
 from moa._validation.strict_model import StrictModel, Text, located_error
 from moa._validation.strict_yaml import check, from_file
 from moa.errors import ConfigError
@@ -32,13 +36,14 @@ class KeySettings(StrictModel):
         name: Whose it is; appears in logs.
         sha256: The key's SHA-256 in lower-case hexadecimal digits. Keys are long and random, so that a slow hash would
             only slow down every request.
-        budget_usd: US dollars that it may spend until the server is restarted; None: no limit.
+        budget_usd: US dollars that it may spend: `5`, or `{usd: 5, per: day}`; None: no limit. A restart does not
+            refill it.
         requests_per_minute: None: no limit.
     """
 
     name: Text
     sha256: Digest
-    budget_usd: Annotated[UsDollars, Field(gt=0)] | None = None
+    budget_usd: BudgetAmount | None = None
     requests_per_minute: Annotated[StrictInt, Field(ge=1)] | None = None
 
 
@@ -64,23 +69,27 @@ class Caller:
     """Who asks, with what is left of the key's budget and rate."""
 
     name: str
-    budget: Budget | None = None
-    window: SlidingWindow | None = field(default=None, repr=False)
+    budget: Budget | SharedBudget | None = None
+    window: SlidingWindow | SharedWindow | None = field(default=None, repr=False)
     look_ups: SlidingWindow | None = field(default=None, repr=False)
 
-    def check_rate(self, now: float, *, is_look_up: bool = False) -> None:
-        """Count one request; what only looks something up is counted apart.
+    async def check_rate(self, now: float, *, is_look_up: bool = False) -> None:
+        """Count one request; what only looks something up is counted by itself, in this process.
 
         Raises:
             RequestError: The key has made all of its requests of this minute.
+            StateUnavailable: The store of the keys' counts can't be reached.
         """
         window = self.look_ups if is_look_up else self.window
         if window is None:
             return
-        if wait_s := window.wait_s(1, now):
+        if isinstance(window, SharedWindow):
+            wait_s = await window.take(1)
+        elif not (wait_s := window.wait_s(1, now)):
+            window.add(1, now)
+        if wait_s:
             message = f"this key may make {window.limit:g} requests per minute: wait {wait_s:.0f} s"
             raise RequestError(429, "rate_limit_exceeded", message, retry_after_s=wait_s)
-        window.add(1, now)
 
 
 ANONYMOUS = Caller(name="-")
@@ -92,10 +101,14 @@ class ApiKeys:
 
     Args:
         keys: From the file.
+        state: Where their budgets and rates are counted; None counts them in this process, until it ends.
+        on_failure: What happens while that can't be reached.
     """
 
-    def __init__(self, keys: Iterable[KeySettings]) -> None:
-        self._callers = [(key.sha256.encode(), _caller(key)) for key in keys]
+    def __init__(
+        self, keys: Iterable[KeySettings], state: StateStore | None = None, on_failure: OnFailure = "refuse"
+    ) -> None:
+        self._callers = [(key.sha256.encode(), _caller(key, state, on_failure)) for key in keys]
 
     @property
     def count(self) -> int:
@@ -104,7 +117,7 @@ class ApiKeys:
 
     @property
     def is_limited(self) -> bool:
-        """Whether any key has a budget or a rate, which only one process can keep."""
+        """Whether any key has a budget or a rate, which processes have to share."""
         return any(caller.budget or caller.window for _, caller in self._callers)
 
     @property
@@ -120,15 +133,31 @@ class ApiKeys:
                 found = caller
         return found
 
+    async def aclose(self) -> None:
+        """Report what the keys have spent, where others count it too."""
+        for _, caller in self._callers:
+            if isinstance(caller.budget, SharedBudget):
+                await caller.budget.aclose()
 
-def _caller(key: KeySettings) -> Caller:
+
+
+def _caller(key: KeySettings, state: StateStore | None, on_failure: OnFailure) -> Caller:
+    # By its hash: two files may give two keys the same name.
+    account = f"key {key.sha256[:16]}"
+    budget: Budget | SharedBudget | None = None
+    if key.budget_usd is not None:
+        settings = replace(key.budget_usd.settings, account=account)
+        is_plain = state is None and settings.per == "forever"
+        budget = Budget(settings.usd) if is_plain else settings.open(state, on_failure)
+    window: SlidingWindow | SharedWindow | None = None
+    if key.requests_per_minute is not None and state is not None:
+        rates = SharedRates(store=state, name=account, on_failure=on_failure)
+        window = SharedWindow(key.requests_per_minute, rates, "requests", now=time.monotonic)
+    elif key.requests_per_minute is not None:
+        window = SlidingWindow(key.requests_per_minute)
     rate = key.requests_per_minute
-    return Caller(
-        name=key.name,
-        budget=None if key.budget_usd is None else Budget(key.budget_usd),
-        window=None if rate is None else SlidingWindow(rate),
-        look_ups=None if rate is None else SlidingWindow(LOOK_UPS_PER_REQUEST * rate),
-    )
+    look_ups = None if rate is None else SlidingWindow(LOOK_UPS_PER_REQUEST * rate)
+    return Caller(name=key.name, budget=budget, window=window, look_ups=look_ups)
 
 
 def hash_key(key: str) -> str:
@@ -141,10 +170,10 @@ def new_key() -> str:
     return f"moa-{secrets.token_urlsafe(32)}"
 
 
-def load_keys(path: Path) -> ApiKeys:
-    """Return the keys of a file.
+def load_keys(path: Path, state: StateStore | None = None, on_failure: OnFailure = "refuse") -> ApiKeys:
+    """Return the keys of a file; their budgets and rates are counted in `state`.
 
     Raises:
         ConfigError: It can't be read or used.
     """
-    return ApiKeys(check(KeysFile, from_file(path, ConfigError)).keys)
+    return ApiKeys(check(KeysFile, from_file(path, ConfigError)).keys, state, on_failure)

@@ -74,6 +74,8 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         warming = asyncio.ensure_future(asyncio.to_thread(preload)) if needs_prices(models, engine.settings) else None
         async with engine:
             yield
+            if options.keys is not None:
+                await options.keys.aclose()
         if warming is not None:
             await warming
 

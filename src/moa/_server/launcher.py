@@ -6,18 +6,21 @@ import math
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from uuid import uuid4
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from moa._config.settings import Settings, load_settings
+from moa._config.settings import Settings, load_settings, with_default_state
 from moa._mixture.schema import Mixture
+from moa._policies.shared_budget import BudgetSettings
 from moa._runtime.engine import Engine
 from moa._server.api_keys import ApiKeys, load_keys
 from moa._server.app import create_app
@@ -26,7 +29,9 @@ from moa._server.inflight import InflightLimiter
 from moa._server.logs import LogFormat, log_settings
 from moa._server.options import LOOPBACK_HOSTS, ServerOptions
 from moa._server.startup_checks import require_bounded, require_usable, usable_mixtures
+from moa._state.store import StateStore
 from moa.errors import UsageError
+from moa.providers._endpoint import Endpoint, LimitSettings
 
 DRAIN_S = 30.0
 """Seconds that streams have to end by themselves once the server is told to stop."""
@@ -54,6 +59,7 @@ class ServeSettings:
         drain_s: Seconds for streams to end once the server is told to stop.
         log_format: `text` or `json`.
         log_prompts: Whether prompts are logged.
+        start: Names this start: what its workers share, and no other start does.
     """
 
     mixtures: tuple[str, ...] = ()
@@ -73,6 +79,7 @@ class ServeSettings:
     drain_s: float = DRAIN_S
     log_format: LogFormat = "text"
     log_prompts: bool = False
+    start: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -80,15 +87,21 @@ class ServeSettings:
         return self.host in LOOPBACK_HOSTS
 
 
-def make_options(serving: ServeSettings, settings: Settings) -> ServerOptions:
+def make_options(serving: ServeSettings, settings: Settings, state: StateStore | None = None) -> ServerOptions:
     """Return how the server behaves.
 
+    Args:
+        serving: What the command line asks for.
+        settings: Endpoints and settings.
+        state: Where keys' budgets and rates are counted; None counts them in this process.
+
     Raises:
-        UsageError: It would be open to everybody, or its processes would each keep limits of their own.
+        UsageError: It would be open to everybody, or its processes would each load a model of their own.
         MixtureError: A mixture can't be used.
         ConfigError: The file of keys can't be used.
     """
-    keys = load_keys(serving.keys_file) if serving.keys_file else None
+    on_failure = settings.state.on_failure if settings.state else "refuse"
+    keys = load_keys(serving.keys_file, state, on_failure) if serving.keys_file else None
     if keys is None and not serving.is_local:
         raise UsageError(
             f"at {serving.host} everybody could spend your money: give --api-keys-file, or listen at 127.0.0.1"
@@ -97,7 +110,7 @@ def make_options(serving: ServeSettings, settings: Settings) -> ServerOptions:
     require_usable(serving.compare_with, settings)
     _require_bounded(mixtures, serving, settings, keys)
     if serving.workers > 1:
-        require_shareable(mixtures, settings, keys, serving.budget_usd)
+        require_shareable(mixtures, settings)
     return ServerOptions(
         mixtures=mixtures,
         compare_with=serving.compare_with,
@@ -121,7 +134,7 @@ def _require_bounded(
     """Refuse mixtures that no budget of the server can be kept with."""
     budgets = [
         ("--budget", serving.budget_usd is not None),
-        ("the budget of the configuration", settings.budget is not None),
+        ("the budget of the configuration", bool(settings.budgets)),
         ("the budget of an API key", keys is not None and keys.has_budget),
     ]
     for budget, is_set in budgets:
@@ -132,33 +145,52 @@ def _require_bounded(
             require_bounded([mixture], budget="its budget_usd")
 
 
-def require_shareable(
-    mixtures: tuple[Mixture, ...], settings: Settings, keys: ApiKeys | None, budget_usd: float | None
-) -> None:
-    """Make sure that several processes may serve the same: nothing may be limited, as each would keep its own count.
+def require_shareable(mixtures: tuple[Mixture, ...], settings: Settings) -> None:
+    """Make sure that several processes may serve the same.
 
     Raises:
-        UsageError: Names everything that is limited.
+        UsageError: Each of them would load an embedded model.
     """
-    limited = ["the server's budget"] if budget_usd is not None else []
-    limited += ["API keys with a budget or rate"] if keys is not None and keys.is_limited else []
     names = dict.fromkeys(reference.partition("/")[0] for mixture in mixtures for reference in mixture.references)
     for endpoint in (settings.endpoints[name] for name in names if name in settings.endpoints):
-        if endpoint.breaker is not None:
-            limited.append(f"the breaker of {endpoint.name} (breaker: false switches it off)")
-        if not endpoint.limits.is_unlimited or endpoint.model_limits:
-            limited.append(f"the limits of {endpoint.name}")
         if endpoint.kind == "local":
-            limited.append(f"the slots of {endpoint.name}, whose model each process would load")
-    if limited:
-        raise UsageError(f"several workers can't share {'; '.join(limited)}: use one worker, or remove them")
+            raise UsageError(
+                f"several workers can't share the slots of {endpoint.name}, whose model each process would load: "
+                "use one worker, or name the mixtures to serve with -m"
+            )
 
 
-def build_app(serving: ServeSettings, options: ServerOptions | None = None) -> Starlette:
+def shared_settings(serving: ServeSettings, settings: Settings) -> Settings:
+    """Return the settings of a server whose processes, or whose restarts, have to agree on what was spent and asked.
+
+    Several workers share a file in the user's folder if `state` says nothing else, and so do a keys file's budgets with
+    the next start. Concurrency, which isn't counted there, is divided among the workers.
+    """
+    if serving.workers > 1 or serving.keys_file is not None:
+        settings = with_default_state(settings)
+    if serving.workers == 1:
+        return settings
+    budgets = settings.budgets
+    if serving.budget_usd is not None:
+        budgets = (*budgets, BudgetSettings(usd=Decimal(str(serving.budget_usd)), account=f"server {serving.start}"))
+    endpoints = {name: _divided(endpoint, serving.workers) for name, endpoint in settings.endpoints.items()}
+    return replace(settings, budgets=budgets, endpoints=endpoints)
+
+
+def _divided(endpoint: Endpoint, workers: int) -> Endpoint:
+    def of(limits: LimitSettings) -> LimitSettings:
+        most = limits.max_concurrency
+        return limits if most is None else replace(limits, max_concurrency=max(1, most // workers))
+
+    models = {model: of(limits) for model, limits in endpoint.model_limits.items()}
+    return replace(endpoint, limits=of(endpoint.limits), model_limits=models)
+
+
+def build_app(serving: ServeSettings) -> Starlette:
     """Return the application that a command line asks for; each worker builds its own."""
-    settings = load_settings(serving.config)
-    engine = Engine(settings=settings, budget_usd=serving.budget_usd)
-    return create_app(engine, options or make_options(serving, settings))
+    settings = shared_settings(serving, load_settings(serving.config))
+    engine = Engine(settings=settings, budget_usd=serving.budget_usd if serving.workers == 1 else None)
+    return create_app(engine, make_options(serving, settings, engine.state))
 
 
 Announce = Callable[[ServerOptions, str], None]
@@ -175,13 +207,14 @@ def serve(serving: ServeSettings, announce: Announce) -> None:
     Raises:
         MoaError: It can't be served.
     """
-    options = make_options(serving, load_settings(serving.config))
     if serving.workers > 1:
-        _serve_in_processes(serving, partial(announce, options))
+        options = make_options(serving, load_settings(serving.config))
+        _serve_in_processes(replace(serving, start=uuid4().hex), partial(announce, options))
         return
-    app = build_app(serving, options)
+    app = build_app(serving)
+    service = app.state.service
     config = uvicorn_config(app, serving)
-    server = DrainingServer(config, app.state.service.inflight, serving.drain_s, partial(announce, options))
+    server = DrainingServer(config, service.inflight, serving.drain_s, partial(announce, service.options))
     server.run(sockets=[listen(serving.host, serving.port)])
 
 

@@ -37,7 +37,7 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8080,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes; several share no limits and have no /metrics.")
+        int, typer.Option("--workers", min=1, help="Processes; they share limits and budgets, and have no /metrics.")
     ] = 1,
     api_keys_file: Annotated[
         Path | None, typer.Option("--api-keys-file", metavar="FILE", help="API keys; required beyond loopback.")

@@ -127,7 +127,7 @@ class ApiMiddleware:
         if caller is None:
             raise RequestError(401, "invalid_api_key", "this server doesn't know the API key")
         exchange.caller = caller
-        caller.check_rate(exchange.started_at, is_look_up=exchange.method != "POST")
+        await caller.check_rate(exchange.started_at, is_look_up=exchange.method != "POST")
 
     def _endpoint(self, exchange: HttpExchange, endpoint: Endpoint | None, methods: dict[str, Endpoint]) -> Endpoint:
         """Return the endpoint of a request, which takes its method and the type of its body."""
