@@ -41,8 +41,8 @@ async def server(folder: Path, workers: int) -> AsyncIterator[tuple[asyncio.subp
     assert process.stderr is not None
     try:
         async with asyncio.timeout(60):
-            while not (found := re.search(rb"listening at (http://\S+)", await process.stderr.readline())):
-                pass
+            while not (found := re.search(rb"listening on (http://\S+)", line := await process.stderr.readline())):
+                assert line, "the server ended"
         yield process, found[1].decode()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
