@@ -1,6 +1,7 @@
 import asyncio
 import random
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -78,6 +79,31 @@ async def test_the_block_of_a_process_that_died_comes_back_but_for_what_it_had_c
             paid += 1
     del settle
     assert 60 <= paid <= 79  # 20 were paid, one was under way, and a little more had been announced
+
+
+@virtual_time
+async def test_a_process_that_waits_for_more_holds_nothing_that_another_could_use_meanwhile() -> None:
+    store = Unreliable()
+    shared = budget(store)
+    other = Claim(
+        holder="other",
+        limit=10**9,
+        spent=8 * 10**8,
+        reserved=0,
+        headroom=0,
+        block=10**8,
+        least=0,
+        ttl_s=60,
+        renews=False,
+    )
+    await store.exchange("team@", other)
+    waiting = asyncio.create_task(shared.reserve(Decimal("0.15"), "lab/m"))
+    await asyncio.sleep(5)
+    assert {name: held.held for name, held in store._accounts["team@"].holdings.items()} == {"other": 9 * 10**8}
+
+    await store.exchange("team@", replace(other, block=0, renews=True))
+    (await waiting)(Decimal("0.01"))
+    await shared.aclose()
 
 
 @virtual_time

@@ -25,6 +25,7 @@ endpoints:
   lab: {{kind: openai, base_url: "{url}", prices: {{"*": {{input: 1000, output: 1000}}}}}}
 """
 SOLO_YAML = "name: solo\nlayers: []\naggregator: {model: lab/writer, max_tokens: 20}\n"
+PATIENCE = aiohttp.ClientTimeout(total=60)
 HELLO = {"model": "moa/solo", "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -51,7 +52,7 @@ async def server(folder: Path, workers: int) -> AsyncIterator[tuple[asyncio.subp
 
 async def ask(http: aiohttp.ClientSession, url: str) -> int:
     headers = {"Authorization": "Bearer k"}
-    async with http.post(f"{url}/v1/chat/completions", json=HELLO, headers=headers) as response:
+    async with http.post(f"{url}/v1/chat/completions", json=HELLO, headers=headers, timeout=PATIENCE) as response:
         await response.read()
         return response.status
 

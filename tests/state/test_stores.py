@@ -16,7 +16,16 @@ from moa.errors import StateUnavailable
 
 
 def claim(holder: str = "a", **changed: int | float | bool) -> Claim:
-    usual = {"limit": 100, "spent": 0, "reserved": 0, "headroom": 0, "block": 0, "ttl_s": 60.0, "renews": False}
+    usual = {
+        "limit": 100,
+        "spent": 0,
+        "reserved": 0,
+        "headroom": 0,
+        "block": 0,
+        "least": 0,
+        "ttl_s": 60.0,
+        "renews": False,
+    }
     return Claim(holder=holder, **{**usual, **changed})  # type: ignore[arg-type]
 
 
@@ -42,6 +51,14 @@ async def test_what_a_dead_holder_had_committed_counts_as_spent_and_the_rest_com
 
     assert (found.held, found.spent, found.others) == (85, 15, 0)
     assert late.is_lost
+
+
+async def test_a_holder_keeps_nothing_that_is_too_little_for_its_next_call(store: StateStore) -> None:
+    await store.exchange("x", claim("a", block=60))
+    too_little = await store.exchange("x", claim("b", reserved=10, block=60, least=50))
+    enough = await store.exchange("x", claim("b", reserved=10, block=60, least=40, renews=True))
+
+    assert (too_little.held, enough.held) == (10, 40)
 
 
 async def test_an_exchange_that_is_sent_again_changes_nothing(store: StateStore) -> None:
@@ -100,7 +117,7 @@ async def test_redis_does_what_the_pure_functions_do_on_random_series_of_operati
         asked = claim(
             holder,
             limit=1000,
-            **{name: rng.randrange(0, 300) for name in ("spent", "reserved", "headroom", "block")},
+            **{name: rng.randrange(0, 300) for name in ("spent", "reserved", "headroom", "block", "least")},
             renews=holder in known or rng.random() < 0.05,
         )
         account, here = exchange(account, asked, 1.0)

@@ -201,7 +201,7 @@ class SharedBudget:
             try:
                 if self._clock_offset_s is None:
                     await self._learn_clock()
-                claim = self._claim(self._waiting if need else 0)
+                claim = self._claim(need)
                 # Until the answer is there, no more than this claim tells: it may be the last word of this process.
                 self._committed = min(self._committed, claim.spent + claim.reserved + claim.headroom)
                 share = await self._store.exchange(f"{self._account}@{self._period}", claim)
@@ -228,10 +228,13 @@ class SharedBudget:
         self._clock_offset_s = share.now_s - self._now()
         self._period = self._current_period()
 
-    def _claim(self, wanted: int) -> Claim:
+    def _claim(self, need: int) -> Claim:
+        wanted = self._waiting if need else 0
         seconds = max(0.001, self._now() - self._synced_at)
         self._pace += (1 - math.exp(-seconds / 3)) * ((self._spent - self._spent_at_sync) / seconds - self._pace)
-        pace = 0 if self._is_closing else int(self._pace * SYNC_S)
+        if self._is_closing or (self._spent == self._spent_at_sync and not self._reserved):
+            self._pace = 0.0  # idle: what it holds is of more use elsewhere
+        pace = int(self._pace * SYNC_S)
         left = self._limit - (self._share.spent if self._share else 0)
         return Claim(
             holder=self._holder,
@@ -240,6 +243,7 @@ class SharedBudget:
             reserved=self._reserved,
             headroom=wanted + 3 * pace // 2,
             block=self._reserved + max(wanted, min(wanted + 4 * pace, left // 4)),
+            least=self._reserved + need,
             ttl_s=self._lease_s,
             renews=self._is_known,
         )

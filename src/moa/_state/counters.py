@@ -45,7 +45,8 @@ def exchange(state: AccountState, claim: Claim, now_s: float) -> tuple[AccountSt
         )
         return AccountState(gone=gone, holdings=alive), share
     free = max(0, claim.limit - gone - others_held - claim.spent)
-    held = claim.spent + max(claim.reserved, min(claim.block, free))
+    block = min(claim.block, free)
+    held = claim.spent + max(claim.reserved, block if block >= claim.least else 0)
     committed = min(held, claim.spent + claim.reserved + claim.headroom)
     if held:
         alive[claim.holder] = Holding(spent=claim.spent, committed=committed, held=held, expires_at=now_s + claim.ttl_s)

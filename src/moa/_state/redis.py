@@ -40,7 +40,15 @@ class RedisStore:
 
     async def exchange(self, account: str, claim: Claim) -> Share:
         """Tell what was spent of an account, and take a block of what is left."""
-        numbers = (claim.limit, claim.spent, claim.reserved, claim.headroom, claim.block, round(claim.ttl_s * 1000))
+        numbers = (
+            claim.limit,
+            claim.spent,
+            claim.reserved,
+            claim.headroom,
+            claim.block,
+            claim.least,
+            round(claim.ttl_s * 1000),
+        )
         reply = await self._answer(
             self._exchange(keys=[f"{self._prefix}account:{account}"], args=[claim.holder, *numbers, int(claim.renews)])
         )

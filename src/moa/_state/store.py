@@ -27,6 +27,8 @@ class Claim:
         reserved: What it has reserved for calls under way.
         headroom: How much more it may reserve before it asks again; counted as spent if it dies meanwhile.
         block: How much beyond `spent` it would like to hold.
+        least: How much of that is of use to it. Where there is less, it keeps only what it has reserved: two holders
+            that each keep too little for their next call would wait for each other for ever.
         ttl_s: Seconds after which it is taken for dead if it isn't heard of.
         renews: Whether it holds something already; then an unknown holder has lost its lease.
     """
@@ -37,6 +39,7 @@ class Claim:
     reserved: int
     headroom: int
     block: int
+    least: int
     ttl_s: float
     renews: bool
 

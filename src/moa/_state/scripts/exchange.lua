@@ -1,10 +1,10 @@
 -- Tell what was spent of an account, and take a block of what is left: `counters.exchange` in Redis.
 -- KEYS[1]: the account, a hash: "gone", and for each holder "h:NAME" = "spent committed held expires_ms".
--- ARGV: holder, limit, spent, reserved, headroom, block, ttl_ms, renews (0 or 1).
+-- ARGV: holder, limit, spent, reserved, headroom, block, least, ttl_ms, renews (0 or 1).
 -- Returns, as texts: held, committed, spent by all, held by others beyond what they spent, lease lost (0 or 1), ms.
 local holder = "h:" .. ARGV[1]
 local limit, spent, reserved = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local headroom, block, ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local headroom, block, least, ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local clock = redis.call("TIME")
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local gone, others_held, others_spent, known = 0, 0, 0, false
@@ -32,11 +32,13 @@ if #expired > 0 then
   redis.call("HDEL", KEYS[1], unpack(expired))
   redis.call("HSET", KEYS[1], "gone", text(gone))
 end
-if ARGV[8] == "1" and not known then
+if ARGV[9] == "1" and not known then
   return { "0", "0", text(gone + others_spent), text(others_held - others_spent), "1", text(now) }
 end
 local free = math.max(0, limit - gone - others_held - spent)
-local held = spent + math.max(reserved, math.min(block, free))
+block = math.min(block, free)
+if block < least then block = 0 end
+local held = spent + math.max(reserved, block)
 local committed = math.min(held, spent + reserved + headroom)
 if held > 0 then
   redis.call("HSET", KEYS[1], holder, text(spent) .. " " .. text(committed) .. " " .. text(held) .. " " .. text(now + ttl))
