@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from moa._config.settings import Settings
-from moa._server.api_keys import hash_key
+from moa._server.api_keys import ApiKeys, hash_key
 from moa._server.launcher import ServeSettings, listen, make_options, require_shareable, shared_settings
 from moa._server.logs import JsonFormatter, TextFormatter
 from moa._server.startup_checks import usable_mixtures

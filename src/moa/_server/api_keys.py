@@ -140,7 +140,6 @@ class ApiKeys:
                 await caller.budget.aclose()
 
 
-
 def _caller(key: KeySettings, state: StateStore | None, on_failure: OnFailure) -> Caller:
     # By its hash: two files may give two keys the same name.
     account = f"key {key.sha256[:16]}"

@@ -79,7 +79,7 @@ class ApiMiddleware:
         exchange = HttpExchange(scope, receive, send, _PAGE_HEADERS if is_page else _API_HEADERS)
         try:
             self._check_site(exchange)
-            self._check_key(exchange, endpoint)
+            await self._check_key(exchange, endpoint)
             await self._endpoint(exchange, endpoint, methods).handle(exchange)
         except (RequestError, MoaError) as error:
             await self._fail(exchange, error_response(error, show_details=self._options.shows_error_details), error)
@@ -108,7 +108,7 @@ class ApiMiddleware:
         if origin and urlsplit(origin).netloc != host and origin not in self._options.cors_origins:
             raise RequestError(403, "wrong_origin", "pages of other origins may not call this server")
 
-    def _check_key(self, exchange: HttpExchange, endpoint: Endpoint | None) -> None:
+    async def _check_key(self, exchange: HttpExchange, endpoint: Endpoint | None) -> None:
         """Identify the caller, wherever that isn't marked as open, and count the request against its rate."""
         keys = self._options.keys
         if keys is None:
