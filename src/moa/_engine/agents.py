@@ -13,7 +13,7 @@ from moa._messages import ReplyOptions
 from moa.errors import CallTimedOut, EmptyReply, ProviderError
 from moa.events import CallStarted, Event
 from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold
-from moa.providers._call_context import CallContext, Hedging
+from moa.providers._call_context import CallContext, Hedging, SampleBatch
 from moa.providers._time_limit import TimeLimit
 
 OnEvent = Callable[[Event], None]
@@ -52,6 +52,7 @@ class AgentRequest:
 
     Attributes:
         briefing: What the agent reads.
+        batch: The agent's other samples, which are asked for at the same time; None if there are none.
         purpose: `proposal` or `answer`, for the ledger.
         options: What to ask for besides text.
         deltas: Whether the reply is wanted piece by piece.
@@ -64,6 +65,7 @@ class AgentRequest:
 
     briefing: Briefing
     purpose: str
+    batch: SampleBatch | None = None
     options: ReplyOptions = field(default_factory=ReplyOptions)
     deltas: bool = False
     replayable: bool = True
@@ -131,6 +133,7 @@ class FallbackChain:
             context=CallContext(
                 call=call,
                 sample=slot.sample,
+                batch=request.batch if model is slot.models[0] and slot.agent.hedge is None else None,
                 replayable=request.replayable,
                 time=time,
                 account=self._context.budget.account(slot),

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from moa._engine.agents import AgentRequest, FallbackChain, OnEvent, OnReplyEvent, RunContext
@@ -15,6 +16,7 @@ from moa._results import LayerResult, Proposal, ProposalStatus
 from moa.errors import Abandoned, DeadlineExceeded, LayerFailed, ProviderError
 from moa.events import LayerStarted, ProposalDelta, ProposalFinished, ProposalRestarted
 from moa.providers._base import ReasoningDelta, Reply, ReplyEvent, Restarted, TextDelta
+from moa.providers._call_context import SampleBatch
 
 _WHY_ABANDONED = {
     "grace": "enough proposals were in and its grace time was over",
@@ -58,7 +60,12 @@ async def run_layer(layer: LayerTask) -> LayerResult:
     context, meter, number = layer.context, layer.context.meter, layer.slots[0].layer
     context.emit(lambda: LayerStarted(layer=number))
     chains = [FallbackChain(slot, context) for slot in layer.slots]
-    tasks = [asyncio.create_task(_propose(layer, chain)) for chain in chains]
+    # Who doesn't want to wait for stragglers has them asked one by one.
+    sizes = Counter(slot.group for slot in layer.slots) if layer.wait.grace_s is None else Counter[int | None]()
+    batches: dict[int | None, SampleBatch] = {
+        group: SampleBatch(size) for group, size in sizes.items() if group is not None and size > 1
+    }
+    tasks = [asyncio.create_task(_propose(layer, chain, batches.get(chain.slot.group))) for chain in chains]
     try:
         closed = await wait_for_proposals(tasks, layer.wait, layer.close_at - layer.started_at)
         closed_at = max(chain.ended_at for chain in chains) if closed == "all" else meter.now()
@@ -78,7 +85,7 @@ async def run_layer(layer: LayerTask) -> LayerResult:
     )
 
 
-async def _propose(layer: LayerTask, chain: FallbackChain) -> Proposal:
+async def _propose(layer: LayerTask, chain: FallbackChain, batch: SampleBatch | None) -> Proposal:
     slot, context = chain.slot, layer.context
     deltas = context.plan.options.proposal_deltas
     request = AgentRequest(
@@ -89,6 +96,7 @@ async def _propose(layer: LayerTask, chain: FallbackChain) -> Proposal:
             layout=context.plan.mixture.prompt_layout,
         ),
         purpose="proposal",
+        batch=batch,
         options=proposers_options(context.plan),
         deltas=deltas,
         on_event=_delta_listener(slot, context.on_event) if deltas and context.on_event else None,

@@ -79,6 +79,7 @@ class AgentSlot:
         index: Place in the roster, from 0.
         models: The agent's own model, then its fallbacks.
         sampling: With the seed of this run and sample.
+        group: Index of the first of the agent's samples; None if it has one sample only.
         sample: How many slots before it in its layer ask the very same; a cache keeps one reply for each.
         info: The slot as events describe it.
     """
@@ -89,6 +90,7 @@ class AgentSlot:
     agent: Agent
     models: tuple[Model, ...]
     sampling: Sampling
+    group: int | None = None
     sample: int = 0
     info: AgentInfo
 
@@ -187,6 +189,7 @@ def _slot(member: Member, layer: int, models: Models) -> AgentSlot:
         agent=agent,
         models=(own, *fallbacks),
         sampling=sampling,
+        group=member.index - member.sample if agent.samples > 1 else None,
         info=AgentInfo(agent=member.name, model=agent.model, index=member.index),
     )
 

@@ -52,7 +52,9 @@ class Breaker:
         if is_probe:
             self._probing = False
         if isinstance(error, FAULTS):
-            self._note_fault(error)
+            # The samples that were asked for by one call share its failure.
+            if request.context.batch is None or error is not self._last:
+                self._note_fault(error)
         elif isinstance(error, asyncio.CancelledError):
             if request.context.seconds_left() <= 0:
                 self._note_fault(None)

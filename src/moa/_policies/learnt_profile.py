@@ -186,6 +186,10 @@ class _Call:
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         profile = self._profile
+        if self._request.context.batch is not None:
+            # The samples of a batch go out together, by one call if the service has that: none is sent ahead.
+            await self._open()
+            return self
         ahead = profile.scout(self._parts)
         if ahead is not None:
             await self._wait_for(ahead)

@@ -17,6 +17,7 @@ from moa._policies.metering import Metered
 from moa._policies.profile_store import ProfileStore
 from moa._policies.rate_limits import Limiter, Limits
 from moa._policies.retry import Retry
+from moa._policies.sample_calls import AsksForSamples, SampleCalls
 from moa._policies.shared_breaker import SharedBreaker
 from moa._policies.shared_window import SharedRates
 from moa._pricing.lookup import find_price, preload
@@ -130,7 +131,7 @@ class ModelPool:
 
     def _endpoint_provider(self, endpoint: Endpoint) -> Provider:
         if endpoint.name not in self._shared:
-            shared: Provider = Metered(self._given.get(endpoint.name) or self._open(endpoint))
+            shared: Provider = Metered(_with_samples(self._given.get(endpoint.name) or self._open(endpoint)))
             if not endpoint.limits.is_unlimited:
                 shared = Limits(shared, Limiter(endpoint.limits, self._now, self._shared_rates(endpoint.name)))
             self._shared[endpoint.name] = shared
@@ -156,3 +157,7 @@ class ModelPool:
             await provider.aclose()
         if store is not None:
             await store.aclose()
+
+
+def _with_samples(provider: Provider) -> Provider:
+    return SampleCalls(provider) if isinstance(provider, AsksForSamples) else provider

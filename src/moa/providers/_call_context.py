@@ -1,10 +1,11 @@
 """The plumbing of a call: what policies and the ledger need to know beyond the question that a provider is asked."""
 
+import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from moa._ledger import AttemptRecord, CallRecord
 from moa.providers._time_limit import TimeLimit
@@ -32,6 +33,23 @@ class Hedging:
     after_s: float | None = None
 
 
+@dataclass(slots=True, eq=False)
+class SampleBatch:
+    """Samples of one question that a layer asks for at once, so that a service may be asked for them by one call.
+
+    Attributes:
+        size: How many there are.
+        waiting: Requests that are ready, with where their replies go.
+        timer: Ends the wait for the others.
+        tasks: Calls under way.
+    """
+
+    size: int
+    waiting: list[tuple[Any, asyncio.Future[Any]]] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+    tasks: set[asyncio.Future[Any]] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallContext:
     """How a call is made, as opposed to what it asks. Only the engine fills it in and only policies read it.
@@ -39,6 +57,7 @@ class CallContext:
     Attributes:
         call: The call's record in the ledger; None if attempts are not recorded (tests of a bare provider).
         sample: Number of the sample when the same question is asked several times, from 0; part of a cache's key.
+        batch: The other samples of the question that are asked for at the same time; None if there are none.
         replayable: Whether the reply may start again after part of it has arrived; never once a user has seen it.
         time: The time that the call may take; None for no limit.
         account: What the call is paid from; None without a budget.
@@ -51,6 +70,7 @@ class CallContext:
 
     call: CallRecord | None = None
     sample: int = 0
+    batch: SampleBatch | None = None
     replayable: bool = False
     time: TimeLimit | None = None
     account: Account | None = None

@@ -57,6 +57,18 @@ def decode_reply(
     return _Events(reference, request, request_id, secrets).of_whole(body)
 
 
+def split_choices(body: bytes) -> list[bytes]:
+    """Return a reply with several choices as bodies with one choice each; any other body as it is."""
+    try:
+        whole = orjson.loads(body)
+        choices = whole["choices"]
+    except (ValueError, TypeError, KeyError):
+        return [body]
+    if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(choice, dict) for choice in choices):
+        return [body]
+    return [orjson.dumps({**whole, "choices": [{**choice, "index": 0}]}) for choice in choices]
+
+
 class StreamDecoder:
     """Decodes a streamed reply from its bytes, broken anywhere.
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from importlib.metadata import version
 from types import TracebackType
 
@@ -12,7 +13,7 @@ from moa.errors import BrokenReply, ConfigError, IdleTimedOut, ProviderError
 from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers._endpoint import Endpoint
 from moa.providers._http import HttpRequest, HttpResponse, HttpTransport, Transport, drain
-from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply
+from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply, split_choices
 from moa.providers._openai_compatible.encode import encode
 from moa.providers._openai_compatible.error_body import parse_error_body
 from moa.providers._openai_compatible.error_mapping import map_error
@@ -71,6 +72,41 @@ class OpenAICompatible:
                 idle_timeout_s=request.idle_timeout_s if request.deltas else None,
             )
         )
+
+    async def samples(self, request: ModelRequest, count: int) -> list[list[ReplyEvent] | ProviderError]:
+        """Return several replies to one request by one call (`n`); maybe fewer, where the service doesn't know `n`.
+
+        Every `Finish` carries the usage of the whole call. A reply that a filter refused, say, is its error.
+
+        Raises:
+            ProviderError: There is no reply at all.
+        """
+        sampling = replace(request.sampling, extra={**request.sampling.extra, "n": count})
+        request = replace(request, sampling=sampling, deltas=False)
+        try:
+            async with self.send(request) as response:
+                body = await response.read()
+                if not 200 <= response.status < 300:
+                    raise self.rejection(request, response, body)
+            choices = split_choices(body)
+            return [self._decoded(choice, request, response, alone=len(choices) == 1) for choice in choices]
+        except ProviderError as error:
+            self.secrets.redact(error)
+            raise
+
+    def _decoded(
+        self, body: bytes, request: ModelRequest, response: HttpResponse, *, alone: bool
+    ) -> list[ReplyEvent] | ProviderError:
+        request_id = response.headers.get("x-request-id")
+        try:
+            return decode_reply(
+                body, reference=request.reference, request=request, request_id=request_id, secrets=self.secrets
+            )
+        except ProviderError as error:
+            if alone:
+                raise
+            self.secrets.redact(error)
+            return error
 
     async def aclose(self) -> None:
         """Close the connections."""

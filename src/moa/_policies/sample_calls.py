@@ -1,0 +1,215 @@
+"""Samples of one question asked by one call, where the service has `n`: the prompt is read, and paid, once.
+
+Stands right around a provider, below the ledger: to all that stands above, each sample is a call of its own with its
+own attempt, reservation and cache entry.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from types import TracebackType
+from typing import Protocol, runtime_checkable
+
+from moa._usage import TokenUsage
+from moa.errors import BadRequest, ContextTooLong, ProviderError
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream
+from moa.providers._call_context import SampleBatch
+from moa.providers._token_estimates import size_bytes
+
+log = logging.getLogger(__name__)
+
+WINDOW_S = 0.02
+"""Seconds for which a call waits for further samples; those that come out of a cache or have no place never come."""
+
+_ABOUT_N = re.compile(r"(?<!\w)n(?!\w|['’]t)|multiple|candidate|choices|completions", re.IGNORECASE)
+"""Services refuse `n` as "'n' : number must be at most 1" or "Multiple candidates is not enabled for this model"."""
+
+Reply = Sequence[ReplyEvent]
+
+
+@runtime_checkable
+class AsksForSamples(Protocol):
+    """A provider whose services may answer one request several times."""
+
+    async def samples(self, request: ModelRequest, count: int) -> Sequence[Reply | ProviderError]:
+        """Return several replies to one request, each whole or its error; maybe fewer than were asked for.
+
+        Every `Finish` carries the usage of the whole call.
+
+        Raises:
+            ProviderError: There is no reply at all.
+        """
+        ...
+
+
+class SampleCalls:
+    """Asks for the samples of a batch by one call; each alone where the service doesn't have that.
+
+    Args:
+        inner: The provider; also an `AsksForSamples`.
+    """
+
+    def __init__(self, inner: Provider) -> None:
+        self._inner = inner
+        self._without_n: set[str] = set()
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the service honors a seed."""
+        return self._inner.takes_seed
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply; that of a batch comes whole, with the others."""
+        context = request.context
+        if context.batch is None or context.hedge or request.reference in self._without_n:
+            return self._inner.stream(request)
+        return _Sample(self, context.batch, request)
+
+    def alone(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply for one sample."""
+        return self._inner.stream(request)
+
+    async def ask(self, requests: Sequence[ModelRequest]) -> Sequence[Reply | Exception | None]:
+        """Return a reply or an error for each request of a batch; None for those that are to be asked alone.
+
+        Raises:
+            ProviderError: The call failed.
+        """
+        first, count = requests[0], len(requests)
+        if count == 1 or not isinstance(self._inner, AsksForSamples):
+            return [None] * count
+        try:
+            replies = await self._inner.samples(replace(first, deltas=False), count)
+        except ContextTooLong:
+            raise
+        except BadRequest as error:
+            if _ABOUT_N.search(str(error.args[0])):
+                self._learn(first.reference)
+            return [None] * count
+        if len(replies) < count:
+            self._learn(first.reference)
+        shared = _with_shared_usage(replies[:count])
+        return [*shared, *[None] * (count - len(shared))]
+
+    def _learn(self, reference: str) -> None:
+        self._without_n.add(reference)
+        log.info("%s gives one reply to a request: samples are asked for one by one from now on", reference)
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+
+def _with_shared_usage(replies: Sequence[Reply | ProviderError]) -> list[Reply | ProviderError]:
+    """The replies with the usage of their call shared among them, so that its sum stays what the service reported.
+
+    The prompt was read once: it counts with the first sample. What was written is shared by the length of the texts.
+    """
+    good = [reply for reply in replies if not isinstance(reply, ProviderError)]
+    whole = next((event.usage for reply in good for event in reply if isinstance(event, Finish)), None)
+    if whole is None or len(replies) < 2:
+        return list(replies)
+    lengths = [max(_length(reply), 1) for reply in good]
+    shares = zip(_shares(whole.output_tokens, lengths), _shares(whole.reasoning_tokens, lengths), strict=True)
+    shared: list[Reply | ProviderError] = []
+    prompt: TokenUsage | None = whole
+    for reply in replies:
+        if isinstance(reply, ProviderError):
+            reply.usage = TokenUsage()
+            shared.append(reply)
+            continue
+        written, reasoning = next(shares)
+        own = replace(prompt or TokenUsage(), output_tokens=written, reasoning_tokens=min(reasoning, written))
+        prompt = None
+        shared.append([replace(event, usage=own) if isinstance(event, Finish) else event for event in reply])
+    return shared
+
+
+def _length(reply: Reply) -> int:
+    fold = ReplyFold()
+    for event in reply:
+        fold.add(event)
+    return size_bytes(fold.written)
+
+
+def _shares(total: int, weights: Sequence[int]) -> list[int]:
+    """Whole numbers in proportion to the weights whose sum is the total: the largest remainders are rounded up."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    shares = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda at: shares[at] - exact[at])
+    for at in by_remainder[: total - sum(shares)]:
+        shares[at] += 1
+    return shares
+
+
+class _Sample:
+    """One sample's reply: its part of the batch's call, or a call of its own."""
+
+    def __init__(self, calls: SampleCalls, batch: SampleBatch, request: ModelRequest) -> None:
+        self._calls, self._batch, self._request = calls, batch, request
+        self._own: AbstractAsyncContextManager[AsyncIterator[ReplyEvent]] | None = None
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        reply = await _join(self._calls, self._batch, self._request)
+        if reply is not None:
+            return _events(reply)
+        self._own = self._calls.alone(self._request)
+        return await self._own.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return None if self._own is None else await self._own.__aexit__(kind, error, trace)
+
+
+async def _events(reply: Reply) -> AsyncIterator[ReplyEvent]:
+    for event in reply:
+        yield event
+
+
+async def _join(calls: SampleCalls, batch: SampleBatch, request: ModelRequest) -> Reply | None:
+    """Wait for the batch's call. It is made when the batch is complete, or when its first sample has waited enough."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Reply | None] = loop.create_future()
+    batch.waiting.append((request, answer))
+    if len(batch.waiting) == batch.size:
+        _send(calls, batch)
+    elif len(batch.waiting) == 1:
+        batch.timer = loop.call_later(WINDOW_S, _send, calls, batch)
+    return await answer
+
+
+def _send(calls: SampleCalls, batch: SampleBatch) -> None:
+    if batch.timer is not None:
+        batch.timer.cancel()
+        batch.timer = None
+    waiting, batch.waiting = [(request, answer) for request, answer in batch.waiting if not answer.done()], []
+    if not waiting:
+        return
+    task = asyncio.create_task(_answer(calls, waiting))
+    batch.tasks.add(task)
+    task.add_done_callback(batch.tasks.discard)
+
+    def stop_if_unwanted(_: object) -> None:
+        if all(answer.done() for _, answer in waiting):
+            task.cancel()
+
+    for _, answer in waiting:
+        answer.add_done_callback(stop_if_unwanted)
+
+
+async def _answer(calls: SampleCalls, waiting: Sequence[tuple[ModelRequest, asyncio.Future[Reply | None]]]) -> None:
+    try:
+        replies = await calls.ask([request for request, _ in waiting])
+    except Exception as error:  # whatever it is, it is what each of the samples came to
+        replies = [error] * len(waiting)
+    for (_, answer), reply in zip(waiting, replies, strict=True):
+        if answer.done():
+            continue
+        if isinstance(reply, Exception):
+            answer.set_exception(reply)
+        else:
+            answer.set_result(reply)
