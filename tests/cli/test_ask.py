@@ -18,6 +18,19 @@ def test_ask_prints_only_the_answer_on_stdout_and_the_rest_on_stderr() -> None:
     assert "3 calls" in ended.err
 
 
+def test_ask_takes_the_default_mixture_of_the_settings_file_and_says_so(folder: Path) -> None:
+    settings = folder / "moa.yaml"
+    settings.write_text("defaults: {mixture: pair.yaml}\n" + settings.read_text())
+
+    ended = moa("ask", "What?")
+    alone = moa("ask", "--model", "demo/one", "What?")
+
+    assert (ended.code, ended.out) == (0, "The answer.\n")
+    assert ended.err.startswith("mixture: ")
+    assert "pair.yaml (from " in ended.err
+    assert (alone.out, "pair.yaml" in alone.err) == ("First proposal.\n", False)
+
+
 @pytest.mark.usefixtures("folder")
 def test_ask_prints_the_same_answer_when_it_is_not_to_stream() -> None:
     assert moa("ask", "-m", "pair.yaml", "--no-stream", "What?").out == "The answer.\n"

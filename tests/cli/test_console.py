@@ -2,7 +2,10 @@ import io
 import json
 from contextlib import redirect_stdout
 
-from moa._cli.console import AnswerWriter, print_json
+import pytest
+from rich.table import Table
+
+from moa._cli.console import AnswerWriter, draw, print_json
 
 
 class _Terminal(io.StringIO):
@@ -58,3 +61,50 @@ def test_print_json_escapes_what_a_terminal_would_obey() -> None:
 
     assert terminal.getvalue().isascii()
     assert json.loads(terminal.getvalue()) == {"text": "naïve \x9b31m"}
+
+
+def test_answer_writer_breaks_lines_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "12")
+
+    assert _written(_Terminal(), "a lo", "ng sent", "ence of words") == "a long\nsentence of\nwords\n"
+    assert _written(_Terminal(), "- one two three\n\nfour") == "- one two\nthree\n\nfour\n"
+    assert _written(_Terminal(), "see https://example.org/a/long/path now") == (
+        "see\nhttps://example.org/a/long/path\nnow\n"
+    )
+    assert _written(io.StringIO(), "a long sentence of words") == "a long sentence of words\n"
+
+
+def test_answer_writer_leaves_code_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "12")
+    code = "Run:\n```sh\npip install --upgrade some-package\n```\n"
+
+    assert _written(_Terminal(), code, "and then this again") == code + "and then\nthis again\n"
+
+
+def test_answer_writer_breaks_scripts_without_blanks_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "12")
+
+    assert _written(_Terminal(), "你好世界你好世界") == "你好世界你好\n世界\n"
+
+
+def test_answer_writer_shows_every_word_that_has_ended_at_once() -> None:
+    terminal = _Terminal()
+    writer = AnswerWriter(terminal)
+    writer.write("one two thr")
+
+    assert terminal.getvalue() == "one two"
+    writer.close()
+    assert terminal.getvalue() == "one two thr\n"
+
+
+def test_draw_leaves_out_the_blanks_at_the_ends_of_lines_in_a_pipe() -> None:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row("name", "value")
+    table.add_row("longer name", "v")
+    pipe, terminal = io.StringIO(), _Terminal()
+    for stream in (pipe, terminal):
+        with redirect_stdout(stream):
+            draw(table)
+
+    assert pipe.getvalue() == "name         value\nlonger name  v\n"
+    assert "longer name  v    \n" in terminal.getvalue()

@@ -228,3 +228,21 @@ def test_a_folder_without_alpaca_evals_own_baseline_is_named_where_it_is_needed(
 
     assert moa("run", "alpaca_eval", *given, "--judge-model", "fake/judge", "--out", "r") == 2
     assert "has no alpaca_eval_gpt4_baseline.json" in " ".join(capsys.readouterr().err.split())
+
+
+def test_run_takes_mixture_and_judge_of_the_settings_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "moa.yaml").write_text(
+        f"defaults: {{mixture: mix.yaml, judge: pairwise, judge_model: fake/judge}}\n{CONFIG}"
+    )
+
+    code = moa("run", "prompts.csv", "--baseline", "fake/big", "--out", "runs/a", "--plan", "--json")
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out) == _planned(folder, capsys)
+
+
+def _planned(folder: Path, capsys: pytest.CaptureFixture[str]) -> object:
+    """The plan of the same evaluation with everything given by options."""
+    (folder / "moa.yaml").write_text(CONFIG)
+    moa("run", *COMMON, "--baseline", "fake/big", "--judge-model", "fake/judge", "--out", "runs/a", "--plan", "--json")
+    return json.loads(capsys.readouterr().out)

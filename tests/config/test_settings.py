@@ -313,3 +313,15 @@ def test_a_socks_proxy_fails_only_where_it_is_used(home: Home) -> None:
     assert settings.endpoint("ollama/m")[1] == "m"
     with pytest.raises(ConfigError, match="only HTTP proxies"):
         settings.endpoint("openai/gpt-4o")
+
+
+def test_defaults_of_the_commands_come_from_the_file_and_a_mixtures_path_goes_from_there(tmp_path: Path) -> None:
+    file = tmp_path / "etc" / "moa.yaml"
+    file.parent.mkdir()
+    for given, mixture in [("mine.yaml", str(file.parent / "mine.yaml")), ("local", "local"), ("lab/m", "lab/m")]:
+        file.write_text(f"defaults: {{mixture: {given}, judge: pairwise, judge_model: lab/judge}}\n")
+
+        settings = load_settings(file, environ={})
+
+        assert settings.default_mixture == mixture
+        assert (settings.default_judge, settings.default_judge_model) == ("pairwise", ("lab/judge",))

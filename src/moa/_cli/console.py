@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
+from moa._cli.word_wrap import WordWrap
 from moa._ledger import Ledger
 from moa._render.errors import failure_ledger, failure_lines
 from moa._render.sanitize import safe
@@ -44,10 +46,21 @@ def err_symbols() -> Symbols:
 
 
 def say(lines: str | Iterable[str], *, style: str = "") -> None:
-    """Print lines on standard error, sanitized; the terminal wraps them, so that they can be copied as one line."""
+    """Print lines on standard error, sanitized; on a terminal, broken between words."""
     console = err_console()
     for line in (lines,) if isinstance(lines, str) else lines:
-        console.print(safe(line), style=style, soft_wrap=True)
+        console.print(Text(safe(line)), style=style, soft_wrap=not console.is_terminal)
+
+
+def draw(*pictures: RenderableType) -> None:
+    """Print pictures on standard output; a pipe gets them without the blanks that fill their lines."""
+    console = out_console()
+    if console.is_terminal:
+        console.print(*pictures, sep="\n")
+        return
+    with console.capture() as captured:
+        console.print(*pictures, sep="\n")
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
 
 
 def show_error(error: MoaError) -> None:
@@ -87,21 +100,24 @@ class AnswerWriter:
 
     def __init__(self, stream: TextIO) -> None:
         self.started = False
-        self._stream, self._is_terminal = stream, stream.isatty()
+        self._stream = stream
+        self._wrap = WordWrap(_console(stream).width) if stream.isatty() else None
         self._ends_line = True
 
     def write(self, text: str) -> None:
-        """Write a piece at once."""
-        shown = safe(text) if self._is_terminal else text
+        """Write a piece at once; on a terminal a word that may go on waits for its end."""
+        shown = safe(text) if self._wrap else text
         if not shown:
             return
         self.started = True
         self._ends_line = shown.endswith("\n")
-        self._stream.write(shown)
+        self._stream.write(self._wrap.feed(shown) if self._wrap else shown)
         self._stream.flush()
 
     def close(self) -> None:
         """End the last line if it is still open."""
+        if self._wrap:
+            self._stream.write(self._wrap.flush())
         if not self._ends_line:
             self._stream.write("\n")
             self._stream.flush()

@@ -1,20 +1,43 @@
 """The mixture that a command line names."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from moa._cli.console import say
 from moa._cli.options import DEFAULT_MIXTURE
+from moa._config.settings import load_settings
 from moa._mixture.loading import load, single
 from moa._mixture.schema import Mixture
 from moa.errors import UsageError
 
 
-def resolve_mixture(mixture: str | None, model: str | None, overrides: Sequence[str] = ()) -> Mixture:
-    """Return the mixture that the options name, with their overrides.
+def resolve_mixture(
+    mixture: str | None, model: str | None, overrides: Sequence[str] = (), *, config: Path | None = None
+) -> Mixture:
+    """Return the mixture that the options name, with their overrides; else the default one.
+
+    Args:
+        mixture: Name of a preset, path of a file, or a model reference.
+        model: Reference of a single model.
+        overrides: `key=value`, as of `--set`.
+        config: Path of the `moa.yaml` whose default counts; None looks in the usual places.
 
     Raises:
         UsageError: Both a mixture and a model are named.
         MixtureError: The mixture can't be used.
+        ConfigError: The configuration can't be used.
     """
     if mixture and model:
         raise UsageError("give --mixture or --model, not both")
-    return load(single(model) if model else mixture or DEFAULT_MIXTURE, overrides=overrides)
+    if model:
+        return load(single(model), overrides=overrides)
+    return load(mixture or _default(config), overrides=overrides)
+
+
+def _default(config: Path | None) -> str:
+    settings = load_settings(config)
+    if settings.default_mixture is None:
+        return DEFAULT_MIXTURE
+    # Said each time: a file that lies in the working folder decides who reads the prompt, and what it costs.
+    say(f"mixture: {settings.default_mixture} (from {settings.source})", style="dim")
+    return settings.default_mixture

@@ -9,7 +9,12 @@ DEFAULT_MIXTURE = "local"
 
 MixtureOption = Annotated[
     str | None,
-    typer.Option("--mixture", "-m", metavar="NAME|FILE", help=f"Preset or mixture file; default: {DEFAULT_MIXTURE}."),
+    typer.Option(
+        "--mixture",
+        "-m",
+        metavar="NAME|FILE|MODEL",
+        help=f"Preset, mixture file or model; default: that of moa.yaml, else {DEFAULT_MIXTURE}.",
+    ),
 ]
 ModelOption = Annotated[
     str | None,

@@ -203,10 +203,29 @@ BudgetAmount = Annotated[BudgetSection, BeforeValidator(_amount_alone)]
 """A budget as files have it: `5`, or `{usd: 5, per: day}`."""
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class DefaultsSection(StrictModel):
+    """What commands take where their options say nothing.
+
+    Attributes:
+        mixture: For `-m`: a preset, the path of a mixture file, relative to this one, or a model reference.
+        judge: For `--judge` of `moa eval run`.
+        judge_model: For `--judge-model`: a model reference, or a list of them for a panel.
+    """
+
+    mixture: Text | None = None
+    judge: Text | None = None
+    judge_model: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
+
+
 class SettingsFile(StrictModel):
     """The whole file.
 
     Attributes:
+        defaults: What commands take where their options say nothing.
         endpoints: By name, as model references use them.
         cache: Where replies are kept.
         state: Where limits and budgets are shared with other processes: `redis://…`, `rediss://…`, `unix://…`, or the
@@ -218,6 +237,7 @@ class SettingsFile(StrictModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    defaults: DefaultsSection = Field(default_factory=DefaultsSection)
     endpoints: dict[Name, EndpointSettings] = Field(default_factory=dict)
     cache: CacheSection = Field(default_factory=CacheSection)
     state: Annotated[Text | None, Field(repr=False)] = None

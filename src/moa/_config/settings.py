@@ -43,6 +43,9 @@ class Settings:
         budgets: What may be spent in all; each holds.
         profiles: The file that remembers what services refuse; None remembers nothing beyond this process.
         source: The file that was read, None if there is none.
+        default_mixture: What commands take without `-m`: a preset, the path of a file, or a model reference.
+        default_judge: The judge that `moa eval run` takes unless one is given.
+        default_judge_model: References of the models that this judge asks; none for its own.
     """
 
     endpoints: Mapping[str, Endpoint]
@@ -52,6 +55,9 @@ class Settings:
     budgets: tuple[BudgetSettings, ...] = ()
     profiles: Path | None = None
     source: Path | None = None
+    default_mixture: str | None = None
+    default_judge: str | None = None
+    default_judge_model: tuple[str, ...] = ()
 
     def endpoint(self, reference: str) -> tuple[Endpoint, str]:
         """Return the endpoint that a model reference names, ready to be used, and the model's id.
@@ -119,7 +125,14 @@ def load_settings(
         budgets=(file.budget_usd.settings,) if file.budget_usd else (),
         profiles=_cache_folder(environ) / PROFILES_NAME,
         source=source,
+        default_mixture=_default_mixture(file.defaults.mixture, source),
+        default_judge=file.defaults.judge,
+        default_judge_model=file.defaults.judge_model,
     )
+
+
+def _default_mixture(given: str | None, source: Path | None) -> str | None:
+    return _beside(source, given) if given is not None and given.endswith((".yaml", ".yml")) else given
 
 
 def _cache(given: CacheSection, environ: Mapping[str, str], source: Path | None) -> CacheSettings:

@@ -17,12 +17,12 @@ PathOption = Annotated[
 @cache.command()
 def stats(path: PathOption = None, config: ConfigOption = None) -> None:
     """Show where the cache is, how large it is, and how many replies of each model it holds."""
-    from moa._cli.console import out_console
+    from moa._cli.console import draw
     from moa._cli.handlers.cache import open_cache
     from moa._render.caches import cache_table
 
     with open_cache(path, config, mode="read") as (settings, store):
-        out_console().print(cache_table(settings, store.stats()))
+        draw(cache_table(settings, store.stats()))
 
 
 @cache.command("export")

@@ -33,6 +33,6 @@ def chat(
     from moa._cli.handlers.chat import ChatSession, chat_loop
     from moa._cli.mixture_option import resolve_mixture
 
-    chosen = resolve_mixture(mixture, model, overrides or ())
+    chosen = resolve_mixture(mixture, model, overrides or (), config=config)
     session = ChatSession(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
     raise typer.Exit(chat_loop(session, config))

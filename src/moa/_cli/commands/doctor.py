@@ -23,22 +23,22 @@ def doctor(
     """
     import asyncio
 
-    from moa._cli.console import out_console, say
+    from moa._cli.console import draw, say
     from moa._cli.handlers.doctor import health_table, lesson_lines, say_verdict
     from moa._cli.mixture_option import resolve_mixture
     from moa._config.settings import load_settings
     from moa._policies.profile_store import ProfileStore
     from moa._runtime.health import check_endpoints, connect_tcp, obstacles
 
-    chosen = resolve_mixture(mixture, None)
+    chosen = resolve_mixture(mixture, None, config=config)
     settings = load_settings(config)
     store = ProfileStore(settings.profiles)
     if forget:
         say(f"forgot {store.forget()} refusals")
     healths = asyncio.run(check_endpoints(settings, connect=None if offline else connect_tcp))
-    out_console().print(health_table(healths))
+    draw(health_table(healths))
     if lessons := store.lessons():
-        out_console().print("\n".join(lesson_lines(lessons)), markup=False, highlight=False)
+        draw("\n".join(lesson_lines(lessons)))
     problems = obstacles(chosen, healths)
     say_verdict(settings.source, chosen.name, problems)
     raise typer.Exit(FAILED if problems else COMPLETE)

@@ -146,10 +146,11 @@ def run(
 
     Exit codes: 0 done or decided, 1 failed or nothing to judge, 2 usage, 4 the budget is used up, 130 interrupted.
     """
-    from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price, read_until
+    from moa._cli.handlers.eval import evaluate, read_judge, read_mixtures, read_outputs, read_price, read_until
     from moa.evaluation._runner.preparing import Options
 
-    chosen = read_mixtures(mixture or (), overrides or (), others=bool(outputs))
+    judge_name, judge_models = read_judge(judge, judge_model or (), config, measured=bool(measure))
+    chosen = read_mixtures(mixture or (), overrides or (), config, others=bool(outputs))
     options = Options(
         outputs=read_outputs(outputs or ()),
         baseline=baseline,
@@ -157,8 +158,8 @@ def run(
         baseline_max_tokens=baseline_max_tokens,
         reference=reference,
         measures=measure or (),
-        judge=judge or ("pairwise" if judge_model else None if measure else "alpaca_eval_gpt4_turbo"),
-        judge_model=judge_model or None,
+        judge=judge_name,
+        judge_model=judge_models,
         judge_temperature=judge_temperature,
         judge_max_tokens=judge_max_tokens,
         judge_orders=None if judge_orders is None else judge_orders.value,
@@ -212,7 +213,7 @@ def generate(
     from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price
     from moa.evaluation._runner.preparing import Options
 
-    chosen = read_mixtures(mixture or (), overrides or (), others=bool(outputs))
+    chosen = read_mixtures(mixture or (), overrides or (), config, others=bool(outputs))
     options = Options(
         outputs=read_outputs(outputs or ()),
         baseline=baseline,
@@ -260,7 +261,7 @@ def latency(
     from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price
     from moa.evaluation._runner.preparing import Options
 
-    chosen = read_mixtures(mixture or (), overrides or (), others=bool(outputs))
+    chosen = read_mixtures(mixture or (), overrides or (), config, others=bool(outputs))
     options = Options(
         outputs=read_outputs(outputs or ()),
         baseline=baseline,

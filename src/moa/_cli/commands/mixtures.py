@@ -23,11 +23,11 @@ def _list_by_default(context: typer.Context) -> None:
 @mixtures.command("list")
 def list_presets() -> None:
     """List the presets."""
-    from moa._cli.console import out_console
+    from moa._cli.console import draw
     from moa._mixture.loading import load, preset_names
     from moa._render.mixtures import mixture_list
 
-    out_console().print(mixture_list([load(name) for name in preset_names()]))
+    draw(mixture_list([load(name) for name in preset_names()]))
 
 
 @mixtures.command()
@@ -36,11 +36,11 @@ def show(
     overrides: SetOption = None,
 ) -> None:
     """Draw the layers of a mixture."""
-    from moa._cli.console import out_console
+    from moa._cli.console import draw
     from moa._mixture.loading import load
     from moa._render.mixtures import MixtureView
 
-    out_console().print(MixtureView(load(name, overrides=overrides or ())))
+    draw(MixtureView(load(name, overrides=overrides or ())))
 
 
 @mixtures.command()

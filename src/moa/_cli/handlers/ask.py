@@ -59,7 +59,7 @@ def run_ask(options: AskOptions, *, as_json: bool, stream: bool, strict: bool) -
 
 
 def _answer(options: AskOptions, *, stream: bool) -> Answer:
-    mixture = resolve_mixture(options.mixture, options.model, options.overrides)
+    mixture = resolve_mixture(options.mixture, options.model, options.overrides, config=options.config)
     images = tuple(image_from_file(path) for path in options.images)
     prompt = read_prompt(options.words, sys.stdin)
     with RunSession(options.config) as runs:

@@ -9,8 +9,8 @@ from typing import Any
 
 from moa._cli.console import (
     AnswerWriter,
+    draw,
     err_symbols,
-    out_console,
     say,
     show_cancelled,
     show_error,
@@ -198,7 +198,7 @@ def _switch_model(chat: ChatSession, argument: str) -> None:
 def _proposals(chat: ChatSession, argument: str) -> None:
     if not chat.answers:
         raise UsageError("there is no answer yet")
-    out_console().print(ProposalsView(chat.answers[-1]))
+    draw(ProposalsView(chat.answers[-1]))
 
 
 def _cost(chat: ChatSession, argument: str) -> None:

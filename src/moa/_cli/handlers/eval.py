@@ -13,6 +13,7 @@ from moa._cli.gc_tuning import reduced_gc
 from moa._cli.handlers.eval_output import show_ended, show_latency, show_plan, show_report, show_warnings
 from moa._cli.interrupts import stoppable
 from moa._cli.mixture_option import resolve_mixture
+from moa._config.settings import load_settings
 from moa._mixture.schema import Mixture
 from moa._pricing.price import Price
 from moa.errors import UsageError
@@ -52,7 +53,31 @@ def read_outputs(given: Sequence[str]) -> Mapping[str, Path]:
     return files
 
 
-def read_mixtures(given: Sequence[str], overrides: Sequence[str], *, others: bool) -> list[Mixture]:
+def read_judge(
+    judge: str | None, models: Sequence[str], config: Path | None, *, measured: bool
+) -> tuple[str | None, Sequence[str] | None]:
+    """Return the judge of the command line and the models that it asks in place of its own (None for its own).
+
+    Args:
+        judge: Name of a judge.
+        models: References of the models that it is to ask.
+        config: Path of the `moa.yaml` whose defaults count if neither is given.
+        measured: Whether answers are measured; then there is a judge only if one is given here.
+
+    Raises:
+        ConfigError: The configuration can't be used.
+    """
+    if not judge and not models:
+        if measured:
+            return None, None
+        settings = load_settings(config)
+        judge, models = settings.default_judge, settings.default_judge_model
+    return judge or ("pairwise" if models else "alpaca_eval_gpt4_turbo"), models or None
+
+
+def read_mixtures(
+    given: Sequence[str], overrides: Sequence[str], config: Path | None, *, others: bool
+) -> list[Mixture]:
     """Return the mixtures of the command line; the default one if there is nothing else to evaluate.
 
     Raises:
@@ -63,7 +88,7 @@ def read_mixtures(given: Sequence[str], overrides: Sequence[str], *, others: boo
         raise UsageError("--set changes one mixture: give several mixtures as files")
     if not given and others:
         return []
-    return [resolve_mixture(name, None, overrides) for name in given] or [resolve_mixture(None, None, overrides)]
+    return [resolve_mixture(name, None, overrides, config=config) for name in given or (None,)]
 
 
 def read_price(text: str | None) -> Price | None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.text import Text
 
 from moa._cli.console import (
+    draw,
     err_symbols,
-    out_console,
     out_symbols,
     say,
     show_cancelled,
@@ -29,18 +29,18 @@ _ERROR_LIMIT = 600
 
 def show_trace(trace: Trace) -> None:
     """Print a trace's waterfall, with how the run ended."""
-    console, dot = out_console(), out_symbols().dot
+    dot = out_symbols().dot
     seed = "" if trace.options.seed is None else f" {dot} seed {trace.options.seed}"
-    console.print(Text(f"{safe(trace.mixture.name)} {dot} {trace.recorded_at:%Y-%m-%d %H:%M} UTC{seed}", style="bold"))
-    console.print(WaterfallView(trace.ledger))
+    draw(Text(f"{safe(trace.mixture.name)} {dot} {trace.recorded_at:%Y-%m-%d %H:%M} UTC{seed}", style="bold"))
+    draw(WaterfallView(trace.ledger))
     if trace.outcome is None:
-        console.print(Text("the trace breaks off here: its run crashed, or is still running", style="red"))
+        draw(Text("the trace breaks off here: its run crashed, or is still running", style="red"))
     elif trace.outcome.kind == "error":
         message = one_line(trace.outcome.result["error"]["message"], limit=_ERROR_LIMIT)
-        console.print(Text(f"error: {message}", style="red"))
+        draw(Text(f"error: {message}", style="red"))
     elif trace.outcome.kind == "cancelled":
-        console.print(Text("the run was cancelled", style="yellow"))
-    console.print(Text(ledger_line(trace.ledger, out_symbols()), style="dim"))
+        draw(Text("the run was cancelled", style="yellow"))
+    draw(Text(ledger_line(trace.ledger, out_symbols()), style="dim"))
 
 
 def write_page(trace: Trace, path: Path) -> None:
