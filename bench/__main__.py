@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("orchestration", "batch", "growth", "startup", "lc", "server")
+NAMES = ("orchestration", "batch", "growth", "startup", "lc", "server", "caching")
 
 
 def main() -> int:

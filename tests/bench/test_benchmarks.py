@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from bench.caching import Case, run_case
 from bench.contender import Work
 from bench.model_process import REPLY_TEXT, Behaviour, model_process
 from bench.report import Table, publish
@@ -45,3 +46,15 @@ def test_figures_are_written_with_the_machine_they_were_measured_on(
     assert found["tables"] == [{"title": "t", "rows": [{"who": "a", "ms": 1.5}], "notes": ["n"]}]
     assert found["machine"]["cores"] >= 1
     assert "who   ms" in capsys.readouterr().out
+
+
+async def test_the_prefix_service_counts_what_the_ledger_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    case = Case(name="small", steps=3, system_tokens=2000)
+
+    rows = [await run_case(case, kind, "last", None) for kind in ("automatic", "told")]
+
+    assert [row["calls"] for row in rows] == [6, 6]
+    assert all(row["ledger agrees"] for row in rows)
+    assert rows[1]["of what is cacheable"] == "100%"

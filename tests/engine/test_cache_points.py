@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from moa._engine.briefing import Briefing, lay_out
-from moa._engine.cache_points import chance_to_go_on, is_worth_caching
+from moa._engine.cache_points import CacheMarks, chance_to_go_on, marks_for
 from moa._ledger import Pricer
 from moa._messages import Conversation, Message, ReplyOptions, ToolCall
 from moa._policies.cache.key import request_digest
@@ -61,7 +61,18 @@ def test_a_conversation_goes_on_as_often_as_it_went_on_before(turns: int, has_to
 def test_a_prompt_is_marked_where_that_saves_by_list_price(
     price: dict[str, float] | None, talk: Conversation, has_tools: bool, expected: bool
 ) -> None:
-    assert is_worth_caching(talk, _price(price), has_tools=has_tools) is expected
+    assert marks_for(talk, _price(price), has_tools=has_tools) == CacheMarks(turns=expected)
+
+
+@pytest.mark.parametrize(("price", "expected"), [(CLAUDE, True), (NOVA, True), (PLAIN, False), (None, False)])
+def test_a_long_system_prompt_is_marked_from_the_first_request_on(
+    price: dict[str, float] | None, expected: bool
+) -> None:
+    talk = (Message(role="system", content=LONG), Message(role="user", content="hi"))
+
+    assert marks_for(talk, _price(price), has_tools=False) == CacheMarks(system=expected)
+    (system, _) = lay_out(Briefing(conversation=talk, role="An editor."), CacheMarks(system=expected))
+    assert system.cache_points == ((len(system.content),) if expected else ())
 
 
 def _points(request: ModelRequest) -> list[tuple[str, tuple[int, ...]]]:
@@ -99,7 +110,7 @@ async def test_what_no_further_request_begins_with_is_not_marked(changes: dict[s
 
 def test_cache_points_are_no_part_of_what_is_said() -> None:
     briefing = Briefing(conversation=_turns(2), role="An editor.", proposals="Responses from models:")
-    plain, marked = lay_out(briefing), lay_out(briefing, cache_points=True)
+    plain, marked = lay_out(briefing), lay_out(briefing, CacheMarks(turns=True))
     requests = [ModelRequest(reference="lab/a", model="a", messages=messages) for messages in (plain, marked)]
 
     assert plain == marked

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from moa._engine.briefing import Briefing, lay_out
-from moa._engine.cache_points import chance_to_go_on, is_worth_caching
+from moa._engine.cache_points import NO_MARKS, CacheMarks, chance_to_go_on, marks_for
 from moa._engine.plan import AgentSlot, Model, Plan
 from moa._engine.run_budget import RunBudget
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
@@ -125,7 +125,7 @@ class FallbackChain:
         model_request = ModelRequest(
             reference=model.reference,
             model=model.id,
-            messages=lay_out(request.briefing, cache_points=await self._saves_by_caching(model, request)),
+            messages=lay_out(request.briefing, await self._cache_marks(model, request)),
             sampling=slot.sampling,
             options=request.options,
             deltas=request.deltas,
@@ -151,15 +151,16 @@ class FallbackChain:
             call.explain(error.info)
             raise
 
-    async def _saves_by_caching(self, model: Model, request: AgentRequest) -> bool:
-        """Whether the prompt should be marked for the prompt cache of the model's service."""
-        conversation, has_tools = request.briefing.conversation, bool(request.options.tools)
-        if request.briefing.layout == "system" and request.briefing.proposals is not None:
-            return False
-        if not chance_to_go_on(conversation, has_tools=has_tools):
-            return False
+    async def _cache_marks(self, model: Model, request: AgentRequest) -> CacheMarks:
+        """What to mark for the prompt cache of the model's service."""
+        briefing, has_tools = request.briefing, bool(request.options.tools)
+        conversation = briefing.conversation
+        if briefing.layout == "system" and briefing.proposals is not None:
+            return NO_MARKS
+        if conversation[0].role != "system" and not chance_to_go_on(conversation, has_tools=has_tools):
+            return NO_MARKS
         await self._context.prices_ready()
-        return is_worth_caching(conversation, model.price, has_tools=has_tools)
+        return marks_for(conversation, model.price, has_tools=has_tools)
 
     def explain(self, error: ErrorInfo) -> None:
         """Write down why the last call is of no use."""

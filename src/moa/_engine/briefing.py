@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from moa._engine.cache_points import NO_MARKS, CacheMarks
 from moa._messages import Conversation, Message, TextPart, last_user_turn
 from moa._mixture.prompts import with_system
 from moa._mixture.schema import PromptLayout
@@ -24,13 +25,14 @@ class Briefing:
     layout: PromptLayout = "last"
 
 
-def lay_out(briefing: Briefing, *, cache_points: bool = False) -> Conversation:
+def lay_out(briefing: Briefing, marks: CacheMarks = NO_MARKS) -> Conversation:
     """Return a briefing as messages.
 
     Args:
         briefing: What the agent reads.
-        cache_points: Whether to mark what further requests will begin with: all up to the last user turn's own text
-            (the next turn's request) and all messages (the next step of a tool loop).
+        marks: What further requests will begin with, to be marked for the service's prompt cache: the system message
+            (other conversations), all up to the last user turn's own text (the next turn) and all messages (the next
+            step of a tool loop).
 
     The role goes to the end of the system message. With the layout `last` the proposals are a message of their own
     behind the last user turn: all before them is the same in the next turn's request, and inside of a tool loop each
@@ -38,16 +40,20 @@ def lay_out(briefing: Briefing, *, cache_points: bool = False) -> Conversation:
     `system` the proposals follow the role.
     """
     conversation, proposals = briefing.conversation, briefing.proposals
-    if briefing.layout == "system":
-        return with_system(conversation, briefing.role or "", proposals or "")
+    if briefing.layout == "system" and proposals is not None:
+        return with_system(conversation, briefing.role or "", proposals)
     at = last_user_turn(conversation) + 1
     behind = conversation[at:] if proposals is None else (Message(role="user", content=proposals), *conversation[at:])
-    if cache_points:
+    if marks.turns:
         conversation = (*conversation[: at - 1], _marked(conversation[at - 1]))
         conversation += (*behind[:-1], _marked(behind[-1])) if behind else ()
     elif proposals is not None:
         conversation = (*conversation[:at], *behind)
-    return with_system(conversation, briefing.role or "")
+    messages = with_system(conversation, briefing.role or "")
+    if not marks.system:
+        return messages
+    end = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+    return (*messages[: end - 1], _marked(messages[end - 1]), *messages[end:]) if end else messages
 
 
 def _marked(message: Message) -> Message:

@@ -1,5 +1,6 @@
 """Whether a prompt is worth caching where the service has to be told: whether it saves by list price."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 from moa._ledger import Pricer
@@ -11,7 +12,22 @@ LEAST_TOKENS = 1000
 """The shortest prefix that any service caches. Source: Amazon Bedrock's guide to prompt caching: 1,000 tokens for Nova,
 1,024 to 4,096 for Claude."""
 
+CHANCE_OF_SYSTEM = 0.5
+"""How likely a long system prompt is sent again while it is cached. An application sends its own with every request; a
+half is said of it, as of what is known to repeat and not how soon."""
+
 _PROBE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMarks:
+    """Which parts of a prompt to mark: the end of the system message, and those of the last user turn and of all."""
+
+    system: bool = False
+    turns: bool = False
+
+
+NO_MARKS = CacheMarks()
 
 
 def chance_to_go_on(conversation: Conversation, *, has_tools: bool) -> float:
@@ -25,18 +41,25 @@ def chance_to_go_on(conversation: Conversation, *, has_tools: bool) -> float:
     return (earlier + (0.5 if has_tools else 0.0)) / (earlier + 1)
 
 
-def is_worth_caching(conversation: Conversation, price: Pricer, *, has_tools: bool) -> bool:
-    """Return whether writing the prompt to the service's cache saves, by list price and in expectation.
+def marks_for(conversation: Conversation, price: Pricer, *, has_tools: bool) -> CacheMarks:
+    """Return which parts of a prompt to mark, by a model's list price.
 
-    With the chance p of a further request, caching costs the premium of writing now and saves the discount of reading
-    then: it pays if p (input - cached_input) > cache_write - input. Where no price is known, nothing is said to pay.
+    Marking costs the premium of writing now and saves the discount of reading by each further request that begins the
+    same: it pays if p (input - cached_input) > cache_write - input, where p is the chance of one. Where a price is
+    unknown, nothing is said to pay. What is shorter than any service caches is not marked.
     """
-    chance = chance_to_go_on(conversation, has_tools=has_tools)
-    if not chance or estimated_conversation_tokens(conversation) < LEAST_TOKENS:
-        return False
+    chances = CHANCE_OF_SYSTEM, chance_to_go_on(conversation, has_tools=has_tools)
+    system = tuple(message for message in conversation if message.role == "system")
+    parts = [
+        chance if chance and estimated_conversation_tokens(messages) >= LEAST_TOKENS else 0.0
+        for chance, messages in zip(chances, (system, conversation), strict=True)
+    ]
+    if not any(parts):
+        return NO_MARKS
     fresh = price(TokenUsage(input_tokens=_PROBE))
     read = price(TokenUsage(input_tokens=_PROBE, cached_input_tokens=_PROBE))
     written = price(TokenUsage(input_tokens=_PROBE, cache_write_tokens=_PROBE))
     if fresh is None or read is None or written is None:
-        return False
-    return Decimal(chance) * (fresh - read) > written - fresh
+        return NO_MARKS
+    in_system, in_turns = (Decimal(chance) * (fresh - read) > written - fresh for chance in parts)
+    return CacheMarks(system=in_system, turns=in_turns)

@@ -393,7 +393,7 @@ def test_every_text_of_a_conversation_reaches_the_body(messages: tuple[Message, 
 
     for message in messages:
         for part in message.text.split("\n"):
-            if message.text.strip():
+            if part.strip():
                 assert orjson.dumps(part).decode()[1:-1] in whole
 
 
