@@ -57,6 +57,8 @@ class Attempt:
         finish_reason: Why the model stopped (`stop`, `length`, `tool_calls`, `content_filter`), None if it didn't.
         served_by: The model's name in the service's own words, if it gave one.
         dropped: What was left out of the request, or told in another way, as the service refuses it for this model.
+        notes: What is worth knowing of a reply that is whole: its service gave no reason for its end
+            (`no_finish_reason`), or has read far less of the prompt than was sent (`input_truncated`).
         error: What went wrong, None if nothing did.
     """
 
@@ -75,6 +77,7 @@ class Attempt:
     finish_reason: str | None = None
     served_by: str | None = None
     dropped: tuple[str, ...] = ()
+    notes: tuple[ErrorInfo, ...] = ()
     error: ErrorInfo | None = None
 
     @property
@@ -108,6 +111,7 @@ class Attempt:
             "finish_reason": self.finish_reason,
             "served_by": self.served_by,
             **({"dropped": list(self.dropped)} if self.dropped else {}),
+            **({"notes": [note.as_dict() for note in self.notes]} if self.notes else {}),
             "error": self.error.as_dict() if self.error else None,
         }
 
@@ -222,6 +226,7 @@ class AttemptRecord:
     finish_reason: str | None = None
     served_by: str | None = None
     dropped: tuple[str, ...] = ()
+    notes: tuple[ErrorInfo, ...] = ()
     error: ErrorInfo | None = None
     _settled: tuple[object, Attempt] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -281,6 +286,7 @@ class AttemptRecord:
             finish_reason=self.finish_reason,
             served_by=self.served_by,
             dropped=self.dropped,
+            notes=self.notes,
             error=self.error,
         )
 

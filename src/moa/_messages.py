@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -40,13 +42,53 @@ class ImagePart:
 Part = TextPart | ImagePart
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """What a service hung on its message or tool call, and wants back with it: signatures, encrypted or plain thoughts.
+
+    Nobody but its owner reads it, and it is sent to nobody else.
+
+    Attributes:
+        owner: The endpoint and model family that it came from.
+        data: Fields of the service's own message or tool call, as JSON values.
+    """
+
+    owner: str
+    data: Mapping[str, Any]
+
+    def pack(self) -> str:
+        """Return it as one opaque text, for APIs and files; `unpack` reads it."""
+        text = json.dumps([self.owner, self.data], separators=(",", ":"))
+        return base64.urlsafe_b64encode(zlib.compress(text.encode())).decode().rstrip("=")
+
+    @classmethod
+    def unpack(cls, packed: str) -> "ServiceState | None":
+        """Return what a text of `pack` stands for; None if it stands for nothing: it may come from anybody."""
+        try:
+            data = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
+            reader = zlib.decompressobj()
+            owner, fields = json.loads(reader.decompress(data, MOST_STATE_BYTES))
+        except (ValueError, TypeError, zlib.error, RecursionError):
+            return None
+        return cls(owner, fields) if reader.eof and isinstance(owner, str) and isinstance(fields, dict) else None
+
+
+MOST_STATE_BYTES = 4 * 1024 * 1024
+"""Most bytes that a service's state may have: a reply's whole thoughts, several times over."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A model's wish to call a tool; `arguments` is the JSON text that it wrote, not checked."""
+    """A model's wish to call a tool; `arguments` is the JSON text that it wrote, not checked.
+
+    Attributes:
+        state: What its service wants back with it; None if nothing.
+    """
 
     id: str
     name: str
     arguments: str
+    state: ServiceState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +103,7 @@ class Message:
         cache_points: Where the prompt up to here is worth caching, for services that want to be told: positions in
             `content` (characters of a text, parts of parts), its length for the end. They are advice, and no part of
             what is said: messages that differ only in them are equal.
+        state: What the service that wrote an assistant turn wants back with it; None if nothing.
     """
 
     role: Role
@@ -69,6 +112,7 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     cache_points: tuple[int, ...] = field(default=(), compare=False)
+    state: ServiceState | None = None
 
     @property
     def text(self) -> str:

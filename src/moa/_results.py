@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from moa._ledger import Attempt, ErrorInfo, Ledger
-from moa._messages import ToolCall
+from moa._messages import ServiceState, ToolCall
 from moa._usage import Spend, TokenUsage, json_usd
 
 ProposalStatus = Literal["used", "failed", "abandoned"]
@@ -176,6 +176,8 @@ class Answer:
         text: The aggregator's text (under selection: the selected proposal's).
         reasoning: What the aggregator thought to itself, where the service shows it.
         tool_calls: Tools that the aggregator wants called.
+        state: What the aggregator's service wants back with this answer's message in the next request (as do its tool
+            calls); None if nothing.
         finish_reason: Why the answer ended: `stop`, `length`, `tool_calls`, `content_filter`, or the service's word.
         agent: Name of the agent whose text this is.
         model: Reference of the model whose text this is.
@@ -205,6 +207,7 @@ class Answer:
     degraded: tuple[Degradation, ...] = ()
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    state: ServiceState | None = None
     selected: int | None = None
     logprobs: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     seed: int | None = None

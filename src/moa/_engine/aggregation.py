@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from moa._engine.agents import AgentRequest, FallbackChain, RunContext
 from moa._engine.briefing import Briefing
 from moa._engine.selection import choice_format, chosen
 from moa._ledger import Attempt, ErrorInfo
-from moa._messages import Conversation, ReplyOptions, ToolCall
+from moa._messages import Conversation, ReplyOptions, ServiceState, ToolCall
 from moa._results import Degradation, Proposal
 from moa.errors import AggregationFailed, AnswerInterrupted, DeadlineExceeded, EngineError, ProviderError
 from moa.events import AnswerDelta, AnswerToolCallDelta
@@ -30,6 +30,7 @@ class AggregationResult:
     attempts: tuple[Attempt, ...]
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    state: ServiceState | None = None
     logprobs: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     selected: int | None = None
     first_token_at: float | None = None
@@ -192,6 +193,7 @@ def _failure(
 
 def _written(reply: Reply, chain: FallbackChain, forwarder: _AnswerForwarder, duration_s: float) -> AggregationResult:
     degraded = list(_fallback_used(chain))
+    degraded += degradations_noted(chain.slot.name, chain.attempts)
     if reply.finish.reason in ("length", "content_filter"):
         degraded.append(_cut_off(chain.slot.name, reply.finish.reason))
     return AggregationResult(
@@ -203,6 +205,7 @@ def _written(reply: Reply, chain: FallbackChain, forwarder: _AnswerForwarder, du
         attempts=chain.attempts,
         reasoning=reply.reasoning,
         tool_calls=reply.tool_calls,
+        state=reply.finish.state,
         logprobs=reply.logprobs,
         first_token_at=forwarder.first_token_at,
         degraded=tuple(degraded),
@@ -214,6 +217,12 @@ def _selected(
 ) -> AggregationResult:
     index = chosen(reply, chain.model.reference, len(proposals))
     return _proposed(proposals[index], chain, forwarder, duration_s, selected=index, degraded=_fallback_used(chain))
+
+
+def degradations_noted(agent: str, attempts: Sequence[Attempt]) -> list[Degradation]:
+    """Return what the ledger notes of the attempt that an agent's reply came from."""
+    notes = attempts[-1].notes if attempts else ()
+    return [Degradation(agent=agent, code=note.code, message=note.message) for note in notes]
 
 
 def _best_proposal(

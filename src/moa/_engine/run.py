@@ -1,13 +1,18 @@
 """One run from end to end: the layers, the aggregator, the answer with its ledger."""
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from secrets import token_hex
 
 from moa._engine.agents import OnEvent, RunContext
-from moa._engine.aggregation import AggregationResult, aggregate, fall_back_to_best_proposal
+from moa._engine.aggregation import (
+    AggregationResult,
+    aggregate,
+    degradations_noted,
+    fall_back_to_best_proposal,
+)
 from moa._engine.briefing import tools_as_text
 from moa._engine.forecast import Layers, RemainingRun
 from moa._engine.layers import LayerTask, run_layer
@@ -226,6 +231,7 @@ def _answer(run_id: str, context: RunContext, state: _RunState, result: Aggregat
         text=result.text,
         reasoning=result.reasoning,
         tool_calls=result.tool_calls,
+        state=result.state,
         finish_reason=result.finish_reason,
         agent=result.agent,
         model=result.model,
@@ -241,23 +247,17 @@ def _answer(run_id: str, context: RunContext, state: _RunState, result: Aggregat
     )
 
 
-def _degradations(slots: tuple[AgentSlot, ...], layer: LayerResult) -> tuple[Degradation, ...]:
-    return tuple(
-        reason
-        for slot, proposal in zip(slots, layer.roster, strict=True)
-        if (reason := _degradation(proposal, own_model=slot.agent.model))
-    )
-
-
-def _degradation(proposal: Proposal, *, own_model: str) -> Degradation | None:
-    if proposal.error is not None:
-        return Degradation(agent=proposal.agent, code=proposal.error.code, message=proposal.error.message)
-    if proposal.model != own_model:
-        errors = [attempt.error for attempt in proposal.attempts if attempt.error]
-        cause = f": {errors[-1].message}" if errors else ""
-        message = f"{proposal.model} answered instead of {own_model}{cause}"
-        return Degradation(agent=proposal.agent, code="fallback", message=message)
-    return None
+def _degradations(slots: tuple[AgentSlot, ...], layer: LayerResult) -> Iterator[Degradation]:
+    for slot, proposal in zip(slots, layer.roster, strict=True):
+        if proposal.error is not None:
+            yield Degradation(agent=proposal.agent, code=proposal.error.code, message=proposal.error.message)
+            continue
+        if proposal.model != slot.agent.model:
+            errors = [attempt.error for attempt in proposal.attempts if attempt.error]
+            cause = f": {errors[-1].message}" if errors else ""
+            message = f"{proposal.model} answered instead of {slot.agent.model}{cause}"
+            yield Degradation(agent=proposal.agent, code="fallback", message=message)
+        yield from degradations_noted(proposal.agent, proposal.attempts)
 
 
 def _latency(meter: Meter, layers: Sequence[LayerResult], result: AggregationResult) -> Latency:

@@ -19,7 +19,14 @@ from moa.providers._base import (
     TextDelta,
     ToolCallDelta,
 )
-from moa.providers._token_estimates import estimated_input_tokens, size_bytes, tokens_of
+from moa.providers._token_estimates import BYTES_PER_TOKEN, estimated_input_tokens, size_bytes, tokens_of
+
+LEAST_CUT_TOKENS = 1000
+"""Tokens that must be missing of a prompt before it counts as cut off: the estimate of small ones is rough."""
+
+MOST_READ_OF_CUT = 0.5
+"""The largest part of a prompt, by its estimated tokens, that a service reports of one that it has cut off. Prose and
+code have a token for every three to five characters."""
 
 
 class Metered:
@@ -84,7 +91,7 @@ class _Metering:
         request, call = self._request, self._call
         record = call.start(asked_at=asked_at, hedge=request.context.hedge, cached=self._cached)
         record.dropped = request.context.dropped
-        self._watched = _Watched(record, call, timed=request.deltas)
+        self._watched = _Watched(record, call, request)
         try:
             self._watched.inner = await self._enter()
         except BaseException as error:
@@ -142,12 +149,12 @@ def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, erro
 class _Watched:
     """The reply's events on their way through: notes the first token (of a reply that came whole: none) and the end."""
 
-    def __init__(self, record: AttemptRecord, call: CallRecord, *, timed: bool) -> None:
+    def __init__(self, record: AttemptRecord, call: CallRecord, request: ModelRequest) -> None:
         self.finish: Finish | None = None
         self.written_bytes = 0
         self.record = record
         self.inner: AsyncIterator[ReplyEvent] | None = None
-        self._call, self._timed = call, timed
+        self._call, self._request, self._timed = call, request, request.deltas
 
     def __aiter__(self) -> AsyncIterator[ReplyEvent]:
         return self
@@ -165,11 +172,27 @@ class _Watched:
         if isinstance(event, Finish):
             self.finish = event
             record.finish_reason, record.served_by = event.reason, event.served_by
+            record.notes = (*event.notes, *_notes_on_prompt(self._request, event))
             return event
         if self._timed and record.first_token_at is None:
             record.first_token_at = self._call.now()
         self.written_bytes += _written_bytes(event)
         return event
+
+
+def _notes_on_prompt(request: ModelRequest, finish: Finish) -> tuple[ErrorInfo, ...]:
+    """What is wrong if a service has read far less than was sent: a window that cuts prompts says nothing of it."""
+    if finish.usage is None or not finish.usage.input_tokens:
+        return ()
+    read = finish.usage.input_tokens
+    sent = sum(len(message.text) for message in request.messages) // BYTES_PER_TOKEN
+    if sent - read < LEAST_CUT_TOKENS or read > sent * MOST_READ_OF_CUT:
+        return ()
+    message = (
+        f"the service reports a prompt of {read:,} tokens, but about {sent:,} were sent: its context window may have "
+        "cut the prompt (Ollama: raise num_ctx or OLLAMA_CONTEXT_LENGTH)"
+    )
+    return (ErrorInfo(code="input_truncated", message=message),)
 
 
 def _interruption(error: BaseException) -> ErrorInfo:

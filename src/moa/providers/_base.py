@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from moa._messages import Conversation, ReplyOptions, Sampling, ToolCall
+from moa._ledger import ErrorInfo
+from moa._messages import Conversation, ReplyOptions, Sampling, ServiceState, ToolCall
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply
 from moa.providers._call_context import NO_CONTEXT, CallContext
@@ -60,12 +61,13 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallDelta:
-    """A piece of a tool call; `id` and `name` come with its first piece."""
+    """A piece of a tool call; `id` and `name` come with its first piece, `state` with any."""
 
     index: int
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    state: ServiceState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +79,16 @@ class Finish:
         usage: Reported tokens, None if the service reported none.
         served_by: The model's name in the service's words.
         request_id: The service's id of the request, for its support.
+        notes: What is worth knowing of a reply that is whole, e.g. that it gave no reason for its end.
+        state: What the service wants back with this message in the next request; None if nothing.
     """
 
     reason: str
     usage: TokenUsage | None = None
     served_by: str | None = None
     request_id: str | None = None
+    notes: tuple[ErrorInfo, ...] = ()
+    state: ServiceState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,7 @@ class ReplyFold:
             id=known.id or delta.id or "",
             name=known.name or delta.name or "",
             arguments=known.arguments + delta.arguments,
+            state=delta.state or known.state,
         )
 
     @property

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from moa._messages import Conversation, ImagePart, Message, Part, TextPart, ToolCall
+from moa._messages import Conversation, ImagePart, Message, Part, TextPart
 
 GO_ON = "Go on with your last turn from exactly where it ends, without repeating any of it."
 """What a service is asked that doesn't take a conversation which ends with the assistant's own words."""
@@ -62,6 +62,7 @@ def joined(turns: Iterable[Message]) -> Message:
             content=_joined_content(whole.content, turn.content),
             cache_points=(*whole.cache_points, *_shifted(turn, whole.content)),
             tool_calls=whole.tool_calls + turn.tool_calls,
+            state=turn.state or whole.state,
         )
     return whole
 
@@ -118,37 +119,36 @@ def _behind_its_call(result: Message, turns: list[Message]) -> int:
 
 def _with_every_result(turns: list[Message]) -> list[Message]:
     whole: list[Message] = []
-    open_calls: list[ToolCall] = []
+    unanswered: list[str] = []
     for turn in turns:
-        if turn.role == "tool":
-            open_calls = [call for call in open_calls if call.id != turn.tool_call_id]
-        else:
-            whole += [Message(role="tool", content=NO_RESULT, tool_call_id=call.id) for call in open_calls]
-            open_calls = list(turn.tool_calls)
+        if turn.role != "tool":
+            whole += [Message(role="tool", content=NO_RESULT, tool_call_id=call_id) for call_id in unanswered]
+            unanswered = [call.id for call in turn.tool_calls]
+        elif turn.tool_call_id in unanswered:
+            unanswered.remove(turn.tool_call_id)
         whole.append(turn)
+    if whole and whole[-1].role == "tool":
+        whole += [Message(role="tool", content=NO_RESULT, tool_call_id=call_id) for call_id in unanswered]
     return whole
 
 
 def _with_own_ids(turns: list[Message]) -> list[Message]:
     """The turns with no id used by two calls: some services number the calls of each reply from 0."""
     used: set[str] = set()
-    renamed: dict[str | None, str] = {}
+    ids: dict[str | None, list[str]] = {}
     for at, turn in enumerate(turns):
         if turn.tool_calls:
-            renamed = {}
-            calls = []
+            ids, calls = {}, []
             for call in turn.tool_calls:
                 own = call.id
                 while not own or own in used:
                     own = f"{call.id or 'call'}_{len(used)}"
                 used.add(own)
-                if own != call.id:
-                    renamed[call.id] = own
-                    call = replace(call, id=own)
-                calls.append(call)
-            turns[at] = replace(turn, tool_calls=tuple(calls)) if renamed else turn
-        elif turn.role == "tool" and turn.tool_call_id in renamed:
-            turns[at] = replace(turn, tool_call_id=renamed[turn.tool_call_id])
+                ids.setdefault(call.id, []).append(own)
+                calls.append(call if own == call.id else replace(call, id=own))
+            turns[at] = replace(turn, tool_calls=tuple(calls))
+        elif turn.role == "tool" and (own_ids := ids.get(turn.tool_call_id)):
+            turns[at] = replace(turn, tool_call_id=own_ids.pop(0) if len(own_ids) > 1 else own_ids[0])
     return turns
 
 
@@ -230,6 +230,13 @@ def short_id(call_id: str) -> str:
     return hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:9]
 
 
+def _stateless(conversation: Conversation) -> Conversation:
+    return tuple(
+        replace(turn, state=None, tool_calls=tuple(replace(call, state=None) for call in turn.tool_calls))
+        for turn in conversation
+    )
+
+
 def _with_short_ids(conversation: Conversation) -> Conversation:
     return tuple(
         replace(
@@ -250,6 +257,7 @@ RESHAPED: Mapping[str, Callable[[Conversation], Conversation]] = {
     "prefill": _ending_with_user,
     "name": _nameless,
     "tool_call_id": _with_short_ids,
+    "reasoning_content": _stateless,
 }
 """By what a service turns down: how a conversation in its normal form is told to it all the same."""
 

@@ -279,7 +279,7 @@ def _parts_of_turns(messages: tuple[Message, ...]) -> Iterator[str]:
     for message in messages:
         if message.role == "system":
             yield "system"
-        if message.role == before:
+        if message.role == before != "tool":
             yield "alternation"
         if message.cache_points:
             yield "cache_points"
@@ -287,6 +287,8 @@ def _parts_of_turns(messages: tuple[Message, ...]) -> Iterator[str]:
             yield "user_after_tool"
         if message.name is not None:
             yield "name"
+        if message.state is not None or any(call.state is not None for call in message.tool_calls):
+            yield "reasoning_content"
         if message.tool_calls:
             yield "tool_call_id"
             yield "null_content"

@@ -32,7 +32,9 @@ def event_dict(event: ReplyEvent) -> dict[str, Any]:
         case ReasoningDelta():
             return {"reasoning": event.text}
         case ToolCallDelta():
-            return {"tool_call": asdict(event)}
+            fields = asdict(event)
+            state = fields.pop("state")
+            return {"tool_call": fields | ({"state": state} if state else {})}
         case Finish():
             usage = event.usage.as_dict() if event.usage else None
             return {
@@ -40,6 +42,8 @@ def event_dict(event: ReplyEvent) -> dict[str, Any]:
                 "usage": usage,
                 "served_by": event.served_by,
                 "request_id": event.request_id,
+                **({"notes": [note.as_dict() for note in event.notes]} if event.notes else {}),
+                **({"state": asdict(event.state)} if event.state else {}),
             }
         case Restarted():
             return {"restarted": True}

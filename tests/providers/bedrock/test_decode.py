@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moa._messages import ServiceState
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply, ProviderError, Refused
-from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, ReplyFold, TextDelta, ToolCallDelta
 from moa.providers._bedrock.aws import FrameReader
 from moa.providers._bedrock.decode import Frame, StreamDecoder, whole_reply
 from tests.support.bedrock_server import Says
@@ -108,7 +109,7 @@ def test_events_and_deltas_of_later_versions_are_passed_over() -> None:
         event("somethingNew", {"a": 1}),
         event("contentBlockStart", {"contentBlockIndex": 5, "start": {"image": {"format": "png"}}}),
         event("contentBlockDelta", {"contentBlockIndex": 5, "delta": {"citation": {}}}),
-        event("contentBlockDelta", {"contentBlockIndex": 5, "delta": {"reasoningContent": {"signature": "s"}}}),
+        event("contentBlockDelta", {"contentBlockIndex": 5, "delta": {"reasoningContent": {"new": "s"}}}),
         event("contentBlockStop", {"contentBlockIndex": 5}),
     ]
     assert streamed(*unknown, *SAYS.frames()) == streamed(*SAYS.frames())
@@ -228,4 +229,36 @@ def test_cached_tokens_are_part_of_the_input_tokens() -> None:
     assert whole(reply({"text": "a"}, usage=usage))[-1] == Finish(
         reason="stop",
         usage=TokenUsage(input_tokens=135, output_tokens=2, cached_input_tokens=100, cache_write_tokens=30),
+    )
+
+
+# ── thoughts in text, and thoughts that travel back ──────────────────────────────────────────────────────────────────
+
+
+def test_thoughts_in_tags_are_reasoning_streamed_and_whole() -> None:
+    says = Says("<think", "ing>By country.</thinking>", "\n\n3.7 ", "billion.")
+
+    for events in (streamed(*says.frames()), whole_reply(says.whole(), reference=REFERENCE)):
+        fold = ReplyFold()
+        for each in events:
+            fold.add(each)
+        reply = fold.reply(REFERENCE)
+        assert (reply.reasoning, reply.text) == ("By country.", "3.7 billion.")
+
+
+def test_signed_thoughts_of_a_turn_that_calls_tools_are_kept_for_their_model_as_they_came() -> None:
+    def thought(**fields: str) -> bytes:
+        return event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"reasoningContent": fields}})
+
+    frames = [
+        thought(text="hm, "),
+        thought(text="so"),
+        thought(signature="sig"),
+        *Says(tools=[("t1", "f", ["{}"])], stop="tool_use").frames(),
+    ]
+    last = streamed(*frames)[-1]
+
+    assert isinstance(last, Finish)
+    assert last.state == ServiceState(
+        "bedrock/some.model", {"reasoningContent": [{"reasoningText": {"text": "hm, so", "signature": "sig"}}]}
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa._messages import ToolCall
+from moa._messages import ServiceState, ToolCall
 from moa._usage import TokenUsage
 from moa.errors import (
     AuthenticationFailed,
@@ -108,10 +108,17 @@ def test_stream_is_whole_without_done_once_a_finish_reason_has_come() -> None:
     assert streamed(sse(piece(content="yes"), piece("length"))).finish.reason == "length"
 
 
-@pytest.mark.parametrize("tail", [(), ("[DONE]",)])
-def test_stream_without_a_finish_reason_is_broken_even_if_it_says_done(tail: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("stream", [sse(piece(content="half a sen")), sse(piece(content=""), "[DONE]")])
+def test_stream_that_breaks_off_without_a_finish_reason_is_broken(stream: bytes) -> None:
     with pytest.raises(BrokenReply, match="without a finish reason"):
-        streamed(sse(piece(content="half a sen"), *tail))
+        streamed(stream)
+
+
+def test_stream_that_says_done_without_a_finish_reason_is_an_answer_with_a_note() -> None:
+    reply = streamed(sse(piece(content="Ice floats."), "[DONE]"))
+
+    assert (reply.text, reply.finish.reason) == ("Ice floats.", "stop")
+    assert [note.code for note in reply.finish.notes] == ["no_finish_reason"]
 
 
 def test_stream_ignores_choices_that_nobody_asked_for() -> None:
@@ -177,10 +184,10 @@ def test_stream_hands_out_each_delta_as_soon_as_it_is_there() -> None:
         decoder.feed(sse(piece(tool_calls=[{"index": 2, "id": "c", "function": {"name": "f", "arguments": "{"}}])))
     )
 
-    assert found == [ToolCallDelta(index=2, id="c", name="f", arguments="{")]
+    assert found == [ToolCallDelta(index=0, id="c", name="f", arguments="{")]
 
 
-@pytest.mark.parametrize("ending", [{"error": "boom"}, "no JSON", "[DONE]"])
+@pytest.mark.parametrize("ending", [{"error": "boom"}, "no JSON"])
 def test_stream_hands_out_the_text_that_came_before_an_error(ending: Json | str) -> None:
     decoder, found = StreamDecoder(reference="lab/small"), list[ReplyEvent]()
     stream = sse(piece(content="one "), piece(content="two"), ending)
@@ -496,3 +503,143 @@ def test_logprobs_keep_the_apis_shape_both_ways() -> None:
 )
 def test_usage_is_read_or_left_unknown(reported: object, expected: TokenUsage | None) -> None:
     assert read_usage(reported) == expected
+
+
+# -- oddities that services really send ----------------------------------------------------------------------------
+
+
+def call_piece(**fields: Any) -> Json:
+    function = {key: fields.pop(key) for key in ("name", "arguments") if key in fields}
+    return piece(tool_calls=[{**fields, "function": function}])
+
+
+PARIS = {"name": "weather", "arguments": '{"city":"Paris"}'}
+ROME = {"name": "weather", "arguments": '{"city":"Rome"}'}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        # Gemini numbers the pieces of every call 0.
+        [call_piece(index=0, id="a", **PARIS), call_piece(index=0, id="b", **ROME)],
+        # The second call may have no id, or none has one.
+        [call_piece(index=0, id="a", **PARIS), call_piece(index=0, **ROME)],
+        [call_piece(index=0, **PARIS), call_piece(index=0, **ROME)],
+        # Nor need there be an index.
+        [call_piece(id="a", **PARIS), call_piece(id="b", **ROME)],
+        [call_piece(**PARIS), call_piece(**ROME)],
+        [call_piece(index=3, id="a", **PARIS), call_piece(index=7, id="b", **ROME)],
+        # Arguments in pieces, the id repeated with each.
+        [
+            call_piece(index=0, id="a", name="weather", arguments='{"city":'),
+            call_piece(index=0, id="a", arguments='"Paris"}'),
+            call_piece(index=0, id="b", name="weather", arguments='{"city":'),
+            call_piece(index=0, id="b", arguments='"Rome"}'),
+        ],
+    ],
+)
+def test_parallel_tool_calls_are_told_apart_by_id_and_name_as_well_as_by_index(pieces: list[Json]) -> None:
+    reply = streamed(sse(*pieces, piece("tool_calls")))
+
+    assert [call.arguments for call in reply.tool_calls] == ['{"city":"Paris"}', '{"city":"Rome"}']
+
+
+def test_a_name_that_is_repeated_with_every_piece_begins_no_call() -> None:
+    pieces = [call_piece(index=0, id="a", name="f", arguments=part) for part in ('{"a"', ": 1", "}")]
+
+    assert [call.arguments for call in streamed(sse(*pieces, piece("stop"))).tool_calls] == ['{"a": 1}']
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    reply = streamed(sse(call_piece(index=0, id="a", name="now"), piece("tool_calls")))
+
+    assert reply.tool_calls[0].arguments == "{}"
+
+
+@pytest.mark.parametrize("reason", ["PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "SAFETY", "content_filter"])
+def test_a_reason_of_a_filter_without_a_message_is_a_refusal(reason: str) -> None:
+    body = json.dumps({"choices": [{"index": 0, "finish_reason": reason}]}).encode()
+
+    with pytest.raises(Refused) as caught:
+        decode_reply(body, reference="lab/small")
+    assert not caught.value.retryable
+    with pytest.raises(Refused):
+        streamed(b"data: " + body + b"\n\n")
+
+
+def test_a_prompt_that_was_blocked_is_a_refusal() -> None:
+    body = json.dumps({"choices": [], "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}).encode()
+
+    with pytest.raises(Refused, match="PROHIBITED_CONTENT"):
+        decode_reply(body, reference="lab/small")
+
+
+@pytest.mark.parametrize("value", ["-Infinity", "NaN", "null", "-9999.0"])
+def test_a_token_that_is_not_likely_at_all_has_a_log_probability_all_the_same(value: str) -> None:
+    body = (
+        '{"choices":[{"message":{"content":"A"},"finish_reason":"stop","logprobs":{"content":[{"token":"A",'
+        f'"logprob":-0.1,"top_logprobs":[{{"token":"A","logprob":-0.1}},{{"token":"B","logprob":{value}}}]}}]}}}}]}}'
+    )
+
+    reply = fold(decode_reply(body.encode(), reference="lab/small"))
+
+    assert [one["logprob"] for one in reply.logprobs[0]["top_logprobs"]] == [-0.1, -9999.0]
+
+
+def test_an_emoji_that_was_cut_apart_is_whole_again_and_half_a_one_is_replaced() -> None:
+    cut = [
+        b'data: {"choices":[{"delta":{"content":"Hi \\ud83d"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"\\ude00!"}}]}\n\n',
+    ]
+
+    assert streamed(*cut, sse(piece("stop"))).text == "Hi \N{GRINNING FACE}!"
+    assert streamed(cut[0], sse(piece("stop"))).text == "Hi \N{REPLACEMENT CHARACTER}"
+
+
+def test_parts_of_a_message_that_are_unknown_are_passed_over() -> None:
+    parts = [{"type": "audio", "audio": {}}, {"type": "text", "text": "yes"}, {"type": "reasoning", "text": "hm"}]
+    body = json.dumps({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}).encode()
+
+    reply = fold(decode_reply(body, reference="lab/small"))
+
+    assert (reply.text, reply.reasoning) == ("yes", "hm")
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, (20, 603, 405, 0)),
+        ({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 112, "cached_tokens": 100}, (105, 7, 0, 100)),
+        ({"input_tokens": 5, "output_tokens": 7}, (5, 7, 0, 0)),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 2, "cache_read_input_tokens": 4, "total_tokens": 11},
+            (9, 2, 0, 4),
+        ),
+    ],
+)
+def test_tokens_that_only_the_total_shows_are_counted(usage: Json, expected: tuple[int, ...]) -> None:
+    found = read_usage(usage)
+
+    assert found is not None
+    assert (found.input_tokens, found.output_tokens, found.reasoning_tokens, found.cached_input_tokens) == expected
+
+
+def test_what_deepseek_wants_back_with_a_tool_call_is_kept_for_it_alone() -> None:
+    pieces = [
+        piece(reasoning_content="I need "),
+        piece(reasoning_content="the weather."),
+        call_piece(index=0, id="a", **PARIS),
+    ]
+
+    reply = streamed(sse(*pieces, piece("tool_calls")))
+
+    assert reply.finish.state == ServiceState("lab/small", {"reasoning_content": "I need the weather."})
+    assert streamed(sse(piece(reasoning_content="hm", content="yes"), piece("stop"))).finish.state is None
+
+
+def test_what_gemini_wants_back_with_a_tool_call_is_kept_with_the_call() -> None:
+    signature = {"google": {"thought_signature": "c2ln"}}
+
+    reply = streamed(sse(call_piece(index=0, id="a", extra_content=signature, **PARIS), piece("tool_calls")))
+
+    assert reply.tool_calls[0].state == ServiceState("lab/small", {"extra_content": signature})

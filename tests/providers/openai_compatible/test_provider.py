@@ -255,7 +255,7 @@ async def test_text_before_an_error_in_the_same_piece_is_given_first_and_is_in_t
     server: ModelServer, provider: Provider
 ) -> None:
     text = b'data: {"choices":[{"delta":{"content":"one two three"}}]}\n\n'
-    server.behave("small", Raw(text + b'data: {"error":{"message":"boom"}}\n\n'), Raw(text + b"data: [DONE]\n\n"))
+    server.behave("small", Raw(text + b'data: {"error":{"message":"boom"}}\n\n'), Raw(text + b"data: no JSON\n\n"))
 
     for _ in range(2):
         async with provider.stream(ask()) as events:

@@ -1,7 +1,7 @@
 """Bedrock's replies as our events: a whole Converse reply, and the events of a ConverseStream one by one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -11,6 +11,8 @@ from moa.errors import BrokenReply, Refused
 from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers._bedrock.error_mapping import from_event
 from moa.providers._redaction import NO_SECRETS, Secrets
+from moa.providers._service_state import ServiceState, owner_of
+from moa.providers._thoughts import ThoughtSplitter
 
 _REASONS = {
     "end_turn": "stop",
@@ -38,16 +40,32 @@ def whole_reply(content: bytes, *, reference: str, request_id: str | None = None
         BrokenReply: It isn't what the service model says.
         Refused: A guardrail or filter left nothing of the model's own text.
     """
-    told, events, tools = _object(content, reference), list[ReplyEvent](), 0
+    told, events, tools, splitter = _object(content, reference), list[ReplyEvent](), 0, ThoughtSplitter()
     match told:
         case {"output": {"message": {"content": list(blocks)}}, "stopReason": str(reason)}:
             for block in blocks:
-                events += _block_events(block, tools, reference)
+                for event in _block_events(block, tools, reference):
+                    events += splitter.feed(event.text) if isinstance(event, TextDelta) else [event]
                 tools += isinstance(block, dict) and "toolUse" in block
         case _:
             raise BrokenReply("the reply has no message or no stop reason", model=reference)
+    events += splitter.end()
     wrote = any(isinstance(event, TextDelta | ToolCallDelta) for event in events)
-    return [*events, _finish(reason, told, wrote=wrote, reference=reference, request_id=request_id)]
+    thoughts = [
+        block["reasoningContent"] for block in blocks if isinstance(block, dict) and "reasoningContent" in block
+    ]
+    finish = _finish(reason, told, wrote=wrote, reference=reference, request_id=request_id)
+    return [*events, replace(finish, state=_state(thoughts, reference) if tools else None)]
+
+
+def _state(thoughts: list[Any], reference: str) -> ServiceState | None:
+    """What the model wants back in a tool loop: its signed or redacted thoughts, as they came."""
+    signed = [
+        thought
+        for thought in thoughts
+        if "redactedContent" in thought or (thought.get("reasoningText") or {}).get("signature")
+    ]
+    return ServiceState(owner_of(reference), {"reasoningContent": signed}) if signed else None
 
 
 def _block_events(block: object, tool: int, reference: str) -> list[ReplyEvent]:
@@ -94,6 +112,8 @@ class StreamDecoder:
         self.finished = False
         self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
         self._tools: dict[int, _Tool] = {}
+        self._splitter = ThoughtSplitter()
+        self._thoughts: dict[int, dict[str, Any]] = {}
         self._wrote = False
         self._reason: str | None = None
         self._metadata: Mapping[str, Any] | None = None
@@ -142,14 +162,26 @@ class StreamDecoder:
         match told.get("delta"):
             case {"text": str(text)}:
                 self._wrote = self._wrote or bool(text)
-                return [TextDelta(text)] if text else []
-            case {"reasoningContent": {"text": str(text)}}:
-                return [ReasoningDelta(text)] if text else []
+                return self._splitter.feed(text) if text else []
+            case {"reasoningContent": dict(thought)}:
+                self._note_thought(told, thought)
+                seen = thought.get("text")
+                return [ReasoningDelta(seen)] if isinstance(seen, str) and seen else []
             case {"toolUse": {"input": str(arguments)}}:
                 return self._write_tool(told, arguments)
             case {"text": _} | {"toolUse": _} | None:
                 raise BrokenReply("a delta is not what the service model says", model=self._reference)
         return []  # signatures and redacted reasoning: nothing that could be shown
+
+    def _note_thought(self, told: Mapping[str, Any], thought: Mapping[str, Any]) -> None:
+        """Put a piece of the model's thoughts to its block, in the form in which a request takes it back."""
+        block = self._thoughts.setdefault(told.get("contentBlockIndex", 0), {})
+        for key in ("text", "signature"):
+            if isinstance(piece := thought.get(key), str):
+                whole = block.setdefault("reasoningText", {"text": ""})
+                whole[key] = whole.get(key, "") + piece
+        if isinstance(redacted := thought.get("redactedContent"), str):
+            block["redactedContent"] = block.get("redactedContent", "") + redacted
 
     def _start(self, told: Mapping[str, Any]) -> list[ReplyEvent]:
         match told:
@@ -180,15 +212,16 @@ class StreamDecoder:
         if self._reason is None or self._metadata is None or self.finished:
             return []
         self.finished = True
-        return [
-            _finish(
-                self._reason,
-                self._metadata,
-                wrote=self._wrote,
-                reference=self._reference,
-                request_id=self._request_id,
-            )
-        ]
+        finish = _finish(
+            self._reason,
+            self._metadata,
+            wrote=self._wrote,
+            reference=self._reference,
+            request_id=self._request_id,
+        )
+        thoughts = [self._thoughts[at] for at in sorted(self._thoughts)]
+        state = _state(thoughts, self._reference) if self._tools else None
+        return [*self._splitter.end(), replace(finish, state=state)]
 
 
 def _finish(reason: str, told: Mapping[str, Any], *, wrote: bool, reference: str, request_id: str | None) -> Finish:

@@ -15,6 +15,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._bedrock.families import Family, Fields, family_of
 from moa.providers._conversations import normal_form, short_id
 from moa.providers._reshaping import HINTS
+from moa.providers._service_state import owner_of
 
 OPENING = "(The conversation begins with your turn.)"
 """A user turn that goes in front of a conversation which begins with the assistant: Converse wants a user first."""
@@ -201,7 +202,22 @@ def _blocks(message: Message, reference: str) -> list[Fields]:
         shown = [block for block in content if block != CACHE_POINT]
         result = {"toolUseId": _call_id(message.tool_call_id or ""), "content": shown or [{"text": NOTHING}]}
         return [{"toolResult": result}, *([CACHE_POINT] if message.cache_points else [])]
-    return _with_point_last([*content, *(_tool_use(call, reference) for call in message.tool_calls)], content)
+    calls = [_tool_use(call, reference) for call in message.tool_calls]
+    return [*_thoughts(message, reference), *_with_point_last([*content, *calls], content)]
+
+
+def _thoughts(message: Message, reference: str) -> list[Fields]:
+    """The thoughts that the model itself had before it called tools; another model's are nothing to it."""
+    state = message.state
+    if state is None or state.owner != owner_of(reference):
+        return []
+    blocks = state.data.get("reasoningContent")
+    known = ("reasoningText", "redactedContent")
+    return [
+        {"reasoningContent": {key: block[key] for key in known if key in block}}
+        for block in (blocks if isinstance(blocks, list) else [])
+        if isinstance(block, dict) and any(key in block for key in known)
+    ]
 
 
 def _plain_blocks(message: Message, names: Mapping[str, str], reference: str) -> list[Fields]:

@@ -1,19 +1,24 @@
 """Replies of the chat completions API, whole or streamed, as our events."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
+from moa._ledger import ErrorInfo
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply, ProviderError, Refused
-from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
+from moa.providers._lenient_json import TextJoiner, loads, whole_characters
 from moa.providers._openai_compatible.error_body import error_body_of
 from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._openai_compatible.sse import BOM, SseReader
-from moa.providers._openai_compatible.thinking import CLOSING, OPENING, Logprobs, ThoughtSplitter
+from moa.providers._openai_compatible.tool_calls import ToolCalls
 from moa.providers._openai_compatible.usage import read_usage
 from moa.providers._redaction import NO_SECRETS, Secrets
+from moa.providers._service_state import ServiceState, owner_of
+from moa.providers._thoughts import Logprobs, ThoughtSplitter, starts_with_thoughts, text_after_thoughts
 
 REASONS = {
     "function_call": "tool_calls",
@@ -28,10 +33,26 @@ REASONS = {
     "safety": "content_filter",
     "recitation": "content_filter",
     "sensitive": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+    "spii": "content_filter",
+    "image_safety": "content_filter",
+    "language": "content_filter",
+    "content_filtered": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "refusal": "content_filter",
+    "finish_reason_unspecified": "stop",
 }
 """Other services' words for the OpenAI API's finish reasons."""
 
-_FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
+_FAILED = frozenset({"error", "abort", "insufficient_system_resource", "malformed_function_call"})
+
+
+NO_REASON = ErrorInfo(
+    code="no_finish_reason", message="the service ended the reply without giving a reason: it may not be whole"
+)
+NOT_LIKELY = -9999.0
+"""The log probability of what is not likely at all. Source: OpenAI's API reference."""
 
 
 def decode_reply(
@@ -72,9 +93,9 @@ def split_choices(body: bytes) -> list[bytes]:
 class StreamDecoder:
     """Decodes a streamed reply from its bytes, broken anywhere.
 
-    A reply is whole when a finish reason has come; `[DONE]` may be missing then. `[DONE]` without a finish reason is a
-    broken reply: gateways write it too after what they pass on has broken off, so it doesn't prove that the text is
-    whole.
+    A reply is whole when a finish reason has come; `[DONE]` may be missing then. `[DONE]` after some content but
+    without a finish reason ends a reply with a note: gateways write it too after what they pass on has broken off, so
+    it doesn't prove that the text is whole. Bytes that end without either are a broken reply.
 
     A body that begins like JSON is no stream but a whole reply, whatever was asked for: its events come at the end.
 
@@ -86,6 +107,7 @@ class StreamDecoder:
         request: What was asked, for errors that name a part of it.
         request_id: The service's id of the request, if its headers had one.
         secrets: What errors that quote the reply must not show.
+        holds: The model is expected to write thoughts without an opening tag: text is held until they are closed.
     """
 
     def __init__(
@@ -95,12 +117,18 @@ class StreamDecoder:
         request: ModelRequest | None = None,
         request_id: str | None = None,
         secrets: Secrets = NO_SECRETS,
+        holds: bool = False,
     ) -> None:
         self.done = False
         self._reader = SseReader()
-        self._events = _Events(reference, request, request_id, secrets)
+        self._events = _Events(reference, request, request_id, secrets, holds=holds)
         self._sniffing = True
         self._held: list[bytes] = []
+
+    @property
+    def thinks_in_text(self) -> bool:
+        """Whether thoughts were found before a closing tag that stood alone."""
+        return self._events.splitter.closed_alone
 
     @property
     def whole(self) -> bool:
@@ -130,11 +158,11 @@ class StreamDecoder:
         if not self.done:
             for name, data in self._reader.end():
                 yield from self._last_event(name, data)
-        if not self.whole:
+        if not self.whole and not (self.done and self._events.has_content):
             raise self._events.broken(
                 "it ended with [DONE] but without a finish reason" if self.done else "it ended without a finish reason"
             )
-        yield from self._events.end()
+        yield from self._events.end(has_reason=self.whole)
 
     def _streamed(self, chunk: bytes) -> bytes:
         """Return what belongs to a stream: nothing of a whole reply, which is held until its end."""
@@ -157,7 +185,8 @@ class StreamDecoder:
             raise events.error(_error_event(data))
         chunk = events.json_object(data)
         if choice := events.choice(chunk):
-            delta = choice.get("delta")
+            # Some servers put whole messages into their events.
+            delta = choice.get("delta") or choice.get("message")
             if isinstance(delta, dict):
                 return events.delta(delta, choice)
             if delta is not None:
@@ -178,16 +207,32 @@ class StreamDecoder:
 class _Events:
     """What streamed and whole replies have in common: fields of a message, in pieces or all at once, as events."""
 
-    def __init__(self, reference: str, request: ModelRequest | None, request_id: str | None, secrets: Secrets) -> None:
+    def __init__(
+        self,
+        reference: str,
+        request: ModelRequest | None,
+        request_id: str | None,
+        secrets: Secrets,
+        *,
+        holds: bool = False,
+    ) -> None:
         self.finish_reason: str | None = None
         self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
         self._served_by: str | None = None
         self._usage: TokenUsage | None = None
-        self._splitter = ThoughtSplitter()
+        self.splitter = ThoughtSplitter(holds=holds)
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
-        self._tools: dict[str, int] = {}
-        self._has_text = self._has_tools = False
+        self._owner = owner_of(reference)
+        self._tools = ToolCalls(self._owner)
+        self._joiner = TextJoiner()
+        self._state: dict[str, Any] = {}
+        self._has_text = False
+
+    @property
+    def has_content(self) -> bool:
+        """Whether text or a tool call has come."""
+        return self._has_text or bool(self._tools)
 
     def of_whole(self, body: bytes) -> list[ReplyEvent]:
         """Return the events of a reply that came whole."""
@@ -195,10 +240,11 @@ class _Events:
         choice = self.choice(reply)
         if choice is None:
             raise self.broken("it has no choice", reply)
-        message = choice.get("message")
-        if not isinstance(message, dict):
+        message = choice.get("message") or choice.get("delta")
+        if not isinstance(message, dict) and self.finish_reason is None:
             raise self.broken("its choice has no message", reply)
-        found = self.delta(message, choice)
+        # A filter leaves a reason and no message at all.
+        found = self.delta(message, choice) if isinstance(message, dict) else []
         # The body is whole, so a service that gives no reason can only mean that the model was done.
         self.finish_reason = self.finish_reason or "stop"
         return found + self.end()
@@ -206,8 +252,8 @@ class _Events:
     def json_object(self, data: bytes) -> dict[str, Any]:
         """Return the object that a whole reply or an event of a stream is."""
         try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
+            value = loads(data)
+        except ValueError as error:
             raise self.broken(f"it is not JSON ({error})", data) from error
         if isinstance(value, dict):
             return value
@@ -232,6 +278,9 @@ class _Events:
         if usage := read_usage(get("usage") or _misplaced_usage(reply, choice)):
             self._usage = usage
         if choice is None and not choices:
+            blocked = get("promptFeedback") or get("prompt_feedback")
+            if isinstance(blocked, dict) and (why := blocked.get("blockReason") or blocked.get("block_reason")):
+                raise self._with_usage(Refused(f"the prompt was blocked: {why}", model=self._reference))
             return None
         if not isinstance(choice, dict):
             raise self.broken("its choice is not an object", reply)
@@ -266,7 +315,9 @@ class _Events:
     def _beside_content(self, message: Mapping[str, Any], found: list[ReplyEvent]) -> None:
         if thought := _reasoning(message):
             self._reasoning.append(thought)
-            found.append(ReasoningDelta(thought))
+            found.append(ReasoningDelta(whole_characters(thought)))
+            found += self.splitter.release()
+        self._note_state(message)
         if isinstance(refusal := message.get("refusal"), str):
             self._refusal.append(refusal)
         if calls := message.get("tool_calls"):
@@ -274,15 +325,24 @@ class _Events:
                 raise self.broken("its tool calls are not a list", message)
             found += [self._tool(call) for call in calls]
 
+    def _note_state(self, message: Mapping[str, Any]) -> None:
+        """Keep what the service will want back with its message."""
+        if isinstance(thought := message.get("reasoning_content"), str):
+            self._state["reasoning_content"] = self._state.get("reasoning_content", "") + thought
+        if isinstance(details := message.get("reasoning_details"), list):
+            self._state["reasoning_details"] = [*self._state.get("reasoning_details", ()), *details]
+
     def _text(self, text: str, logprobs: Logprobs, found: list[ReplyEvent]) -> None:
-        for piece, its_logprobs in _aligned(text, logprobs):
-            for event in self._splitter.feed(piece, its_logprobs):
+        for piece, its_logprobs in _aligned(self._joiner.feed(text), logprobs):
+            for event in self.splitter.feed(piece, its_logprobs):
                 self._note(event)
                 found.append(event)
 
     def _note(self, event: ReplyEvent) -> None:
         if isinstance(event, TextDelta):
             self._has_text = True
+        elif isinstance(event, Restarted):
+            self._has_text = False
         elif isinstance(event, ReasoningDelta):
             self._reasoning.append(event.text)
 
@@ -291,49 +351,54 @@ class _Events:
         text = []
         for part in parts:
             match part:
-                case {"type": "text", "text": str(piece)}:
+                case {"type": "text" | "output_text", "text": str(piece)}:
                     text.append(piece)
-                case {"type": "thinking", "thinking": [*thoughts]}:
-                    thought = "".join(str(piece.get("text", "")) for piece in thoughts if isinstance(piece, dict))
+                case {"type": "thinking" | "reasoning", **fields}:
+                    thought = _thought_of(fields)
                     self._reasoning.append(thought)
                     found.append(ReasoningDelta(thought))
-                case _:
-                    raise self.broken("its content has a part of an unknown kind", part)
+                case {"type": "refusal", "refusal": str(refusal)}:
+                    self._refusal.append(refusal)
+                case str(piece):
+                    text.append(piece)
+                # Other kinds (citations, audio, what is to be invented yet) are nothing that we could show.
         return "".join(text)
 
     def _tool(self, call: object) -> ToolCallDelta:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(call, dict) or not isinstance(function, dict):
             raise self.broken("a tool call has no function", call)
-        self._has_tools = True
-        identity, index, arguments = call.get("id"), call.get("index"), function.get("arguments")
-        known = len(self._tools)
-        if not isinstance(index, int):
-            # Some services leave the index out and send each call whole; a piece without an id goes on with the last.
-            index = self._tools.get(str(identity), known) if identity else max(0, known - 1)
-        if identity:
-            self._tools.setdefault(str(identity), index)
-        if not isinstance(arguments, str):
-            arguments = "" if arguments is None else orjson.dumps(arguments).decode()
-        return ToolCallDelta(index=index, id=identity, name=function.get("name"), arguments=arguments)
+        return self._tools.add(call, function)
 
-    def end(self) -> list[ReplyEvent]:
-        """Return the last events of a whole reply."""
-        found = self._splitter.end()
+    def end(self, *, has_reason: bool = True) -> list[ReplyEvent]:
+        """Return the last events of a whole reply, or of one that ended without giving a reason."""
+        found: list[ReplyEvent] = []
+        if half := self._joiner.end():
+            found += self.splitter.feed(half)
+        found += self.splitter.end()
         for event in found:
             self._note(event)
-        if not self._has_text and not self._has_tools and (tail := _text_after_thoughts("".join(self._reasoning))):
+        if not self.has_content and (tail := text_after_thoughts("".join(self._reasoning))):
             self._has_text = True
             found.append(TextDelta(tail))
+        found += self._tools.end()
         reason = self.finish_reason or "stop"
         if refusal := "".join(self._refusal):
             shown = self._secrets.beginning(refusal, 500)
             raise self._with_usage(Refused(f"the model refused: {shown}", model=self._reference))
         if reason == "content_filter" and not self._has_text:
             raise self._with_usage(Refused("a content filter kept the whole reply back", model=self._reference))
-        if reason == "stop" and self._has_tools:
+        if reason == "stop" and self._tools:
             reason = "tool_calls"
-        finish = Finish(reason=reason, usage=self._usage, served_by=self._served_by, request_id=self._request_id)
+        finish = Finish(
+            reason=reason,
+            usage=self._usage,
+            served_by=self._served_by,
+            request_id=self._request_id,
+            notes=() if has_reason else (NO_REASON,),
+            # Only a turn that called tools is sent back before the model has answered.
+            state=ServiceState(self._owner, self._state) if self._state and self._tools else None,
+        )
         return [*found, finish]
 
     def error(self, reply: Mapping[str, Any]) -> ProviderError:
@@ -372,9 +437,12 @@ def _reasoning(message: Mapping[str, Any]) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _text_after_thoughts(reasoning: str) -> str:
-    """Return the answer that a server has put among the thoughts: what follows the tag that closes them."""
-    return reasoning.rpartition(CLOSING)[2].strip() if CLOSING in reasoning else ""
+def _thought_of(part: Mapping[Any, Any]) -> str:
+    """Return the text of a part of a message that holds thoughts: in a text, or in a list of texts."""
+    value = next((part[key] for key in ("thinking", "text", "reasoning", "summary") if part.get(key)), "")
+    pieces = value if isinstance(value, list) else [value]
+    texts = (piece.get("text", "") if isinstance(piece, dict) else piece for piece in pieces)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _misplaced_usage(reply: Mapping[str, Any], choice: object) -> object:
@@ -388,12 +456,28 @@ def _misplaced_usage(reply: Mapping[str, Any], choice: object) -> object:
 def _logprobs(choice: Mapping[str, Any]) -> Logprobs:
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    return tuple(content) if isinstance(content, list) else ()
+    if not isinstance(content, list):
+        return ()
+    return tuple(_with_numbers(entry) for entry in content if isinstance(entry, dict))
+
+
+def _with_numbers(entry: dict[str, Any]) -> dict[str, Any]:
+    """A token's log probabilities as numbers: null, NaN and -Infinity mean that it is not likely at all."""
+    alternatives = [one for one in entry.get("top_logprobs") or () if isinstance(one, dict)]
+    values = [entry.get("logprob"), *(one.get("logprob") for one in alternatives)]
+    if all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        return entry
+    fixed = [one | {"logprob": _number(one.get("logprob"))} for one in alternatives]
+    return entry | {"logprob": _number(entry.get("logprob"))} | ({"top_logprobs": fixed} if fixed else {})
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else NOT_LIKELY
 
 
 def _aligned(text: str, logprobs: Logprobs) -> list[tuple[str, Logprobs]]:
-    """Return the text token by token where it begins with thoughts, so that theirs can be told from the answer's."""
-    if len(logprobs) > 1 and text.lstrip().startswith(OPENING):
+    """Return the text token by token where it has thoughts, so that theirs can be told from the answer's."""
+    if len(logprobs) > 1 and starts_with_thoughts(text):
         tokens = [str(entry.get("token", "")) for entry in logprobs if isinstance(entry, dict)]
         if "".join(tokens) == text:
             return [(token, (entry,)) for token, entry in zip(tokens, logprobs, strict=True)]

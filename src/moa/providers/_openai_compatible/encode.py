@@ -5,10 +5,11 @@ from typing import Any
 
 import orjson
 
-from moa._messages import Conversation, ReplyOptions, Sampling, message_dict
+from moa._messages import ReplyOptions, Sampling, message_dict
 from moa.errors import BadRequest
 from moa.providers._base import ModelRequest
 from moa.providers._conversations import normal_form, with_images_behind_results
+from moa.providers._service_state import ServiceState, owner_of
 
 
 def encode(request: ModelRequest) -> bytes:
@@ -24,7 +25,7 @@ def encode(request: ModelRequest) -> bytes:
             fields["stream_options"] = {"include_usage": True}
     body = {
         "model": request.model,
-        "messages": _messages(request.messages, request.avoid),
+        "messages": _messages(request),
         **fields,
         **request.sampling.extra,
     }
@@ -35,12 +36,30 @@ def encode(request: ModelRequest) -> bytes:
         raise BadRequest(f"the request can't be written as JSON: {error}", model=request.reference) from error
 
 
-def _messages(conversation: Conversation, avoid: frozenset[str]) -> list[dict[str, Any]]:
-    messages = [message_dict(message) for message in with_images_behind_results(normal_form(conversation))]
-    if "null_content" in avoid:
-        for message in messages:
-            message["content"] = message["content"] or ""
+_OF_MESSAGES = ("reasoning_content", "reasoning_details")
+_OF_CALLS = ("extra_content",)
+"""Fields that a service hangs on its messages and tool calls: nothing else of a state is sent, it may be forged."""
+
+
+def _messages(request: ModelRequest) -> list[dict[str, Any]]:
+    owner, avoid, messages = owner_of(request.reference), request.avoid, []
+    for message in with_images_behind_results(normal_form(request.messages)):
+        fields = message_dict(message)
+        if message.role == "assistant":
+            fields |= _own_fields(message.state, owner, _OF_MESSAGES)
+            for call, its_fields in zip(message.tool_calls, fields.get("tool_calls", ()), strict=True):
+                its_fields |= _own_fields(call.state, owner, _OF_CALLS)
+        if "null_content" in avoid:
+            fields["content"] = fields["content"] or ""
+        messages.append(fields)
     return messages
+
+
+def _own_fields(state: ServiceState | None, owner: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """What the service wants back of its own; another's state is nothing to it."""
+    if state is None or state.owner != owner:
+        return {}
+    return {name: state.data[name] for name in names if name in state.data}
 
 
 def _sampling(sampling: Sampling, avoid: frozenset[str]) -> dict[str, Any]:

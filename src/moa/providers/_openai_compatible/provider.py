@@ -18,6 +18,7 @@ from moa.providers._openai_compatible.encode import encode
 from moa.providers._openai_compatible.error_body import parse_error_body
 from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._redaction import Secrets, texts_of
+from moa.providers._thoughts import WITHOUT_PARSER
 
 
 def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = None) -> Provider:
@@ -52,6 +53,7 @@ class OpenAICompatible:
                 limit=endpoint.limits.max_concurrency, proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle
             )
         self._transport: Transport = transport
+        self._thinks: dict[str, bool] = {}
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply.
@@ -60,6 +62,15 @@ class OpenAICompatible:
             ProviderError: On entering or while iterating.
         """
         return _Call(self, request)
+
+    def thinks_in_text(self, model: str) -> bool:
+        """Whether a model is expected to write its thoughts into its text, without an opening tag."""
+        known = self._thinks.get(model)
+        return bool(WITHOUT_PARSER.search(model)) if known is None else known
+
+    def note_thoughts(self, model: str, *, in_text: bool) -> None:
+        """Take in whether a whole reply of a model had its thoughts in its text."""
+        self._thinks[model] = in_text
 
     def send(self, request: ModelRequest) -> AbstractAsyncContextManager[HttpResponse]:
         """Send a request."""
@@ -150,7 +161,7 @@ class _Call:
         if not 200 <= response.status < 300:
             raise self._provider.rejection(request, response, await response.read())
         if _is_stream(response, request):
-            return _StreamedReply(response, request, self._provider.secrets)
+            return _StreamedReply(response, request, self._provider)
         return _WholeReply(
             decode_reply(
                 await response.read(),
@@ -187,12 +198,17 @@ class _WholeReply:
 class _StreamedReply:
     """The events of a reply while it comes: no generator, so that nothing is left behind when it is dropped."""
 
-    def __init__(self, response: HttpResponse, request: ModelRequest, secrets: Secrets) -> None:
+    def __init__(self, response: HttpResponse, request: ModelRequest, provider: OpenAICompatible) -> None:
         self._chunks = response.chunks()
         request_id = response.headers.get("x-request-id")
         self._decoder = StreamDecoder(
-            reference=request.reference, request=request, request_id=request_id, secrets=secrets
+            reference=request.reference,
+            request=request,
+            request_id=request_id,
+            secrets=provider.secrets,
+            holds=provider.thinks_in_text(request.model),
         )
+        self._provider, self._model = provider, request.model
         self._ready: deque[ReplyEvent] = deque()
         self._failure: ProviderError | None = None
         self._ended = False
@@ -225,6 +241,8 @@ class _StreamedReply:
             await drain(self._chunks)
         self._ended = True
         self._take(decoder.end())
+        if self._failure is None:
+            self._provider.note_thoughts(self._model, in_text=decoder.thinks_in_text)
 
     def _take(self, events: Iterable[ReplyEvent]) -> None:
         # What came before an error is handed out first: it was generated and is paid for, so it belongs in the ledger.

@@ -1,0 +1,214 @@
+"""Text that contains a model's thoughts beside its answer: the two told apart, whole and in pieces broken anywhere.
+
+Servers without a parser for a model's thoughts send them as text, between tags of the model's own, or with a closing
+tag alone where the chat template has written the opening one. An answer that merely discusses a tag stays as it is.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from moa.providers._base import ReasoningDelta, ReplyEvent, Restarted, TextDelta
+
+Logprobs = tuple[Mapping[str, Any], ...]
+
+_HARMONY = ("<|end|><|start|>assistant<|channel|>final<|message|>", "<|channel|>final<|message|>")
+_CLOSINGS = {
+    "<think>": ("</think>",),
+    "<thinking>": ("</thinking>",),
+    "<thought>": ("</thought>",),
+    "<reasoning>": ("</reasoning>",),
+    "<seed:think>": ("</seed:think>",),
+    "[THINK]": ("[/THINK]",),
+    "◁think▷": ("◁/think▷",),
+    "<|begin_of_thought|>": ("<|end_of_thought|>",),
+    "<|channel|>analysis<|message|>": _HARMONY,
+    "<|start|>assistant<|channel|>analysis<|message|>": _HARMONY,
+}
+"""Each opening tag with what closes it. Sources: the chat templates of DeepSeek R1, Qwen3, Nova, Seed-OSS, Magistral,
+Kimi-VL and Sky-T1, and OpenAI's harmony format, as their servers send them without a parser."""
+
+_ALONE = ("</think>", "</thinking>", "</seed:think>", "[/THINK]", "◁/think▷")
+"""Closing tags whose opening one a chat template may have written already."""
+
+_END_OF_HARMONY = re.compile(r"<\|(?:return|end)\|>")
+_BARE_HARMONY = re.compile(r"analysis(?=[A-Z])")
+"""Harmony whose special tokens were left out on the way: `analysis…assistantfinal…`."""
+_BARE_FINAL = "assistantfinal"
+
+_QUOTES = frozenset("`'\"“”‘’")
+
+WITHOUT_PARSER = re.compile(r"qwq|qwen-?3|\br1\b|distill|think|reason|magistral|\bz1\b|cogito|nemotron", re.IGNORECASE)
+"""Ids of models that write thoughts before every answer, with no opening tag if their server knows no parser."""
+
+
+class ThoughtSplitter:
+    """Turns pieces of content into reasoning and visible text.
+
+    Only the very start of the content may open thoughts; what never closes is all thoughts. A closing tag that stands
+    alone makes everything before it thoughts: what was given out as text is then void (`Restarted`). White space before
+    an opening and after a closing tag belongs to neither side. Log probabilities of thoughts are dropped.
+
+    Args:
+        holds: Text is held back until a closing tag arrives or the content ends, as the model is expected to think.
+
+    Attributes:
+        closed_alone: A closing tag stood alone.
+    """
+
+    def __init__(self, *, holds: bool = False) -> None:
+        self.closed_alone = False
+        self._state = self._at_start
+        self._held = ""
+        self._held_logprobs: Logprobs = ()
+        self._closings: tuple[str, ...] = ()
+        self._before: list[str] = []
+        self._holds, self._kept = holds, list[TextDelta]()
+        self._is_harmony = False
+
+    def feed(self, text: str, logprobs: Logprobs = ()) -> list[ReplyEvent]:
+        """Return what the next piece of content adds."""
+        return self._state(text, logprobs)
+
+    def release(self) -> list[ReplyEvent]:
+        """Give out what was held: the model's thoughts arrive separately, so its text has none."""
+        self._holds = False
+        kept, self._kept = self._kept, []
+        return list(kept)
+
+    def end(self) -> list[ReplyEvent]:
+        """Return what was held back."""
+        held, self._held = self._held, ""
+        if not held:
+            return self.release()
+        if self._state == self._in_thoughts:
+            return [ReasoningDelta(held)]
+        if self._state == self._in_bare_harmony:
+            thoughts, final, answer = held.partition(_BARE_FINAL)
+            if final:
+                return [ReasoningDelta(thoughts.removeprefix("analysis")), TextDelta(answer)]
+        if self._state == self._in_text and (closing := self._closing_alone(held, at_end=True)):
+            return [*self._close_alone(*closing), *self.release()]
+        return [*self.release(), TextDelta(held, self._held_logprobs)]
+
+    def _at_start(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
+        held = self._held + text
+        begun = held.lstrip()
+        for opening, closings in _CLOSINGS.items():
+            if begun.startswith(opening):
+                self._held, self._held_logprobs, self._closings, self._state = "", (), closings, self._in_thoughts
+                self._is_harmony = closings is _HARMONY
+                return self._in_thoughts(begun[len(opening) :], ())
+        self._held_logprobs += logprobs
+        if any(opening.startswith(begun) for opening in (*_CLOSINGS, "analysis")):
+            self._held = held
+            return []
+        logprobs, self._held, self._held_logprobs = self._held_logprobs, "", ()
+        if _BARE_HARMONY.match(begun):
+            self._state, self._held = self._in_bare_harmony, held
+            return []
+        self._state = self._in_text
+        return self._in_text(held, logprobs)
+
+    def _in_thoughts(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
+        text = self._held + text
+        found = [(at, closing) for closing in self._closings if (at := text.find(closing)) >= 0]
+        if found:
+            at, closing = min(found)
+            self._held, self._state = "", self._after_thoughts
+            return [*_reasoning(text[:at]), *self._after_thoughts(text[at + len(closing) :], ())]
+        kept = _overlap(text, self._closings)
+        self._held = text[len(text) - kept :]
+        return _reasoning(text[: len(text) - kept])
+
+    def _in_bare_harmony(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
+        self._held += text
+        return []
+
+    def _after_thoughts(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
+        text = text.lstrip()
+        if not text:
+            return []
+        self._state = self._in_answer
+        return self._in_answer(text, logprobs)
+
+    def _in_answer(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
+        if self._is_harmony:
+            text = _END_OF_HARMONY.sub("", self._held + text)
+            kept = _overlap(text, ("<|return|>", "<|end|>"))
+            text, self._held = text[: len(text) - kept], text[len(text) - kept :]
+        return [TextDelta(text, logprobs)] if text or logprobs else []
+
+    def _in_text(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
+        if not self._held and not self._holds and not any(mark in text for mark in "<[◁"):
+            self._before.append(text)
+            return [TextDelta(text, logprobs)] if text or logprobs else []
+        text, logprobs = self._held + text, self._held_logprobs + logprobs
+        self._held, self._held_logprobs = "", ()
+        if closing := self._closing_alone(text, at_end=False):
+            return self._close_alone(*closing)
+        kept = _overlap(text, _ALONE, whole=True)
+        if kept:
+            self._held, self._held_logprobs = text[len(text) - kept :], logprobs
+            text, logprobs = text[: len(text) - kept], ()
+        self._before.append(text)
+        if not text and not logprobs:
+            return []
+        if self._holds:
+            self._kept.append(TextDelta(text, logprobs))
+            return []
+        return [TextDelta(text, logprobs)]
+
+    def _closing_alone(self, text: str, *, at_end: bool) -> tuple[str, str] | None:
+        """The thoughts up to a closing tag that stands alone in the text, and the answer after it."""
+        for match in re.finditer("|".join(map(re.escape, _ALONE)), text):
+            after = text[match.end() : match.end() + 1]
+            if not after and not at_end:
+                continue
+            before = "".join(self._before) + text[: match.start()]
+            if _closes(before, after):
+                return before, text[match.end() :]
+        return None
+
+    def _close_alone(self, thoughts: str, answer: str) -> list[ReplyEvent]:
+        self.closed_alone = True
+        void: list[ReplyEvent] = [Restarted()] if any(self._before) and not self._holds else []
+        self._kept, self._before, self._holds, self._state = [], [], False, self._after_thoughts
+        return [*void, *_reasoning(thoughts), *self._after_thoughts(answer, ())]
+
+
+def starts_with_thoughts(text: str) -> bool:
+    """Return whether a text may contain thoughts: it begins with an opening tag, or has a closing one."""
+    return text.lstrip().startswith(tuple(_CLOSINGS)) or any(closing in text for closing in _ALONE)
+
+
+def text_after_thoughts(reasoning: str) -> str:
+    """Return the answer that a server has put among the thoughts: what follows the tag that closes them."""
+    return reasoning.rpartition("</think>")[2].strip() if "</think>" in reasoning else ""
+
+
+def _closes(before: str, after: str) -> bool:
+    """Whether a tag between two texts closes thoughts; a tag within a sentence, in quotes or in code is only named."""
+    if before.count("```") % 2 or any(opening in before for opening in _CLOSINGS):
+        return False
+    line, last = before.rpartition("\n")[2], before[-1:]
+    if (last in _QUOTES - {""} and last) or (after in _QUOTES - {""} and after):
+        return False
+    if line.strip() and last.isspace():
+        return False
+    return after in ("", "\n", "\r") or not (after.isspace() or after in ".,;:!?)]")
+
+
+def _reasoning(text: str) -> list[ReplyEvent]:
+    return [ReasoningDelta(text)] if text else []
+
+
+def _overlap(text: str, closings: tuple[str, ...], *, whole: bool = False) -> int:
+    """How many characters at the end of a text may be the start of a closing tag; `whole`: or all of one."""
+    longest = 0
+    for closing in closings:
+        for size in range(min(len(text), len(closing) - (not whole)), longest, -1):
+            if text.endswith(closing[:size]):
+                longest = size
+                break
+    return longest
