@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from moa._config.settings import Settings, load_settings
     from moa._engine.stream import RunStream
     from moa._ledger import Ledger
-    from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
+    from moa._messages import ImagePart, Message, ReplyOptions, Sampling, ServiceState, TextPart, ToolCall
     from moa._mixture.loading import load, single
     from moa._mixture.schema import Agent, Hedge, Layer, Mixture, Wait
     from moa._policies.budget import Budget, SpendingLimit
@@ -46,6 +46,7 @@ __all__ = [
     "ReplyOptions",
     "RunStream",
     "Sampling",
+    "ServiceState",
     "Settings",
     "SpendingLimit",
     "StateSettings",
@@ -69,7 +70,7 @@ __getattr__, __dir__ = lazy_names(
         "._config.settings": ("Settings", "load_settings"),
         "._engine.stream": ("RunStream",),
         "._ledger": ("Ledger",),
-        "._messages": ("ImagePart", "Message", "ReplyOptions", "Sampling", "TextPart", "ToolCall"),
+        "._messages": ("ImagePart", "Message", "ReplyOptions", "Sampling", "ServiceState", "TextPart", "ToolCall"),
         "._mixture.loading": ("load", "single"),
         "._mixture.schema": ("Agent", "Hedge", "Layer", "Mixture", "Wait"),
         "._policies.budget": ("Budget", "SpendingLimit"),
