@@ -1,13 +1,20 @@
 """Measures of one output from end to end: what is scored, once for what outputs, and what a crash leaves."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from moa._mixture.loading import load
 from moa.errors import ServiceFailed, UsageError
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._measures.base import Case, Graded
+from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.run_directory import RunDirectory
+from moa.providers._base import ModelRequest
+from moa.providers._scripted import Script
+from tests.support.engines import mixture_of
 from tests.support.evaluations import asked, evaluated, models
 
 ROWS = [{"prompt": f"question {n}", "reference": "right" if n % 3 else "left"} for n in range(9)]
@@ -88,3 +95,44 @@ async def test_a_rubric_that_could_not_be_asked_is_asked_again_and_only_that(tmp
     assert asked(again) == {"grader": 3}
     scores = [one.score for one in collect(RunDirectory(tmp_path)).measured]
     assert scores == pytest.approx([70.0] * len(scores))
+
+
+async def test_the_verdict_rests_on_the_first_measure_and_the_report_shows_all(tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n}", "reference": "right"} for n in range(120)]
+    price = {"price": {"input": 1, "output": 1}}
+    cheap = mixture_of([{"model": name, **price} for name in ("one", "two")], aggregator={"model": "agg", **price})
+    dear = load(
+        {"name": "big", "layers": [], "aggregator": {"model": "fake/big", "price": {"input": 99, "output": 99}}}
+    )
+    provider = models(agg="right", one="wrong", two="wrong", big=_right_on(60))
+
+    await evaluated(tmp_path, provider, cheap, prompts=rows, baseline=dear, measures=["exact", "contains"])
+    summary = write_report(tmp_path).summary
+
+    # The aggregator alone is as good, and asks nobody else.
+    assert summary.conclusion.sentence.startswith("Use its aggregator alone, not the mixture:")
+    assert "exact +50.0 points against big's" in summary.conclusion.proof
+    assert "equal is 0" in summary.conclusion.proof
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / name).read_text()
+        assert "By measures of one output" in text
+        assert "+50.0" in text
+    told = json.loads((tmp_path / "summary.json").read_text())["measures"]
+    assert {(one["measure"], one["system"]) for one in told} >= {("exact", "test"), ("contains", "big")}
+
+
+def _right_on(first: int) -> Callable[[ModelRequest], Script]:
+    def answer(request: ModelRequest) -> Script:
+        number = int(request.messages[-1].text.split()[1])
+        return "right" if number < first else "wrong"
+
+    return answer
+
+
+async def test_a_worse_mixture_by_a_measure_is_not_to_be_used(tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n}", "reference": "right"} for n in range(120)]
+    provider = models(agg="wrong", one="wrong", two="wrong", big=_right_on(60))
+
+    await evaluated(tmp_path, provider, prompts=rows, baseline="fake/big", measures=["exact"])
+
+    assert write_report(tmp_path).summary.conclusion.advice == "do not use"

@@ -73,6 +73,7 @@ def collect(folder: RunDirectory) -> Collected:
         planned=int(protocol["prompts"]["count"]),
         human=human,
         measured=measured,
+        rests_on=next(iter(protocol.get("measures", ())), None),
     )
 
 

@@ -1,7 +1,7 @@
 """What measures of one output say: each system's mean score, and how much better it is than the baseline's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from moa.evaluation._statistics.non_inferiority import mean_estimate
 Scores = Mapping[str, Mapping[str, Mapping[int, Score]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
     """One system by one measure.
 
@@ -28,6 +28,7 @@ class Measured:
         n: Prompts with a score.
         missing: Outputs on which the measure failed; they count for nothing.
         why: What it said on the first of those.
+        points: The scores in percent, NaN where there is none, in the order of all prompts.
     """
 
     measure: str
@@ -38,6 +39,7 @@ class Measured:
     n: int
     missing: int
     why: str
+    points: Floats = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -99,4 +101,5 @@ def _measured(
         n=len(known),
         missing=len(failures),
         why=failures[0] if failures else "",
+        points=values,
     )

@@ -97,6 +97,7 @@ class Case:
         planned: Prompts in all.
         opponent: A third system, where mixture and baseline were both judged against one; else None.
         looked: Whether one looked before all prompts were judged.
+        measure: What a figure without a length model is.
     """
 
     mixture: str
@@ -109,6 +110,7 @@ class Case:
     planned: int = 0
     opponent: str | None = None
     looked: bool = False
+    measure: str = "win rate"
 
     @property
     def is_indirect(self) -> bool:
@@ -388,7 +390,7 @@ def title_of(line: Callable[..., object]) -> str:
 def _found(
     advice: Advice, sentence: str, case: Case, evidence: Evidence, line: Callable[..., object]
 ) -> Recommendation:
-    figures = [("win rate", evidence.raw)]
+    figures = [(case.measure, evidence.raw)]
     if evidence.model is not None:
         figures.insert(0, (MEASURES[evidence.model], evidence.controlled))
     told = "; ".join(f"{measure} {_figure(found, case)}" for measure, found in figures)

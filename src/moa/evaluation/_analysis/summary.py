@@ -30,7 +30,7 @@ from moa.evaluation._data.outputs import Output
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
 from moa.evaluation._length_control.models import FoldSensitivity, fold_sensitivity
 from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
-from moa.evaluation._metrics.evidence import Evidence
+from moa.evaluation._metrics.evidence import Evidence, scores_as_verdicts
 from moa.evaluation._metrics.leaderboard import Rank, rank
 from moa.evaluation._metrics.metrics import Metrics, choose_model, comparable_verdicts, metrics
 from moa.evaluation._metrics.paired_difference import common_to_all
@@ -85,6 +85,7 @@ class Collected:
         planned: How many prompts there are in all.
         human: What people's labels say, by system.
         measured: What measures of one output say, by measure and system.
+        rests_on: Name of the measure that the verdict rests on; None if it rests on the judge.
     """
 
     systems: tuple[Evaluated, ...]
@@ -97,6 +98,7 @@ class Collected:
     planned: int = 0
     human: tuple[HumanCheck, ...] = ()
     measured: tuple[Measured, ...] = ()
+    rests_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +324,8 @@ def _weighed(
         seen = frozenset(evaluation.settlement.prompts)
         evaluation = replace(evaluation, systems=tuple(_only_at(one, seen) for one in evaluation.systems))
     mixture, baseline = evaluation.systems[0], _baseline(evaluation)
+    if baseline is not None and evaluation.rests_on is not None:
+        return _weighed_by_scores(evaluation, baseline, margin)
     if baseline is None or not mixture.annotations:
         return None, None
     sides = [mixture, *(() if baseline.name == evaluation.opponent else (baseline,))]
@@ -338,6 +342,17 @@ def _weighed(
     alone = {one.name: found for one, found in zip(models, verdicts[len(sides) :], strict=True)}
     gamed = None if data is None else data.gamed
     return weigh_all(verdicts[: len(sides)], alone, name, gamed, margin=margin, looks=looks)
+
+
+def _weighed_by_scores(
+    evaluation: Collected, baseline: Evaluated, margin: float
+) -> tuple[Evidence | None, SingleModel | None]:
+    """The same by a measure of one output: figures are shares of right answers, and their differences."""
+    scores = {one.system: one.points for one in evaluation.measured if one.measure == evaluation.rests_on}
+    sides = [scores_as_verdicts(scores[one.name] / 100.0) for one in (evaluation.systems[0], baseline)]
+    models = [one.name for one in evaluation.systems if one.role in ("member", "aggregator")]
+    alone = {name: scores_as_verdicts(scores[name] / 100.0) for name in models}
+    return weigh_all(sides, alone, None, margin=margin)
 
 
 def _only_at(system: Evaluated, prompts: frozenset[int]) -> Evaluated:
@@ -367,21 +382,29 @@ def _case(
             cost=ratio((single.name, _usd(summary.economics)), (mixture.name, _usd(systems[0].economics))),
             cost_to_baseline=ratio((single.name, _usd(summary.economics)), (baseline.name, _usd(theirs))),
         )
+    scored = next((one for one in evaluation.measured if one.measure == evaluation.rests_on), None)
+    if scored is not None and scored.n + scored.missing:
+        checks = JudgeChecks(missing=scored.missing / (scored.n + scored.missing))
+        opponent: str | None = "the right answers"
+    else:
+        checks = JudgeChecks(
+            missing=judged.missing / judged.n if judged is not None and judged.n else 0.0,
+            controls=len(controls),
+            controls_right=sum(controls),
+        )
+        opponent = None if baseline.name == evaluation.opponent else evaluation.opponent
     return Case(
         mixture=mixture.name,
         baseline=baseline.name,
         evidence=evidence,
-        judge=JudgeChecks(
-            missing=judged.missing / judged.n if judged is not None and judged.n else 0.0,
-            controls=len(controls),
-            controls_right=sum(controls),
-        ),
+        judge=checks,
         cost=cost,
         latency=replace(latency, is_precomputed=baseline.is_precomputed),
         alternative=alternative,
         planned=evaluation.planned,
-        opponent=None if baseline.name == evaluation.opponent else evaluation.opponent,
+        opponent=opponent,
         looked=evaluation.settlement is not None,
+        measure=evaluation.rests_on or "win rate",
     )
 
 

@@ -90,6 +90,19 @@ class Verdicts:
         )
 
 
+def scores_as_verdicts(scores: Floats) -> Verdicts:
+    """Return scores from 0 to 1, NaN where there is none, as verdicts against the right answers."""
+    unknown, equal = np.full(len(scores), np.nan), np.ones(len(scores))
+    return Verdicts(
+        won=scores,
+        length=equal,
+        opponent_length=equal,
+        baseline_first=unknown,
+        system_first=unknown,
+        same=np.zeros(len(scores), dtype=np.bool_),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthCheck:
     """Whether length can be told from quality.
@@ -146,7 +159,7 @@ class Evidence:
 
 def weigh(
     sides: Sequence[Verdicts],
-    model: LengthModel,
+    model: LengthModel | None,
     gamed: GamedBaselines | None = None,
     *,
     margin: float = MARGIN,
@@ -157,7 +170,7 @@ def weigh(
     Args:
         sides: The system's verdicts against the baseline; or its verdicts and the baseline's, both against a third
             system.
-        model: Which length model.
+        model: Which length model; None for scores by a measure of one output, which no length and no order can sway.
         gamed: The official regulariser, if the model needs it.
         margin: Percentage points by which the system may be worse.
         looks: As for `findings.assess`.
@@ -166,13 +179,13 @@ def weigh(
     if not rows.any():
         return None
     sides = [side.at(rows) for side in sides]
-    kept = _least_kept(sides)
+    kept = KeptSides.all_of(len(sides[0].won)) if model is None else _least_kept(sides)
     prompt = sides[0].prompt
     raw_gaps = by_prompt(_gap([100.0 * side.won for side in sides]), prompt)
     raw = assess(raw_gaps, kept, margin=margin, looks=looks)
-    fits = [_fit(side.judged(model), model, gamed, looks) for side in sides]
+    fits = [] if model is None else [_fit(side.judged(model), model, gamed, looks) for side in sides]
     fitted = [fit for fit in fits if fit is not None]
-    if len(fitted) < len(sides):
+    if model is None or len(fitted) < len(sides):
         length = LengthCheck(ratio=_ratio(sides[0]), moves=0.0, inflation=1.0, misfit=None, told_apart=True)
         return Evidence(
             raw=raw,

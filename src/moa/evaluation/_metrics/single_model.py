@@ -73,7 +73,7 @@ def best_single_model(
 def weigh_all(
     sides: Sequence[Verdicts],
     models: Mapping[str, Verdicts],
-    name: LengthModel,
+    name: LengthModel | None,
     gamed: GamedBaselines | None = None,
     *,
     margin: float = MARGIN,

@@ -1,6 +1,7 @@
 """How much of a judge's verdicts is about the outputs, and not about their order or about nothing at all."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -33,6 +34,11 @@ class KeptSides:
     flips: float
     toward_first: float
     pairs: int
+
+    @classmethod
+    def all_of(cls, pairs: int) -> Self:
+        """Return what holds where an order can't matter: every side is kept."""
+        return cls(values=np.ones(pairs), share=1.0, flips=0.0, toward_first=0.0, pairs=pairs)
 
 
 def kept_sides(baseline_first: Floats, system_first: Floats, same: Bools) -> KeptSides | None:
