@@ -23,7 +23,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._scripted import Pause, Script
 from moa.providers._token_estimates import estimated_tokens
 from tests.support.engines import mixture_of, user_text
-from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, records, rows, trio
+from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, records, rows, traces, trio
 
 PICKS_SECOND = '{"best": 2}'
 
@@ -41,10 +41,11 @@ async def test_members_are_the_mixtures_proposals_and_cost_no_call(tmp_path: Pat
     assert asked(provider) == {"one": 6, "two": 6, "agg": 12}
     assert [row["output"] for row in rows(tmp_path / "outputs" / "test.member.one.json")] == ["answer of one"] * 6
     member = records(tmp_path, "test.member.one")[0]
-    mixture = records(tmp_path, "test")[0]
-    proposal = next(one for one in mixture.layers[0]["proposals"] if one["agent"] == "one")
-    assert member.output == proposal["text"]
-    assert member.usage.as_dict() == proposal["usage"]  # type: ignore[union-attr]
+    mixture, alone = traces(tmp_path, "test")[0], traces(tmp_path, "test.member.one")[0]
+    proposal = next(one for one in mixture.layers[0].roster if one.agent == "one")
+    call = next(one for one in mixture.calls if one.agent == "one")
+    assert (member.output, member.usage) == (proposal.text, call.usage)
+    assert alone.calls[0].usage == call.usage
 
 
 async def test_outputs_are_rows_that_the_official_command_reads(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ async def test_selection_picks_among_the_proposals_and_buys_only_the_picking(tmp
     assert asked(provider) == {"one": 6, "two": 6, "agg": 18}
     record = records(tmp_path, "test.selection")[3]
     assert (record.output, record.selected, record.agent) == ("answer of two", 1, "two")
-    assert [call["agent"] for call in record.calls] == ["one", "two", "aggregator"]
+    assert [call.agent for call in traces(tmp_path, "test.selection")[3].calls] == ["one", "two", "aggregator"]
 
 
 async def test_a_selection_that_names_no_proposal_is_a_failed_prompt_and_not_the_end(tmp_path: Path) -> None:
@@ -120,8 +121,7 @@ async def test_self_moa_has_the_mixtures_shape_and_one_model(tmp_path: Path) -> 
 
     # The first of its two samples is what the member alone says.
     assert asked(provider) == {"one": 6, "two": 6 + 6, "agg": 18}
-    record = records(tmp_path, "test.self-moa")[0]
-    assert [call["agent"] for call in record.calls] == ["two", "two#2", "aggregator"]
+    assert [call.agent for call in traces(tmp_path, "test.self-moa")[0].calls] == ["two", "two#2", "aggregator"]
 
 
 async def test_every_system_is_judged_against_the_baseline(tmp_path: Path) -> None:

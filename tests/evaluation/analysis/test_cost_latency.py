@@ -1,35 +1,42 @@
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from moa._ledger import Attempt, Call, Ledger
+from moa._results import LayerResult, Proposal
 from moa._usage import TokenUsage
-from moa.evaluation._analysis.cost_latency import critical_share, economics, percentiles
-from moa.evaluation._runner.records import Record
+from moa.evaluation._analysis.cost_latency import CostLatency, critical_share, economics, percentiles
+from moa.evaluation._runner.records import Record, Trace, sums_of
 
 
-def call(agent: str, layer: int, usd: float | None, *, tokens: int = 10) -> dict[str, Any]:
-    usage = TokenUsage(input_tokens=tokens, output_tokens=tokens).as_dict()
-    attempt = {"usage": usage, "usage_source": "reported", "cost_usd": usd, "cached": False}
-    return {"agent": agent, "layer": layer, "model": f"lab/{agent}", "attempts": [attempt]}
+def call(agent: str, layer: int, usd: float | None, *, tokens: int = 10) -> Call:
+    attempt = Attempt(
+        status="ok",
+        started_s=0.0,
+        usage=TokenUsage(input_tokens=tokens, output_tokens=tokens),
+        usage_source="reported",
+        cost_usd=None if usd is None else Decimal(str(usd)),
+    )
+    return Call(id=1, agent=agent, model=f"lab/{agent}", purpose="proposal", layer=layer, attempts=(attempt,))
 
 
-def record(index: int, **fields: Any) -> Record:
-    calls = fields.pop("calls", (call("small", 1, 0.001), call("aggregator", 2, 0.003)))
-    costs = [attempt["cost_usd"] for one in calls for attempt in one["attempts"]]
-    values = {
-        "status": "complete",
-        "seconds": 2.0 + index,
-        "first_token_s": 1.0,
-        "usage": TokenUsage(input_tokens=20, output_tokens=20),
-        "cost_usd": None if None in costs else sum(costs),
-        "priced_usd": sum(cost for cost in costs if cost is not None),
-        "calls": tuple(calls),
-    }
+CALLS = (call("small", 1, 0.001), call("aggregator", 2, 0.003))
+
+
+def figures(*answers: dict[str, Any]) -> CostLatency | None:
+    """Cost and latency of answers, each given by its calls and the fields of its record that are of interest."""
+    traces = {index: Trace(calls=answer.pop("calls", CALLS)) for index, answer in enumerate(answers)}
+    return economics([record(index, traces[index].calls, **answer) for index, answer in enumerate(answers)], traces)
+
+
+def record(index: int, calls: tuple[Call, ...] = CALLS, **fields: Any) -> Record:
+    values = {"status": "complete", "seconds": 2.0 + index, "first_token_s": 1.0, **sums_of(Ledger(calls=calls))}
     return Record(system="mix", index=index, **{**values, **fields})
 
 
 def test_costs_are_per_1000_prompts_and_by_agent_dearest_first() -> None:
-    found = economics([record(0), record(1)])
+    found = figures({}, {})
 
     assert found is not None
     assert found.cost.usd == pytest.approx(4.0)
@@ -41,7 +48,7 @@ def test_costs_are_per_1000_prompts_and_by_agent_dearest_first() -> None:
 
 
 def test_one_unknown_price_makes_the_sum_unknown_and_not_smaller() -> None:
-    found = economics([record(0), record(1, calls=(call("small", 1, None), call("aggregator", 2, 0.003)))])
+    found = figures({}, {"calls": (call("small", 1, None), CALLS[1])})
 
     assert found is not None
     assert found.cost.usd is None
@@ -51,7 +58,7 @@ def test_one_unknown_price_makes_the_sum_unknown_and_not_smaller() -> None:
 
 
 def test_failed_answers_were_paid_for() -> None:
-    found = economics([record(0), record(1, status="failed")])
+    found = figures({}, {"status": "failed"})
 
     assert found is not None
     assert (found.prompts, found.cost.usd) == (2, pytest.approx(4.0))
@@ -65,9 +72,12 @@ def test_without_records_there_is_nothing_to_say() -> None:
 
 
 def test_the_critical_path_is_charged_to_the_slowest_of_each_layer_and_the_aggregator() -> None:
-    proposals = [{"agent": "fast", "duration_s": 1.0}, {"agent": "slow", "duration_s": 3.0}]
-    layer = {"layer": 1, "duration_s": 3.0, "proposals": proposals}
+    roster = tuple(
+        Proposal(agent=agent, model="m", layer=1, index=index, status="used", duration_s=duration_s)
+        for index, (agent, duration_s) in enumerate((("fast", 1.0), ("slow", 3.0)))
+    )
+    layer = LayerResult(number=1, roster=roster, closed_by="all", started_s=0.0, duration_s=3.0)
 
-    found = critical_share([record(0, layers=(layer,), aggregation_s=1.0)])
+    found = critical_share([(record(0, aggregation_s=1.0), Trace(layers=(layer,)))])
 
     assert found == {"slow": 0.75, "aggregator": 0.25}

@@ -8,7 +8,7 @@ from moa.evaluation._runner.preparing import prepare
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Pause, Script
 from tests.support.engines import mixture_of
-from tests.support.evaluations import asked, evaluated, judged, models, records, trio
+from tests.support.evaluations import asked, evaluated, judged, models, records, traces, trio
 
 WISH = {"leave_one_out": True, "shuffled": True}
 VARIANTS = ("test.without.one", "test.without.two", "test.shuffled")
@@ -47,14 +47,15 @@ async def test_the_books_hold_the_proposals_that_are_shown_and_only_the_aggregat
 
     await evaluated(tmp_path, mixture=mixture, **WISH)
 
-    without, shuffled = (records(tmp_path, name)[0] for name in VARIANTS[1:])
-    assert [call["agent"] for call in without.calls] == ["one", "aggregator"]
-    assert [call["agent"] for call in shuffled.calls] == ["two", "one", "aggregator"]
-    assert [one["agent"] for one in shuffled.layers[0]["proposals"]] == ["two", "one"]
-    charged = [attempt["charged_usd"] for call in without.calls for attempt in call["attempts"]]
-    assert [usd > 0 for usd in charged] == [False, True]
-    assert without.priced_usd > sum(charged)
-    assert without.seconds >= without.layers[0]["duration_s"]  # type: ignore[operator]
+    without, shuffled = (traces(tmp_path, name)[0] for name in VARIANTS[1:])
+    assert [call.agent for call in without.calls] == ["one", "aggregator"]
+    assert [call.agent for call in shuffled.calls] == ["two", "one", "aggregator"]
+    assert [one.agent for one in shuffled.layers[0].roster] == ["two", "one"]
+    assert [call.spend.charged_usd > 0 for call in without.calls] == [False, True]
+    record = records(tmp_path, VARIANTS[1])[0]
+    assert record.priced_usd > sum(float(call.spend.charged_usd) for call in without.calls)
+    assert record.seconds is not None
+    assert record.seconds >= without.layers[0].duration_s
 
 
 async def test_a_selecting_aggregator_selects_from_what_is_left(tmp_path: Path) -> None:
@@ -79,9 +80,9 @@ async def test_where_the_proposer_had_failed_the_answer_is_the_mixtures(tmp_path
 
     without_one, without_two, shuffled = (records(tmp_path, name)[0] for name in VARIANTS)
     assert (without_one.status, (without_one.error or {})["code"]) == ("failed", "no_proposals")
-    for same in (without_two, shuffled):
-        assert same.output == "answer of agg"
-        assert all(attempt["cached"] for call in same.calls for attempt in call["attempts"])
+    assert without_two.output == shuffled.output == "answer of agg"
+    for name in VARIANTS[1:]:
+        assert all(attempt.cached for call in traces(tmp_path, name)[0].calls for attempt in call.attempts)
     assert asked(provider)["agg"] == 6 * 2
 
 

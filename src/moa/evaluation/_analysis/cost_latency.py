@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from moa.evaluation._runner.records import Record, sum_calls
+from moa._ledger import Call, Ledger
+from moa.evaluation._runner.records import Record, Trace
+
+_NO_TRACES: Mapping[int, Trace] = {}
 
 Place = tuple[int, str, str]
 """Layer, agent and model."""
@@ -99,11 +102,12 @@ class CostLatency:
         }
 
 
-def economics(records: Sequence[Record]) -> CostLatency | None:
+def economics(records: Sequence[Record], traces: Mapping[int, Trace] = _NO_TRACES) -> CostLatency | None:
     """Return what a system's answers cost and how long they took.
 
     Args:
         records: Its records; those that failed were paid for and count.
+        traces: How they came about, by the prompt's index; without any, nothing is said of agents and layers.
 
     Returns:
         The figures, or None without any record.
@@ -111,14 +115,15 @@ def economics(records: Sequence[Record]) -> CostLatency | None:
     if not records:
         return None
     timed = [record for record in records if record.has_output]
+    calls = [call for one in records if one.index in traces for call in traces[one.index].calls]
     return CostLatency(
         prompts=len(records),
         cost=_system_cost(records),
-        by_place=_by_place(records),
-        by_layer=_by_layer(records),
+        by_place=_by_place(calls, len(records)),
+        by_layer=_by_layer(calls, len(records)),
         total=percentiles([record.seconds for record in timed]),
         first_token=percentiles([record.first_token_s for record in timed]),
-        critical_share=critical_share(timed),
+        critical_share=critical_share([(one, traces[one.index]) for one in timed if one.index in traces]),
     )
 
 
@@ -131,22 +136,22 @@ def percentiles(seconds: Sequence[float | None]) -> Percentiles | None:
     return Percentiles(p50=p50, p95=p95, p99=p99, n=len(known))
 
 
-def critical_share(records: Sequence[Record]) -> dict[str, float]:
+def critical_share(runs: Sequence[tuple[Record, Trace]]) -> dict[str, float]:
     """Return which part of the critical path's time each agent is to blame for, longest first.
 
     In each layer it is the proposer that was still running when the layer closed, or the last one to end.
 
     Args:
-        records: With their layers and the aggregator's time.
+        runs: With their layers and the aggregator's time.
     """
     seconds: defaultdict[str, float] = defaultdict(float)
-    for record in records:
-        for layer in record.layers:
-            if layer["proposals"]:
-                slowest = max(layer["proposals"], key=lambda proposal: proposal["duration_s"])
-                seconds[slowest["agent"]] += layer["duration_s"]
+    for record, trace in runs:
+        for layer in trace.layers:
+            if layer.roster:
+                slowest = max(layer.roster, key=lambda proposal: proposal.duration_s)
+                seconds[slowest.agent] += layer.duration_s
         if record.aggregation_s:
-            seconds["aggregator" if record.layers else record.agent or "model"] += record.aggregation_s
+            seconds["aggregator" if trace.layers else record.agent or "model"] += record.aggregation_s
     total = sum(seconds.values())
     return (
         {agent: time / total for agent, time in sorted(seconds.items(), key=lambda entry: -entry[1])} if total else {}
@@ -168,28 +173,28 @@ def _system_cost(records: Sequence[Record]) -> Cost:
     )
 
 
-def _by_place(records: Sequence[Record]) -> dict[Place, Cost]:
-    calls: defaultdict[Place, list[Mapping[str, Any]]] = defaultdict(list)
-    for record in records:
-        for call in record.calls:
-            calls[call["layer"], call["agent"], call["model"]].append(call)
-    costs = {place: _cost_of_calls(found, len(records)) for place, found in calls.items()}
+def _by_place(calls: Sequence[Call], prompts: int) -> dict[Place, Cost]:
+    groups: defaultdict[Place, list[Call]] = defaultdict(list)
+    for call in calls:
+        groups[call.layer, call.agent, call.model].append(call)
+    costs = {place: _cost_of_calls(found, prompts) for place, found in groups.items()}
     return dict(sorted(costs.items(), key=lambda entry: -entry[1].priced_usd))
 
 
-def _by_layer(records: Sequence[Record]) -> dict[int, Cost]:
-    calls: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for call in (call for record in records for call in record.calls):
-        calls[call["layer"]].append(call)
-    return {layer: _cost_of_calls(found, len(records)) for layer, found in sorted(calls.items())}
+def _by_layer(calls: Sequence[Call], prompts: int) -> dict[int, Cost]:
+    groups: defaultdict[int, list[Call]] = defaultdict(list)
+    for call in calls:
+        groups[call.layer].append(call)
+    return {layer: _cost_of_calls(found, prompts) for layer, found in sorted(groups.items())}
 
 
-def _cost_of_calls(calls: Sequence[Mapping[str, Any]], prompts: int) -> Cost:
-    books = sum_calls(calls)
+def _cost_of_calls(calls: Sequence[Call], prompts: int) -> Cost:
+    ledger = Ledger(calls=tuple(calls))
+    spend, usage = ledger.spend, ledger.usage
     return Cost(
-        usd=None if books.cost_usd is None else 1000 * books.cost_usd / prompts,
-        priced_usd=1000 * books.priced_usd / prompts,
-        estimated_usd=1000 * books.estimated_usd / prompts,
-        input_tokens=books.usage.input_tokens / prompts,
-        output_tokens=books.usage.output_tokens / prompts,
+        usd=None if spend.cost_usd is None else 1000 * float(spend.cost_usd) / prompts,
+        priced_usd=1000 * float(spend.priced_usd) / prompts,
+        estimated_usd=1000 * float(spend.estimated_usd) / prompts,
+        input_tokens=usage.input_tokens / prompts,
+        output_tokens=usage.output_tokens / prompts,
     )

@@ -1,8 +1,10 @@
 """A run directory read back: every system with its outputs, books and annotations, and how it was measured."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from moa.evaluation._data.reference_data import BASELINE
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._runner.labels import labels_of
 from moa.evaluation._runner.preparing import BASELINE_FILE
-from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.records import RECORDS, TRACES, Record, Trace
 from moa.evaluation._runner.run_directory import FORMAT, RunDirectory
 from moa.evaluation._runner.store import CellStore
 from moa.evaluation._runner.table import Table
@@ -44,7 +46,7 @@ def collect(folder: RunDirectory) -> Collected:
         store = CellStore(folder.cells, read_only=True)
         try:
             table = table_in(folder, protocol, store)
-            systems, human = _systems(protocol, table), _human(table, store)
+            systems, human = _systems(folder, protocol, table), _human(table, store)
             measured = measured_by(table.scores, table.records, baseline)
             damaged = store.damaged
         finally:
@@ -91,7 +93,19 @@ def table_in(folder: RunDirectory, protocol: Mapping[str, Any], store: CellStore
     )
 
 
-def _systems(protocol: Mapping[str, Any], table: Table) -> tuple[Evaluated, ...]:
+def _traces(cells: Path, system: str, keys: Mapping[str, Sequence[int]]) -> dict[int, Trace]:
+    store = CellStore(cells, read_only=True)
+    try:
+        found = {key: TRACES.validate_python(body) for key, body in store.traces(system)}
+    finally:
+        store.close()
+    return {index: trace for key, trace in found.items() for index in keys.get(key, ())}
+
+
+def _systems(folder: RunDirectory, protocol: Mapping[str, Any], table: Table) -> tuple[Evaluated, ...]:
+    keys: defaultdict[str, list[int]] = defaultdict(list)
+    for one in table.instructions:
+        keys[one.key].append(one.index)
     return tuple(
         Evaluated(
             name=one["name"],
@@ -99,6 +113,7 @@ def _systems(protocol: Mapping[str, Any], table: Table) -> tuple[Evaluated, ...]
             records=table.records[one["name"]],
             outputs=table.outputs(one["name"]),
             is_precomputed=one["outputs"] is not None,
+            traces=partial(_traces, folder.cells, one["name"], keys),
             rows=(rows := table.rows(one["name"])),
             annotations=annotations_of(rows),
         )
@@ -118,13 +133,13 @@ def _human(table: Table, store: CellStore) -> tuple[HumanCheck, ...]:
 def _system_of_format_1(run: Path, told: Mapping[str, Any]) -> Evaluated:
     """A system of a run of the first format: lines of JSON, and the files in AlpacaEval's format."""
     name, stem = told["name"], file_name(told["name"])
-    found: dict[int, Record] = {}
+    found, traces = dict[int, Record](), dict[int, Trace]()
     for line in _lines(run / "calls" / f"{stem}.jsonl"):
-        record = Record.of(line)
+        record = RECORDS.validate_python(line)
         # Times of replies that were given again mean nothing there.
         record = replace(record, seconds=None, first_token_s=None) if line.get("replayed") else record
         if record.status != "stopped" and (record.has_output or record.index not in found):
-            found[record.index] = record
+            found[record.index], traces[record.index] = record, _trace_of_format_1(line)
     path = run / "annotations" / f"{stem}.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else ()
     outputs = read_outputs(run / "outputs" / f"{stem}.json") if found else ()
@@ -134,9 +149,27 @@ def _system_of_format_1(run: Path, told: Mapping[str, Any]) -> Evaluated:
         records=found,
         outputs=dict(zip(sorted(found), outputs, strict=False)),
         is_precomputed=told.get("outputs") is not None,
+        traces=lambda: traces,
         rows=rows,
         annotations=read_annotations(path) if rows else (),
     )
+
+
+def _trace_of_format_1(line: Mapping[str, Any]) -> Trace:
+    layers = [
+        {
+            "number": layer["layer"],
+            "closed_by": "all" if layer["closed_by"] == "failure" else layer["closed_by"],
+            "started_s": layer.get("started_s", 0.0),
+            "duration_s": layer["duration_s"],
+            "roster": [
+                {**proposal, "layer": layer["layer"], "index": index, "attempts": ()}
+                for index, proposal in enumerate(layer["proposals"])
+            ],
+        }
+        for layer in line["layers"]
+    ]
+    return TRACES.validate_python({"calls": line["calls"], "layers": layers})
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

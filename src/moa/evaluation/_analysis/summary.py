@@ -1,7 +1,7 @@
 """Everything that an evaluation found, as plain values: what `summary.json` holds and the report shows."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ from moa.evaluation._metrics.metrics import Metrics, choose_model, comparable_ve
 from moa.evaluation._metrics.paired_difference import common_to_all
 from moa.evaluation._metrics.single_model import SingleModel, weigh_all
 from moa.evaluation._metrics.stopping import Settlement
-from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.records import Record, Trace
 from moa.evaluation._statistics.findings import Assessment, Finding
 from moa.evaluation._statistics.non_inferiority import MARGIN, ByCategory, by_category
 
@@ -57,6 +57,7 @@ class Evaluated:
         records: By the prompt's index.
         outputs: By the prompt's index.
         is_filed: Whether its outputs, and times if any, come out of a file.
+        traces: Gives how its records came about, by the prompt's index; read when it is called, as that is much.
         rows: Its annotations as JSON values, if it was judged.
         annotations: The same, checked.
     """
@@ -66,6 +67,7 @@ class Evaluated:
     records: Mapping[int, Record]
     outputs: Mapping[int, Output]
     is_precomputed: bool = False
+    traces: Callable[[], Mapping[int, Trace]] = dict
     rows: Sequence[Mapping[str, Any]] = ()
     annotations: Sequence[Annotation] = ()
 
@@ -278,14 +280,14 @@ def _side(system: Evaluated) -> Side:
 
 
 def _system_summary(system: Evaluated, data: AlpacaEvalData | None, board: Mapping[str, float] | None) -> SystemSummary:
-    outputs = list(system.outputs.values())
+    outputs, traces = list(system.outputs.values()), system.traces()
     summary = SystemSummary(
         name=system.name,
         role=system.role,
         hygiene=hygiene(outputs),
-        economics=economics(list(system.records.values())),
+        economics=economics(list(system.records.values()), traces),
         avg_length=sum(len(output.output) for output in outputs) / len(outputs) if outputs else 0.0,
-        copied=_copied(system),
+        copied=_copied(system.records, traces),
     )
     if not system.annotations:
         return summary
@@ -307,11 +309,11 @@ def _categories(annotations: Sequence[Annotation]) -> ByCategory | None:
     return by_category(100.0 * win_probabilities(annotations), labels)
 
 
-def _copied(system: Evaluated) -> Mapping[str, Copied] | None:
+def _copied(records: Mapping[int, Record], traces: Mapping[int, Trace]) -> Mapping[str, Copied] | None:
     found = [
-        copied(record.output, {one["agent"]: one["text"] for one in last["proposals"] if one["status"] == "used"})
-        for record in system.records.values()
-        if record.layers and record.has_output and (last := record.layers[-1])
+        copied(record.output, {one.agent: one.text for one in trace.layers[-1].proposals})
+        for index, trace in traces.items()
+        if trace.layers and (record := records[index]).has_output
     ]
     return mean_copied(found) if found else None
 

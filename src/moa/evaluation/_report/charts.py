@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from moa._ledger import Call
 from moa._render.format import seconds
 from moa.evaluation._analysis.summary import Summary, SystemSummary
 from moa.evaluation._data.annotations import Annotation, win_probabilities
@@ -13,26 +14,26 @@ from moa.evaluation._length_control.models import LONGEST_RATIO, LengthFit, doub
 from moa.evaluation._report.palette import BLUE, GREY, INK, MUTED, ORANGE
 from moa.evaluation._report.tradeoff import tradeoff
 from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, short
-from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.records import Record, Trace
 from moa.evaluation._statistics.array_types import sigmoid
 from moa.evaluation._statistics.non_inferiority import ByCategory, mean_estimate
 
 _BINS = 10
 
 
-def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Record | None) -> tuple[Chart, ...]:
+def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Sequence[Call]) -> tuple[Chart, ...]:
     """Return the charts that the data is enough for.
 
     Args:
         summary: All figures.
         annotations: Of the first system.
-        median_run: Of the first system, the run whose time is the median; None if there is none with calls.
+        median_run: Calls of the first system's run whose time is the median; none if there is no such run.
     """
     first = summary.systems[0]
     found = (
         tradeoff(summary),
         None if first.categories is None else by_category(first.name, first.categories),
-        None if median_run is None else waterfall(median_run),
+        waterfall(median_run),
         length_effect(first, annotations),
     )
     return tuple(picture for picture in found if picture is not None)
@@ -67,9 +68,9 @@ def by_category(system: str, categories: ByCategory) -> Chart | None:
     return Chart(name="categories", title="By category", caption=caption, document=finished(chart))
 
 
-def waterfall(record: Record) -> Chart | None:
-    """Return when each agent of one run worked."""
-    rows = [row for call in record.calls for row in _bars(call)]
+def waterfall(calls: Sequence[Call]) -> Chart | None:
+    """Return when each agent of one run worked; None without any calls."""
+    rows = [row for call in calls for row in _bars(call)]
     if not rows:
         return None
     base = chart_of(rows, width=WIDTH - 150, height=alt.Step(26)).encode(
@@ -125,28 +126,25 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> C
     return Chart(name="length", title="What length does", caption=caption, document=finished(chart))
 
 
-def median_run(records: Mapping[int, Record]) -> Record | None:
-    """Return the run with calls whose time is the median, None if there is none."""
-    timed = sorted(
-        (record for record in records.values() if record.calls and record.seconds is not None),
-        key=lambda record: record.seconds or 0.0,
-    )
-    return timed[len(timed) // 2] if timed else None
+def median_run(records: Mapping[int, Record], traces: Mapping[int, Trace]) -> Sequence[Call]:
+    """Return the calls of the run whose time is the median, none if there is no run with calls."""
+    timed = [one for one in records.values() if one.seconds is not None and one.index in traces]
+    timed = sorted((one for one in timed if traces[one.index].calls), key=lambda record: record.seconds or 0.0)
+    return traces[timed[len(timed) // 2].index].calls if timed else ()
 
 
-def _bars(call: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _bars(call: Call) -> list[dict[str, Any]]:
     rows = []
-    for attempt in call["attempts"]:
-        start = attempt["started_s"] + attempt["queue_s"]
-        first = attempt["first_token_s"]
+    for attempt in call.attempts:
+        start, first = attempt.started_s + attempt.queue_s, attempt.first_token_s
         rows.append(
             {
-                "agent": f"{call['layer']}. {short(call['agent'])}",
+                "agent": f"{call.layer}. {short(call.agent)}",
                 "start": start,
-                "end": start + attempt["duration_s"],
+                "end": start + attempt.duration_s,
                 "first": None if first is None else start + first,
-                "kind": call["purpose"] if attempt["status"] == "ok" else "failed",
-                "label": seconds(attempt["duration_s"]),
+                "kind": call.purpose if attempt.status == "ok" else "failed",
+                "label": seconds(attempt.duration_s),
             }
         )
     return rows

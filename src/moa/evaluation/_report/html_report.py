@@ -51,7 +51,7 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         MissingDependency: The `eval` extra isn't installed.
     """
     mixture = evaluation.systems[0]
-    drawn = pictures(summary, mixture.annotations, median_run(mixture.records))
+    drawn = pictures(summary, mixture.annotations, median_run(mixture.records, mixture.traces()))
     drawings = tuple((picture, svg(picture.document)) for picture in drawn)
     style, script = (_asset(name) for name in ("report.css", "report.js"))
     values = {

@@ -10,8 +10,14 @@ from moa.evaluation._analysis.summary import Collected, Evaluated
 from moa.evaluation._analysis.text_heuristics import leaks, refuses
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._data.outputs import Output
+from moa.evaluation._runner.records import Trace
 
 Row = Mapping[str, Any]
+
+MOST_CHARS = 10_000_000
+"""Characters of outputs and proposals that a page may hold, about: browsers open larger ones slowly."""
+
+_NO_TRACE = Trace()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +65,26 @@ class Prompt:
 
 
 def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
-    """Return the prompts that the first system was asked, in their order."""
+    """Return the prompts that the first system was asked, in their order, as many as a browser can bear.
+
+    All outputs are in the run's folder; see `MOST_CHARS`.
+    """
     rows = {system.name: _by_index(system.rows) for system in evaluation.systems}
-    return tuple(_prompt(index, evaluation, rows) for index in sorted(evaluation.systems[0].outputs))
+    traces, found, chars = evaluation.systems[0].traces(), list[Prompt](), 0
+    for index in sorted(evaluation.systems[0].outputs):
+        prompt = _prompt(index, evaluation, rows, traces.get(index, _NO_TRACE))
+        found.append(prompt)
+        chars += sum(len(shown.text) for shown in (*prompt.main, *prompt.others, *prompt.proposals))
+        if chars > MOST_CHARS:
+            break
+    return tuple(found)
 
 
 def _by_index(rows: Sequence[Row]) -> dict[int, Row]:
     return {_index(row, number): row for number, row in enumerate(rows)}
 
 
-def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Row]]) -> Prompt:
+def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Row]], trace: Trace) -> Prompt:
     mixture = evaluation.systems[0]
     output, row = mixture.outputs[index], rows[mixture.name].get(index)
     shown = {
@@ -87,7 +103,7 @@ def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, R
         flags=_flags(output, row),
         main=main,
         others=tuple(shown.values()),
-        proposals=_proposals(mixture, index),
+        proposals=_proposals(trace),
     )
 
 
@@ -104,18 +120,15 @@ def _shown(system: Evaluated, index: int, row: Row | None) -> Shown:
     return Shown(name=system.name, text=output.output, notes=tuple(notes))
 
 
-def _proposals(mixture: Evaluated, index: int) -> tuple[Shown, ...]:
-    record = mixture.records.get(index)
-    if record is None:
-        return ()
+def _proposals(trace: Trace) -> tuple[Shown, ...]:
     return tuple(
         Shown(
-            name=f"layer {layer['layer']}: {one['agent']}",
-            text=one["text"],
-            notes=(one["status"], f"{one['duration_s']:.1f} s"),
+            name=f"layer {layer.number}: {one.agent}",
+            text=one.text,
+            notes=(one.status, f"{one.duration_s:.1f} s"),
         )
-        for layer in record.layers
-        for one in layer["proposals"]
+        for layer in trace.layers
+        for one in layer.roster
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Literal
 
+from moa._ledger import Ledger
 from moa._runtime.engine import Engine
 from moa.errors import EngineError
 from moa.evaluation._data.datasets import Instruction
@@ -26,7 +27,7 @@ from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.early_stopping import StoppingMonitor
 from moa.evaluation._runner.generation import generate, paid_for
 from moa.evaluation._runner.progress import Progress
-from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.records import Record, Trace
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System, as_arrived
@@ -134,28 +135,27 @@ class Fill:
         async with self._places.at(rank):
             if self._stopped:
                 return
-            record = await self._asked(system, instruction)
-        paid = paid_for(record.calls)
+            record, trace = await self._asked(system, instruction)
+        paid = paid_for(Ledger(calls=trace.calls))
         self._pay(paid)
         if record.status == "stopped":
             await self._table.store.put_spent(paid)
             self._stop("budget")
             return
-        await self._table.keep_answer(record, paid)
+        await self._table.keep_answer(record, trace, paid)
         self._step()
 
-    async def _asked(self, system: System, instruction: Instruction) -> Record:
+    async def _asked(self, system: System, instruction: Instruction) -> tuple[Record, Trace]:
         mixture = system.mixture
         if mixture is not None and system.parent is not None:
             before = self._table.records[system.parent].get(instruction.index)
-            if before is None or not before.layers:
+            if before is None or not before.used:
                 error = {"code": "no_proposals", "message": f"{system.parent} made no proposal to answer from"}
-                return Record(system=system.name, index=instruction.index, status="failed", error=error)
-            used = {one["agent"] for one in before.layers[0]["proposals"] if one["status"] == "used"}
-            mixture = as_arrived(mixture, used)
+                return Record(system=system.name, index=instruction.index, status="failed", error=error), Trace()
+            mixture = as_arrived(mixture, before.used)
         if mixture is None:
             error = {"code": "no_proposals", "message": "no other proposal is left to answer from"}
-            return Record(system=system.name, index=instruction.index, status="failed", error=error)
+            return Record(system=system.name, index=instruction.index, status="failed", error=error), Trace()
         return await generate(self._engine, system.name, mixture, instruction, self._spec.seed)
 
     async def _score(self, rank: int, measure: Measure, system: str, instruction: Instruction) -> None:
@@ -169,14 +169,14 @@ class Fill:
             except EngineError as error:
                 await self._give_up(error)
                 return
-        paid = paid_for([call.as_dict() for call in score.ledger.calls])
+        paid = paid_for(score.ledger)
         self._pay(paid)
         await self._table.keep_score(measure.name, system, instruction.index, score, paid)
         self._step()
 
     async def _give_up(self, error: EngineError) -> None:
         """Stop where the budget is used up; any other error that a judge or measure raises is for good."""
-        paid = paid_for([call.as_dict() for call in error.ledger.calls])
+        paid = paid_for(error.ledger)
         self._pay(paid)
         await self._table.store.put_spent(paid)
         if not is_out_of_money(error):
@@ -193,7 +193,7 @@ class Fill:
             except EngineError as error:
                 await self._give_up(error)
                 return
-        paid = paid_for([call.as_dict() for call in verdict.ledger.calls])
+        paid = paid_for(verdict.ledger)
         self._pay(paid)
         await self._table.keep_verdict(pair, verdict, paid)
         self._unreadable.add(verdict)

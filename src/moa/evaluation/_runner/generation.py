@@ -1,7 +1,6 @@
 """Asking a system one prompt, and what becomes of it as a record."""
 
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moa._engine.plan import derived_seed
@@ -15,7 +14,7 @@ from moa._usage import json_usd
 from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, OverBudget, QuotaExhausted
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
-from moa.evaluation._runner.records import Record, sum_calls
+from moa.evaluation._runner.records import Record, Trace, sums_of, trace_of
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System
 from moa.events import LayerFinished, ProposalFinished, RunFinished
@@ -24,8 +23,10 @@ _HOPELESS = (AuthenticationFailed, ModelNotFound, QuotaExhausted)
 """A run that failed for one of these would fail with every other prompt too."""
 
 
-async def generate(engine: Engine, name: str, mixture: Mixture, instruction: Instruction, seed: int) -> Record:
-    """Return what a mixture answers to a prompt; a run that fails is a record too.
+async def generate(
+    engine: Engine, name: str, mixture: Mixture, instruction: Instruction, seed: int
+) -> tuple[Record, Trace]:
+    """Return what a mixture answers to a prompt, and how; a run that fails is a record too.
 
     Args:
         engine: Runs it.
@@ -61,33 +62,32 @@ async def generate(engine: Engine, name: str, mixture: Mixture, instruction: Ins
         failed = error
     ledger = answer.ledger if answer else stream.ledger
     _require_whole(loose, ledger)
-    calls = tuple(call.as_dict() for call in ledger.calls)
+    layers += _layer_that_failed(layers, loose)
     common: dict[str, Any] = {
         "system": name,
         "index": instruction.index,
-        "calls": calls,
-        "layers": _layer_dicts(layers, loose),
         "started_s": started_s,
-        **sum_calls(calls).fields(),
+        "used": tuple(proposal.agent for proposal in layers[0].proposals) if layers else (),
+        **sums_of(ledger),
     }
     # Calls are paid from the evaluation's budget alone, unless the mixture has one of its own.
     if engine.budget is not None and mixture.budget_usd is None and _is_out_of_money(failed, layers, loose):
-        return Record(status="stopped", error={"code": BudgetExceeded.code, "message": "stopped"}, **common)
-    if answer is None:
-        return Record(status="failed", error=failed.info.as_dict() if failed else None, **common)
-    return Record(**common, **_answered(answer))
+        record = Record(status="stopped", error={"code": BudgetExceeded.code, "message": "stopped"}, **common)
+    elif answer is None:
+        record = Record(status="failed", error=failed.info.as_dict() if failed else None, **common)
+    else:
+        record = Record(**common, **_answered(answer))
+    return record, trace_of(ledger, tuple(layers))
 
 
-def _layer_dicts(layers: list[LayerResult], loose: list[Proposal]) -> tuple[Mapping[str, Any], ...]:
-    """The layers as JSON values; of a layer that failed, the proposals that had ended."""
-    found = [layer.as_dict() for layer in layers]
-    begun = len(found) + 1
-    ended = sorted((proposal for proposal in loose if proposal.layer == begun), key=lambda proposal: proposal.index)
-    if ended:
-        duration_s = max(proposal.duration_s for proposal in ended)
-        proposals = [proposal.as_dict() for proposal in ended]
-        found.append({"layer": begun, "closed_by": "failure", "duration_s": duration_s, "proposals": proposals})
-    return tuple(found)
+def _layer_that_failed(layers: list[LayerResult], loose: list[Proposal]) -> list[LayerResult]:
+    """The layer that was under way when the run failed, with the proposals that had ended."""
+    number = len(layers) + 1
+    ended = sorted((proposal for proposal in loose if proposal.layer == number), key=lambda proposal: proposal.index)
+    if not ended:
+        return []
+    duration_s = max(proposal.duration_s for proposal in ended)
+    return [LayerResult(number=number, roster=tuple(ended), closed_by="all", started_s=0.0, duration_s=duration_s)]
 
 
 def _is_out_of_money(failed: EngineError | None, layers: list[LayerResult], loose: list[Proposal]) -> bool:
@@ -136,18 +136,16 @@ def without_halves(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def paid_for(calls: Sequence[Mapping[str, Any]]) -> Paid:
-    """Return what calls in the ledger's JSON form have cost, besides kept replies that were bought before."""
-    kept, lost, unpriced = 0.0, 0.0, False
-    for attempt in (attempt for call in calls for attempt in call["attempts"]):
-        charged = attempt["charged_usd"] or 0.0
-        used = attempt["usage"] and attempt["usage"]["total_tokens"]
-        unpriced = unpriced or bool(used and attempt["cost_usd"] is None)
-        if attempt["status"] == "ok" and attempt["finish_reason"] != "content_filter":
+def paid_for(ledger: Ledger) -> Paid:
+    """Return what calls have cost, besides kept replies that were bought before."""
+    kept = lost = 0.0
+    for attempt in ledger.attempts:
+        charged = float(attempt.spend.charged_usd)
+        if attempt.status == "ok" and attempt.finish_reason != "content_filter":
             kept += charged
         else:
             lost += charged
-    return Paid(kept_usd=kept, lost_usd=lost, unpriced=unpriced)
+    return Paid(kept_usd=kept, lost_usd=lost, unpriced=bool(ledger.unpriced))
 
 
 def given_record(system: System, instruction: Instruction) -> Record:

@@ -1,12 +1,30 @@
-"""What is kept of every answer: the text, its books and its times, as one cell."""
+"""What is kept of every answer: the text and its sums as one record, and how it came about as its trace."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from moa._usage import NOT_REPORTED, TokenUsage
+from pydantic import TypeAdapter
+
+from moa._ledger import Call, Ledger
+from moa._results import LayerResult
+from moa._usage import TokenUsage, json_usd
 
 RecordStatus = Literal["complete", "degraded", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """How an answer came about; kept apart from its record, as it is many times as large.
+
+    Attributes:
+        calls: The ledger's.
+        layers: How the layers ended, with their proposals; of a layer that failed, those that had ended. Attempts are
+            with the calls.
+    """
+
+    calls: tuple[Call, ...] = ()
+    layers: tuple[LayerResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +49,7 @@ class Record:
         cost_usd: Price of all calls in US dollars; None if any has no known price.
         priced_usd: Price of those whose price is known.
         estimated_usd: Price of usage that had to be estimated, not part of `priced_usd`.
-        calls: The ledger's calls as JSON values.
-        layers: How the layers ended, with their proposals, as JSON values.
+        used: Names of the proposers of layer 1 whose proposals were used.
         degraded: Why it is less than the mixture planned, as JSON values.
         selected: Under selection, the index of the chosen proposal among those used.
         started_s: When it was asked, in seconds of Unix time; None if unknown.
@@ -54,8 +71,7 @@ class Record:
     cost_usd: float | None = None
     priced_usd: float = 0.0
     estimated_usd: float = 0.0
-    calls: tuple[Mapping[str, Any], ...] = ()
-    layers: tuple[Mapping[str, Any], ...] = ()
+    used: tuple[str, ...] = ()
     degraded: tuple[Mapping[str, str], ...] = ()
     selected: int | None = None
     started_s: float | None = None
@@ -65,64 +81,25 @@ class Record:
         """Whether there is an output to be judged."""
         return self.status in ("complete", "degraded")
 
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**values, "usage": self.usage.as_dict() if self.usage else None}
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """The record that `as_dict` gave; fields that are not known are ignored.
-
-        Raises:
-            TypeError: A field is missing.
-        """
-        known = {field.name for field in fields(cls)}
-        given: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
-        }
-        usage = values.get("usage")
-        return cls(**{**given, "usage": None if usage is None else usage_of(usage)})
+RECORDS, TRACES = TypeAdapter(Record), TypeAdapter(Trace)
+"""How records and traces are written down."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallTotals:
-    """The sums of some calls; fields as in `Record`."""
-
-    usage: TokenUsage
-    cost_usd: float | None
-    priced_usd: float
-    estimated_usd: float
-
-    def fields(self) -> dict[str, Any]:
-        """What a record takes."""
-        return {
-            "usage": self.usage,
-            "cost_usd": self.cost_usd,
-            "priced_usd": self.priced_usd,
-            "estimated_usd": self.estimated_usd,
-        }
+def sums_of(ledger: Ledger) -> dict[str, Any]:
+    """Return what a record says of its calls; an unknown price stays unknown."""
+    spend = ledger.spend
+    return {
+        "usage": ledger.usage,
+        "cost_usd": json_usd(spend.cost_usd),
+        "priced_usd": float(spend.priced_usd),
+        "estimated_usd": float(spend.estimated_usd),
+    }
 
 
-def sum_calls(calls: Sequence[Mapping[str, Any]]) -> CallTotals:
-    """Return the sums of calls in the ledger's JSON form; an unknown price stays unknown."""
-    usage, reported, estimated, unpriced = TokenUsage(), 0.0, 0.0, False
-    for attempt in (attempt for call in calls for attempt in call["attempts"]):
-        used = attempt["usage"]
-        if not used or not used["total_tokens"]:
-            continue
-        if attempt["usage_source"] == "reported":
-            usage += usage_of(used)
-        if attempt["cost_usd"] is None:
-            unpriced = True
-        elif attempt["usage_source"] in NOT_REPORTED:
-            estimated += attempt["cost_usd"]
-        else:
-            reported += attempt["cost_usd"]
-    cost = None if unpriced else reported
-    return CallTotals(usage=usage, cost_usd=cost, priced_usd=reported, estimated_usd=estimated)
-
-
-def usage_of(values: Mapping[str, int]) -> TokenUsage:
-    """Return the usage that `TokenUsage.as_dict` gave."""
-    return TokenUsage(**{key: value for key, value in values.items() if key != "total_tokens"})
+def trace_of(ledger: Ledger, layers: tuple[LayerResult, ...]) -> Trace:
+    """Return a run's calls and layers, its attempts once."""
+    plain = (
+        replace(layer, roster=tuple(replace(proposal, attempts=()) for proposal in layer.roster)) for layer in layers
+    )
+    return Trace(calls=ledger.calls, layers=tuple(plain))

@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
-    system TEXT, prompt TEXT, body BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (system, prompt)
+    system TEXT, prompt TEXT, body BLOB NOT NULL, digest BLOB NOT NULL, trace BLOB NOT NULL,
+    PRIMARY KEY (system, prompt)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS scores (
     measure TEXT, prompt TEXT, outputs TEXT, body BLOB NOT NULL, digest BLOB NOT NULL,
@@ -113,31 +114,40 @@ class CellStore:
 
     def answers(self, system: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give the answers of one system, each with its prompt's key; damaged ones are left out and named."""
-        rows = self._rows("SELECT prompt, body, digest FROM answers WHERE system = ?", system)
+        rows = self._rows("SELECT prompt, body, digest, trace FROM answers WHERE system = ?", system)
         yield from self._whole(rows, f"answer of {system}")
+
+    def traces(self, system: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give the traces of one system's answers, each with its prompt's key; damaged ones are left out."""
+        rows = self._rows("SELECT prompt, trace, digest, body FROM answers WHERE system = ?", system)
+        for key, trace, digest, body in rows:
+            if _digest(body + trace) == digest:
+                yield key, json.loads(trace)
 
     def scores(self, measure: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
         """Give the scores by one measure, each with the keys of prompt and outputs; damaged ones likewise."""
         rows = self._rows("SELECT prompt, outputs, body, digest FROM scores WHERE measure = ?", measure)
-        paired = (((prompt, outputs), body, digest) for prompt, outputs, body, digest in rows)
+        paired = (((prompt, outputs), body, digest, b"") for prompt, outputs, body, digest in rows)
         yield from self._whole(paired, f"score by {measure}")
 
     def _rows(self, query: str, name: str) -> Iterator[Any]:
         with self._translated_errors():
             yield from self._db.execute(query, (name,))
 
-    def _whole(self, rows: Iterator[tuple[T, bytes, bytes]], what: str) -> Iterator[tuple[T, dict[str, Any]]]:
-        for key, body, digest in rows:
-            if _digest(body) == digest:
+    def _whole(self, rows: Iterator[tuple[T, bytes, bytes, bytes]], what: str) -> Iterator[tuple[T, dict[str, Any]]]:
+        for key, body, digest, rest in rows:
+            if _digest(body + rest) == digest:
                 yield key, json.loads(body)
             else:
                 self.damaged.append(f"{what} on prompt {key}")
 
-    async def put_answer(self, system: str, prompt: str, body: Mapping[str, Any], paid: Paid) -> None:
-        """Keep an answer, and what it has cost; errors as in `CellStore`."""
-        raw = json.dumps(body).encode("ascii")
-        row = (system, prompt, raw, _digest(raw))
-        await self._write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", row, paid)
+    async def put_answer(
+        self, system: str, prompt: str, body: Mapping[str, Any], trace: Mapping[str, Any], paid: Paid
+    ) -> None:
+        """Keep an answer, how it came about, and what it has cost; errors as in `CellStore`."""
+        raw, how = (json.dumps(one).encode("ascii") for one in (body, trace))
+        row = (system, prompt, raw, _digest(raw + how), how)
+        await self._write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", row, paid)
 
     async def put_score(self, measure: str, key: tuple[str, str], body: Mapping[str, Any], paid: Paid) -> None:
         """Keep a score, and what it has cost; errors as in `CellStore`."""

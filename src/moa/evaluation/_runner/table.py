@@ -13,7 +13,7 @@ from moa.evaluation._judges.base import Pair, Verdict, annotation_row
 from moa.evaluation._judges.judge_calls import UNPARSEABLE
 from moa.evaluation._measures.base import Score
 from moa.evaluation._runner.generation import given_record, output_of
-from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.records import RECORDS, TRACES, Record, Trace
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid, outputs_key, row_text
 
@@ -82,7 +82,7 @@ class Table:
             indices.setdefault(key, []).append(index)
         for name in self.records:
             for key, body in self.store.answers(name):
-                record = Record.of(body)
+                record = RECORDS.validate_python(body)
                 for index in indices.get(key, ()):
                     self.add(record if record.index == index else replace(record, index=index))
         for record in self._given:
@@ -251,11 +251,12 @@ class Table:
     async def keep_given(self) -> None:
         """Keep the answers that come out of files with the others, for those who read the run without the files."""
         for record in self._given:
-            await self.keep_answer(record, Paid())
+            await self.keep_answer(record, Trace(), Paid())
 
-    async def keep_answer(self, record: Record, paid: Paid) -> None:
+    async def keep_answer(self, record: Record, trace: Trace, paid: Paid) -> None:
         """Keep an answer; it counts once it is on the disk."""
-        await self.store.put_answer(record.system, self._keys[record.index], record.as_dict(), paid)
+        values, how = RECORDS.dump_python(record, mode="json"), TRACES.dump_python(trace, mode="json")
+        await self.store.put_answer(record.system, self._keys[record.index], values, how, paid)
         self.add(record)
 
     async def keep_verdict(self, pair: Pair, verdict: Verdict, paid: Paid) -> None:
