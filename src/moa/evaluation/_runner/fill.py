@@ -207,7 +207,7 @@ class Fill:
         except EngineError as error:
             await self._give_up(error)
             return
-        paid = paid_for([call.as_dict() for call in ledger.calls])
+        paid = paid_for(ledger)
         self._pay(paid)
         await self._table.store.put_spent(paid)
 
