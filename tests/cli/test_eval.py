@@ -174,7 +174,7 @@ def test_compare_also_tells_what_the_official_model_predicts(
 
     assert _quietly("compare", *files, "--data-dir", str(reference.folder)) == 0
 
-    assert "win rate of A against B as the official model predicts it: 52.99 %" in capsys.readouterr().out
+    assert "win rate of A against B as the official model predicts it: 52.99%" in capsys.readouterr().out
 
 
 def test_compare_refuses_a_margin_below_0(capsys: pytest.CaptureFixture[str]) -> None:
