@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from moa._engine.briefing import Briefing, lay_out
-from moa._engine.cache_points import NO_MARKS, CacheMarks, chance_to_go_on, marks_for
+from moa._engine.cache_points import NO_MARKS, marks_for
 from moa._engine.plan import AgentSlot, Model, Plan
 from moa._engine.run_budget import RunBudget
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
@@ -121,11 +121,16 @@ class FallbackChain:
                 fallback=model is not slot.models[0],
             )
         )
+        marks = NO_MARKS
+        if _may_be_marked(request):
+            await self._context.prices_ready()
+            has_tools = bool(request.options.tools)
+            marks = marks_for(request.briefing.conversation, model.price, has_tools=has_tools)
         time = TimeLimit(slot.agent.timeout_s, now=meter.now, until=request.until)
         model_request = ModelRequest(
             reference=model.reference,
             model=model.id,
-            messages=lay_out(request.briefing, await self._cache_marks(model, request)),
+            messages=lay_out(request.briefing, marks),
             sampling=slot.sampling,
             options=request.options,
             deltas=request.deltas,
@@ -151,17 +156,6 @@ class FallbackChain:
             call.explain(error.info)
             raise
 
-    async def _cache_marks(self, model: Model, request: AgentRequest) -> CacheMarks:
-        """What to mark for the prompt cache of the model's service."""
-        briefing, has_tools = request.briefing, bool(request.options.tools)
-        conversation = briefing.conversation
-        if briefing.layout == "system" and briefing.proposals is not None:
-            return NO_MARKS
-        if conversation[0].role != "system" and not chance_to_go_on(conversation, has_tools=has_tools):
-            return NO_MARKS
-        await self._context.prices_ready()
-        return marks_for(conversation, model.price, has_tools=has_tools)
-
     def explain(self, error: ErrorInfo) -> None:
         """Write down why the last call is of no use."""
         if self._calls:
@@ -183,6 +177,15 @@ class FallbackChain:
         attempts = [record for call in self._calls for record in call.attempts]
         last = max((now if record.ended_at is None else record.ended_at for record in attempts), default=now)
         return last + sum(record.saved_s for record in attempts)
+
+
+def _may_be_marked(request: AgentRequest) -> bool:
+    """Whether anything of a prompt could be worth a mark for its service's prompt cache, whatever the model's price."""
+    briefing = request.briefing
+    if briefing.layout == "system" and briefing.proposals is not None:
+        return False
+    first, *further = briefing.conversation
+    return first.role == "system" or bool(further) or bool(request.options.tools)
 
 
 async def _read(model: Model, model_request: ModelRequest, request: AgentRequest) -> Reply:

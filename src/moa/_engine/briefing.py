@@ -42,6 +42,8 @@ def lay_out(briefing: Briefing, marks: CacheMarks = NO_MARKS) -> Conversation:
     conversation, proposals = briefing.conversation, briefing.proposals
     if briefing.layout == "system" and proposals is not None:
         return with_system(conversation, briefing.role or "", proposals)
+    if proposals is None and marks is NO_MARKS:
+        return with_system(conversation, briefing.role or "")
     at = last_user_turn(conversation) + 1
     behind = conversation[at:] if proposals is None else (Message(role="user", content=proposals), *conversation[at:])
     if marks.turns:

@@ -61,10 +61,10 @@ async def run_layer(layer: LayerTask) -> LayerResult:
     context.emit(lambda: LayerStarted(layer=number))
     chains = [FallbackChain(slot, context) for slot in layer.slots]
     # Who doesn't want to wait for stragglers has them asked one by one.
-    sizes = Counter(slot.group for slot in layer.slots) if layer.wait.grace_s is None else Counter[int | None]()
-    batches: dict[int | None, SampleBatch] = {
-        group: SampleBatch(size) for group, size in sizes.items() if group is not None and size > 1
-    }
+    sampled = [slot.group for slot in layer.slots if slot.group is not None] if layer.wait.grace_s is None else []
+    batches: dict[int | None, SampleBatch] = (
+        {group: SampleBatch(size) for group, size in Counter(sampled).items() if size > 1} if sampled else {}
+    )
     tasks = [asyncio.create_task(_propose(layer, chain, batches.get(chain.slot.group))) for chain in chains]
     try:
         closed = await wait_for_proposals(tasks, layer.wait, layer.close_at - layer.started_at)

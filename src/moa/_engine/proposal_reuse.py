@@ -54,8 +54,7 @@ class OwnedProposals:
     """
 
     def __init__(self, store: StateStore, owner: str) -> None:
-        self._store = store
-        self._group = f"proposals/{hashlib.sha256(owner.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        self._store, self._group = store, f"proposals/{owner}"
 
     async def get(self, key: str) -> bytes | None:
         """Return what was kept under a key; None if there is nothing (any more)."""
