@@ -168,3 +168,4 @@ def test_finished_line_tells_figures_or_the_cause() -> None:
     assert finished_line(fast) == "fast: done (1.2 s, 184 tokens, $0.00023)"
     assert finished_line(cut) == "cut: cut off (1.2 s, 512 tokens, price unknown for 1 call)"
     assert finished_line(broken) == "broken: failed: slow down␛[2J please"
+    assert finished_line(broken, repeated=True) == "broken: failed: likewise"

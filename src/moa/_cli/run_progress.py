@@ -84,6 +84,7 @@ class LineProgress:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._progress, self._now = RunProgress(), now
+        self._shown_failures: set[str] = set()
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""
@@ -99,7 +100,9 @@ class LineProgress:
         self._progress.apply(event, self._now())
         if isinstance(event, ProposalFinished):
             row = self._progress.layers[event.proposal.layer - 1][event.proposal.index]
-            say(f"layer {event.proposal.layer}: {finished_line(row)}")
+            repeated = row.failure in self._shown_failures
+            say(f"layer {event.proposal.layer}: {finished_line(row, repeated=repeated)}")
+            self._shown_failures |= {row.failure} if row.failure else set()
 
     def hand_over(self) -> None:
         """Lines stay where they are."""

