@@ -13,7 +13,7 @@ TARGET = Path(__file__).parent.parent / "docs" / "cli.md"
 _HEAD = """\
 # Command line
 
-Written by `python scripts/cli_reference.py` from the commands themselves.
+<!-- Written by `python scripts/cli_reference.py` from the commands themselves: change them there. -->
 """
 
 

@@ -98,7 +98,7 @@ def _commands(block: Block) -> list[list[str]]:
     """The command lines of a block that are ours, as words."""
     lines = [line[2:] for line in block.code.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
     words = [shlex.split(line.rpartition(" | ")[2], comments=True) for line in lines]
-    words = [line[2:] if line[:2] == ["uv", "run"] else line for line in words]
+    words = [line[line.index("moa") :] if line[:2] == ["uv", "run"] and "moa" in line else line for line in words]
     return [line[1:] for line in words if line[:1] == ["moa"]]
 
 
