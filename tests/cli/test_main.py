@@ -30,6 +30,11 @@ def test_a_question_needs_no_commands_name(arguments: tuple[str, ...]) -> None:
     assert (ended.code, ended.out) == (0, moa("ask", "-m", "pair.yaml", "What is the answer?").out)
 
 
+@pytest.mark.parametrize("group", [(), ("eval",), ("cache",), ("mixtures",), ("trace",)])
+def test_lists_of_commands_show_whole_sentences(group: tuple[str, ...]) -> None:
+    assert "..." not in moa(*group, "--help").out.partition("Commands:")[2]
+
+
 def test_a_single_unknown_word_is_answered_with_the_nearest_command() -> None:
     ended = moa("asks")
 

@@ -25,6 +25,19 @@ app.add_typer(cache)
 app.add_typer(trace)
 
 
+def _show_whole_summaries(commands: typer.Typer) -> None:
+    """Show the first paragraph of each command's help in lists: Typer would cut sentences off."""
+    for command in commands.registered_commands:
+        summary, *_ = (command.callback.__doc__ or "").split("\n\n") if command.callback else ("",)
+        command.short_help = command.short_help or " ".join(summary.split()) or None
+    for group in commands.registered_groups:
+        if group.typer_instance:
+            _show_whole_summaries(group.typer_instance)
+
+
+_show_whole_summaries(app)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         # Imported here: its e-mail parser takes a tenth of the time budget of `moa --help`.
