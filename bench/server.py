@@ -189,7 +189,7 @@ def measure(folder: Path, seconds: float, streams: int) -> list[Table]:
     ]
     try:
         for port in (9401, 9402, 9400):
-            _wait_for(port)
+            wait_for(port)
         pids = {9401: processes[0].pid, 9400: processes[2].pid}
         return [_rates(seconds, pids), _memory(streams, pids[9400])]
     finally:
@@ -198,7 +198,8 @@ def measure(folder: Path, seconds: float, streams: int) -> list[Table]:
             process.wait()
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Wait until something listens at a port of this machine."""
     for _ in range(200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

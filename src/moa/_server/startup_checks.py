@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from moa._config.settings import Settings
 from moa._mixture.loading import load, preset_names, single
 from moa._mixture.roster import roster
 from moa._mixture.schema import Mixture
-from moa._runtime.health import check_endpoints, obstacles
+from moa._runtime.health import Health, check_endpoints, obstacles
 from moa.errors import UsageError
 
 
@@ -31,7 +32,7 @@ def usable_mixtures(names: Sequence[str], settings: Settings) -> tuple[tuple[Mix
     twice = sorted({name for name in known if known.count(name) > 1})
     if twice:
         raise UsageError(f"two mixtures are called {twice[0]}: clients could not tell them apart")
-    healths = asyncio.run(check_endpoints(settings, connect=None))
+    healths = _healths(settings)
     found = {mixture.name: obstacles(mixture, healths) for mixture in mixtures}
     usable = tuple(mixture for mixture in mixtures if not found[mixture.name])
     left_out = {name: "; ".join(faults) for name, faults in found.items() if faults}
@@ -41,6 +42,12 @@ def usable_mixtures(names: Sequence[str], settings: Settings) -> tuple[tuple[Mix
     return usable, left_out if names else {}
 
 
+def _healths(settings: Settings) -> Sequence[Health]:
+    # In a thread: a worker process builds its application inside of its event loop.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, check_endpoints(settings, connect=None)).result()
+
+
 def require_usable(references: Sequence[str], settings: Settings) -> None:
     """Make sure that models can be served alone.
 
@@ -48,7 +55,7 @@ def require_usable(references: Sequence[str], settings: Settings) -> None:
         MixtureError: One is no reference to a model.
         UsageError: An endpoint isn't ready.
     """
-    healths = asyncio.run(check_endpoints(settings, connect=None)) if references else ()
+    healths = _healths(settings) if references else ()
     faults = [fault for reference in references for fault in obstacles(single(reference), healths)]
     if faults:
         raise UsageError(f"--compare-with: {'; '.join(faults)}")
