@@ -577,3 +577,12 @@ def test_evaluate_works_from_synchronous_code(tmp_path: Path) -> None:
 async def test_a_judge_without_anything_to_compare_with_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give --baseline"):
         await aevaluate(PROMPTS, trio(), out=tmp_path, judge="pairwise", judge_model="fake/judge")
+
+
+async def test_a_report_is_written_while_answers_are_still_coming(tmp_path: Path) -> None:
+    await evaluated(tmp_path, limit=3)
+    before = collect(RunDirectory(tmp_path))
+
+    await evaluated(tmp_path)
+
+    assert {one.name: len(one.traces()) for one in before.systems} == {one.name: 3 for one in before.systems}

@@ -45,7 +45,9 @@ def test_verdicts_that_are_all_equal_are_judged_by_an_interval_that_holds_for_th
 def test_mixture_and_baseline_judged_against_a_third_are_compared_by_their_difference() -> None:
     better = [min(2.0, preference + 0.05 * (n % 3)) for n, preference in enumerate(MIXED)]
 
-    found = summarize(collected(system("mix", "mixture", better), system("big", "baseline", MIXED), THIRD))
+    found = summarize(
+        collected(system("mix", "mixture", better), system("big", "baseline", MIXED), THIRD, baseline="big")
+    )
 
     assert "mix is not worse than big by 3 points or more" in found.conclusion.sentence
     assert "points against big's, 95% interval -" in found.conclusion.proof
@@ -55,7 +57,7 @@ def test_mixture_and_baseline_judged_against_a_third_are_compared_by_their_diffe
 def test_a_baseline_that_nobody_has_judged_yet_leaves_it_undecided() -> None:
     big = Evaluated(name="big", role="baseline", records={}, outputs={})
 
-    found = summarize(collected(system("mix", "mixture", MIXED), big, THIRD))
+    found = summarize(collected(system("mix", "mixture", MIXED), big, THIRD, baseline="big"))
 
     assert found.conclusion.sentence == "Undecided: nothing has judged mix yet."
 
@@ -201,7 +203,9 @@ def test_length_that_cannot_be_told_from_quality_is_the_first_sentence() -> None
 def test_systems_that_never_differ_are_compared_all_the_same() -> None:
     draws = [1.5] * 400
 
-    found = summarize(collected(system("mix", "mixture", draws), system("big", "baseline", draws), THIRD))
+    found = summarize(
+        collected(system("mix", "mixture", draws), system("big", "baseline", draws), THIRD, baseline="big")
+    )
     member = summarize(collected(system("mix", "mixture", draws), system("one", "member", draws), THIRD)).best_member
 
     # A judge that calls all of it a tie can't tell.

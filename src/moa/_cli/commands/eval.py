@@ -88,7 +88,7 @@ def run(
     baseline: BaselineOption = None,
     measure: MeasureOption = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, or pairwise.")
+        str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, pairwise or arena_hard.")
     ] = None,
     judge_model: Annotated[
         list[str] | None,

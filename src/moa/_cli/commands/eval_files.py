@@ -55,7 +55,7 @@ def judge(
     reference: Annotated[Path, typer.Option("--reference", metavar="FILE", help="The baseline's outputs.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File of annotations to write.")],
     judge: Annotated[
-        str, typer.Option("--judge", metavar="JUDGE", help="pairwise, or one of AlpacaEval's evaluators.")
+        str, typer.Option("--judge", metavar="JUDGE", help="pairwise, arena_hard, or one of AlpacaEval's evaluators.")
     ] = "alpaca_eval_gpt4_turbo",
     judge_model: Annotated[
         list[str] | None,

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -75,6 +75,7 @@ def collect(folder: RunDirectory) -> Collected:
         planned=int(protocol["prompts"]["count"]),
         human=human,
         measured=measured,
+        baseline=baseline,
         rests_on=next(iter(protocol.get("measures", ())), None),
     )
 
@@ -93,13 +94,14 @@ def table_in(folder: RunDirectory, protocol: Mapping[str, Any], store: CellStore
     )
 
 
-def _traces(cells: Path, system: str, keys: Mapping[str, Sequence[int]]) -> dict[int, Trace]:
+def _traces(cells: Path, system: str, keys: Mapping[str, Sequence[int]], known: Container[int]) -> dict[int, Trace]:
+    """How answers came about, but for those that another process has added since the others were read."""
     store = CellStore(cells, read_only=True)
     try:
         found = {key: TRACES.validate_python(body) for key, body in store.traces(system)}
     finally:
         store.close()
-    return {index: trace for key, trace in found.items() for index in keys.get(key, ())}
+    return {index: trace for key, trace in found.items() for index in keys.get(key, ()) if index in known}
 
 
 def _systems(folder: RunDirectory, protocol: Mapping[str, Any], table: Table) -> tuple[Evaluated, ...]:
@@ -113,7 +115,7 @@ def _systems(folder: RunDirectory, protocol: Mapping[str, Any], table: Table) ->
             records=table.records[one["name"]],
             outputs=table.outputs(one["name"]),
             is_precomputed=one["outputs"] is not None,
-            traces=partial(_traces, folder.cells, one["name"], keys),
+            traces=partial(_traces, folder.cells, one["name"], keys, table.records[one["name"]]),
             rows=(rows := table.rows(one["name"])),
             annotations=annotations_of(rows),
         )

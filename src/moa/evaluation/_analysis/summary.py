@@ -87,6 +87,7 @@ class Collected:
         planned: How many prompts there are in all.
         human: What people's labels say, by system.
         measured: What measures of one output say, by measure and system.
+        baseline: Name of the system that the mixture is to replace; None if it is the opponent.
         rests_on: Name of the measure that the verdict rests on; None if it rests on the judge.
     """
 
@@ -101,6 +102,7 @@ class Collected:
     human: tuple[HumanCheck, ...] = ()
     measured: tuple[Measured, ...] = ()
     rests_on: str | None = None
+    baseline: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,8 +426,8 @@ def _nothing_judged(mixture: str) -> Recommendation:
 
 def _baseline(evaluation: Collected) -> Evaluated | None:
     """The system that the mixture is to replace: one that was judged like the mixture, or else the opponent."""
-    named = [system for system in evaluation.systems if system.role == "baseline"]
-    return next(iter(named), next((s for s in evaluation.systems if s.name == evaluation.opponent), None))
+    name = evaluation.baseline or evaluation.opponent
+    return next((system for system in evaluation.systems if system.name == name), None)
 
 
 def _best_member(case: Case, other: Alternative) -> BestMember:

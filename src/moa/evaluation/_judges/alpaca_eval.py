@@ -194,7 +194,7 @@ def load_evaluator(name: str) -> Evaluator:
     if name not in known:
         raise EvaluationDataError(
             f"there is no judge {name!r}{did_you_mean(name, known) or '.'} "
-            f"Known: alpaca_eval_gpt4_turbo, pairwise, {', '.join(known)}"
+            f"Known: alpaca_eval_gpt4_turbo, arena_hard, pairwise, {', '.join(known)}"
         )
     try:
         return _checked(name, yaml.safe_load((folder / name / "configs.yaml").read_text(encoding="utf-8")), folder)

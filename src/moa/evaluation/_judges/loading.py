@@ -6,6 +6,8 @@ from typing import Literal
 from moa._mixture.loading import single
 from moa.errors import EvaluationDataError
 from moa.evaluation._judges.alpaca_eval import OFFICIAL, AlpacaEvalJudge, load_evaluator, single_model
+from moa.evaluation._judges.arena_hard import NAME as ARENA_HARD
+from moa.evaluation._judges.arena_hard import ArenaHardJudge
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import BothOrders
 from moa.evaluation._judges.pairwise import NAME, PairwiseJudge
@@ -30,7 +32,7 @@ def load_judge(
     """Return a judge by its name.
 
     Args:
-        name: `alpaca_eval_gpt4_turbo`, `pairwise`, or an evaluator of the alpaca-eval package.
+        name: `alpaca_eval_gpt4_turbo`, `pairwise`, `arena_hard`, or an evaluator of the alpaca-eval package.
         judge_model: Reference of the model to ask in place of the judge's own; `pairwise` needs one. Several make
             a panel: each judges every pair.
         temperature: In place of the judge's own (0 for `pairwise`).
@@ -57,6 +59,12 @@ def _one(name: str, model: str | None, sampling: Mapping[str, float | int], orde
             raise EvaluationDataError("the judge pairwise asks any model: say which by --judge-model ENDPOINT/MODEL")
         asked = single(model, **{"temperature": 0.0, "max_tokens": TOKENS, **sampling})
         return PairwiseJudge(model=asked, orders=orders or "both")
+    if name == ARENA_HARD:
+        if model is None:
+            raise EvaluationDataError("the judge arena_hard asks any model: say which by --judge-model ENDPOINT/MODEL")
+        if orders == "one":
+            raise EvaluationDataError("the judge arena_hard is shown both orders: leave --orders out")
+        return ArenaHardJudge(model=single(model, **{"temperature": 0.0, "max_tokens": TOKENS, **sampling}))
     evaluator = load_evaluator(ALIASES.get(name, name))
     judge = AlpacaEvalJudge(evaluator=evaluator, model=single_model(evaluator, model, **sampling))
     return BothOrders(judge_of_one=judge) if orders == "both" else judge

@@ -14,7 +14,6 @@ from moa._mixture.loading import single
 from moa._mixture.schema import Agent
 from moa._pricing.price import Price
 from moa._usage import TokenUsage
-from moa.evaluation._judges.pairwise import NAME as PAIRWISE
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
@@ -203,7 +202,7 @@ class _Calls:
     def verdicts(self, indices: set[int]) -> Need:
         """Return what verdicts take: two replies of a judge that is shown both orders, one word of the others."""
         judge = self._spec.judge
-        both = judge is not None and PAIRWISE in judge.name
+        both = judge is not None and judge.shows_both
         models = () if judge is None else judge.models
         agents = [single(model, max_tokens=VERDICT_TOKENS if both else 1).aggregator for model in models]
         once = self._calls(agents, indices, JUDGE_PROMPT_TOKENS + 2 * OUTPUT_TOKENS, None)
