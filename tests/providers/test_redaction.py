@@ -79,3 +79,13 @@ def test_everything_of_an_endpoint_that_may_be_secret_counts() -> None:
     shown = Secrets(texts_of(endpoint)).hide("key-key-key header-header query-query proxy-proxy")
 
     assert shown == "*** *** *** ***"
+
+
+def test_what_looks_like_a_token_in_an_address_is_a_secret() -> None:
+    endpoint = Endpoint(
+        name="lab", kind="openai", base_url="https://me:passw0rd-long@gateway.test/v1/9f8e7d6c5b4a3210fedc/openai"
+    )
+
+    shown = Secrets(texts_of(endpoint)).hide("no route for /v1/9f8e7d6c5b4a3210fedc/openai of me:passw0rd-long")
+
+    assert shown == "no route for /v1/***/openai of me:***"

@@ -248,6 +248,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": nested(300)}}},
     {"messages": [{"role": "user", "content": [[[[nested(95)]]]]}]},
     {"messages": [{"role": "user", "content": "x"}] * 50_000},
+    {"messages": [{"role": "user", "content": "x"}] * 5_001},
     {"metadata": {f"k{number}": number for number in range(150_000)}},
     {"x" * 2_000_000: 1},
     {"model": "y" * 2_000_000},

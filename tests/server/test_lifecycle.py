@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import openai
+import orjson
 import pytest
 
 from moa._server.http.connection_limits import LimitedProtocol
@@ -232,18 +233,48 @@ async def test_sigterm_lets_streams_end_and_then_the_process_ends_well(tmp_path:
     assert code == 0
 
 
-async def _start(folder: Path) -> tuple[asyncio.subprocess.Process, str]:
-    """Start the command; it says where it listens."""
+@pytest.mark.slow
+async def test_a_second_sigterm_ends_what_is_under_way_at_once_and_tells_the_clients(tmp_path: Path) -> None:
+    async with ModelServer() as upstream, aiohttp.ClientSession() as http:
+        upstream.behave("writer", Hang(after=("part ",)))
+        (tmp_path / "moa.yaml").write_text(MOA_YAML.format(url=upstream.base_url))
+        (tmp_path / "solo.yaml").write_text(SOLO_YAML)
+        process, url = await _start(tmp_path, "--drain", "600", "--log-format", "json")
+        streams = [asyncio.ensure_future(_text(http, url)) for _ in range(5)]
+        await upstream.until(lambda: upstream.running == 5)
+        # A request that is not whole isn't waited for either.
+        _, half = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        half.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{")
+        process.send_signal(signal.SIGTERM)
+        await _until_not_ready(http, url)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):  # uvicorn itself would wait for five more seconds
+            texts = await asyncio.gather(*streams)
+        code = await process.wait()
+        half.close()
+        assert process.stderr is not None
+        logged = await process.stderr.read()
+
+    assert all("shutting_down" in text for text in texts)
+    assert code == 0
+    assert all(orjson.loads(line) for line in logged.splitlines())
+
+
+async def _start(folder: Path, *arguments: str) -> tuple[asyncio.subprocess.Process, str]:
+    """Start the command; it says where it listens, in its first line."""
     command = "from moa._cli.main import main; main()"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", command, "serve", "-m", "solo.yaml", "--config", "moa.yaml", "--port", "0"),
+        *(sys.executable, "-c", command, "serve", "-m", "solo.yaml", "--config", "moa.yaml", "--port", "0", *arguments),
         cwd=folder,
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
     async with asyncio.timeout(30):
-        while not (found := re.search(rb"listening on (http://\S+)", await process.stderr.readline())):
-            pass
+        first = await process.stderr.readline()
+    if "json" in arguments:
+        return process, orjson.loads(first)["url"]
+    found = re.search(rb"listening on (http://\S+)", first)
+    assert found is not None, first
     return process, found[1].decode()
 
 

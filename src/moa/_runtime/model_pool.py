@@ -14,6 +14,7 @@ from moa._policies.circuit_breaker import Breaker
 from moa._policies.hedge import Hedge
 from moa._policies.learnt_profile import LearntProfile, Profile
 from moa._policies.metering import Metered
+from moa._policies.pacing import Paced, Turnstile
 from moa._policies.profile_store import ProfileStore
 from moa._policies.rate_limits import Limiter, Limits
 from moa._policies.retry import Retry
@@ -52,6 +53,7 @@ class ModelPool:
         self._state = state
         self._settings, self._given, self._now, self._cache = settings, given, now, cache
         self._store: AsyncStore | None = None
+        self._turnstile = Turnstile()
         self._opened: dict[str, Provider] = {}
         self._shared: dict[str, Provider] = {}
         self._models: dict[tuple[str, Price | None], Model] = {}
@@ -104,7 +106,7 @@ class ModelPool:
         provider = LearntProfile(BudgetPolicy(provider), self._profile(endpoint, model_id))
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry, now=self._now)
-        return self._cached(Hedge(provider), endpoint)
+        return Paced(self._cached(Hedge(provider), endpoint), self._turnstile)
 
     def _shared_rates(self, name: str) -> SharedRates | None:
         if self._state is None or self._settings.state is None:

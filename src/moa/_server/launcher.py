@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import math
-import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -286,7 +285,8 @@ class DrainingServer(uvicorn.Server):
     """A server that lets streams end before it stops.
 
     The first signal closes it: `/readyz` says so and new requests are answered with 503, while those under way go on.
-    Once all have ended, or the time is over, it stops; a second signal stops it at once.
+    Once all have ended, or the time is over, it stops. A second signal ends those under way, whose clients are told; a
+    third one ends the process at once.
 
     Args:
         config: Uvicorn's settings.
@@ -309,9 +309,10 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
-        if self._inflight.is_closed:
-            self.should_exit = True
-            self.force_exit = sig == signal.SIGINT
+        if self._drained_at == 0.0:
+            self.should_exit = self.force_exit = True
+        elif self._inflight.is_closed:
+            self._drained_at = 0.0  # the next look ends what is under way, and tells its clients
         self._inflight.close()
 
     async def on_tick(self, counter: int) -> bool:

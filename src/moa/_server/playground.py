@@ -182,7 +182,7 @@ class Playground:
         service.inflight.check(exchange.caller)
         body = await self._parsed(RunRequest, exchange)
         with service.inflight.acquire(exchange):
-            served = self._resolve(body.mixture)
+            served = await self._resolve(body.mixture)
             request = ApiRequest(
                 model=served.id,
                 messages=parse_messages(body.messages, param="messages"),
@@ -196,13 +196,13 @@ class Playground:
             encoder = EventStreamEncoder(run, show_details=service.options.shows_error_details)
             await stream_reply(service, exchange, served, run, encoder)
 
-    def _resolve(self, mixture: object) -> ServedModel:
+    async def _resolve(self, mixture: object) -> ServedModel:
         models = self._service.models
         if isinstance(mixture, str):
             return models.get(mixture)
         if not isinstance(mixture, dict):
             raise MixtureError("expected a name or a mapping", key="mixture")
-        own = models.from_request(mixture)
+        own = await self._service.in_turn(INLINE_BYTES + 1, lambda: models.from_request(mixture))
         return ServedModel(id=own.name, mixture=own, label=CUSTOM)
 
 

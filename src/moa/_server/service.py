@@ -69,7 +69,7 @@ class Service:
         async with self.reading:
             return await asyncio.to_thread(work)
 
-    def resolve(self, request: ApiRequest) -> ServedModel:
+    async def resolve(self, request: ApiRequest) -> ServedModel:
         """Return what a request asks for, with the request's own changes.
 
         Raises:
@@ -77,8 +77,9 @@ class Service:
             MixtureError: The changed mixture can't be used.
         """
         served = self.models.get(request.model)
-        if request.moa.mixture:
-            served = replace(served, mixture=self.models.with_overrides(served, request.moa.mixture))
+        if changes := request.moa.mixture:
+            mixture = await self.in_turn(INLINE_BYTES + 1, lambda: self.models.with_overrides(served, changes))
+            served = replace(served, mixture=mixture)
         return served
 
     def open_run(self, exchange: HttpExchange, request: ApiRequest, served: ServedModel) -> RunStream:

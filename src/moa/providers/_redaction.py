@@ -57,12 +57,21 @@ NO_SECRETS = Secrets()
 
 
 def texts_of(endpoint: Endpoint) -> tuple[str, ...]:
-    """Return everything of an endpoint that may be secret: key, headers, query, and the password of its proxy."""
+    """Return everything of an endpoint that may be secret.
+
+    Its key, headers and query, the passwords in its addresses, and what looks like a token in their paths.
+    """
     key = [endpoint.api_key.get_secret_value()] if endpoint.api_key is not None else []
     # A server may repeat `Authorization: Bearer …` without its first word.
     credentials = [value.partition(" ")[2] for name, value in endpoint.headers.items() if name.lower() in _CREDENTIALS]
-    password = urlsplit(endpoint.proxy).password if endpoint.proxy else None
-    return (*key, *endpoint.headers.values(), *credentials, *endpoint.query.values(), password or "")
+    addresses = [urlsplit(address) for address in (endpoint.base_url, endpoint.endpoint_url, endpoint.proxy) if address]
+    passwords = [address.password for address in addresses if address.password]
+    tokens = [part for address in addresses for part in address.path.split("/") if _TOKEN.fullmatch(part)]
+    return (*key, *endpoint.headers.values(), *credentials, *endpoint.query.values(), *passwords, *tokens)
+
+
+_TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
+"""A part of a path that is long and has letters and digits: some gateways put a key there."""
 
 
 _CREDENTIALS = ("authorization", "proxy-authorization")

@@ -1,12 +1,17 @@
 """Handler of `moa serve`: starts the server and prints its addresses."""
 
 import json
+import logging
 import sys
+from functools import partial
 
 from moa._cli.gc_tuning import reduced_gc
 from moa._server.api_keys import hash_key, new_key
 from moa._server.launcher import ServeSettings, serve
+from moa._server.logs import LogFormat
 from moa._server.options import ServerOptions
+
+log = logging.getLogger("moa.server.start")
 
 
 def start(serving: ServeSettings) -> None:
@@ -16,11 +21,15 @@ def start(serving: ServeSettings) -> None:
         MoaError: The server can't start.
     """
     with reduced_gc():
-        serve(serving, _announce)
+        serve(serving, partial(_announce, serving.log_format))
 
 
-def _announce(options: ServerOptions, url: str) -> None:
-    names = ", ".join(f"moa/{mixture.name}" for mixture in options.mixtures)
+def _announce(log_format: LogFormat, options: ServerOptions, url: str) -> None:
+    models = [f"moa/{mixture.name}" for mixture in options.mixtures]
+    if log_format == "json":
+        log.info("listening", extra={"facts": {"url": url, "models": models}})
+        return
+    names = ", ".join(models)
     print(f"Serving {names}, listening on {url}", file=sys.stderr)
     for name, why in options.left_out.items():
         print(f"Not served: moa/{name}: {why}", file=sys.stderr)

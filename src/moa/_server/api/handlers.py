@@ -15,6 +15,9 @@ from moa._server.service import Service
 from moa._server.streaming import collect_answer, conversations_of, stream_reply
 from moa.providers._token_estimates import estimated_prompt_tokens
 
+MAX_MESSAGES = 5_000
+"""Most messages of a conversation: each costs some microseconds for every call of a run."""
+
 
 def api_endpoints(service: Service) -> list[Endpoint]:
     """Return the addresses at which answers are asked for."""
@@ -57,7 +60,7 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
     with service.inflight.acquire(exchange):
         if options.log_prompts:
             exchange.log_fields["prompt"] = request.messages[-1].text
-        served = service.resolve(request)
+        served = await service.resolve(request)
         run = service.open_run(exchange, request, served)
         if request.stream:
             encoder = api.stream_encoder(exchange, request, show_details=options.shows_error_details)
@@ -83,7 +86,11 @@ async def read(
         message = f"this is a request of {meant.name}: send it to {meant.path}, not to {exchange.path}"
         raise RequestError(400, "wrong_api", message)
     body = await api.look_up(body, conversations_of(service, exchange))
-    return await service.in_turn(len(text), lambda: reader(body))
+    request = await service.in_turn(len(text), lambda: reader(body))
+    if len(request.messages) > MAX_MESSAGES:
+        message = f"the conversation has more than {MAX_MESSAGES:,} messages, the most that this server takes"
+        raise RequestError(413, "request_too_large", message, param="messages")
+    return request
 
 
 async def count_tokens(service: Service, exchange: HttpExchange) -> None:
@@ -94,7 +101,7 @@ async def count_tokens(service: Service, exchange: HttpExchange) -> None:
         MixtureError: The changed mixture can't be used.
     """
     request = await read(service, MESSAGES, exchange, read_count_request)
-    service.resolve(request)
+    await service.resolve(request)
     tokens = estimated_prompt_tokens(request.messages, request.options)
     counted = {"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}}
     await exchange.reply(200, encode(counted if request.echo else {"input_tokens": tokens}))

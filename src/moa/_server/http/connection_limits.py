@@ -72,6 +72,13 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whether no request of the connection is being answered, or none is whole yet."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
+    def shutdown(self) -> None:
+        """The server stops: a request that isn't even whole is not waited for."""
+        if self.is_idle:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         for timer in (self._headers_timer, self._reading_timer, self._rest_timer):

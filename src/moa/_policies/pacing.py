@@ -1,0 +1,102 @@
+"""Pacing: one pass of the event loop prepares a few requests, or a large one, so that others get their turns.
+
+To estimate, address and write a request as JSON takes a fraction of a millisecond, or many of them for a long
+conversation. All samples of a layer begin at once: without pacing, nothing else would happen until the last is written.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from moa._messages import ImagePart, Message
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+
+PER_PASS = 32
+"""Small requests that one pass prepares; a large one takes a whole pass."""
+
+LARGE_MESSAGES = 100
+LARGE_CHARS = 100_000
+"""What makes a request large: it then takes about a millisecond or more."""
+
+
+class Turnstile:
+    """Counts what is prepared in one pass of the event loop, for all models of an engine."""
+
+    def __init__(self) -> None:
+        self._left = PER_PASS
+        self._is_counting = False
+        self._line = asyncio.Lock()
+
+    def take(self, places: int) -> bool:
+        """Whether there is room for a request in this pass; it is taken then."""
+        if self._line.locked() or self._left < places:
+            return False
+        self._count(places)
+        return True
+
+    async def wait(self, places: int) -> None:
+        """Take room for a request, in this pass or a later one, in the order of asking."""
+        async with self._line:
+            if self._left < places:
+                await asyncio.sleep(0)  # then a pass has begun, and nobody overtakes who holds the lock
+            self._count(places)
+
+    def _count(self, places: int) -> None:
+        self._left -= places
+        if not self._is_counting:
+            self._is_counting = True
+            asyncio.get_running_loop().call_soon(self._begin_pass)
+
+    def _begin_pass(self) -> None:
+        self._left, self._is_counting = PER_PASS, False
+
+
+class Paced:
+    """Lets requests wait while others are prepared.
+
+    Args:
+        inner: The provider.
+        turnstile: Shared with the other models.
+    """
+
+    def __init__(self, inner: Provider, turnstile: Turnstile) -> None:
+        self.takes_seed = inner.takes_seed
+        self._inner, self._turnstile = inner, turnstile
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply."""
+        is_large = len(request.messages) > LARGE_MESSAGES or any(map(_is_large, request.messages))
+        places = PER_PASS if is_large else 1
+        if self._turnstile.take(places):
+            return self._inner.stream(request)
+        return _PacedCall(self._inner, self._turnstile, request, places)
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+
+def _is_large(message: Message) -> bool:
+    content = message.content
+    if isinstance(content, str):
+        return len(content) > LARGE_CHARS
+    return any(isinstance(part, ImagePart) or len(part.text) > LARGE_CHARS for part in content)
+
+
+class _PacedCall:
+    """One request that has to wait."""
+
+    __slots__ = ("_inner", "_opened", "_places", "_request", "_turnstile")
+
+    def __init__(self, inner: Provider, turnstile: Turnstile, request: ModelRequest, places: int) -> None:
+        self._inner, self._turnstile, self._request, self._places = inner, turnstile, request, places
+
+    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
+        await self._turnstile.wait(self._places)
+        self._opened = self._inner.stream(self._request)
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._opened.__aexit__(kind, error, trace)
