@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 UsageSource = Literal["reported", "estimated", "upper_bound", "unknown"]
 """Where a token count comes from: the service said it, we counted characters, it is the most that the call can have
@@ -26,6 +26,8 @@ class TokenUsage:
         cached_input_tokens: The part of `input_tokens` that was read from the service's prompt cache.
         cache_write_tokens: The part of `input_tokens` that was written to it.
         reasoning_tokens: The part of `output_tokens` that was reasoning.
+        tier: The service tier that these tokens were served in, in the service's word (`flex`, `priority`, `batch` …);
+            None for its usual one. Of tokens of several tiers added up: None.
     """
 
     input_tokens: int = 0
@@ -33,6 +35,7 @@ class TokenUsage:
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    tier: str | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -47,10 +50,11 @@ class TokenUsage:
             cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            tier=self.tier if self.tier == other.tier else None,
         )
 
-    def as_dict(self) -> dict[str, int]:
-        """The five counts and their total, by name."""
+    def as_dict(self) -> dict[str, Any]:
+        """The five counts and their total, by name; and the tier, if it isn't the usual one."""
         return {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
@@ -58,6 +62,7 @@ class TokenUsage:
             "cache_write_tokens": self.cache_write_tokens,
             "reasoning_tokens": self.reasoning_tokens,
             "total_tokens": self.total_tokens,
+            **({"tier": self.tier} if self.tier is not None else {}),
         }
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -190,3 +191,15 @@ def test_warming_loads_the_table_and_finding_a_price_does_not() -> None:
 
     subprocess.run([sys.executable, "-c", program], check=True)
     preload()
+
+
+def test_a_tier_is_priced_by_the_users_factor_else_by_the_table_else_not_at_all() -> None:
+    factors = {"flex": Decimal("0.5")}
+    flex, priority = replace(USAGE, tier="flex"), replace(USAGE, tier="priority")
+    usual = find_price("openai", "gpt-4o")(USAGE)
+    assert usual is not None
+
+    assert find_price("openai", "gpt-4o", factors=factors)(flex) == usual / 2
+    assert find_price("openai", "gpt-4o", factors=factors)(priority) is None
+    assert find_price(None, "mine", override=OWN)(priority) is None
+    assert find_price(None, "local", own={"*": FREE})(priority) == 0

@@ -5,7 +5,8 @@ import pytest
 
 from moa._config.settings import load_settings
 from moa._mixture.loading import load, single
-from moa._runtime.health import Connect, Health, check_endpoints, connect_tcp, obstacles
+from moa._runtime.health import Connect, Health, check_endpoints, connect_tcp, obstacles, require_ready
+from moa.errors import ConfigError
 
 
 class _Network:
@@ -110,3 +111,37 @@ def test_obstacles_are_the_models_whose_endpoints_are_not_ready() -> None:
         "c/z: there is no such endpoint",
     )
     assert obstacles(single("a/x"), [ready]) == ()
+
+
+async def _not_ready(folder: Path, yaml: str, *references: str, **environ: str) -> list[str]:
+    (folder / "moa.yaml").write_text(yaml, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        await require_ready(references, load_settings(folder / "moa.yaml", environ=environ, cwd=folder))
+    return str(caught.value).splitlines()
+
+
+async def test_what_endpoints_lack_is_told_once_for_each_before_anything_is_asked(tmp_path: Path) -> None:
+    models = ("groq/a", "groq/b", "bedrock/c", "bedrock/d", "ollama/e")
+
+    groq, bedrock = await _not_ready(tmp_path, "{}", *models)
+
+    assert groq == "groq (for groq/a, groq/b): its key is missing: export GROQ_API_KEY=..."
+    assert bedrock.startswith("bedrock (for bedrock/c, bedrock/d): no AWS region is set")
+    await require_ready(["ollama/e", "given/f"], load_settings(environ={}, cwd=tmp_path))
+
+
+async def test_a_region_and_credentials_are_told_apart_and_aws_region_is_read(tmp_path: Path) -> None:
+    (found,) = await _not_ready(tmp_path, "{}", "bedrock/a", AWS_REGION="eu-central-1")
+    healths = await _healths(tmp_path, "{}", None, {})
+
+    assert "no AWS credentials were found" in found
+    assert (healths["bedrock"].state, healths["bedrock"].fix) == ("no region", "export AWS_REGION=us-east-1")
+
+
+async def test_a_misspelt_region_gets_a_suggestion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+    (found,) = await _not_ready(tmp_path, "endpoints: {bedrock: {region: us-esat-1}}", "bedrock/a")
+
+    assert "did you mean us-east-1?" in found

@@ -15,6 +15,7 @@ from moa._messages import ImagePart
 from moa._mixture.schema import Mixture
 from moa._results import Answer
 from moa._runtime.engine import Engine, Prompt
+from moa._runtime.health import require_ready
 
 
 class Cancelled(Exception):
@@ -88,6 +89,7 @@ class RunSession:
 
         async def answer() -> Answer:
             nonlocal stream
+            await require_ready(mixture.references, self._engine.settings)
             progress = progress_for_stderr()
             stream = self._engine.astream(
                 mixture,

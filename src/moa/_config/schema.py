@@ -140,6 +140,7 @@ class EndpointSettings(LimitsSection):
         proxy: Address of an HTTP proxy; default: the usual environment variables.
         ca_bundle: PEM file with additional certificate authorities, relative to this file.
         prices: US dollars per million tokens, by model id; `*` is every other model.
+        price_factor: Factors on the prices, by the service tier that a call was served in, e.g. `{flex: 0.5}`.
         price_provider: The service's id in genai-prices.
         options: Further options of this kind of endpoint.
         retry: When a failed call is retried; `false`: never.
@@ -158,6 +159,7 @@ class EndpointSettings(LimitsSection):
     proxy: Annotated[str, AfterValidator(_proxy_address)] | None = Field(default=None, repr=False)
     ca_bundle: Text | None = None
     prices: dict[str, Price] = Field(default_factory=dict)
+    price_factor: dict[str, UsDollars] = Field(default_factory=dict)
     price_provider: Text | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     retry: Annotated[RetrySection | None, OFF] = RetrySection()

@@ -255,7 +255,7 @@ def _resolved(name: str, given: EndpointSettings, environ: Mapping[str, str], so
         kind=given.kind or "",
         base_url=given.base_url,
         api_key=SecretStr(key) if key else None,
-        region=given.region,
+        region=given.region or (environ.get("AWS_REGION", "").strip() or None if given.kind == "bedrock" else None),
         profile=given.profile,
         endpoint_url=given.endpoint_url,
         limits=given.limits,
@@ -267,6 +267,7 @@ def _resolved(name: str, given: EndpointSettings, environ: Mapping[str, str], so
         proxy=given.proxy or proxy_for(_address(given), environ),
         ca_bundle=_beside(source, given.ca_bundle),
         prices=MappingProxyType(given.prices),
+        price_factor=MappingProxyType(given.price_factor),
         price_provider=given.price_provider,
         options=MappingProxyType(given.options),
     )

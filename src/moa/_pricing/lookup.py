@@ -23,6 +23,7 @@ def find_price(
     *,
     own: Mapping[str, Price] = MappingProxyType({}),
     override: Price | None = None,
+    factors: Mapping[str, Decimal] = MappingProxyType({}),
 ) -> Pricer:
     """Return what tells the price of this model's usage, in US dollars; it says None where the price is unknown.
 
@@ -33,13 +34,16 @@ def find_price(
         model: The model's id as its service knows it.
         own: The endpoint's own prices, by model id or `ANY_MODEL`.
         override: The agent's own price; goes before everything else.
+        factors: The endpoint's own factors on these prices, by service tier. A tier without one has the table's price
+            for it, where the table has one; else its price is unknown.
     """
     mine = _mine(model, own, override)
     if mine is not None:
-        return partial(cost_of, mine)
-    if price_provider is None:
-        return _unknown
-    return partial(_from_table, price_provider, model)
+        usual: Pricer = partial(cost_of, mine)
+    else:
+        usual = _unknown if price_provider is None else partial(_from_table, price_provider, model)
+    tiers_of = price_provider if mine is None else None
+    return partial(_by_tier, usual, factors, tiers_of, model)
 
 
 def preload() -> None:
@@ -53,6 +57,17 @@ def _mine(model: str, own: Mapping[str, Price], override: Price | None) -> Price
 
 def _unknown(usage: TokenUsage) -> Decimal | None:
     return None
+
+
+def _by_tier(
+    usual: Pricer, factors: Mapping[str, Decimal], provider: str | None, model: str, usage: TokenUsage
+) -> Decimal | None:
+    if usage.tier is None:
+        return usual(usage)
+    price = usual(usage)
+    if price is not None and (usage.tier in factors or not price):
+        return price * factors.get(usage.tier, Decimal(1))
+    return None if provider is None else _from_table(provider, f"{model}:{usage.tier}", usage)
 
 
 def _from_table(provider: str, model: str, usage: TokenUsage) -> Decimal | None:

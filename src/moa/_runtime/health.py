@@ -1,7 +1,8 @@
 """Whether the endpoints can be used: keys, packages, reachability. Changes nothing, asks no model."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
@@ -10,14 +11,14 @@ from urllib.parse import urlsplit
 from moa._config.environment import is_loopback
 from moa._config.settings import Settings
 from moa._mixture.schema import Mixture
-from moa.errors import ConfigError, MissingDependency, ProviderError
+from moa.errors import BadRequest, ConfigError, MissingDependency, ProviderError
 from moa.providers._endpoint import Endpoint
 from moa.providers._registry import open_provider
 
 CONNECT_TIMEOUT_S = 3.0
 """Seconds that an endpoint has to take a connection."""
 
-State = Literal["ready", "no key", "not running", "missing", "unreachable", "unusable"]
+State = Literal["ready", "no key", "no region", "not running", "missing", "unreachable", "unusable"]
 
 Connect = Callable[[str, int], Awaitable[None]]
 """Opens and closes a connection to a host and port; raises `OSError` if it can't."""
@@ -30,9 +31,9 @@ class Health:
     Attributes:
         name: The endpoint's.
         kind: Its adapter.
-        state: `ready`; `no key` if its credentials aren't there; `not running` if it is a server on this machine that
-            takes no connection, `unreachable` if it is elsewhere; `missing` if a package isn't installed; `unusable`
-            if its settings are wrong.
+        state: `ready`; `no key` if its credentials aren't there, `no region` if AWS's region isn't; `not running` if it
+            is a server on this machine that takes no connection, `unreachable` if it is elsewhere; `missing` if a
+            package isn't installed; `unusable` if its settings are wrong.
         detail: What was found, in a few words.
         fix: What to do about it, as one command where there is one; None if there is none.
     """
@@ -81,6 +82,36 @@ def obstacles(mixture: Mixture, healths: Sequence[Health]) -> tuple[str, ...]:
     return tuple(faults)
 
 
+async def require_ready(references: Iterable[str], settings: Settings) -> None:
+    """Make sure that the endpoints of some models have what they need, before the first call is made.
+
+    Looks for keys, credentials, regions and packages; asks no model and connects to no endpoint.
+
+    Args:
+        references: Model references; endpoints that the settings don't know are left to the engine.
+        settings: The endpoints.
+
+    Raises:
+        ConfigError: One or several can't be used; one line for each.
+    """
+    models: dict[str, list[str]] = {}
+    for reference in references:
+        models.setdefault(reference.partition("/")[0], []).append(reference)
+    used = [settings.endpoints[name] for name in models if name in settings.endpoints]
+    found = await asyncio.gather(
+        *(_check(endpoint, settings.key_variables.get(endpoint.name), None) for endpoint in used)
+    )
+    faults = [health for health in found if health.state != "ready"]
+    if not faults:
+        return
+    lines = [
+        f"{health.name} (for {', '.join(models[health.name])}): {health.detail}"
+        + (f": {health.fix}" if health.fix else "")
+        for health in faults
+    ]
+    raise ConfigError("\n".join(lines))
+
+
 async def _check(endpoint: Endpoint, variable: str | None, connect: Connect | None) -> Health:
     match endpoint.kind:
         case "openai":
@@ -109,9 +140,29 @@ async def _check_bedrock(endpoint: Endpoint, connect: Connect | None) -> Health:
         url, _ = await Aws(endpoint).signed("/", b"", reference=endpoint.name)
     except MissingDependency as error:
         return _health(endpoint, "missing", str(error))
+    except BadRequest as error:
+        return _health(endpoint, "no region", str(error.args[0]), "export AWS_REGION=us-east-1")
     except ProviderError as error:
         return _health(endpoint, "no key", str(error.args[0]), "aws configure")
+    if (right := await _right_region(url)) is not None:
+        return _health(endpoint, "unusable", f"there is no AWS region of this name ({url})", f"did you mean {right}?")
     return await _reached(endpoint, url, "AWS credentials found", connect)
+
+
+async def _right_region(url: str) -> str | None:
+    """The region that is meant where its name is misspelt: it is like one of AWS's, and its host doesn't exist."""
+    from moa.providers._bedrock.aws import region_like
+
+    host = urlsplit(url).hostname or ""
+    named = re.fullmatch(r"bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?", host)
+    right = await asyncio.to_thread(region_like, named[1]) if named else None
+    if right is None:
+        return None
+    try:
+        await asyncio.get_running_loop().getaddrinfo(host, 443)
+    except OSError:
+        return right
+    return None
 
 
 def _check_local(endpoint: Endpoint) -> Health:

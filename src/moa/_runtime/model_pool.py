@@ -81,7 +81,13 @@ class ModelPool:
             reference=reference,
             id=model_id,
             provider=twin.provider if twin else self._with_policies(endpoint, model_id),
-            price=find_price(endpoint.price_provider, model_id, own=endpoint.prices, override=price),
+            price=find_price(
+                endpoint.price_provider,
+                model_id,
+                own=endpoint.prices,
+                override=price,
+                factors=endpoint.price_factor,
+            ),
         )
 
     def _endpoint(self, reference: str) -> tuple[Endpoint, str]:

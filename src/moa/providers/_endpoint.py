@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from pydantic import SecretStr
@@ -89,6 +90,7 @@ class Endpoint:
         proxy: Address of an HTTP proxy.
         ca_bundle: PEM file with further certificate authorities.
         prices: The user's own prices, by model id.
+        price_factor: The user's own factors on a model's prices, by the service tier that a call was served in.
         price_provider: The service's id in genai-prices; None: only the user's own prices count.
         options: What else the adapter of this kind takes.
     """
@@ -109,5 +111,6 @@ class Endpoint:
     proxy: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
+    price_factor: Mapping[str, Decimal] = field(default_factory=dict)
     price_provider: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

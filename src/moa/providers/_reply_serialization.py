@@ -10,7 +10,7 @@ from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, Restarted, T
 
 
 def _checked_usage(finish: Finish) -> Finish:
-    if finish.usage and min(asdict(finish.usage).values()) < 0:
+    if finish.usage and min(count for count in asdict(finish.usage).values() if isinstance(count, int)) < 0:
         raise ValueError("a number of tokens is negative")
     return finish
 

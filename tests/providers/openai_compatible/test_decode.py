@@ -643,3 +643,17 @@ def test_what_gemini_wants_back_with_a_tool_call_is_kept_with_the_call() -> None
     reply = streamed(sse(call_piece(index=0, id="a", extra_content=signature, **PARIS), piece("tool_calls")))
 
     assert reply.tool_calls[0].state == ServiceState("lab/small", {"extra_content": signature})
+
+
+@pytest.mark.parametrize(
+    ("named", "tier"),
+    [("flex", "flex"), ("priority", "priority"), ("default", None), ("on_demand", None)],
+)
+def test_the_tier_that_a_reply_was_served_in_is_part_of_its_usage(named: str | None, tier: str | None) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 7}
+    body = {"choices": [{"message": {"content": "a"}}], "usage": usage, "service_tier": named}
+
+    found = fold(decode_reply(json.dumps(body).encode(), reference="lab/small")).finish.usage
+
+    assert found is not None
+    assert found.tier == tier

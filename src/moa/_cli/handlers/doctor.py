@@ -16,6 +16,7 @@ from moa._runtime.health import Health, State
 _STYLES: dict[State, str] = {
     "ready": "green",
     "no key": "dim",
+    "no region": "dim",
     "not running": "dim",
     "missing": "yellow",
     "unreachable": "yellow",
@@ -54,7 +55,7 @@ def _sign(state: State, signs: Symbols) -> str:
     match state:
         case "ready":
             return signs.done
-        case "no key" | "not running":
+        case "no key" | "no region" | "not running":
             return signs.waiting
     return signs.failed
 

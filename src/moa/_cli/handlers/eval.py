@@ -16,6 +16,7 @@ from moa._cli.mixture_option import resolve_mixture
 from moa._config.settings import load_settings
 from moa._mixture.schema import Mixture
 from moa._pricing.price import Price
+from moa._runtime.health import require_ready
 from moa.errors import UsageError
 from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._pipeline import Evaluation, carry_out
@@ -130,6 +131,7 @@ def evaluate(
         show_plan(plan_rest(prepared, out), as_json=as_json)
         return COMPLETE
     show_warnings(prepared)
+    asyncio.run(require_ready(_references(prepared), load_settings(options.get("config"))))
     done = _carry_out(prepared, out or Path())
     if done is None:
         say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
@@ -142,6 +144,13 @@ def evaluate(
     if done.ended == "budget":
         return STOPPED
     return FAILED if done.is_fruitless else COMPLETE
+
+
+def _references(prepared: Prepared) -> set[str]:
+    """The models that an evaluation asks: of the systems, and of the judge."""
+    setup = prepared.setup
+    own = {reference for system in setup.asked for reference in (system.mixture.references if system.mixture else ())}
+    return own.union(setup.judge.models if setup.judge is not None else ())
 
 
 def _carry_out(prepared: Prepared, out: Path) -> Evaluation | None:

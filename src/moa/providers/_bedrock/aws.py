@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -179,6 +180,24 @@ class Aws:
         return Session(profile=self._endpoint.profile)
 
 
+def region_like(region: str) -> str | None:
+    """Return a region of AWS that a name may be a slip of; None if the name is one, or is like none.
+
+    A region that is newer than the installed botocore is unknown to it, so this proves nothing by itself.
+    """
+    from botocore.session import Session
+
+    session = Session()
+    known = {
+        name
+        for partition in session.get_available_partitions()
+        for name in session.get_available_regions("ec2", partition)
+    }
+    close = [] if region in known else get_close_matches(region, sorted(known), n=3, cutoff=0.75)
+    # Two letters changed about are the likeliest slip.
+    return min(close, key=lambda name: sorted(name) != sorted(region), default=None)
+
+
 def _note_outcome(task: asyncio.Task[Any]) -> None:
     # Waiting calls get the exception; if none is waiting, asyncio must not report it as never retrieved.
     if not task.cancelled():
@@ -197,7 +216,7 @@ def _failure(error: Exception, reference: str) -> ProviderError:
 
     match error:
         case NoRegionError():
-            sentence = "no AWS region is set: give the endpoint a `region`, or set AWS_DEFAULT_REGION"
+            sentence = "no AWS region is set: give the endpoint a `region`, or set AWS_REGION"
             return BadRequest(sentence, model=reference)
         case NoCredentialsError():
             sentence = (

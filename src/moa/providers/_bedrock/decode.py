@@ -12,6 +12,7 @@ from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent
 from moa.providers._bedrock.error_mapping import from_event
 from moa.providers._redaction import NO_SECRETS, Secrets
 from moa.providers._service_state import ServiceState, owner_of
+from moa.providers._service_tier import tier_of
 from moa.providers._thoughts import ThoughtSplitter
 
 _REASONS = {
@@ -228,6 +229,8 @@ def _finish(reason: str, told: Mapping[str, Any], *, wrote: bool, reference: str
     if reason.startswith("malformed_"):
         raise BrokenReply(f"the model wrote something that Bedrock can't read ({reason})", model=reference)
     usage, known = _usage(told.get("usage"), reference), _REASONS.get(reason, reason)
+    if usage is not None and (tier := tier_of(told.get("serviceTier"))) is not None:
+        usage = replace(usage, tier=tier)
     if known == "content_filter" and not (wrote and (usage is None or usage.output_tokens)):
         # With a guardrail, the text of a reply that cost no token is the guardrail's own, not the model's.
         raise Refused(f"a guardrail or content filter of Bedrock stepped in ({reason})", model=reference)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from moa.providers._openai_compatible.tool_calls import ToolCalls
 from moa.providers._openai_compatible.usage import read_usage
 from moa.providers._redaction import NO_SECRETS, Secrets
 from moa.providers._service_state import ServiceState, owner_of
+from moa.providers._service_tier import tier_of
 from moa.providers._thoughts import Logprobs, ThoughtSplitter, starts_with_thoughts, text_after_thoughts
 
 REASONS = {
@@ -220,6 +222,7 @@ class _Events:
         self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
         self._served_by: str | None = None
         self._usage: TokenUsage | None = None
+        self._tier: str | None = None
         self.splitter = ThoughtSplitter(holds=holds)
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
@@ -269,10 +272,7 @@ class _Events:
         get = reply.get
         if get("error") or get("object") == "error":
             raise self.error(reply)
-        if self._served_by is None and isinstance(model := get("model"), str):
-            self._served_by = model
-        if self._request_id is None and isinstance(identity := get("id"), str):
-            self._request_id = identity
+        self._note_origin(reply)
         choices = get("choices")
         choice: Any = choices[0] if isinstance(choices, list) and choices else None
         if usage := read_usage(get("usage") or _misplaced_usage(reply, choice)):
@@ -289,6 +289,16 @@ class _Events:
         if reason := choice.get("finish_reason"):
             self._finish(str(reason).lower(), choice)
         return choice
+
+    def _note_origin(self, reply: Mapping[str, Any]) -> None:
+        """Take in what a reply says of itself: its model, its id, the tier that it was served in."""
+        get = reply.get
+        if self._served_by is None and isinstance(model := get("model"), str):
+            self._served_by = model
+        if self._request_id is None and isinstance(identity := get("id"), str):
+            self._request_id = identity
+        if (tier := tier_of(get("service_tier"))) is not None:
+            self._tier = tier
 
     def _finish(self, reason: str, choice: Mapping[str, Any]) -> None:
         if reason in _FAILED:
@@ -392,7 +402,7 @@ class _Events:
             reason = "tool_calls"
         finish = Finish(
             reason=reason,
-            usage=self._usage,
+            usage=self._usage if self._usage is None or self._tier is None else replace(self._usage, tier=self._tier),
             served_by=self._served_by,
             request_id=self._request_id,
             notes=() if has_reason else (NO_REASON,),
