@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -11,6 +11,9 @@ from moa.providers._redaction import NO_SECRETS, Secrets
 
 MOST_SHOWN = 500
 """Characters of a server's words that an error shows; some send whole web pages."""
+
+MOST_SEARCHED = 4000
+"""Characters of an error in which a refused part of the request is looked for."""
 
 _MARKUP = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _KEYS_OF_MESSAGE = ("message", "detail", "error_msg", "msg", "title", "reason")
@@ -25,12 +28,14 @@ class ErrorBody:
         code: Code and type, e.g. `rate_limit_exceeded`, lower-cased and joined by a space.
         status: HTTP status that the body itself names, None if it names none.
         parameter: The request's field that is to blame.
+        whole: The beginning of all that was sent, where gateways bury what the service behind them said; not shown.
     """
 
     message: str = ""
     code: str = ""
     status: int | None = None
     parameter: str = ""
+    whole: str = field(default="", repr=False)
 
 
 def parse_error_body(body: bytes, secrets: Secrets = NO_SECRETS) -> ErrorBody:
@@ -46,7 +51,9 @@ def parse_error_body(body: bytes, secrets: Secrets = NO_SECRETS) -> ErrorBody:
 def error_body_of(value: object, secrets: Secrets = NO_SECRETS) -> ErrorBody:
     """Return what an error object says: `{"error": …}`, a text, a list of errors, or fields at the top level."""
     complaint = _found(value)
-    return replace(complaint, message=secrets.beginning(" ".join(complaint.message.split()), MOST_SHOWN))
+    message = secrets.beginning(" ".join(complaint.message.split()), MOST_SHOWN)
+    whole = _words(value)[:MOST_SEARCHED].replace("\\", "")
+    return replace(complaint, message=message, whole=whole)
 
 
 def _found(value: object) -> ErrorBody:

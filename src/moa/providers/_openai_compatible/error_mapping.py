@@ -105,13 +105,14 @@ def map_error(
     kind = _kind(complaint, known, has_images=has_images)
     rejects: tuple[Rejection, ...] = ()
     if request is not None and kind in _MAY_REJECT:
-        rejects = rejections(
-            status=known,
-            code=complaint.code,
-            parameter=complaint.parameter,
-            message=complaint.message,
-            request=request,
-        )
+        for said in (complaint.message, complaint.whole):
+            rejects = rejects or rejections(
+                status=known,
+                code=complaint.code,
+                parameter=complaint.parameter,
+                message=said,
+                request=request,
+            )
         # Told to be another failure (templates fail with 500, routers with 404), but asking again is of no use.
         kind = BadRequest if rejects else kind
     words = complaint.message or complaint.code or "no reason given"
