@@ -54,13 +54,16 @@ class Profile:
         """Whether a seed is never sent."""
         return any(Rejection("seed") in learnt for learnt in (self._known, self._lessons))
 
+    @property
+    def knows_anything(self) -> bool:
+        """Whether there is anything that its service refuses."""
+        return bool(self._known or self._lessons)
+
     def refused(self, parts: frozenset[str]) -> tuple[list[Rejection], list[Rejection]]:
         """Return what has to be left out of a request of these parts, and what is to be tried again by it.
 
         What was learnt long ago is tried again, by the first call that asks after that time.
         """
-        if not (self._known or self._lessons):
-            return [], []
         found = [rejection for rejection in (*self._known, *self._lessons) if _applies(rejection, parts)]
         now = self._store.now()
         for rejection in found:
@@ -227,6 +230,8 @@ class _Call:
                 return
 
     def _without_what_is_refused(self) -> ModelRequest:
+        if not (self._profile.knows_anything or self._tried):
+            return self._request
         refused, retried = self._profile.refused(self._parts)
         self._retried += retried
         left_out = tuple(dict.fromkeys((*refused, *self._tried)))

@@ -19,23 +19,25 @@ def loads(data: bytes) -> Any:
 
 
 class TextJoiner:
-    """Puts halves of characters together that a service has cut apart; a half without its other half becomes U+FFFD."""
+    """Puts halves of characters together that a service has cut apart; a half without its other half becomes U+FFFD.
+
+    Attributes:
+        half: The half of a character that waits for its other half; mostly empty.
+    """
 
     def __init__(self) -> None:
-        self._half = ""
+        self.half = ""
 
     def feed(self, text: str) -> str:
         """Return the next piece of text, as far as its characters are whole."""
-        if not self._half and text.isascii():
-            return text
-        text, self._half = self._half + text, ""
+        text, self.half = self.half + text, ""
         if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
+            text, self.half = text[:-1], text[-1]
         return whole_characters(text)
 
     def end(self) -> str:
         """Return what is left of a character that never became whole."""
-        half, self._half = self._half, ""
+        half, self.half = self.half, ""
         return "\N{REPLACEMENT CHARACTER}" if half else ""
 
 

@@ -1,6 +1,7 @@
 """Whom the state belongs to that a service hangs on its messages and tool calls."""
 
 import re
+from functools import lru_cache
 
 from moa._messages import ServiceState
 
@@ -9,6 +10,7 @@ __all__ = ["ServiceState", "owner_of"]
 _REGION = re.compile(r"^(?:global|regional|apac|us-gov|[a-z]{2})\.(?=[a-z0-9-]+\.)")
 
 
+@lru_cache(maxsize=1024)
 def owner_of(reference: str) -> str:
     """Return the endpoint and the family of a model: state goes to no other.
 

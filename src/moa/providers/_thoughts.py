@@ -28,6 +28,9 @@ _CLOSINGS = {
 """Each opening tag with what closes it. Sources: the chat templates of DeepSeek R1, Qwen3, Nova, Seed-OSS, Magistral,
 Kimi-VL and Sky-T1, and OpenAI's harmony format, as their servers send them without a parser."""
 
+_FIRST = frozenset({"", "a", *(opening[0] for opening in _CLOSINGS)})
+"""First characters of what may open thoughts; nothing yet may become anything."""
+
 _ALONE = ("</think>", "</thinking>", "</seed:think>", "[/THINK]", "◁/think▷")
 """Closing tags whose opening one a chat template may have written already."""
 
@@ -94,6 +97,10 @@ class ThoughtSplitter:
     def _at_start(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
         held = self._held + text
         begun = held.lstrip()
+        if begun[:1] not in _FIRST:
+            logprobs, self._held, self._held_logprobs = self._held_logprobs + logprobs, "", ()
+            self._state = self._in_text
+            return self._in_text(held, logprobs)
         for opening, closings in _CLOSINGS.items():
             if begun.startswith(opening):
                 self._held, self._held_logprobs, self._closings, self._state = "", (), closings, self._in_thoughts
@@ -140,7 +147,8 @@ class ThoughtSplitter:
         return [TextDelta(text, logprobs)] if text or logprobs else []
 
     def _in_text(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
-        if not self._held and not self._holds and not any(mark in text for mark in "<[◁"):
+        # Spelled out, as every piece of every reply passes here.
+        if not (self._held or self._holds or "<" in text or "[" in text or "◁" in text):
             self._before.append(text)
             return [TextDelta(text, logprobs)] if text or logprobs else []
         text, logprobs = self._held + text, self._held_logprobs + logprobs

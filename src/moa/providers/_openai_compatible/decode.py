@@ -255,14 +255,20 @@ class _Events:
     def json_object(self, data: bytes) -> dict[str, Any]:
         """Return the object that a whole reply or an event of a stream is."""
         try:
-            value = loads(data)
-        except ValueError as error:
-            raise self.broken(f"it is not JSON ({error})", data) from error
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            value = self._almost_json(data, error)
         if isinstance(value, dict):
             return value
         if isinstance(value, list) and value and isinstance(value[0], dict) and "error" in value[0]:
             return value[0]
         raise self.broken("it is not a JSON object", data)
+
+    def _almost_json(self, data: bytes, error: ValueError) -> Any:
+        try:
+            return loads(data)
+        except ValueError:
+            raise self.broken(f"it is not JSON ({error})", data) from error
 
     def choice(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take in what surrounds the message, and return its choice, None if there is none.
@@ -272,7 +278,8 @@ class _Events:
         get = reply.get
         if get("error") or get("object") == "error":
             raise self.error(reply)
-        self._note_origin(reply)
+        if self._served_by is None or "service_tier" in reply:
+            self._note_origin(reply)
         choices = get("choices")
         choice: Any = choices[0] if isinstance(choices, list) and choices else None
         if usage := read_usage(get("usage") or _misplaced_usage(reply, choice)):
@@ -343,7 +350,9 @@ class _Events:
             self._state["reasoning_details"] = [*self._state.get("reasoning_details", ()), *details]
 
     def _text(self, text: str, logprobs: Logprobs, found: list[ReplyEvent]) -> None:
-        for piece, its_logprobs in _aligned(self._joiner.feed(text), logprobs):
+        if self._joiner.half or not text.isascii():
+            text = self._joiner.feed(text)
+        for piece, its_logprobs in _aligned(text, logprobs) if len(logprobs) > 1 else ((text, logprobs),):
             for event in self.splitter.feed(piece, its_logprobs):
                 self._note(event)
                 found.append(event)
@@ -487,7 +496,7 @@ def _number(value: object) -> float:
 
 def _aligned(text: str, logprobs: Logprobs) -> list[tuple[str, Logprobs]]:
     """Return the text token by token where it has thoughts, so that theirs can be told from the answer's."""
-    if len(logprobs) > 1 and starts_with_thoughts(text):
+    if starts_with_thoughts(text):
         tokens = [str(entry.get("token", "")) for entry in logprobs if isinstance(entry, dict)]
         if "".join(tokens) == text:
             return [(token, (entry,)) for token, entry in zip(tokens, logprobs, strict=True)]
