@@ -1,0 +1,57 @@
+"""Against MiniStack, an emulator of AWS by others: its Bedrock runtime answers what it is asked in AWS's own shapes."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from moa._messages import Message, ReplyOptions, Sampling, ToolCall
+from moa.providers._base import collect
+from tests.support.bedrock_calls import ask, provider_at
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Its address on loopback, while it runs in a process of its own."""
+    command = [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+@pytest.mark.parametrize("model", ["anthropic.claude-3-haiku-20240307-v1:0", "amazon.nova-lite-v1:0"])
+async def test_replies_are_whole_with_their_usage(url: str, model: str, deltas: bool) -> None:
+    request = ask("Why is the sky blue?", model=model, deltas=deltas, sampling=Sampling(max_tokens=50, top_p=0.5))
+    async with provider_at(url) as provider:
+        reply = await collect(provider, request)
+
+    assert "ministack mock" in reply.text
+    assert reply.finish.reason == "stop"
+    assert reply.finish.usage is not None
+    assert reply.finish.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+async def test_a_round_trip_of_tools_is_taken(url: str, deltas: bool) -> None:
+    calls = tuple(ToolCall(id=f"call:{number}", name="f", arguments="{}") for number in range(2))
+    turns: tuple[Any, ...] = (
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="Go."),
+        *(Message(role="assistant", tool_calls=(call,)) for call in calls),
+        *(Message(role="tool", tool_call_id=call.id) for call in calls),
+    )
+    async with provider_at(url) as provider:
+        reply = await collect(provider, ask(messages=turns, deltas=deltas, options=ReplyOptions(tools=(TOOL,))))
+
+    assert reply.text
