@@ -37,7 +37,7 @@ _NAMES = {
     "logprobs": r"(?:top[_ -]?)?log[_ -]?prob(?:s|abilit(?:y|ies))",
     "seed": r"(?:random[_ -]?)?seed",
     "stop": r"stop[_ -]?(?:sequences?|words?|strings?)",
-    "stream": r"streaming|streamed",
+    "stream": r"streaming|streamed|stream[ _-]mode",
     "tools": r"tool[_ -]?(?:use|calls?|calling|config|specs?)|function[_ -]?call(?:s|ing)",
 }
 """Names that stand for a part of a request wherever they occur."""
@@ -58,7 +58,9 @@ _AS_NAME = (
     rf"(?:{_MARK}(?:\w+[.])*(?:{{word}}){_MARK}"
     r"|(?:parameter|field|property|argument|attribute|key|option|input|loc|name)s?\W{{1,3}}(?:{word})(?!\w)"
     r"|(?<!\w)(?:{word}) (?:parameter|field|property|argument|attribute|key|option)"
-    r"|(?:^|[:,;.] ?|\n)(?:body\.)?(?:{word}): )"
+    r"|(?<!\w)(?:support|accept|allow|take)s? (?:the )?(?:{word})(?!\w)"
+    r"|(?<!\w)(?:{word})(?= (?:is|are|was) (?:not|un))"
+    r"|(?:^|[:,;.] ?|\n)(?:body\.)?(?:{word})(?=: ))"
 )
 _PLACES = frozenset(
     {
@@ -87,7 +89,7 @@ _VALUE = re.compile(
     r"between|\brange\b|[<>]=?|≤|≥|(?:less|greater|smaller|larger|more|lower|higher|longer|shorter) than"
     r"|at (?:most|least)|maximum|minimum|\bmax\b|\bmin\b|\babove\b|\bbelow\b|exceed|one of"
     r"|too (?:large|small|high|low|long|short|many|big)"
-    r"|(?:supported|allowed|valid|permitted|accepted) (?:values?|options?)|expected .{0,40}(?:got|but)|non-?negative"
+    r"|\b(?:supported|allowed|valid|permitted|accepted) (?:values?|options?)|expected .{0,40}(?:got|but)|non-?negative"
     r"|positive|(?:must|should) be (?:an?|either|in)\b|valid (?:integer|number|float|string|boolean)|not of type",
     re.IGNORECASE,
 )
@@ -109,6 +111,10 @@ _TURNS = (
     # A template that knows no system role says this of a system turn too.
     (("alternation", "system"), re.compile(r"alternat(?:e\b|ing)|consecutive|same role", re.I)),
     (("user_after_tool",), re.compile(r"role\W{1,3}user\W{1,3} after role\W{1,3}tool", re.I)),
+    (
+        ("whole",),
+        re.compile(r"only supports? stream|stream(?:ing)?\b.{0,20}\brequired|enable the stream|stream=true", re.I),
+    ),
     (
         ("prefill",),
         re.compile(
@@ -135,7 +141,7 @@ _TURNS = (
 
 _PATH = re.compile(r"(?<![\w.])(?:body\.)?(?:messages|tools|input)[.\[][\w.\[\]-]+|(?<=loc['\"]: )[\[(][^\])]*[\])]")
 _CACHING = re.compile(r"prompt[\s_-]?cach|cache[\s_-]?(?:points?|control)", re.IGNORECASE)
-_OF_TURNS = frozenset({"alternation", "user_after_tool", "prefill", "null_content"})
+_OF_TURNS = frozenset({"whole", "alternation", "user_after_tool", "prefill", "null_content"})
 _STATUS = frozenset({400, 404, 405, 415, 422, 500, 501})
 DROPPED_FIRST = (
     *("stream_options", "user", "prompt_cache_key", "name", "strict", "reasoning_content", "parallel_tool_calls"),
@@ -216,7 +222,7 @@ def _of_path(path: str, sent: frozenset[str]) -> str | None:
     if not steps:
         return None
     if steps[0] in ("messages", "message", "input", "contents"):
-        last = steps[-1]
+        last = "tool_call_id" if steps[-1] == "id" and "tool_calls" in steps else steps[-1]
         part = {"role": "system", "reasoning": "reasoning_content", "refusal": "reasoning_content"}.get(last, last)
         return part if part in sent and part in ("system", "name", "reasoning_content", "tool_call_id") else None
     if steps[0] in ("tools", "toolConfig") and steps[-1] == "strict" and "strict" in sent:
@@ -229,6 +235,8 @@ def _of_path(path: str, sent: frozenset[str]) -> str | None:
 
 def _is_about_the_value(part: str, said: str, request: ModelRequest) -> bool:
     """Whether an error only turns down the value that a part had, so that another value would do."""
+    if part in ("name", "tool_call_id"):
+        return False  # whatever is wrong with it, it can be left out or written in another way
     if _STRICTLY_A_PART.search(said) or _ONE_VALUE.search(said):
         return False
     if _VALUE.search(said):
@@ -267,8 +275,7 @@ def parts_of(request: ModelRequest) -> frozenset[str]:
         parts.add("response_format")
     if options.top_logprobs is not None:
         parts.add("logprobs")
-    if request.deltas:
-        parts |= {"stream", "stream_options"}
+    parts |= {"stream", "stream_options"} if request.deltas else {"whole"}
     return frozenset(parts.union(_parts_of_turns(request.messages)))
 
 

@@ -59,6 +59,8 @@ def _with_other_options(request: ModelRequest, part: str) -> ModelRequest | None
     match part:
         case "stream":
             return replace(request, deltas=False)
+        case "whole":
+            return replace(request, deltas=True)
         case "logprobs":
             return replace(request, options=replace(options, top_logprobs=None))
         case "strict":

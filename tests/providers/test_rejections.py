@@ -1,0 +1,125 @@
+"""Which part of a request a refusal names, in wordings that no list of sentences could foresee."""
+
+from typing import Any
+
+import pytest
+
+from moa._messages import Message, ReplyOptions, Sampling, ToolCall
+from moa.providers._base import ModelRequest
+from moa.providers._rejections import rejections
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}, "strict": True}}
+
+
+def said(role: Any, content: str = "x", **fields: Any) -> Message:
+    return Message(role=role, content=content, **fields)
+
+
+def full(*, deltas: bool = True) -> ModelRequest:
+    """A request that has everything which may be refused."""
+    return ModelRequest(
+        reference="lab/m",
+        model="m",
+        messages=(
+            said("system"),
+            said("user", name="bob"),
+            said("user"),
+            said("assistant", tool_calls=(ToolCall(id="1", name="f", arguments="{}"),)),
+            said("tool", tool_call_id="1"),
+            said("user"),
+            said("assistant"),
+        ),
+        sampling=Sampling(
+            temperature=0.7,
+            top_p=0.9,
+            top_k=5,
+            max_tokens=100,
+            seed=1,
+            reasoning_effort="minimal",
+            stop=("x",),
+            extra={
+                **{"user": "u", "verbosity": "low", "presence_penalty": 0.1, "frequency_penalty": 0.1},
+                **{"safety_identifier": "s", "parallel_tool_calls": True, "min_p": 0.1},
+            },
+        ),
+        options=ReplyOptions(
+            tools=(TOOL,), tool_choice="auto", response_format={"type": "json_object"}, top_logprobs=2
+        ),
+        deltas=deltas,
+    )
+
+
+def likeliest(message: str, *, parameter: str = "", status: int = 400, deltas: bool = True) -> str | None:
+    found = rejections(status=status, code="", parameter=parameter, message=message, request=full(deltas=deltas))
+    return str(found[0]) if found else None
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("unknown field `reasoning_effort`, expected one of `messages`, `model`, `stream`", "reasoning_effort"),
+        ("Additional properties are not allowed ('presence_penalty' was unexpected)", "presence_penalty"),
+        ("Input validation error: `seed` is not a valid parameter for this model", "seed"),
+        ('invalid request: json: unknown field "user"', "user"),
+        ("This model does not support the 'stop' parameter", "stop"),
+        ("logprobs is not available for this model. Set logprobs to false.", "logprobs"),
+        ("The following parameters are not supported: temperature, top_p", "temperature"),
+        ("'seed' is not supported with streaming", "seed beside stream"),
+        ("Both `temperature` and `top_p` were provided; please provide only one", "top_p beside temperature"),
+        (
+            "Function calling with a response mime type: 'application/json' is unsupported",
+            "response_format beside tools",
+        ),
+        ("`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled.", "top_p"),
+        ("Your request was rejected because temperature is fixed for reasoning models", "temperature"),
+        ("max_completion_tokens is not supported, use max_tokens", "max_tokens"),
+        ("verbosity: Extra inputs are not permitted", "verbosity"),
+        ("Unknown parameter: 'safety_identifier'.", "safety_identifier"),
+        ("parallel tool calls are not supported for this model", "parallel_tool_calls"),
+        ("tools.0.function.strict: Extra inputs are not permitted", "strict"),
+        ("Stream mode is not supported", "stream"),
+        ("The last message must be from the user", "prefill"),
+        ("messages.0.role: Input should be 'user' or 'assistant'", "system"),
+        ("Unexpected role 'user' after role 'tool'", "user_after_tool"),
+        ("toolUseId failed to satisfy constraint: Member must satisfy regular expression pattern", "tool_call_id"),
+        ("No endpoints found that support tool use.", "tools"),
+        # What only the value is wrong of, or what is about something else.
+        ("`reasoning_effort` must be one of `none` or `default`", None),
+        ("'reasoning_effort' does not support 'minimal' with this model. Supported values are: 'low'", None),
+        ("temperature: range: 0..1", None),
+        ("temperature should be a number", None),
+        ("top_p must be in (0, 1], got 0.0", None),
+        ("max_tokens is too large: 10000. This model supports at most 4096 completion tokens", None),
+        ("The conversation must contain a user message.", None),
+        ("this model is not supported", None),
+    ],
+)
+def test_a_refused_part_is_found_by_its_name_and_told_from_a_refused_value(message: str, expected: str | None) -> None:
+    assert likeliest(message) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "expected"),
+    [
+        ("messages[1].tool_calls[0].id", "string too long. Expected a string with maximum length 40", "tool_call_id"),
+        ("messages[1].name", "string does not match pattern", "name"),
+        ("body.temperature", "not permitted", "temperature"),
+        ("generation_config.seed", "unknown", "seed"),
+        ("temperature", "Invalid value", "temperature"),
+    ],
+)
+def test_a_path_counts_more_than_the_sentence(path: str, message: str, expected: str) -> None:
+    found = likeliest(message, parameter=path)
+    assert found is not None
+    assert found.partition(" beside")[0] == expected
+
+
+def test_a_model_that_only_streams_is_asked_for_a_stream() -> None:
+    message = "This model only support stream mode, please enable the stream parameter to access the model."
+
+    assert likeliest(message, deltas=False) == "whole"
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
+def test_other_failures_turn_no_part_down(status: int) -> None:
+    assert likeliest("temperature is not supported", status=status) is None
