@@ -20,3 +20,10 @@ def test_what_one_verdict_lacks_is_unknown_for_all() -> None:
     record = judge_record([_row(price_per_example=0.5), _row(time_per_example=2.0)])
 
     assert (record.usd, record.seconds) == (None, None)
+
+
+def test_what_was_left_out_of_what_a_judge_was_asked_is_told() -> None:
+    record = judge_record([_row(), _row(dropped=["temperature"]), _row(dropped=["temperature", "top_p"])])
+
+    assert record.as_dict()["dropped"] == ["temperature", "top_p"]
+    assert "dropped" not in judge_record([_row()]).as_dict()

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moa.errors import BadRequest, EvaluationDataError
+from moa.evaluation._judges.base import annotation_row
 from moa.evaluation._judges.loading import load_judge
 from moa.evaluation._judges.pairwise import question
 from moa.evaluation._judges.panel import Panel, agreement
@@ -71,6 +72,7 @@ async def test_a_model_that_takes_no_response_format_is_asked_without_one_from_t
     assert first.preference == second.preference == 2.0
     assert 3 <= len(first.ledger.attempts) <= 4, "one refusal, or two at once, and two verdicts"
     assert len(second.ledger.attempts) == 2
+    assert annotation_row(pair(), second, judge.name)["dropped"] == ["response_format"]
 
 
 @pytest.mark.parametrize(

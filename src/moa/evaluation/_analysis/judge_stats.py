@@ -25,6 +25,7 @@ class JudgeStats:
         seconds: Time of all verdicts added up, in seconds, as if they had been asked for one after another; None if any
             is unknown.
         agreement: Of a panel's members; None for one judge.
+        dropped: What the service of a judge refuses and was left out of what it was asked, e.g. `temperature`.
     """
 
     n: int
@@ -36,6 +37,7 @@ class JudgeStats:
     usd: float | None
     seconds: float | None
     agreement: Agreement | None
+    dropped: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -54,6 +56,7 @@ class JudgeStats:
             "usd": self.usd,
             "seconds": self.seconds,
             "agreement": kappas,
+            **({"dropped": list(self.dropped)} if self.dropped else {}),
         }
 
 
@@ -78,6 +81,7 @@ def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeStats:
         kept_win_rate=100.0 * sum(kept) / len(kept) if kept else None,
         usd=_sum(rows, "price_per_example"),
         seconds=_sum(rows, "time_per_example"),
+        dropped=tuple(sorted({part for row in rows for part in row.get("dropped", ())})),
         agreement=agreement([row["by_judge"] for row in rows if row.get("by_judge")]),
     )
 

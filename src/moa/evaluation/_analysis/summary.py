@@ -455,6 +455,10 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary], evidence:
         named, more = missing[:_NAMED], len(missing) - _NAMED
         others = f", and some for {more} more" if more > 0 else ""
         found.append(f"Verdicts are missing: {', '.join(named)}{others}; a missing verdict counts for neither side.")
+    if dropped := sorted({part for system in systems if system.judged for part in system.judged.dropped}):
+        found.append(
+            f"The judge's service refuses {', '.join(dropped)}: it was asked without, and not quite as its preset says."
+        )
     found += _incomplete(evaluation, systems) + _elsewhere(evaluation) + _extrapolated(systems)
     if evidence is not None:
         found += _misfit(evidence)

@@ -133,6 +133,8 @@ def annotation_row(pair: Pair, verdict: Verdict, annotator: str) -> dict[str, An
     }
     row |= {"orders": list(verdict.orders)} if len(verdict.orders) == 2 and None not in verdict.orders else {}
     row |= {} if verdict.control is None else {"control": verdict.control}
+    dropped = sorted({part for attempt in verdict.ledger.attempts for part in attempt.dropped})
+    row |= {"dropped": dropped} if dropped else {}
     row |= {"by_judge": dict(verdict.by_judge)} if verdict.by_judge else {}
     return row if verdict.failure is None else row | {"failure": verdict.failure.as_dict()}
 
