@@ -18,6 +18,7 @@ import uvloop
 from tests.support.served import listening
 
 from bench.report import Row, Table, options, publish
+from bench.server import wait_for
 from moa._cli.gc_tuning import reduced_gc
 from moa._config.settings import Settings
 from moa._mixture.loading import load
@@ -187,7 +188,7 @@ def main() -> None:
         return
     upstream = subprocess.Popen([sys.executable, "-m", "bench.server", "--upstream", str(UPSTREAM)])
     try:
-        time.sleep(2)
+        wait_for(UPSTREAM)
         with reduced_gc():
             table = uvloop.run(measure(0.2 if chosen.quick else chosen.seconds))
     finally:

@@ -156,7 +156,8 @@ def _failed_run(error: EngineError, *, show_details: bool) -> ErrorResponse:
     kinds = {type(cause) for cause in error.failures}
     telling = isinstance(error, errors.LayerFailed | errors.AggregationFailed) and len(kinds) == 1
     kind: type[MoaError] = next(iter(kinds)) if telling else type(error)
-    words = "; ".join(f"{cause['model']}: {cause.get('message') or cause['code']}" for cause in causes)
+    # Each once: a hundred samples of one model fail for one cause.
+    words = "; ".join(dict.fromkeys(f"{cause['model']}: {cause.get('message') or cause['code']}" for cause in causes))
     waits = [cause.retry_after_s for cause in error.failures if cause.retry_after_s is not None]
     return ErrorResponse(
         status=status_of(kind),
