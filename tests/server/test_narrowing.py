@@ -214,6 +214,7 @@ def _bill_usd(upstream: ModelServer) -> tuple[float, float]:
     return prompts + replies, prompts
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(requests_of_a_caller(), min_size=2, max_size=6))
 def test_whatever_requests_hold_the_upstreams_bill_stays_within_the_callers_budget(

@@ -45,6 +45,7 @@ def _feeds(bounds: JsonBounds, piece: bytes) -> bool:
     return True
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(JSON, st.lists(st.integers(0, 10_000), max_size=8), st.booleans())
 def test_values_and_levels_are_counted_exactly_wherever_the_text_is_cut(
