@@ -267,7 +267,7 @@ def _with_images(turns: list[Message], images: Sequence[ImagePart]) -> list[Mess
     raise UsageError("the images have no user message to go with: add one")
 
 
-_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name")
+_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name", "cache_control")
 _OF_A_REPLY = ("refusal", "reasoning", "reasoning_content", "reasoning_details")
 """What services add to their replies, which callers send back as they came. No model is shown it again."""
 
@@ -289,6 +289,8 @@ def _message(value: object, number: int) -> Message:
     if role not in ("system", "user", "assistant", "tool"):
         raise UsageError(f"a message has the role {role!r}: use system, user, assistant or tool")
     content, cache_points = _content(value.get("content"))
+    if value.get("cache_control") and len(content) not in cache_points:
+        cache_points = (*cache_points, len(content))
     return Message(
         role=role,
         content=content,

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from moa._mixture.loading import load
+from moa._server.api.chat_request import read_chat_request
 from moa.providers._endpoint import Endpoint
 from tests.support.model_server import Hang, Raw, Reset, Status, Text
 from tests.support.served import DUO, HELLO, served
@@ -441,3 +442,16 @@ async def test_a_single_model_answers_alone() -> None:
 
     assert reply.choices[0].message.content == "This is two"
     assert [request.model for request in server.upstream.requests] == ["two"]
+
+
+async def test_a_clients_cache_marks_reach_a_service_that_wants_them_and_no_other() -> None:
+    content: Any = [
+        {"type": "text", "text": "A book", "cache_control": {"type": "ephemeral"}},
+        {"type": "text", "text": "What of it?"},
+    ]
+    body = {"model": "moa/solo", "messages": [{"role": "user", "content": content}]}
+    async with served() as server:
+        await server.openai.chat.completions.create(**body)
+
+    assert read_chat_request(body).messages[0].cache_points == (len("A book"),)
+    assert server.upstream.requests[0].body["messages"] == [{"role": "user", "content": "A book\nWhat of it?"}]

@@ -6,6 +6,7 @@ import anthropic
 import pytest
 
 from moa._mixture.loading import load
+from moa._server.api.messages_request import read_messages_request
 from tests.server.api.test_chat_completions import CALL, MIXED
 from tests.support.model_server import Hang, Text
 from tests.support.served import HELLO, served
@@ -126,3 +127,30 @@ async def test_anthropics_client_lists_models_in_its_own_shape_and_openais_in_it
     assert [model.id for model in listed] == others
     assert (one.type, one.display_name, one.lifecycle) == ("model", "Two propose, one writes", "active")
     assert caught.value.body["error"]["type"] == "not_found_error"  # type: ignore[index]
+
+
+async def test_a_clients_cache_marks_are_carried_to_where_they_stood() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    body: Any = {
+        "model": "moa/solo",
+        "max_tokens": 50,
+        "system": [{"type": "text", "text": "Be brief.", **mark}, {"type": "text", "text": "Be kind.", **mark}],
+        "tools": [WEATHER],
+        "messages": [
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "A book", **mark}, {"type": "text", "text": "Well?"}],
+            },
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "20 C", **mark}]},
+        ],
+    }
+
+    request = read_messages_request(body)
+
+    assert [(message.role, message.content, message.cache_points) for message in request.messages] == [
+        ("system", "Be brief.\n\nBe kind.", (9, 19)),
+        ("user", "A book\nWell?", (6,)),
+        ("assistant", "", ()),
+        ("tool", "20 C", (4,)),
+    ]

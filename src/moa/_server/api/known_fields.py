@@ -144,15 +144,15 @@ CHAT: Table = {
         nested={"content": "part", "tool_calls": "tool_call"},
     ),
     "message:function": Refusal(why="use the role tool, with tool_call_id"),
-    "part:text": _known("type text", harmless=f"prompt_cache_breakpoint cache_control annotations {_CLIENT_KEYS}"),
+    "part:text": _known("type text cache_control", harmless=f"prompt_cache_breakpoint annotations {_CLIENT_KEYS}"),
     "part:input_text": _known(
-        "type text", harmless=f"prompt_cache_breakpoint cache_control annotations {_CLIENT_KEYS}"
+        "type text cache_control", harmless=f"prompt_cache_breakpoint annotations {_CLIENT_KEYS}"
     ),
     "part:output_text": _known("type text", harmless=f"annotations logprobs {_CLIENT_KEYS}"),
     "part:refusal": _known("type refusal"),
     "part:image_url": _known(
-        "type image_url",
-        harmless=f"prompt_cache_breakpoint cache_control {_CLIENT_KEYS}",
+        "type image_url cache_control",
+        harmless=f"prompt_cache_breakpoint {_CLIENT_KEYS}",
         nested={"image_url": "image_url"},
     ),
     "image_url": _known("url detail", harmless="format media_type"),
@@ -355,8 +355,8 @@ MESSAGES: Table = {
         "stop_details diagnostics name cache_control",
         nested={"content": "block"},
     ),
-    "block:text": _known("type text", harmless="cache_control citations parsed_output"),
-    "block:image": _known("type source", harmless="cache_control transformations", nested={"source": "source"}),
+    "block:text": _known("type text cache_control", harmless="citations parsed_output"),
+    "block:image": _known("type source cache_control", harmless="transformations", nested={"source": "source"}),
     "block:document": _known(
         "type source title context", harmless="cache_control citations", nested={"source": "source"}
     ),
@@ -372,7 +372,7 @@ MESSAGES: Table = {
     "block:redacted_thinking": _known("type data", harmless="cache_control"),
     "block:tool_use": _known("type id name input", harmless="cache_control caller toolset_name"),
     "block:tool_result": _known(
-        "type tool_use_id content is_error", harmless="cache_control toolset_name", nested={"content": "block"}
+        "type tool_use_id content is_error cache_control", harmless="toolset_name", nested={"content": "block"}
     ),
     "block:tool_reference": _known("type tool_name", harmless="cache_control"),
     "block:compaction": _known("type content", harmless="cache_control encrypted_content signature tool_changes"),

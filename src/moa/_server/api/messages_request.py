@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, WithJsonSchema
 
-from moa._messages import ReplyOptions, Sampling
+from moa._messages import Message, ReplyOptions, Sampling
 from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, titled
 from moa._server.api.known_fields import MESSAGES
@@ -199,10 +199,19 @@ def _user(identity: str) -> str:
     return identity if len(identity) <= MAX_USER_ID else hashlib.sha256(identity.encode()).hexdigest()
 
 
-def _system(value: object) -> Iterator[dict[str, Any]]:
+def _system(value: object) -> Iterator[Message]:
     text = "" if value is None else _text(value, "system")
     if text:
-        yield {"role": "system", "content": text}
+        blocks = value if isinstance(value, list) else []
+        marked = (at for at, block in enumerate(blocks, 1) if block.get("cache_control"))
+        yield Message(
+            role="system", content=text, cache_points=tuple(len(_text(blocks[:at], "system")) for at in marked)
+        )
+
+
+def _mark(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The client's cache mark on a block, if it has one."""
+    return {"cache_control": block["cache_control"]} if block.get("cache_control") else {}
 
 
 def _text(value: object, at: str) -> str:
@@ -295,13 +304,13 @@ def _user_turns(content: object, at: str) -> Iterator[dict[str, Any]]:
         match block:
             case {"type": "tool_result", "tool_use_id": str(call)}:
                 text, images = _result(block, place)
-                yield {"role": "tool", "tool_call_id": call, "content": text}
+                yield {"role": "tool", "tool_call_id": call, "content": text, **_mark(block)}
                 if images:
                     parts += [{"type": "text", "text": f"The image that {call} gave:"}, *images]
             case {"type": "image", "source": source}:
-                parts.append(_image(source, f"{place}.source"))
+                parts.append(_image(source, f"{place}.source") | _mark(block))
             case _:
-                parts.append({"type": "text", "text": _block_text(block, place)})
+                parts.append({"type": "text", "text": _block_text(block, place), **_mark(block)})
     if parts:
         yield {"role": "user", "content": parts}
 
