@@ -48,6 +48,10 @@ address: who puts a file into a folder does not own your keys. Keys themselves a
 environment variables that hold them.
 
 ```yaml
+defaults:                     # what commands take where their options say nothing
+  mixture: bedrock-haiku      # or a mixture file, relative to this one, or a model reference
+  judge: pairwise
+  judge_model: openai/gpt-4o
 endpoints:
   lab:
     kind: openai

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,14 @@ def test_mixtures_init_writes_a_file_whose_comments_can_be_switched_on(folder: P
 
     assert mixture.wait is not None
     assert (mixture.deadline_s, mixture.aggregator.fallback) == (120, ("openai/gpt-4o-mini",))
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no /dev/fd")
+def test_mixtures_check_reads_a_file_that_a_shell_passes_as_a_pipe() -> None:
+    reader, writer = os.pipe()
+    with open(reader):
+        with open(writer, "w") as pipe:
+            pipe.write(PAIR)
+        ended = moa("mixtures", "check", f"/dev/fd/{reader}")
+
+    assert (ended.code, ended.out) == (0, f"/dev/fd/{reader}: 2 proposers, then synthesis by demo/writer\n")

@@ -71,13 +71,13 @@ def single(reference: str, **agent_fields: Any) -> Mixture:
     return load(_alone(reference, **agent_fields))
 
 
-def faults(path: Path) -> Sequence[MixtureError]:
-    """Return every fault of a mixture file; none if it can be used."""
+def load_or_faults(path: Path) -> Mixture | Sequence[MixtureError]:
+    """Return the mixture of a file, or all of the file's faults; it is read once, as a pipe has to be."""
     try:
         document = _document(path)
         found = all_faults(Mixture, document)
         if not found:
-            load(path)  # its prompt's template, too
+            return _with_template(check(Mixture, _named(document)), document)
     except MixtureError as error:
         return (error,)
     return [fault for fault in found if isinstance(fault, MixtureError)]

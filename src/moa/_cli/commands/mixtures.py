@@ -49,17 +49,19 @@ def check(
 ) -> None:
     """Check mixture files and list every fault; exit with 2 if one of them can't be used."""
     from moa._cli.console import out_console, show_error
-    from moa._mixture.loading import faults, load
+    from moa._mixture.loading import load_or_faults
+    from moa._mixture.schema import Mixture
     from moa._render.mixtures import summary
 
     code = COMPLETE
     for file in files:
-        for fault in (found := faults(file)):
+        found = load_or_faults(file)
+        if isinstance(found, Mixture):
+            out_console().print(f"{file}: {summary(found)}", soft_wrap=True)
+            continue
+        code = USAGE
+        for fault in found:
             show_error(fault)
-        if found:
-            code = USAGE
-        else:
-            out_console().print(f"{file}: {summary(load(file))}", soft_wrap=True)
     raise typer.Exit(code)
 
 
