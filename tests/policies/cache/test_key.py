@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
+from moa._messages import ImagePart, Message, ReplyOptions, Sampling, ServiceState, TextPart, ToolCall
 from moa._policies.cache.key import cache_key, request_digest
 from moa.providers._call_context import CallContext
 from tests.policies.cache.calls import LAB, asked
@@ -181,3 +181,13 @@ def test_another_process_finds_the_same_key() -> None:
 def test_a_digest_of_what_is_asked_does_not_depend_on_where() -> None:
     assert request_digest(asked()) == request_digest(asked(reference="other/small"))
     assert request_digest(asked()) != request_digest(asked("ho"))
+
+
+def test_what_a_service_wants_back_with_its_message_is_part_of_a_key() -> None:
+    call = ToolCall(id="1", name="f", arguments="{}")
+    turns = (Message(role="user", content="hi"), Message(role="assistant", tool_calls=(call,)))
+    with_state = (turns[0], replace(turns[1], state=ServiceState("lab/m", {"reasoning_content": "hm"})))
+
+    keys = {cache_key(LAB, asked(messages=messages)) for messages in (turns, with_state)}
+
+    assert len(keys) == 2

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from moa._messages import message_dict
+from moa._messages import Message, message_dict
 from moa.providers._base import ModelRequest
 from moa.providers._endpoint import Endpoint
 
@@ -21,7 +21,16 @@ def cache_key(endpoint: Endpoint, request: ModelRequest) -> str | None:
     every parameter, the messages with their images, the number of the sample. How the reply is delivered is not:
     streamed and whole replies share an entry.
     """
-    return _digest({"version": VERSION, "endpoint": _identity(endpoint), "request": _content(request)})
+    content = {"version": VERSION, "endpoint": _identity(endpoint), "request": _content(request)}
+    if states := [state for message in request.messages for state in _states(message)]:
+        content["states"] = states
+    return _digest(content)
+
+
+def _states(message: Message) -> list[Any]:
+    """What services hung on a message and its calls: it is sent back to them, so it may change what they reply."""
+    found = (message.state, *(call.state for call in message.tool_calls))
+    return [[state.owner, state.data] for state in found if state is not None]
 
 
 def request_digest(request: ModelRequest) -> str | None:
