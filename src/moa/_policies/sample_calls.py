@@ -88,6 +88,9 @@ class SampleCalls:
         except BadRequest as error:
             if _ABOUT_N.search(str(error.args[0])):
                 self._learn(first.reference)
+            elif error.rejects:
+                # Each alone would be refused for the same: the learnt profile leaves it out and asks for all again.
+                return [error] * count
             return [None] * count
         if len(replies) < count:
             self._learn(first.reference)

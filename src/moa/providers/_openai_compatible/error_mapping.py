@@ -68,6 +68,7 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     425: ServiceFailed,
     429: RateLimited,
     498: RateLimited,
+    501: BadRequest,  # not implemented: asking again is of no use
 }
 _MAY_REJECT = (BadRequest, ModelNotFound, ServiceFailed, UnsupportedInput)
 """Kinds of failure that may be about a part of the request."""
