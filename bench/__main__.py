@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("orchestration", "batch", "growth", "startup", "lc", "server", "caching", "heartbeat")
+NAMES = ("orchestration", "batch", "growth", "startup", "lc", "server", "caching", "heartbeat", "verdict")
 
 
 def main() -> int:

@@ -54,6 +54,7 @@ def test_plan_prints_what_it_would_take_and_makes_no_folder(folder: Path, capsys
         "mix.member.two": 0,
         "fake/big": 3,
         "judging": 24,
+        "judge checks": 24,
     }
     assert not (folder / "r").exists()
 

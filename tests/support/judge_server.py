@@ -7,6 +7,7 @@ block.
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
@@ -46,6 +47,13 @@ def written_verdict(messages: list[dict[str, Any]], *, as_json: bool) -> str:
     return str(ranking) if "model_1" in prompt else f"{9 - better} {8 + better}\nbecause"
 
 
+def written(body: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return the whole completion for a request that is a text."""
+    found = reply({**body, "logprobs": None, "tools": None})
+    found["choices"][0]["message"]["content"] = text
+    return found
+
+
 def reply(body: dict[str, Any]) -> dict[str, Any]:
     """Return the whole completion for a request: one token with its alternatives, a tool call, or a text."""
     messages = body["messages"]
@@ -80,9 +88,13 @@ def _digest(messages: list[dict[str, Any]]) -> bytes:
 
 
 class JudgeServer:
-    """The server; `base_url` is known inside of its `with` block, `asked` holds every request's body."""
+    """The server; `base_url` is known inside of its `with` block, `asked` holds every request's body.
 
-    def __init__(self) -> None:
+    Args:
+        answer: What it replies to a request's body.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]] = reply) -> None:
         self.asked: list[dict[str, Any]] = []
         asked = self.asked
 
@@ -93,7 +105,7 @@ class JudgeServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 asked.append(body)
                 assert not body.get("stream"), "verdicts are asked for whole"
-                payload = json.dumps(reply(body)).encode()
+                payload = json.dumps(answer(body)).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(payload)))

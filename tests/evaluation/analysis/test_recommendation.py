@@ -121,7 +121,9 @@ def test_a_single_model_as_good_and_cheaper_is_used_in_the_mixtures_place() -> N
     said = conclusion(evidence(1, 5), alternative=alternative((-2, 2), (0.5, 4)))
 
     assert (said.advice, said.line, said.system) == ("use", "use single model", "mix.aggregator")
-    assert said.sentence.startswith("Use its aggregator alone, not the mixture: it is not worse than mix by 3 points")
+    assert said.sentence.startswith(
+        "Use its aggregator alone, not the mixture: it is as good as mix to within 3 points"
+    )
     assert "at 41% of its cost" in said.sentence
 
 
@@ -142,9 +144,7 @@ def test_a_mixture_that_is_good_enough_and_cheaper_is_used() -> None:
     said = conclusion(evidence(-2, 4))
 
     assert (said.advice, said.system) == ("use", "mix")
-    assert said.sentence == (
-        "Use mix: not worse than big by 3 points or more at 12% of its cost and 1.4 times its latency."
-    )
+    assert said.sentence == ("Use mix: as good as big to within 3 points at 12% of its cost and 1.4 times its latency.")
     assert said.proof.startswith("win rate at equal length 51.0%, 95% interval 48.0 to 54.0; win rate 51.0%")
 
 

@@ -89,6 +89,7 @@ async def test_the_plan_of_a_run_that_has_begun_is_what_is_left(tmp_path: Path) 
         "test.member.two": 0,
         "fake/big": 0,
         "judging": 16,
+        "judge checks": 16,
     }
 
 

@@ -419,7 +419,7 @@ def _amount(found: Assessment, case: Case, *, to: str | None = None) -> str:
     other, margin = to or case.baseline, f"{found.margin:g} points"
     return {
         Finding.BETTER: f"better than {other}",
-        Finding.GOOD_ENOUGH: f"not worse than {other} by {margin} or more",
+        Finding.GOOD_ENOUGH: f"as good as {other} to within {margin}",
         Finding.SLIGHTLY_WORSE: f"worse than {other}, by less than {margin}",
         Finding.WORSE: f"worse than {other} by more than {margin}",
         Finding.UNDECIDED: f"not shown to be better or worse than {other}",

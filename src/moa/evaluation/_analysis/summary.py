@@ -381,7 +381,7 @@ def _case(
     if single is not None:
         summary = next(one for one in systems if one.name == single.name)
         alternative = Alternative(
-            name=plain_name(single.name, mixture.name),
+            name=_plain_name(next(one for one in evaluation.systems if one.name == single.name), mixture.name),
             found=single,
             cost=ratio((single.name, _usd(summary.economics)), (mixture.name, _usd(systems[0].economics))),
             cost_to_baseline=ratio((single.name, _usd(summary.economics)), (baseline.name, _usd(theirs))),
@@ -412,12 +412,11 @@ def _case(
     )
 
 
-def plain_name(system: str, mixture: str) -> str:
-    """Return what to call a part of the mixture in a sentence."""
-    part = system.removeprefix(f"{mixture}.")
-    if part == system:
-        return system
-    return "its aggregator alone" if part == "aggregator" else f"{part.removeprefix('member.')} alone"
+def _plain_name(system: Evaluated, mixture: str) -> str:
+    """What to call a part of the mixture in a sentence: its model, where that is one and the same."""
+    models = {record.model for record in system.records.values() if record.model is not None}
+    part = models.pop() if len(models) == 1 else system.name.removeprefix(f"{mixture}.").removeprefix("member.")
+    return f"{part} alone"
 
 
 def _nothing_judged(mixture: str) -> Recommendation:
@@ -437,7 +436,7 @@ def _best_member(case: Case, other: Alternative) -> BestMember:
     figure = f"{gap.value:+.1f} points, {gap.interval.low:+.1f} to {gap.interval.high:+.1f}"
     meaning = {
         Finding.BETTER: "is better than the mixture",
-        Finding.GOOD_ENOUGH: f"is not worse than the mixture by {found.to_mixture.margin:g} points or more",
+        Finding.GOOD_ENOUGH: f"is as good as the mixture to within {found.to_mixture.margin:g} points",
         Finding.SLIGHTLY_WORSE: "is a little worse than the mixture",
         Finding.WORSE: "is worse than the mixture: mixing pays in quality",
         Finding.UNDECIDED: "is not told apart from the mixture yet: whether mixing pays is not shown",

@@ -203,7 +203,10 @@ def weigh(
     misfit = min((p for fit in fitted if (p := fit_test(fit)) is not None), default=None)
     fits_well = model != "equal_length" or misfit is None or misfit >= MISFIT
     rests_on = min(MIN_EFFECTIVE, len(gaps) / 2.0)
-    known = fits_well and inflation < SERIOUS_INFLATION and effective_number(gaps) >= rests_on
+    # Where wins are rare, a handful of prompts carries the error. A loss by both figures stands all the same, where
+    # the regulariser, and not those few prompts, tells how strong the taste is.
+    lost = model != "equal_length" and {raw.finding, controlled.finding} == {Finding.WORSE}
+    known = fits_well and inflation < SERIOUS_INFLATION and (lost or effective_number(gaps) >= rests_on)
     liked, disliked = (
         by_prompt(_gap([with_taste(side.judged(model), slope) for side in sides]), prompt)
         for slope in (STEEPEST, -STEEPEST)

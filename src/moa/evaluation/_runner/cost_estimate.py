@@ -1,5 +1,6 @@
 """What an evaluation would take before anything is bought: calls, tokens, dollars, minutes, and what they rest on."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from moa._mixture.loading import single
 from moa._mixture.schema import Agent
 from moa._pricing.price import Price
 from moa._usage import TokenUsage
+from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
@@ -154,7 +156,10 @@ def plan(prepared: Prepared, table: Table | None = None) -> Plan:
     needs = [calls.answers(system, everything - there[system.name]) for system in spec.asked]
     if spec.judge is not None:
         judged = {system.name: table.verdicts[system.name].keys() if table else () for system in spec.judged}
-        needs.append(sum((calls.verdicts(everything.difference(one)) for one in judged.values()), Need(name="judging")))
+        open_pairs = [everything.difference(one) for one in judged.values()]
+        needs.append(sum(map(calls.verdicts, open_pairs), Need(name="judging")))
+        if spec.checks_judge:
+            needs.append(sum(map(calls.checks, open_pairs), Need(name="judge checks")))
     return Plan(needs=tuple(needs), prompts=len(spec.instructions), concurrency=spec.concurrency)
 
 
@@ -207,6 +212,15 @@ class _Calls:
         agents = [single(model, max_tokens=VERDICT_TOKENS if both else 1).aggregator for model in models]
         once = self._calls(agents, indices, JUDGE_PROMPT_TOKENS + 2 * OUTPUT_TOKENS, None)
         return replace(once + once, seconds=once.seconds) if both else once
+
+    def checks(self, indices: set[int]) -> Need:
+        """Return what checking the judge on one system's pairs takes: the other order of some, and control pairs."""
+        judge, systems = self._spec.judge, max(1, len(self._spec.judged))
+        controls = set(sorted(indices)[: math.ceil(CONTROL_PAIRS / systems)])
+        if judge is None or judge.shows_both:
+            return self.verdicts(controls)
+        tried = self.verdicts(set(sorted(indices)[:ORDER_PAIRS]))
+        return tried + self.verdicts(controls) + self.verdicts(controls)
 
     def _calls(self, agents: Sequence[Agent], indices: set[int], tokens: int, before: str | None) -> Need:
         """What agents take that are asked side by side; those before them tell their prompts apart."""
