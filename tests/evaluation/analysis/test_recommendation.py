@@ -53,7 +53,9 @@ def evidence(low: float, high: float, **fields: Any) -> Evidence:
 
 
 def alternative(to_mixture: tuple[float, float], to_baseline: tuple[float, float], **fields: Any) -> Alternative:
-    single = SingleModel(name="mix.aggregator", of=3, to_mixture=found(*to_mixture), to_baseline=found(*to_baseline))
+    to_mix, to_big = found(*to_mixture), found(*to_baseline)
+    strictly = found(to_baseline[0] - 0.5, to_baseline[1] + 0.5)
+    single = SingleModel(name="mix.aggregator", of=3, to_mixture=to_mix, to_baseline=to_big, strictly=strictly)
     values: dict[str, Any] = {"cost": Ratio(value=0.41), "cost_to_baseline": Ratio(value=0.05), **fields}
     return Alternative(name="its aggregator alone", found=single, **values)
 
@@ -125,6 +127,14 @@ def test_a_single_model_as_good_and_cheaper_is_used_in_the_mixtures_place() -> N
         "Use its aggregator alone, not the mixture: it is as good as mix to within 3 points"
     )
     assert "at 41% of its cost" in said.sentence
+
+
+def test_where_the_mixture_is_not_shown_to_do_a_single_model_has_to_be_surer() -> None:
+    sure, barely = alternative((-2, 2), (-2, 4)), alternative((-2, 2), (-2.8, 4))
+
+    assert conclusion(evidence(-4, 1), alternative=sure).system == "mix.aggregator"
+    assert conclusion(evidence(-4, 1), alternative=barely).line == "undecided"
+    assert conclusion(evidence(-2, 1), alternative=barely).system == "mix.aggregator"
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,8 @@ def use_single_model(case: Case, evidence: Evidence) -> Recommendation | None:
     other = case.alternative
     if other is None or not (replaces(other) and other.cost.is_less and is_fine(other.found.to_mixture)):
         return None
+    if not (is_fine(evidence.controlled) or is_fine(other.found.strictly)):
+        return None  # one in forty errors for the mixture, and as many again for the model, would be too many
     sentence = (
         f"Use {other.name}, not the mixture: it is {_amount(other.found.to_mixture, case, to=case.mixture)} at "
         f"{times(other.cost, 'cost')}, and {_amount(other.found.to_baseline, case)} at "

@@ -183,7 +183,7 @@ def weigh(
     prompt = sides[0].prompt
     raw_gaps = by_prompt(_gap([100.0 * side.won for side in sides]), prompt)
     raw = assess(raw_gaps, kept, margin=margin, looks=looks)
-    fits = [] if model is None else [_fit(side.judged(model), model, gamed, looks) for side in sides]
+    fits = [] if model is None else [fit_decided(side, model, gamed, looks=looks) for side in sides]
     fitted = [fit for fit in fits if fit is not None]
     if model is None or len(fitted) < len(sides):
         length = LengthCheck(ratio=_ratio(sides[0]), moves=0.0, inflation=1.0, misfit=None, told_apart=True)
@@ -197,7 +197,7 @@ def weigh(
             controlled_gaps=raw_gaps,
             rows=rows,
         )
-    gaps = by_prompt(_gap([fit.win_rate + influence_values(fit) for fit in fitted]), prompt)
+    gaps = by_prompt(_gap([spread_out(*both) for both in zip(sides, fitted, strict=True)]), prompt)
     controlled = assess(gaps, kept, margin=margin, looks=looks)
     inflation = max(length_inflation(fit.design) for fit in fitted)
     misfit = min((p for fit in fitted if (p := fit_test(fit)) is not None), default=None)
@@ -208,8 +208,7 @@ def weigh(
     lost = model != "equal_length" and {raw.finding, controlled.finding} == {Finding.WORSE}
     known = fits_well and inflation < SERIOUS_INFLATION and (lost or effective_number(gaps) >= rests_on)
     liked, disliked = (
-        by_prompt(_gap([with_taste(side.judged(model), slope) for side in sides]), prompt)
-        for slope in (STEEPEST, -STEEPEST)
+        by_prompt(_gap([_with_taste(side, model, slope) for side in sides]), prompt) for slope in (STEEPEST, -STEEPEST)
     )
     moves = abs(float(liked.mean() - disliked.mean())) / 2.0
     told_apart = True
@@ -274,10 +273,50 @@ def by_prompt(values: Floats, prompt: Ints | None) -> Floats:
     return sums * (len(sums) / len(values))
 
 
-def _fit(judged: Judged, model: LengthModel, gamed: GamedBaselines | None, looks: int | None) -> LengthFit | None:
+def fit_decided(
+    verdicts: Verdicts, model: LengthModel, gamed: GamedBaselines | None = None, *, looks: int | None = None
+) -> LengthFit | None:
+    """Return the length model of a system's verdicts, None on too few.
+
+    `equal_length` is fitted to the pairs that are decided: no taste moves a tie, and ties would make a strong taste
+    look like a weak one.
+
+    Args:
+        verdicts: All present.
+        model: Which length model.
+        gamed: The official regulariser, if the model needs it.
+        looks: As for `findings.assess`.
+    """
+    judged = verdicts.at(_decided(verdicts, model)).judged(model)
     if looks is not None:
         return fit_so_far(judged, model, gamed, planned=max(looks, len(judged)))
-    return fit_length_model(design_for(model, judged, gamed))
+    return fit_length_model(design_for(model, judged, gamed)) if len(judged) else None
+
+
+def spread_out(verdicts: Verdicts, fit: LengthFit) -> Floats:
+    """Return a pseudo-value of the win rate at equal length for each row, in percent; that of a tie is 50.
+
+    Args:
+        verdicts: All present.
+        fit: Of `fit_decided`.
+    """
+    return _around_ties(verdicts, fit.design.name, fit.win_rate + influence_values(fit))
+
+
+def _decided(verdicts: Verdicts, model: LengthModel) -> Bools:
+    decided: Bools = verdicts.won != 0.5
+    return decided if model == "equal_length" else np.ones(len(decided), dtype=bool)
+
+
+def _around_ties(verdicts: Verdicts, model: LengthModel, of_decided: Floats) -> Floats:
+    values = np.full(len(verdicts.won), 50.0)
+    values[_decided(verdicts, model)] = of_decided
+    return values
+
+
+def _with_taste(verdicts: Verdicts, model: LengthModel, slope: float) -> Floats:
+    judged = verdicts.at(_decided(verdicts, model)).judged(model)
+    return _around_ties(verdicts, model, with_taste(judged, slope))
 
 
 def _least_kept(sides: Sequence[Verdicts]) -> KeptSides | None:

@@ -20,7 +20,7 @@ from moa.evaluation._length_control.models import (
     fit_length_model,
 )
 from moa.evaluation._length_control.standard_errors import lc_estimate
-from moa.evaluation._metrics.evidence import Verdicts, by_prompt
+from moa.evaluation._metrics.evidence import Verdicts, by_prompt, fit_decided, spread_out
 from moa.evaluation._statistics.array_types import Floats, Ints
 from moa.evaluation._statistics.estimates import LEVEL, Interval
 from moa.evaluation._statistics.findings import mean_with_interval
@@ -115,17 +115,18 @@ def metrics(
     elif fit is None:
         reason = f"no figure: fewer than {MIN_JUDGED} verdicts"
     estimate = None if fit is None else lc_estimate(fit, level)
-    interval = None
+    interval, win_rate = None, by_construction if fit is None else fit.win_rate
     if fit is not None and estimate is not None:
-        values = by_prompt(fit.win_rate + influence_values(fit), fit.design.judged.prompt)
-        found = mean_with_interval(values, center=50.0, level=level).interval
-        interval = replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0))
+        values = _values(annotations, fit)
+        found = mean_with_interval(values, center=50.0, level=level)
+        win_rate = found.value if name == "equal_length" else fit.win_rate
+        interval = replace(found.interval, low=max(found.interval.low, 0.0), high=min(found.interval.high, 100.0))
     return Metrics(
         system=system,
         baseline=baseline,
         counts=count_wins(win_probabilities(annotations)),
         avg_length=int(np.mean([len(a.output_2) for a in annotations])),
-        length_controlled_win_rate=by_construction if fit is None else fit.win_rate,
+        length_controlled_win_rate=win_rate,
         lc_standard_error=None if estimate is None else estimate.standard_error,
         lc_interval=interval,
         official_lc_standard_error=None if fit is None else fit.official_standard_error,
@@ -133,6 +134,17 @@ def metrics(
         lc_reason=reason,
         fit=fit,
     )
+
+
+def _values(annotations: Sequence[Annotation], fit: LengthFit) -> Floats:
+    """A pseudo-value of the figure at equal length for each prompt, in percent."""
+    if fit.design.name == "equal_length":
+        verdicts = verdicts_of(annotations)
+        verdicts = verdicts.at(~np.isnan(verdicts.won))
+        decided = fit_decided(verdicts, "equal_length")
+        if decided is not None:
+            return by_prompt(spread_out(verdicts, decided), verdicts.prompt)
+    return by_prompt(fit.win_rate + influence_values(fit), fit.design.judged.prompt)
 
 
 def choose_model(

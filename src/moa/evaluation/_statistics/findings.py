@@ -61,7 +61,14 @@ class Assessment:
     more_prompts: int | None = None
 
 
-def assess(gaps: Floats, kept: KeptSides | None, *, margin: float = MARGIN, looks: int | None = None) -> Assessment:
+def assess(
+    gaps: Floats,
+    kept: KeptSides | None,
+    *,
+    margin: float = MARGIN,
+    looks: int | None = None,
+    level: float = LEVEL,
+) -> Assessment:
     """Return what a system's verdicts show against equality and against the margin.
 
     The margin counts only on pairs on which the judge keeps its side: mean(gap) + margin x share of those pairs is
@@ -74,16 +81,19 @@ def assess(gaps: Floats, kept: KeptSides | None, *, margin: float = MARGIN, look
         margin: Percentage points by which the system may be worse.
         looks: How many prompts are planned, if one looked before all of them were judged: the intervals then hold at
             every look (for large numbers). None if the number was fixed beforehand.
+        level: Confidence of both intervals, between 0 and 1.
 
     Raises:
         ValueError: There is no prompt, or the margin is not above 0.
     """
     if margin <= 0:
         raise ValueError(f"a margin is above 0, not {margin}")
-    gap = mean_with_interval(gaps, looks=looks)
+    gap = mean_with_interval(gaps, looks=looks, level=level)
     beyond = None
     if kept is not None:
-        beyond = mean_with_interval(gaps + margin * _spread_out(kept), center=margin * kept.share, looks=looks)
+        beyond = mean_with_interval(
+            gaps + margin * _spread_out(kept), center=margin * kept.share, looks=looks, level=level
+        )
     found = Assessment(finding=Finding.UNDECIDED, gap=gap, margin=margin, beyond_margin=beyond)
     return decided(replace(found, more_prompts=_more_prompts(found)))
 
