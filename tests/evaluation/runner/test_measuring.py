@@ -110,7 +110,7 @@ async def test_the_verdict_rests_on_the_first_measure_and_the_report_shows_all(t
     summary = write_report(tmp_path).summary
 
     # The aggregator alone is as good, and asks nobody else.
-    assert summary.conclusion.sentence.startswith("Use its aggregator alone, not the mixture:")
+    assert summary.conclusion.sentence.startswith("Use fake/agg alone, not the mixture:")
     assert "exact +50.0 points against big's" in summary.conclusion.proof
     assert "equal is 0" in summary.conclusion.proof
     for name in ("report.html", "report.md"):
