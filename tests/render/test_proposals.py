@@ -34,4 +34,4 @@ def test_proposals_picture_shows_each_proposal_whole_and_harmless_or_why_there_i
 
 
 def test_proposals_picture_says_so_when_there_are_none() -> None:
-    assert drawn(ProposalsView(_answer())) == "this answer has no proposals: one model was asked alone"
+    assert drawn(ProposalsView(_answer())) == "this answer has no proposals: a single model was asked"

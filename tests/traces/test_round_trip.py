@@ -297,7 +297,7 @@ def test_a_replay_that_would_wait_for_ever_is_given_up(tmp_path: Path) -> None:
     trace = read_trace(tmp_path / "t.jsonl")
     patient = trace.mixture.model_copy(update={"wait": None})
 
-    with pytest.raises(TraceError, match="doesn't hold"):
+    with pytest.raises(TraceError, match="doesn't contain"):
         replay(_with(trace, mixture=patient))
 
 

@@ -1,8 +1,8 @@
 """Look-ups in the tables of `genai-prices`.
 
 The library is imported on first use only: that and building its tables take about a second. It finds models by
-partly loose rules ("contains amazon.nova-lite"), which would give a model that is unknown to it the price of another
-one; so what it finds is taken only if the names really agree.
+partly loose rules ("contains amazon.nova-lite"), which would give an unknown model the price of another one; so a
+result is used only if the names match exactly.
 """
 
 import re
@@ -35,7 +35,7 @@ def load_table() -> Any:
 
 @lru_cache(maxsize=4096)
 def table_pricer(provider_id: str, model: str) -> Pricer:
-    """Return what prices usages of a model by the tables; it says None if they don't know the model.
+    """Return a function from a usage of this model to its cost by the tables; it returns None for unknown models.
 
     Args:
         provider_id: The service's id in genai-prices.
@@ -43,7 +43,7 @@ def table_pricer(provider_id: str, model: str) -> Pricer:
     """
     found = _find(provider_id, _plain_id(model))
     if found is None:
-        return _unknown
+        return lambda usage: None
     provider, info = found
     price = _flat_price(info.prices)
     return partial(cost_of, price) if price else partial(_calculate, provider, info)
@@ -55,12 +55,8 @@ def context_window(provider_id: str, model: str) -> int | None:
     return None if found is None else found[1].context_window
 
 
-def _unknown(usage: TokenUsage) -> Decimal | None:
-    return None
-
-
 def _plain_id(model: str) -> str:
-    """The id in lower case; of the ARN of a model or profile of AWS's own, only the id."""
+    """The id in lower case; of an ARN, only the id."""
     return _ARN.sub("", model.lower())
 
 

@@ -1,4 +1,4 @@
-"""Money, time and counts as a person reads them."""
+"""Money, durations and counts for people."""
 
 from decimal import Decimal
 
@@ -20,7 +20,7 @@ def usd(amount: Decimal) -> str:
 
 
 def seconds(duration_s: float) -> str:
-    """Return seconds with as many digits as matter: `85 ms`, `2.4 s`, `73 s`, `12 min 5 s`."""
+    """Return seconds with two significant digits or whole seconds: `85 ms`, `2.4 s`, `73 s`, `12 min 5 s`."""
     if duration_s < 0.9995:
         return f"{duration_s * 1000:.0f} ms"
     if duration_s < 9.95:
@@ -32,7 +32,7 @@ def seconds(duration_s: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it belongs: `1 call`, `1,200 calls`."""
+    """Return a number with its noun in singular or plural: `1 call`, `1,200 calls`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

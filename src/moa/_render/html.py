@@ -1,4 +1,4 @@
-"""Filling the package's HTML templates; whatever is put into them is escaped and made harmless."""
+"""Rendering of the package's HTML templates; all values are escaped and sanitized."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from moa._render.sanitize import safe
 
 
 def filled(template: str, **values: Any) -> str:
-    """Return a template of `render/templates` with these values; text in them is never markup."""
+    """Return a template of `_render/templates` with these values; their text is never markup."""
     return _environment().get_template(template).render(values)
 
 
@@ -27,5 +27,5 @@ def _environment() -> jinja2.Environment:
 
 
 def _harmless(value: Any) -> Any:
-    """Text of models and services may hold bidirectional overrides and control characters, which are shown instead."""
+    """Text of models or services can contain bidirectional overrides and control characters; they are made visible."""
     return safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,4 +1,4 @@
-"""A run while it runs: every agent with its state, time, tokens, cost, and what it is writing."""
+"""A view of a running run: every agent with its state, time, tokens, cost and newest text."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,7 +16,7 @@ from moa._usage import Spend
 
 FRAMES_PER_SECOND = 10
 _FIGURES_WIDTH = 44
-"""Columns that state, time, tokens and cost take at most; the names get the rest."""
+"""Maximum width of state, time, tokens and cost; the names get the rest."""
 _LEAST_NAME_WIDTH = 12
 _MOST_NAME_WIDTH = 48
 _FAILURE_LIMIT = 400
@@ -39,30 +39,31 @@ _STYLES: dict[AgentState, str] = {
 
 
 _Named = tuple[str, AgentRow]
-"""A row and what it is called."""
+"""A row and its title."""
 
 
 class LiveRun:
-    """Picture of a run as it stands at the moment of drawing.
+    """A view of a run at the time of drawing.
 
     Args:
         progress: The run; may change between two drawings.
-        now: The monotonic clock whose readings the run's events came with.
+        now: The monotonic clock of the run's events.
     """
 
     def __init__(self, progress: RunProgress, now: Callable[[], float]) -> None:
         self._progress, self._now = progress, now
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType | Segment]:
-        """Draw layer by layer; below each agent the newest lines of its text, folded to the first line at its end."""
+        """Draw layer by layer; below each agent the newest lines of its text, or the first line once it has ended."""
         signs, now, progress = symbols(options), self._now(), self._progress
         groups = _groups(progress)
         named = [row for _, rows in groups for row in rows]
-        width = _name_width(named, options.max_width)
+        longest = max((len(name) for name, _ in named), default=0)
+        width = min(longest, max(_LEAST_NAME_WIDTH, options.max_width - _FIGURES_WIDTH), _MOST_NAME_WIDTH)
         excerpt_lines = _excerpt_lines([row for _, row in named], len(groups), options.height or console.height)
         for title, rows in groups:
             yield Text(title, style="dim")
-            # A row of the table is always one line, so that what an agent writes can stand below its own.
+            # A row of the table is always one line, so that an agent's text can follow it.
             lines = console.render_lines(_table(rows, signs, now, width), options, pad=False)
             for (_, row), line in zip(rows, lines, strict=True):
                 yield from line
@@ -76,19 +77,14 @@ def _groups(progress: RunProgress) -> list[tuple[str, Sequence[_Named]]]:
         (f"layer {number}", [(row.agent, row) for row in rows]) for number, rows in enumerate(progress.layers, 1)
     ]
     if progress.aggregator:
-        # Its name is always the same; which model it is says more.
+        # Its name is always the same; the model is more informative.
         last = [(progress.aggregator.model, progress.aggregator)]
         groups.append(("aggregator" if progress.layers else "model", last))
     return groups
 
 
-def _name_width(rows: Sequence[_Named], width: int) -> int:
-    longest = max((len(name) for name, _ in rows), default=0)
-    return min(longest, max(_LEAST_NAME_WIDTH, width - _FIGURES_WIDTH), _MOST_NAME_WIDTH)
-
-
 def _excerpt_lines(rows: Sequence[AgentRow], groups: int, height: int) -> int:
-    """How many lines of text each agent may show, so that the whole picture fits into the terminal."""
+    """The number of text lines per agent with which the view fits into the terminal."""
     writers = sum(bool(row.excerpt) for row in rows)
     free = height - 1 - groups - len(rows) - sum(bool(row.failure) for row in rows)
     return min(_MOST_EXCERPT_LINES, max(0, free // writers)) if writers else 0

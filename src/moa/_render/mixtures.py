@@ -1,4 +1,4 @@
-"""A mixture as a picture of its layers."""
+"""A drawing of a mixture's layers."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from moa._mixture.schema import Agent, Layer, Mixture, Wait
+from moa._mixture.schema import Agent, Mixture, Wait
 from moa._render.format import count
 from moa._render.sanitize import one_line, safe
 from moa._render.symbols import Symbols, symbols
@@ -22,13 +22,13 @@ _PARAMETERS = ("temperature", "top_p", "top_k", "max_tokens", "seed", "reasoning
 
 
 class MixtureView:
-    """Picture of a mixture: the prompt above, the answer below, one box for each layer between them."""
+    """A drawing of a mixture: the prompt at the top, one box for each layer, the answer at the bottom."""
 
     def __init__(self, mixture: Mixture) -> None:
         self._mixture = mixture
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """Draw from the prompt down to the answer."""
+        """Draw from the prompt to the answer."""
         mixture, signs = self._mixture, symbols(options)
         width = min(options.max_width, _WIDEST)
         yield Text(safe(mixture.name), style="bold")
@@ -38,9 +38,13 @@ class MixtureView:
         yield Align.center(Text("prompt", style="dim"), width=width)
         for number, layer in enumerate(mixture.layers, 1):
             yield _arrow(signs, width)
-            yield _layer_box(number, layer, layer.wait or mixture.wait, signs, width)
+            title = f"layer {number} {signs.dot} {count(layer.size, 'proposer')}"
+            agents = [_agent(agent, signs) for agent in layer.proposers]
+            body = Group(*agents, *_waiting(layer.wait or mixture.wait))
+            yield _box(title, body, width, style="cyan")
         yield _arrow(signs, width)
-        yield _box(_last_title(mixture, signs), _agent(mixture.aggregator, signs), width, style="green")
+        title = f"aggregator {signs.dot} {mixture.aggregation}" if mixture.layers else "model"
+        yield _box(title, _agent(mixture.aggregator, signs), width, style="green")
         yield _arrow(signs, width)
         yield Align.center(Text("answer", style="dim"), width=width)
         yield from _limits(mixture, signs)
@@ -56,7 +60,7 @@ def summary(mixture: Mixture) -> str:
 
 
 def mixture_list(mixtures: Sequence[Mixture]) -> Table:
-    """Return a table of mixtures: name, shape, what each is for."""
+    """Return a table of mixtures: name, shape and description."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -83,12 +87,6 @@ def _box(title: str, body: RenderableType, width: int, *, style: str) -> Panel:
     )
 
 
-def _layer_box(number: int, layer: Layer, wait: Wait | None, signs: Symbols, width: int) -> Panel:
-    title = f"layer {number} {signs.dot} {count(layer.size, 'proposer')}"
-    body = Group(*(_agent(agent, signs) for agent in layer.proposers), *_waiting(wait))
-    return _box(title, body, width, style="cyan")
-
-
 def _waiting(wait: Wait | None) -> Sequence[Text]:
     if wait is None:
         return ()
@@ -96,12 +94,9 @@ def _waiting(wait: Wait | None) -> Sequence[Text]:
     return (Text(f"waits for {count(wait.min_proposals, 'proposal')}{grace}", style="dim italic"),)
 
 
-def _last_title(mixture: Mixture, signs: Symbols) -> str:
-    return f"aggregator {signs.dot} {mixture.aggregation}" if mixture.layers else "model"
-
-
 def _agent(agent: Agent, signs: Symbols) -> RenderableType:
-    head = Text.assemble((safe(agent.name or agent.model), "bold"), (_samples(agent), "cyan"))
+    samples = f"  x {agent.samples}" if agent.samples > 1 else ""
+    head = Text.assemble((safe(agent.name or agent.model), "bold"), (samples, "cyan"))
     details = [safe(agent.model)] if agent.name else []
     details += [f" {signs.dot} ".join(parameters(agent))] if parameters(agent) else []
     details += [f"if it fails: {', '.join(map(safe, agent.fallback))}"] if agent.fallback else []
@@ -109,12 +104,8 @@ def _agent(agent: Agent, signs: Symbols) -> RenderableType:
     return Group(head, *(Padding(Text(detail, style="dim"), (0, 0, 0, 2)) for detail in details))
 
 
-def _samples(agent: Agent) -> str:
-    return f"  x {agent.samples}" if agent.samples > 1 else ""
-
-
 def parameters(agent: Agent) -> list[str]:
-    """Return what is set of an agent's sampling, one short text each."""
+    """Return the sampling parameters that an agent sets, as short texts."""
     given = {name: getattr(agent, name) for name in _PARAMETERS}
     shown = [
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"

@@ -1,4 +1,4 @@
-"""Where a run stands: a fold over its events, with one row for each agent."""
+"""The state of a run: a fold over its events, with one row for each agent."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,22 +26,22 @@ AgentState = Literal[
 ]
 
 _EXCERPT_CHARACTERS = 2000
-"""More than the widest terminal shows of one agent."""
+"""More than the widest terminal shows for one agent."""
 
 
 @dataclass(slots=True, kw_only=True)
 class AgentRow:
-    """One agent, as far as it has come.
+    """The state of one agent.
 
     Attributes:
         agent: Its unique name.
         model: Reference of the model that is asked now: its own, or a fallback.
         state: `asked` until the first token, then `thinking` (reasoning only) or `writing`; `answering` if its text is
-            shown elsewhere as it comes.
+            streamed elsewhere.
         started_at: The clock's reading when its layer was asked; None before.
         duration_s: Seconds that it took; None while it runs.
-        written_bytes: UTF-8 bytes that came so far.
-        excerpt: While it runs the end of what it has written or thought so far, afterwards the beginning of its text.
+        written_bytes: UTF-8 bytes that have arrived.
+        excerpt: While it runs, the end of its text or reasoning; afterwards the start of its text.
         output_tokens: Tokens that the service reported at the end; None if it has not, or never does.
         spend: What it cost; None while it runs.
         failure: Why it was not used, in a sentence.
@@ -65,21 +65,21 @@ class AgentRow:
 
     @property
     def estimated_tokens(self) -> int:
-        """About how many tokens came so far."""
+        """Approximate number of tokens that have arrived."""
         return -(-self.written_bytes // BYTES_PER_TOKEN)
 
     def write(self, text: str, *, reasoning: bool) -> None:
-        """Take in a piece of its reply."""
+        """Add a piece of its reply."""
         state: AgentState = "thinking" if reasoning and self.state != "writing" else "writing"
         if not reasoning or state == "thinking":
             written = self.excerpt + text if state == self.state else text
-            # Cut seldom: after each cut the lines that are shown break at other places.
+            # Cut rarely: each cut changes the line breaks of the text that is shown.
             self.excerpt = written if len(written) < 2 * _EXCERPT_CHARACTERS else written[-_EXCERPT_CHARACTERS:]
         self.state = state
         self.written_bytes += len(text.encode("utf-8", "surrogatepass"))
 
     def close(self, attempts: Iterable[Attempt], duration_s: float) -> None:
-        """Write down what it used in the end."""
+        """Set its final time, cost and tokens."""
         attempts = tuple(attempts)
         self.duration_s = duration_s
         self.spend = sum((attempt.spend for attempt in attempts), Spend())
@@ -88,7 +88,7 @@ class AgentRow:
 
 
 class RunProgress:
-    """A run that is watched: feed it events, read its rows."""
+    """The state of a run: apply its events, read its rows."""
 
     def __init__(self) -> None:
         self.mixture = ""
@@ -96,15 +96,17 @@ class RunProgress:
         self.aggregator: AgentRow | None = None
 
     def apply(self, event: Event, now: float) -> None:
-        """Take in the next event.
+        """Apply the next event.
 
         Args:
-            event: As it came out of the engine.
+            event: From the engine.
             now: Reading of a monotonic clock, in seconds.
         """
         match event:
             case RunStarted():
-                self._start(event)
+                self.mixture = event.mixture
+                self.layers = [[_row(info) for info in roster] for roster in event.layers]
+                self.aggregator = _row(event.aggregator)
             case LayerStarted(layer=layer):
                 for row in self.layers[layer - 1]:
                     row.state, row.started_at = "asked", now
@@ -125,12 +127,12 @@ class RunProgress:
                 pass
 
     def hand_over(self) -> None:
-        """Note that from now on the answer is shown elsewhere: the aggregator's row won't be drawn again."""
+        """Record that the answer is shown elsewhere from now on: the aggregator's row is not drawn again."""
         if self.aggregator and self.aggregator.running:
             self.aggregator.state = "answering"
 
     def cancel(self, now: float) -> None:
-        """Note that the run was left: nothing runs any more.
+        """Record that the run was cancelled.
 
         Args:
             now: Reading of the clock that the events came with, in seconds.
@@ -140,11 +142,6 @@ class RunProgress:
             if row.running:
                 row.state = "cancelled"
                 row.duration_s = None if row.started_at is None else now - row.started_at
-
-    def _start(self, event: RunStarted) -> None:
-        self.mixture = event.mixture
-        self.layers = [[_row(info) for info in roster] for roster in event.layers]
-        self.aggregator = _row(event.aggregator)
 
     def _ask(self, event: CallStarted, now: float) -> None:
         if event.layer <= len(self.layers):

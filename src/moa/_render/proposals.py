@@ -24,14 +24,17 @@ class ProposalsView:
         """Draw proposal by proposal."""
         dot = symbols(options).dot
         if not self._answer.layers:
-            yield Text("this answer has no proposals: one model was asked alone", style="dim")
+            yield Text("this answer has no proposals: a single model was asked", style="dim")
         for layer in self._answer.layers:
             for proposal in layer.roster:
                 title = (
                     f"layer {layer.number} {dot} {one_line(proposal.agent, limit=60)} {dot} {proposal_state(proposal)}"
                 )
                 yield Rule(Text(title), align="left", style="dim", characters="-" if options.ascii_only else "─")
-                yield _body(proposal)
+                if proposal.error:
+                    yield Text(one_line(proposal.error.message, limit=_ERROR_LIMIT), style="red")
+                else:
+                    yield Text(safe(proposal.text.strip()))
                 yield Text()
 
 
@@ -41,9 +44,3 @@ def proposal_state(proposal: Proposal) -> str:
         return "reused"
     state = "cut off" if proposal.status == "used" and proposal.cut_off else proposal.status
     return f"{state} {seconds(proposal.duration_s)}"
-
-
-def _body(proposal: Proposal) -> Text:
-    if proposal.error:
-        return Text(one_line(proposal.error.message, limit=_ERROR_LIMIT), style="red")
-    return Text(safe(proposal.text.strip()))

@@ -1,4 +1,4 @@
-"""The signs that pictures are drawn with: typographic ones, or ASCII where the terminal has nothing else."""
+"""The symbols of terminal output: typographic ones, or ASCII where the encoding has nothing else."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ from rich.console import ConsoleOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Symbols:
-    """One set of signs.
+    """One set of symbols.
 
     Attributes:
         waiting: Not asked yet.
-        done: Ended well.
-        failed: Ended badly.
-        left: Given up because it was too slow.
-        spinner: Frames of something that runs, shown one after another.
-        dot: Between the figures of a line.
-        line: A stroke from one layer to the next.
-        arrow: The end of that stroke.
+        done: Succeeded.
+        failed: Failed.
+        left: Abandoned because it was too slow.
+        spinner: Frames of an animation while something runs.
+        dot: Separator within a line.
+        line: A line from one layer to the next.
+        arrow: The end of that line.
     """
 
     waiting: str
@@ -35,10 +35,10 @@ ASCII = Symbols(waiting=".", done="+", failed="x", left="-", spinner="|/-\\", do
 
 
 def symbols_for(encoding: str) -> Symbols:
-    """Return the set that an encoding can write, e.g. `sys.stdout.encoding`."""
+    """Return the set that an encoding supports, e.g. `sys.stdout.encoding`."""
     return UNICODE if encoding.lower().startswith("utf") else ASCII
 
 
 def symbols(options: ConsoleOptions) -> Symbols:
-    """Return the set that a console can write."""
+    """Return the set that a console supports."""
     return symbols_for(options.encoding)

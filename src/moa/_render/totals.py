@@ -1,4 +1,4 @@
-"""A run in one line: time, tokens, money, and what went less well than planned."""
+"""A run in one line: time, tokens and cost; and its degradations."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _REASON_LIMIT = 300
 
 
 def totals_line(answer: Answer, signs: Symbols) -> str:
-    """Return the totals of a run that gave an answer."""
+    """Return the totals of a run with an answer."""
     parts = [seconds(answer.latency.total_s)]
     if answer.latency.first_token_s is not None:
         parts.append(f"first token {seconds(answer.latency.first_token_s)}")
@@ -20,12 +20,12 @@ def totals_line(answer: Answer, signs: Symbols) -> str:
 
 
 def ledger_line(ledger: Ledger, signs: Symbols) -> str:
-    """Return the totals of a ledger alone: of a run that failed or was cancelled."""
+    """Return the totals of a ledger, e.g. of a run that failed or was cancelled."""
     return f" {signs.dot} ".join(_ledger_parts(ledger))
 
 
 def degraded_lines(reasons: Sequence[Degradation]) -> tuple[str, ...]:
-    """Return one line for each reason why the answer is less than was planned."""
+    """Return one line for each degradation."""
     return tuple(one_line(f"{reason.agent}: {reason.message}", limit=_REASON_LIMIT) for reason in reasons)
 
 

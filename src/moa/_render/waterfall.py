@@ -28,7 +28,7 @@ _STYLES: dict[BarState, str] = {
 
 
 class WaterfallView:
-    """Picture of a ledger for a terminal: how long each attempt waited, thought and wrote."""
+    """A waterfall of a ledger for a terminal: how long each attempt queued, reasoned and wrote."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._timeline = timeline(ledger)
@@ -54,7 +54,9 @@ class WaterfallView:
                 table.add_row(Text(_label(bar)), _chart(bar, self._timeline, width, signs), Text(bar.figures))
         yield table
         yield Text(f"{signs[0]} in a queue  {signs[1]} until the first token  {signs[2]} writing", style="dim")
-        yield from _problems(bars)
+        for bar in bars:
+            if bar.problem:
+                yield Text(one_line(f"{bar.model}: {bar.problem}", limit=_PROBLEM_LIMIT), style=_STYLES[bar.state])
 
 
 def _label(bar: Bar) -> str:
@@ -62,7 +64,7 @@ def _label(bar: Bar) -> str:
 
 
 def _chart(bar: Bar, whole: Timeline, width: int, signs: str) -> Text:
-    """The bar's line of cells; whatever lasted at all gets one."""
+    """The bar's line of cells, at least one."""
     times = (bar.queued_s, bar.sent_s, bar.writes_s, bar.ended_s)
     start, sent, first, end = (round(width * (at_s / whole.span_s)) if whole.span_s else 0 for at_s in times)
     start = min(start, width - 1)
@@ -73,14 +75,8 @@ def _chart(bar: Bar, whole: Timeline, width: int, signs: str) -> Text:
     return Text(" " * start).append(cells, style=_STYLES[bar.state])
 
 
-def _problems(bars: list[Bar]) -> Iterator[Text]:
-    for bar in bars:
-        if bar.problem:
-            yield Text(one_line(f"{bar.model}: {bar.problem}", limit=_PROBLEM_LIMIT), style=_STYLES[bar.state])
-
-
 def waterfall_html(source: Answer | Ledger) -> str:
-    """Return a run's waterfall as a piece of HTML with its own style, for pages and notebooks; it has no script."""
+    """Return a run's waterfall as an HTML fragment with its own style and no script, for pages and notebooks."""
     shown = timeline(source.ledger if isinstance(source, Answer) else source)
     ticks = [(1000 * part // 4, seconds(shown.span_s * part / 4)) for part in range(5)]
     return filled("waterfall.html", timeline=shown, ticks=ticks)

@@ -1,7 +1,7 @@
-"""Running a recorded run again: the engine of today, with models that say what they replies then. No network, no time.
+"""Replaying a recorded run: today's engine with the recorded replies, without network and without waiting.
 
-The models answer above all policies: retries, hedges, queues and cached replies are in what was recorded of each call,
-so that the engine meets the very same replies and faults at the very same moments.
+The recorded models are above all policies: retries, hedges, queues and cached replies are part of the recorded calls,
+so that the engine gets the same replies and errors at the same times.
 """
 
 import asyncio
@@ -36,20 +36,19 @@ from moa.events import RunFinished
 from moa.providers._base import Finish, ModelRequest, ReplyEvent
 
 PATIENCE_S = 60.0
-"""Seconds (of no real time) that a replay may last longer than its original before it is given up."""
+"""Virtual seconds by which a replay may exceed the original before it is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """What came out of a replay.
+    """The result of a replay.
 
     Attributes:
         trace: What was replayed.
-        answer: The answer; None if the run failed or was cancelled, now as then.
+        answer: The answer; None if the run failed or was cancelled.
         error: Why there is no answer; None if there is one, or the run was cancelled.
         ledger: The run's ledger.
-        differences: In what it differs from what was recorded, one sentence each; empty if in nothing. A trace that
-            breaks off has nothing to compare with.
+        differences: The differences from the recorded result, one sentence each. Empty for a trace that breaks off.
     """
 
     trace: Trace
@@ -60,13 +59,13 @@ class Replay:
 
 
 def replay(source: Trace | str | Path) -> Replay:
-    """Run a recorded run again and return what came of it, at once; a cancelled run is cancelled at the same moment.
+    """Replay a recorded run and return the result; a cancelled run is cancelled at the same time.
 
     Args:
         source: A trace, or its file.
 
     Raises:
-        TraceError: The file is no trace, or the run would wait for what the trace doesn't hold.
+        TraceError: The file is not a trace, or the run waits for something that the trace doesn't contain.
     """
     trace = source if isinstance(source, Trace) else read_trace(source)
     # In a thread of its own, as notebooks have a running loop already.
@@ -79,16 +78,13 @@ def _run(trace: Trace) -> Replay:
         return runner.run(_replayed(trace))
 
 
-def _stream(trace: Trace, found: list[str]) -> RunStream:
+async def _replayed(trace: Trace) -> Replay:
+    found: list[str] = []
     meter = Meter(asyncio.get_running_loop().time)
     models = _RecordedModels(trace, meter, found)
     plan = Planner(models).plan(trace.mixture, trace.options)
-    return RunStream(partial(execute, plan, trace.conversation, models, (), meter, proposals=_Reused(trace)), meter)
-
-
-async def _replayed(trace: Trace) -> Replay:
-    found: list[str] = []
-    stream = _stream(trace, found)
+    run = partial(execute, plan, trace.conversation, models, (), meter, proposals=_Reused(trace))
+    stream = RunStream(run, meter)
     answer, error = None, None
     has_end = trace.outcome is not None and trace.outcome.kind != "cancelled"
     try:
@@ -98,7 +94,7 @@ async def _replayed(trace: Trace) -> Replay:
                     answer = event.answer
     except TimeoutError:
         if has_end:
-            raise TraceError("the replay waits for something that the trace doesn't hold", path=trace.path) from None
+            raise TraceError("the replay waits for something that the trace doesn't contain", path=trace.path) from None
     except MoaError as caught:
         error = caught
     if trace.outcome is not None:
@@ -115,7 +111,7 @@ def _result(answer: Answer | None, error: MoaError | None, ledger: Ledger) -> di
 
 
 class _Reused:
-    """A store in which a run finds the proposals that it found when it was recorded."""
+    """A store with the proposals that the recorded run found."""
 
     def __init__(self, trace: Trace) -> None:
         self._proposals = trace.reused
@@ -124,7 +120,7 @@ class _Reused:
         return None if self._proposals is None else json.dumps(self._proposals).encode()
 
     async def put(self, key: str, value: bytes) -> None:
-        """A replay keeps nothing."""
+        """A replay stores nothing."""
 
 
 _RecordedReplies = Mapping[tuple[int, str], deque[RecordedCall]]
