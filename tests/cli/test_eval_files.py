@@ -77,6 +77,7 @@ def test_an_unknown_judge_is_one_line_and_exit_code_2(judging: Path) -> None:
     assert "pairwsie" in told
 
 
+@pytest.mark.slow
 def test_metrics_gives_the_published_figures_of_a_leaderboard_model(reference: Reference, tmp_path: Path) -> None:
     model = next(iter(reference.rows))
     path = reference.annotation_file(model, tmp_path)

@@ -97,6 +97,7 @@ def _in_a_shell(line: str) -> tuple[int, str, str]:
     return ended.returncode, ended.stdout, ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("arguments", ["mixtures list", "mixtures schema", "--help"])
 def test_output_that_cannot_be_written_is_one_clear_error(arguments: str) -> None:
@@ -105,6 +106,7 @@ def test_output_that_cannot_be_written_is_one_clear_error(arguments: str) -> Non
     assert (code, said) == (1, "error: standard output can't be written: No space left on device\n")
 
 
+@pytest.mark.slow
 def test_streams_that_are_closed_are_no_crash() -> None:
     code, _, said = _in_a_shell("moa ask <&-")
     assert (code, said) == (2, "error: the prompt is empty: write one\n")
@@ -115,6 +117,7 @@ def test_streams_that_are_closed_are_no_crash() -> None:
     assert _in_a_shell("moa mixtures list >&-") == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["ask", "chat"])
 def test_bytes_that_are_no_text_are_refused_also_where_python_would_let_them_through(command: str) -> None:
     code, _, said = _in_a_shell(f"printf 'caf\\xe9' | moa {command}")
@@ -122,6 +125,7 @@ def test_bytes_that_are_no_text_are_refused_also_where_python_would_let_them_thr
     assert (code, said) == (2, "error: standard input is not utf-8 text\n")
 
 
+@pytest.mark.slow
 def test_words_that_are_no_text_are_refused() -> None:
     code, _, said = _in_a_shell("moa ask \"$(printf 'caf\\xe9')\"")
 
@@ -142,6 +146,7 @@ def test_a_command_line_without_a_command_shows_the_help() -> None:
     assert "Usage: moa" in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_streams_that_lack_a_character_get_an_escape_in_its_place(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("ascii")
     (folder / "moa.yaml").write_text(

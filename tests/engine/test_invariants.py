@@ -26,6 +26,7 @@ LAYOUTS = pytest.mark.parametrize("layout", ["last", "system"])
 # 1. Every proposal reaches every agent of the next layer exactly once, whole, in a recorded order.
 
 
+@pytest.mark.slow
 @LAYOUTS
 @given(st.lists(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=4), min_size=1, max_size=3))
 def test_every_proposal_reaches_every_agent_of_the_next_layer_once_and_whole(
@@ -90,6 +91,7 @@ async def test_a_run_changes_neither_the_messages_nor_the_mixture() -> None:
     assert (messages, mixture) == before
 
 
+@pytest.mark.slow
 @virtual_time
 async def test_a_thousand_runs_at_once_never_see_each_others_text() -> None:
     def echo(request: ModelRequest) -> Script:

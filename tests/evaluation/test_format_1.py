@@ -19,6 +19,7 @@ def run(tmp_path: Path) -> Path:
     return Path(shutil.copytree(OLD, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_its_report_is_written_from_its_files(run: Path) -> None:
     summary = write_report(run).summary
 

@@ -496,6 +496,7 @@ async def test_a_wrong_key_stops_the_evaluation_at_once(tmp_path: Path) -> None:
     assert sum(asked(provider).values()) <= 6
 
 
+@pytest.mark.slow
 async def test_until_decided_stops_answering_and_judging_once_the_answer_is_known(tmp_path: Path) -> None:
     prompts = [f"question {number}" for number in range(200)]
     # The judge is shown both orders and always prefers the answer of the mixture.

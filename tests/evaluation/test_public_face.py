@@ -45,6 +45,7 @@ def test_any_import_of_it_names_the_extra_where_that_is_missing() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_command_of_it_is_one_sentence_where_the_extra_is_missing() -> None:
     code = f"""
 import contextlib, io

@@ -40,6 +40,7 @@ def _job(folders: tuple[Path, Path]) -> int:
     return code
 
 
+@pytest.mark.slow
 def test_a_job_writes_the_run_and_its_report_into_the_output_folder(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -182,6 +182,7 @@ def test_parts_that_are_reported_larger_than_their_whole_are_priced_by_themselve
     assert cost("openai", model, usage) == cost("openai", model, whole)
 
 
+@pytest.mark.slow
 def test_warming_loads_the_table_and_finding_a_price_does_not() -> None:
     program = (
         "import sys, moa._pricing.lookup as p; price = p.find_price('openai', 'gpt-4o');"

@@ -49,6 +49,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_another_package_adds_a_kind_by_an_entry_point(tmp_path: Path) -> None:
     (tmp_path / "parrot_plugin.py").write_text(PLUGIN)
     info = tmp_path / "parrot-1.0.dist-info"

@@ -62,6 +62,7 @@ def test_two_new_keys_differ() -> None:
     assert new_key() != new_key()
 
 
+@pytest.mark.slow
 async def test_a_restart_does_not_refill_a_key_and_a_second_process_counts_the_same(tmp_path: Path) -> None:
     text = f"keys: [{{name: a, sha256: {hash_key('x')}, budget_usd: {{usd: 5, per: forever}}, requests_per_minute: 3}}]"
     state = SqliteStore(tmp_path / "state.sqlite")

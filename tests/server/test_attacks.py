@@ -85,6 +85,7 @@ async def test_requests_that_are_not_whole_take_no_place_of_a_run() -> None:
     assert status == 200
 
 
+@pytest.mark.slow
 async def test_one_key_leaves_places_to_the_others() -> None:
     async with served(keys=keys(2), max_inflight=4) as server:
         gate = asyncio.Event()

@@ -71,6 +71,7 @@ def test_hygiene_counts_by_finish_reason_where_it_is_known() -> None:
     assert hygiene(outputs[2:]).cut_off is None
 
 
+@pytest.mark.slow
 def test_the_measured_rates_are_those_of_the_real_outputs() -> None:
     if not SHARED.is_dir():
         pytest.skip("AlpacaEval's reference data (CC BY-NC) is not beside the repository: ../shared/alpaca_eval")

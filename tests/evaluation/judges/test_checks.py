@@ -104,6 +104,7 @@ async def test_a_judge_that_cannot_be_read_is_found_before_anything_is_bought(tm
     assert set(asked(provider)) == {"judge"}
 
 
+@pytest.mark.slow
 async def test_ten_unreadable_verdicts_in_a_row_stop_the_run_and_are_asked_for_again(tmp_path: Path) -> None:
     provider, prompts = models(judge="Hard to say."), [f"question {n}" for n in range(40)]
 
@@ -133,6 +134,7 @@ async def test_rejudge_asks_about_every_pair_once_more_and_nothing_else(tmp_path
     assert asked(resumed) == {}
 
 
+@pytest.mark.slow
 async def test_a_judge_that_fails_on_control_pairs_is_the_first_sentence(tmp_path: Path) -> None:
     def toss(request: ModelRequest) -> Script:
         return FIRST if len(request.messages[-1].text) % 2 else SECOND

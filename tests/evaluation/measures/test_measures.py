@@ -99,6 +99,7 @@ def test_what_cannot_be_scored_is_a_score_that_says_why(
     assert why in found.failure.message
 
 
+@pytest.mark.slow
 def test_a_pattern_that_would_take_years_is_given_up() -> None:
     found = scored("regex:^(a|aa)+$", "a" * 60 + "b")
 

@@ -132,6 +132,7 @@ def test_no_verdict_is_no_evidence() -> None:
     assert weigh([replace(verdicts, won=np.full(20, np.nan))], "equal_length") is None
 
 
+@pytest.mark.slow
 def test_the_best_of_several_single_models_is_not_flattered_by_being_picked() -> None:
     def one(seed: int) -> tuple[float, float]:
         rng = np.random.default_rng([8, seed])

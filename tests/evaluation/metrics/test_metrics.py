@@ -122,6 +122,7 @@ def test_several_systems_or_no_annotation_are_refused() -> None:
         metrics([])
 
 
+@pytest.mark.slow
 def test_comparison_is_paired_on_the_common_prompts(reference: Reference, tmp_path: Path) -> None:
     strong, weak = (read_annotations(reference.annotation_file(model, tmp_path)) for model in ("claude-2", "phi-2"))
 

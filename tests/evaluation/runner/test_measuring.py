@@ -17,6 +17,8 @@ from moa.providers._scripted import Script
 from tests.support.engines import mixture_of
 from tests.support.evaluations import asked, evaluated, models
 
+pytestmark = pytest.mark.slow
+
 ROWS = [{"prompt": f"question {n}", "reference": "right" if n % 3 else "left"} for n in range(9)]
 
 

@@ -66,6 +66,7 @@ def _is_same(one: object, other: object) -> bool:
     return one == other and repr(one) == repr(other)
 
 
+@pytest.mark.slow
 @given(CONTENT, CONTENT, st.sampled_from(["model", "messages", "sampling", "options", "sample"]))
 def test_two_calls_have_one_key_exactly_if_nothing_in_them_differs(
     content: dict[str, Any], other: dict[str, Any], part: str

@@ -195,6 +195,7 @@ async def test_expired_credentials_are_renewed_before_the_call() -> None:
     assert key_id(await headers_of(connection)) == "AKID2"
 
 
+@pytest.mark.slow
 async def test_credentials_that_expire_soon_are_used_while_new_ones_are_fetched() -> None:
     expiring = Expiring(700, 650, 3600)
     connection = Aws(BEDROCK, expiring.session)

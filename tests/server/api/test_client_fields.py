@@ -209,6 +209,7 @@ def test_codexs_own_fields_are_taken_and_its_tools_translated() -> None:
     assert request.tools.original("mcp__docs__look").namespace == "mcp__docs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 async def test_custom_and_namespace_tools_come_back_as_the_client_knows_them(stream: bool) -> None:
     calls = (
