@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from moa._cli.commands.ask import ask
+from moa._cli.commands.batch import batch
 from moa._cli.commands.cache import cache
 from moa._cli.commands.chat import chat
 from moa._cli.commands.doctor import doctor
@@ -17,6 +18,7 @@ from moa._cli.commands.trace import trace
 app = typer.Typer(name="moa", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command()(ask)
 app.command()(chat)
+app.command()(batch)
 app.add_typer(mixtures)
 app.command()(serve)
 app.command()(doctor)

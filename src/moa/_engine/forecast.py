@@ -45,6 +45,19 @@ class CallForecast:
     usd: Decimal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunForecast:
+    """What a run takes at most.
+
+    Attributes:
+        calls: Planned calls, the samples of an agent counted.
+        worst_usd: US dollars if every reply uses up its `max_tokens`; None if a price or a `max_tokens` is unknown.
+    """
+
+    calls: int
+    worst_usd: Decimal | None
+
+
 def worst_case(plan: Plan, rest: RemainingRun, layers: Layers) -> Iterator[CallForecast]:
     """Give one attempt of each call of these layers and of the aggregator, the aggregator's last.
 

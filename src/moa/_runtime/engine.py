@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from moa._config.settings import Settings, load_settings
+from moa._engine.forecast import RemainingRun, RunForecast, worst_case
 from moa._engine.plan import Planner, RunOptions
 from moa._engine.proposal_reuse import OwnedProposals, ProposalStore
 from moa._engine.run import execute
+from moa._engine.run_budget import require_priced
 from moa._engine.stream import RunStream
 from moa._ledger import Meter, Now
 from moa._messages import Conversation, ImagePart, Message, ReplyOptions, Sampling, conversation
@@ -204,6 +206,31 @@ class Engine:
             OwnedProposals(self._turns, owner),
         )
         return RunStream(run, meter)
+
+    async def aforecast(self, mixture: MixtureLike, prompt: Prompt) -> RunForecast:
+        """Return what a run would take at most, each planned call made once; nothing is sent.
+
+        Args:
+            mixture: As in `arun`.
+            prompt: Text, or a conversation.
+
+        Raises:
+            MixtureError: The mixture can't be used.
+            ConfigError: An endpoint can't be used.
+            UsageError: The conversation makes no sense, or a budget of this engine could not be kept with the mixture.
+        """
+        plan = self._planner.plan(load(mixture), RunOptions())
+        await self._models.prices_ready()
+        if self.budget is not None or self._shared_budgets:
+            require_priced(plan)
+        rest = RemainingRun(layers=plan.layers, conversation=conversation(prompt))
+        calls = list(worst_case(plan, rest, plan.layers))
+        is_known = all(
+            call.slot.sampling.max_tokens is not None and call.slot.models[0].price(call.usage) is not None
+            for call in calls
+        )
+        worst_usd = sum((call.usd for call in calls), Decimal(0)) if is_known else None
+        return RunForecast(calls=len(calls), worst_usd=worst_usd)
 
     def _prepare(
         self,

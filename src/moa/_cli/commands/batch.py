@@ -1,0 +1,65 @@
+"""`moa batch`: many prompts, one mixture."""
+
+from typing import Annotated
+
+import typer
+
+from moa._cli.options import ConfigOption, MixtureOption, ModelOption, SeedOption, SetOption, SystemOption
+
+
+def batch(
+    prompts: Annotated[
+        str,
+        typer.Argument(metavar="PROMPTS", help="A .jsonl, .csv or .parquet file, s3://BUCKET/KEY, or -."),
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="ANSWERS", help="Where the answers go; the same kinds of file.")
+    ],
+    mixture: MixtureOption = None,
+    model: ModelOption = None,
+    overrides: SetOption = None,
+    system: SystemOption = None,
+    column: Annotated[
+        str | None, typer.Option("--column", help="Column with the prompt, if not prompt, instruction or messages.")
+    ] = None,
+    at_once: Annotated[int, typer.Option("--at-once", min=1, help="Rows under way at once.")] = 64,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows.")] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", min=0.000001, metavar="USD", help="US dollars for this start of the batch."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try rows again that failed in an earlier start.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it would take at most, and buy nothing.")] = False,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Answer every row of a file with a mixture.
+
+    The answers keep the order and the columns of the prompts. Each answer is on disk before it counts (in
+    ANSWERS.journal), so that the same command goes on after a kill, Ctrl-C or a used-up budget, and buys nothing twice.
+
+        moa batch prompts.jsonl -m mine.yaml -o answers.jsonl --budget 25
+
+    Exit codes: 0 all rows were tried, 1 the rest was not tried, 2 usage, 4 the budget is used up, 130 cancelled.
+    """
+    # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
+    from moa._cli.handlers.batch import BatchOptions, run_batch, show_plan
+
+    options = BatchOptions(
+        prompts=prompts,
+        output=output,
+        mixture=mixture,
+        model=model,
+        overrides=tuple(overrides or ()),
+        system=system,
+        column=column,
+        at_once=at_once,
+        limit=limit,
+        budget_usd=budget,
+        retry_failed=retry_failed,
+        seed=seed,
+        config=config,
+    )
+    raise typer.Exit(show_plan(options) if plan else run_batch(options))

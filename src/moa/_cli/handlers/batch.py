@@ -1,0 +1,162 @@
+"""Handler of `moa batch`."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from moa._cli.console import err_console, err_symbols, say
+from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
+from moa._cli.gc_tuning import reduced_gc
+from moa._cli.mixture_option import resolve_mixture
+from moa._mixture.schema import Mixture
+from moa._render.format import count, seconds, usd
+from moa._runtime.engine import Engine
+from moa.batch._plan import BatchPlan, plan_batch
+from moa.batch._runner import BatchProgress, BatchResult, arun
+
+LINE_EVERY_S = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """The options of `moa batch`."""
+
+    prompts: str
+    output: str
+    mixture: str | None
+    model: str | None
+    overrides: tuple[str, ...]
+    system: str | None
+    column: str | None
+    at_once: int
+    limit: int | None
+    budget_usd: float | None
+    retry_failed: bool
+    seed: int | None
+    config: Path | None
+
+
+def run_batch(options: BatchOptions) -> int:
+    """Answer all rows, show how it goes, and return the exit code.
+
+    Raises:
+        MoaError: A file, the mixture or an endpoint can't be used.
+    """
+    mixture = _mixture(options)
+    last: BatchProgress | None = None
+
+    async def work(show: Callable[[BatchProgress], None]) -> BatchResult:
+        def note(progress: BatchProgress) -> None:
+            nonlocal last
+            last = progress
+            show(progress)
+
+        async with Engine(options.config, budget_usd=options.budget_usd) as engine:
+            return await arun(
+                options.prompts,
+                mixture,
+                options.output,
+                engine=engine,
+                seed=options.seed,
+                system=options.system,
+                column=options.column,
+                at_once=options.at_once,
+                limit=options.limit,
+                retry_failed=options.retry_failed,
+                on_progress=note,
+            )
+
+    try:
+        with reduced_gc(), _watching() as show:
+            result = asyncio.run(work(show))
+    except KeyboardInterrupt:
+        done = f"{last.done:,} rows are done: " if last else ""
+        say(f"stopped by Ctrl-C; {done}the same command goes on from there")
+        return INTERRUPTED
+    return _ended(result, mixture)
+
+
+def show_plan(options: BatchOptions) -> int:
+    """Show what a batch would take at most, and return the exit code.
+
+    Raises:
+        MoaError: A file, the mixture or an endpoint can't be used.
+    """
+    mixture = _mixture(options)
+
+    async def work() -> BatchPlan:
+        async with Engine(options.config) as engine:
+            return await plan_batch(options.prompts, mixture, engine=engine, column=options.column, limit=options.limit)
+
+    plan = asyncio.run(work())
+    say(f"{count(plan.rows, 'row')} with {mixture.name}: {plan.calls:,} calls")
+    if plan.worst_usd is None:
+        say("what they cost at most is unknown: a model has no known price or no `max_tokens`")
+    else:
+        say(f"at most {usd(plan.worst_usd)}, if every reply used up its `max_tokens`; usually much less")
+    say("what it really costs, and how long it takes: the same command with --limit 20")
+    return COMPLETE
+
+
+def _mixture(options: BatchOptions) -> Mixture:
+    return resolve_mixture(options.mixture, options.model, options.overrides, config=options.config)
+
+
+def _ended(result: BatchResult, mixture: Mixture) -> int:
+    progress = result.progress
+    answered = progress.done - progress.failed
+    say(f"{count(answered, 'row')} answered by {mixture.name}; {_text(progress)}")
+    if progress.failed and result.journal is not None:
+        say(f"{count(progress.failed, 'row')} failed: the cause is in answer_error; --retry-failed tries them again")
+    if result.stopped == "budget":
+        say(f"the budget is used up; the same command goes on from {result.journal or 'the next row'}")
+        return STOPPED
+    if result.stopped is not None:
+        say(result.stopped)
+        return FAILED
+    if result.answers not in (None, "-"):
+        say(f"answers: {result.answers}")
+    return COMPLETE
+
+
+@contextmanager
+def _watching() -> Iterator[Callable[[BatchProgress], None]]:
+    """Yield what shows each step on standard error."""
+    console = err_console()
+    if not console.is_terminal:
+        yield _Lines().show
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task("rows", total=None, text="")
+        yield lambda progress: bars.update(task, completed=progress.done, total=progress.total, text=_text(progress))
+
+
+class _Lines:
+    """A line at the beginning and then every few seconds."""
+
+    def __init__(self) -> None:
+        self._next_at = 0.0
+
+    def show(self, progress: BatchProgress) -> None:
+        """Print a line if it is time for one."""
+        if progress.elapsed_s >= self._next_at:
+            self._next_at = progress.elapsed_s + LINE_EVERY_S
+            of = "" if progress.total is None else f" of {progress.total:,}"
+            say(f"{progress.done:,}{of} rows {err_symbols().dot} {_text(progress)}")
+
+
+def _text(progress: BatchProgress) -> str:
+    parts = [f"{usd(progress.spent_usd)}{' + unknown prices' if progress.unpriced else ''}"]
+    if progress.failed:
+        parts.append(count(progress.failed, "failure"))
+    if progress.left_s:
+        parts.append(f"{seconds(progress.left_s)} left")
+    else:
+        parts.append(seconds(progress.elapsed_s))
+    return f" {err_symbols().dot} ".join(parts)

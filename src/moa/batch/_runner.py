@@ -1,0 +1,381 @@
+"""A batch: every row of a file through one mixture, so many at once, written down as each one ends."""
+
+import asyncio
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from moa._messages import Message
+from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
+from moa._runtime.default_engine import in_background
+from moa._runtime.engine import Engine, MixtureLike
+from moa._runtime.prompt_rows import prompt_in
+from moa.batch._answers import COLUMNS, answered, failed
+from moa.batch._journal import Journal, row_key
+from moa.batch._rows import Row, count_rows, format_of, json_line, json_rows, read_rows, write_rows
+from moa.batch._storage import fetched, is_remote, upload
+from moa.errors import BudgetExceeded, EngineError, MoaError, OverBudget, UsageError
+
+AT_ONCE = 64
+"""Rows under way at once unless told otherwise."""
+
+HOPELESS = 10
+"""Rows that fail, with none answered before, after which the rest isn't tried: something is wrong with all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchProgress:
+    """How far a batch is.
+
+    Attributes:
+        done: Rows that are answered or have failed, those of earlier starts included.
+        total: All rows; None if nobody knows.
+        failed: Rows of `done` without an answer.
+        spent_usd: US dollars that this start has spent, as far as prices are known.
+        unpriced: Whether something had no known price.
+        elapsed_s: Seconds since the start.
+        left_s: Seconds that the rest takes at the same speed; None if nobody knows.
+    """
+
+    done: int
+    total: int | None
+    failed: int
+    spent_usd: Decimal
+    unpriced: bool
+    elapsed_s: float
+    left_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """How a batch ended.
+
+    Attributes:
+        progress: The last one.
+        stopped: Why it stopped before its end: `budget`, or a sentence; None if it didn't.
+        answers: Where the answers are; None if it stopped before they were written.
+        journal: Where every answer so far is, and what the next start goes on from; None where nothing is resumed.
+    """
+
+    progress: BatchProgress
+    stopped: str | None
+    answers: str | None
+    journal: Path | None
+
+
+OnProgress = Callable[[BatchProgress], None]
+
+
+def run(
+    prompts: str | Path,
+    mixture: MixtureLike,
+    answers: str | Path,
+    *,
+    config: str | Path | None = None,
+    budget_usd: float | Decimal | None = None,
+    seed: int | None = None,
+    system: str | None = None,
+    column: str | None = None,
+    at_once: int = AT_ONCE,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    on_progress: OnProgress | None = None,
+) -> BatchResult:
+    """Answer every row of a file, from synchronous code; arguments and errors as in `arun`."""
+
+    async def work() -> BatchResult:
+        async with Engine(config, budget_usd=budget_usd) as engine:
+            return await arun(
+                prompts,
+                mixture,
+                answers,
+                engine=engine,
+                seed=seed,
+                system=system,
+                column=column,
+                at_once=at_once,
+                limit=limit,
+                retry_failed=retry_failed,
+                on_progress=on_progress,
+            )
+
+    return in_background(work())
+
+
+async def arun(
+    prompts: str | Path,
+    mixture: MixtureLike,
+    answers: str | Path,
+    *,
+    engine: Engine,
+    seed: int | None = None,
+    system: str | None = None,
+    column: str | None = None,
+    at_once: int = AT_ONCE,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    on_progress: OnProgress | None = None,
+) -> BatchResult:
+    """Answer every row of a file with a mixture, and write the rows with their answers in the same order.
+
+    Every answer is on disk, in a journal beside the answers, before it counts: the same call after a kill goes on from
+    there. Memory doesn't grow with the number of rows, but for 16 bytes each.
+
+    Args:
+        prompts: A `.jsonl`, `.csv` or `.parquet` file, `s3://BUCKET/KEY` of one, or `-` for JSON Lines on standard
+            input. A row has its prompt in `prompt`, `instruction` or `messages`.
+        mixture: A `Mixture`, a preset's name, a file's path, a model reference's mixture, or a mapping.
+        answers: Where the answers go, of the same kinds; `-` is standard output, in the order in which rows end. With
+            standard input or output nothing can be resumed.
+        engine: Runs the mixture; its budget holds for the whole batch.
+        seed: Makes each row's run repeatable where services take seeds.
+        system: A system message to put in front of each conversation.
+        column: The column with the prompt, if it has another name.
+        at_once: Rows under way at once.
+        limit: Only the first so many rows.
+        retry_failed: Whether rows that have failed in an earlier start are tried again.
+        on_progress: Called after each row.
+
+    Raises:
+        MixtureError, ConfigError: The mixture or an endpoint can't be used; nothing was bought then.
+        UsageError: A file or an argument can't be used; what was bought before is in the journal.
+        StateUnavailable: Shared budgets can't be checked; the same call goes on once they can.
+    """
+    if at_once < 1 or (limit is not None and limit < 1):
+        raise UsageError("at_once and limit are numbers from 1")
+    checked = load(mixture)
+    # A mixture, an endpoint or a budget that can't work is an error here, and not one in every row.
+    await engine.aforecast(checked, "a prompt")
+    batch = _Batch(engine, checked, seed=seed, system=system, column=column, on_progress=on_progress)
+    if "-" in (str(prompts), str(answers)):
+        return await batch.pipe(str(prompts), str(answers), at_once=at_once, limit=limit)
+    with fetched(str(prompts)) as source:
+        target = Path(str(answers).rpartition("/")[2]) if is_remote(str(answers)) else Path(answers)
+        result = await batch.fill(source, target, at_once=at_once, limit=limit, retry_failed=retry_failed)
+    if result.answers is not None and is_remote(str(answers)):
+        await asyncio.to_thread(upload, target, str(answers))
+        result = replace(result, answers=str(answers))
+    return result
+
+
+class _Batch:
+    """One batch while it runs."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        mixture: Mixture,
+        *,
+        seed: int | None,
+        system: str | None,
+        column: str | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._engine, self._mixture = engine, mixture
+        self._seed, self._system, self._column = seed, system, column
+        self._on_progress = on_progress or (lambda progress: None)
+        self._done = self._failed = self._here = self._good = 0
+        self._total: int | None = None
+        self._spent, self._unpriced = Decimal(0), False
+        self._started_at = time.monotonic()
+        self._stopped: str | None = None
+
+    @property
+    def progress(self) -> BatchProgress:
+        """How far it is."""
+        elapsed_s = time.monotonic() - self._started_at
+        left = None if self._total is None or not self._here else elapsed_s / self._here * (self._total - self._done)
+        return BatchProgress(
+            done=self._done,
+            total=self._total,
+            failed=self._failed,
+            spent_usd=self._spent,
+            unpriced=self._unpriced,
+            elapsed_s=elapsed_s,
+            left_s=left,
+        )
+
+    async def fill(
+        self, source: Path, target: Path, *, at_once: int, limit: int | None, retry_failed: bool
+    ) -> BatchResult:
+        """Answer what a file has, resuming from its journal, and write the answers."""
+        path = target.with_name(f"{target.name}.journal")
+        rows = await asyncio.to_thread(_checked_count, source, target, path)
+        self._total = rows if limit is None else min(rows, limit)
+        journal = Journal(path, self._identity(), retries_failed=retry_failed)
+        try:
+            await self._answer(
+                self._missing(islice(read_rows(source), limit), journal), at_once, lambda *done: journal.add(*done)
+            )
+            if self._stopped is None:
+                await asyncio.to_thread(_write, source, target, journal, limit)
+        finally:
+            journal.close()
+        written = None if self._stopped else str(target)
+        return BatchResult(progress=self.progress, stopped=self._stopped, answers=written, journal=path)
+
+    async def pipe(self, source: str, target: str, *, at_once: int, limit: int | None) -> BatchResult:
+        """Answer rows as they come in, and write each one as it ends."""
+        if source != "-" and is_remote(source):
+            raise UsageError(f"{source}: with -o - give a file of this machine, or standard input")
+        rows = json_rows(sys.stdin.buffer) if source == "-" else read_rows(Path(source))
+        columns: dict[int, Mapping[str, Any]] = {}
+
+        def remember() -> Iterator[tuple[Row, int]]:
+            for row in islice(rows, limit):
+                columns[row.number] = row.columns
+                yield row, 0
+
+        with _opened(target) as out:
+
+            def write(number: int, key: int, answer: Mapping[str, Any]) -> None:
+                out.write(json_line({**columns.pop(number), **answer}))
+                out.flush()
+
+            # Standard input may pause between two rows: it is read in a thread.
+            await self._answer(remember(), at_once, write, in_thread=source == "-")
+        return BatchResult(progress=self.progress, stopped=self._stopped, answers=target, journal=None)
+
+    def _identity(self) -> Mapping[str, Any]:
+        what = f"{self._mixture.model_dump_json()}\n{self._system}\n{self._column}"
+        return {"mixture": hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest(), "seed": self._seed}
+
+    def _missing(self, rows: Iterable[Row], journal: Journal) -> Iterator[tuple[Row, int]]:
+        self._failed = journal.failed
+        for row in rows:
+            key = row_key(row.fault or self._prompt(row))
+            if journal.has(row.number, key):
+                self._done += 1
+            else:
+                yield row, key
+
+    def _prompt(self, row: Row) -> str | tuple[Message, ...] | UsageError:
+        if row.fault is not None:
+            return UsageError(row.fault)
+        try:
+            return prompt_in(row.columns, self._column)
+        except UsageError as error:
+            return error
+
+    async def _answer(
+        self,
+        rows: Iterator[tuple[Row, int]],
+        at_once: int,
+        write: Callable[[int, int, Mapping[str, Any]], None],
+        *,
+        in_thread: bool = False,
+    ) -> None:
+        """Answer rows, so many at once; each is written before the next one is taken in its place."""
+        turn = asyncio.Lock()
+
+        async def take() -> tuple[Row, int] | None:
+            if not in_thread:
+                return next(rows, None)
+            async with turn:
+                return await asyncio.to_thread(next, rows, None)
+
+        async def work() -> None:
+            while self._stopped is None and (taken := await take()) is not None:
+                row, key = taken
+                answer = await self._ask(row)
+                if answer is None:
+                    return
+                write(row.number, key, answer)
+                self._on_progress(self.progress)
+
+        workers = [asyncio.ensure_future(work()) for _ in range(at_once)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _ask(self, row: Row) -> Mapping[str, Any] | None:
+        """Return the columns of a row's answer, or of its failure; None if there was no money for it."""
+        prompt = self._prompt(row)
+        try:
+            if isinstance(prompt, UsageError):
+                raise prompt
+            answer = await self._engine.arun(self._mixture, prompt, seed=self._seed, system=self._system)
+        except OverBudget as error:
+            if self._mixture.budget_usd is not None and not self._has_budget:
+                return self._note_failure(error)
+            self._stopped = "budget"
+            return None
+        except (EngineError, UsageError) as error:
+            if self._has_budget and any(isinstance(cause, BudgetExceeded) for cause in getattr(error, "failures", ())):
+                self._stopped = "budget"
+                return None
+            return self._note_failure(error)
+        self._good += 1
+        self._note(answer.cost_usd, answer.ledger.spend.priced_usd)
+        return answered(answer)
+
+    @property
+    def _has_budget(self) -> bool:
+        return self._engine.budget is not None or bool(self._engine.settings.budgets)
+
+    def _note_failure(self, error: MoaError) -> Mapping[str, Any]:
+        self._failed += 1
+        if isinstance(error, EngineError):
+            self._note(error.ledger.spend.cost_usd, error.ledger.spend.priced_usd)
+            if not self._good and self._failed >= HOPELESS and self._here >= HOPELESS:
+                self._stopped = f"{self._here} rows failed and none was answered, so the rest was not tried: {error}"
+        else:
+            self._note(Decimal(0), Decimal(0))
+        return failed(error)
+
+    def _note(self, cost_usd: Decimal | None, priced_usd: Decimal) -> None:
+        self._done += 1
+        self._here += 1
+        self._spent += priced_usd
+        self._unpriced |= cost_usd is None
+
+
+def _checked_count(source: Path, target: Path, journal: Path) -> int:
+    """Return how many rows there are, once it is clear that their answers can be written."""
+    format_of(target)
+    if source.resolve() == target.resolve():
+        raise UsageError(f"{target}: the answers would take the place of the prompts: give another file")
+    if target.exists() and not journal.exists():
+        raise UsageError(f"{target} exists already: give another file with -o, or remove it")
+    first = next(iter(read_rows(source)), None)
+    taken = [name for name in COLUMNS if first is not None and name in first.columns]
+    if taken:
+        raise UsageError(f"{source} has a column {taken[0]!r} already, where the answer would go: rename it")
+    return count_rows(source)
+
+
+@contextmanager
+def _opened(target: str) -> Iterator[IO[bytes]]:
+    if target == "-":
+        yield sys.stdout.buffer
+        return
+    if is_remote(target) or format_of(Path(target)) != ".jsonl":
+        raise UsageError(f"{target}: what comes from standard input is written to a file that ends in .jsonl")
+    try:
+        with Path(target).open("xb") as file:
+            yield file
+    except OSError as error:
+        raise UsageError(f"{target}: {(error.strerror or str(error)).lower()}: give another file with -o") from error
+
+
+def _write(source: Path, target: Path, journal: Journal, limit: int | None) -> None:
+    try:
+        with write_rows(target) as write:
+            for row in islice(read_rows(source), limit):
+                answer = journal.get(row.number)
+                if answer is None:
+                    raise UsageError(f"row {row.number + 1} of {source} has come while the batch ran: run it again")
+                write({**row.columns, **answer})
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{target}: {error}; all answers are in {journal.path}") from error

@@ -1,0 +1,128 @@
+"""A mixture as a step of a data engine: Ray Data, Spark, pandas or polars call it with batches of columns."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from moa._config.settings import load_settings
+from moa._mixture.loading import load
+from moa._runtime.default_engine import in_background
+from moa._runtime.engine import Engine, MixtureLike
+from moa._runtime.prompt_rows import prompt_in
+from moa.batch._answers import COLUMNS, answered, failed
+from moa.errors import EngineError, UsageError
+
+
+class MixtureTransform:
+    """Adds the columns of answers to batches of rows; one engine serves all batches of a process.
+
+    Ray Data takes it as it is, one engine for each actor::
+
+        import ray
+        from moa.batch import MixtureTransform
+
+        prompts = ray.data.read_json("prompts.jsonl")
+        answers = prompts.map_batches(
+            MixtureTransform, fn_constructor_kwargs={"mixture": "mine.yaml"}, concurrency=2, batch_size=64
+        )
+
+    Spark takes `map_in_pandas`; pandas and polars take `transform`. It can be pickled: what is pickled are the mixture
+    and the path of the settings file, never a key. Keys are read from the environment of the process that calls models.
+
+    Args:
+        mixture: As in `moa.run`.
+        config: Path of a `moa.yaml` where the engine runs; None looks in the usual places.
+        column: The column with the prompt; None looks for `prompt`, `instruction` or `messages`.
+        at_once: Rows under way at once in a process.
+        seed: Makes each row's run repeatable where services take seeds.
+        budget_usd: US dollars for each process; a budget for all is `budget_usd` beside `state` in the settings.
+
+    Raises:
+        MixtureError: The mixture can't be used.
+        ConfigError: The settings can't be used.
+    """
+
+    def __init__(
+        self,
+        mixture: MixtureLike,
+        *,
+        config: str | Path | None = None,
+        column: str | None = None,
+        at_once: int = 64,
+        seed: int | None = None,
+        budget_usd: float | None = None,
+    ) -> None:
+        self._mixture = load(mixture)
+        self._config = None if config is None else str(config)
+        self._column, self._at_once, self._seed, self._budget_usd = column, at_once, seed, budget_usd
+        self._open()
+
+    def _open(self) -> None:
+        load_settings(self._config)  # a mistake in them is an error here, and not in the first batch
+        self._engines: dict[asyncio.AbstractEventLoop, tuple[Engine, asyncio.Semaphore]] = {}
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        """Everything but the engines."""
+        return {name: value for name, value in vars(self).items() if name != "_engines"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Come back in another process."""
+        vars(self).update(state)
+        self._open()
+
+    async def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a batch with the columns of its answers.
+
+        Args:
+            batch: Columns by name, each a list or an array with one value for each row.
+
+        Returns:
+            All of them, and `answer`, `answer_status`, `answer_error` and what the answer cost. A row without an answer
+            has its cause in `answer_error`; it doesn't fail the batch.
+
+        Raises:
+            UsageError: The batch has a column where an answer would go.
+            ConfigError: An endpoint can't be used.
+        """
+        columns = {name: list(values) for name, values in batch.items()}
+        if taken := [name for name in COLUMNS if name in columns]:
+            raise UsageError(f"the batch has a column {taken[0]!r} already, where the answer would go: rename it")
+        size = len(next(iter(columns.values()), ()))
+        rows = ({name: _plain(values[at]) for name, values in columns.items()} for at in range(size))
+        answers = await asyncio.gather(*(self._answer(row) for row in rows))
+        return {**batch, **{name: [answer[name] for answer in answers] for name in COLUMNS}}
+
+    async def _answer(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        loop = asyncio.get_running_loop()
+        if loop not in self._engines:
+            engine = Engine(self._config, budget_usd=self._budget_usd)
+            self._engines[loop] = engine, asyncio.Semaphore(self._at_once)
+        engine, places = self._engines[loop]
+        async with places:
+            try:
+                prompt = prompt_in(row, self._column)
+                return answered(await engine.arun(self._mixture, prompt, seed=self._seed))
+            except (EngineError, UsageError) as error:
+                return failed(error)
+
+    def transform(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a batch with the columns of its answers, from synchronous code; as in a call."""
+        return in_background(self(batch))
+
+    def map_in_pandas(self, frames: Iterable[Any]) -> Iterator[Any]:
+        """Give each frame with the columns of its answers: what Spark's `DataFrame.mapInPandas` takes."""
+        for frame in frames:
+            found = self.transform({name: frame[name].tolist() for name in frame.columns})
+            yield frame.assign(**{name: found[name] for name in COLUMNS})
+
+    async def aclose(self) -> None:
+        """Close the engine of the running event loop."""
+        engine, _ = self._engines.pop(asyncio.get_running_loop(), (None, None))
+        if engine is not None:
+            await engine.aclose()
+
+
+def _plain(value: Any) -> Any:
+    """A value without NumPy's wrapping: arrays of messages become lists, scalars Python's own."""
+    return value.tolist() if hasattr(value, "tolist") else value
