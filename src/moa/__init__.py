@@ -1,7 +1,7 @@
 """Mixtures of language models: run them, prove that they are worth it, serve them.
 
-Public are `moa`, `moa.events` (what a run yields), `moa.errors`, `moa.providers` (for authors of providers) and
-`moa.evaluation`. Names and modules with a leading underscore may change with any release.
+Public are `moa`, `moa.events` (what a run yields), `moa.errors`, `moa.providers` (for authors of providers),
+`moa.batch` and `moa.evaluation`. Names and modules with a leading underscore may change with any release.
 """
 
 import sys

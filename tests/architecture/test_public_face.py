@@ -22,7 +22,9 @@ from moa.providers._call_context import CallContext
 SOURCE = Path(moa.__file__).parent
 
 
-PUBLIC = [import_module(name) for name in ("moa", "moa.events", "moa.errors", "moa.providers", "moa.evaluation")]
+PUBLIC = [
+    import_module(name) for name in ("moa", "moa.events", "moa.errors", "moa.providers", "moa.batch", "moa.evaluation")
+]
 PLUMBING = {CallContext}
 """Reachable from what is public, and nothing that a user has to name."""
 

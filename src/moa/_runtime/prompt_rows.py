@@ -24,7 +24,7 @@ def prompt_in(row: Mapping[str, Any], column: str | None = None) -> str | tuple[
     columns = PROMPT_COLUMNS if column is None else (column,)
     value = next((row[name] for name in columns if row.get(name)), None)
     if value is None:
-        raise UsageError(f"the row has no prompt: it needs {' or '.join(columns)}")
+        raise UsageError(f"has no prompt: it needs {'one of ' if column is None else ''}{', '.join(columns)}")
     if isinstance(value, str):
         value = messages_in(value)
     try:

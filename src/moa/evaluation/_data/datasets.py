@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from moa._messages import Message, conversation
+from moa._messages import Message
+from moa._runtime.prompt_rows import PROMPT_COLUMNS, prompt_in
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.dataset_files import FORMATS, read_table
 from moa.evaluation._data.huggingface import hub_file
@@ -19,7 +20,6 @@ from moa.evaluation._data.outputs import read_rows
 
 ALPACA_EVAL = "alpaca_eval"
 STARTER = "starter"
-_PROMPT_KEYS = ("prompt", "instruction", "messages")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +128,10 @@ def _instruction(row: Any, index: int, path: Path | None, name: str) -> Instruct
     values = {"prompt": row} if isinstance(row, str) else row
     if not isinstance(values, Mapping):
         raise EvaluationDataError("expected a prompt or an object with one", path=path, row=index + 1)
-    given = [key for key in _PROMPT_KEYS if values.get(key)]
-    if not given:
-        message = f"has no prompt: it needs one of {', '.join(_PROMPT_KEYS)}"
-        raise EvaluationDataError(message, path=path, row=index + 1)
     category, reference = _text(values, "category") or _text(values, "dataset"), _text(values, "reference")
-    prompt = _prompt(values[given[0]], path, index + 1)
+    prompt = _prompt(values, path, index + 1)
     dataset = _text(values, "dataset") or name
-    rest = {key: value for key, value in values.items() if key not in _PROMPT_KEYS}
+    rest = {key: value for key, value in values.items() if key not in PROMPT_COLUMNS}
     return Instruction(index=index, prompt=prompt, category=category, reference=reference, dataset=dataset, row=rest)
 
 
@@ -144,28 +140,11 @@ def _text(values: Mapping[str, Any], key: str) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _prompt(value: Any, path: Path | None, row: int) -> str | tuple[Message, ...]:
+def _prompt(values: Mapping[str, Any], path: Path | None, row: int) -> str | tuple[Message, ...]:
     try:
-        if isinstance(value, str):
-            value = _messages_in(value)
-        turns = conversation(value)
-    except (UsageError, ValueError, TypeError, AttributeError) as error:
-        raise EvaluationDataError(f"the prompt can't be used: {error}", path=path, row=row) from error
-    return value if isinstance(value, str) else turns
-
-
-def _messages_in(text: str) -> Any:
-    """The messages that a text is as JSON, as a cell of a CSV file can hold them in no other way; else the text."""
-    if not text.lstrip().startswith("["):
-        return text
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    is_talk = isinstance(value, list) and all(
-        isinstance(one, dict) and {"role", "content"} <= one.keys() for one in value
-    )
-    return value if is_talk and value else text
+        return prompt_in(values)
+    except UsageError as error:
+        raise EvaluationDataError(str(error), path=path, row=row) from error
 
 
 def stratified(instructions: Sequence[Instruction], size: int, seed: int) -> tuple[Instruction, ...]:
