@@ -138,7 +138,7 @@ class ServedModels:
                 key="layers",
             )
         if mixture.allow_unpriced and not self._may_be_unpriced.issuperset(mixture.references):
-            message = "a request may not lift a budget's need of prices: the operator's mixture may, for its models"
+            message = "a request may not allow unpriced models: only the operator's mixture may, for its own models"
             raise MixtureError(message, key="allow_unpriced")
         for agent in _agents(mixture):
             self._check(agent)
