@@ -63,3 +63,11 @@ def test_the_mean_counts_an_agent_where_it_has_a_proposal() -> None:
 )
 def test_answers_differ_if_less_than_half_of_either_is_in_the_other(one: str, other: str, expected: bool) -> None:
     assert differs(one, other) is differs(other, one) is expected
+
+
+def test_texts_that_repeat_themselves_take_no_time_in_the_square_of_their_length() -> None:
+    loop = "again " * 20_000
+
+    found = copied(loop, {"one": loop})["one"]
+
+    assert found.share == 1.0

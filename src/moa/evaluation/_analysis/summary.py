@@ -237,7 +237,9 @@ def summarize(
     """
     rated = board if evaluation.comparable and evaluation.opponent == BASELINE else None
     first, *others = (_system_summary(system, data, rated) for system in evaluation.systems)
-    # A dozen fits: shown for the system that it is all about.
+    mixture = evaluation.systems[0]
+    # What takes long is shown for the system that it is all about.
+    first = replace(first, copied=_copied(mixture.records, mixture.traces()))
     fit = None if first.metrics is None else first.metrics.fit
     systems = (replace(first, folds=None if fit is None else fold_sensitivity(fit.design)), *others)
     stopped = _stopped(evaluation)
@@ -289,7 +291,6 @@ def _system_summary(system: Evaluated, data: AlpacaEvalData | None, board: Mappi
         hygiene=hygiene(outputs),
         economics=economics(list(system.records.values()), traces),
         avg_length=sum(len(output.output) for output in outputs) / len(outputs) if outputs else 0.0,
-        copied=_copied(system.records, traces),
     )
     if not system.annotations:
         return summary

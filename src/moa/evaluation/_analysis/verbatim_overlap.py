@@ -9,6 +9,10 @@ from statistics import fmean
 GRAM = 5
 """Words in a row that count as copied: shorter runs are shared by chance between answers to one question."""
 
+MOST_STARTS = 16
+"""Places of a proposal at which one run of words is looked for: a text that repeats itself, as models that loop write
+it, has the same words at thousands, and would take a time in the square of its length."""
+
 SAME_SHARE = 0.5
 """Share of the words of either of two answers that has to be copied from the other for them to be called the same.
 
@@ -109,7 +113,7 @@ def _runs(words: Sequence[str], source: Sequence[str]) -> list[tuple[int, int]]:
         if starts is None:
             at += 1
             continue
-        length = max(_common(words, at, source, start) for start in starts)
+        length = max(_common(words, at, source, start) for start in starts[:MOST_STARTS])
         runs.append((at, length))
         # The next run may begin before this one's end, in another place of the source.
         at += length - GRAM + 1
