@@ -26,6 +26,8 @@ _LEAKS = (
     r"\bI(?:'ve|\s+have)\s+synthesi[sz]ed\b",
 )
 _LEAK = re.compile("|".join(_LEAKS), re.IGNORECASE)
+_LEAK_WORDS = ("responses", "answers", "outputs", "proposals", "replies", "synthes")
+"""Every pattern has one of these; most answers have none, which is seen much sooner."""
 _REFUSAL = re.compile(
     r"\W*(?:(?:I'?m|I\s+am)\s+(?:really\s+|very\s+|truly\s+)?sorry,?|I\s+apologi[sz]e,?|sorry,?|unfortunately,?|"
     r"as\s+an\s+AI[^.,]{0,60},)?(?:\s*but)?\s*(?:as\s+an\s+AI[^.,]{0,60},\s*)?"
@@ -54,6 +56,9 @@ def leaks(output: str, instruction: str = "") -> bool:
         of the proposals (the other one has "synthesized" a recipe), a precision of 99%. None of the 1,610 answers of
         two single models is hit. What is missed was not measured.
     """
+    words = output.lower()
+    if not any(word in words for word in _LEAK_WORDS):
+        return False
     return _LEAK.search(output) is not None and _LEAK.search(instruction) is None
 
 
