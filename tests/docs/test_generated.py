@@ -21,6 +21,12 @@ def test_the_references_of_the_files_and_the_table_of_endpoints_are_current() ->
     assert stale == [], "run `uv run python scripts/file_reference.py`"
 
 
+def test_the_reference_of_the_apis_fields_is_current() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "fields_reference.py"))
+
+    assert script["TARGET"].read_text(encoding="utf-8") == script["reference"]()
+
+
 def test_every_file_of_the_repository_that_a_page_names_is_there() -> None:
     named = {
         (page.name, path)

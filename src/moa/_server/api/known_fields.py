@@ -82,6 +82,7 @@ def _each(kind: str, types: str, known: Known | Refusal) -> dict[str, Known | Re
 
 NOT_STORED = "this server stores no such thing"
 _RUNS_ELSEWHERE = "it runs at its vendor's servers, not here; switch it off, or give a function of your own"
+_OPERATORS_CHOICE = "the operator chooses who serves a model, by `extra` in the mixture"
 _NO_SERVER_TOOLS = Refusal(why=_RUNS_ELSEWHERE)
 _NO_FILES = Refusal(why="this server keeps no files: send the content itself")
 _MODERATION = Refusal(why="use a service of its own")
@@ -102,7 +103,7 @@ CHAT: Table = {
         passed_on=f"{_OPENAI_PASSED_ON} frequency_penalty presence_penalty logit_bias verbosity min_p top_a typical_p "
         "repetition_penalty repeat_penalty chat_template_kwargs enable_thinking thinking thinking_budget think "
         "mirostat mirostat_eta mirostat_tau grammar guided_json guided_regex guided_choice guided_grammar "
-        "structured_outputs min_tokens length_penalty safe_prompt provider transforms route cache_prompt num_ctx",
+        "structured_outputs min_tokens length_penalty safe_prompt cache_prompt num_ctx",
         harmless="metadata store usage include_usage include_reasoning chat_id session_id client_metadata "
         "keep_alive title tags trace user_info litellm_metadata litellm_session_id",
         refused={
@@ -117,6 +118,11 @@ CHAT: Table = {
             "moderation": _MODERATION,
             "plugins": Refusal(why=_RUNS_ELSEWHERE, harmless=([],)),
             "models": Refusal(why="name one model in `model`; a mixture has fallbacks of its own", harmless=([],)),
+            "provider": Refusal(
+                why="the operator chooses who serves a model, by `extra` in the mixture", harmless=({},)
+            ),
+            "route": Refusal(why="the operator chooses who serves a model, by `extra` in the mixture"),
+            "transforms": Refusal(why="nothing is left out silently", harmless=([],)),
             "echo": Refusal(why="the reply holds the answer alone", harmless=(False,)),
         },
         nested={
