@@ -7,6 +7,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import aiohttp
 import openai
@@ -100,6 +102,43 @@ async def test_many_streams_at_once_all_end_well() -> None:
         ends = await asyncio.gather(*streams)
 
     assert ends == ["data: [DONE]\n\n"] * 80
+
+
+@pytest.mark.slow
+async def test_of_300_streams_of_all_apis_a_third_leaves_at_random_and_the_others_are_whole() -> None:
+    random = Random(12)
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": HELLO},
+        "/v1/responses": {"input": "Hi"},
+        "/v1/messages": {"messages": HELLO, "max_tokens": 9},
+    }
+    pieces = tuple(f"piece {number} " for number in range(8))
+
+    async def stream(server: ServedModel, number: int, leaves_after: int | None) -> str:
+        path, body = list(bodies.items())[number % 3]
+        sent = {"model": "moa/solo", "stream": True, **body}
+        got = b""
+        async with server.http.post(f"{server.url}{path}", json=sent) as response:
+            if leaves_after == 0:
+                return "left"
+            async for piece in response.content.iter_any():
+                got += piece
+                if leaves_after is not None and got.count(b"piece") >= leaves_after:
+                    return "left"
+        texts = [text for text in pieces if got.count(text.encode()) >= 1]
+        return "whole" if len(texts) == len(pieces) else got.decode()
+
+    async with served(max_inflight=400) as server:
+        server.upstream.behave("writer", Text(pieces, pace_s=0.003))
+        leaving = [random.randrange(6) if random.random() < 0.3 else None for _ in range(300)]
+        ended = await asyncio.gather(*(stream(server, number, after) for number, after in enumerate(leaving)))
+        await server.upstream.until(lambda: server.upstream.running == 0)
+        async with asyncio.timeout(5):
+            while server.app.state.service.inflight.count:  # noqa: ASYNC110  # the limiter has nobody to tell
+                await asyncio.sleep(0.01)
+
+    assert [end for end, after in zip(ended, leaving, strict=True) if after is None and end != "whole"] == []
+    assert 60 < sum(after is not None for after in leaving) < 120
 
 
 async def test_a_closed_gate_lets_runs_end_and_nobody_in() -> None:

@@ -209,6 +209,22 @@ def test_codexs_own_fields_are_taken_and_its_tools_translated() -> None:
     assert request.tools.original("mcp__docs__look").namespace == "mcp__docs"
 
 
+def test_anthropics_tools_that_the_client_runs_become_functions() -> None:
+    request = messages(
+        tools=[
+            {"type": "bash_20250124", "name": "bash"},
+            {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 9},
+            {"type": "memory_20250818", "name": "memory", "cache_control": {"type": "ephemeral"}},
+        ]
+    )
+
+    functions = [tool["function"] for tool in request.options.tools]
+    assert [function["name"] for function in functions] == ["bash", "str_replace_based_edit_tool", "memory"]
+    assert all("command" in function["parameters"]["properties"] for function in functions)
+    with pytest.raises(RequestError, match=r"tools\.0\.input_schema"):
+        messages(tools=[{"name": "bare"}])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 async def test_custom_and_namespace_tools_come_back_as_the_client_knows_them(stream: bool) -> None:

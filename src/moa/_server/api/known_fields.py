@@ -118,10 +118,8 @@ CHAT: Table = {
             "moderation": _MODERATION,
             "plugins": Refusal(why=_RUNS_ELSEWHERE, harmless=([],)),
             "models": Refusal(why="name one model in `model`; a mixture has fallbacks of its own", harmless=([],)),
-            "provider": Refusal(
-                why="the operator chooses who serves a model, by `extra` in the mixture", harmless=({},)
-            ),
-            "route": Refusal(why="the operator chooses who serves a model, by `extra` in the mixture"),
+            "provider": Refusal(why=_OPERATORS_CHOICE, harmless=({},)),
+            "route": Refusal(why=_OPERATORS_CHOICE),
             "transforms": Refusal(why="nothing is left out silently", harmless=([],)),
             "echo": Refusal(why="the reply holds the answer alone", harmless=(False,)),
         },
@@ -318,12 +316,17 @@ RESPONSES: Table = {
 
 _TOOL_HINTS = "allowed_callers cache_control defer_loading eager_input_streaming input_examples"
 _SERVER_TOOLS = (
-    "bash_20241022 bash_20250124 code_execution_20250522 code_execution_20250825 code_execution_20260120 "
-    "code_execution_20260521 browser_toolset_20260801 computer_20241022 memory_20250818 computer_20250124 "
-    "text_editor_20241022 computer_20251124 computer_toolset_20260801 text_editor_20250124 text_editor_20250429 "
-    "text_editor_20250728 web_search_20250305 web_fetch_20250910 web_search_20260209 web_fetch_20260209 "
-    "web_fetch_20260309 web_search_20260318 web_fetch_20260318 advisor_20260301 tool_search_tool_bm25_20251119 "
-    "tool_search_tool_bm25 tool_search_tool_regex_20251119 tool_search_tool_regex mcp_toolset"
+    "code_execution_20250522 code_execution_20250825 code_execution_20260120 code_execution_20260521 "
+    "web_search_20250305 web_fetch_20250910 web_search_20260209 web_fetch_20260209 web_fetch_20260309 "
+    "web_search_20260318 web_fetch_20260318 advisor_20260301 tool_search_tool_bm25_20251119 tool_search_tool_bm25 "
+    "tool_search_tool_regex_20251119 tool_search_tool_regex mcp_toolset"
+)
+_CLIENT_TOOLS = (
+    "bash_20241022 bash_20250124 text_editor_20241022 text_editor_20250124 text_editor_20250429 text_editor_20250728 "
+    "memory_20250818"
+)
+_SCREEN_TOOLS = (
+    "computer_20241022 computer_20250124 computer_20251124 computer_toolset_20260801 browser_toolset_20260801"
 )
 _SERVER_RESULTS = (
     "server_tool_use web_search_tool_result web_fetch_tool_result advisor_tool_result code_execution_tool_result "
@@ -396,7 +399,9 @@ MESSAGES: Table = {
     "block:tool_removal": Refusal(why="give all tools in `tools`"),
     "tool": _known("name description input_schema strict", harmless=_TOOL_HINTS),
     "tool:custom": _known("type name description input_schema strict", harmless=_TOOL_HINTS),
+    **_each("tool", _CLIENT_TOOLS, _known("type name", harmless=f"{_TOOL_HINTS} strict max_characters")),
     **_each("tool", _SERVER_TOOLS, _NO_SERVER_TOOLS),
+    **_each("tool", _SCREEN_TOOLS, Refusal(why="only Anthropic's models know it; give functions of your own")),
     "tool_choice": _known("type name disable_parallel_tool_use"),
     "metadata": _known("user_id"),
     "output_config": _known("effort format", harmless="task_budget", nested={"format": "output_format"}),

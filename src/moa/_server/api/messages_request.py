@@ -8,6 +8,7 @@ import orjson
 from pydantic import Field, WithJsonSchema
 
 from moa._messages import Message, ReplyOptions, Sampling
+from moa._server.api.client_tools import description_and_schema
 from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, titled
 from moa._server.api.known_fields import MESSAGES
@@ -37,12 +38,12 @@ class Turn(RequestModel):
 
 
 class ClientTool(RequestModel):
-    """A tool that the client runs; the API's own tools are refused before this."""
+    """A tool that the client runs; those that run at Anthropic are refused before this."""
 
-    type: Literal["custom"] | None = None
+    type: str | None = None
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
-    input_schema: dict[str, Any]
+    input_schema: dict[str, Any] | None = None
     strict: bool | None = None
 
 
@@ -132,7 +133,7 @@ def _read(model: type[MessagesRequest], body: dict[str, Any]) -> ApiRequest:
     request = validate(model, fields)
     config, metadata = request.output_config or OutputConfig(), request.metadata or Metadata()
     choice = request.tool_choice or ToolChoice(type="auto")
-    tools = TranslatedTools(functions=tuple(_tool(tool) for tool in request.tools or ()))
+    tools = TranslatedTools(functions=tuple(_tool(tool, f"tools.{at}") for at, tool in enumerate(request.tools or ())))
     history = {name: body.get(name) for name in ("system", "tools", "messages")}
     return ApiRequest(
         model=request.model,
@@ -350,9 +351,13 @@ def _assistant_turn(content: object, at: str) -> dict[str, Any]:
     return {"role": "assistant", "content": "\n\n".join(texts), "tool_calls": calls}
 
 
-def _tool(tool: ClientTool) -> dict[str, Any]:
-    described = {"name": tool.name, "description": tool.description, "strict": tool.strict}
-    return function_tool({**described, "parameters": tool.input_schema})
+def _tool(tool: ClientTool, at: str) -> dict[str, Any]:
+    description, schema = description_and_schema(tool.type or "") or (tool.description, tool.input_schema)
+    if schema is None:
+        param = f"{at}.input_schema"
+        raise RequestError(400, "invalid_request", f"{param}: a tool needs it", param=param)
+    described = {"name": tool.name, "description": description, "strict": tool.strict}
+    return function_tool({**described, "parameters": schema})
 
 
 def _tool_choice(choice: ToolChoice | None, *, has_tools: bool) -> str | Mapping[str, Any] | None:
