@@ -126,7 +126,7 @@ class ApiKeys:
         return any(caller.budget for _, caller in self._callers)
 
     def caller(self, key: str) -> Caller | None:
-        """Return whose key it is, None if nobody's; takes the same time for every key."""
+        """Return the owner of a key, None if it is unknown; takes the same time for every key."""
         digest, found = hash_key(key).encode(), None
         for known, caller in self._callers:
             if hmac.compare_digest(known, digest):

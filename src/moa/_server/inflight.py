@@ -1,4 +1,4 @@
-"""How many runs there are at once, and the end of taking new ones."""
+"""Limits concurrent runs, and stops new ones at shutdown."""
 
 import asyncio
 from collections import Counter
@@ -14,14 +14,14 @@ RETRY_AFTER_S = 1.0
 
 
 class InflightLimiter:
-    """Lets runs in up to a limit, and none once the server is about to stop.
+    """Admits runs up to a limit, and none once the server is about to stop.
 
     Args:
         limit: Most runs at once.
         caller_limit: Most runs of one caller; None: as many.
 
     Attributes:
-        is_closed: No new runs are let in.
+        is_closed: No new runs are admitted.
     """
 
     def __init__(self, limit: int, caller_limit: int | None = None) -> None:
@@ -74,7 +74,7 @@ class InflightLimiter:
         self.is_closed = True
 
     def cancel_all(self) -> None:
-        """End every run that is still under way; its client is told."""
+        """Cancel every run that is still under way; its client gets an error."""
         for task, exchange in self._runs.items():
             exchange.aborted = True
             task.cancel()

@@ -33,7 +33,7 @@ from moa.errors import UsageError
 from moa.providers._endpoint import Endpoint, LimitSettings
 
 DRAIN_S = 30.0
-"""Seconds that streams have to end by themselves once the server is told to stop."""
+"""Seconds for open streams to end after a stop signal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class ServeSettings:
         max_calls: Most calls of a mixture that a request brings or changes.
         any_model: Whether requests may name models that are not served although there are keys.
         budget_usd: US dollars for everything until the server is restarted.
-        drain_s: Seconds for streams to end once the server is told to stop.
+        drain_s: Seconds for open streams to end after a stop signal.
         log_format: `text` or `json`.
         log_prompts: Whether prompts are logged.
         start: Names this start: what its workers share, and no other start does.
@@ -95,7 +95,7 @@ def make_options(serving: ServeSettings, settings: Settings, state: StateStore |
         state: Where keys' budgets and rates are counted; None counts them in this process.
 
     Raises:
-        UsageError: It would be open to everybody, or its processes would each load a model of their own.
+        UsageError: Any network client could use it without a key, or each process would load a model of its own.
         MixtureError: A mixture can't be used.
         ConfigError: The file of keys can't be used.
     """
@@ -103,7 +103,7 @@ def make_options(serving: ServeSettings, settings: Settings, state: StateStore |
     keys = load_keys(serving.keys_file, state, on_failure) if serving.keys_file else None
     if keys is None and not serving.is_local:
         raise UsageError(
-            f"at {serving.host} everybody could spend your money: give --api-keys-file, or listen at 127.0.0.1"
+            f"at {serving.host} anyone on the network could spend your money: give --api-keys-file, or use 127.0.0.1"
         )
     mixtures, left_out = usable_mixtures(serving.mixtures, settings)
     require_usable(serving.compare_with, settings)
@@ -193,15 +193,15 @@ def build_app(serving: ServeSettings) -> Starlette:
 
 
 Announce = Callable[[ServerOptions, str], None]
-"""Hears what is served and at which address, once the server listens there."""
+"""Called with what is served and at which address, once the server listens there."""
 
 
 def serve(serving: ServeSettings, announce: Announce) -> None:
-    """Serve until the process is told to stop.
+    """Serve until the process gets a stop signal.
 
     Args:
         serving: What to serve, and where.
-        announce: Hears what is served, and where.
+        announce: Called with what is served and the address, once the server listens.
 
     Raises:
         MoaError: It can't be served.
@@ -290,9 +290,9 @@ class DrainingServer(uvicorn.Server):
 
     Args:
         config: Uvicorn's settings.
-        inflight: Counts what is under way.
+        inflight: Counts runs that are under way.
         drain_s: Seconds for streams to end.
-        announce: Hears where the server listens.
+        announce: Called with the address, once the server listens.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ MAX_MIXTURE_VALUES = 5_000
 """Most values of a mixture that a request brings or changes: as many as 250 agents with 20 keys each."""
 
 DEFAULTS = Agent(model="any/model")
-"""An agent of which nothing but the model is set: the time limits that everybody may have."""
+"""An agent of which nothing but the model is set: its time limits are allowed to every request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

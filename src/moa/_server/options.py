@@ -22,7 +22,7 @@ class ServerOptions:
         mixtures: What is served, each as `moa/NAME`, and their models as `endpoint/model-id`.
         compare_with: Further models that are served alone, to compare mixtures with.
         left_out: What was to be served and can't be, with the reason.
-        keys: Who may ask; None lets everybody who can reach the server (loopback only).
+        keys: Who may ask; None admits every client (loopback only).
         hosts: Names that a request's Host header may have; empty: any.
         cors_origins: Web pages of other origins that may call the server, e.g. `https://chat.example.org`.
         max_inflight: Most runs at once; what comes beyond is answered with 429.
@@ -34,7 +34,7 @@ class ServerOptions:
         hold_headers_s: Longest wait of a stream's headers for its first piece, in seconds.
         keep_alive_s: Longest silence on a stream, in seconds, before a comment shows that it lives.
         log_prompts: Whether the access log holds the last user message; off, as prompts are private.
-        has_metrics: Whether there is `/metrics`; several processes would each tell of a part, now this one, now that.
+        has_metrics: Whether there is `/metrics`; with several processes each scrape would reach another one.
         page: Folder of the playground.
     """
 
@@ -57,7 +57,7 @@ class ServerOptions:
 
     @property
     def shows_error_details(self) -> bool:
-        """Whether errors tell all they know: only to those who run the server themselves, on loopback."""
+        """Whether errors include texts of services and addresses: only without keys, on loopback."""
         return self.keys is None
 
     @property

@@ -17,7 +17,7 @@ _PROVIDERS = {"bedrock": "aws.bedrock", "mistral": "mistral_ai"}
 
 
 def configured_tracer() -> Tracer | None:
-    """Return the process's tracer; None if none is configured, so that nobody pays for it."""
+    """Return the process's tracer; None if none is configured, so that tracing then costs nothing."""
     provider = trace.get_tracer_provider()
     return None if isinstance(provider, ProxyTracerProvider) else trace.get_tracer("moa", tracer_provider=provider)
 

@@ -220,7 +220,7 @@ class EventStreamEncoder:
 
     Args:
         run: Whose ledger goes with a failure.
-        show_details: Whether to repeat what services said of their faults.
+        show_details: Whether to include the text of services' errors.
     """
 
     keep_alive = b": keep-alive\n\n"

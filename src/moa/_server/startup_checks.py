@@ -1,4 +1,4 @@
-"""What is looked at before the server starts: which mixtures can work, and whether the budgets can."""
+"""Checks before the server starts: which mixtures can run, and whether budgets can be kept."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ def usable_mixtures(names: Sequence[str], settings: Settings) -> tuple[tuple[Mix
         settings: The endpoints.
 
     Returns:
-        The mixtures, and for each that was named but can't run its obstacles, by its name. Presets that nobody named
-        are left out in silence, as nobody has credentials for all of them.
+        The mixtures, and for each that was named but can't run its obstacles, by its name. Presets that were not named
+        are left out in silence: few have credentials for all of them.
 
     Raises:
         MixtureError: One of them is no mixture.
@@ -31,14 +31,14 @@ def usable_mixtures(names: Sequence[str], settings: Settings) -> tuple[tuple[Mix
     known = [mixture.name for mixture in mixtures]
     twice = sorted({name for name in known if known.count(name) > 1})
     if twice:
-        raise UsageError(f"two mixtures are called {twice[0]}: clients could not tell them apart")
+        raise UsageError(f"two mixtures are called {twice[0]}: clients could not address both")
     healths = _healths(settings)
     found = {mixture.name: obstacles(mixture, healths) for mixture in mixtures}
     usable = tuple(mixture for mixture in mixtures if not found[mixture.name])
     left_out = {name: "; ".join(faults) for name, faults in found.items() if faults}
     if not usable:
         lines = "\n".join(f"  {name}: {why}" for name, why in left_out.items())
-        raise UsageError(f"no mixture can be served:\n{lines}\n`moa doctor` says more about the endpoints")
+        raise UsageError(f"no mixture can be served:\n{lines}\n`moa doctor` shows the endpoints")
     return usable, left_out if names else {}
 
 

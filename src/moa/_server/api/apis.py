@@ -1,4 +1,4 @@
-"""The client APIs: all that tells one from another, in one value each."""
+"""The client APIs: one value owns all that is specific to an API."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Api:
         stream_encoder: Makes what writes a stream.
         encode_error: Writes an error reply.
         key_headers: Headers in which its clients send their API key, the usual one first.
-        marker_header: A header that all of its clients send, which tells them at addresses that APIs share.
+        marker_header: A header that all of its clients send; identifies the API at addresses that APIs share.
     """
 
     name: str

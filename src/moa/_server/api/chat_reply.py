@@ -20,7 +20,7 @@ _REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 
 def finish_reason(answer: Answer) -> str:
-    """Return why the answer ended, in the API's words."""
+    """Return the API's finish reason."""
     return answer.finish_reason if answer.finish_reason in _REASONS else "stop"
 
 
@@ -95,7 +95,7 @@ class ChatStreamEncoder(BaseStreamEncoder):
         self._after = b'},"logprobs":null,"finish_reason":null}]}\n\n'
 
     def opening(self) -> bytes:
-        """The first chunk says whose turn it is."""
+        """The first chunk, which has the role."""
         return self._chunk({"role": "assistant", "content": ""})
 
     def event(self, event: Event) -> bytes:
@@ -117,7 +117,7 @@ class ChatStreamEncoder(BaseStreamEncoder):
 
     def _function_delta(self, event: AnswerToolCallDelta) -> bytes:
         if event.index in self._custom or self._request.tools.original(event.name or "").kind == "custom":
-            # Its input stands inside of the function's arguments, and can be told once they are whole.
+            # Its input is inside the function's JSON arguments, and can be decoded once they are complete.
             self._custom.add(event.index)
             return b""
         piece: dict[str, Any] = {"index": event.index, "function": {"arguments": event.arguments}}
@@ -153,5 +153,5 @@ class ChatStreamEncoder(BaseStreamEncoder):
         return self._chunk({"tool_calls": [{"index": index, **whole}]})
 
     def failure(self, failure: ErrorResponse) -> bytes:
-        """The error, as the API tells of it inside of streams; without `[DONE]`, as nothing is done."""
+        """The error, as the API encodes it in a stream; without `[DONE]`, as the answer is incomplete."""
         return b"data: " + orjson.dumps(openai_error(failure, self._exchange.id)) + b"\n\n"

@@ -1,4 +1,4 @@
-"""Tools of Anthropic's that the client runs and whose schema its models know by heart, as functions for all others.
+"""Tools that Anthropic defines and clients run, as functions for models that don't have their schemas built in.
 
 Source: the tools' pages in Anthropic's documentation, https://platform.claude.com/docs/en/agents-and-tools/tool-use.
 """
@@ -45,7 +45,7 @@ _TOOLS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 
 def description_and_schema(kind: str) -> tuple[str, dict[str, Any]] | None:
-    """Return what a model has to be told of a tool; None for a type that is no such tool.
+    """Return the description and the schema of a tool; None for a type that is no such tool.
 
     Args:
         kind: The tool's type, e.g. `bash_20250124`.

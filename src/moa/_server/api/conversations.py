@@ -27,7 +27,7 @@ class Conversations:
 
     Args:
         store: Holds it.
-        owner: Whose it is; nobody finds another owner's.
+        owner: The caller; values of other owners are never found.
     """
 
     def __init__(self, store: StateStore, owner: str) -> None:

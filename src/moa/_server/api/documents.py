@@ -7,7 +7,7 @@ _TEXTUAL = ("application/json", "application/xml", "application/yaml", "applicat
 
 
 def document_text(*, name: str | None, media_type: str, data: str) -> str:
-    """Return a file's text; of a file that isn't text, a note that says what it was.
+    """Return a file's text; for any other file, a note with its name, type and size.
 
     Args:
         name: Its name or title.

@@ -56,7 +56,7 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
     options = service.options
     service.inflight.check(exchange.caller)
     request = await read(service, api, exchange, api.read)
-    # A run's place is taken once the request is whole: clients that send slowly keep nobody out.
+    # A run's place is taken once the request is complete: clients that send slowly hold none.
     with service.inflight.acquire(exchange):
         if options.log_prompts:
             exchange.log_fields["prompt"] = request.messages[-1].text
@@ -78,7 +78,7 @@ async def read(
     """Return what a request asks.
 
     Raises:
-        RequestError: It can't be honoured; one in another API's shape is told the right address.
+        RequestError: It can't be honoured; for one in another API's shape, the error names the right address.
     """
     text = await service.body(exchange)
     body = await service.in_turn(len(text), lambda: read_json(text))

@@ -173,7 +173,7 @@ class MessagesStreamEncoder(BaseStreamEncoder):
         return _stored(self._request, identity, _content(self._exchange, "".join(self._thoughts), self._answer))
 
     def failure(self, failure: ErrorResponse) -> bytes:
-        """The error, as the API tells of it inside of streams."""
+        """The error, as the API encodes it in a stream."""
         return b"event: error\ndata: " + orjson.dumps(anthropic_error(failure, self._exchange.id)) + b"\n\n"
 
 

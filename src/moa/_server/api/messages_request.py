@@ -177,7 +177,7 @@ async def with_thread(body: dict[str, Any], conversations: Conversations) -> dic
         case _:
             return body
     if thread is None:
-        message = f"thread.previous_message_id: {identity!r:.80} isn't kept here: send the whole conversation"
+        message = f"thread.previous_message_id: {identity!r:.80} isn't stored here: send the whole conversation"
         # The SDK's own thread helper sends the whole conversation again on this code.
         details = {"error_code": "thread_not_found"}
         raise RequestError(404, "thread_not_found", message, param="thread.previous_message_id", details=details)
@@ -196,7 +196,7 @@ def _effort(thinking: Thinking | None) -> str | None:
 
 
 def _user(identity: str) -> str:
-    """An end user's name as services take it: a long one by its hash, which is as stable."""
+    """An end user's id within the length that services accept: a long one is hashed, and so stays stable."""
     return identity if len(identity) <= MAX_USER_ID else hashlib.sha256(identity.encode()).hexdigest()
 
 
@@ -241,7 +241,7 @@ def _block_text(block: Any, at: str) -> str:
         case {"type": "compaction"}:
             return ""
     if isinstance(block, dict) and block.get("type") not in ("text", "image", "tool_use", "tool_result"):
-        # What a tool of Anthropic's own servers has said in an earlier turn.
+        # The result of a tool that ran at Anthropic's servers in an earlier turn.
         return f"[{block.get('type')}: {orjson.dumps(_without_secrets(block)).decode()}]"
     raise _unsupported(block, at)
 
@@ -294,7 +294,7 @@ def _turns(turns: list[Turn]) -> Iterator[dict[str, Any]]:
 def _user_turns(content: object, at: str) -> Iterator[dict[str, Any]]:
     """A user's turn: results of tools become turns of their own, as all other services want them.
 
-    Those take text alone, so that images among the results follow with the user's own words.
+    Results are text alone, so that images among them are placed in the user's turn.
     """
     if isinstance(content, str):
         yield {"role": "user", "content": content}

@@ -61,7 +61,7 @@ def anthropic_model_list(models: tuple[ServedModel, ...], settings: Settings, cr
 
 
 def anthropic_model_dict(served: ServedModel, settings: Settings, created: int) -> dict[str, Any]:
-    """Return a model in the Anthropic API's shape; what nobody knows of a mixture is null."""
+    """Return a model in the Anthropic API's shape; what is unknown of a mixture is null."""
     return {
         "id": served.id,
         "type": "model",

@@ -1,4 +1,4 @@
-"""Proposals told as one text, for clients that can show only one: they show it as the model's thinking."""
+"""Proposals as one text, for clients that can show only one: they show it as the model's reasoning."""
 
 from moa._results import Answer, Proposal
 from moa.events import Event, LayerFinished, ProposalDelta, ProposalFinished, ProposalRestarted
@@ -7,67 +7,64 @@ _Place = tuple[int, int]
 
 
 class ProposalReasoning:
-    """Streams proposals one after another while several are written concurrently.
+    """Serializes proposals that are written concurrently.
 
-    The proposal that starts first is streamed as it is written. The others wait, and their text so far follows in one
-    piece, so that no two texts are mixed.
+    The proposal that starts first is passed through as it is written. The others are buffered, and what they have
+    written follows in one piece, so that no two texts are interleaved.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[_Place, list[str]] = {}
+        self._buffered: dict[_Place, list[str]] = {}
         self._ended: dict[_Place, Proposal] = {}
         self._count = 0
         self._current: _Place | None = None
-        self._begun = False
+        self._has_begun = False
 
     def add(self, event: Event) -> str:
-        """Return what is told now, empty if nothing."""
+        """Return the text that an event adds, empty if none."""
         match event:
             case ProposalDelta(reasoning=False):
-                self._waiting.setdefault((event.layer, event.index), []).append(event.text)
+                self._buffered.setdefault((event.layer, event.index), []).append(event.text)
             case ProposalRestarted():
-                return self._void((event.layer, event.index))
+                return self._discard((event.layer, event.index))
             case ProposalFinished(proposal=proposal):
                 place = (proposal.layer, proposal.index)
-                self._waiting.setdefault(place, [])
+                self._buffered.setdefault(place, [])
                 self._ended[place] = proposal
             case LayerFinished():
                 pass
             case _:
                 return ""
-        return "".join(self._pieces())
+        return self._flush()
 
-    def _void(self, place: _Place) -> str:
-        self._waiting.pop(place, None)
+    def _discard(self, place: _Place) -> str:
+        """Forget what a proposal has written before it was restarted."""
+        self._buffered.pop(place, None)
         if self._current != place:
             return ""
         self._current = None
-        return "\n\n(cut off; it starts again)\n\n" if self._begun else ""
+        return "\n\n(cut off; it starts again)\n\n" if self._has_begun else ""
 
-    def _pieces(self) -> list[str]:
+    def _flush(self) -> str:
+        """Return what the current proposal has written, and further ones as long as each has ended."""
         pieces: list[str] = []
         while True:
             if self._current is None:
-                self._current, self._begun = next(iter(self._waiting), None), False
-            if self._current is None or not self._emit(self._current, pieces):
-                return pieces
-
-    def _emit(self, place: _Place, pieces: list[str]) -> bool:
-        """Tell what the speaker has written so far; return whether it has ended."""
-        proposal = self._ended.get(place)
-        text = "".join(self._waiting[place])
-        self._waiting[place].clear()
-        if not self._begun and (text or proposal):
-            self._begun = True
-            self._count += 1
-            pieces.append(f"Proposal {self._count}\n\n")
-        pieces.append(text)
-        if proposal is None:
-            return False
-        pieces.append(_outcome(proposal))
-        del self._waiting[place]
-        self._current = None
-        return True
+                self._current, self._has_begun = next(iter(self._buffered), None), False
+            if self._current is None:
+                return "".join(pieces)
+            proposal, text = self._ended.get(self._current), "".join(self._buffered[self._current])
+            self._buffered[self._current].clear()
+            if not self._has_begun and (text or proposal):
+                self._has_begun = True
+                self._count += 1
+                pieces.append(f"Proposal {self._count}\n\n")
+            pieces.append(text)
+            if proposal is None:
+                return "".join(pieces)
+            pieces.append(_outcome(proposal))
+            del self._buffered[self._current]
+            self._current = None
 
 
 def _outcome(proposal: Proposal) -> str:

@@ -17,7 +17,7 @@ class MoaFields(RequestModel):
     """The field `moa` of a request: what mixtures have and single models don't.
 
     Attributes:
-        ledger: Whether the reply's own `moa` field tells of every proposal, call and attempt.
+        ledger: Whether the reply's `moa` field holds every proposal, call and attempt.
         proposals: `reasoning`: proposals are shown as the model's thinking while they are written.
         bypass: Ask the aggregator alone, without any proposers.
         mixture: Keys of the mixture file that replace the served mixture's: mappings are merged, lists replaced.

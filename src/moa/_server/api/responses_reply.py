@@ -181,7 +181,7 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
 
 
 def _error_code(failure: ErrorResponse) -> str:
-    """The error's code in the API's words, of which clients know a list."""
+    """The error's code, one of those that clients of the API know."""
     if failure.code in ("context_length_exceeded", "rate_limit_exceeded", "insufficient_quota"):
         return failure.code
     known = {429: "rate_limit_exceeded", 402: "insufficient_quota"}
@@ -195,7 +195,7 @@ class _Item:
     """One item of output while it is written.
 
     Args:
-        exchange: Whose reply it is.
+        exchange: The request that is answered.
         request: What was asked; it knows the tools.
         which: `text`, `reasoning` or `call`, with the number of the call.
         number: Of the item in the output.
@@ -271,7 +271,7 @@ class _Item:
             case "reasoning":
                 return [("response.reasoning_summary_text.delta", place)]
             case "custom":
-                # Its input stands inside of the function's arguments, and can be told once they are whole.
+                # Its input is inside the function's JSON arguments, and can be decoded once they are complete.
                 return []
         return [("response.function_call_arguments.delta", place)]
 

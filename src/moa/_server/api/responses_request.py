@@ -167,7 +167,7 @@ def _reference(item: object) -> str | None:
 
 def _not_stored(param: str, identity: str) -> RequestError:
     message = (
-        f"{param}: {identity!r:.80} isn't kept here (a key's last 30 minutes are, unless a request says store: false): "
+        f"{param}: {identity!r:.80} isn't stored here (responses are for 30 minutes, except with store: false): "
         "send the conversation itself"
     )
     return RequestError(400, "previous_response_not_found", message, param=param)

@@ -39,9 +39,9 @@ class BaseStreamEncoder:
     """The state of one run that is streamed to a client, whatever API it speaks.
 
     Args:
-        exchange: Whose reply it is.
+        exchange: The request that is answered.
         request: What was asked.
-        show_details: Whether the ledger repeats what services said of their faults.
+        show_details: Whether the ledger includes the text of services' errors.
     """
 
     def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:

@@ -8,7 +8,7 @@ from moa.events import AnswerToolCallDelta
 class ToolCallSequencer:
     """Puts pieces of several tool calls in order: those of the first go through, those of the others wait for the end.
 
-    Services may mix them, and only the end of the answer tells that no piece of a call is still to come.
+    Services may interleave them, and no call is known to be complete before the end of the answer.
     """
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class ToolCallSequencer:
         self._waiting: dict[int, AnswerToolCallDelta] = {}
 
     def add(self, piece: AnswerToolCallDelta) -> tuple[AnswerToolCallDelta, ...]:
-        """Return what can be told now that a piece has come."""
+        """Return the pieces that can be sent now."""
         if self._first is None:
             self._first = piece.index
         if piece.index == self._first:
@@ -26,7 +26,7 @@ class ToolCallSequencer:
         return ()
 
     def flush(self) -> tuple[AnswerToolCallDelta, ...]:
-        """Return the calls that have waited, each whole."""
+        """Return the calls that were held back, each complete."""
         return tuple(self._waiting[index] for index in sorted(self._waiting))
 
 

@@ -32,7 +32,7 @@ def moa_field(request: ApiRequest, answer: Answer, *, show_details: bool) -> dic
     Args:
         request: The request.
         answer: The answer.
-        show_details: Whether to repeat what services said of their faults.
+        show_details: Whether to include the text of services' errors.
     """
     if not request.moa.ledger:
         return run_totals(answer)
@@ -41,7 +41,7 @@ def moa_field(request: ApiRequest, answer: Answer, *, show_details: bool) -> dic
 
 
 def without_messages(value: Any) -> Any:
-    """The value with the codes of errors alone: their sentences may hold addresses and what services said."""
+    """The value with the codes of errors alone: their messages may hold addresses and texts of services."""
     if isinstance(value, list):
         return [without_messages(item) for item in value]
     if not isinstance(value, dict):

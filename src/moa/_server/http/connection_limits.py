@@ -80,7 +80,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
+        """The client has disconnected."""
         for timer in (self._headers_timer, self._reading_timer, self._rest_timer):
             _cancel(timer)
         super().connection_lost(exc)

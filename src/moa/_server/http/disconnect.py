@@ -1,4 +1,4 @@
-"""Looking after a reply while it is made: notices that the client has gone, and shows it that the stream lives."""
+"""Watches a client while its reply is made: detects a disconnect, and sends keep-alives on a silent stream."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,19 +8,19 @@ from moa._server.http.exchange import HttpExchange
 
 
 class DisconnectWatcher:
-    """Cancels the task inside its block as soon as the client goes away; `exchange.client_gone` says that this was why.
+    """Cancels the task inside its block when the client disconnects, and sets `exchange.client_gone`.
 
     ::
 
         async with DisconnectWatcher(exchange, keep_alive=COMMENT, every_s=10):
             ... make the reply ...
 
-    Leave the block before the reply is ended: servers report the end in the same way as a client that went away.
+    Leave the block before the reply is ended: ASGI reports the end in the same way as a disconnect.
 
     Args:
-        exchange: Whose client to look after.
+        exchange: The request whose client is watched.
         write: Writes into the stream.
-        keep_alive: What to write into a stream that has been silent; empty writes nothing.
+        keep_alive: What to write into a silent stream; empty writes nothing.
         every_s: Longest silence, in seconds.
     """
 
@@ -41,7 +41,7 @@ class DisconnectWatcher:
         """Begin."""
         task = asyncio.current_task()
         assert task is not None
-        self._watcher = asyncio.ensure_future(self._look(task))
+        self._watcher = asyncio.ensure_future(self._watch(task))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -50,23 +50,17 @@ class DisconnectWatcher:
         if self._watcher is not None:
             self._watcher.cancel()
 
-    async def _look(self, task: asyncio.Task[object]) -> None:
-        while not await self._has_gone():
-            await self._send_keep_alive()
+    async def _watch(self, task: asyncio.Task[object]) -> None:
+        """Wait for the disconnect, and send a keep-alive whenever that takes longer than the longest silence."""
+        while True:
+            try:
+                async with asyncio.timeout(self._every_s):
+                    while (await self._exchange.receive())["type"] != "http.disconnect":
+                        pass
+                break
+            except TimeoutError:
+                silent_s = asyncio.get_running_loop().time() - self._exchange.wrote_at
+                if self._every_s is not None and silent_s >= self._every_s / 2:
+                    await self._write(self._keep_alive)
         self._exchange.client_gone = True
         task.cancel()
-
-    async def _has_gone(self) -> bool:
-        """Whether the client goes away before the stream has been silent for too long."""
-        try:
-            async with asyncio.timeout(self._every_s):
-                while (await self._exchange.receive())["type"] != "http.disconnect":
-                    pass
-        except TimeoutError:
-            return False
-        return True
-
-    async def _send_keep_alive(self) -> None:
-        silent_s = asyncio.get_running_loop().time() - self._exchange.wrote_at
-        if self._every_s is not None and silent_s >= self._every_s / 2:
-            await self._write(self._keep_alive)

@@ -55,7 +55,7 @@ _CODES = {errors.ContextTooLong.code: "context_length_exceeded"}
 
 MAX_MESSAGE_CHARS = 2_000
 MAX_PARAM_CHARS = 200
-"""What of a fault in a request is told: keys and values of a client may be megabytes long."""
+"""Longest part of a faulty request that an error repeats: keys and values may be megabytes long."""
 
 
 class RequestError(Exception):
@@ -119,7 +119,7 @@ def error_response(error: MoaError | RequestError, *, show_details: bool) -> Err
 
     Args:
         error: What was raised.
-        show_details: Whether to repeat what services said and where they are; for those who run the server themselves.
+        show_details: Whether to include the text of services' errors and their addresses; for operators only.
     """
     if isinstance(error, RequestError):
         return ErrorResponse(
@@ -151,7 +151,7 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def _failed_run(error: EngineError, *, show_details: bool) -> ErrorResponse:
-    """A failed run; where all causes are of one kind, that kind says more than the run's own error."""
+    """A failed run; if all causes are of one class, that class determines code and status."""
     causes = tuple(_cause(cause, show_details=show_details) for cause in error.failures)
     kinds = {type(cause) for cause in error.failures}
     telling = isinstance(error, errors.LayerFailed | errors.AggregationFailed) and len(kinds) == 1
@@ -170,5 +170,5 @@ def _failed_run(error: EngineError, *, show_details: bool) -> ErrorResponse:
 
 def _cause(cause: ProviderError, *, show_details: bool) -> dict[str, str]:
     known = {"model": cause.model, "code": cause.code}
-    # What a service says of the request itself is what the client has to know; the rest is ours.
+    # A client needs a service's text about the request itself; other texts are internal.
     return known | {"message": str(cause.args[0])} if show_details or isinstance(cause, BadRequest) else known

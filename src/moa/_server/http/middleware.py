@@ -1,7 +1,7 @@
 """The outermost layer: checks every request, dispatches it, adds headers to its reply, and turns errors into replies.
 
 Cross-site request forgery and DNS rebinding are refused here: Host and Origin are checked on loopback too, as a page in
-the browser of somebody who runs the server must not be able to spend their money.
+an operator's browser must not be able to spend their money.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ class ApiMiddleware:
             _log_access(exchange)
 
     def _check_site(self, exchange: HttpExchange) -> None:
-        """Refuse what a page of another site, or a name that somebody else lets point here, may have sent."""
+        """Refuse cross-site requests, and names of other hosts that resolve to this one (DNS rebinding)."""
         host = exchange.header(b"host")
         names = [value for name, value in exchange.scope["headers"] if name == b"host"]
         if len(names) > 1 or (self._options.hosts and _hostname(host) not in self._options.hosts):
