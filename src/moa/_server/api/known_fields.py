@@ -417,8 +417,10 @@ def rule_for(table: Table, kind: str, value: Mapping[str, object]) -> Known | Re
     name = value.get("role" if kind == "message" else "type")
     if (known := table.get(f"{kind}:{name}")) is not None:
         return known
-    is_typed = name is not None and bool(variants(table, kind))
-    return None if is_typed else table.get(kind)
+    untyped = table.get(kind)
+    # Roles are checked with the message's other fields. An unknown type is none of the untyped objects of its kind.
+    is_other_type = untyped is not None and name is not None and kind != "message" and bool(variants(table, kind))
+    return None if is_other_type else untyped
 
 
 def variants(table: Table, kind: str) -> Sequence[str]:
