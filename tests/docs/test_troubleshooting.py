@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import moa
 from moa.errors import MoaError
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "troubleshooting.md"
@@ -35,3 +36,13 @@ def test_an_error_has_an_entry_under_its_code(error: type[MoaError], entries: di
 
 def test_no_entry_is_left_of_an_error_that_is_gone(entries: dict[str, tuple[str, str]]) -> None:
     assert set(entries) <= {error.code for error in ERRORS}
+
+
+def test_the_servers_own_codes_are_all_in_its_table() -> None:
+    source = Path(moa.__file__).parent / "_server"
+    texts = [path.read_text(encoding="utf-8") for path in source.rglob("*.py")]
+    codes = {code for text in texts for code in re.findall(r'RequestError\(\s*\d{3},\s*"(\w+)"', text)}
+    section = PAGE.read_text(encoding="utf-8").split("## The server refused a request")[1].split("\n## ")[0]
+
+    assert len(codes) > 15
+    assert codes - set(re.findall(r"`(\w+)`", section)) == set()
