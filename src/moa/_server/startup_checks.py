@@ -35,11 +35,17 @@ def usable_mixtures(names: Sequence[str], settings: Settings) -> tuple[tuple[Mix
     healths = _healths(settings)
     found = {mixture.name: obstacles(mixture, healths) for mixture in mixtures}
     usable = tuple(mixture for mixture in mixtures if not found[mixture.name])
-    left_out = {name: "; ".join(faults) for name, faults in found.items() if faults}
+    left_out = {name: _reasons(faults) for name, faults in found.items() if faults}
     if not usable:
         lines = "\n".join(f"  {name}: {why}" for name, why in left_out.items())
         raise UsageError(f"no mixture can be served:\n{lines}\n`moa doctor` shows the endpoints")
     return usable, left_out if names else {}
+
+
+def _reasons(faults: Sequence[str]) -> str:
+    """Obstacles as one sentence, each once for its endpoint: all models of an endpoint lack the same key."""
+    parts = (fault.partition(": ") for fault in faults)
+    return "; ".join(dict.fromkeys(f"{reference.partition('/')[0]}: {reason}" for reference, _, reason in parts))
 
 
 def _healths(settings: Settings) -> Sequence[Health]:
@@ -58,7 +64,7 @@ def require_usable(references: Sequence[str], settings: Settings) -> None:
     healths = _healths(settings) if references else ()
     faults = [fault for reference in references for fault in obstacles(single(reference), healths)]
     if faults:
-        raise UsageError(f"--compare-with: {'; '.join(faults)}")
+        raise UsageError(f"--compare-with: {_reasons(faults)}")
 
 
 def require_bounded(mixtures: Sequence[Mixture], *, budget: str) -> None:
