@@ -31,7 +31,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moa._config.settings import Settings
-from moa._messages import Message
+from moa._messages import Message, ServiceState
 from moa._mixture.loading import load
 from moa._runtime.engine import Engine
 from moa._server.app import create_app
@@ -47,6 +47,10 @@ SECRET = "heliotrope"
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+
+STATE = ServiceState("lab/writer", {"signature": "for the writer alone"})
+ENDED = Finish(reason="stop", state=STATE)
+"""Every reply has something that its service wants back: clients must stand it, and may carry it."""
 
 TRIAL = load(
     {
@@ -66,12 +70,12 @@ def script(request: ModelRequest) -> Script:
     results = [message for message in turn if message.role == "tool"]
     asked = turn[0].text
     if results:
-        return f"The tool says: {results[-1].text[-2000:]}"
+        return [f"The tool says: {results[-1].text[-2000:]}", ENDED]
     if "READ" in asked and (call := _tool_call(request.options.tools)):
-        return ["I look. ", call, Finish(reason="tool_calls")]
+        return ["I look. ", call, Finish(reason="tool_calls", state=STATE)]
     said = sum(message.role == "assistant" for message in request.messages)
     pictures = sum(len(message.images) for message in request.messages)
-    return f"This is answer {said + 1}, with {pictures} pictures."
+    return [f"This is answer {said + 1}, with {pictures} pictures.", ENDED]
 
 
 def _current_turn(messages: Sequence[Message]) -> Sequence[Message]:

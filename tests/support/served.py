@@ -26,6 +26,7 @@ from moa._runtime.engine import Engine
 from moa._server.app import create_app
 from moa._server.launcher import ServeSettings, uvicorn_config
 from moa._server.options import ServerOptions
+from moa.providers._base import Provider
 from moa.providers._endpoint import Endpoint
 from tests.support.model_server import ModelServer, Text
 
@@ -92,6 +93,7 @@ async def served(
     budget_usd: float | None = None,
     key: str = "unused",
     tracer: Tracer | None = None,
+    providers: Mapping[str, Provider] | None = None,
     **options: Any,
 ) -> AsyncIterator[ServedModel]:
     """Serve mixtures whose models are at the endpoint `lab`; each says who it is unless told otherwise.
@@ -104,7 +106,7 @@ async def served(
         changes = {"lab": endpoint or {}, **(others or {})}
         settings = Settings(endpoints={name: _endpoint(upstream, name, given) for name, given in changes.items()})
         made = create_app(
-            Engine(settings=settings, budget_usd=budget_usd),
+            Engine(settings=settings, budget_usd=budget_usd, providers=providers),
             ServerOptions(mixtures=mixtures or (DUO, SOLO), **options),
             tracer=tracer,
         )

@@ -7,9 +7,10 @@ import orjson
 
 from moa._messages import ToolCall
 from moa._results import Answer
+from moa._server.api.carried_state import packed_state
 from moa._server.api.errors import openai_error
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
 from moa._server.api.translated_tools import custom_input
 from moa._server.api.usage import moa_field, openai_usage, total_headers
 from moa._server.http.errors import ErrorResponse
@@ -40,6 +41,8 @@ def chat_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, s
             _tool_call(request, call, call.id or call_id(exchange.id, index))
             for index, call in enumerate(answer.tool_calls)
         ]
+    if (packed := packed_state(answer, call_ids(exchange.id, answer))) is not None:
+        message["reasoning_details"] = [_carried(packed)]
     wants_logprobs = request.options.top_logprobs is not None
     logprobs = {"content": list(answer.logprobs), "refusal": None} if wants_logprobs else None
     choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason(answer)}
@@ -55,6 +58,11 @@ def chat_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, s
     if request.moa.ledger:
         body["moa"] = moa_field(request, answer, show_details=show_details)
     return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer))
+
+
+def _carried(packed: str) -> dict[str, Any]:
+    """What clients send back for the aggregator's service, in the shape that OpenRouter gave it."""
+    return {"type": "reasoning.encrypted", "data": packed, "id": None, "format": "moa", "index": 0}
 
 
 def _tool_call(request: ApiRequest, call: ToolCall, identity: str) -> dict[str, Any]:
@@ -141,6 +149,8 @@ class ChatStreamEncoder(BaseStreamEncoder):
         """The reason, the usage of all calls if it was asked for, the totals with the last chunk."""
         answer = self._answer
         custom = b"".join(map(self._custom_call, sorted(self._custom)))
+        if (packed := packed_state(answer, call_ids(self._exchange.id, answer))) is not None:
+            custom += self._chunk({"reasoning_details": [_carried(packed)]})
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish_reason(answer)}
         if not self._request.include_usage:
             return custom + self._line({"choices": [choice], "moa": self._moa}) + b"data: [DONE]\n\n"

@@ -42,6 +42,7 @@ class ChatMessage(RequestModel):
 
     Attributes:
         reasoning_content: What a former reply showed as thinking.
+        reasoning_details: What a former reply carried for its service, in OpenRouter's shape.
         refusal: A former reply's refusal; taken as its text.
     """
 
@@ -52,6 +53,7 @@ class ChatMessage(RequestModel):
     tool_call_id: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    reasoning_details: Any = None
 
 
 class ChatFunction(RequestModel):
@@ -187,7 +189,17 @@ def _turns(messages: list[ChatMessage]) -> Iterator[dict[str, Any]]:
             "name": message.name,
             "tool_calls": [_tool_call(call) for call in message.tool_calls or ()],
             "tool_call_id": message.tool_call_id,
+            "state": _carried(message.reasoning_details),
         }
+
+
+def _carried(details: Any) -> str | None:
+    """The text that a former reply carried for its service."""
+    for detail in details if isinstance(details, list) else ():
+        match detail:
+            case {"type": "reasoning.encrypted", "data": str(packed)}:
+                return packed
+    return None
 
 
 def _part(part: Any, at: str) -> Any:

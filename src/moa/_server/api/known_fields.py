@@ -136,8 +136,8 @@ CHAT: Table = {
         "include_usage", harmless="include_obfuscation continuous_usage_stats chunk_include_usage"
     ),
     "message": _known(
-        "role content name tool_calls tool_call_id refusal reasoning_content",
-        harmless="reasoning reasoning_text reasoning_details reasoning_opaque reasoning_signature thinking "
+        "role content name tool_calls tool_call_id refusal reasoning_content reasoning_details",
+        harmless="reasoning reasoning_text reasoning_opaque reasoning_signature thinking "
         "thinking_blocks annotations cache_control parsed id created_at createdAt timestamp status type model usage "
         "finish_reason logprobs metadata citations images is_error experimental_attachments prefix thought_signature "
         f"{_CLIENT_KEYS}",

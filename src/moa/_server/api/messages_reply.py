@@ -7,9 +7,10 @@ import orjson
 
 from moa._messages import ToolCall
 from moa._results import Answer
+from moa._server.api.carried_state import packed_state
 from moa._server.api.errors import anthropic_error
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.usage import moa_field, total_headers
 from moa._server.http.errors import ErrorResponse
@@ -79,6 +80,8 @@ def _stored(request: ApiRequest, identity: str, content: list[dict[str, Any]]) -
 
 def _content(exchange: HttpExchange, reasoning: str, answer: Answer) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = []
+    if (packed := packed_state(answer, call_ids(exchange.id, answer))) is not None:
+        content.append({"type": "redacted_thinking", "data": packed})
     if reasoning:
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     if answer.text or not answer.tool_calls:
@@ -165,7 +168,12 @@ class MessagesStreamEncoder(BaseStreamEncoder):
         if self._open is None:
             empty = self._begun("text", {"type": "text", "text": "", "citations": None})
         delta = {"delta": _ending(answer), "usage": _usage(answer.usage), **self._request.echo, "moa": self._moa}
-        return empty + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
+        # Clients take the last block for the answer, and services need their state for the results of tools alone.
+        carried = b""
+        packed = packed_state(answer, call_ids(self._exchange.id, answer)) if answer.tool_calls else None
+        if packed is not None:
+            carried = self._begun("carried", {"type": "redacted_thinking", "data": packed})
+        return empty + carried + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
 
     def stored(self) -> Mapping[str, Any]:
         """The thread that the message continues, with the message."""

@@ -339,16 +339,18 @@ def _image(source: object, at: str) -> dict[str, Any]:
 def _assistant_turn(content: object, at: str) -> dict[str, Any]:
     if isinstance(content, str):
         return {"role": "assistant", "content": content}
-    texts, calls = [], []
+    texts, calls, carried = [], [], None
     for number, block in enumerate(_blocks(content, at)):
         match block:
             case {"type": "tool_use", "id": str(call), "name": str(name), "input": dict(arguments)}:
                 calls.append({"id": call, "function": {"name": name, "arguments": orjson.dumps(arguments).decode()}})
+            case {"type": "redacted_thinking", "data": str(packed)}:
+                carried = packed
             case {"type": "thinking" | "redacted_thinking"}:
                 continue  # what a former reply thought is shown to no model
             case _:
                 texts.append(_block_text(block, f"{at}.{number}"))
-    return {"role": "assistant", "content": "\n\n".join(texts), "tool_calls": calls}
+    return {"role": "assistant", "content": "\n\n".join(texts), "tool_calls": calls, "state": carried}
 
 
 def _tool(tool: ClientTool, at: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moa._messages import Conversation, Message, ReplyOptions, Sampling, conversation
+from moa._server.api.carried_state import with_state
 from moa._server.api.request_model import RequestModel
 from moa._server.api.translated_tools import NO_TOOLS, TranslatedTools
 from moa._server.http.errors import RequestError
@@ -66,13 +67,19 @@ def parse_messages(messages: Sequence[Message | Mapping[str, Any]], *, param: st
     """Return messages in the OpenAI API's shape as a conversation.
 
     An assistant turn that only calls tools becomes part of the one before it: services take all calls of a turn in one
-    message.
+    message. A mapping may have a `state`: the text that a client carried for the service.
 
     Raises:
         RequestError: They are none; `param` is the field where they stand.
     """
+    joined = _joined_calls(messages)
+    states = [turn.get("state") if isinstance(turn, Mapping) else None for turn in joined]
+    plain = [
+        {name: value for name, value in turn.items() if name != "state"} if isinstance(turn, Mapping) else turn
+        for turn in joined
+    ]
     try:
-        return conversation(_joined_calls(messages))
+        return tuple(with_state(*pair) for pair in zip(conversation(plain), states, strict=True))
     except UsageError as error:
         raise RequestError(400, "invalid_request", str(error), param=param) from None
 
@@ -88,7 +95,8 @@ def _joined_calls(messages: Sequence[Message | Mapping[str, Any]]) -> list[Messa
             and message.get("tool_calls")
             and not message.get("content")
         ):
-            joined[-1] = {**before, "tool_calls": [*(before.get("tool_calls") or ()), *message["tool_calls"]]}
+            calls = [*(before.get("tool_calls") or ()), *message["tool_calls"]]
+            joined[-1] = {**before, "tool_calls": calls, "state": before.get("state") or message.get("state")}
         else:
             joined.append(message)
     return joined

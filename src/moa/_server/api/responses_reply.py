@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from moa._results import Answer
+from moa._server.api.carried_state import packed_state
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.translated_tools import custom_input
 from moa._server.api.usage import moa_field, total_headers
@@ -32,6 +33,8 @@ def responses_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer,
         delta = AnswerToolCallDelta(index=index, id=call.id, name=call.name, arguments="")
         items.append(_Item(exchange, request, ("call", index), len(items), delta, text=call.arguments))
     output = [item.whole() for item in items]
+    if (packed := packed_state(answer, call_ids(exchange.id, answer))) is not None:
+        output.insert(0, _carried_item(exchange, len(output), packed))
     body = _ended(_response(exchange, request), answer, output)
     if request.moa.ledger:
         body["moa"] = moa_field(request, answer, show_details=show_details)
@@ -88,6 +91,12 @@ def _usage(usage: TokenUsage) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
+
+
+def _carried_item(exchange: HttpExchange, number: int, packed: str) -> dict[str, Any]:
+    """What clients send back for the aggregator's service: it belongs to the items beside it."""
+    identity = f"rs_{exchange.id.removeprefix('req-')}_{number}"
+    return {"id": identity, "type": "reasoning", "summary": [], "encrypted_content": packed}
 
 
 def _text_part(text: str, logprobs: list[Any]) -> dict[str, Any]:
@@ -163,6 +172,13 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         answer = self._answer
         empty = b"" if self._item else self._piece("text", "")
         ended = self._end_item()
+        # Clients take the last item for the answer, and services need their state for the results of tools alone.
+        packed = packed_state(answer, call_ids(self._exchange.id, answer)) if answer.tool_calls else None
+        if packed is not None:
+            item = _carried_item(self._exchange, len(self._done), packed)
+            added = ("response.output_item.added", {"item": item})
+            ended += self._lines([added, ("response.output_item.done", {"item": item})])
+            self._done.append(item)
         response = _ended(self._response, answer, self._done)
         response["moa"] = self._moa
         return empty + ended + self._line(f"response.{response['status']}", {"response": response})

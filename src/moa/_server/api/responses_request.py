@@ -230,8 +230,29 @@ def _turns(value: object) -> Iterator[dict[str, Any]]:
         return
     if not isinstance(value, list):
         raise RequestError(400, "invalid_request", "input: expected text or a list of items", param="input")
+    turns: list[dict[str, Any]] = []
+    carried: str | None = None
     for number, item in enumerate(value):
-        yield from _item(item, f"input.{number}")
+        match item:
+            case {"type": "reasoning", "encrypted_content": str(packed)}:
+                # It is before the items that it belongs to; in streams, where it is known at the end, behind them.
+                if turns and turns[-1]["role"] == "assistant" and not _is_assistants(value[number + 1 : number + 2]):
+                    turns[-1]["state"] = packed
+                else:
+                    carried = packed
+        for turn in _item(item, f"input.{number}"):
+            if turn["role"] == "assistant" and carried is not None:
+                turn["state"], carried = carried, None
+            turns.append(turn)
+    yield from turns
+
+
+def _is_assistants(items: list[Any]) -> bool:
+    """Whether items are an assistant's; not if there are none."""
+    calls = ("function_call", "custom_tool_call")
+    return any(
+        isinstance(item, dict) and (item.get("role") == "assistant" or item.get("type") in calls) for item in items
+    )
 
 
 def _item(item: Any, at: str) -> Iterator[dict[str, Any]]:

@@ -30,6 +30,11 @@ def call_id(request_id: str, index: int) -> str:
     return f"call_{request_id.removeprefix('req-')}_{index}"
 
 
+def call_ids(request_id: str, answer: Answer) -> dict[int, str]:
+    """Return the ids by which clients know an answer's tool calls, by their index."""
+    return {index: call.id or call_id(request_id, index) for index, call in enumerate(answer.tool_calls)}
+
+
 def thinking(request: ApiRequest, answer: Answer) -> str:
     """Return what a whole reply shows as the model's thinking: the proposals, if they are asked for, and its own."""
     return (proposals_text(answer) if request.moa.proposals == "reasoning" else "") + answer.reasoning
