@@ -307,6 +307,20 @@ def test_the_tools_that_a_request_allows_are_the_only_ones_shown() -> None:
         assert request.options.tool_choice == "required"
 
 
+def test_calls_without_a_type_and_addresses_of_images_as_plain_text_are_understood() -> None:
+    request = chat(
+        messages=[
+            {"role": "user", "content": [{"type": "image_url", "image_url": f"data:image/png;base64,{PNG}"}]},
+            {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "look", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "seen"}]},
+        ]
+    )
+
+    assert request.messages[0].images[0].data == b"\x89PNG"
+    assert request.messages[1].tool_calls[0].name == "look"
+    assert request.messages[2].text == "seen"
+
+
 def test_other_clients_keys_in_messages_and_tools_are_taken() -> None:
     request = chat(
         messages=[

@@ -207,6 +207,8 @@ def _part(part: Any, at: str) -> Any:
     match part:
         case {"type": "output_text", "text": str(text)} | {"type": "refusal", "refusal": str(text)}:
             return {"type": "text", "text": text}
+        case {"type": "image_url", "image_url": str(url)}:
+            return {"type": "image_url", "image_url": {"url": url}}
         case {"type": "file", "file": {"file_data": str(data), **rest}}:
             media_type, content = split_data_url(data) or ("application/octet-stream", data)
             try:

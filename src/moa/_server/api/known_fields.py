@@ -166,6 +166,7 @@ CHAT: Table = {
     "file": _known("file_data filename", harmless="format", refused={"file_id": _NO_FILES}),
     **_each("part", "thinking redacted_thinking reasoning reasoning_text", DROPPED),
     "part:input_audio": Refusal(why="send its transcript as text"),
+    "tool_call": _known("id function", harmless=f"index {_CLIENT_KEYS}", nested={"function": "called_function"}),
     "tool_call:function": _known(
         "id type function", harmless=f"index {_CLIENT_KEYS}", nested={"function": "called_function"}
     ),
