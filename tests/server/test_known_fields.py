@@ -100,7 +100,7 @@ def test_what_is_harmless_is_left_out_at_every_depth_and_what_is_for_the_service
             {
                 "role": "user",
                 "content": [
-                    {"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}},
+                    {"type": "text", "text": "Hi", "annotations": [{"a": 1}]},
                     {"type": "thinking"},
                 ],
                 "provider_specific_fields": {"a": 1},
