@@ -30,7 +30,7 @@ from moa._server.playground import Playground
 from moa._server.service import Service
 from moa._state.memory import MemoryStore
 
-LEAST_BODY_MEMORY = 256_000_000
+LEAST_BODY_MEMORY = 512_000_000
 """Bytes that the bodies which are arriving may take, all together; more where single ones may be large."""
 
 
