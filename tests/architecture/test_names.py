@@ -25,9 +25,7 @@ REFUSED_IN = {"_server": frozenset({"script", "scripts"})}
 """Further ones in one package: a script is what a scripted provider plays, and nothing in the server."""
 
 ALLOWED: dict[str, frozenset[str]] = {
-    "_engine": frozenset({"kept"}),
     "evaluation": frozenset({"hygiene", "kept", "opinion", "talk", "tell", "told"}),
-    "providers": frozenset({"kept", "said", "told"}),
 }
 """What is left of them, by package. This list may only shrink: the last use takes its entry along."""
 

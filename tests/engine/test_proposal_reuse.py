@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from moa._engine.proposal_reuse import KEPT_S, KEPT_TURNS, OwnedProposals
+from moa._engine.proposal_reuse import MAX_TURNS, RETENTION_S, OwnedProposals
 from moa._messages import Message, ReplyOptions, ToolCall
 from moa._mixture.schema import Mixture
 from moa._results import Answer
@@ -214,11 +214,11 @@ async def test_kept_proposals_expire_and_make_room_within_their_owners_bounds() 
     store = MemoryStore(lambda: now[0])
     mine, other = OwnedProposals(store, "me"), OwnedProposals(store, "you")
     await other.put("key", b"theirs")
-    for number in range(KEPT_TURNS + 1):
+    for number in range(MAX_TURNS + 1):
         await mine.put(f"key {number}", b"mine")
 
     assert [await mine.get(f"key {number}") for number in (0, 1)] == [None, b"mine"]
     assert await mine.get("key") is None
     assert await other.get("key") == b"theirs"
-    now[0] = KEPT_S + 1
+    now[0] = RETENTION_S + 1
     assert await mine.get("key 1") is None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from moa._ledger import Attempt, Meter
-from moa._policies.hedge import LEAST_SAMPLES, Hedge
+from moa._policies.hedge import LEAST_SAMPLES, Hedged
 from moa._policies.metering import Metered
 from moa.errors import ServiceFailed
 from moa.providers._base import ModelRequest, Reply, collect
@@ -21,7 +21,7 @@ class Race:
     def __init__(self, *scripts: Script) -> None:
         self._scripts = iter(scripts)
         self.meter = Meter(loop_time)
-        self.hedge = Hedge(Metered(ScriptedProvider(lambda request: next(self._scripts))))
+        self.hedge = Hedged(Metered(ScriptedProvider(lambda request: next(self._scripts))))
 
     def request(self, *, after_s: float | None = 2, replayable: bool = True) -> ModelRequest:
         return with_context(plain_request(self.meter), hedging=Hedging(after_s=after_s), replayable=replayable)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from moa._engine.briefing import Briefing, lay_out
 from moa._engine.cache_points import NO_MARKS, marks_for
-from moa._engine.plan import AgentSlot, Model, Plan
+from moa._engine.plan import AgentSlot, Model, RunPlan
 from moa._engine.run_budget import RunBudget
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import ReplyOptions
@@ -33,7 +33,7 @@ class RunContext:
         budget: What its calls are paid from.
     """
 
-    plan: Plan
+    plan: RunPlan
     meter: Meter
     on_event: OnEvent | None
     deadline_at: float | None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from moa._engine.plan import AgentSlot, Plan
+from moa._engine.plan import AgentSlot, RunPlan
 from moa._messages import Conversation
 from moa._usage import TokenUsage
 from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
@@ -58,7 +58,7 @@ class RunForecast:
     worst_usd: Decimal | None
 
 
-def worst_case(plan: Plan, rest: RemainingRun, layers: Layers) -> Iterator[CallForecast]:
+def worst_case(plan: RunPlan, rest: RemainingRun, layers: Layers) -> Iterator[CallForecast]:
     """Give one attempt of each call of these layers and of the aggregator, the aggregator's last.
 
     Proposals are as long as their `max_tokens` allow: what is written is known only afterwards, and what a service then

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from moa._engine.agents import AgentRequest, FallbackChain, OnEvent, OnReplyEvent, RunContext
 from moa._engine.briefing import Briefing
-from moa._engine.plan import AgentSlot, Plan
+from moa._engine.plan import AgentSlot, RunPlan
 from moa._engine.waiting import Closed, cancel_all, wait_for_proposals
 from moa._ledger import ErrorInfo
 from moa._messages import Conversation, ReplyOptions
@@ -162,7 +162,7 @@ def _require_enough(layer: LayerTask, roster: list[Proposal], chains: list[Fallb
     raise LayerFailed(layer=number, needed=needed, got=got, ledger=ledger, failures=failures)
 
 
-def proposers_options(plan: Plan) -> ReplyOptions:
+def proposers_options(plan: RunPlan) -> ReplyOptions:
     """Return what proposers are asked for: under selection their text is the answer, so its format counts."""
     if plan.mixture.aggregation == "selection":
         return ReplyOptions(response_format=plan.options.reply.response_format)

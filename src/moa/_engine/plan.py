@@ -96,7 +96,7 @@ class AgentSlot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """Who is asked, in which order, with what."""
 
     mixture: Mixture
@@ -143,9 +143,9 @@ class Planner:
     def __init__(self, models: Models) -> None:
         self._models = models
         # By identity, as comparing mixtures costs more than planning them; each entry keeps its mixture alive.
-        self._plan_for: dict[int, Plan] = {}
+        self._plan_for: dict[int, RunPlan] = {}
 
-    def plan(self, mixture: Mixture, options: RunOptions) -> Plan:
+    def plan(self, mixture: Mixture, options: RunOptions) -> RunPlan:
         """Return the plan of one run.
 
         Raises:
@@ -163,7 +163,7 @@ class Planner:
         self._plan_for.clear()
 
 
-def _plan_for(mixture: Mixture, models: Models) -> Plan:
+def _plan_for(mixture: Mixture, models: Models) -> RunPlan:
     """The plan of a run of which nothing special is asked."""
     layers = tuple(
         tuple(_slot(member, number, models) for member in roster(layer))
@@ -172,7 +172,9 @@ def _plan_for(mixture: Mixture, models: Models) -> Plan:
     layers = tuple(_number_duplicates(slots) for slots in layers)
     name = mixture.aggregator.name or ("aggregator" if layers else "model")
     last = Member(name=name, agent=mixture.aggregator, index=0, sample=0)
-    return Plan(mixture=mixture, layers=layers, aggregator=_slot(last, len(layers) + 1, models), options=RunOptions())
+    return RunPlan(
+        mixture=mixture, layers=layers, aggregator=_slot(last, len(layers) + 1, models), options=RunOptions()
+    )
 
 
 def _slot(member: Member, layer: int, models: Models) -> AgentSlot:
@@ -210,7 +212,7 @@ def _number_duplicates(slots: tuple[AgentSlot, ...]) -> tuple[AgentSlot, ...]:
     return tuple(numbered)
 
 
-def _for_run(plan: Plan, options: RunOptions) -> Plan:
+def _for_run(plan: RunPlan, options: RunOptions) -> RunPlan:
     """The plan with what is asked of one run."""
     layers, aggregator = plan.layers, plan.aggregator
     if options.seed is not None:
@@ -218,7 +220,7 @@ def _for_run(plan: Plan, options: RunOptions) -> Plan:
         aggregator = _seeded(aggregator, options.seed)
     if options.sampling is not None:
         aggregator = replace(aggregator, sampling=_overridden(aggregator.sampling, options.sampling))
-    return Plan(mixture=plan.mixture, layers=layers, aggregator=aggregator, options=options)
+    return RunPlan(mixture=plan.mixture, layers=layers, aggregator=aggregator, options=options)
 
 
 def _seeded(slot: AgentSlot, seed: int) -> AgentSlot:

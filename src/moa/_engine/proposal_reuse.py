@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from moa._engine.plan import Plan
+from moa._engine.plan import RunPlan
 from moa._ledger import Meter
 from moa._messages import Conversation, last_user_turn, message_dict
 from moa._results import Degradation, LayerResult, Proposal
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 VERSION = 1
 """Part of every key; to be raised when the same key would no longer mean the same proposals."""
 
-KEPT_S = 3600.0
+RETENTION_S = 3600.0
 """Seconds for which proposals are kept after they were last used."""
 
-KEPT_TURNS = 200
+MAX_TURNS = 200
 """User turns of one owner whose proposals are kept at most."""
 
 
@@ -67,7 +67,7 @@ class OwnedProposals:
     async def put(self, key: str, value: bytes) -> None:
         """Keep a value under a key, in place of an older one."""
         try:
-            await self._store.put(f"{self._group}/{key}", value, ttl_s=KEPT_S, group=self._group, most=KEPT_TURNS)
+            await self._store.put(f"{self._group}/{key}", value, ttl_s=RETENTION_S, group=self._group, most=MAX_TURNS)
         except StateUnavailable as error:
             log.warning("proposals can't be kept: %s", error)
 
@@ -83,7 +83,7 @@ class TurnProposals:
 _PROPOSALS: TypeAdapter[TurnProposals] = TypeAdapter(TurnProposals)
 
 
-def proposers_conversation(plan: Plan, conversation: Conversation) -> Conversation:
+def proposers_conversation(plan: RunPlan, conversation: Conversation) -> Conversation:
     """Return what proposers read: all of it, or with a fan-out per user turn the part up to the last user turn."""
     if plan.fan_out == "every_step":
         return conversation
@@ -115,7 +115,7 @@ async def keep_proposals(store: ProposalStore | None, key: str | None, made: Tur
     await store.put(key, _PROPOSALS.dump_json(replace(made, layers=layers)))
 
 
-def turn_key(plan: Plan, conversation: Conversation) -> str | None:
+def turn_key(plan: RunPlan, conversation: Conversation) -> str | None:
     """Return the key of a user turn's proposals: a digest of all that they depend on.
 
     None if they are not to be reused: the mixture has no proposers or asks them at every step, or something in the
@@ -141,7 +141,7 @@ def turn_key(plan: Plan, conversation: Conversation) -> str | None:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def reused(made: TurnProposals, plan: Plan, meter: Meter) -> TurnProposals:
+def reused(made: TurnProposals, plan: RunPlan, meter: Meter) -> TurnProposals:
     """Return proposals as a run has them that reuses them: at no time and no cost, and the ledger says so."""
     slots = {(slot.layer, slot.name): slot for layer in plan.layers for slot in layer}
     started_s = meter.elapsed_s()

@@ -16,7 +16,7 @@ from moa._engine.aggregation import (
 from moa._engine.briefing import tools_as_text
 from moa._engine.forecast import Layers, RemainingRun
 from moa._engine.layers import LayerTask, run_layer
-from moa._engine.plan import AgentSlot, Models, Plan
+from moa._engine.plan import AgentSlot, Models, RunPlan
 from moa._engine.proposal_reuse import (
     ProposalStore,
     TurnProposals,
@@ -40,7 +40,7 @@ _FOR_ALL = Wait()
 
 
 async def execute(
-    plan: Plan,
+    plan: RunPlan,
     conversation: Conversation,
     models: Models,
     shared: Sequence[SpendingLimit],
@@ -120,12 +120,12 @@ async def _answered(
     return _answer(run_id, context, state, result)
 
 
-def _require_possible(plan: Plan) -> None:
+def _require_possible(plan: RunPlan) -> None:
     if plan.mixture.aggregation == "selection" and plan.options.reply.tools:
         raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
 
 
-def _context(plan: Plan, models: Models, budget: RunBudget, meter: Meter, on_event: OnEvent | None) -> RunContext:
+def _context(plan: RunPlan, models: Models, budget: RunBudget, meter: Meter, on_event: OnEvent | None) -> RunContext:
     return RunContext(
         plan=plan,
         meter=meter,
@@ -204,7 +204,7 @@ def _close_at(context: RunContext, *, layers_left: int) -> float:
     return now + max(0.0, layers_end - now) / layers_left
 
 
-def _render(plan: Plan, texts: Sequence[str], *, is_last: bool) -> Rendered:
+def _render(plan: RunPlan, texts: Sequence[str], *, is_last: bool) -> Rendered:
     if is_last and plan.mixture.aggregation == "selection":
         return render_selection(texts)
     return render_synthesis(plan.mixture, texts)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from moa._engine.forecast import CallForecast, Layers, RemainingRun, worst_case
-from moa._engine.plan import AgentSlot, Plan
+from moa._engine.plan import AgentSlot, RunPlan
 from moa._ledger import Meter
 from moa._mixture.schema import Degrade
 from moa._policies.budget import Budget, SpendingLimit, reserve_in_all
@@ -22,7 +22,7 @@ EXTRA_WITHIN_S = 1.0
 they hold theirs would wait for ever."""
 
 
-def require_priced(plan: Plan) -> None:
+def require_priced(plan: RunPlan) -> None:
     """Make sure that the worst case of every call is known.
 
     Raises:
@@ -165,7 +165,7 @@ class _SlotAccount:
 
 
 async def reserve_budget(
-    plan: Plan, rest: RemainingRun, shared: Sequence[SpendingLimit], meter: Meter
+    plan: RunPlan, rest: RemainingRun, shared: Sequence[SpendingLimit], meter: Meter
 ) -> tuple[RunBudget, Layers]:
     """Take what a run costs at worst out of the budgets that it shares, waiting while other runs may give some back.
 
@@ -207,7 +207,7 @@ async def reserve_budget(
         return run, layers
 
 
-def fit_to_budget(budget: RunBudget, plan: Plan, layers: Layers) -> Layers:
+def fit_to_budget(budget: RunBudget, plan: RunPlan, layers: Layers) -> Layers:
     """Return the layers that there is still money for, once a service has charged more than was to be expected.
 
     What the mixture's `degrade` doesn't allow to drop is run all the same: what was paid for is not lost for an
@@ -222,9 +222,9 @@ def fit_to_budget(budget: RunBudget, plan: Plan, layers: Layers) -> Layers:
     return fitting
 
 
-def dropped_agents(planned: Layers, kept: Layers) -> tuple[Degradation, ...]:
+def dropped_agents(planned: Layers, remaining: Layers) -> tuple[Degradation, ...]:
     """Return what is missing for want of money."""
-    stay = {(slot.layer, slot.index) for slots in kept for slot in slots}
+    stay = {(slot.layer, slot.index) for slots in remaining for slot in slots}
     return tuple(
         Degradation(agent=slot.name, code="budget", message=f"left out of layer {slot.layer} to stay within the budget")
         for slots in planned
@@ -234,7 +234,7 @@ def dropped_agents(planned: Layers, kept: Layers) -> tuple[Degradation, ...]:
 
 
 def _largest_that_fits(
-    plan: Plan, rest: RemainingRun, left_usd: Decimal, meter: Meter
+    plan: RunPlan, rest: RemainingRun, left_usd: Decimal, meter: Meter
 ) -> tuple[Layers, list[CallForecast]]:
     """The largest rest of the run whose worst case fits, and its calls."""
     least = _NOTHING
@@ -250,7 +250,7 @@ def _largest_that_fits(
     )
 
 
-def _candidates(rest: RemainingRun, plan: Plan) -> Iterator[Layers]:
+def _candidates(rest: RemainingRun, plan: RunPlan) -> Iterator[Layers]:
     """The layers as planned, then smaller and smaller, in the order that the mixture gives."""
     layers = rest.layers
     yield layers
@@ -260,7 +260,7 @@ def _candidates(rest: RemainingRun, plan: Plan) -> Iterator[Layers]:
             yield layers
 
 
-def _smaller(step: Degrade, layers: Layers, rest: RemainingRun, plan: Plan) -> Iterator[Layers]:
+def _smaller(step: Degrade, layers: Layers, rest: RemainingRun, plan: RunPlan) -> Iterator[Layers]:
     match step:
         case "proposers":
             while (at := _largest(layers, plan)) is not None:
@@ -275,13 +275,13 @@ def _smaller(step: Degrade, layers: Layers, rest: RemainingRun, plan: Plan) -> I
             yield ()
 
 
-def _largest(layers: Layers, plan: Plan) -> int | None:
+def _largest(layers: Layers, plan: RunPlan) -> int | None:
     """The layer with most proposers to spare, None if each is at its minimum."""
     spare = [len(slots) - _fewest(slots, plan) for slots in layers]
     most = max(spare, default=0)
     return spare.index(most) if most > 0 else None
 
 
-def _fewest(slots: tuple[AgentSlot, ...], plan: Plan) -> int:
+def _fewest(slots: tuple[AgentSlot, ...], plan: RunPlan) -> int:
     wait = plan.mixture.layers[slots[0].layer - 1].wait or plan.mixture.wait
     return wait.min_proposals if wait else 1

@@ -32,7 +32,7 @@ class Latencies:
         return seen[int(0.95 * len(seen))] if len(seen) >= LEAST_SAMPLES else None
 
 
-class Hedge:
+class Hedged:
     """Starts a second attempt when the first is slower than the request says, or than the agent's p95.
 
     A replayable reply is won by whichever is whole first, and comes whole. One that a user watches is won by the first

@@ -158,14 +158,14 @@ class LearntProfile:
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, asking again without what is refused."""
-        return _Call(self._inner, self.profile, request)
+        return _AdaptedCall(self._inner, self.profile, request)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
         await self._inner.aclose()
 
 
-class _Call:
+class _AdaptedCall:
     """One request, again with less of it as long as its service says what is too much.
 
     A class in place of a generator: every call passes here, though hardly any is refused.

@@ -11,7 +11,7 @@ from moa._policies.cache.async_store import AsyncStore
 from moa._policies.cache.policy import Cache
 from moa._policies.cache.settings import CacheSettings
 from moa._policies.circuit_breaker import Breaker
-from moa._policies.hedge import Hedge
+from moa._policies.hedge import Hedged
 from moa._policies.learnt_profile import LearntProfile, Profile
 from moa._policies.metering import Metered
 from moa._policies.pacing import Paced, Turnstile
@@ -112,7 +112,7 @@ class ModelPool:
         provider = LearntProfile(BudgetPolicy(provider), self._profile(endpoint, model_id))
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry, now=self._now)
-        return Paced(self._cached(Hedge(provider), endpoint), self._turnstile)
+        return Paced(self._cached(Hedged(provider), endpoint), self._turnstile)
 
     def _shared_rates(self, name: str) -> SharedRates | None:
         if self._state is None or self._settings.state is None:

@@ -20,7 +20,7 @@ from moa._server.http.endpoint import Endpoint, EndpointTable
 from moa._server.http.exchange import BodyMemory, HttpExchange
 from moa._server.http.middleware import ApiMiddleware
 from moa._server.inflight import InflightLimiter
-from moa._server.metrics import Metrics
+from moa._server.metrics import ServerMetrics
 from moa._server.models import ServedModels, needs_prices
 from moa._server.openapi import describe
 from moa._server.operations import operation_endpoints
@@ -30,7 +30,7 @@ from moa._server.playground import Playground
 from moa._server.service import Service
 from moa._state.memory import MemoryStore
 
-LEAST_BODY_MEMORY = 512_000_000
+LEAST_BODY_MEMORY = 256_000_000
 """Bytes that the bodies which are arriving may take, all together; more where single ones may be large."""
 
 
@@ -62,7 +62,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         options=options,
         models=models,
         inflight=inflight,
-        metrics=Metrics(models.references, lambda: inflight.count),
+        metrics=ServerMetrics(models.references, lambda: inflight.count),
         tracer=tracer or configured_tracer(),
         store=engine.state or MemoryStore(),
         bodies=BodyMemory(max(LEAST_BODY_MEMORY, 8 * options.max_body_bytes)),

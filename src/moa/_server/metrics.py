@@ -17,7 +17,7 @@ OTHER = "other"
 """Label of models that only a request's own mixture names: a label for each would never stop growing."""
 
 
-class Metrics:
+class ServerMetrics:
     """What a server counts.
 
     Args:

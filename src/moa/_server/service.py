@@ -15,7 +15,7 @@ from moa._server.api.request import ApiRequest
 from moa._server.http.errors import RequestError
 from moa._server.http.exchange import BodyMemory, HttpExchange
 from moa._server.inflight import InflightLimiter
-from moa._server.metrics import Metrics
+from moa._server.metrics import ServerMetrics
 from moa._server.models import ServedModel, ServedModels, without_layers
 from moa._server.options import ServerOptions
 from moa._server.otel import trace_run
@@ -47,7 +47,7 @@ class Service:
     options: ServerOptions
     models: ServedModels
     inflight: InflightLimiter
-    metrics: Metrics
+    metrics: ServerMetrics
     tracer: Tracer | None
     store: StateStore
     bodies: BodyMemory

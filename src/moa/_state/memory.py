@@ -9,7 +9,7 @@ from moa._state.counters import AccountState, WindowState, exchange, permits
 from moa._state.store import Claim, PermitClaim, Permits, Share
 
 
-class _Item(NamedTuple):
+class _StoredValue(NamedTuple):
     expires_at: float
     group: str
     value: bytes
@@ -26,7 +26,7 @@ class MemoryStore:
         self._now = now
         self._accounts: dict[str, AccountState] = {}
         self._windows: dict[str, WindowState] = {}
-        self._items: dict[str, _Item] = {}
+        self._items: dict[str, _StoredValue] = {}
         self._groups: dict[str, OrderedDict[str, None]] = {}
 
     async def exchange(self, account: str, claim: Claim) -> Share:
@@ -50,7 +50,7 @@ class MemoryStore:
         now = self._now()
         if (old := self._items.get(key)) is not None:
             self._remove(key, old)
-        self._items[key] = _Item(now + ttl_s, group, value)
+        self._items[key] = _StoredValue(now + ttl_s, group, value)
         members = self._groups.setdefault(group, OrderedDict())
         members[key] = None
         # The oldest come first, and the items of a group live equally long.
@@ -59,7 +59,7 @@ class MemoryStore:
                 break
             self._remove(first, self._items[first])
 
-    def _remove(self, key: str, item: "_Item") -> None:
+    def _remove(self, key: str, item: _StoredValue) -> None:
         del self._items[key], self._groups[item.group][key]
         if not self._groups[item.group]:
             del self._groups[item.group]

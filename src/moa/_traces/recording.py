@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moa._engine.agents import OnEvent
-from moa._engine.plan import Models, Plan
+from moa._engine.plan import Models, RunPlan
 from moa._engine.proposal_reuse import ProposalStore
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import Conversation
@@ -60,7 +60,7 @@ class Recorder:
         """Return the same store, with proposals that are found in it recorded."""
         return _RecordedProposals(proposals, self)
 
-    def recorded(self, run: Run, plan: Plan, conversation: Conversation) -> Run:
+    def recorded(self, run: Run, plan: RunPlan, conversation: Conversation) -> Run:
         """Return the same run, recorded while it happens.
 
         Raises:
@@ -117,7 +117,7 @@ class Recorder:
         if self._file is not None:
             self._write(line_dict(line))
 
-    def _write_header(self, plan: Plan, conversation: Conversation) -> None:
+    def _write_header(self, plan: RunPlan, conversation: Conversation) -> None:
         names = {reference.partition("/")[0] for reference in plan.mixture.references}
         endpoints = {
             name: RecordedEndpoint(

@@ -156,7 +156,7 @@ def _with_true_types(turn: Message) -> Message:
     if isinstance(turn.content, str):
         return turn
     has_content = [not isinstance(part, TextPart) or bool(part.text.strip()) for part in turn.content]
-    parts = tuple(_with_true_type(part) for part, kept in zip(turn.content, has_content, strict=True) if kept)
+    parts = tuple(_with_true_type(part) for part, has_any in zip(turn.content, has_content, strict=True) if has_any)
     if parts == turn.content:
         return turn
     return replace(turn, content=parts, cache_points=tuple(sum(has_content[:point]) for point in turn.cache_points))

@@ -169,12 +169,12 @@ def rejections(
         return (Rejection("cache_points"),)
     if status is not None and status not in _STATUS:
         return ()
-    said = f"{code} {message}"
-    turns = tuple(Rejection(part) for parts, words in _TURNS if words.search(said) for part in parts if part in sent)
+    text = f"{code} {message}"
+    turns = tuple(Rejection(part) for parts, words in _TURNS if words.search(text) for part in parts if part in sent)
     if turns:
         return turns
     named = list(_named(parameter, message, sent))
-    if named and not _is_about_the_value(named[0], said, request):
+    if named and not _is_about_the_value(named[0], text, request):
         first, *others = dict.fromkeys(named)
         other = next(iter(others), None)
         if other is not None and _TOGETHER.search(message):
@@ -233,15 +233,15 @@ def _of_path(path: str, sent: frozenset[str]) -> str | None:
     return next((part for part in sent if part.replace("_", "").lower() == steps[0].replace("_", "").lower()), None)
 
 
-def _is_about_the_value(part: str, said: str, request: ModelRequest) -> bool:
+def _is_about_the_value(part: str, text: str, request: ModelRequest) -> bool:
     """Whether an error only turns down the value that a part had, so that another value would do."""
     if part in ("name", "tool_call_id"):
         return False  # whatever is wrong with it, it can be left out or written in another way
-    if _STRICTLY_A_PART.search(said) or _ONE_VALUE.search(said):
+    if _STRICTLY_A_PART.search(text) or _ONE_VALUE.search(text):
         return False
-    if _VALUE.search(said):
+    if _VALUE.search(text):
         return True
-    if _TURNED_DOWN.search(said) and not re.search(r"\binvalid\b", said, re.IGNORECASE):
+    if _TURNED_DOWN.search(text) and not re.search(r"\binvalid\b", text, re.IGNORECASE):
         return False
     # The sentence says neither: a value that no service could take is the user's mistake.
     return not _is_plausible(part, request)

@@ -66,7 +66,7 @@ class ThoughtSplitter:
         self._held_logprobs: Logprobs = ()
         self._closings: tuple[str, ...] = ()
         self._before: list[str] = []
-        self._holds, self._kept = holds, list[TextDelta]()
+        self._holds, self._withheld = holds, list[TextDelta]()
         self._is_harmony = False
 
     def feed(self, text: str, logprobs: Logprobs = ()) -> list[ReplyEvent]:
@@ -76,8 +76,8 @@ class ThoughtSplitter:
     def release(self) -> list[ReplyEvent]:
         """Give out what was held: the model's thoughts arrive separately, so its text has none."""
         self._holds = False
-        kept, self._kept = self._kept, []
-        return list(kept)
+        withheld, self._withheld = self._withheld, []
+        return list(withheld)
 
     def end(self) -> list[ReplyEvent]:
         """Return what was held back."""
@@ -124,9 +124,9 @@ class ThoughtSplitter:
             at, closing = min(found)
             self._held, self._state = "", self._after_thoughts
             return [*_reasoning(text[:at]), *self._after_thoughts(text[at + len(closing) :], ())]
-        kept = _overlap(text, self._closings)
-        self._held = text[len(text) - kept :]
-        return _reasoning(text[: len(text) - kept])
+        overlap = _overlap(text, self._closings)
+        self._held = text[len(text) - overlap :]
+        return _reasoning(text[: len(text) - overlap])
 
     def _in_bare_harmony(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
         self._held += text
@@ -142,8 +142,8 @@ class ThoughtSplitter:
     def _in_answer(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
         if self._is_harmony:
             text = _END_OF_HARMONY.sub("", self._held + text)
-            kept = _overlap(text, ("<|return|>", "<|end|>"))
-            text, self._held = text[: len(text) - kept], text[len(text) - kept :]
+            overlap = _overlap(text, ("<|return|>", "<|end|>"))
+            text, self._held = text[: len(text) - overlap], text[len(text) - overlap :]
         return [TextDelta(text, logprobs)] if text or logprobs else []
 
     def _in_text(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
@@ -155,15 +155,15 @@ class ThoughtSplitter:
         self._held, self._held_logprobs = "", ()
         if closing := self._closing_alone(text, at_end=False):
             return self._close_alone(*closing)
-        kept = _overlap(text, _ALONE, whole=True)
-        if kept:
-            self._held, self._held_logprobs = text[len(text) - kept :], logprobs
-            text, logprobs = text[: len(text) - kept], ()
+        overlap = _overlap(text, _ALONE, whole=True)
+        if overlap:
+            self._held, self._held_logprobs = text[len(text) - overlap :], logprobs
+            text, logprobs = text[: len(text) - overlap], ()
         self._before.append(text)
         if not text and not logprobs:
             return []
         if self._holds:
-            self._kept.append(TextDelta(text, logprobs))
+            self._withheld.append(TextDelta(text, logprobs))
             return []
         return [TextDelta(text, logprobs)]
 
@@ -181,7 +181,7 @@ class ThoughtSplitter:
     def _close_alone(self, thoughts: str, answer: str) -> list[ReplyEvent]:
         self.closed_alone = True
         void: list[ReplyEvent] = [Restarted()] if any(self._before) and not self._holds else []
-        self._kept, self._before, self._holds, self._state = [], [], False, self._after_thoughts
+        self._withheld, self._before, self._holds, self._state = [], [], False, self._after_thoughts
         return [*void, *_reasoning(thoughts), *self._after_thoughts(answer, ())]
 
 

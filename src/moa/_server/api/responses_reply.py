@@ -23,15 +23,15 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 def responses_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool) -> EncodedReply:
     """Return a whole reply."""
-    items: list[_Item] = []
+    items: list[_OutputItem] = []
     if reasoning := thinking(request, answer):
-        items.append(_Item(exchange, request, ("reasoning", 0), len(items), text=reasoning))
+        items.append(_OutputItem(exchange, request, ("reasoning", 0), len(items), text=reasoning))
     if answer.text or not answer.tool_calls:
-        items.append(_Item(exchange, request, ("text", 0), len(items), text=answer.text))
+        items.append(_OutputItem(exchange, request, ("text", 0), len(items), text=answer.text))
         items[-1].logprobs = list(answer.logprobs)
     for index, call in enumerate(answer.tool_calls):
         delta = AnswerToolCallDelta(index=index, id=call.id, name=call.name, arguments="")
-        items.append(_Item(exchange, request, ("call", index), len(items), delta, text=call.arguments))
+        items.append(_OutputItem(exchange, request, ("call", index), len(items), delta, text=call.arguments))
     output = [item.whole() for item in items]
     if (packed := packed_state(answer, call_ids(exchange.id, answer))) is not None:
         output.insert(0, _carried_item(exchange, len(output), packed))
@@ -114,7 +114,7 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         self._tools = ToolCallSequencer()
         self._number = 0
         self._done: list[dict[str, Any]] = []
-        self._item: _Item | None = None
+        self._item: _OutputItem | None = None
 
     def opening(self) -> bytes:
         """The response, still empty."""
@@ -146,7 +146,7 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         begun = b""
         if self._item is None or self._item.which != which:
             begun = self._end_item()
-            self._item = _Item(self._exchange, self._request, which, len(self._done), call)
+            self._item = _OutputItem(self._exchange, self._request, which, len(self._done), call)
             begun += self._lines(self._item.added())
         self._item.logprobs += logprobs or []
         return begun + (self._lines(self._item.delta(text, logprobs or [])) if text else b"")
@@ -207,7 +207,7 @@ def _error_code(failure: ErrorResponse) -> str:
 _PREFIXES = {"text": "msg", "reasoning": "rs", "function": "fc", "custom": "ctc"}
 
 
-class _Item:
+class _OutputItem:
     """One item of output while it is written.
 
     Args:

@@ -41,8 +41,8 @@ def whole_reply(content: bytes, *, reference: str, request_id: str | None = None
         BrokenReply: It isn't what the service model says.
         Refused: A guardrail or filter left nothing of the model's own text.
     """
-    told, events, tools, splitter = _object(content, reference), list[ReplyEvent](), 0, ThoughtSplitter()
-    match told:
+    data, events, tools, splitter = _object(content, reference), list[ReplyEvent](), 0, ThoughtSplitter()
+    match data:
         case {"output": {"message": {"content": list(blocks)}}, "stopReason": str(reason)}:
             for block in blocks:
                 for event in _block_events(block, tools, reference):
@@ -55,7 +55,7 @@ def whole_reply(content: bytes, *, reference: str, request_id: str | None = None
     thoughts = [
         block["reasoningContent"] for block in blocks if isinstance(block, dict) and "reasoningContent" in block
     ]
-    finish = _finish(reason, told, wrote=wrote, reference=reference, request_id=request_id)
+    finish = _finish(reason, data, wrote=wrote, reference=reference, request_id=request_id)
     return [*events, replace(finish, state=_state(thoughts, reference) if tools else None)]
 
 
@@ -159,24 +159,24 @@ class StreamDecoder:
     def _payload(self, frame: Frame) -> dict[str, Any]:
         return _object(frame.payload, self._reference)
 
-    def _delta(self, told: Mapping[str, Any]) -> list[ReplyEvent]:
-        match told.get("delta"):
+    def _delta(self, data: Mapping[str, Any]) -> list[ReplyEvent]:
+        match data.get("delta"):
             case {"text": str(text)}:
                 self._wrote = self._wrote or bool(text)
                 return self._splitter.feed(text) if text else []
             case {"reasoningContent": dict(thought)}:
-                self._note_thought(told, thought)
+                self._note_thought(data, thought)
                 seen = thought.get("text")
                 return [ReasoningDelta(seen)] if isinstance(seen, str) and seen else []
             case {"toolUse": {"input": str(arguments)}}:
-                return self._write_tool(told, arguments)
+                return self._write_tool(data, arguments)
             case {"text": _} | {"toolUse": _} | None:
                 raise BrokenReply("a delta is not what the service model says", model=self._reference)
         return []  # signatures and redacted reasoning: nothing that could be shown
 
-    def _note_thought(self, told: Mapping[str, Any], thought: Mapping[str, Any]) -> None:
+    def _note_thought(self, data: Mapping[str, Any], thought: Mapping[str, Any]) -> None:
         """Put a piece of the model's thoughts to its block, in the form in which a request takes it back."""
-        block = self._thoughts.setdefault(told.get("contentBlockIndex", 0), {})
+        block = self._thoughts.setdefault(data.get("contentBlockIndex", 0), {})
         for key in ("text", "signature"):
             if isinstance(piece := thought.get(key), str):
                 whole = block.setdefault("reasoningText", {"text": ""})
@@ -184,8 +184,8 @@ class StreamDecoder:
         if isinstance(redacted := thought.get("redactedContent"), str):
             block["redactedContent"] = block.get("redactedContent", "") + redacted
 
-    def _start(self, told: Mapping[str, Any]) -> list[ReplyEvent]:
-        match told:
+    def _start(self, data: Mapping[str, Any]) -> list[ReplyEvent]:
+        match data:
             case {"contentBlockIndex": int(at), "start": {"toolUse": {"toolUseId": str(call_id), "name": str(name)}}}:
                 self._tools[at] = _Tool(index=len(self._tools))
                 self._wrote = True
@@ -194,19 +194,19 @@ class StreamDecoder:
                 raise BrokenReply("a tool call has no id or no name", model=self._reference)
         return []
 
-    def _stop(self, told: Mapping[str, Any]) -> list[ReplyEvent]:
+    def _stop(self, data: Mapping[str, Any]) -> list[ReplyEvent]:
         # A call without arguments streams none; whole replies say `{}`.
-        tool = self._tool_at(told)
+        tool = self._tool_at(data)
         return tool.write("{}") if tool and not tool.written else []
 
-    def _write_tool(self, told: Mapping[str, Any], arguments: str) -> list[ReplyEvent]:
-        tool = self._tool_at(told)
+    def _write_tool(self, data: Mapping[str, Any], arguments: str) -> list[ReplyEvent]:
+        tool = self._tool_at(data)
         if tool is None:
             raise BrokenReply("arguments came for a tool call that never began", model=self._reference)
         return tool.write(arguments) if arguments else []
 
-    def _tool_at(self, told: Mapping[str, Any]) -> _Tool | None:
-        at = told.get("contentBlockIndex")
+    def _tool_at(self, data: Mapping[str, Any]) -> _Tool | None:
+        at = data.get("contentBlockIndex")
         return self._tools.get(at) if isinstance(at, int) else None
 
     def _finish_when_whole(self) -> list[ReplyEvent]:
@@ -225,32 +225,32 @@ class StreamDecoder:
         return [*self._splitter.end(), replace(finish, state=state)]
 
 
-def _finish(reason: str, told: Mapping[str, Any], *, wrote: bool, reference: str, request_id: str | None) -> Finish:
+def _finish(reason: str, data: Mapping[str, Any], *, wrote: bool, reference: str, request_id: str | None) -> Finish:
     if reason.startswith("malformed_"):
         raise BrokenReply(f"the model wrote something that Bedrock can't read ({reason})", model=reference)
-    usage, known = _usage(told.get("usage"), reference), _REASONS.get(reason, reason)
-    if usage is not None and (tier := tier_of(told.get("serviceTier"))) is not None:
+    usage, known = _usage(data.get("usage"), reference), _REASONS.get(reason, reason)
+    if usage is not None and (tier := tier_of(data.get("serviceTier"))) is not None:
         usage = replace(usage, tier=tier)
     if known == "content_filter" and not (wrote and (usage is None or usage.output_tokens)):
         # With a guardrail, the text of a reply that cost no token is the guardrail's own, not the model's.
         raise Refused(f"a guardrail or content filter of Bedrock stepped in ({reason})", model=reference)
-    return Finish(reason=known, usage=usage, served_by=_served_by(told), request_id=request_id)
+    return Finish(reason=known, usage=usage, served_by=_served_by(data), request_id=request_id)
 
 
-def _served_by(told: Mapping[str, Any]) -> str | None:
-    match told:
+def _served_by(data: Mapping[str, Any]) -> str | None:
+    match data:
         case {"trace": {"promptRouter": {"invokedModelId": str(model)}}}:
             return model
     return None
 
 
-def _usage(told: Any, reference: str) -> TokenUsage | None:
+def _usage(data: Any, reference: str) -> TokenUsage | None:
     """The reported tokens. Source: the user guide on prompt caching: `inputTokens` leaves cached tokens out."""
-    if told is None:
+    if data is None:
         return None
-    match told:
+    match data:
         case {"inputTokens": int(fresh), "outputTokens": int(output)}:
-            read, written = (told.get(key) or 0 for key in ("cacheReadInputTokens", "cacheWriteInputTokens"))
+            read, written = (data.get(key) or 0 for key in ("cacheReadInputTokens", "cacheWriteInputTokens"))
             if isinstance(read, int) and isinstance(written, int):
                 return TokenUsage(
                     input_tokens=fresh + read + written,
@@ -263,16 +263,16 @@ def _usage(told: Any, reference: str) -> TokenUsage | None:
 
 def _object(content: bytes, reference: str) -> dict[str, Any]:
     try:
-        told = orjson.loads(content)
+        data = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise BrokenReply(f"the reply is not JSON: {error}", model=reference) from error
-    if not isinstance(told, dict):
+    if not isinstance(data, dict):
         raise BrokenReply("the reply is not a JSON object", model=reference)
-    return told
+    return data
 
 
-def _text(told: Mapping[str, Any], key: str, reference: str) -> str:
-    value = told.get(key)
+def _text(data: Mapping[str, Any], key: str, reference: str) -> str:
+    value = data.get(key)
     if not isinstance(value, str):
         raise BrokenReply(f"an event has no {key}", model=reference)
     return value

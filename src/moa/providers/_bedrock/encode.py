@@ -168,12 +168,12 @@ def _with_few_cache_points(messages: Conversation) -> Conversation:
     spare = sum(len(message.cache_points) for message in messages) - MOST_CACHE_POINTS
     if spare <= 0:
         return messages
-    kept = []
+    marked = []
     for message in messages:
         points = tuple(sorted(message.cache_points)[max(spare, 0) :])
         spare -= len(message.cache_points)
-        kept.append(replace(message, cache_points=points))
-    return tuple(kept)
+        marked.append(replace(message, cache_points=points))
+    return tuple(marked)
 
 
 def _turns(request: ModelRequest, messages: Sequence[Message]) -> list[Fields]:

@@ -78,9 +78,9 @@ def from_response(
     secrets: Secrets = NO_SECRETS,
 ) -> ProviderError:
     """Return the error for an HTTP response that isn't a success; of a known request, the part that was turned down."""
-    told = _json(content)
-    code = headers.get("x-amzn-errortype") or _text(told, "__type", "code", "Code") or ""
-    message = _text(told, "message", "Message") or content.decode("utf-8", "replace")
+    body = _json(content)
+    code = headers.get("x-amzn-errortype") or _text(body, "__type", "code", "Code") or ""
+    message = _text(body, "message", "Message") or content.decode("utf-8", "replace")
     error = _error(code, message, reference=reference, request=request, secrets=secrets, status=status)
     error.retry_after_s = retry_after_s(headers)
     return error
@@ -95,9 +95,9 @@ def from_event(
     secrets: Secrets = NO_SECRETS,
 ) -> ProviderError:
     """Return the error for an exception or error event inside an event stream."""
-    told = _json(payload)
+    body = _json(payload)
     code = str(headers.get(":exception-type") or headers.get(":error-code") or "an error event")
-    message = _text(told, "message", "Message", "originalMessage") or str(headers.get(":error-message") or "")
+    message = _text(body, "message", "Message", "originalMessage") or str(headers.get(":error-message") or "")
     return _error(code, message, reference=reference, request=request, secrets=secrets)
 
 
@@ -113,9 +113,10 @@ def _error(
     # The code may come with a namespace before it (`com.amazon.coral#`) and an address after it (`:http://…`).
     name = code.rpartition("#")[2].partition(":")[0].strip()
     kind = _refined(_KINDS.get(name.lower()) or _by_status(status), message)
-    said = ": ".join(filter(None, (name or f"HTTP {status}", secrets.beginning(_said(message, kind), _MESSAGE_LIMIT))))
+    text = secrets.beginning(_shown_text(message, kind), _MESSAGE_LIMIT)
+    description = ": ".join(filter(None, (name or f"HTTP {status}", text)))
     hint = _hint(name.lower(), kind, message)
-    error = kind(f"{said} ({hint})" if hint else said, model=reference, status=status)
+    error = kind(f"{description} ({hint})" if hint else description, model=reference, status=status)
     if kind in (BadRequest, AuthenticationFailed) and request is not None:
         error.rejects = rejections(status=status, code=name, parameter="", message=message, request=request)
     return error
@@ -153,7 +154,7 @@ def _hint(name: str, kind: type[ProviderError], message: str) -> str:
     return _CREDENTIALS_HINT if kind is AuthenticationFailed else ""
 
 
-def _said(message: str, kind: type[ProviderError]) -> str:
+def _shown_text(message: str, kind: type[ProviderError]) -> str:
     # After its first line, a complaint about a signature quotes the request's headers, session token included.
     return message.strip().partition("\n")[0] if kind is AuthenticationFailed else " ".join(message.split())
 
@@ -165,7 +166,7 @@ def _json(content: bytes) -> object:
         return None
 
 
-def _text(told: object, *keys: str) -> str | None:
-    if not isinstance(told, dict):
+def _text(body: object, *keys: str) -> str | None:
+    if not isinstance(body, dict):
         return None
-    return next((told[key] for key in keys if isinstance(told.get(key), str) and told[key]), None)
+    return next((body[key] for key in keys if isinstance(body.get(key), str) and body[key]), None)

@@ -422,8 +422,8 @@ class _Events:
 
     def error(self, reply: Mapping[str, Any]) -> ProviderError:
         """Our error for one that came inside of a reply."""
-        said = error_body_of(reply, self._secrets)
-        return self._with_usage(map_error(said, reference=self._reference, request=self._request))
+        error_body = error_body_of(reply, self._secrets)
+        return self._with_usage(map_error(error_body, reference=self._reference, request=self._request))
 
     def broken(self, what: str, piece: object = None) -> ProviderError:
         """The error for something that isn't what the protocol says."""

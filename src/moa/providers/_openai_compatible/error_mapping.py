@@ -106,12 +106,12 @@ def map_error(
     kind = _kind(complaint, known, has_images=has_images)
     rejects: tuple[Rejection, ...] = ()
     if request is not None and kind in _MAY_REJECT:
-        for said in (complaint.message, complaint.whole):
+        for text in (complaint.message, complaint.whole):
             rejects = rejects or rejections(
                 status=known,
                 code=complaint.code,
                 parameter=complaint.parameter,
-                message=said,
+                message=text,
                 request=request,
             )
         # Told to be another failure (templates fail with 500, routers with 404), but asking again is of no use.
@@ -126,25 +126,25 @@ def map_error(
 
 
 def _kind(complaint: ErrorBody, status: int | None, *, has_images: bool) -> type[ProviderError]:
-    said = f"{complaint.code} {complaint.message}"
+    text = f"{complaint.code} {complaint.message}"
     if status is not None and 300 <= status < 400:
         return BadRequest
-    if _CONTEXT.search(said) and status not in (401, 403, 404, 429):
+    if _CONTEXT.search(text) and status not in (401, 403, 404, 429):
         return ContextTooLong
-    if _FILTER.search(said) and (status is None or status in (400, 403, 422, 451)):
+    if _FILTER.search(text) and (status is None or status in (400, 403, 422, 451)):
         return Refused
-    if _QUOTA.search(said) and (status is None or status in (400, 402, 403, 429)):
+    if _QUOTA.search(text) and (status is None or status in (400, 402, 403, 429)):
         return QuotaExhausted
-    if has_images and _NO_IMAGES.search(said) and status in (400, 404, 415, 422, 500, 501):
+    if has_images and _NO_IMAGES.search(text) and status in (400, 404, 415, 422, 500, 501):
         return UnsupportedInput
     if status is None:
-        return _kind_in_words(said)
-    if status in (400, 422) and _NO_MODEL.search(said):
+        return _kind_in_words(text)
+    if status in (400, 422) and _NO_MODEL.search(text):
         return ModelNotFound
     return _BY_STATUS.get(status) or (ServiceFailed if status >= 500 else BadRequest)
 
 
-def _kind_in_words(said: str) -> type[ProviderError]:
+def _kind_in_words(text: str) -> type[ProviderError]:
     table: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
         (_RATE, RateLimited),
         (_AUTH, AuthenticationFailed),
@@ -152,4 +152,4 @@ def _kind_in_words(said: str) -> type[ProviderError]:
         (_OVERLOAD, ServiceFailed),
         (_INVALID, BadRequest),
     )
-    return next((kind for words, kind in table if words.search(said)), ServiceFailed)
+    return next((kind for words, kind in table if words.search(text)), ServiceFailed)

@@ -61,7 +61,7 @@ class OpenAICompatible:
         Raises:
             ProviderError: On entering or while iterating.
         """
-        return _Call(self, request)
+        return _OpenReply(self, request)
 
     def thinks_in_text(self, model: str) -> bool:
         """Whether a model is expected to write its thoughts into its text, without an opening tag."""
@@ -135,7 +135,7 @@ class OpenAICompatible:
         )
 
 
-class _Call:
+class _OpenReply:
     """One request and its reply. A class in place of a generator: every call passes here."""
 
     __slots__ = ("_exchange", "_provider", "_request")

@@ -12,7 +12,7 @@ from moa.providers._service_state import ServiceState
 
 
 @dataclass(slots=True, kw_only=True)
-class _Call:
+class _ToolCall:
     index: int
     id: str
     name: str
@@ -32,8 +32,8 @@ class ToolCalls:
 
     def __init__(self, owner: str) -> None:
         self._owner = owner
-        self._calls: list[_Call] = []
-        self._by_index: dict[int, _Call] = {}
+        self._calls: list[_ToolCall] = []
+        self._by_index: dict[int, _ToolCall] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -56,7 +56,7 @@ class ToolCalls:
             state=ServiceState(self._owner, {"extra_content": extra}) if isinstance(extra, dict) else None,
         )
 
-    def _call_of(self, index: object, call_id: str, name: str) -> _Call:
+    def _call_of(self, index: object, call_id: str, name: str) -> _ToolCall:
         key = index if isinstance(index, int) else None
         known = self._by_index.get(key) if key is not None else None
         if known is None and key is None:
@@ -65,13 +65,13 @@ class ToolCalls:
         if known is not None and not self._begins(known, call_id, name):
             known.id, known.name = known.id or call_id, known.name or name
             return known
-        call = _Call(index=len(self._calls), id=call_id, name=name)
+        call = _ToolCall(index=len(self._calls), id=call_id, name=name)
         self._calls.append(call)
         if key is not None:
             self._by_index[key] = call
         return call
 
-    def _begins(self, known: _Call, call_id: str, name: str) -> bool:
+    def _begins(self, known: _ToolCall, call_id: str, name: str) -> bool:
         """Whether a piece begins another call than the one that it would otherwise go on with."""
         if not name or not known.name:
             return False
