@@ -14,16 +14,16 @@ from starlette.staticfiles import StaticFiles
 from moa._pricing.lookup import preload
 from moa._runtime.engine import Engine
 from moa._server.api.apis import api_of
-from moa._server.api.handlers import api_endpoints
-from moa._server.api.model_list import model_endpoints
-from moa._server.http.endpoint import Endpoint, EndpointTable
+from moa._server.api.handlers import api_routes
+from moa._server.api.model_list import model_routes
 from moa._server.http.exchange import BodyMemory, HttpExchange
 from moa._server.http.middleware import ApiMiddleware
+from moa._server.http.routes import Route, RouteTable
 from moa._server.inflight import InflightLimiter
 from moa._server.metrics import ServerMetrics
 from moa._server.models import ServedModels, needs_prices
 from moa._server.openapi import describe
-from moa._server.operations import operation_endpoints
+from moa._server.operations import operation_routes
 from moa._server.options import ServerOptions
 from moa._server.otel import configured_tracer
 from moa._server.playground import Playground
@@ -79,9 +79,9 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         if warming is not None:
             await warming
 
-    table = endpoint_table(service)
+    table = route_table(service)
     # The middleware answers everything: Starlette gives the life cycle, the files of the page, and CORS.
-    middleware = [Middleware(ApiMiddleware, options=options, endpoints=table, api_of=api_of)]
+    middleware = [Middleware(ApiMiddleware, options=options, routes=table, api_of=api_of)]
     if options.cors_origins:
         origins = list(options.cors_origins)
         cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
@@ -91,18 +91,18 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     return app
 
 
-def endpoint_table(service: Service) -> EndpointTable:
+def route_table(service: Service) -> RouteTable:
     """Return all addresses of a server."""
-    described: list[Endpoint] = [
-        *api_endpoints(service),
-        *model_endpoints(service),
-        *Playground(service).endpoints(),
-        *operation_endpoints(service, lambda: describe(described)),
+    described: list[Route] = [
+        *api_routes(service),
+        *model_routes(service),
+        *Playground(service).routes(),
+        *operation_routes(service, lambda: describe(described)),
     ]
-    return EndpointTable([*described, *_page_endpoints(service.options.page)])
+    return RouteTable([*described, *_page_routes(service.options.page)])
 
 
-def _page_endpoints(folder: Path) -> Iterator[Endpoint]:
+def _page_routes(folder: Path) -> Iterator[Route]:
     """The playground's own files, each by its name: nothing else of the disk can be asked for."""
     files = StaticFiles(directory=folder, html=True, check_dir=False)
 
@@ -111,4 +111,4 @@ def _page_endpoints(folder: Path) -> Iterator[Endpoint]:
 
     names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     for path in ("/", *(f"/{name}" for name in sorted(names))):
-        yield Endpoint(method="GET", path=path, handle=send_file, is_open=True)
+        yield Route(method="GET", path=path, handle=send_file, is_open=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from moa._server.http.endpoint import Endpoint
+from moa._server.http.routes import Route
 
 _ERRORS: Mapping[str, str] = {
     "400": "Something in the request is wrong; the error names it.",
@@ -24,18 +24,18 @@ _ERRORS: Mapping[str, str] = {
 _ERRORS_OF_GET = ("401", "403", "404", "500", "503")
 
 
-def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+def describe(routes: Iterable[Route]) -> dict[str, Any]:
     """Return the description of all addresses that have a tag."""
     schemas: dict[str, Any] = {}
     paths: dict[str, dict[str, Any]] = {}
-    for endpoint in endpoints:
-        if endpoint.tag is None:
+    for route in routes:
+        if route.tag is None:
             continue
-        if endpoint.body is not None:
-            schema = endpoint.body.model_json_schema(ref_template="#/components/schemas/{model}")
+        if route.body is not None:
+            schema = route.body.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
-            schemas[endpoint.body.__name__] = schema
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+            schemas[route.body.__name__] = schema
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Mixture of agents", "version": version("mixture-of-agents")},
@@ -44,27 +44,27 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
+def _operation(route: Route) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {}}}
-    if endpoint.path == "/metrics":
+    if route.path == "/metrics":
         content = {"text/plain": {"schema": {"type": "string"}}}
-    if endpoint.streams:
+    if route.streams:
         content["text/event-stream"] = {"schema": {"type": "object", "required": ["data"]}}
     error = {"application/json": {"schema": {"type": "object", "required": ["error"]}}}
-    codes = tuple(_ERRORS) if endpoint.method == "POST" else _ERRORS_OF_GET
+    codes = tuple(_ERRORS) if route.method == "POST" else _ERRORS_OF_GET
     operation: dict[str, Any] = {
-        "tags": [endpoint.tag],
-        "summary": endpoint.summary,
-        "operationId": endpoint.path.strip("/{}").replace("/{", "_").replace("/", "_").replace(".", "_"),
+        "tags": [route.tag],
+        "summary": route.summary,
+        "operationId": route.path.strip("/{}").replace("/{", "_").replace("/", "_").replace(".", "_"),
         "responses": {
             "200": {"description": "The answer.", "content": content},
             **{code: {"description": _ERRORS[code], "content": error} for code in codes},
         },
     }
-    if endpoint.body is not None:
-        reference = {"$ref": f"#/components/schemas/{endpoint.body.__name__}"}
+    if route.body is not None:
+        reference = {"$ref": f"#/components/schemas/{route.body.__name__}"}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference}}}
-    if "{" in endpoint.path:
-        name = endpoint.path.partition("{")[2].rstrip("}")
+    if "{" in route.path:
+        name = route.path.partition("{")[2].rstrip("}")
         operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}]
     return operation

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from moa._server.api.request_model import encode
-from moa._server.http.endpoint import Endpoint
 from moa._server.http.exchange import HttpExchange
+from moa._server.http.routes import Route
 from moa._server.metrics import CONTENT_TYPE
 from moa._server.options import ServerOptions
 from moa._server.service import Service
 
 
-def operation_endpoints(service: Service, description: Callable[[], dict[str, Any]]) -> list[Endpoint]:
+def operation_routes(service: Service, description: Callable[[], dict[str, Any]]) -> list[Route]:
     """Return the addresses for operators.
 
     Args:
@@ -36,13 +36,13 @@ def operation_endpoints(service: Service, description: Callable[[], dict[str, An
 
     tag = "operations"
     found = [
-        Endpoint(method="GET", path="/healthz", handle=healthz, summary="The process is alive.", tag=tag, is_open=True),
-        Endpoint(method="GET", path="/readyz", handle=readyz, summary="New requests are taken.", tag=tag, is_open=True),
-        Endpoint(method="GET", path="/openapi.json", handle=openapi, summary="This description.", tag=tag),
+        Route(method="GET", path="/healthz", handle=healthz, summary="The process is alive.", tag=tag, is_open=True),
+        Route(method="GET", path="/readyz", handle=readyz, summary="New requests are taken.", tag=tag, is_open=True),
+        Route(method="GET", path="/openapi.json", handle=openapi, summary="This description.", tag=tag),
     ]
     if service.options.has_metrics:
         summary = "Counts and times for Prometheus."
-        found.append(Endpoint(method="GET", path="/metrics", handle=metrics, summary=summary, tag=tag))
+        found.append(Route(method="GET", path="/metrics", handle=metrics, summary=summary, tag=tag))
     return found
 
 

@@ -17,9 +17,9 @@ from moa._server.api.request import ApiRequest, MoaFields, parse_messages
 from moa._server.api.request_model import M, RequestModel, encode, parse
 from moa._server.api.usage import without_messages
 from moa._server.endpoint_models import EndpointModels
-from moa._server.http.endpoint import Endpoint
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
+from moa._server.http.routes import Route
 from moa._server.models import MAX_MIXTURE_VALUES, ServedModel
 from moa._server.service import INLINE_BYTES, Service
 from moa._server.streaming import stream_reply
@@ -87,25 +87,25 @@ class Playground:
         self._service = service
         self._endpoint_models = EndpointModels(service.engine.settings)
 
-    def endpoints(self) -> list[Endpoint]:
+    def routes(self) -> list[Route]:
         """Return the addresses that the page calls."""
         tag = "playground"
         return [
-            Endpoint(
+            Route(
                 method="GET",
                 path="/api/mixtures",
                 handle=self.list_mixtures,
                 summary="List the mixtures as the page shows them.",
                 tag=tag,
             ),
-            Endpoint(
+            Route(
                 method="GET",
                 path="/api/models",
                 handle=self.list_models,
                 summary="List the models that a mixture can be compared with.",
                 tag=tag,
             ),
-            Endpoint(
+            Route(
                 method="POST",
                 path="/api/runs",
                 handle=self.run,
@@ -114,7 +114,7 @@ class Playground:
                 body=RunRequest,
                 streams=True,
             ),
-            Endpoint(
+            Route(
                 method="POST",
                 path="/api/check",
                 handle=self.check,
@@ -122,7 +122,7 @@ class Playground:
                 tag=tag,
                 body=YamlText,
             ),
-            Endpoint(
+            Route(
                 method="POST",
                 path="/api/yaml",
                 handle=self.to_yaml,

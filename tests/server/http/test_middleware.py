@@ -13,10 +13,10 @@ from yarl import URL
 
 from moa._server.api.apis import api_of
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
-from moa._server.app import endpoint_table
-from moa._server.http.endpoint import Endpoint, EndpointTable
+from moa._server.app import route_table
 from moa._server.http.exchange import HttpExchange
 from moa._server.http.middleware import ApiMiddleware
+from moa._server.http.routes import Route, RouteTable
 from moa._server.options import PAGE, ServerOptions
 from tests.support.model_server import Status, Text
 from tests.support.served import HELLO, SOLO, ServedModel, listening, served
@@ -183,9 +183,9 @@ async def test_an_address_that_nobody_declared_open_needs_a_key(tmp_path: Path) 
         reached.append(exchange.path)
         await exchange.reply(200, b"{}")
 
-    added = Endpoint(method="GET", path="/v2/anything", handle=handle)
-    opened = Endpoint(method="GET", path="/v2/open", handle=handle, is_open=True)
-    app = ApiMiddleware(Starlette(), options, EndpointTable([added, opened]), api_of)
+    added = Route(method="GET", path="/v2/anything", handle=handle)
+    opened = Route(method="GET", path="/v2/open", handle=handle, is_open=True)
+    app = ApiMiddleware(Starlette(), options, RouteTable([added, opened]), api_of)
     async with listening(app) as url, aiohttp.ClientSession() as http:
         statuses = {}
         for path in ("/v2/anything", "/v2/nothing", "/app.js", "/v2/open", "/v2/open/below"):
@@ -207,10 +207,10 @@ async def test_an_address_that_nobody_declared_open_needs_a_key(tmp_path: Path) 
 
 async def test_all_that_is_open_with_keys_are_the_probes_and_the_pages_own_files() -> None:
     async with served(keys=ring()) as server:
-        table = endpoint_table(server.app.state.service)
+        table = route_table(server.app.state.service)
         files = {path.name for path in PAGE.iterdir()}
 
-    assert {endpoint.path for endpoint in table.all if endpoint.is_open} == {
+    assert {route.path for route in table.all if route.is_open} == {
         "/",
         "/healthz",
         "/readyz",

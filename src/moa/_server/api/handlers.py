@@ -8,9 +8,9 @@ from moa._server.api.apis import APIS, MESSAGES, Api, meant_api
 from moa._server.api.messages_request import CountRequest, read_count_request
 from moa._server.api.request import ApiRequest
 from moa._server.api.request_model import encode, read_json
-from moa._server.http.endpoint import Endpoint
 from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
+from moa._server.http.routes import Route
 from moa._server.service import Service
 from moa._server.streaming import collect_answer, conversations_of, stream_reply
 from moa.providers._token_estimates import estimated_prompt_tokens
@@ -19,9 +19,9 @@ MAX_MESSAGES = 5_000
 """Most messages of a conversation: each costs some microseconds for every call of a run."""
 
 
-def api_endpoints(service: Service) -> list[Endpoint]:
+def api_routes(service: Service) -> list[Route]:
     """Return the addresses at which answers are asked for."""
-    count = Endpoint(
+    count = Route(
         method="POST",
         path=f"{MESSAGES.path}/count_tokens",
         handle=partial(count_tokens, service),
@@ -31,7 +31,7 @@ def api_endpoints(service: Service) -> list[Endpoint]:
     )
     return [
         *(
-            Endpoint(
+            Route(
                 method="POST",
                 path=api.path,
                 handle=partial(answer, service, api),

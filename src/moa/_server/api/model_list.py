@@ -9,15 +9,15 @@ from moa._config.settings import Settings
 from moa._pricing.table import context_window
 from moa._server.api.apis import MESSAGES, api_of
 from moa._server.api.request_model import encode
-from moa._server.http.endpoint import Endpoint
 from moa._server.http.exchange import HttpExchange
+from moa._server.http.routes import Route
 from moa._server.models import ServedModel
 from moa._server.service import Service
 
 PATH = "/v1/models"
 
 
-def model_endpoints(service: Service) -> list[Endpoint]:
+def model_routes(service: Service) -> list[Route]:
     """Return the addresses at which clients learn which models there are."""
     created, settings = int(time.time()), service.engine.settings
 
@@ -31,8 +31,8 @@ def model_endpoints(service: Service) -> list[Endpoint]:
         await exchange.reply(200, encode(await asyncio.to_thread(make, served, settings, created)))
 
     return [
-        Endpoint(method="GET", path=PATH, handle=list_models, summary="List the models.", tag="models"),
-        Endpoint(method="GET", path=PATH + "/{model}", handle=get_model, summary="Show one model.", tag="models"),
+        Route(method="GET", path=PATH, handle=list_models, summary="List the models.", tag="models"),
+        Route(method="GET", path=PATH + "/{model}", handle=get_model, summary="Show one model.", tag="models"),
     ]
 
 

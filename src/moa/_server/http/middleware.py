@@ -14,9 +14,9 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moa._server.http.address_rates import AddressRates
-from moa._server.http.endpoint import ClientConventions, Endpoint, EndpointTable
 from moa._server.http.errors import INTERNAL, ErrorResponse, RequestError, error_response
 from moa._server.http.exchange import CLIENT_CLOSED_REQUEST, ClientGone, HeaderList, HttpExchange
+from moa._server.http.routes import ClientConventions, Route, RouteTable
 from moa._server.options import ServerOptions
 from moa.errors import MoaError
 
@@ -54,7 +54,7 @@ class ApiMiddleware:
     Args:
         app: Gets what is no HTTP request: the life cycle of the process.
         options: How the server behaves.
-        endpoints: What there is. What isn't marked as open needs a key, and so does every address that isn't there.
+        routes: What there is. What isn't marked as open needs a key, and so does every address that isn't there.
         api_of: Returns what a client expects: how it sends its key, and how it reads errors.
     """
 
@@ -62,10 +62,10 @@ class ApiMiddleware:
         self,
         app: ASGIApp,
         options: ServerOptions,
-        endpoints: EndpointTable,
+        routes: RouteTable,
         api_of: Callable[[HttpExchange], ClientConventions],
     ) -> None:
-        self._app, self._options, self._endpoints, self._api_of = app, options, endpoints, api_of
+        self._app, self._options, self._routes, self._api_of = app, options, routes, api_of
         self._strangers = AddressRates(STRANGERS_PER_MINUTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,14 +73,14 @@ class ApiMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        methods = self._endpoints.at(scope["path"])
-        endpoint = methods.get(scope["method"])
-        is_page = endpoint is not None and endpoint.is_open and endpoint.tag is None
+        methods = self._routes.at(scope["path"])
+        route = methods.get(scope["method"])
+        is_page = route is not None and route.is_open and route.tag is None
         exchange = HttpExchange(scope, receive, send, _PAGE_HEADERS if is_page else _API_HEADERS)
         try:
             self._check_site(exchange)
-            await self._check_key(exchange, endpoint)
-            await self._endpoint(exchange, endpoint, methods).handle(exchange)
+            await self._check_key(exchange, route)
+            await self._route(exchange, route, methods).handle(exchange)
         except (RequestError, MoaError) as error:
             await self._fail(exchange, error_response(error, show_details=self._options.shows_error_details), error)
         except ClientGone:
@@ -108,13 +108,13 @@ class ApiMiddleware:
         if origin and urlsplit(origin).netloc != host and origin not in self._options.cors_origins:
             raise RequestError(403, "wrong_origin", "pages of other origins may not call this server")
 
-    async def _check_key(self, exchange: HttpExchange, endpoint: Endpoint | None) -> None:
+    async def _check_key(self, exchange: HttpExchange, route: Route | None) -> None:
         """Identify the caller, wherever that isn't marked as open, and count the request against its rate."""
         keys = self._options.keys
         if keys is None:
             return
-        if endpoint is not None and endpoint.is_open:
-            if endpoint.tag is None:  # the page's files; probes must be answered whatever else goes on
+        if route is not None and route.is_open:
+            if route.tag is None:  # the page's files; probes must be answered whatever else goes on
                 self._strangers.check(exchange.client, exchange.started_at)
             return
         sent = [key for name in self._api_of(exchange).key_headers if (key := _key_in(exchange, name))]
@@ -129,22 +129,22 @@ class ApiMiddleware:
         exchange.caller = caller
         await caller.check_rate(exchange.started_at, is_look_up=exchange.method != "POST")
 
-    def _endpoint(self, exchange: HttpExchange, endpoint: Endpoint | None, methods: dict[str, Endpoint]) -> Endpoint:
-        """Return the endpoint of a request, which takes its method and the type of its body."""
+    def _route(self, exchange: HttpExchange, route: Route | None, methods: dict[str, Route]) -> Route:
+        """Return the route of a request, which takes its method and the type of its body."""
         if not methods:
             message = f"there is nothing at {exchange.path:.200}: GET /openapi.json lists all addresses"
             raise RequestError(404, "not_found", message)
-        if endpoint is None:
+        if route is None:
             allow = ", ".join(methods)
             message = f"{exchange.path:.200} takes {allow}, not {exchange.method:.20}"
             raise RequestError(405, "method_not_allowed", message, allow=allow)
-        if endpoint.method == "POST":
+        if route.method == "POST":
             # A form of another site can't send JSON.
             kind = exchange.header(b"content-type").partition(";")[0].strip().lower()
             if kind != "application/json":
                 message = "send JSON, with the header Content-Type: application/json"
                 raise RequestError(415, "unsupported_media_type", message)
-        return endpoint
+        return route
 
     async def _fail(self, exchange: HttpExchange, failure: ErrorResponse, error: Exception) -> None:
         exchange.log_fields["error"] = failure.code

@@ -33,7 +33,7 @@ class ClientConventions(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Route:
     """One address and method.
 
     Attributes:
@@ -57,27 +57,27 @@ class Endpoint:
     is_open: bool = False
 
 
-class EndpointTable:
+class RouteTable:
     """All addresses of the server.
 
     Args:
-        endpoints: Each address and method once.
+        routes: Each address and method once.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        self.all = tuple(endpoints)
-        self._exact: dict[str, dict[str, Endpoint]] = {}
-        self._below: dict[str, dict[str, Endpoint]] = {}
-        for endpoint in self.all:
-            prefix, separator, _ = endpoint.path.partition("{")
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.all = tuple(routes)
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._below: dict[str, dict[str, Route]] = {}
+        for route in self.all:
+            prefix, separator, _ = route.path.partition("{")
             methods = (self._below if separator else self._exact).setdefault(prefix, {})
-            if endpoint.method in methods:
-                raise ValueError(f"{endpoint.method} {endpoint.path} is listed twice")
-            methods[endpoint.method] = endpoint
-            if endpoint.method == "GET":
-                methods["HEAD"] = endpoint
+            if route.method in methods:
+                raise ValueError(f"{route.method} {route.path} is listed twice")
+            methods[route.method] = route
+            if route.method == "GET":
+                methods["HEAD"] = route
 
-    def at(self, path: str) -> dict[str, Endpoint]:
+    def at(self, path: str) -> dict[str, Route]:
         """Return what a path takes, by method; empty if there is nothing at the path."""
         found = self._exact.get(path)
         if found is None:
