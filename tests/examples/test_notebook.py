@@ -40,4 +40,4 @@ def test_the_notebook_holds_no_path_of_a_machine_and_no_times_of_a_run() -> None
 def test_the_notebook_says_what_the_embedded_model_can_not_show() -> None:
     prose = "".join("".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "markdown")
 
-    assert "show the machinery, not the quality" in prose
+    assert "show how it works, not the quality" in prose
