@@ -309,6 +309,7 @@ async def test_a_transform_adds_columns_and_can_be_pickled_without_keys(tmp_path
     assert set(found) == {"prompt", "n", *COLUMNS}
 
 
+@pytest.mark.slow
 def test_the_package_loads_no_data_engine() -> None:
     code = textwrap.dedent("""
         import sys, moa.batch

@@ -102,6 +102,7 @@ def test_report_prints_the_verdict_first_and_where_the_report_is(tmp_path: Path)
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_correlate_compares_a_ratings_file_with_another_leaderboard(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("model,rating\n" + "".join(f"m{n},{n}\n" for n in range(10)))

@@ -58,6 +58,7 @@ async def test_verdicts_that_the_file_has_are_kept_and_only_the_others_are_asked
     assert (record.n, record.missing, record.flips, record.ties, record.usd) == (3, 0, 1.0, 1.0, None)
 
 
+@pytest.mark.slow
 async def test_what_a_killed_process_had_bought_is_not_asked_for_again(tmp_path: Path) -> None:
     path, provider = tmp_path / "annotations.json", scripted({"judge": '{"verdict": "A"}'})
     judge = load_judge("pairwise", judge_model="fake/judge")

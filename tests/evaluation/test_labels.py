@@ -46,6 +46,7 @@ def labels_in(run: Path) -> tuple[Labels, CellStore]:
     return Labels(table_in(folder, folder.manifest()["protocol"], store), store, "test"), store
 
 
+@pytest.mark.slow
 def test_pairs_are_shown_blind_in_shuffled_order_and_a_rater_goes_on_where_he_stopped(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +69,7 @@ def test_pairs_are_shown_blind_in_shuffled_order_and_a_rater_goes_on_where_he_st
     assert orders == {True, False}
 
 
+@pytest.mark.slow
 async def test_the_page_answers_only_its_own_address_and_escapes_what_it_shows(run: Path) -> None:
     labels, store = labels_in(run)
     async with labelling_page(labels, "me", 2) as page, aiohttp.ClientSession() as browser:
@@ -97,6 +99,7 @@ async def test_the_page_answers_only_its_own_address_and_escapes_what_it_shows(r
     assert [label.preference for label in labels.found.values()] == [1.5, 1.5]
 
 
+@pytest.mark.slow
 async def test_labels_come_from_a_table_too_and_a_bad_row_keeps_none(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     rows = [
@@ -129,6 +132,7 @@ def _write(path: Path, rows: list[tuple[str, str, str, str]]) -> None:
         writer.writerows(rows)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_judge_has_nothing_to_label(tmp_path: Path) -> None:
     evaluate(PROMPTS[:1], trio(), out=tmp_path, settings=Settings(endpoints={}), providers={"fake": models()})
 

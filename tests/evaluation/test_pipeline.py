@@ -33,6 +33,7 @@ def selecting(request: ModelRequest) -> Script:
     return PICKS_SECOND if request.options.response_format else "answer of agg"
 
 
+@pytest.mark.slow
 async def test_members_are_the_mixtures_proposals_and_cost_no_call(tmp_path: Path) -> None:
     provider = models()
 

@@ -283,6 +283,7 @@ def test_a_template_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         load(file)
 
 
+@pytest.mark.slow
 def test_the_json_schema_is_json_and_refuses_what_the_check_refuses() -> None:
     schema = json.loads(json.dumps(json_schema()))
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -100,11 +100,13 @@ def test_what_looks_like_an_item_gets_one_backslash_more(text: str, escaped: str
     assert ITEM.escape(text) == escaped
 
 
+@pytest.mark.slow
 @given(text=TEXTS, kinds=st.sampled_from([(TAG,), (ITEM,), (TAG, ITEM)]))
 def test_unescaping_gives_back_every_text(text: str, kinds: tuple[Delimiter, ...]) -> None:
     assert unescape(escape(text, kinds), kinds) == text
 
 
+@pytest.mark.slow
 @given(text=TEXTS, kinds=st.sampled_from([(TAG,), (ITEM,), (TAG, ITEM)]))
 def test_no_escaped_text_has_a_live_delimiter(text: str, kinds: tuple[Delimiter, ...]) -> None:
     escaped = escape(text, kinds)
@@ -113,6 +115,7 @@ def test_no_escaped_text_has_a_live_delimiter(text: str, kinds: tuple[Delimiter,
         assert not re.search(kind.before + kind.after, escaped, re.IGNORECASE | re.MULTILINE)
 
 
+@pytest.mark.slow
 @given(proposals=st.lists(TEXTS, min_size=1, max_size=5), form=st.sampled_from(FORMS))
 def test_every_proposal_stands_in_the_prompt_whole_once_and_in_order(proposals: list[str], form: Mixture) -> None:
     rendered = render_synthesis(form, proposals)
@@ -126,6 +129,7 @@ def test_every_proposal_stands_in_the_prompt_whole_once_and_in_order(proposals: 
     assert rendered.escaped == tuple(text != proposal for text, proposal in zip(safe, proposals, strict=True))
 
 
+@pytest.mark.slow
 @given(proposals=st.lists(TEXTS, min_size=1, max_size=4))
 def test_the_default_prompt_has_exactly_its_own_tags(proposals: list[str]) -> None:
     text = render_synthesis(mixture(), proposals).text
@@ -169,6 +173,7 @@ def test_a_template_that_can_not_show_proposals_faithfully_is_refused(
     assert caught.value.line == line
 
 
+@pytest.mark.slow
 def test_a_template_that_writes_without_end_is_stopped() -> None:
     loop = "{% for i in range(99000) %}{{ 'x'.ljust(20) }}{% endfor %}"
 

@@ -181,6 +181,7 @@ async def test_calls_throttled_together_halve_an_adaptive_limit_once() -> None:
     assert await crowd.let_through() == 4
 
 
+@pytest.mark.slow
 @given(
     limit=st.integers(1, 20),
     steps=st.lists(st.tuples(st.floats(0, 90), st.integers(1, 8)), max_size=40),
@@ -296,6 +297,7 @@ class _TokenBucket:
         return [RateLimited("slow down", model=request.reference, retry_after_s=self._retry_after_s)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retry_after_s", [0.2, 1.0, None])
 @virtual_time
 async def test_a_hard_throttle_loses_no_run_of_a_batch_where_nothing_is_limited(retry_after_s: float | None) -> None:

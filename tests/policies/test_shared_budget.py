@@ -38,6 +38,7 @@ async def spend(shared: SharedBudget, worst: str, charged: str, seconds: float =
     settle(Decimal(charged))
 
 
+@pytest.mark.slow
 @virtual_time
 async def test_processes_never_spend_more_than_the_total_and_can_spend_nearly_all_of_it() -> None:
     rng, store, spent = random.Random(3), Unreliable(), Decimal(0)

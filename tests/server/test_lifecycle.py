@@ -61,6 +61,7 @@ async def test_a_silent_stream_shows_that_it_lives() -> None:
     assert lines[1:] == [b": keep-alive\n\n"] * 2
 
 
+@pytest.mark.slow
 async def test_headers_of_a_stream_go_out_before_any_model_has_answered() -> None:
     async with served() as server:
         server.upstream.behave("writer", Hang())

@@ -14,6 +14,7 @@ from moa.evaluation._statistics.findings import Finding
 from tests.evaluation.conftest import Reference
 
 
+@pytest.mark.slow
 def test_metrics_of_a_real_file_are_the_published_ones(reference: Reference, tmp_path: Path) -> None:
     model = "FuseChat-Qwen-2.5-7B-Instruct"
     row = reference.leaderboard[model]

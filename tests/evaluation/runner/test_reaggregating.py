@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from moa._config.settings import Settings
 from moa._mixture.schema import Mixture
 from moa.errors import ServiceFailed
@@ -73,6 +75,7 @@ async def test_a_selecting_aggregator_selects_from_what_is_left(tmp_path: Path) 
     assert asked(provider)["agg"] == 6 * (2 + 3)
 
 
+@pytest.mark.slow
 async def test_where_the_proposer_had_failed_the_answer_is_the_mixtures(tmp_path: Path) -> None:
     provider = models(two=[ServiceFailed("down", model="fake/two")])
 
@@ -86,6 +89,7 @@ async def test_where_the_proposer_had_failed_the_answer_is_the_mixtures(tmp_path
     assert asked(provider)["agg"] == 6 * 2
 
 
+@pytest.mark.slow
 async def test_a_finished_evaluation_with_variants_buys_nothing_when_it_is_resumed(tmp_path: Path) -> None:
     await evaluated(tmp_path, **judged(**WISH))
     again = models()
@@ -96,6 +100,7 @@ async def test_a_finished_evaluation_with_variants_buys_nothing_when_it_is_resum
     assert done.progress.answers == done.progress.answers_total == 8 * 6
 
 
+@pytest.mark.slow
 async def test_the_parts_of_a_mixture_stand_on_the_proposals_that_arrived_in_time_there(tmp_path: Path) -> None:
     provider = models(two=[Pause(0.2), "answer of two"], agg=echoing)
 

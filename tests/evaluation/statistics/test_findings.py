@@ -77,6 +77,7 @@ def test_verdicts_that_never_varied_are_no_certainty() -> None:
     assert found.interval.low < 45.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("prompts", [40, 200])
 def test_intervals_hold_the_truth_as_often_as_they_say_from_forty_prompts_on(rate: float, prompts: int) -> None:

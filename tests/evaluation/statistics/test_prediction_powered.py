@@ -14,6 +14,7 @@ def world(size: int, source: np.random.Generator, *, noise: float) -> tuple[np.n
     return people, np.clip(judge, 0.0, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labels", "noise"), [(30, 0.3), (50, 0.3), (50, 0.9), (100, 0.3), (200, 0.9)])
 def test_the_interval_holds_the_truth_about_95_times_in_100(labels: int, noise: float) -> None:
     source, held, runs = np.random.default_rng(labels), 0, 1000
@@ -31,6 +32,7 @@ def test_the_interval_holds_the_truth_about_95_times_in_100(labels: int, noise: 
     assert labels < 50 or held / runs <= 0.97
 
 
+@pytest.mark.slow
 def test_unequal_probabilities_are_weighed_by_their_inverse() -> None:
     source, held, runs = np.random.default_rng(7), 0, 1000
     for _ in range(runs):
@@ -71,6 +73,7 @@ def test_few_labels_have_the_exact_interval_of_themselves() -> None:
     assert found.estimate.interval.high == pytest.approx(80.88, abs=0.01)
 
 
+@pytest.mark.slow
 def test_an_exact_interval_with_draws_holds_for_any_share_of_them() -> None:
     source, held = np.random.default_rng(5), 0
     for _ in range(500):

@@ -167,6 +167,7 @@ def test_half_a_surrogate_pair_has_a_key_and_a_value_without_a_json_form_has_non
     assert cache_key(LAB, asked(sampling=Sampling(extra={"at": object()}))) is None
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_key() -> None:
     code = (
         "from tests.policies.cache.calls import LAB, asked\n"

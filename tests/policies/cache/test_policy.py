@@ -260,6 +260,7 @@ async def test_a_call_that_is_cancelled_gives_its_lease_back(path: Path) -> None
         assert (await other.arun(_alone(), "hi")).text == "mine"
 
 
+@pytest.mark.slow
 async def test_damaged_rows_are_misses_told_once_and_kept_anew(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     provider = _numbered()
     async with _engine(provider, path) as engine:

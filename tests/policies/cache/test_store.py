@@ -45,6 +45,7 @@ def test_the_file_is_nobody_elses_business(path: Path) -> None:
         assert {file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == {0}
 
 
+@pytest.mark.slow
 def test_the_reply_that_was_not_used_for_the_longest_time_goes_first(path: Path) -> None:
     clock = itertools.count().__next__
     with closing(Store(settings(path, max_size_mb=1), clock)) as store:
@@ -61,6 +62,7 @@ def test_the_reply_that_was_not_used_for_the_longest_time_goes_first(path: Path)
     assert path.stat().st_size <= 1_010_000
 
 
+@pytest.mark.slow
 def test_a_cache_whose_limit_was_lowered_shrinks(path: Path) -> None:
     with closing(Store(settings(path, max_size_mb=3))) as store:
         store.put((key(number), entry("x" * 9_000)) for number in range(250))

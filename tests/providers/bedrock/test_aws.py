@@ -118,6 +118,7 @@ class Source:
         return self._load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [

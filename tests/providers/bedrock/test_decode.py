@@ -157,6 +157,7 @@ def test_reply_that_is_not_what_the_service_model_says_is_a_broken_reply(content
         whole_reply(content, reference=REFERENCE)
 
 
+@pytest.mark.slow
 @given(content=st.binary(max_size=60) | st.recursive(st.none() | st.text(max_size=5), st.lists).map(orjson.dumps))
 def test_garbage_is_never_text(content: bytes) -> None:
     with pytest.raises(BrokenReply):

@@ -368,6 +368,7 @@ OPTIONS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(
     messages=MESSAGES,
     sampling=SAMPLING,

@@ -145,6 +145,7 @@ PASSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 async def test_every_field_of_sampling_reaches_the_aggregator() -> None:
     async with served() as server:
         statuses = [(await server.chat(**given))[0] for given, _ in PASSED]
