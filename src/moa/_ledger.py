@@ -82,7 +82,7 @@ class Attempt:
 
     @property
     def spend(self) -> Spend:
-        """What this attempt cost; reported and estimated apart."""
+        """The cost of this attempt, with reported and estimated amounts separate."""
         if self.usage is None or not self.usage.total_tokens:
             return Spend()
         if self.cost_usd is None:

@@ -168,7 +168,7 @@ async def test_what_cannot_work_for_any_row_is_said_before_anything_is_bought(tm
             await arun(source, endless, tmp_path / "o.jsonl", engine=engine)
         with pytest.raises(UsageError, match="'answer' already"):
             await arun(taken, MIXTURE, tmp_path / "o.jsonl", engine=engine)
-        with pytest.raises(UsageError, match="take the place of the prompts"):
+        with pytest.raises(UsageError, match="overwrite the prompts"):
             await arun(source, MIXTURE, source, engine=engine)
         with pytest.raises(UsageError, match=r"ends in \.jsonl"):
             await arun(source, MIXTURE, tmp_path / "o.txt", engine=engine)

@@ -7,7 +7,7 @@ from moa.errors import ConfigError
 @pytest.mark.parametrize(
     ("text", "line", "sentence"),
     [
-        ("ok: 1\na: b: c\n", 2, "a second `:` in the line: put the text in quotes, or mend the indentation"),
+        ("ok: 1\na: b: c\n", 2, "a second `:` in the line: put the text in quotes, or correct the indentation"),
         ("a:\n\t b: 1\n", 2, "a tab: indent with spaces"),
         ("ok: 1\nkey: @home\n", 2, "a value can't start with @: put it in quotes"),
         ("key: *.txt\n", 1, "plain text can't start with * or &: put it in quotes"),
@@ -17,7 +17,7 @@ from moa.errors import ConfigError
         ("ok: 1\na: [1,\n  2\nb: 3\n", 2, "the bracket [ that is opened here is not closed, or a comma is missing"),
         ("a: {b: 1\n", 1, "the bracket { that is opened here is not closed, or a comma is missing"),
         ("a: 1\n---\nb: 2\n", 2, "a second document starts (---): use one file for each"),
-        ('path: "C:\\dir"\n', 1, "\\d means nothing in double quotes: write \\\\d, or use single quotes"),
+        ('path: "C:\\dir"\n', 1, "\\d is not an escape sequence in double quotes: write \\\\d, or use single quotes"),
         ("a: - b\n", 1, "a list starts on the line below its key"),
         ("a: 1\nb\nc: 2\n", 2, "a key without `:`, or a text that continues on a line that is not indented"),
     ],

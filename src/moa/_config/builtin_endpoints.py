@@ -1,4 +1,4 @@
-"""The endpoints that are there without any file."""
+"""The built-in endpoints, which need no settings file."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from moa._pricing.lookup import ANY_MODEL, FREE
 
 
 def _service(name: str, base_url: str) -> EndpointSettings:
-    """A hosted service whose key is in NAME_API_KEY and whose prices genai-prices knows by the same name."""
+    """A hosted service with its key in NAME_API_KEY and its prices in genai-prices under the same name."""
     return EndpointSettings(
         kind="openai", base_url=base_url, api_key_env=f"{name.upper()}_API_KEY", price_provider=name
     )
@@ -36,14 +36,14 @@ BUILT_IN: Mapping[str, EndpointSettings] = MappingProxyType(
         "vllm": _own_server(8000),
         "llamacpp": _own_server(8080),
         "bedrock": EndpointSettings(kind="bedrock", price_provider="aws"),
-        # One reply at a time: what is computed side by side changes the last bits, and with them the words, of a reply.
+        # One reply at a time: batched computation changes the last bits of a result, and so the words of a reply.
         "local": EndpointSettings(kind="local", prices={ANY_MODEL: FREE}, max_concurrency=1),
     }
 )
-"""By name. A file may change any of them."""
+"""The built-in endpoints by name. The settings file may change any of them."""
 
 
 def carries_a_key(name: str) -> bool:
-    """Whether a built-in endpoint of this name sends the user's credentials."""
+    """Return whether a built-in endpoint of this name sends the user's credentials."""
     settings = BUILT_IN.get(name)
     return settings is not None and (settings.api_key_env is not None or settings.kind == "bedrock")

@@ -1,9 +1,9 @@
-"""What environment variables say about addresses: proxies, and where some servers are."""
+"""Addresses from environment variables: proxies and some servers."""
 
 import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # missing in typeshed
 
 from moa.errors import ConfigError
 
@@ -11,12 +11,12 @@ OLLAMA_PORT = 11434
 
 
 def base_url_from(environ: Mapping[str, str], name: str) -> str | None:
-    """Return the address that the environment gives a built-in endpoint, None if it gives none.
+    """Return the address of a built-in endpoint from the environment, or None if it has none.
 
-    `OPENAI_BASE_URL` and `OLLAMA_HOST` count, as they do for those projects' own clients.
+    Reads `OPENAI_BASE_URL` and `OLLAMA_HOST`, as those projects' own clients do.
 
     Raises:
-        ConfigError: OLLAMA_HOST is no address.
+        ConfigError: OLLAMA_HOST is not an address.
     """
     if name == "openai":
         return environ.get("OPENAI_BASE_URL", "").strip().rstrip("/") or None
@@ -26,7 +26,7 @@ def base_url_from(environ: Mapping[str, str], name: str) -> str | None:
 
 
 def _ollama_url(host: str) -> str:
-    """The address in OLLAMA_HOST: `host`, `host:port`, `:port` or a whole URL, as Ollama reads it."""
+    """Return the address in OLLAMA_HOST: `host`, `host:port`, `:port` or a whole URL, as Ollama reads it."""
     scheme, _, rest = host.rpartition("://")
     try:
         parts = urlsplit(f"//{rest}")
@@ -34,7 +34,7 @@ def _ollama_url(host: str) -> str:
     except (KeyError, ValueError) as error:
         raise ConfigError(f"OLLAMA_HOST is {host!r}: expected host, host:port or http://host:port") from error
     name = parts.hostname or "127.0.0.1"
-    # A server that listens on every address is reached by the loopback one.
+    # A server that listens on every address is reached through loopback.
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
     shown = f"[{name}]" if ":" in name else name
     return f"{scheme or 'http'}://{shown}:{port}{parts.path.rstrip('/')}/v1"
@@ -58,7 +58,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: `localhost` or a loopback address."""
+    """Return whether a host is this machine: `localhost` or a loopback address."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:

@@ -19,7 +19,7 @@ def _http_parts(text: str, expected: str) -> SplitResult:
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, a bracket that isn't closed
+    except ValueError:  # a port that is not a number, an unclosed bracket
         usable = False
     if not usable:
         raise ValueError(f"expected {expected}")
@@ -59,10 +59,10 @@ def _one_line(text: str) -> str:
 
 
 OFF = BeforeValidator(lambda value: None if value is False else value)
-"""Lets `false` switch a policy off."""
+"""Accepts `false`, which disables a policy."""
 
 OFF_WORD = BeforeValidator(lambda value: "off" if value is False else value)
-"""Takes an unquoted `off`, which is `false` in YAML, for the word."""
+"""Reads an unquoted `off`, which is `false` in YAML, as the string."""
 
 OneLine = Annotated[str, AfterValidator(_one_line)]
 Name = Annotated[str, AfterValidator(_endpoint_name)]
@@ -88,7 +88,7 @@ class LimitsSection(StrictModel):
 
     @property
     def limits(self) -> LimitSettings:
-        """The limits for the policies."""
+        """Return the limits for the policies."""
         return LimitSettings(
             max_concurrency=self.max_concurrency,
             requests_per_minute=self.requests_per_minute,
@@ -181,11 +181,11 @@ class CacheSection(StrictModel):
 
 
 class BudgetSection(StrictModel):
-    """An amount that may be spent, and how long it lasts; a number alone lasts forever.
+    """An amount that may be spent, and its period; a number alone is never refilled.
 
     Attributes:
         usd: US dollars.
-        per: When it is full again: with the next `day` or `month` in UTC, or never (`forever`).
+        per: When it is refilled: at the start of each `day` or `month` in UTC, or never (`forever`).
     """
 
     usd: Annotated[UsDollars, Field(gt=0)]
@@ -202,7 +202,7 @@ def _amount_alone(value: Any) -> Any:
 
 
 BudgetAmount = Annotated[BudgetSection, BeforeValidator(_amount_alone)]
-"""A budget as files have it: `5`, or `{usd: 5, per: day}`."""
+"""A budget in a file: `5`, or `{usd: 5, per: day}`."""
 
 
 def _several(value: Any) -> Any:
@@ -210,7 +210,7 @@ def _several(value: Any) -> Any:
 
 
 class DefaultsSection(StrictModel):
-    """What commands take where their options say nothing.
+    """Default values of command-line options.
 
     Attributes:
         mixture: For `-m`: a preset, the path of a mixture file, relative to this one, or a model reference.
@@ -227,13 +227,13 @@ class SettingsFile(StrictModel):
     """The whole file.
 
     Attributes:
-        defaults: What commands take where their options say nothing.
+        defaults: Default values of command-line options.
         endpoints: By name, as model references use them.
-        cache: Where replies are kept.
+        cache: Where replies are stored.
         state: Where limits and budgets are shared with other processes: `redis://…`, `rediss://…`, `unix://…`, or the
             path of a SQLite file, relative to this one. Without it each process has its own.
-        on_state_failure: While that can't be reached, `refuse` buys nothing more, and `local` lets each process go on
-            with its last share of the limits and what was left of the budgets.
+        on_state_failure: While `state` is unavailable, `refuse` makes no further calls, and `local` lets each process
+            continue with its last share of the limits and the rest of the budgets.
         budget_usd: US dollars for everything that runs with this file; shared where `state` is.
     """
 

@@ -1,4 +1,4 @@
-"""Settings: endpoints that are resolved completely, from the file, the environment and what is built in."""
+"""Settings, resolved from the settings file, the environment and the built-in endpoints."""
 
 import os
 import re
@@ -28,24 +28,24 @@ STATE_NAME = "state.sqlite"
 PROFILES_NAME = "profiles.sqlite"
 
 NO_CACHE = CacheSettings(path=Path(CACHE_NAME), mode="off")
-"""What settings that were made in code have."""
+"""The cache of settings that were made in code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a run needs to know of the user's world.
+    """The settings of a run.
 
     Attributes:
         endpoints: By name, built-in ones included.
         key_variables: For endpoints that need a key: the environment variable that holds it.
-        cache: Where replies are kept, and how they are used.
-        state: Where limits and budgets are shared with other processes, None if they aren't.
-        budgets: What may be spent in all; each holds.
-        profiles: The file that remembers what services refuse; None remembers nothing beyond this process.
-        source: The file that was read, None if there is none.
-        default_mixture: What commands take without `-m`: a preset, the path of a file, or a model reference.
-        default_judge: The judge that `moa eval run` takes unless one is given.
-        default_judge_model: References of the models that this judge asks; none for its own.
+        cache: Where replies are stored, and how they are used.
+        state: The store in which limits and budgets are shared with other processes, None if they aren't shared.
+        budgets: Maximum total spending; each budget applies.
+        profiles: The file that stores what services refuse; None: only this process remembers it.
+        source: The settings file, None if there is none.
+        default_mixture: The default of `-m`: a preset, the path of a file, or a model reference.
+        default_judge: The default judge of `moa eval run`.
+        default_judge_model: References of the models of this judge; empty for its own.
     """
 
     endpoints: Mapping[str, Endpoint]
@@ -63,9 +63,9 @@ class Settings:
         """Return the endpoint that a model reference names, ready to be used, and the model's id.
 
         Raises:
-            UnknownEndpoint: Nobody configured it.
+            UnknownEndpoint: The endpoint is not configured.
             MissingCredentials: Its key is not in the environment.
-            ConfigError: It isn't a reference, or the endpoint's proxy isn't an HTTP proxy.
+            ConfigError: It is not a reference, or the endpoint's proxy isn't an HTTP proxy.
         """
         try:
             name, model = split_reference(reference)
@@ -95,7 +95,7 @@ def load_settings(
 
     Args:
         path: The settings file. None: `MOA_CONFIG`, then `moa.yaml` in the working folder, then in the user's
-            configuration folder; it is no error if there is none.
+            configuration folder; a missing file is not an error.
         environ: Environment variables; None: the process's own.
         cwd: The working folder; None: the process's own.
 
@@ -155,7 +155,7 @@ def _cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def with_default_state(settings: Settings, environ: Mapping[str, str] | None = None) -> Settings:
-    """Return settings whose processes share a file in the user's folder, if they share nothing else."""
+    """Return settings that share state in a file in the user's folder, unless they name a store."""
     if settings.state is not None:
         return settings
     environ = os.environ if environ is None else environ
@@ -165,7 +165,7 @@ def with_default_state(settings: Settings, environ: Mapping[str, str] | None = N
 
 
 def _source(path: str | Path | None, environ: Mapping[str, str], folder: Path) -> tuple[Path | None, bool]:
-    """The settings file, and whether the user chose it (and doesn't just happen to be in its folder)."""
+    """Return the settings file, and whether the user chose it explicitly (not by the working folder)."""
     chosen = path or environ.get("MOA_CONFIG")
     if chosen:
         return folder / Path(chosen).expanduser(), True
@@ -181,18 +181,18 @@ def _user_folder(environ: Mapping[str, str]) -> Path:
 
 
 _REPOINTING = ("base_url", "endpoint_url", "proxy", "ca_bundle", "headers", "query")
-"""What decides who gets a request, and for whom it is made: gateways go by `Host`, services by headers and query."""
+"""Keys that determine the recipient and the account of a request: gateways use `Host`, services headers and query."""
 _WITHOUT_CREDENTIALS = ("openai", "local", "scripted")
-"""Kinds that send nothing of the user's but the key that `api_key_env` names. Others find credentials by themselves."""
+"""Kinds that send no credentials but the key that `api_key_env` names. Other kinds find credentials themselves."""
 
 
 def _check_untrusted(name: str, given: EndpointSettings, merged: EndpointSettings, document: Document) -> None:
-    """Refuse what would send the user's credentials elsewhere: who puts a file into a folder doesn't own them.
+    """Refuse settings that would send the user's credentials elsewhere: the author of a file may be someone else.
 
     Args:
-        name: The endpoint's.
-        given: What the file says of it.
-        merged: The same over what is built in.
+        name: Name of the endpoint.
+        given: Its settings in the file.
+        merged: The same merged with the built-in endpoint.
         document: The file.
     """
     if carries_a_key(name) and "kind" in given.model_fields_set:
@@ -218,7 +218,7 @@ def _untrusted(deed: str, document: Document, *location: str) -> Exception:
 
 
 def _merged(name: str, given: EndpointSettings | None, environ: Mapping[str, str]) -> EndpointSettings:
-    """The endpoint's settings: the file's, then the environment's, then the built-in ones."""
+    """Return the endpoint's settings: those of the file, then the environment, then the built-in ones."""
     given = given or EndpointSettings()
     base = BUILT_IN.get(name)
     if base is None or (given.kind and given.kind != base.kind):
@@ -226,7 +226,7 @@ def _merged(name: str, given: EndpointSettings | None, environ: Mapping[str, str
     changes = {key: getattr(given, key) for key in given.model_fields_set}
     changes.setdefault("base_url", base_url_from(environ, name) or base.base_url)
     if changes["base_url"] != base.base_url and not _same_host(changes["base_url"], base.base_url):
-        # Somewhere else the same model ids may cost something else.
+        # At another address the same model ids may have other prices.
         changes = {"price_provider": None, "prices": {}, **changes}
     return base.model_copy(update=changes)
 
@@ -274,7 +274,7 @@ def _resolved(name: str, given: EndpointSettings, environ: Mapping[str, str], so
 
 
 def _address(given: EndpointSettings) -> str:
-    """Where the endpoint's requests go, as far as a proxy is concerned."""
+    """Return the address of the endpoint's requests, for the choice of a proxy."""
     aws = f"https://bedrock-runtime.{given.region or 'us-east-1'}.amazonaws.com" if given.kind == "bedrock" else ""
     return given.base_url or given.endpoint_url or aws
 

@@ -1,4 +1,4 @@
-"""A mixture made ready to run: every agent with its models, its seed and its place."""
+"""The plan of a run: every agent of the mixture with its resolved models, its seed and its position."""
 
 import json
 from collections import Counter

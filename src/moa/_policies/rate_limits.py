@@ -1,6 +1,6 @@
-"""Limits: how many calls at once and per minute, in a queue that is fair to every run.
+"""Limits on concurrent calls and calls per minute, with a queue that is fair to every run.
 
-Also where nothing is limited: a service that throttles limits all the same, and says so call by call.
+Endpoints without limits use it too: a service that throttles imposes a limit, which each throttled call reveals.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, Repl
 from moa.providers._endpoint import LimitSettings
 
 LONGEST_PAUSE_S = 60.0
-"""Seconds of the longest wait that a throttled call makes the others share: most quotas are per minute. A call
-with a much longer wait fails at once, while a fallback can still answer."""
+"""Longest pause, in seconds, that a throttled call imposes on the others: most quotas are per minute. A call with a
+much longer pause fails immediately, while a fallback can still answer."""
 
 IN_A_ROW = 2
-"""Throttled calls, without a good one between them, that concern everybody: a single one may be chance."""
+"""Number of consecutive throttled calls after which all calls slow down: a single one may be chance."""
 
 FIRST_GUESS = 8
-"""Calls at once with which an adaptive limit begins."""
+"""Initial concurrency of an adaptive limit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,24 +38,24 @@ class _Waiter:
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """A call that was let through; `tokens` is what was reserved for it."""
+    """An admitted call; `tokens` are reserved for it."""
 
     since: float
     tokens: WindowEntry | None
 
 
 class FairQueue:
-    """Waiters of several runs: the runs take turns, so that a big one can't crowd out a small one."""
+    """A round-robin queue over runs, so that a large run can't starve a small one."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[Hashable, deque[_Waiter]] = OrderedDict()
 
     def put(self, run: Hashable, waiter: _Waiter) -> None:
-        """Queue up behind the run's other waiters."""
+        """Append a waiter to the queue of its run."""
         self._runs.setdefault(run, deque()).append(waiter)
 
     def first(self) -> _Waiter | None:
-        """Who is next; waiters that have left are forgotten."""
+        """Return the next waiter; drops waiters that were cancelled."""
         while self._runs:
             run, waiters = next(iter(self._runs.items()))
             while waiters and waiters[0].admitted.done():
@@ -66,7 +66,7 @@ class FairQueue:
         return None
 
     def pop(self) -> _Waiter:
-        """Take out who is next; its run goes to the end of the row."""
+        """Remove the next waiter; its run moves to the end of the queue."""
         run, waiters = self._runs.popitem(last=False)
         waiter = waiters.popleft()
         if waiters:
@@ -75,12 +75,12 @@ class FairQueue:
 
 
 class Limiter:
-    """Lets calls through within its settings.
+    """Admits calls within its settings.
 
     Args:
         settings: The limits.
         now: Monotonic clock, in seconds.
-        shared: Where limits per minute are shared with other processes; None if they aren't.
+        shared: The limits per minute that are shared with other processes; None if they aren't shared.
     """
 
     def __init__(self, settings: LimitSettings, now: Now, shared: SharedRates | None = None) -> None:
@@ -102,20 +102,20 @@ class Limiter:
         return SharedWindow(limit, self._shared, what, now=self._now, on_change=self._let_through)
 
     def try_enter(self, tokens: int) -> Permit | None:
-        """A place for a call, if there is one right now and nobody waits for it."""
+        """Return a slot for a call if one is free and no call waits for it, else None."""
         if self._queue.first() is not None or self._wait_s(tokens) > 0:
             return None
         return self._admit(tokens)
 
     async def enter(self, run: Hashable, tokens: int) -> Permit:
-        """Wait for a place for a call.
+        """Wait for a slot for a call.
 
         Args:
-            run: Whose call it is.
-            tokens: What it may use at worst.
+            run: The run of the call.
+            tokens: Maximum number of tokens that it may use.
 
         Raises:
-            StateUnavailable: The store of shared limits can't be reached, and nothing goes out without it.
+            StateUnavailable: The store of shared limits is unavailable, and its settings refuse calls without it.
         """
         waiter = _Waiter(tokens, asyncio.get_running_loop().create_future())
         self._queue.put(run, waiter)
@@ -128,7 +128,7 @@ class Limiter:
             raise
 
     def leave(self, place: Permit, *, used_tokens: int | None) -> None:
-        """Give a place back; `used_tokens` corrects what was reserved, None leaves it."""
+        """Release a slot; `used_tokens` replaces the reserved tokens, None keeps them."""
         self._running -= 1
         if self._tokens and place.tokens and used_tokens is not None:
             self._tokens.correct(place.tokens, used_tokens)
@@ -136,23 +136,24 @@ class Limiter:
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether it needs to know what calls may use and have used."""
+        """Whether it needs the maximum and the actual tokens of calls."""
         return self._tokens is not None
 
     def closed_s(self) -> float:
-        """Seconds for which the service still asks everybody to wait."""
+        """Remaining seconds of the pause that the service requested for all calls."""
         return max(0.0, self._closed_until - self._now())
 
     def note_success(self) -> None:
-        """A call went well: what was narrowed grows by one for as many successes as are let through at once."""
+        """Record a successful call: a reduced limit of n concurrent calls grows by one after n successes."""
         self._throttled_in_a_row = 0
         self._allowed = min(self._most, self._allowed + 1 / self._allowed)
 
     def note_throttling(self, place: Permit, retry_after_s: float | None = None) -> None:
-        """The service throttled a call: once that is no chance, the others wait as long as it asks, and come fewer.
+        """Record a throttled call: after several, all calls wait for the requested pause, with a lower concurrency.
 
-        Those who wait would be throttled too, and use up their attempts. An adaptive limit halves at the first sign,
-        once for all calls that were under way together; any other shrinks to half of those that the service took.
+        Without the pause, waiting calls would be throttled too, and use up their attempts. An adaptive limit is halved
+        at the first throttled call, once for all concurrent calls; any other limit becomes half of the calls that the
+        service accepted.
         """
         self._throttled_in_a_row += 1
         if self._adaptive and place.since > self._halved_at:
@@ -179,7 +180,7 @@ class Limiter:
             waiter.admitted.set_result(self._admit(waiter.tokens))
 
     def _wait_s(self, tokens: int) -> float:
-        """Seconds until a call may begin; infinity: when another one ends."""
+        """Return the seconds until a call may start; infinity if another one has to end first."""
         if self._running + 1 > max(1.0, self._allowed):
             return math.inf
         now = self._now()
@@ -202,7 +203,7 @@ class Limiter:
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._let_through)
 
     def _failure(self) -> StateUnavailable | None:
-        """Why nothing is let through for want of the store of shared limits."""
+        """The error of the store of shared limits because of which no call is admitted."""
         for window in (self._requests, self._tokens):
             if isinstance(window, SharedWindow) and window.failure is not None:
                 return window.failure
@@ -210,7 +211,7 @@ class Limiter:
 
 
 class Limits:
-    """Holds a call back until its limiter lets it through; the waiting is its `queue_s` in the ledger.
+    """Delays a call until its limiter admits it; the ledger records the wait as `queue_s`.
 
     Args:
         inner: The provider.
@@ -222,22 +223,22 @@ class Limits:
         self._inner, self.limiter = inner, limiter
 
     def stream(self, request: ModelRequest) -> ReplyStream:
-        """Open a reply when there is a place for it.
+        """Open a reply when a slot is free.
 
         Raises:
-            RateLimited: On entering: the service asked everybody to wait for longer than this call may take.
+            RateLimited: On entering: the service requested a pause that is longer than the call's remaining time.
         """
         return _Admitted(self, request)
 
     def open(self, request: ModelRequest) -> ReplyStream:
-        """Open a reply at once."""
+        """Open a reply immediately."""
         return self._inner.stream(request)
 
     async def admit(self, request: ModelRequest) -> tuple[Permit, ModelRequest]:
-        """Return a place for a request, and the request as it then goes out.
+        """Return a slot for a request, and the request to send.
 
         Raises:
-            RateLimited: It can't get one in time.
+            RateLimited: No slot will be free in time.
         """
         limiter = self.limiter
         tokens = worst_case(request).total_tokens if limiter.counts_tokens else 0
@@ -261,7 +262,7 @@ class Limits:
 
 
 class _Admitted:
-    """One call in its place. A class in place of a generator: every call passes here."""
+    """A call with its slot. A class instead of a generator for speed, as every call uses it."""
 
     __slots__ = ("_counted", "_inner", "_limits", "_place", "_request")
 
@@ -305,7 +306,7 @@ class _Admitted:
 
 
 class _Counted:
-    """The reply's events on their way through: reads the usage off the last one."""
+    """Pass on the reply's events, and read the usage from the last one."""
 
     def __init__(self, inner: AsyncIterator[ReplyEvent]) -> None:
         self.used_tokens: int | None = None

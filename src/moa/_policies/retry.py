@@ -1,4 +1,4 @@
-"""Retry: the same request again after a fault that may pass, within a budget that keeps an outage from growing."""
+"""Retries of transient failures, within a retry budget that prevents an outage from being amplified."""
 
 import asyncio
 import logging
@@ -16,17 +16,17 @@ from moa.providers._endpoint import RetrySettings
 log = logging.getLogger(__name__)
 
 WINDOW_S = 60.0
-"""Seconds of traffic that a budget of retries looks back on."""
+"""Window of a retry budget, in seconds."""
 
 
 class RetryBudget:
-    """How many retries one model may have: a share of the first attempts of the last minute, and a few in any case.
+    """The retry budget of a model: a share of the first attempts of the last minute, and a minimum number.
 
-    It follows the traffic: with two hundred calls at once, one in ten of which meets a fault, every fault is tried
-    again; in an outage, where every call fails, the load grows by no more than the share.
+    It is proportional to the traffic: with two hundred concurrent calls, of which one in ten fails, every failure is
+    retried; in an outage, where every call fails, the load grows by no more than the share.
 
     Args:
-        settings: The share and the floor.
+        settings: The share and the minimum.
         now: Monotonic clock, in seconds.
     """
 
@@ -36,14 +36,14 @@ class RetryBudget:
         self._retries: deque[float] = deque()
 
     def note_fresh_call(self) -> None:
-        """A call was made for the first time."""
+        """Record a first attempt."""
         self._first.append(self._now())
 
     def take(self, *, last: bool = False) -> bool:
-        """Whether there is a retry left; it is used up then.
+        """Use a retry if one is left, and return whether it was.
 
         Args:
-            last: It is an aggregator's, on which paid proposals hang: it may use twice the share.
+            last: Whether the call is an aggregator's: it may use twice the share, as paid proposals depend on it.
         """
         now = self._now()
         for times in (self._first, self._retries):
@@ -57,15 +57,15 @@ class RetryBudget:
 
 
 class Retry:
-    """Retries after throttling, server errors, connection errors and silence; never after an error that would recur.
+    """Retries after throttling, server errors, connection errors and timeouts; never after a permanent error.
 
-    A reply that broke off after part of it has arrived is requested again only if the request is replayable;
-    `Restarted` then marks that part as void. A pause longer than the call's remaining time is not started: the real
+    A reply that was interrupted after its first part is retried only if the request is replayable; `Restarted` then
+    marks that part as void. A pause longer than the call's remaining time is not started: the real
     error is raised while there is time for a fallback.
 
     Args:
         inner: The provider.
-        settings: When and how often.
+        settings: Conditions, number and pauses of retries.
         rng: Source of the jitter.
         now: Monotonic clock, in seconds.
     """
@@ -83,11 +83,11 @@ class Retry:
 
     @property
     def takes_seed(self) -> bool:
-        """Whether the service honors a seed, as far as is known by now."""
+        """Whether the service honors a seed, as far as is known."""
         return self._inner.takes_seed
 
     def stream(self, request: ModelRequest) -> ReplyStream:
-        """Open a reply, again if need be."""
+        """Open a reply, with retries."""
         self.budget.note_fresh_call()
         return _Attempts(self, request)
 
@@ -96,18 +96,18 @@ class Retry:
         return self._inner.stream(request)
 
     def pause_s(self, error: ProviderError, request: ModelRequest, attempt: int, *, begun: bool) -> float | None:
-        """Seconds until the next attempt, None if there is to be none; a retry of the budget is used up."""
+        """Return the seconds until the next attempt, or None for no retry; uses a retry of the budget."""
         settings = self._settings
         if not error.retryable or attempt >= settings.max_attempts or (begun and not request.context.replayable):
             return None
         longest = min(settings.cap_s, settings.base_s * 2 ** (attempt - 1))
         pause_s = self._rng.uniform(0, longest)
         if error.retry_after_s is not None:
-            # A little later than asked, each at another moment: all who were throttled together would come together.
+            # Later than requested, with jitter: otherwise all throttled calls would be retried at the same moment.
             pause_s += error.retry_after_s
         if pause_s >= request.context.seconds_left():
             return None
-        # A throttled call was not taken, and behind the limits it waits for its turn: that makes no outage worse.
+        # A throttled call was not processed, and its retry waits for the limits: it can't amplify an outage.
         call = request.context.call
         last = call is not None and call.purpose == "answer"
         return pause_s if isinstance(error, RateLimited) or self.budget.take(last=last) else None
@@ -118,9 +118,9 @@ class Retry:
 
 
 class _Attempts:
-    """One call's attempts, one after another; the reply of the one that goes well.
+    """The sequential attempts of a call, and the reply of the successful one.
 
-    A class in place of two generators: a call passes here even if nothing ever fails.
+    A class instead of two generators for speed, as every call uses it.
     """
 
     __slots__ = ("_begun", "_count", "_events", "_manager", "_request", "_retry")
@@ -167,7 +167,7 @@ class _Attempts:
         return self._events
 
     async def _leave(self, error: BaseException | None) -> None:
-        """Close the attempt, if one is open, telling it why."""
+        """Close the attempt, if one is open, with the given exception."""
         manager, opened = self._manager, self._events is not None
         self._manager = self._events = None
         if manager is not None and opened:

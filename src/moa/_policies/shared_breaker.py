@@ -1,4 +1,4 @@
-"""A breaker whose opening other processes hear of, so that each need not find out for itself."""
+"""A circuit breaker whose open state is shared with other processes, so that each need not fail first."""
 
 import asyncio
 import logging
@@ -13,22 +13,22 @@ from moa.providers._base import ModelRequest, Provider
 from moa.providers._endpoint import BreakerSettings
 
 LOOK_S = 2.0
-"""Seconds between two looks at what other processes have found, while the model is called."""
+"""Seconds between two checks for a breaker that another process has opened, while the model is called."""
 
 log = logging.getLogger(__name__)
 
 
 class SharedBreaker(Breaker):
-    """Opens when this process's calls fail, or another's did; the store is never waited for.
+    """Opens when calls of this or another process fail; calls never wait for the store.
 
-    While the store can't be reached each process goes on with what it sees itself: a breaker saves time, not money.
+    While the store is unavailable each process counts only its own calls: a breaker saves time, not money.
 
     Args:
         inner: The provider.
         settings: When to skip.
         now: Monotonic clock, in seconds.
-        store: Where open breakers are noted.
-        name: The model's.
+        store: Records open breakers.
+        name: Name of the model.
     """
 
     def __init__(self, inner: Provider, settings: BreakerSettings, now: Now, *, store: StateStore, name: str) -> None:
@@ -38,7 +38,7 @@ class SharedBreaker(Breaker):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def admit(self, request: ModelRequest) -> bool:
-        """Let a call through; whether it is the probe of a breaker that cooled down.
+        """Admit a call; return whether it is the probe of a half-open breaker.
 
         Raises:
             CircuitOpen: The breaker is open.

@@ -1,9 +1,9 @@
-"""A budget that processes share: each takes blocks out of the total before it spends them.
+"""A budget that processes share: each claims a block of the total before it spends it.
 
-The hot path stays in the process. It asks the store when its block is used up, and once a second while it works: then
-it tells what it has spent, and gives back what lies idle. What a process that died had committed counts as spent, as
-its real use is unknown; the rest of its block comes back. So the total is exceeded by no more than prompts were
-underestimated.
+The hot path stays in the process. It calls the store when its block is used up, and once a second while it works: then
+it reports its spending and returns the unused part of its block. The committed part of a process that crashed counts
+as spent, as its real use is unknown; the rest of its block is released. So the total is exceeded by no more than the
+estimates of prompts were too low.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from moa.errors import BudgetExceeded, StateUnavailable
 from moa.providers._call_context import Settle
 
 Period = Literal["day", "month", "forever"]
-"""How long a budget lasts until it is full again: a calendar day or month in UTC, by the store's clock."""
+"""The period after which a budget is refilled: a calendar day or month in UTC, by the store's clock."""
 
 OnFailure = Literal["refuse", "local"]
-"""What happens while the store can't be reached: nothing more is bought, or each process goes on by itself."""
+"""While the store is unavailable: refuse further calls, or let each process continue alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSettings:
-    """An amount that may be spent, and how long it lasts.
+    """An amount that may be spent, and its period.
 
     Attributes:
         usd: US dollars.
-        per: When it is full again.
-        account: Its name: processes that give the same name, and share a store, share it.
+        per: The period after which it is refilled.
+        account: Its name: processes with the same name and store share the budget.
     """
 
     usd: Decimal
@@ -44,7 +44,7 @@ class BudgetSettings:
     account: str = "settings"
 
     def open(self, store: StateStore | None, on_failure: OnFailure = "refuse") -> "SharedBudget":
-        """Return the budget; without a store it is this process's own."""
+        """Return the budget; without a store it belongs to this process alone."""
         return SharedBudget(
             self.usd, store=store or MemoryStore(), account=self.account, per=self.per, on_failure=on_failure
         )
@@ -54,28 +54,28 @@ NANO = Decimal(1_000_000_000)
 """The unit of accounts: billionths of a US dollar."""
 
 LEASE_S = 10.0
-"""Seconds after which a process that isn't heard of is taken for dead."""
+"""Length of a process's lease, in seconds: without another exchange its block is then released."""
 
 SYNC_S = 1.0
-"""Seconds between two exchanges of a process that works."""
+"""Seconds between two exchanges of an active process."""
 
 POLL_S = 0.2
-"""Seconds between two looks at what others have given back."""
+"""Seconds between two checks for amounts that other processes have returned."""
 
 log = logging.getLogger(__name__)
 
 
 class SharedBudget:
-    """US dollars that the calls of several processes share; has the interface of `Budget`.
+    """A budget in US dollars that the calls of several processes share; implements the interface of `Budget`.
 
     Args:
-        limit_usd: All that may be spent in a period.
-        store: Where the account is.
-        account: Its name: who gives the same name shares it.
-        per: When it is full again.
-        on_failure: What happens while the store can't be reached. `local` spends what was left when the store was
-            last heard of, so that several processes may exceed the total together.
-        lease_s: Seconds after which this process is taken for dead if it isn't heard of.
+        limit_usd: Maximum that may be spent in a period.
+        store: Contains the account.
+        account: Its name: processes with the same name share the budget.
+        per: The period after which it is refilled.
+        on_failure: What happens while the store is unavailable. `local` spends the rest as of the store's last answer,
+            so that several processes may exceed the total together.
+        lease_s: Length of the lease, in seconds: without another exchange the block is then released.
         now: Monotonic clock, in seconds.
     """
 
@@ -93,18 +93,18 @@ class SharedBudget:
         self.limit_usd = limit_usd
         self._limit = int(limit_usd * NANO)
         self._store, self._account, self._per, self._on_failure, self._now = store, account, per, on_failure, now
-        # None until the store's clock is known; where no period begins or ends, no clock is needed.
+        # None until the store's clock is known; a budget without a period needs no clock.
         self._clock_offset_s: float | None = 0.0 if per == "forever" else None
         self._lease_s = lease_s
         self._turn, self._exchanging = asyncio.Lock(), asyncio.Lock()
         self._changed = asyncio.Event()
         self._syncing: asyncio.Task[None] | None = None
-        self._failed_at, self._failure = -math.inf, StateUnavailable("the store was never asked")
+        self._failed_at, self._failure = -math.inf, StateUnavailable("the store has not been called yet")
         self._pace, self._waiting, self._is_closing = 0.0, 0, False
         self._begin_lease()
 
     def _begin_lease(self) -> None:
-        """Start from nothing: what an earlier lease had committed counts as spent already."""
+        """Start a new lease: the committed part of an earlier one counts as spent already."""
         self._holder, self._period = uuid4().hex, self._current_period()
         self._spent = self._reserved = self._spent_at_sync = 0
         self._synced_at = self._now()
@@ -120,28 +120,28 @@ class SharedBudget:
 
     @property
     def spent_usd(self) -> Decimal:
-        """What all processes have spent, as far as this one has heard."""
+        """Total that all processes have spent, as of the last exchange."""
         others = 0 if self._share is None else self._share.spent - self._spent_at_sync
         return (others + self._spent) / NANO
 
     @property
     def left_usd(self) -> Decimal:
-        """What is neither spent nor reserved, as far as this process has heard."""
+        """Amount that is neither spent nor reserved, as of the last exchange."""
         return self.limit_usd - self.spent_usd - self._reserved / NANO
 
     async def reserve(self, amount_usd: Decimal, reference: str) -> Settle:
-        """Reserve an amount, waiting while calls that are under way may still give back enough.
+        """Reserve an amount, waiting while calls in progress may still return enough.
 
         Raises:
-            BudgetExceeded: The amount doesn't fit, whatever comes back.
-            StateUnavailable: The store can't be reached, and nothing is bought without it.
+            BudgetExceeded: The amount exceeds the budget even if all reservations are returned.
+            StateUnavailable: The store is unavailable, and `on_failure` refuses calls without it.
         """
         amount = int((amount_usd * NANO).to_integral_value(ROUND_CEILING))
         if self._current_period() != self._period:
             self._begin_lease()
         self._waiting += amount
         try:
-            # One call at a time asks for more; the others wait behind it, and are let through in their order.
+            # One call at a time claims more; the others queue and are admitted in order.
             async with self._turn:
                 while not self._has_room(amount):
                     self._changed.clear()
@@ -159,10 +159,10 @@ class SharedBudget:
         return self._spent + self._reserved + amount <= self._committed
 
     async def _wait_for_more(self, amount_usd: Decimal, amount: int, reference: str) -> None:
-        """Wait until something may have come back.
+        """Wait until an amount may have been returned.
 
         Raises:
-            BudgetExceeded: Nothing can.
+            BudgetExceeded: No amount can be returned any more.
         """
         if amount > self._limit - int(self.spent_usd * NANO):
             raise BudgetExceeded(
@@ -182,19 +182,19 @@ class SharedBudget:
             self._reserved -= reserved
             self._spent += charged
         else:
-            # All that was reserved counts as spent in a lease that has ended; only what exceeds it doesn't.
+            # The reservations of an expired lease count as spent already; only the excess over them does not.
             self._spent += max(0, charged - reserved)
         self._changed.set()
 
     async def _exchange(self, need: int) -> None:
-        """Tell the store what was spent, and take what is needed.
+        """Report the spending to the store, and claim what is needed.
 
         Raises:
-            StateUnavailable: It can't be reached, and nothing is bought without it.
+            StateUnavailable: The store is unavailable, and `on_failure` refuses calls without it.
         """
         async with self._exchanging:
             if need and self._has_room(need):
-                return  # another call's exchange has brought enough
+                return  # another call's exchange has claimed enough
             if self._now() - self._failed_at < SYNC_S:
                 self._go_on_without(need)
                 return
@@ -202,7 +202,7 @@ class SharedBudget:
                 if self._clock_offset_s is None:
                     await self._learn_clock()
                 claim = self._claim(need)
-                # Until the answer is there, no more than this claim tells: it may be the last word of this process.
+                # Until the answer arrives, commit no more than this claim: it may be the last one of this process.
                 self._committed = min(self._committed, claim.spent + claim.reserved + claim.headroom)
                 share = await self._store.exchange(f"{self._account}@{self._period}", claim)
             except StateUnavailable as error:
@@ -210,7 +210,7 @@ class SharedBudget:
                 self._go_on_without(need)
                 return
             if share.is_lost:
-                # The store counts as spent what it had heard of; the rest begins the next lease.
+                # The store counts the reported part as spent; the rest starts the next lease.
                 unheard = max(0, self._spent + self._reserved - self._confirmed)
                 self._begin_lease()
                 self._spent = unheard
@@ -222,7 +222,7 @@ class SharedBudget:
                 self._clock_offset_s = share.now_s - self._now()
 
     async def _learn_clock(self) -> None:
-        """Ask for the store's time, so that the first period is the right one; claims nothing."""
+        """Read the store's clock, to determine the first period; claims nothing."""
         nothing = replace(self._claim(0), block=0, headroom=0, spent=0, reserved=0)
         share = await self._store.exchange(self._account, nothing)
         self._clock_offset_s = share.now_s - self._now()
@@ -233,7 +233,7 @@ class SharedBudget:
         seconds = max(0.001, self._now() - self._synced_at)
         self._pace += (1 - math.exp(-seconds / 3)) * ((self._spent - self._spent_at_sync) / seconds - self._pace)
         if self._is_closing or (self._spent == self._spent_at_sync and not self._reserved):
-            self._pace = 0.0  # idle: what it holds is of more use elsewhere
+            self._pace = 0.0  # idle: other processes need its block more
         pace = int(self._pace * SYNC_S)
         left = self._limit - (self._share.spent if self._share else 0)
         return Claim(
@@ -253,7 +253,7 @@ class SharedBudget:
             return
         if self._on_failure == "refuse":
             raise StateUnavailable(f"the budget can't be checked: {self._failure.args[0]}") from self._failure
-        # All that was left when the store was last heard of.
+        # The whole rest as of the store's last answer.
         known = 0 if self._share is None else self._share.spent - self._spent_at_sync
         self._committed = self._limit - known
 
@@ -262,14 +262,14 @@ class SharedBudget:
             self._syncing = asyncio.get_running_loop().create_task(self._sync())
 
     async def _sync(self) -> None:
-        """Exchange while there is something to tell: spending, or a block that isn't used."""
+        """Exchange while there is spending to report or an unused block to return."""
         while self._reserved or self._spent != (self._share.held if self._share else 0):
             await asyncio.sleep(SYNC_S)
             await self._exchange(0)
             self._changed.set()
 
     async def aclose(self) -> None:
-        """Tell the last spending and give back the rest."""
+        """Report the last spending and return the rest."""
         if self._syncing is not None:
             self._syncing.cancel()
             await asyncio.gather(self._syncing, return_exceptions=True)

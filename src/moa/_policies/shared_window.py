@@ -1,4 +1,4 @@
-"""A rate limit that processes share: each gets permits for a few seconds at a time, and can't keep them."""
+"""A rate limit that processes share: each claims permits, which are valid for a few seconds."""
 
 import asyncio
 import logging
@@ -13,25 +13,25 @@ from moa._state.store import SLOT_S, SLOTS_PER_MINUTE, PermitClaim, Permits, Sta
 from moa.errors import StateUnavailable
 
 GUARD_S = 0.5
-"""Seconds at the end of a slot in which its permits aren't used any more: a call takes a moment to arrive."""
+"""Seconds before the end of a slot in which its permits are no longer used: a call takes time to arrive."""
 
 LOOK_S = 1.0
-"""Seconds between two looks for permits that others have given back."""
+"""Seconds between two checks for permits that other processes have returned."""
 
 AGAIN_S = 1.0
-"""Seconds until a store that failed is asked again."""
+"""Seconds until a store that failed is tried again."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedRates:
-    """Where the rate limits of one endpoint or model are shared.
+    """The shared rate limits of one endpoint or model.
 
     Attributes:
         store: The store.
-        name: Whose limits: processes that give the same name share them.
-        on_failure: While the store can't be reached: let nothing through, or this process's last share of the limit.
+        name: Name of the limits: processes with the same name share them.
+        on_failure: While the store is unavailable: admit nothing, or up to this process's last share of the limit.
     """
 
     store: StateStore
@@ -40,14 +40,14 @@ class SharedRates:
 
 
 class SharedWindow:
-    """Counts what may be let through within a minute, by all processes together; the interface of `SlidingWindow`.
+    """A rate limit across processes, in any minute; implements the interface of `SlidingWindow`.
 
     Args:
-        limit: Most within any minute.
-        shared: Where the permits come from.
-        what: What is counted: requests or tokens.
+        limit: Maximum within any minute.
+        shared: Source of the permits.
+        what: The counted unit: requests or tokens.
         now: Monotonic clock, in seconds.
-        on_change: Called when more may be let through, or when that failed.
+        on_change: Called when more may be admitted, or when the store failed.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SharedWindow:
         self._asking: asyncio.Task[None] | None = None
 
     def wait_s(self, amount: float, now: float) -> float:
-        """Return the seconds until an amount fits in, 0 if it does now; infinity while the store is being asked."""
+        """Return the seconds until an amount fits, 0 if it does now; infinity during a call of the store."""
         amount = min(amount, self.limit)
         if self._alone is not None:
             if self._asking is None:
@@ -85,20 +85,20 @@ class SharedWindow:
         return math.inf
 
     def add(self, amount: float, now: float) -> WindowEntry:
-        """Let an amount through."""
+        """Admit an amount."""
         if self._alone is not None:
             return self._alone.add(amount, now)
         self._used += min(amount, self.limit)
         return WindowEntry(now, min(amount, self.limit))
 
     async def take(self, amount: float) -> float:
-        """Let an amount through if it fits in, for callers that don't queue; the store is asked once at most.
+        """Admit an amount if it fits, for callers that don't queue; calls the store at most once.
 
         Returns:
-            0 if it was let through, else seconds after which it is worth trying again.
+            0 if it was admitted, else the seconds after which to try again.
 
         Raises:
-            StateUnavailable: The store can't be reached, and nothing is let through without it.
+            StateUnavailable: The store is unavailable, and `on_failure` admits nothing without it.
         """
         if self._asking is not None:
             await asyncio.wait([self._asking], timeout=LOOK_S)
@@ -113,7 +113,7 @@ class SharedWindow:
         return min(wait_s, SLOT_S)
 
     def correct(self, entry: WindowEntry, amount: float) -> None:
-        """Set the amount that was let through to what it really was, while its slot runs."""
+        """Correct an admitted amount to the actual one, during its slot."""
         if self._alone is not None:
             self._alone.correct(entry, amount)
         elif entry.at > self._ends_at - SLOT_S:
@@ -128,14 +128,14 @@ class SharedWindow:
             while True:
                 if await self._take(amount):
                     break
-                # What others did not use of a slot comes back once the next one runs.
+                # Unused permits of other processes are released in the next slot.
                 left_s = self._ends_at - self._now()
                 await asyncio.sleep(left_s + 0.02 if 0 < left_s < LOOK_S else LOOK_S)
         except StateUnavailable as error:
             if self._on_failure == "refuse":
                 self.failure = error
             elif self._alone is None:
-                log.warning("rate limits go on without %s", error)
+                log.warning("rate limits continue without %s", error)
                 self._alone = SlidingWindow(max(1, self.limit // self._holders))
                 for used in (*self._used_before.values(), self._used):
                     self._alone.add(used, self._now())
@@ -148,7 +148,7 @@ class SharedWindow:
             self._on_change()
 
     async def _take(self, amount: float) -> bool:
-        """Take permits of the slot that runs; whether there are enough for an amount."""
+        """Claim permits of the current slot; return whether they are enough for an amount."""
         asked_at = self._now()
         if asked_at >= self._ends_at and self._slot >= 0:
             self._used_before[self._slot] = self._used
@@ -164,7 +164,7 @@ class SharedWindow:
         if found.slot != self._slot:
             self._begin(found)
         self._granted, self._holders = found.granted, found.holders
-        # The store's answer took a moment, so the slot ends no later than this.
+        # The answer took some time, so the slot ends no later than this.
         self._ends_at = asked_at + found.ends_in_s
         return self._now() < self._ends_at - GUARD_S and self._used + amount <= self._granted
 

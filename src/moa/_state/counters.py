@@ -1,6 +1,6 @@
-"""What the operations of a store do to its counters, as pure functions; the memory and the SQLite store share them.
+"""The operations of a store on its counters, as pure functions; the memory and the SQLite store share them.
 
-The scripts of the Redis store do the same, and a test compares both on random series of operations.
+The scripts of the Redis store do the same; a test compares both on random sequences of operations.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from moa._state.store import SLOT_S, SLOTS_PER_MINUTE, Claim, PermitClaim, Permi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """What one holder has of an account; totals as in `Share`."""
+    """One holder's share of an account; totals as in `Share`."""
 
     spent: int
     committed: int
@@ -21,7 +21,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState:
-    """An account: what holders that are gone have spent, and what the others hold."""
+    """An account: the spending of former holders, and the shares of current ones."""
 
     gone: int = 0
     holdings: Mapping[str, Holding] = field(default_factory=dict)
@@ -30,8 +30,8 @@ class AccountState:
 def exchange(state: AccountState, claim: Claim, now_s: float) -> tuple[AccountState, Share]:
     """Return an account after a claim, and the claimant's share.
 
-    What an expired holder had committed counts as spent, as its real use is unknown; the rest of its block comes back.
-    A holder never gets less than what it has spent and reserved: that money is gone already.
+    The committed part of an expired holder counts as spent, as its real use is unknown; the rest of its block is
+    released. A holder never gets less than what it has spent and reserved: that money can't be taken back.
     """
     expired = [held for held in state.holdings.values() if held.expires_at <= now_s]
     alive = {name: held for name, held in state.holdings.items() if held.expires_at > now_s}
@@ -68,7 +68,7 @@ WindowState = Mapping[int, Mapping[str, int]]
 def permits(state: WindowState, claim: PermitClaim, now_s: float) -> tuple[WindowState, Permits]:
     """Return a window after a claim, and the claimant's permits.
 
-    Holders that compete share what is left: each gets an equal part of it at a time.
+    Competing holders share the remaining permits: each claim gets at most an equal part.
     """
     slot = int(now_s // SLOT_S)
     window = {number: dict(by) for number, by in state.items() if number > slot - SLOTS_PER_MINUTE}

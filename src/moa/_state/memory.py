@@ -1,4 +1,4 @@
-"""State in this process's memory: the default, and the model that the other stores are compared with."""
+"""State in this process's memory: the default, and the reference that tests compare the other stores with."""
 
 import time
 from collections import OrderedDict
@@ -16,7 +16,7 @@ class _StoredValue(NamedTuple):
 
 
 class MemoryStore:
-    """Shares state among the parts of one process.
+    """Shares state within one process.
 
     Args:
         now: Seconds since 1970.
@@ -30,18 +30,18 @@ class MemoryStore:
         self._groups: dict[str, OrderedDict[str, None]] = {}
 
     async def exchange(self, account: str, claim: Claim) -> Share:
-        """Tell what was spent of an account, and take a block of what is left."""
+        """Report the spending on an account, and claim a block of the rest."""
         state = self._accounts.get(account, AccountState())
         self._accounts[account], share = exchange(state, claim, self._now())
         return share
 
     async def permits(self, window: str, claim: PermitClaim) -> Permits:
-        """Take permits of a rate limit for the slot that runs."""
+        """Claim permits of a rate limit for the current slot."""
         self._windows[window], granted = permits(self._windows.get(window, {}), claim, self._now())
         return granted
 
     async def get(self, key: str) -> bytes | None:
-        """Return an item, None if there is none or it has expired."""
+        """Return an item, or None if it does not exist or has expired."""
         item = self._items.get(key)
         return item.value if item is not None and item.expires_at > self._now() else None
 
@@ -53,7 +53,7 @@ class MemoryStore:
         self._items[key] = _StoredValue(now + ttl_s, group, value)
         members = self._groups.setdefault(group, OrderedDict())
         members[key] = None
-        # The oldest come first, and the items of a group live equally long.
+        # Items are in the order of insertion, and those of a group have the same time to live.
         while members and (first := next(iter(members))) != key:
             if (most is None or len(members) <= most) and self._items[first].expires_at > now:
                 break
@@ -65,7 +65,7 @@ class MemoryStore:
             del self._groups[item.group]
 
     async def aclose(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self._accounts.clear()
         self._windows.clear()
         self._items.clear()

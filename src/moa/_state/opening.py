@@ -10,11 +10,11 @@ from moa.errors import MissingDependency
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateSettings:
-    """Where processes share their limits and budgets.
+    """The store in which processes share limits and budgets.
 
     Attributes:
         where: Address of a Redis or Valkey server, or path of a SQLite file.
-        on_failure: What happens while it can't be reached.
+        on_failure: What happens while the store is unavailable.
     """
 
     where: str = field(repr=False)

@@ -12,10 +12,10 @@ from moa._state.store import SLOT_S, SLOTS_PER_MINUTE, Claim, PermitClaim, Permi
 from moa.errors import StateUnavailable
 
 VERSION = 1
-"""Version of the scripts and of what they store; part of every key, so that versions don't read each other's."""
+"""Version of the scripts and of what they store; part of every key, so that versions don't read each other's data."""
 
 WITHIN_S = 1.0
-"""Seconds in which the server has to connect and to answer; one that hangs is as good as gone."""
+"""Timeout of connecting and of each answer, in seconds; a server that hangs counts as unavailable."""
 
 Result = TypeVar("Result")
 
@@ -24,8 +24,8 @@ class RedisStore:
     """Shares state among the processes of many hosts.
 
     Args:
-        url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password where the server wants them.
-        prefix: What every key begins with, for a server that others use too.
+        url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password where the server requires them.
+        prefix: Prefix of every key, for a server that other programs use too.
     """
 
     def __init__(self, url: str, prefix: str = "moa") -> None:
@@ -39,7 +39,7 @@ class RedisStore:
         )
 
     async def exchange(self, account: str, claim: Claim) -> Share:
-        """Tell what was spent of an account, and take a block of what is left."""
+        """Report the spending on an account, and claim a block of the rest."""
         numbers = (
             claim.limit,
             claim.spent,
@@ -58,7 +58,7 @@ class RedisStore:
         )
 
     async def permits(self, window: str, claim: PermitClaim) -> Permits:
-        """Take permits of a rate limit for the slot that runs."""
+        """Claim permits of a rate limit for the current slot."""
         used = [number for pair in claim.used.items() for number in pair]
         args: list[str | int | float] = [claim.holder, claim.limit, claim.want, SLOT_S, SLOTS_PER_MINUTE, *used]
         reply = await self._answer(self._permits(keys=[f"{self._prefix}window:{window}"], args=args))
@@ -66,7 +66,7 @@ class RedisStore:
         return Permits(slot=slot, granted=granted, ends_in_s=ends_in_ms / 1000, holders=holders)
 
     async def get(self, key: str) -> bytes | None:
-        """Return an item, None if there is none or it has expired."""
+        """Return an item, or None if it does not exist or has expired."""
         value = await self._answer(self._client.get(f"{self._prefix}item:{key}"))
         return value.encode() if isinstance(value, str) else value
 
@@ -83,5 +83,5 @@ class RedisStore:
         try:
             return await command
         except (RedisError, OSError) as error:
-            # The client's own words may hold the address with its password.
+            # The client's message may contain the address with its password.
             raise StateUnavailable(f"{self._name}: {type(error).__name__}") from None

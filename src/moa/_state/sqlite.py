@@ -1,4 +1,4 @@
-"""State in one SQLite file: for the processes of one host, and for what has to survive a restart."""
+"""State in one SQLite file: for the processes of one host, and for state that has to survive a restart."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from moa._state.store import Claim, PermitClaim, Permits, Share
 from moa.errors import StateUnavailable
 
 APPLICATION_ID = 0x6D6F6173
-"""Marks the file as ours: "moas"."""
+"""SQLite application id of this kind of file: "moas"."""
 
 FORMAT = 1
 """Version of the tables."""
@@ -40,11 +40,11 @@ class SqliteStore:
     """Shares state among the processes of one host.
 
     Args:
-        path: The file; made, with its folder, if it isn't there. It holds conversations: only its owner may read it.
+        path: The file; created, with its folder, if missing. It contains conversations: only its owner may read it.
         now: Seconds since 1970.
 
     Raises:
-        StateUnavailable: The file can't be opened, or is something else; it has not been touched then.
+        StateUnavailable: The file can't be opened, or is another kind of file; then it is unchanged.
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
@@ -67,12 +67,12 @@ class SqliteStore:
             self._db.close()
             raise StateUnavailable(f"{self._path} is not a state file of this version: give another path")
         self._db.execute("PRAGMA journal_mode = WAL")
-        # A committed write survives the end of its process, `kill -9` included; not the loss of power.
+        # A committed write survives the end of its process, even by SIGKILL, but not a power failure.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
 
     async def exchange(self, account: str, claim: Claim) -> Share:
-        """Tell what was spent of an account, and take a block of what is left."""
+        """Report the spending on an account, and claim a block of the rest."""
 
         def change() -> Share:
             with self._writing():
@@ -83,7 +83,7 @@ class SqliteStore:
         return await self._in_thread(change)
 
     async def permits(self, window: str, claim: PermitClaim) -> Permits:
-        """Take permits of a rate limit for the slot that runs."""
+        """Claim permits of a rate limit for the current slot."""
 
         def change() -> Permits:
             with self._writing():
@@ -94,7 +94,7 @@ class SqliteStore:
         return await self._in_thread(change)
 
     async def get(self, key: str) -> bytes | None:
-        """Return an item, None if there is none or it has expired."""
+        """Return an item, or None if it does not exist or has expired."""
 
         def look() -> bytes | None:
             found = self._db.execute(

@@ -1,8 +1,8 @@
-"""The interface of shared state. Three stores have it: memory, one SQLite file, and Redis or Valkey.
+"""The interface of shared state. Three stores implement it: memory, one SQLite file, and Redis or Valkey.
 
 Amounts are whole numbers in the account's own unit (budgets: billionths of a US dollar), so that every store adds them
-exactly. Every operation is atomic, and idempotent: it tells absolute totals, so that one whose answer was lost can be
-sent again. Times are the store's own clock: hosts need not agree on theirs.
+exactly. Every operation is atomic and idempotent: it passes absolute totals, so that it can be repeated if its answer
+was lost. Times are those of the store's clock: the hosts' clocks need not agree.
 """
 
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 SLOT_S = 5.0
-"""Seconds for which permits of a rate limit are handed out; they can't be kept for longer."""
+"""Length of a slot, in seconds: permits of a rate limit are valid for one slot."""
 
 SLOTS_PER_MINUTE = 13
-"""Slots of which any minute overlaps at most so many: the limit holds for their sum, hence in any minute."""
+"""Maximum number of slots that overlap any minute: the limit applies to their sum, and so to any minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a holder tells of an account, and what it wants of it.
+    """A holder's report on an account, and its request.
 
     Attributes:
-        holder: Who asks: one process for one account, under a new name after its lease was lost.
-        limit: All that may be spent.
-        spent: What this holder has spent in all.
-        reserved: What it has reserved for calls under way.
-        headroom: How much more it may reserve before it asks again; counted as spent if it dies meanwhile.
-        block: How much beyond `spent` it would like to hold.
-        least: How much of that is of use to it. Where there is less, it keeps only what it has reserved: two holders
-            that each keep too little for their next call would wait for each other for ever.
-        ttl_s: Seconds after which it is taken for dead if it isn't heard of.
-        renews: Whether it holds something already; then an unknown holder has lost its lease.
+        holder: Name of the claimant: one process for one account, with a new name after its lease was lost.
+        limit: Maximum that all holders together may spend.
+        spent: Total that this holder has spent.
+        reserved: Amount that it has reserved for calls in progress.
+        headroom: Amount that it may reserve beyond that before its next claim; counted as spent if it crashes before.
+        block: Amount beyond `spent` that it requests.
+        least: Minimum of that which is useful. If less is left, it holds only what it has reserved: two holders
+            that each hold too little for their next call would deadlock.
+        ttl_s: Length of its lease, in seconds: without another claim its share then expires.
+        renews: Whether it has a share already; then an unknown holder has lost its lease.
     """
 
     holder: str
@@ -46,14 +46,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What a holder has of an account.
+    """A holder's share of an account.
 
     Attributes:
-        held: Its total: what it has spent, has reserved, and may still use.
-        committed: The total up to which it may reserve without asking again.
-        spent: What all holders have spent, those that died included.
-        others: What other holders hold and may give back.
-        is_lost: Its lease had expired: nothing is held, and what it had committed counts as spent.
+        held: Its total: spent, reserved and still usable.
+        committed: The total up to which it may reserve without another claim.
+        spent: Total that all holders have spent, expired ones included.
+        others: Amount that other holders hold and may return.
+        is_lost: Whether its lease had expired: it holds nothing, and its committed total counts as spent.
         now_s: The store's clock, in seconds since 1970.
     """
 
@@ -67,13 +67,13 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermitClaim:
-    """Permits that a holder wants of a rate limit.
+    """A holder's request for permits of a rate limit.
 
     Attributes:
-        holder: Who asks.
-        limit: Most within any minute.
-        want: How many permits it could use in this slot, those that it has of it included.
-        used: What it really used in earlier slots, by slot; what was not used comes back.
+        holder: Name of the claimant.
+        limit: Maximum within any minute.
+        want: Number of permits that it can use in this slot, including those that it has.
+        used: Number that it actually used in earlier slots, by slot; the rest is released.
     """
 
     holder: str
@@ -88,9 +88,9 @@ class Permits:
 
     Attributes:
         slot: Number of the slot.
-        granted: Permits that the holder has of this slot in all.
-        ends_in_s: Seconds until the slot ends, and with it what was not used.
-        holders: Who had permits of this slot or the one before, this holder included.
+        granted: Total permits of the holder in this slot.
+        ends_in_s: Seconds until the slot ends and its unused permits expire.
+        holders: Holders with permits of this slot or the previous one, including this one.
     """
 
     slot: int
@@ -102,19 +102,19 @@ class Permits:
 class StateStore(Protocol):
     """State that processes share.
 
-    Every method raises `StateUnavailable` where the store can't be reached or doesn't answer in time.
+    Every method raises `StateUnavailable` if the store can't be reached or doesn't answer in time.
     """
 
     async def exchange(self, account: str, claim: Claim) -> Share:
-        """Tell what was spent of an account, and take a block of what is left."""
+        """Report the spending on an account, and claim a block of the rest."""
         ...
 
     async def permits(self, window: str, claim: PermitClaim) -> Permits:
-        """Take permits of a rate limit for the slot that runs."""
+        """Claim permits of a rate limit for the current slot."""
         ...
 
     async def get(self, key: str) -> bytes | None:
-        """Return an item, None if there is none or it has expired."""
+        """Return an item, or None if it does not exist or has expired."""
         ...
 
     async def put(self, key: str, value: bytes, *, ttl_s: float, group: str = "", most: int | None = None) -> None:
@@ -124,8 +124,8 @@ class StateStore(Protocol):
             key: Its key.
             value: The item.
             ttl_s: Seconds until it expires.
-            group: Whose it is.
-            most: Items of the group that are stored at most; the oldest go.
+            group: Its owner.
+            most: Maximum number of items in the group; the oldest are deleted.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Files that are read whole: regular ones only, and no more of them than makes sense."""
+"""Bounded reading of complete files: regular files only, up to a maximum size."""
 
 import errno
 import os
@@ -6,21 +6,21 @@ import stat
 from pathlib import Path
 
 GIVEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
-"""Where a shell puts what it passes by `<(command)`: a pipe with somebody at its other end."""
+"""Path prefixes of pipes that a shell passes, such as `<(command)`: they have a writer."""
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
     """Return a file's bytes.
 
     Args:
-        path: A regular file, or a pipe that a shell has made. A named pipe would hang until somebody writes, and a
-            device may never end.
-        max_bytes: The most that are read.
+        path: A regular file, or a pipe that a shell has made. A named pipe would block until a writer opens it, and
+            a device may be endless.
+        max_bytes: Maximum size, in bytes.
 
     Raises:
-        OSError: It can't be read, is no regular file, or is larger.
+        OSError: It can't be read, is not a regular file, or is larger.
     """
-    # Without blocking: opening a named pipe would wait for a writer.
+    # Non-blocking: opening a named pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
@@ -30,5 +30,5 @@ def read_file(path: Path, max_bytes: int) -> bytes:
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise OSError(errno.EFBIG, f"larger than {max_bytes:,} bytes, the most that is read", str(path))
+        raise OSError(errno.EFBIG, f"larger than {max_bytes:,} bytes, the maximum", str(path))
     return content

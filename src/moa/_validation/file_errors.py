@@ -1,11 +1,11 @@
-"""Why the operating system refused a file, in words that a user reads."""
+"""User-readable reasons for the operating system's file errors."""
 
 import errno
 
 _REASONS = {
     errno.ENOENT: "there is no such file or folder",
     errno.EISDIR: "it is a folder",
-    errno.ENOTDIR: "a part of its path is a file and no folder",
+    errno.ENOTDIR: "a part of its path is a file, not a folder",
     errno.EACCES: "you have no permission",
     errno.EPERM: "you have no permission",
     errno.EEXIST: "it exists already",
@@ -13,12 +13,12 @@ _REASONS = {
     errno.EDQUOT: "your quota on the disk is used up",
     errno.EROFS: "the disk is read-only",
     errno.ENAMETOOLONG: "its name is too long",
-    errno.ELOOP: "its links lead in a circle",
+    errno.ELOOP: "its symbolic links form a loop",
 }
 
 
 def os_reason(error: OSError) -> str:
-    """Return why a file can't be used, to stand behind a colon."""
+    """Return why a file can't be used, as a phrase to follow a colon."""
     if error.errno in _REASONS:
         return _REASONS[error.errno]
     return error.strerror or str(error) or type(error).__name__

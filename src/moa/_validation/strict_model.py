@@ -1,4 +1,4 @@
-"""Pydantic's findings in plain words: which key, what was expected, what is there, what was probably meant."""
+"""Validation errors in plain language: the key, the expected and the actual value, and the likely intention."""
 
 import types
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from moa._validation.suggestions import did_you_mean
 
 Key = tuple[str | int, ...]
-"""Where a value stands: mapping keys and list indices from the top."""
+"""The location of a value: mapping keys and list indices from the top."""
 
 
 def _not_text(value: object) -> object:
@@ -30,12 +30,12 @@ def _not_text(value: object) -> object:
 
 
 NUMERIC = BeforeValidator(_not_text)
-"""Refuses numbers in quotes and truth values where a number is expected."""
+"""Refuses quoted numbers and booleans where a number is expected."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMERIC]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMERIC]
 Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
-"""Text that is more than white space."""
+"""Text that is not only white space."""
 
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
@@ -45,8 +45,8 @@ class StrictModel(BaseModel):
     """Base of every value in a checked file: frozen, and an unknown key is an error.
 
     Attributes:
-        refused: Keys that are known but can't be used yet, each with the sentence that says so. Bringing one to life
-            is removing its entry.
+        refused: Keys that are known but can't be used yet, each with its error message. Remove an entry to enable
+            the key.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,14 +62,14 @@ class StrictModel(BaseModel):
 
 
 def located_error(message: str, *at: str | int) -> PydanticCustomError:
-    """Return the error for a validator of a whole model to raise, placed at a key below that model."""
+    """Return an error for a model validator to raise, located at a key of that model."""
     return PydanticCustomError("fault", "{message}", {"message": message, "at": at})
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:
-    """Return the key of the first finding and one sentence about it.
+    """Return the key of the first error and its message.
 
-    Values are left out where the model asks for it (`hide_input_in_errors`), as they may be secrets.
+    Values are omitted where the model requires it (`hide_input_in_errors`), as they may be secrets.
     """
     found = explain_all(error, model)
     unknown = {_key(finding) for finding in error.errors(include_url=False) if finding["type"] in _UNKNOWN_KEY}
@@ -78,7 +78,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Key, str]:
 
 
 def explain_all(error: ValidationError, model: type[BaseModel]) -> Sequence[tuple[Key, str]]:
-    """Return the key of every finding and one sentence about it: the first one of each key."""
+    """Return the key and message of every error, but only the first error of each key."""
     findings: dict[Key, ErrorDetails] = {}
     for finding in error.errors(include_url=False):
         findings.setdefault(_key(finding), finding)
@@ -86,7 +86,7 @@ def explain_all(error: ValidationError, model: type[BaseModel]) -> Sequence[tupl
 
 
 def first_finding(error: ValidationError) -> str:
-    """Return the first finding about a file that this program wrote, without the value, on one line."""
+    """Return the first error in a file that this program wrote, without the value, on one line."""
     finding = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, finding["loc"]))
     return f"{place}: {finding['msg']}" if place else finding["msg"]
@@ -94,7 +94,7 @@ def first_finding(error: ValidationError) -> str:
 
 def _key(finding: ErrorDetails) -> Key:
     place = finding["loc"]
-    if "[key]" in place:  # pydantic's mark behind a mapping's key that is wrong itself
+    if "[key]" in place:  # pydantic's mark of an invalid mapping key
         place = place[: place.index("[key]")]
     return (*place, *finding.get("ctx", {}).get("at", ()))
 
@@ -172,7 +172,7 @@ def _meant(finding: ErrorDetails) -> str:
 
 
 def _known_keys(model: type[BaseModel], key: Key) -> tuple[str, ...]:
-    """What may stand below a key, which leads through fields of models, items of tuples and values of mappings."""
+    """Return the type at a location, which leads through fields of models, items of tuples and values of mappings."""
     kind: Any = model
     for part in key:
         kind = _inside(kind, part)
@@ -185,7 +185,7 @@ def _inside(kind: Any, part: str | int) -> Any:
 
 
 def _core(kind: Any) -> Any:
-    """The type without `| None`."""
+    """Return the type without `| None`."""
     if get_origin(kind) in (Union, types.UnionType):
         return next(member for member in get_args(kind) if member is not types.NoneType)
     return kind

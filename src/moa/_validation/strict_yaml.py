@@ -1,8 +1,7 @@
-"""YAML files, and mappings like them, checked against pydantic models: every fault names file, line and key.
+"""Validation of YAML files and equivalent mappings against pydantic models: every error names file, line and key.
 
-Texts are read by a loader that makes plain values only (YAML 1.2's core schema, and `yes`, `no`, `on`, `off`), in time
-that is linear in their length. Duplicate keys, several documents and texts that unfold (through aliases) into something
-huge are errors too.
+The loader makes plain values only (YAML 1.2's core schema, and `yes`, `no`, `on`, `off`), in time linear in the length
+of the text. Duplicate keys, several documents and texts whose aliases expand to a huge document are errors too.
 """
 
 import copy
@@ -26,18 +25,18 @@ M = TypeVar("M", bound=BaseModel)
 FileError = type[MixtureError] | type[ConfigError]
 
 MAX_BYTES = 1_000_000
-"""Largest file that is read: a hundred times what a big mixture needs."""
+"""Maximum size of a file, in bytes: a hundred times what a large mixture needs."""
 
 MAX_NODES = 20_000
-"""Most values of a document, aliases counted as often as they are used."""
+"""Maximum number of values in a document, with aliases expanded."""
 
 MAX_DEPTH = 40
-"""Deepest nesting; recursive aliases end here."""
+"""Maximum depth of nesting; it also stops recursive aliases."""
 
 MAX_NUMBER_CHARS = 100
-"""Most characters of a number; Python's own limit of 4,300 digits knows nothing of hexadecimal ones."""
+"""Maximum length of a number, in characters; Python's own limit of 4,300 digits excludes hexadecimal ones."""
 
-_TOO_LARGE = f"too large: more than {MAX_NODES:,} values or {MAX_DEPTH} levels, aliases unfolded"
+_TOO_LARGE = f"too large: more than {MAX_NODES:,} values or {MAX_DEPTH} levels, with aliases expanded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +44,8 @@ class Document:
     """The values of a file or mapping before they are checked.
 
     Attributes:
-        data: Plain values; ours alone, free to change.
-        error: What to raise if it can't be used.
+        data: Plain values; a private copy, which may be changed.
+        error: Class of the error to raise.
         path: The file, None for a mapping given in code.
         lines: Line of each key and list item, from 1.
         overridden: Keys whose values don't come from the file.
@@ -59,7 +58,7 @@ class Document:
     overridden: frozenset[Key] = frozenset()
 
     def failure(self, message: str, key: Key = ()) -> MixtureError | ConfigError:
-        """Return the document's error for one key, with the line of it or of what contains it."""
+        """Return the document's error for a key, with the line of the key or of its parent."""
         dotted = ".".join(map(str, key)) or None
         within = [key[:length] for length in range(len(key), -1, -1)]
         if not self.overridden.isdisjoint(within):
@@ -69,10 +68,10 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader whose work is bounded: it stops at the first value too many, and knows plain values only.
+    """A loader with bounded work: it stops at the maximum number of values, and makes plain values only.
 
-    YAML 1.1's dates and numbers to the base 60 (`1:30:00`, quadratic for long ones) are texts, as in YAML 1.2, and
-    floats need no dot (`1e-3`).
+    YAML 1.1's dates and base-60 numbers (`1:30:00`, which take quadratic time) are strings, as in YAML 1.2, and floats
+    need no dot (`1e-3`).
     """
 
     def __init__(self, text: str, max_values: int) -> None:
@@ -89,13 +88,13 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
-        # The scanner looks ahead, and its work at each bracket grows with those that are open.
+        # The scanner looks ahead, and its work per bracket grows with the number of open ones.
         if self.flow_level >= MAX_DEPTH:
             raise _TooLarge
         super().fetch_flow_collection_start(token)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float | bool:
-        """Make a number, or the truth value of a text that was tagged as one."""
+        """Make a number, or a boolean from a string with that tag."""
         text = str(node.value)
         make = getattr(yaml.SafeLoader, f"construct_yaml_{node.tag.rpartition(':')[2]}")
         try:
@@ -109,7 +108,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _TooLarge(Exception):
-    """The document has more values or levels than are read."""
+    """The document exceeds the maximum number of values or levels."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -142,17 +141,17 @@ def from_mapping(data: Mapping[str, Any], error: FileError) -> Document:
     """Return a mapping given in code as a document; the mapping itself is never changed.
 
     Raises:
-        MixtureError: Or the other kind of error: it has more values or levels than a file may have.
+        MixtureError: Or the other kind of error: it exceeds the limits of a file.
     """
     require_size(data, error)
     return Document(data=copy.deepcopy(dict(data)), error=error)
 
 
 def require_size(data: object, error: FileError, *, max_values: int = MAX_NODES) -> None:
-    """Make sure that a value holds no more than a file may, or than `max_values`.
+    """Check that a value does not exceed the limits of a file, or `max_values`.
 
     Raises:
-        MixtureError: Or the other kind of error: it has more values or levels.
+        MixtureError: Or the other kind of error: it exceeds a limit.
     """
     pending: list[tuple[object, int]] = [(data, 0)]
     for _ in range(max_values):
@@ -162,7 +161,7 @@ def require_size(data: object, error: FileError, *, max_values: int = MAX_NODES)
         if depth > MAX_DEPTH:
             break
         inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-        # No more than are looked at: a list may be very long.
+        # Bounded, as a list may be very long.
         pending += [(item, depth + 1) for item in islice(inside, max_values)]
     raise error(f"too large: more than {max_values:,} values or {MAX_DEPTH} levels")
 
@@ -190,9 +189,9 @@ def from_text(text: str, error: FileError, *, path: Path | None = None, max_valu
 
     Args:
         text: One YAML document.
-        error: What to raise.
-        path: The file that it comes from, for errors.
-        max_values: Most values of the text as it is written; unfolded they may be `MAX_NODES`.
+        error: Class of the error to raise.
+        path: Its file, for error messages.
+        max_values: Maximum number of values before aliases are expanded; afterwards it is `MAX_NODES`.
 
     Raises:
         MixtureError: Or the other kind of error: it isn't one safe YAML document.
@@ -204,7 +203,7 @@ def from_text(text: str, error: FileError, *, path: Path | None = None, max_valu
             if node is None:
                 return Document(data={}, error=error, path=path, lines={(): 1})
             _check_nodes(node, error, path)
-            # Building the values unfolds merge keys (`<<`) in the nodes, so lines are looked up afterwards.
+            # The construction expands merge keys (`<<`) in the nodes, so lines are determined afterwards.
             data = loader.construct_document(node)
         finally:
             loader.dispose()
@@ -224,19 +223,19 @@ def check(model: type[M], document: Document) -> M:
     """Return the document as an instance of the model.
 
     Raises:
-        MixtureError: Or the document's other kind of error: the first fault, with its place, what was expected and the
-            nearest known key.
+        MixtureError: Or the document's other kind of error: the first error, with its location, the expected value
+            and the most similar known key.
     """
     try:
         return model.model_validate(document.data)
     except ValidationError as cause:
         key, message = explain(cause, model)
-        # Pydantic's own error is not chained: it repeats the values, which may be secrets.
+        # Pydantic's error is not chained: it contains the values, which may be secrets.
         raise document.failure(message, key) from None
 
 
 def all_faults(model: type[BaseModel], document: Document) -> Sequence[MixtureError | ConfigError]:
-    """Return every fault of a document, each as the error that `check` would raise; none if it can be used."""
+    """Return all errors in a document, as `check` would raise them; empty if it is valid."""
     try:
         model.model_validate(document.data)
     except ValidationError as cause:
@@ -245,7 +244,7 @@ def all_faults(model: type[BaseModel], document: Document) -> Sequence[MixtureEr
 
 
 def _places(key: Key, node: yaml.Node) -> Iterator[tuple[Key, yaml.Node]]:
-    """Every value's key with the node where it stands: for a mapping's entry, the node of the key."""
+    """Yield the key of every value with its node: for an entry of a mapping, the node of the key."""
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             yield (*key, name.value), name
@@ -257,7 +256,7 @@ def _places(key: Key, node: yaml.Node) -> Iterator[tuple[Key, yaml.Node]]:
 
 
 def _check_nodes(root: yaml.Node, error: FileError, path: Path | None) -> None:
-    """Refuse duplicate keys, keys that are not plain text, and documents that unfold without end."""
+    """Refuse duplicate keys, keys that are not strings, and documents that expand without end."""
     pending = [(root, 0)]
     for _ in range(MAX_NODES):
         if not pending:

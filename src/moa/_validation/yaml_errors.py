@@ -1,4 +1,4 @@
-"""What PyYAML says of a text, in sentences that name what to change."""
+"""PyYAML's errors, as sentences that name the change to make."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import yaml
 
 _SENTENCES: Sequence[tuple[str, str]] = (
-    (r"mapping values are not allowed", "a second `:` in the line: put the text in quotes, or mend the indentation"),
+    (r"mapping values are not allowed", "a second `:` in the line: put the text in quotes, or correct the indentation"),
     (r"character '\\t'", "a tab: indent with spaces"),
     (r"character '(.)' that cannot start any token", "a value can't start with {0}: put it in quotes"),
     (
@@ -22,9 +22,12 @@ _SENTENCES: Sequence[tuple[str, str]] = (
     (r"found another document", "a second document starts (---): use one file for each"),
     (r"sequence entries are not allowed", "a list starts on the line below its key"),
     (r"could not determine a constructor for the tag '(.*)'", "the tag {0} is not allowed: leave it out"),
-    (r"unknown escape character '(.)'", "\\{0} means nothing in double quotes: write \\\\{0}, or use single quotes"),
+    (
+        r"unknown escape character '(.)'",
+        "\\{0} is not an escape sequence in double quotes: write \\\\{0}, or use single quotes",
+    ),
 )
-"""PyYAML's problems (scanner.py, parser.py, composer.py, constructor.py), and what a user makes of them."""
+"""PyYAML's problems (scanner.py, parser.py, composer.py, constructor.py), and their messages for users."""
 
 _OPENING = {"]": "[", "}": "{"}
 
@@ -34,7 +37,7 @@ def yaml_fault(error: yaml.MarkedYAMLError) -> tuple[str, int | None]:
     problem = error.problem or error.context or "it can't be read"
     mark = error.problem_mark or error.context_mark
     if any(words in problem for words in ("expected ',' or", "unexpected end of stream", "expected ':'")):
-        # What is never closed has to be changed where it begins.
+        # An unclosed construct has to be changed where it begins.
         mark = error.context_mark or mark
     line = mark.line + 1 if mark else None
     for pattern, sentence in _SENTENCES:

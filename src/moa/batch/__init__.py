@@ -1,4 +1,4 @@
-"""Many prompts through one mixture: a file in, a file out, resumable; and the same as a step of other engines."""
+"""Batches of prompts for one mixture: from file to file, resumable; or as a step of a data engine."""
 
 from typing import TYPE_CHECKING
 

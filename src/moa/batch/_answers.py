@@ -1,4 +1,4 @@
-"""The columns that an answer adds to its row."""
+"""The columns of an answer, which are added to its row."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ COLUMNS = (
     "answer_output_tokens",
     "answer_seconds",
 )
-"""In this order; a row of the user's may have none of them."""
+"""In this order; a row of the user's file must not contain any of them."""
 
 
 def answered(answer: Answer) -> Mapping[str, Any]:
@@ -36,7 +36,7 @@ def answered(answer: Answer) -> Mapping[str, Any]:
 
 
 def failed(error: MoaError) -> Mapping[str, Any]:
-    """Return the columns of a row without an answer; what it cost all the same is counted."""
+    """Return the columns of a row without an answer, with the cost of its calls."""
     spend = error.ledger.spend if isinstance(error, EngineError) else None
     usage = error.ledger.usage if isinstance(error, EngineError) else None
     return {

@@ -1,7 +1,7 @@
-"""What was answered already, one line for each row in the order in which they ended: what a run resumes from.
+"""The journal of a batch, from which it resumes: one line per answered row, in the order of completion.
 
-A line is written before anybody hears of its answer, so that nothing which was paid for is bought again after a
-`kill -9`. In memory there are 16 bytes a row.
+A line is written before its answer is reported, so that no answer is paid for twice after SIGKILL. The journal takes
+16 bytes of memory per row.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ import orjson
 from moa.errors import UsageError
 
 FORMAT = 1
-"""Version of the lines."""
+"""Version of the format."""
 
 
 def row_key(prompt: object) -> int:
-    """Return a number that tells prompts apart: 64 bits of a digest of the prompt."""
+    """Return the first 64 bits of a digest of the prompt, which identify it."""
     digest = hashlib.blake2b(repr(prompt).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
@@ -28,8 +28,8 @@ class Journal:
     """The answers of a batch on disk.
 
     Args:
-        path: Its file; made if it isn't there.
-        identity: What the answers depend on besides the prompts: a batch of something else can't go on with it.
+        path: Its file; created if missing.
+        identity: What the answers depend on besides the prompts: a batch with another identity can't resume from it.
         retries_failed: Whether rows that have failed count as not answered.
 
     Raises:
@@ -68,7 +68,7 @@ class Journal:
             )
         at = self._file.tell()
         for line in self._file:
-            if not line.endswith(b"\n"):  # the process ended while it wrote
+            if not line.endswith(b"\n"):  # the process ended during the write
                 self._file.truncate(at)
                 break
             record = orjson.loads(line)
@@ -86,10 +86,10 @@ class Journal:
         self._offsets[number], self._keys[number] = offset, key
 
     def has(self, number: int, key: int) -> bool:
-        """Whether a row was answered.
+        """Return whether a row was answered.
 
         Raises:
-            UsageError: It had another prompt then.
+            UsageError: Its prompt has changed since then.
         """
         if number >= len(self._offsets) or self._offsets[number] < 0:
             return False
@@ -101,7 +101,7 @@ class Journal:
         return True
 
     def add(self, number: int, key: int, answer: Mapping[str, Any]) -> None:
-        """Write down an answer; when it returns, the answer survives the end of this process.
+        """Append an answer; after the return, the answer survives the end of this process.
 
         Raises:
             OSError: It can't be written.
@@ -112,7 +112,7 @@ class Journal:
         self._note(number, key, offset)
 
     def get(self, number: int) -> Mapping[str, Any] | None:
-        """Return a row's answer, None if there is none."""
+        """Return a row's answer, or None if there is none."""
         if number >= len(self._offsets) or self._offsets[number] < 0:
             return None
         self._file.seek(self._offsets[number])

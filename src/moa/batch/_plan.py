@@ -1,4 +1,4 @@
-"""What a batch would take at most, before anything is bought."""
+"""The maximum number of calls and cost of a batch, before any call is made."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from moa.batch._storage import fetched
 from moa.errors import UsageError
 
 SAMPLE = 1_000
-"""Rows whose prompts are looked at; the others are taken to be like them."""
+"""Number of rows whose prompts are read; the others are assumed to be similar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlan:
-    """What a batch would take.
+    """The maximum number of calls and cost of a batch.
 
     Attributes:
-        rows: Rows.
-        calls: Calls of all rows, each made once.
-        worst_usd: US dollars at most; None if a price or a `max_tokens` is unknown.
+        rows: Number of rows.
+        calls: Number of calls for all rows, without retries.
+        worst_usd: Maximum cost, in US dollars; None if a price or a `max_tokens` is unknown.
     """
 
     rows: int
@@ -36,7 +36,7 @@ class BatchPlan:
 async def plan_batch(
     prompts: str, mixture: Mixture, *, engine: Engine, column: str | None = None, limit: int | None = None
 ) -> BatchPlan:
-    """Return what a batch would take.
+    """Return the maximum number of calls and cost of a batch.
 
     Raises:
         UsageError: The file can't be read, or is standard input.
@@ -62,5 +62,5 @@ def _prompts(source: Path, size: int, column: str | None) -> list[str | tuple[Me
         try:
             found.append(prompt_in(row.columns, column))
         except UsageError:
-            continue  # it will be a row without an answer, which costs nothing
+            continue  # the row will fail without a call, at no cost
     return found

@@ -1,4 +1,4 @@
-"""Rows of a file of prompts, read one after another, and answers written beside them; nothing is held as a whole."""
+"""Streaming readers of the rows of prompts, and writers of the rows of answers: no file is read into memory whole."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from moa.errors import MissingDependency, UsageError
 FORMATS = (".jsonl", ".csv", ".parquet")
 
 _SLICE = 2_000
-"""Rows of a Parquet file that are read at a time."""
+"""Number of rows of a Parquet file that are read at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +24,9 @@ class Row:
     """A row of the prompts' file.
 
     Attributes:
-        number: Its place, from 0.
-        columns: What it holds; empty if it can't be read.
-        fault: Why it can't be read, None if it can.
+        number: Its index, from 0.
+        columns: Its values by column; empty if it is invalid.
+        fault: Why it is invalid, or None if it is valid.
     """
 
     number: int
@@ -35,10 +35,10 @@ class Row:
 
 
 def format_of(path: Path) -> str:
-    """Return how a file is written, by its ending.
+    """Return the format of a file, by its suffix.
 
     Raises:
-        UsageError: It has none that is known.
+        UsageError: The suffix is unknown.
     """
     ending = path.suffix.lower()
     if ending not in FORMATS:
@@ -47,7 +47,7 @@ def format_of(path: Path) -> str:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Give the rows of a file.
+    """Yield the rows of a file.
 
     Raises:
         UsageError: It can't be read.
@@ -68,7 +68,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def json_rows(file: IO[bytes]) -> Iterator[Row]:
-    """Give the rows of JSON Lines; a row ends at a line feed only, whatever else a string holds."""
+    """Yield the rows of JSON Lines; only a line feed ends a row, not the other line separators of Unicode."""
     number = 0
     for line in file:
         if not line.strip():
@@ -79,7 +79,7 @@ def json_rows(file: IO[bytes]) -> Iterator[Row]:
 
 def _json_row(number: int, line: bytes) -> Row:
     try:
-        # Python's own parser takes half of a surrogate pair, which is then refused as a prompt and not as a row.
+        # Python's own parser accepts an unpaired surrogate; the prompt is then refused, with a clearer error.
         value = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         return Row(number=number, columns={}, fault=f"not JSON: {error}")
@@ -108,7 +108,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 
 def count_rows(path: Path) -> int:
-    """Return how many rows a file has."""
+    """Return the number of rows of a file."""
     if format_of(path) == ".parquet":
         polars = _polars()
         return int(polars.scan_parquet(path).select(polars.len()).collect().item())
@@ -127,7 +127,7 @@ class RowWriter(Protocol):
 
 
 def write_rows(path: Path) -> AbstractContextManager[RowWriter]:
-    """Return what writes rows to a file, which takes its place only once it is whole.
+    """Return a writer of rows to a file, which replaces the target atomically once it is complete.
 
     Raises:
         MissingDependency: Parquet needs a package that isn't installed.
@@ -137,11 +137,11 @@ def write_rows(path: Path) -> AbstractContextManager[RowWriter]:
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
-    """Return a row as one line of JSON; what JSON doesn't have, such as a date, becomes text."""
+    """Return a row as one line of JSON; values that JSON lacks, such as dates, become strings."""
     try:
         return orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:
-        # Half of a surrogate pair, or a number beyond 64 bits: as it came.
+        # An unpaired surrogate or an integer beyond 64 bits is written as it was read.
         return json.dumps(row, default=str).encode() + b"\n"
 
 
@@ -182,7 +182,7 @@ def _cell(value: Any) -> Any:
 
 @contextmanager
 def _parquet_writer(path: Path) -> Iterator[RowWriter]:
-    # By way of JSON Lines, so that nothing is held as a whole and columns get one type for all rows.
+    # Converted from JSON Lines, so that memory is bounded and each column gets one type for all rows.
     lines = path.with_name(f".{path.name}.jsonl")
     try:
         with _json_writer(lines) as write:

@@ -1,4 +1,4 @@
-"""A batch: every row of a file through one mixture, so many at once, written down as each one ends."""
+"""A batch: one mixture answers every row of a file, several at the same time; each answer is recorded on completion."""
 
 import asyncio
 import hashlib
@@ -25,24 +25,24 @@ from moa.batch._storage import fetched, is_remote, upload
 from moa.errors import BudgetExceeded, EngineError, MoaError, OverBudget, UsageError
 
 AT_ONCE = 64
-"""Rows under way at once unless told otherwise."""
+"""Default number of concurrent rows."""
 
 HOPELESS = 10
-"""Rows that fail, with none answered before, after which the rest isn't tried: something is wrong with all of them."""
+"""The batch stops after this many failed rows without a single answer: the fault likely affects every row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProgress:
-    """How far a batch is.
+    """The progress of a batch.
 
     Attributes:
-        done: Rows that are answered or have failed, those of earlier starts included.
-        total: All rows; None if nobody knows.
-        failed: Rows of `done` without an answer.
-        spent_usd: US dollars that this start has spent, as far as prices are known.
-        unpriced: Whether something had no known price.
+        done: Number of rows that were answered or have failed, including those of earlier starts.
+        total: Number of all rows; None if unknown.
+        failed: Number of rows of `done` without an answer.
+        spent_usd: Cost of this start, in US dollars, as far as prices are known.
+        unpriced: Whether the price of any call was unknown.
         elapsed_s: Seconds since the start.
-        left_s: Seconds that the rest takes at the same speed; None if nobody knows.
+        left_s: Estimated seconds for the rest, at the same speed; None if unknown.
     """
 
     done: int
@@ -56,13 +56,13 @@ class BatchProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """How a batch ended.
+    """The result of a batch.
 
     Attributes:
-        progress: The last one.
-        stopped: Why it stopped before its end: `budget`, or a sentence; None if it didn't.
-        answers: Where the answers are; None if it stopped before they were written.
-        journal: Where every answer so far is, and what the next start goes on from; None where nothing is resumed.
+        progress: The progress at the end.
+        stopped: Why it stopped early: `budget`, or a sentence; None if it was completed.
+        answers: Path of the answers; None if it stopped before they were written.
+        journal: Path of the journal, from which the next start resumes; None if the batch can't be resumed.
     """
 
     progress: BatchProgress
@@ -126,33 +126,33 @@ async def arun(
 ) -> BatchResult:
     """Answer every row of a file with a mixture, and write the rows with their answers in the same order.
 
-    Every answer is on disk, in a journal beside the answers, before it counts: the same call after a kill goes on from
-    there. Memory doesn't grow with the number of rows, but for 16 bytes each.
+    Every answer is written to a journal beside the answers before it counts: after a kill, the same call resumes there.
+    Memory grows by 16 bytes per row.
 
     Args:
         prompts: A `.jsonl`, `.csv` or `.parquet` file, `s3://BUCKET/KEY` of one, or `-` for JSON Lines on standard
-            input. A row has its prompt in `prompt`, `instruction` or `messages`.
+            input. The prompt of a row is in `prompt`, `instruction` or `messages`.
         mixture: A `Mixture`, a preset's name, a file's path, a model reference's mixture, or a mapping.
-        answers: Where the answers go, of the same kinds; `-` is standard output, in the order in which rows end. With
-            standard input or output nothing can be resumed.
-        engine: Runs the mixture; its budget holds for the whole batch.
-        seed: Makes each row's run repeatable where services take seeds.
-        system: A system message to put in front of each conversation.
-        column: The column with the prompt, if it has another name.
-        at_once: Rows under way at once.
-        limit: Only the first so many rows.
-        retry_failed: Whether rows that have failed in an earlier start are tried again.
+        answers: Target of the answers, of the same kinds; `-` is standard output, in the order of completion. A batch
+            with standard input or output can't be resumed.
+        engine: Runs the mixture; its budget applies to the whole batch.
+        seed: Makes each row's run repeatable where services support seeds.
+        system: A system message to prepend to each conversation.
+        column: Name of the column with the prompt, if it is another one.
+        at_once: Maximum number of concurrent rows.
+        limit: Number of rows to answer, from the first one; None for all.
+        retry_failed: Whether to retry rows that failed in an earlier start.
         on_progress: Called after each row.
 
     Raises:
-        MixtureError, ConfigError: The mixture or an endpoint can't be used; nothing was bought then.
-        UsageError: A file or an argument can't be used; what was bought before is in the journal.
-        StateUnavailable: Shared budgets can't be checked; the same call goes on once they can.
+        MixtureError, ConfigError: The mixture or an endpoint can't be used; no call was made.
+        UsageError: A file or an argument can't be used; the journal contains the answers so far.
+        StateUnavailable: Shared budgets can't be checked; the same call resumes when they can.
     """
     if at_once < 1 or (limit is not None and limit < 1):
         raise UsageError("at_once and limit are numbers from 1")
     checked = load(mixture)
-    # A mixture, an endpoint or a budget that can't work is an error here, and not one in every row.
+    # Report an unusable mixture, endpoint or budget once, here, and not for every row.
     await engine.aforecast(checked, "a prompt")
     batch = _Batch(engine, checked, seed=seed, system=system, column=column, on_progress=on_progress)
     if "-" in (str(prompts), str(answers)):
@@ -167,7 +167,7 @@ async def arun(
 
 
 class _Batch:
-    """One batch while it runs."""
+    """A running batch."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class _Batch:
 
     @property
     def progress(self) -> BatchProgress:
-        """How far it is."""
+        """Return the progress so far."""
         elapsed_s = time.monotonic() - self._started_at
         left = None if self._total is None or not self._here else elapsed_s / self._here * (self._total - self._done)
         return BatchProgress(
@@ -206,7 +206,7 @@ class _Batch:
     async def fill(
         self, source: Path, target: Path, *, at_once: int, limit: int | None, retry_failed: bool
     ) -> BatchResult:
-        """Answer what a file has, resuming from its journal, and write the answers."""
+        """Answer the rows of a file, resuming from its journal, and write the answers."""
         path = target.with_name(f"{target.name}.journal")
         rows = await asyncio.to_thread(_checked_count, source, target, path)
         self._total = rows if limit is None else min(rows, limit)
@@ -223,7 +223,7 @@ class _Batch:
         return BatchResult(progress=self.progress, stopped=self._stopped, answers=written, journal=path)
 
     async def pipe(self, source: str, target: str, *, at_once: int, limit: int | None) -> BatchResult:
-        """Answer rows as they come in, and write each one as it ends."""
+        """Answer rows as they arrive, and write each one on completion."""
         if source != "-" and is_remote(source):
             raise UsageError(f"{source}: with -o - give a file of this machine, or standard input")
         rows = json_rows(sys.stdin.buffer) if source == "-" else read_rows(Path(source))
@@ -240,7 +240,7 @@ class _Batch:
                 out.write(json_line({**columns.pop(number), **answer}))
                 out.flush()
 
-            # Standard input may pause between two rows: it is read in a thread.
+            # Read in a thread, as standard input may block between two rows.
             await self._answer(remember(), at_once, write, in_thread=source == "-")
         return BatchResult(progress=self.progress, stopped=self._stopped, answers=target, journal=None)
 
@@ -273,7 +273,7 @@ class _Batch:
         *,
         in_thread: bool = False,
     ) -> None:
-        """Answer rows, so many at once; each is written before the next one is taken in its place."""
+        """Answer rows with bounded concurrency; an answer is written before another row is started in its place."""
         turn = asyncio.Lock()
 
         async def take() -> tuple[Row, int] | None:
@@ -300,7 +300,7 @@ class _Batch:
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _ask(self, row: Row) -> Mapping[str, Any] | None:
-        """Return the columns of a row's answer, or of its failure; None if there was no money for it."""
+        """Return the columns of a row's answer, or of its failure; None if the budget was used up."""
         prompt = self._prompt(row)
         try:
             if isinstance(prompt, UsageError):
@@ -329,7 +329,7 @@ class _Batch:
         if isinstance(error, EngineError):
             self._note(error.ledger.spend.cost_usd, error.ledger.spend.priced_usd)
             if not self._good and self._failed >= HOPELESS and self._here >= HOPELESS:
-                self._stopped = f"{self._here} rows failed and none was answered, so the rest was not tried: {error}"
+                self._stopped = f"{self._here} rows failed and none was answered, so the batch stopped: {error}"
         else:
             self._note(Decimal(0), Decimal(0))
         return failed(error)
@@ -342,10 +342,10 @@ class _Batch:
 
 
 def _checked_count(source: Path, target: Path, journal: Path) -> int:
-    """Return how many rows there are, once it is clear that their answers can be written."""
+    """Check that the answers can be written, and return the number of rows."""
     format_of(target)
     if source.resolve() == target.resolve():
-        raise UsageError(f"{target}: the answers would take the place of the prompts: give another file")
+        raise UsageError(f"{target}: the answers would overwrite the prompts: give another file")
     if target.exists() and not journal.exists():
         raise UsageError(f"{target} exists already: give another file with -o, or remove it")
     first = next(iter(read_rows(source)), None)
@@ -361,7 +361,7 @@ def _opened(target: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     if is_remote(target) or format_of(Path(target)) != ".jsonl":
-        raise UsageError(f"{target}: what comes from standard input is written to a file that ends in .jsonl")
+        raise UsageError(f"{target}: prompts from standard input need a target that ends in .jsonl")
     try:
         with Path(target).open("xb") as file:
             yield file
@@ -375,7 +375,7 @@ def _write(source: Path, target: Path, journal: Journal, limit: int | None) -> N
             for row in islice(read_rows(source), limit):
                 answer = journal.get(row.number)
                 if answer is None:
-                    raise UsageError(f"row {row.number + 1} of {source} has come while the batch ran: run it again")
+                    raise UsageError(f"row {row.number + 1} of {source} was added while the batch ran: run it again")
                 write({**row.columns, **answer})
     except (OSError, ValueError) as error:
         raise UsageError(f"{target}: {error}; all answers are in {journal.path}") from error

@@ -1,4 +1,4 @@
-"""Files that are elsewhere: `s3://BUCKET/KEY`, by botocore, with the credentials and the region of AWS's own chain."""
+"""Remote files, `s3://BUCKET/KEY`, by botocore, with credentials and region from AWS's default chain."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from moa.errors import MissingDependency, UsageError
 
 
 def is_remote(name: str) -> bool:
-    """Whether a name is that of an object in S3."""
+    """Return whether a name is the address of an object in S3."""
     return name.startswith("s3://")
 
 
 @contextmanager
 def fetched(name: str) -> Iterator[Path]:
-    """Yield a file of this machine: the file itself, or a copy that goes away afterwards.
+    """Yield a local path: the file itself, or a temporary copy.
 
     Raises:
-        UsageError: It isn't there, or can't be fetched.
+        UsageError: The file doesn't exist, or can't be downloaded.
     """
     if not is_remote(name):
         path = Path(name).expanduser()
@@ -39,13 +39,13 @@ def fetched(name: str) -> Iterator[Path]:
 
 
 def upload(path: Path, name: str) -> None:
-    """Copy a file into S3.
+    """Upload a file to S3.
 
     Raises:
-        UsageError: It can't be; the file is still there.
+        UsageError: The upload failed; the local file is unchanged.
     """
     bucket, key = _parts(name)
-    with _translated_errors(f"{name}: {path} holds the answers, but"), path.open("rb") as file:
+    with _translated_errors(f"{name}: {path} contains the answers, but"), path.open("rb") as file:
         _client().put_object(Bucket=bucket, Key=key, Body=file)
 
 

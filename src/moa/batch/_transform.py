@@ -1,4 +1,4 @@
-"""A mixture as a step of a data engine: Ray Data, Spark, pandas or polars call it with batches of columns."""
+"""A mixture as a step of a data engine: Ray Data, Spark, pandas or polars pass it batches of columns."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ from moa.errors import EngineError, UsageError
 class MixtureTransform:
     """Adds the columns of answers to batches of rows; one engine serves all batches of a process.
 
-    Ray Data takes it as it is, one engine for each actor::
+    Ray Data uses the class itself, with one engine per actor::
 
         import ray
         from moa.batch import MixtureTransform
@@ -27,16 +27,17 @@ class MixtureTransform:
             MixtureTransform, fn_constructor_kwargs={"mixture": "mine.yaml"}, concurrency=2, batch_size=64
         )
 
-    Spark takes `map_in_pandas`; pandas and polars take `transform`. It can be pickled: what is pickled are the mixture
-    and the path of the settings file, never a key. Keys are read from the environment of the process that calls models.
+    Use `map_in_pandas` with Spark, and `transform` with pandas and polars. It can be pickled: the pickle contains the
+    mixture and the path of the settings file, never a key. The process that calls models reads the keys from its
+    environment.
 
     Args:
         mixture: As in `moa.run`.
-        config: Path of a `moa.yaml` where the engine runs; None looks in the usual places.
-        column: The column with the prompt; None looks for `prompt`, `instruction` or `messages`.
-        at_once: Rows under way at once in a process.
-        seed: Makes each row's run repeatable where services take seeds.
-        budget_usd: US dollars for each process; a budget for all is `budget_usd` beside `state` in the settings.
+        config: Path of a `moa.yaml` on the machine of the engine; None: the default locations.
+        column: Name of the column with the prompt; None: `prompt`, `instruction` or `messages`.
+        at_once: Maximum number of concurrent rows in a process.
+        seed: Makes each row's run repeatable where services support seeds.
+        budget_usd: US dollars for each process; for a shared budget set `budget_usd` and `state` in the settings.
 
     Raises:
         MixtureError: The mixture can't be used.
@@ -59,15 +60,15 @@ class MixtureTransform:
         self._open()
 
     def _open(self) -> None:
-        load_settings(self._config)  # a mistake in them is an error here, and not in the first batch
+        load_settings(self._config)  # report an error in them here, and not in the first batch
         self._engines: dict[asyncio.AbstractEventLoop, tuple[Engine, asyncio.Semaphore]] = {}
 
     def __getstate__(self) -> Mapping[str, Any]:
-        """Everything but the engines."""
+        """Return the state without the engines."""
         return {name: value for name, value in vars(self).items() if name != "_engines"}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Come back in another process."""
+        """Restore the object, in another process."""
         vars(self).update(state)
         self._open()
 
@@ -78,11 +79,11 @@ class MixtureTransform:
             batch: Columns by name, each a list or an array with one value for each row.
 
         Returns:
-            All of them, and `answer`, `answer_status`, `answer_error` and what the answer cost. A row without an answer
-            has its cause in `answer_error`; it doesn't fail the batch.
+            All of them, and `answer`, `answer_status`, `answer_error` and the cost of the answer. For a row without an
+            answer, `answer_error` has the cause; it doesn't fail the batch.
 
         Raises:
-            UsageError: The batch has a column where an answer would go.
+            UsageError: The batch already has a column of an answer.
             ConfigError: An endpoint can't be used.
         """
         columns = {name: list(values) for name, values in batch.items()}
@@ -107,11 +108,11 @@ class MixtureTransform:
                 return failed(error)
 
     def transform(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a batch with the columns of its answers, from synchronous code; as in a call."""
+        """Return a batch with the columns of its answers, from synchronous code; arguments and errors as in a call."""
         return in_background(self(batch))
 
     def map_in_pandas(self, frames: Iterable[Any]) -> Iterator[Any]:
-        """Give each frame with the columns of its answers: what Spark's `DataFrame.mapInPandas` takes."""
+        """Yield each frame with the columns of its answers, for Spark's `DataFrame.mapInPandas`."""
         for frame in frames:
             found = self.transform({name: frame[name].tolist() for name in frame.columns})
             yield frame.assign(**{name: found[name] for name in COLUMNS})
@@ -124,5 +125,5 @@ class MixtureTransform:
 
 
 def _plain(value: Any) -> Any:
-    """A value without NumPy's wrapping: arrays of messages become lists, scalars Python's own."""
+    """Return a value without NumPy types: arrays of messages become lists, scalars Python objects."""
     return value.tolist() if hasattr(value, "tolist") else value

@@ -313,7 +313,7 @@ async def test_a_reply_that_cannot_be_kept_is_used_and_the_log_says_why(
         answer = await engine.arun(_alone(), "two")
 
     assert answer.text == "reply 1"
-    assert caplog.text.count("replies are not kept") == 1
+    assert caplog.text.count("replies are not stored") == 1
     assert "no room" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""The store as an event loop uses it: in a thread of its own, so that nobody waits for a disk."""
+"""Access to the store from an event loop, in a separate thread, so that the loop never blocks on the disk."""
 
 import asyncio
 import logging
@@ -15,17 +15,17 @@ from moa.errors import ConfigError
 log = logging.getLogger(__name__)
 
 LEASE_WAIT_S = 120.0
-"""Most seconds to wait for another process that makes the same call; then it is made here too."""
+"""Maximum wait for another process that makes the same call, in seconds; then this process makes it too."""
 
 FIRST_LOOK_S, LAST_LOOK_S = 0.02, 0.5
-"""Seconds between two looks for the reply of another process, at first and at most; each wait is half as long again."""
+"""First and longest interval between checks for another process's reply, in seconds; it grows by half each time."""
 
 
 class AsyncStore:
-    """Kept replies, for all models of one engine.
+    """Stored replies, for all models of one engine.
 
     Args:
-        settings: Which file, and how it is used.
+        settings: The file, and how it is used.
 
     Raises:
         ConfigError: The file can't be used.
@@ -44,7 +44,7 @@ class AsyncStore:
     async def single_flight(self, key: str) -> AsyncIterator[None]:
         """Allow one call at a time for a key; concurrent callers with the same key get its reply afterwards.
 
-        In this process by a lock; among processes by the lease that `find` takes and the end of the turn gives back.
+        Within this process by a lock; among processes by a lease, which `find` takes and the end of the turn releases.
         """
         if self._settings.mode != "read_write":
             yield
@@ -56,14 +56,14 @@ class AsyncStore:
             finally:
                 if key in self._leased:
                     self._leased.discard(key)
-                    # Not waited for: the turn may be ending by a cancellation, and a lease expires anyway.
+                    # Not awaited: the turn may end by cancellation, and a lease expires anyway.
                     self._submit(self._store.release, key)
 
     async def get(self, key: str) -> Entry | None:
-        """Return what is kept under a key, if replies that are kept are used at all.
+        """Return the reply stored under a key, if the mode uses stored replies.
 
-        None means that the call is to be made: within a turn, by this process alone. While another process makes it,
-        this waits for its reply, for `LEASE_WAIT_S` at most.
+        None means that the call has to be made: within a turn, by this process alone. While another process makes it,
+        this waits for its reply, for at most `LEASE_WAIT_S`.
         """
         if not self._settings.reads:
             return None
@@ -95,7 +95,7 @@ class AsyncStore:
         except ConfigError as error:
             self._report_write_failure(error)
             return None, True
-        # Another process may have kept it and given its lease back since the first look.
+        # Another process may have stored it and released its lease since the first check.
         return (self._store.get(key), True) if claimed else (None, False)
 
     def _renew(self) -> None:
@@ -105,7 +105,7 @@ class AsyncStore:
             self._renewal = asyncio.get_running_loop().call_later(LEASE_S / 3, self._renew)
 
     def _submit(self, work: Callable[..., None], *arguments: str) -> None:
-        """Have the thread do something that nobody waits for, and that may fail: leases expire by themselves."""
+        """Run a function in the thread without awaiting it; it may fail, as leases expire anyway."""
 
         def unfailing() -> None:
             with suppress(ConfigError):
@@ -115,13 +115,13 @@ class AsyncStore:
             self._thread.submit(unfailing)
 
     async def put(self, key: str, make: Callable[[], Entry]) -> None:
-        """Keep a reply, if replies that were bought are kept at all.
+        """Store a reply, if the mode stores replies.
 
-        A file that can't be written makes one warning in the log and no error: the reply is there and was paid for.
+        A file that can't be written causes one warning in the log and no error: the reply was paid for and is returned.
 
         Args:
             key: Its key.
-            make: Makes the entry; called in the store's thread, as a first look at the table of prices takes a while.
+            make: Makes the entry; called in the store's thread, as the first access to the price table is slow.
         """
         if self._settings.writes:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._put, key, make)
@@ -135,7 +135,7 @@ class AsyncStore:
     def _report_write_failure(self, error: ConfigError) -> None:
         if not self._write_failed:
             self._write_failed = True
-            log.warning("replies are not kept (further failures are not reported): %s", error)
+            log.warning("replies are not stored (further failures are not reported): %s", error)
 
     async def aclose(self) -> None:
         """Close the file."""

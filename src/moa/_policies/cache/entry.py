@@ -14,7 +14,7 @@ from moa.providers._reply_serialization import StoredReplyEvent
 
 
 def is_worth_keeping(reply: tuple[ReplyEvent, ...]) -> bool:
-    """Whether a reply is whole and good: it says why it ended, has content, and no filter stepped in."""
+    """Whether a reply is complete: it has a finish reason and content, and no content filter was applied."""
     if not reply or not isinstance(reply[-1], Finish) or reply[-1].reason == "content_filter":
         return False
     if any(isinstance(event, Finish | Restarted) for event in reply[:-1]):
@@ -33,14 +33,14 @@ def _checked_reply(reply: tuple[ReplyEvent, ...]) -> tuple[ReplyEvent, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A whole reply and what is known of the call that bought it.
+    """A complete reply, and the record of its call.
 
     Attributes:
         model: Reference of the model.
-        reply: Its pieces in order; the last one is the `Finish`, with the reported usage.
-        stored_at: When it was stored.
-        cost_usd: What it cost then, in US dollars; None if its price was unknown.
-        duration_s: Seconds that the call took; None if it was not measured.
+        reply: Its events in order; the last one is the `Finish`, with the reported usage.
+        stored_at: Time at which it was stored.
+        cost_usd: Its cost at that time, in US dollars; None if its price was unknown.
+        duration_s: Duration of the call, in seconds; None if it was not measured.
     """
 
     model: str
@@ -50,7 +50,7 @@ class Entry:
     duration_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping; `entry_from` reads it."""
+        """Return a mapping that can be serialized as JSON; `entry_from` reads it."""
         data: dict[str, Any] = _ENTRY.dump_python(self, mode="json", warnings=False)
         return data
 
@@ -59,10 +59,10 @@ _ENTRY = TypeAdapter(Entry)
 
 
 def entry_from(data: object) -> Entry:
-    """Return the entry that a mapping of `Entry.as_dict` stands for.
+    """Return the entry of a mapping that `Entry.as_dict` made.
 
     Raises:
-        ValueError: It stands for none; the sentence says where.
+        ValueError: The mapping is not an entry; the message names the place.
     """
     try:
         return _ENTRY.validate_python(data)

@@ -1,4 +1,4 @@
-"""The cache as JSON Lines: for a copy, another machine, or a look at what it holds."""
+"""Export and import of the cache as JSON Lines: for a copy, another machine, or inspection."""
 
 import json
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from moa._validation.file_errors import os_reason
 from moa.errors import ConfigError
 
 HEADER = {"moa_cache": 1}
-"""First line of a file: what it is, and the version of its format."""
+"""First line of a file: its kind and format version."""
 
 KEY_DIGITS = 64
 
 
 def write_entries(store: Store, path: Path) -> int:
-    """Write all entries of a store to a file, one JSON object a line, and return how many they are.
+    """Write all entries of a store to a file, one JSON object per line, and return their number.
 
     Raises:
         ConfigError: The store can't be read, or the file can't be written.
@@ -34,14 +34,13 @@ def write_entries(store: Store, path: Path) -> int:
 
 
 def read_entries(store: Store, path: Path) -> tuple[int, int]:
-    """Add the entries of a file to a store, all or none; those that it has already stay as they are.
+    """Add the entries of a file to a store, all or none; existing entries stay unchanged.
 
     Returns:
-        How many were added, and how many the file holds.
+        Number of entries that were added, and number in the file.
 
     Raises:
-        ConfigError: The file can't be read or one of its lines is no entry; the error names the line. Or the store
-            can't be written.
+        ConfigError: The file can't be read, a line is not an entry (the error names it), or the store can't be written.
     """
     held = 0
 

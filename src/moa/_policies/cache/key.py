@@ -1,4 +1,4 @@
-"""What makes two calls the same call: the content address under which a reply is kept."""
+"""The identity of a call: the content address under which its reply is stored."""
 
 import hashlib
 import json
@@ -11,15 +11,15 @@ from moa.providers._base import ModelRequest
 from moa.providers._endpoint import Endpoint
 
 VERSION = 1
-"""Part of every key; to be raised when the same key would no longer mean the same call."""
+"""Version of the keys, part of each; increase it when the same key would no longer identify the same call."""
 
 
 def cache_key(endpoint: Endpoint, request: ModelRequest) -> str | None:
-    """Return the address of a call, 64 hexadecimal digits; None if something in it has no JSON form.
+    """Return the address of a call, 64 hexadecimal digits; None if a value in it has no JSON form.
 
-    Everything that may change the reply is part of it: where the model is (never with which credentials), the model,
-    every parameter, the messages with their images, the number of the sample. How the reply is delivered is not:
-    streamed and whole replies share an entry.
+    It includes everything that may change the reply: the endpoint (never the credentials), the model, every parameter,
+    the messages with their images, and the number of the sample. It excludes the delivery: streamed and complete
+    replies share an entry.
     """
     content = {"version": VERSION, "endpoint": _identity(endpoint), "request": _content(request)}
     if states := [state for message in request.messages for state in _states(message)]:
@@ -28,13 +28,13 @@ def cache_key(endpoint: Endpoint, request: ModelRequest) -> str | None:
 
 
 def _states(message: Message) -> list[Any]:
-    """What services hung on a message and its calls: it is sent back to them, so it may change what they reply."""
+    """Data that services attached to a message and its calls: it is sent back, so it may change their replies."""
     found = (message.state, *(call.state for call in message.tool_calls))
     return [[state.owner, state.data] for state in found if state is not None]
 
 
 def request_digest(request: ModelRequest) -> str | None:
-    """Return the address of what is asked alone, wherever the model is; otherwise as `cache_key`."""
+    """Return the address of a request regardless of its endpoint; otherwise as `cache_key`."""
     return _digest(_content(request))
 
 
@@ -51,13 +51,13 @@ def _identity(endpoint: Endpoint) -> dict[str, Any]:
 
 def _content(request: ModelRequest) -> dict[str, Any]:
     sampling = _fields(request.sampling)
-    # A whole number is the same temperature.
+    # An integer and the equal float are the same temperature.
     sampling |= {name: float(sampling[name]) for name in ("temperature", "top_p") if sampling[name] is not None}
     return {
         "model": request.model,
         "sample": request.context.sample,
         "sampling": sampling,
-        # Whether a format may be left out is no part of the question.
+        # Whether a format may be omitted does not change the reply.
         "options": {name: value for name, value in _fields(request.options).items() if name != "format_is_optional"},
         "messages": [message_dict(message) for message in request.messages],
     }
@@ -69,7 +69,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _digest(content: Mapping[str, Any]) -> str | None:
     try:
-        # Escaped, so that half a surrogate pair has an address too.
+        # Escaped, so that an unpaired surrogate has an address too.
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_plain)
     except (TypeError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Cache: a call that was made before is answered with the stored reply, and charged nothing."""
+"""Cache: a call that was made before gets the stored reply, at no charge."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
@@ -17,14 +17,14 @@ from moa.providers._reply_serialization import joined
 
 
 class Cache:
-    """Answers from the store what it holds, and adds each reply that was bought.
+    """Answers calls with their stored replies, and stores each new reply.
 
-    Only whole, good replies are stored. When a call returns, its reply is on disk. Failures are never stored.
+    Only complete replies are stored. When a call returns, its reply is on disk. Failures are never stored.
 
     Args:
         inner: The provider.
-        store: Holds the replies.
-        endpoint: Where the provider's models are: part of the key of a call.
+        store: Contains the replies.
+        endpoint: Identity of the provider's endpoint: part of the key of a call.
     """
 
     def __init__(self, inner: Provider, store: AsyncStore, endpoint: Endpoint) -> None:
@@ -32,12 +32,12 @@ class Cache:
 
     @property
     def takes_seed(self) -> bool:
-        """Whether the service honors a seed, as far as is known by now."""
+        """Whether the service honors a seed, as far as is known."""
         return self._inner.takes_seed
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        """Open a reply: the stored one, else a bought one."""
+        """Open a reply: the stored one, else a new one."""
         key = cache_key(self._endpoint, request)
         if key is None:
             async with self._inner.stream(request) as plain:
@@ -70,7 +70,7 @@ class Cache:
             await self._store.put(key, partial(_entry, request, reply))
 
     async def aclose(self) -> None:
-        """Close the wrapped provider; the store is shared with others."""
+        """Close the wrapped provider; the store stays open, as other providers use it."""
         await self._inner.aclose()
 
 
@@ -87,7 +87,7 @@ def _entry(request: ModelRequest, reply: tuple[ReplyEvent, ...]) -> Entry:
 
 
 def _with_cost(entry: Entry, call: CallRecord) -> Entry:
-    """The entry with the cost and time of the attempt that brought it."""
+    """Return an entry with the cost and duration of its attempt."""
     paid = next((attempt for attempt in reversed(call.attempts) if attempt.status == "ok"), None)
     if paid is None or paid.ended_at is None:
         return entry
@@ -113,4 +113,4 @@ class _CachedReply:
             yield event
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a stored reply has no resources."""

@@ -12,23 +12,23 @@ DEFAULT_SIZE_MB = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
-    """Where replies are kept, and how they are used.
+    """Where replies are stored, and how they are used.
 
-    ============== ======================== =====================================
-    mode           a reply that is kept     a reply that was bought
-    ============== ======================== =====================================
-    ``off``        is not looked for        is not kept
-    ``read``       is used                  is not kept; the file is never written
-    ``write``      is not looked for        is kept, unless there is one already
-    ``read_write`` is used                  is kept
-    ``refresh``    is not looked for        is kept, in place of an older one
-    ============== ======================== =====================================
+    ============== ======================== ========================================
+    mode           a stored reply           a new reply
+    ============== ======================== ========================================
+    ``off``        is not looked up         is not stored
+    ``read``       is used                  is not stored; the file is never written
+    ``write``      is not looked up         is stored, unless there is one already
+    ``read_write`` is used                  is stored
+    ``refresh``    is not looked up         is stored, and replaces an older one
+    ============== ======================== ========================================
 
     Attributes:
-        path: The file; it is made if it isn't there.
+        path: The file; created if missing.
         mode: See the table.
-        max_size_mb: Largest size of the file, in megabytes (1,000,000 bytes); the replies that were not used for the
-            longest time go first. SQLite's write-ahead log beside it takes up to about 4 MB more.
+        max_size_mb: Maximum size of the file, in megabytes (1,000,000 bytes); the least recently used replies are
+            deleted first. SQLite's write-ahead log beside it takes up to about 4 MB more.
     """
 
     path: Path
@@ -37,10 +37,10 @@ class CacheSettings:
 
     @property
     def reads(self) -> bool:
-        """Whether replies that are kept are used."""
+        """Whether stored replies are used."""
         return self.mode in ("read", "read_write")
 
     @property
     def writes(self) -> bool:
-        """Whether replies that were bought are kept."""
+        """Whether new replies are stored."""
         return self.mode in ("write", "read_write", "refresh")

@@ -1,9 +1,9 @@
-"""The file: one SQLite database that several processes read and write at once.
+"""The file: one SQLite database that several processes read and write concurrently.
 
-Its write-ahead log lets readers go on while somebody writes. With `synchronous=NORMAL` a reply that was kept survives
-the end of its process, `kill -9` included; when the machine itself loses power the latest ones may be lost, the file
-stays whole. Each row has a checksum: a row that was altered counts as none, and its call is made again. A lease tells
-the other processes that a call is under way.
+Its write-ahead log allows reads during a write. With `synchronous=NORMAL` a stored reply survives the end of its
+process, even by SIGKILL; a power failure may lose the latest replies, but does not corrupt the file. Each row has a
+checksum: an altered row counts as missing, and its call is made again. A lease tells the other processes that a call is
+in progress.
 """
 
 import hashlib
@@ -31,25 +31,25 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 APPLICATION_ID = 0x6D6F6163
-"""Marks the file as ours: "moac"."""
+"""SQLite application id of this kind of file: "moac"."""
 
 FORMAT = 2
-"""Version of the tables; a file of version 1, whose rows had no checksum, is converted when it is opened to write."""
+"""Version of the tables; a file of version 1, which had no checksums, is converted when it is opened for writing."""
 
 LEASE_S = 15.0
-"""Seconds that a lease holds unless it is renewed: how long others wait for a machine that was lost."""
+"""Seconds until a lease expires unless it is renewed: how long others wait for a machine that crashed."""
 
 BUSY_S = 5.0
 """Seconds to wait for another process that is writing."""
 
 MOST_TOUCHED = 256
-"""Uses that are noted together: each alone would make a write of every read."""
+"""Number of uses that are recorded together: otherwise every read would cause a write."""
 
 EVICTION_TARGET = 0.99
-"""How full the file may be once the oldest replies had to go, so that not every further one makes others go."""
+"""Share of the maximum size to which an eviction shrinks the file, so that not every new reply causes one."""
 
 SHRINK_PAGES = 1000
-"""Pages given back to the file system at a time when the file is larger than it may be (its limit was lowered)."""
+"""Number of pages that are freed at a time if the file exceeds its maximum size (because that was lowered)."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -67,12 +67,12 @@ _LEASES = "CREATE TABLE IF NOT EXISTS leases (key TEXT PRIMARY KEY, owner TEXT N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStats:
-    """What a cache holds.
+    """Statistics of a cache.
 
     Attributes:
-        entries: Replies.
-        used_bytes: What they take.
-        models: Replies of each model, by reference.
+        entries: Number of replies.
+        used_bytes: Their size, in bytes.
+        models: Number of replies of each model, by reference.
     """
 
     entries: int
@@ -81,14 +81,14 @@ class CacheStats:
 
 
 class Store:
-    """Kept replies by key. Blocks while it works; one thread at a time may use it.
+    """Stored replies by key. Its methods block; only one thread at a time may use it.
 
     Args:
-        settings: Where the file is, how large it may grow, whether it is written.
-        now: Nanoseconds since 1970, the same for all processes: the order of uses, and the end of leases.
+        settings: Path, maximum size and mode of the file.
+        now: Nanoseconds since 1970, the same for all processes: for the order of uses and the expiry of leases.
 
     Raises:
-        ConfigError: The file can't be opened, or is something else; it has not been touched then.
+        ConfigError: The file can't be opened, or is another kind of file; then it is unchanged.
     """
 
     def __init__(self, settings: CacheSettings, now: Callable[[], int] = time.time_ns) -> None:
@@ -101,7 +101,7 @@ class Store:
             self._db = _open(settings)
 
     def get(self, key: str) -> Entry | None:
-        """Return what is kept under a key; None also if it can't be read or was altered, which is reported once."""
+        """Return the reply of a key; None also if it can't be read or was altered, which is reported once."""
         query = "SELECT entry, checksum FROM replies WHERE key = ?"
         try:
             with self._translated_errors():
@@ -125,13 +125,13 @@ class Store:
         if not self._damage_reported:
             self._damage_reported = True
             log.warning(
-                "the cache %s is damaged: %s; such replies are bought again (further ones are not reported)",
+                "the cache %s is damaged: %s; calls with such replies are made again (further ones are not reported)",
                 self._settings.path,
                 what,
             )
 
     def _repairing(self, work: Callable[[], T]) -> T:
-        """Do something with the file; if its pages turn out to be damaged, rebuild it (once) and do it again."""
+        """Run an operation on the file; if its pages are corrupt, rebuild it (once) and run the operation again."""
         try:
             return work()
         except sqlite3.DatabaseError as error:
@@ -143,9 +143,9 @@ class Store:
         return work()
 
     def _rebuild(self) -> None:
-        """Write every row that can still be read into a new database, and that over the damaged one.
+        """Copy every readable row to a new database, and that database over the corrupt one.
 
-        As a backup, so that other processes which have the file open see the new pages under SQLite's own locks.
+        By SQLite's backup, so that other processes with the open file see the new pages under SQLite's own locks.
         """
         with tempfile.TemporaryDirectory(dir=self._settings.path.parent) as folder:
             sound = sqlite3.connect(Path(folder) / "rebuilt.sqlite", isolation_level=None)
@@ -163,13 +163,13 @@ class Store:
                 sound.close()
 
     def _remove(self, key: str) -> None:
-        """Make room for the reply that will be bought in place of a damaged one."""
+        """Delete a corrupt reply, so that a new one can be stored."""
         if self._settings.writes:
             with suppress(ConfigError), self._translated_errors(), self._writing():
                 self._db.execute("DELETE FROM replies WHERE key = ?", (key,))
 
     def claim(self, key: str) -> bool:
-        """Take the lease of a key: whether this process is the one to make the call.
+        """Take the lease of a key, and return whether this process has to make the call.
 
         A lease that has expired, or whose process has ended, can be taken.
 
@@ -181,7 +181,7 @@ class Store:
             if held is not None and held[0] != self._owner and held[1] > self._now() and not _has_ended(held[0]):
                 return False
             with self._writing():
-                # Only over the lease that was seen: another process may have been quicker.
+                # Only over the lease that was read: another process may have been faster.
                 changed = self._db.execute(
                     "INSERT INTO leases VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
                     "SET owner = excluded.owner, until = excluded.until WHERE (owner, until) = (?, ?)",
@@ -190,7 +190,7 @@ class Store:
                 return changed.rowcount > 0
 
     def renew_leases(self) -> None:
-        """Hold all leases of this process for another `LEASE_S` seconds.
+        """Renew all leases of this process for another `LEASE_S` seconds.
 
         Raises:
             ConfigError: The file can't be written.
@@ -200,10 +200,10 @@ class Store:
             self._db.execute("UPDATE leases SET until = ? WHERE owner = ?", (until, self._owner))
 
     def release(self, key: str) -> None:
-        """Give a lease back.
+        """Release a lease.
 
         Raises:
-            ConfigError: The file can't be written; the lease then expires by itself.
+            ConfigError: The file can't be written; the lease then expires.
         """
         with self._translated_errors(), self._writing():
             self._db.execute("DELETE FROM leases WHERE key = ? AND owner = ?", (key, self._owner))
@@ -211,19 +211,19 @@ class Store:
     def _touch(self, key: str) -> None:
         self._touched[key] = self._now()
         if len(self._touched) >= MOST_TOUCHED:
-            # A use that can't be noted now is noted later: nobody's reading has to fail for it.
+            # A use that can't be recorded now is recorded later: a read must not fail because of it.
             with suppress(sqlite3.Error), self._writing():
                 pass
 
     def put(self, entries: Iterable[tuple[str, Entry]], *, replace: bool = False) -> int:
-        """Keep replies, all or none of them; when it returns they survive the end of this process.
+        """Store replies, all or none; after the return they survive the end of this process.
 
         Args:
-            entries: Keys and replies. One that alone is larger than the file may be is not kept.
-            replace: Whether they take the place of replies that are there already.
+            entries: Keys and replies. A reply that alone exceeds the maximum size is not stored.
+            replace: Whether they replace existing replies.
 
         Returns:
-            How many were kept.
+            Number of stored replies.
 
         Raises:
             ConfigError: The file can't be written.
@@ -250,7 +250,7 @@ class Store:
                 yield key, entry.model, text, len(text), self._now(), _checksum(key, text)
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Give everything that is kept and whole, in the order of the keys; damage is reported once.
+        """Yield all intact replies in the order of the keys; corruption is reported once.
 
         Raises:
             ConfigError: The file can't be read.
@@ -266,7 +266,7 @@ class Store:
                     yield key, entry
 
     def stats(self) -> CacheStats:
-        """Return what the file holds.
+        """Return the statistics of the file.
 
         Raises:
             ConfigError: The file can't be read.
@@ -277,7 +277,7 @@ class Store:
             return CacheStats(entries=sum(models.values()), used_bytes=self._used_bytes(), models=models)
 
     def cost_usd(self) -> float:
-        """Return what all replies have cost when they were bought, in US dollars; unknown prices are left out.
+        """Return the total original cost of all replies, in US dollars, without those of unknown price.
 
         Raises:
             ConfigError: The file can't be read.
@@ -287,7 +287,7 @@ class Store:
             return float(self._db.execute(query).fetchone()[0])
 
     def clear(self) -> int:
-        """Forget everything and return how many replies that were.
+        """Delete all replies and return their number.
 
         Raises:
             ConfigError: The file can't be written.
@@ -299,7 +299,7 @@ class Store:
             return gone
 
     def close(self) -> None:
-        """Note the latest uses, give back all leases and close the file."""
+        """Record the latest uses, release all leases and close the file."""
         try:
             if self._settings.writes:
                 with self._translated_errors(), self._writing():
@@ -309,7 +309,7 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction; the uses that were not noted yet go with it."""
+        """Open a transaction, which also records the pending uses."""
         with _transaction(self._db, "BEGIN IMMEDIATE"):
             uses = [(used_at, key) for key, used_at in self._touched.items()]
             self._db.executemany("UPDATE replies SET used_at = ? WHERE key = ?", uses)
@@ -324,11 +324,11 @@ class Store:
 
     def _shrink(self) -> None:
         if self._pragma("page_count") * self._pragma("page_size") > self._max_bytes:
-            # As a script: a single statement would be stopped after its first page.
+            # As a script: as a single statement it would stop after the first page.
             self._db.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
 
     def _forget(self, excess: int) -> int:
-        """Remove the replies that were not used for the longest time, about so many bytes of them."""
+        """Delete the least recently used replies, about the given number of bytes."""
         victims: list[tuple[int]] = []
         for rowid, size in self._db.execute("SELECT rowid, size FROM replies ORDER BY used_at"):
             victims.append((rowid,))
@@ -357,7 +357,7 @@ class Store:
 
 
 def _last_row(db: sqlite3.Connection) -> int:
-    """Return the largest number of a row that a damaged file still tells, by its table or else by an index."""
+    """Return the largest row id that can be read from a corrupt file, from its table or else from an index."""
     for place in ("", " INDEXED BY replies_by_use WHERE used_at >= 0"):
         with suppress(sqlite3.DatabaseError):
             return db.execute(f"SELECT max(rowid) FROM replies{place}").fetchone()[0] or 0
@@ -365,7 +365,7 @@ def _last_row(db: sqlite3.Connection) -> int:
 
 
 def _has_ended(owner: str) -> bool:
-    """Whether the process that holds a lease was one of this machine and is no more."""
+    """Whether the holder of a lease was a process of this machine that has ended."""
     host, _, rest = owner.partition("/")
     pid = rest.partition("/")[0]
     if os.name != "posix" or host != socket.gethostname() or not pid.isdecimal():
@@ -387,10 +387,10 @@ def _checked_entry(key: object, text: str, checksum: object) -> Entry:
     """Return the entry of a row.
 
     Raises:
-        ValueError: It is not as it was written.
+        ValueError: It was altered.
     """
     if _checksum(key, text) != checksum:
-        raise ValueError("a kept reply differs from its checksum")
+        raise ValueError("a stored reply differs from its checksum")
     return entry_from(json.loads(text))
 
 
@@ -407,7 +407,7 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
     try:
         if settings.writes:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Replies are nobody else's business; SQLite gives its side files the same rights.
+            # Replies are private; SQLite gives its auxiliary files the same permissions.
             path.touch(mode=0o600)
         elif not path.is_file():
             raise ConfigError(
@@ -417,9 +417,9 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
     except OSError as error:
         raise ConfigError(f"the cache can't be used: {os_reason(error)}", path=path) from error
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    # The store is opened in one thread and used in another, never in two at once.
+    # The store is opened in one thread and used in another, never in two concurrently.
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    # Text that is no UTF-8 any more differs from its checksum, like all other damage.
+    # Text that is no longer UTF-8 differs from its checksum, like any corruption.
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         _prepare(db, settings)
@@ -443,8 +443,8 @@ def _prepare(db: sqlite3.Connection, settings: CacheSettings) -> None:
 
 
 def _format_of(db: sqlite3.Connection) -> tuple[int | None, bool]:
-    """Return the version of a cache's tables (None: this is no cache), and whether the database is empty."""
-    # In one transaction: another process may be making the tables.
+    """Return the version of a cache's tables (None: not a cache), and whether the database is empty."""
+    # In one transaction: another process may be creating the tables.
     with _transaction(db, "BEGIN"):
         mark, version = _pragma(db, "application_id"), _pragma(db, "user_version")
         things = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -457,17 +457,17 @@ def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if db.in_transaction:  # some faults have ended it already
+        if db.in_transaction:  # some errors have ended it already
             db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
 
 
 def _convert(db: sqlite3.Connection) -> None:
-    """Give the rows of version 1 their checksums."""
+    """Add checksums to the rows of version 1."""
     db.create_function("checksum_of", 2, _checksum, deterministic=True)
     with _transaction(db, "BEGIN IMMEDIATE"):
-        if _pragma(db, "user_version") == FORMAT:  # another process was quicker
+        if _pragma(db, "user_version") == FORMAT:  # another process was faster
             return
         db.execute("ALTER TABLE replies ADD COLUMN checksum BLOB")
         db.execute("UPDATE replies SET checksum = checksum_of(key, entry)")
@@ -484,7 +484,7 @@ def _make_tables(db: sqlite3.Connection) -> None:
 
 
 def _use_log(db: sqlite3.Connection) -> None:
-    # While another process turns to the log too, SQLite says "locked" at once, without the wait that was asked for.
+    # While another process switches to the log too, SQLite reports "locked" immediately, despite the busy timeout.
     give_up_at = time.monotonic() + BUSY_S
     while True:
         try:

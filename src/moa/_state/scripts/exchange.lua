@@ -1,7 +1,7 @@
--- Tell what was spent of an account, and take a block of what is left: `counters.exchange` in Redis.
+-- Report the spending on an account, and claim a block of the rest: `counters.exchange` in Redis.
 -- KEYS[1]: the account, a hash: "gone", and for each holder "h:NAME" = "spent committed held expires_ms".
 -- ARGV: holder, limit, spent, reserved, headroom, block, least, ttl_ms, renews (0 or 1).
--- Returns, as texts: held, committed, spent by all, held by others beyond what they spent, lease lost (0 or 1), ms.
+-- Returns, as strings: held, committed, spent by all, held by others beyond what they spent, lease lost (0 or 1), ms.
 local holder = "h:" .. ARGV[1]
 local limit, spent, reserved = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local headroom, block, least, ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])

@@ -1,7 +1,7 @@
--- Take permits of a rate limit for the slot that runs: `counters.permits` in Redis.
+-- Claim permits of a rate limit for the current slot: `counters.permits` in Redis.
 -- KEYS[1]: the window, a hash: "SLOT:HOLDER" = permits.
 -- ARGV: holder, limit, want, seconds of a slot, slots that any minute overlaps, then pairs of slot and permits used.
--- Returns, as texts: slot, permits of this slot, milliseconds until it ends, holders of this slot and the one before.
+-- Returns, as strings: slot, permits of this slot, milliseconds until it ends, holders of this slot and the previous one.
 local holder, limit, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local slot_ms, slots = tonumber(ARGV[4]) * 1000, tonumber(ARGV[5])
 local clock = redis.call("TIME")

@@ -1,6 +1,6 @@
--- Store an item, and let the oldest of its group go where there are too many.
+-- Store an item, and delete the oldest items of its group beyond the maximum.
 -- KEYS[1]: the item. KEYS[2]: the group's items, a sorted set by the time they were stored.
--- ARGV: the value, ttl_ms, most items of the group (0: any number).
+-- ARGV: the value, ttl_ms, maximum number of items in the group (0: unlimited).
 local clock = redis.call("TIME")
 local now = clock[1] * 1000000 + clock[2]
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
