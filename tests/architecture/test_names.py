@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import moa
@@ -33,6 +34,11 @@ ALLOWED_TWICE = frozenset({"Case", "Shown", "StreamDecoder", "Trace", "_Lines"})
 """Classes that two modules have. This list may only shrink; those of one meaning are `StreamDecoder` and `_Lines`."""
 
 
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _identifiers(tree: ast.AST) -> Iterator[str]:
     """Every name that a module defines: functions, classes, arguments, variables and attributes."""
     for node in ast.walk(tree):
@@ -53,7 +59,7 @@ def words(identifier: str) -> list[str]:
 def found_in(path: Path, package: str) -> dict[str, str]:
     """Refused words of a module, each with an identifier that has it; its own name counts too."""
     refused = REFUSED | REFUSED_IN.get(package, frozenset())
-    names = [path.stem, *_identifiers(ast.parse(path.read_text(encoding="utf-8")))]
+    names = [path.stem, *_identifiers(_parsed(path))]
     return {word: name for name in names for word in words(name) if word in refused}
 
 
@@ -94,7 +100,7 @@ match x:
 def test_no_two_classes_of_one_name_have_two_meanings() -> None:
     places: dict[str, list[str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(_parsed(path)):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
 

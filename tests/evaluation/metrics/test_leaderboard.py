@@ -64,6 +64,7 @@ def test_ratings_that_name_no_model_or_one_twice_are_refused(
     assert caught.value.row == row
 
 
+@pytest.mark.slow
 def test_a_few_models_in_the_same_order_are_no_proof_of_agreement() -> None:
     scores = {f"model {number}": float(number) for number in range(9)}
 

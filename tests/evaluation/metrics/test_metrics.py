@@ -33,6 +33,7 @@ def test_metrics_of_a_real_file_are_the_published_ones(reference: Reference, tmp
     assert json.loads(json.dumps(values)) == values
 
 
+@pytest.mark.slow
 def test_alignment_by_row_is_what_was_published_of_a_file_with_a_row_missing(
     reference: Reference, tmp_path: Path
 ) -> None:

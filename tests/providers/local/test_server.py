@@ -47,6 +47,7 @@ def test_servers_start_one_server_for_all_who_ask_at_once() -> None:
     assert starter.started == [settings()]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=8))
 def test_servers_start_one_for_each_kind_of_settings(slots: list[int]) -> None:
     starter = Starter()

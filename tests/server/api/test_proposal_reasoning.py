@@ -1,5 +1,6 @@
 """Proposals told as one text."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +73,7 @@ def test_neither_the_answer_nor_thoughts_of_proposers_are_told() -> None:
     assert _told(AnswerDelta("x"), ProposalDelta(1, 0, "hm", reasoning=True)) == ["", ""]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3), max_size=40))
 def test_every_piece_is_told_once_and_texts_are_never_mixed(order: list[int]) -> None:
     pieces: dict[int, list[str]] = {index: [] for index in order}
