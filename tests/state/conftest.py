@@ -1,7 +1,7 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,15 +15,19 @@ from moa._state.store import StateStore
 class RedisServer:
     """A real Redis server on a Unix socket; it can be stopped, frozen and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, command: Sequence[str] = (), listen: str | None = None) -> None:
         self.url = f"unix://{folder}/redis.sock"
-        self._folder = folder
+        self._folder, self._command = folder, command
+        address = ["--port", "0"] if listen is None else ["--port", "6379", "--bind", listen]
+        self._address = [*address, "--protected-mode", "no"]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        arguments = ["--port", "0", "--unixsocket", f"{self._folder}/redis.sock", "--save", "", "--dir", self._folder]
+        arguments = ["--unixsocket", f"{self._folder}/redis.sock", "--save", "", "--dir", str(self._folder)]
         self._process = subprocess.Popen(
-            ["redis-server", *arguments, "--appendonly", "yes"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*self._command, "redis-server", *self._address, *arguments, "--appendonly", "yes"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -62,7 +66,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     elif request.param == "sqlite":
         opened = SqliteStore(tmp_path / "state.sqlite")
     else:
-        opened = RedisStore(request.getfixturevalue("redis_server").url, prefix=tmp_path.name)
+        opened = RedisStore(f"{request.getfixturevalue('redis_server').url}?prefix={tmp_path.name}")
     yield opened
     await opened.aclose()
     await asyncio.sleep(0)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,10 +108,10 @@ async def test_an_item_that_is_stored_again_is_the_newest_of_its_group(store: St
 
 
 async def test_redis_does_what_the_pure_functions_do_on_random_series_of_operations(
-    redis_server: object, tmp_path: Path
+    redis_server: Any, tmp_path: Path
 ) -> None:
     # Within one slot, so that both clocks give the same permits; leases long enough that none ends.
-    shared, rng = RedisStore(redis_server.url, prefix=tmp_path.name), random.Random(5)  # type: ignore[attr-defined]
+    shared, rng = RedisStore(f"{redis_server.url}?prefix={tmp_path.name}"), random.Random(5)  # type: ignore[attr-defined]
     account, known = AccountState(), set[str]()
     for _ in range(150):
         holder = rng.choice("abc")
@@ -180,6 +181,15 @@ async def test_a_server_that_is_not_there_is_one_clear_error_without_its_passwor
     assert "redis://127.0.0.1:1/0" in str(caught.value)
     assert "s3cret" not in str(caught.value) + repr(caught.value.__cause__) + repr(store)
     await store.aclose()
+
+
+async def test_each_prefix_has_its_own_state(redis_server: Any, tmp_path: Path) -> None:
+    one, other = (RedisStore(f"{redis_server.url}?prefix={tmp_path.name}-{name}") for name in "ab")
+    await one.put("key", b"one", ttl_s=60)
+
+    assert (await one.get("key"), await other.get("key")) == (b"one", None)
+    await one.aclose()
+    await other.aclose()
 
 
 async def test_memory_forgets_items_of_groups_that_are_gone() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 from importlib.resources import files
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis.asyncio as redis
 from redis.exceptions import RedisError
@@ -24,15 +24,23 @@ class RedisStore:
     """Shares state among the processes of many hosts.
 
     Args:
-        url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password where the server requires them.
-        prefix: Prefix of every key, for a server that other programs use too.
+        url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password where the server wants them. `prefix` in
+            its query is what every key begins with, for a server that others use too; the rest of it is redis-py's.
+
+    Raises:
+        StateUnavailable: The address can't be used.
     """
 
-    def __init__(self, url: str, prefix: str = "moa") -> None:
-        self._client = redis.from_url(url, socket_timeout=WITHIN_S, socket_connect_timeout=WITHIN_S)
+    def __init__(self, url: str) -> None:
         parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        self._prefix = f"{query.pop('prefix', 'moa')}:{VERSION}:"
         self._name = f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
-        self._prefix = f"{prefix}:{VERSION}:"
+        address = parts._replace(query=urlencode(query)).geturl()
+        try:
+            self._client = redis.from_url(address, socket_timeout=WITHIN_S, socket_connect_timeout=WITHIN_S)
+        except (ValueError, TypeError) as error:
+            raise StateUnavailable(f"{self._name} can't be used as a store: {type(error).__name__}") from None
         self._exchange, self._permits, self._put = (
             self._client.register_script((files("moa._state") / "scripts" / f"{name}.lua").read_text(encoding="utf-8"))
             for name in ("exchange", "permits", "put")
