@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.report import Row, Table, options, publish
 from bench.server import cpu_s, load, wait_for
 
-SERVER, UPSTREAM = 9410, 9411
+SERVER, UPSTREAM = 9430, 9431
 
 
 def main() -> None:

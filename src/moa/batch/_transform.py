@@ -24,7 +24,10 @@ class MixtureTransform:
 
         prompts = ray.data.read_json("prompts.jsonl")
         answers = prompts.map_batches(
-            MixtureTransform, fn_constructor_kwargs={"mixture": "mine.yaml"}, concurrency=2, batch_size=64
+            MixtureTransform,
+            fn_constructor_kwargs={"mixture": "mine.yaml"},
+            compute=ray.data.ActorPoolStrategy(size=2),
+            batch_size=64,
         )
 
     Use `map_in_pandas` with Spark, and `transform` with pandas and polars. It can be pickled: the pickle contains the
