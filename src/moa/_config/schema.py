@@ -232,7 +232,7 @@ class SettingsFile(StrictModel):
         cache: Where replies are stored.
         state: Where limits and budgets are shared with other processes: `redis://…`, `rediss://…`, `unix://…`, or the
             path of a SQLite file, relative to this one. Without it each process has its own.
-        on_state_failure: While `state` is unavailable, `refuse` makes no further calls, and `local` lets each process
+        on_state_failure: While `state` is unavailable, `refuse` allows no new spending, and `local` lets each process
             continue with its last share of the limits and the rest of the budgets.
         budget_usd: US dollars for everything that runs with this file; shared where `state` is.
     """

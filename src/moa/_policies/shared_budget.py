@@ -26,7 +26,7 @@ Period = Literal["day", "month", "forever"]
 """The period after which a budget is refilled: a calendar day or month in UTC, by the store's clock."""
 
 OnFailure = Literal["refuse", "local"]
-"""While the store is unavailable: refuse further calls, or let each process continue alone."""
+"""While the store is unavailable: allow no new spending, or let each process continue alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
