@@ -12,7 +12,7 @@ from moa.evaluation._runner.records import Record
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
 
 VARIANTS = ("without", "shuffled")
-"""Roles of the systems whose aggregator answers anew from the mixture's proposals."""
+"""Roles of the systems whose aggregator answers again from the mixture's proposals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Effect:
             little data. Length-controlled where there is such a figure.
         of: How many such systems the interval holds for at once.
         changed: Prompts on which the two answers differ materially; see `copying.differs`.
-        n: Prompts on which the aggregator answered anew, and both have an answer.
+        n: Prompts on which the aggregator answered again, and both have an answer.
         sentence: What it says.
     """
 

@@ -119,7 +119,7 @@ async def together(*questions: Awaitable[T]) -> list[T]:
 
 
 def judgements(ledgers: Iterable[Ledger], judge: str | None = None) -> Ledger:
-    """Return several ledgers as one, its calls numbered anew and marked as judgements.
+    """Return several ledgers as one, its calls renumbered and marked as judgments.
 
     Args:
         ledgers: In the order of asking.

@@ -59,7 +59,7 @@ class FunctionMeasure:
 def python_function(argument: str) -> Measure:
     """Return the measure that is a function: `python:FILE.py:FUNCTION`. The file is run.
 
-    It is only ever given by whoever starts the evaluation; no run directory names code to run.
+    Only the person who starts the evaluation can give it; no run directory names code to run.
 
     Raises:
         UsageError: The file can't be read or run, or has no such function, or that takes arguments nobody has.

@@ -1,4 +1,4 @@
-"""Filling a run's cells: whoever is to answer which prompt, and whatever has to be judged, as far as it isn't there.
+"""Filling the cells of a run: missing answers are generated, and missing scores are computed.
 
 A prompt's answers come first, then its verdicts; prompts come in random order, and the systems of a prompt at random.
 So whenever it stops, whole prompts are done, and all systems were asked under the same load.

@@ -112,7 +112,7 @@ def _require_whole(loose: list[Proposal], ledger: Ledger) -> None:
 def _answered(answer: Answer) -> dict[str, Any]:
     seconds, first_token_s = answer.latency.total_s, answer.latency.first_token_s
     if any(attempt.cached for call in answer.ledger.calls for attempt in call.attempts):
-        # It didn't wait for what was bought before, but whoever asks this system alone would.
+        # It did not wait for replies that were bought before; a run of this system alone would.
         seconds = answer.latency.critical_path_s
         last = answer.attempts[-1].first_token_s if answer.attempts else None
         first_token_s = None if last is None else seconds - answer.aggregation_s + last

@@ -15,7 +15,7 @@ RecordStatus = Literal["complete", "degraded", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """How an answer came about; kept apart from its record, as it is many times as large.
+    """How an answer was made; stored separately from its record, as it is many times as large.
 
     Attributes:
         calls: The ledger's.
