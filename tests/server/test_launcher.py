@@ -124,6 +124,17 @@ def test_several_workers_share_a_file_a_budget_of_this_start_and_the_places_of_a
     assert shared_settings(ServeSettings(), settings) == settings
 
 
+def test_budgets_of_keys_survive_a_restart_and_keys_without_any_need_no_file(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    stores = []
+    for budget in ("", ", budget_usd: 5"):
+        keys.write_text(f"keys: [{{name: a, sha256: {hash_key('x')}{budget}}}]")
+        stores.append(shared_settings(ServeSettings(keys_file=keys), NO_ENDPOINTS).state)
+
+    assert stores[0] is None
+    assert stores[1] is not None
+
+
 def test_the_settings_own_store_is_the_workers_too() -> None:
     settings = Settings(endpoints={}, state=StateSettings(where="redis://127.0.0.1"))
 

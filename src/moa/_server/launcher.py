@@ -165,7 +165,7 @@ def shared_settings(serving: ServeSettings, settings: Settings) -> Settings:
     Several workers share a file in the user's folder if `state` says nothing else, and so do a keys file's budgets with
     the next start. Concurrency, which isn't counted there, is divided among the workers.
     """
-    if serving.workers > 1 or serving.keys_file is not None:
+    if serving.workers > 1 or (serving.keys_file is not None and load_keys(serving.keys_file).has_budget):
         settings = with_default_state(settings)
     if serving.workers == 1:
         return settings

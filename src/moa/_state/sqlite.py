@@ -50,11 +50,14 @@ class SqliteStore:
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self._path, self._now = path, now
         self._thread = ThreadPoolExecutor(1, "moa-state")
-        with self._translated_errors():
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            message = f"{path} can't hold shared state: {error}; `state` in moa.yaml or MOA_STATE names another place"
+            raise StateUnavailable(message) from error
 
     def _prepare(self) -> None:
         [(application,)], [(version,)] = (
