@@ -25,7 +25,16 @@ class RedisServer:
     def start(self) -> None:
         arguments = ["--unixsocket", f"{self._folder}/redis.sock", "--save", "", "--dir", str(self._folder)]
         self._process = subprocess.Popen(
-            [*self._command, "redis-server", *self._address, *arguments, "--appendonly", "yes"],
+            [
+                *self._command,
+                "redis-server",
+                *self._address,
+                *arguments,
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
