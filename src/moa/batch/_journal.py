@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from moa._validation.file_errors import os_reason
 from moa.errors import UsageError
 
 FORMAT = 1
@@ -43,7 +44,7 @@ class Journal:
         try:
             self._file = path.open("a+b")
         except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from error
+            raise UsageError(f"{path}: {os_reason(error)}") from error
         try:
             self._read(dict(identity), retries_failed=retries_failed)
         except BaseException:

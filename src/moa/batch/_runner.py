@@ -18,6 +18,7 @@ from moa._mixture.schema import Mixture
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine, MixtureLike
 from moa._runtime.prompt_rows import prompt_in
+from moa._validation.file_errors import os_reason
 from moa.batch._answers import COLUMNS, answered, failed
 from moa.batch._journal import Journal, row_key
 from moa.batch._rows import Row, count_rows, format_of, json_line, json_rows, read_rows, write_rows
@@ -366,7 +367,7 @@ def _opened(target: str) -> Iterator[IO[bytes]]:
         with Path(target).open("xb") as file:
             yield file
     except OSError as error:
-        raise UsageError(f"{target}: {(error.strerror or str(error)).lower()}: give another file with -o") from error
+        raise UsageError(f"{target}: {os_reason(error)}: give another file with -o") from error
 
 
 def _write(source: Path, target: Path, journal: Journal, limit: int | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from moa._policies.cache.settings import CacheSettings
 from moa._runtime.engine import Engine
+from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.outputs import Output, read_rows, write_json
 from moa.evaluation._judges.base import Judge, Pair, Verdict, annotation_row, judge_all
@@ -117,7 +118,7 @@ def replies_beside(path: Path) -> CacheSettings:
         beside = path.with_name(f"{path.name}.replies.sqlite")
         beside.touch()
     except OSError as error:
-        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
+        raise EvaluationDataError(f"can't be written: {os_reason(error)}", path=path) from error
     return CacheSettings(path=beside)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError, MissingDependency
 from moa.evaluation._analysis.load_run import collect, margin_of
 from moa.evaluation._analysis.summary import Summary, summarize
@@ -59,7 +60,7 @@ def _write(run: Path, report: Report) -> None:
         (run / "report.md").write_text(report.markdown, encoding="utf-8")
         (run / "report.html").write_text(report.html, encoding="utf-8")
     except OSError as error:
-        raise EvaluationDataError(f"the report can't be written: {error.strerror}", path=run) from error
+        raise EvaluationDataError(f"the report can't be written: {os_reason(error)}", path=run) from error
 
 
 def _board() -> dict[str, float] | None:

@@ -71,7 +71,7 @@ def test_read_outputs_names_what_is_wrong(text: str, message: str, tmp_path: Pat
 
 
 def test_read_outputs_of_no_file_says_so(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationDataError, match="can't be read: No such file"):
+    with pytest.raises(EvaluationDataError, match="can't be read: there is no such file"):
         read_outputs(tmp_path / "o.json")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moa._usage import TokenUsage
+from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
@@ -93,7 +94,7 @@ def read_rows(path: Path) -> list[Any]:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise EvaluationDataError(f"can't be read: {reason}", path=path) from error
     except UnicodeDecodeError as error:
         raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
@@ -181,7 +182,7 @@ def write_json(path: Path, value: Any) -> None:
             name.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise EvaluationDataError(f"can't be written: {error.strerror}", path=path) from error
+        raise EvaluationDataError(f"can't be written: {os_reason(error)}", path=path) from error
 
 
 def file_name(system: str) -> str:

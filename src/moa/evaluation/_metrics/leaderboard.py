@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.alpaca_eval_package import package_folder
 from moa.evaluation._statistics.agreement import rank_correlation, spearman
@@ -154,7 +155,7 @@ def _rows(path: Path) -> dict[str, object] | Sequence[dict[str, object]]:
             return list(csv.DictReader(text.splitlines()))
         document = json.loads(text)
     except OSError as error:
-        raise EvaluationDataError(f"can't be read: {error.strerror}", path=path) from error
+        raise EvaluationDataError(f"can't be read: {os_reason(error)}", path=path) from error
     except (ValueError, RecursionError) as error:
         raise EvaluationDataError(f"can't be read: {error}", path=path) from error
     if isinstance(document, dict) or (isinstance(document, list) and all(isinstance(row, dict) for row in document)):

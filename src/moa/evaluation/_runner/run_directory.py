@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.outputs import UNFINISHED, file_name, write_json
 from moa.evaluation._metrics.stopping import Settlement
@@ -120,7 +121,7 @@ class RunDirectory:
             self.close()
             raise UsageError(f"{self.path}: another process is working in this run directory") from error
         except OSError as error:
-            raise EvaluationDataError(f"can't be used as run directory: {error.strerror}", path=self.path) from error
+            raise EvaluationDataError(f"can't be used as run directory: {os_reason(error)}", path=self.path) from error
 
     def manifest(self) -> dict[str, Any]:
         """The manifest.
@@ -131,7 +132,7 @@ class RunDirectory:
         try:
             value = json.loads(self.manifest_path.read_text(encoding="utf-8"))
         except OSError as error:
-            message = f"can't be read ({error.strerror}): is this the --out of an evaluation?"
+            message = f"can't be read ({os_reason(error)}): is this the --out of an evaluation?"
             raise EvaluationDataError(message, path=self.manifest_path) from error
         except ValueError as error:
             raise EvaluationDataError(f"is not JSON: {error}", path=self.manifest_path) from error
