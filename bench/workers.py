@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from bench.report import Row, Table, options, publish
@@ -83,12 +84,19 @@ def _measured(where: str | None, workers: int, seconds: float) -> tuple[float, f
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            while _session_lives(process.pid):  # its workers hold the port until they are gone
+                time.sleep(0.05)
 
 
 def _cpu_of_all(session: int) -> float:
     """Return the processor time of all processes of a session, in seconds."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return sum(cpu_s(pid) for pid in pids if _session_of(pid) == session)
+
+
+def _session_lives(session: int) -> bool:
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return any(_session_of(pid) == session for pid in pids)
 
 
 def _session_of(pid: int) -> int | None:

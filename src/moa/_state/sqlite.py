@@ -69,10 +69,22 @@ class SqliteStore:
         elif (application, version) != (APPLICATION_ID, FORMAT):
             self._db.close()
             raise StateUnavailable(f"{self._path} is not a state file of this version: give another path")
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._enter_wal_mode()
         # A committed write survives the end of its process, even by SIGKILL, but not a power failure.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_TABLES)
+
+    def _enter_wal_mode(self) -> None:
+        # SQLite waits for no lock here: of several processes that begin together, all but one are refused at first.
+        give_up_at = time.monotonic() + BUSY_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.01)
 
     async def exchange(self, account: str, claim: Claim) -> Share:
         """Report the spending on an account, and claim a block of the rest."""
