@@ -19,10 +19,10 @@ from tests.support.served import listening
 
 from bench.report import Row, Table, options, publish
 from bench.server import wait_for
-from moa._cli.gc_tuning import reduced_gc
 from moa._config.settings import Settings
 from moa._mixture.loading import load
 from moa._runtime.engine import Engine
+from moa._runtime.gc_tuning import reduced_gc
 from moa._server.app import create_app
 from moa._server.options import ServerOptions
 from moa.providers._endpoint import Endpoint

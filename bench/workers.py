@@ -1,6 +1,7 @@
 """What it costs several workers to share limits and a budget: CPU of a request, with and without a store.
 
-Each row is a server of its own, loaded by the same clients over a model of 0 ms; all processes of the server count:
+Each row is a server of its own, loaded by the same clients over a model of 0 ms; all processes of the server count.
+Rows without limits show what several processes cost by themselves on a machine's cores, with nothing to share:
 `uv run python -m bench.workers [--seconds 4] [--redis redis://127.0.0.1:6379]`.
 """
 
@@ -17,6 +18,7 @@ from bench.report import Row, Table, options, publish
 from bench.server import cpu_s, load, wait_for
 
 SERVER, UPSTREAM = 9430, 9431
+NO_LIMITS, IN_MEMORY = "no limits", "limits in memory"
 
 
 def main() -> None:
@@ -28,14 +30,20 @@ def main() -> None:
     chosen = parser.parse_args()
     seconds, rounds = (0.3, 1) if chosen.quick else (chosen.seconds, chosen.rounds)
     stores = {"SQLite": "state.sqlite", **({"Redis": chosen.redis} if chosen.redis else {})}
-    cases = [("none", None, 1), *((name, where, workers) for name, where in stores.items() for workers in (1, 2, 4))]
+    cases = [
+        *((NO_LIMITS, None, workers) for workers in (1, 2, 4)),
+        (IN_MEMORY, None, 1),
+        *((name, where, workers) for name, where in stores.items() for workers in (1, 2, 4)),
+    ]
     upstream = subprocess.Popen([sys.executable, "-m", "bench.server", "--upstream", str(UPSTREAM)])
     try:
         wait_for(UPSTREAM)
         found: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(rounds):  # in turn, so that what else the machine does hits all of them
             for name, where, workers in cases:
-                found.setdefault((name, workers), []).append(_measured(where, workers, seconds))
+                found.setdefault((name, workers), []).append(
+                    _measured(where, workers, seconds, has_limits=name != NO_LIMITS)
+                )
     finally:
         upstream.kill()
         upstream.wait()
@@ -44,13 +52,13 @@ def main() -> None:
 
 def _table(found: dict[tuple[str, int], list[tuple[float, float]]]) -> Table:
     best = {case: min(runs) for case, runs in found.items()}
-    floor, _ = best["none", 1]
     rows: list[Row] = [
         {
             "store": store,
             "workers": workers,
             "CPU ms a request": each_ms,
-            "times one worker without a store": each_ms / floor,
+            "times one worker of the kind": each_ms / best[store, 1][0],
+            "times as many without limits": each_ms / best[NO_LIMITS, workers][0],
             "requests per second": rate,
         }
         for (store, workers), (each_ms, rate) in best.items()
@@ -58,17 +66,20 @@ def _table(found: dict[tuple[str, int], list[tuple[float, float]]]) -> Table:
     return Table(title="one budget and one rate limit for all workers; the best of each row's rounds", rows=rows)
 
 
-def _measured(where: str | None, workers: int, seconds: float) -> tuple[float, float]:
+def _measured(where: str | None, workers: int, seconds: float, *, has_limits: bool) -> tuple[float, float]:
     """Return the CPU milliseconds of a request, and the requests per second."""
     with tempfile.TemporaryDirectory() as folder:
         zero = {
             "kind": "openai",
             "base_url": f"http://127.0.0.1:{UPSTREAM}/v1",
             "prices": {"*": {"input": 1, "output": 2}},
-            "requests_per_minute": 10_000_000,
+            **({"requests_per_minute": 10_000_000} if has_limits else {}),
         }
-        shared = {"state": where} if where else {}
-        settings = {"endpoints": {"zero": zero}, "budget_usd": 1_000_000, **shared}
+        settings = {
+            "endpoints": {"zero": zero},
+            **({"budget_usd": 1_000_000} if has_limits else {}),
+            **({"state": where} if where else {}),
+        }
         Path(folder, "moa.yaml").write_text(json.dumps(settings))
         fast = {"name": "fast", "layers": [], "aggregator": {"model": "zero/zero", "max_tokens": 100}}
         Path(folder, "fast.yaml").write_text(json.dumps(fast))

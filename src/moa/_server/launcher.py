@@ -21,6 +21,7 @@ from moa._config.settings import Settings, load_settings, with_default_state
 from moa._mixture.schema import Mixture
 from moa._policies.shared_budget import BudgetSettings
 from moa._runtime.engine import Engine
+from moa._runtime.gc_tuning import reduce_gc
 from moa._server.api_keys import ApiKeys, load_keys
 from moa._server.app import create_app
 from moa._server.http.older_clients import OlderClientsProtocol
@@ -269,8 +270,14 @@ def uvicorn_config(
     )
 
 
+def build_worker(serving: ServeSettings) -> Starlette:
+    """Return the application of a worker; its process inherits no settings of the collector from the first one."""
+    reduce_gc()
+    return build_app(serving)
+
+
 def _serve_in_processes(serving: ServeSettings, announce: Callable[[str], None]) -> None:
-    config = uvicorn_config(partial(build_app, serving), serving, is_factory=True)
+    config = uvicorn_config(partial(build_worker, serving), serving, is_factory=True)
     listener = listen(serving.host, serving.port)
     listener.set_inheritable(True)
     announce(_url(serving.host, listener))

@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from moa._cli.console import err_console, err_symbols, say
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
-from moa._cli.gc_tuning import reduced_gc
 from moa._cli.mixture_option import resolve_mixture
 from moa._mixture.schema import Mixture
 from moa._render.format import count, seconds, usd
 from moa._runtime.engine import Engine
+from moa._runtime.gc_tuning import reduced_gc
 from moa.batch._plan import BatchPlan, plan_batch
 from moa.batch._runner import BatchProgress, BatchResult, arun
 

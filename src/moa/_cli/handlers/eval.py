@@ -9,13 +9,13 @@ from typing import get_args
 from moa._cli.console import say
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
-from moa._cli.gc_tuning import reduced_gc
 from moa._cli.handlers.eval_output import show_ended, show_latency, show_plan, show_report, show_warnings
 from moa._cli.interrupts import stoppable
 from moa._cli.mixture_option import resolve_mixture
 from moa._config.settings import load_settings
 from moa._mixture.schema import Mixture
 from moa._pricing.price import Price
+from moa._runtime.gc_tuning import reduced_gc
 from moa._runtime.health import require_ready
 from moa.errors import UsageError
 from moa.evaluation._metrics.stopping import Until

@@ -5,7 +5,7 @@ import logging
 import sys
 from functools import partial
 
-from moa._cli.gc_tuning import reduced_gc
+from moa._runtime.gc_tuning import reduced_gc
 from moa._server.api_keys import hash_key, new_key
 from moa._server.launcher import ServeSettings, serve
 from moa._server.logs import LogFormat

@@ -1,6 +1,6 @@
 import gc
 
-from moa._cli.gc_tuning import reduced_gc
+from moa._runtime.gc_tuning import reduced_gc
 
 
 def test_the_collector_looks_seldom_inside_and_as_before_afterwards() -> None:
