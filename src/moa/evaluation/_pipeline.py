@@ -1,7 +1,8 @@
 """Evaluating mixtures from end to end: `evaluate` for scripts and notebooks, `aevaluate` for async code."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -96,36 +97,64 @@ def _ignore(progress: Progress) -> None:
     """Nobody watches."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A run directory that is being filled.
+
+    Attributes:
+        folder: The directory, which nobody else may fill meanwhile.
+        store: Its cells.
+        engine: Asks; its cache is the run's own, and its budget what earlier sessions have left.
+    """
+
+    folder: RunDirectory
+    store: CellStore
+    engine: Engine
+
+    def spent(self) -> Paid:
+        """Return what all sessions have spent: also on replies that a killed process had not made a cell of yet."""
+        return _spent(self.folder, self.store)
+
+
+@asynccontextmanager
+async def opened(prepared: Prepared, out: Path) -> AsyncIterator[Opened]:
+    """Open the run directory of what was prepared, for as long as the block takes; errors as in `aevaluate`."""
+    folder, session = RunDirectory(out), await asyncio.to_thread(prepared.session)
+    folder.open(prepared.protocol, session)
+    try:
+        store = CellStore(folder.cells)
+        try:
+            async with _engine(prepared, folder, _spent(folder, store)) as engine:
+                yield Opened(folder=folder, store=store, engine=engine)
+        finally:
+            store.close()
+    finally:
+        folder.close()
+
+
 async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> Evaluation:
     """Do what was prepared, or the rest of it; errors as in `aevaluate`."""
     folder, told = RunDirectory(out), list[Progress]()
     prepared = prepared.with_earlier(folder.manifest() if folder.manifest_path.exists() else {})
-    spec, session = prepared.setup, await asyncio.to_thread(prepared.session)
+    spec = prepared.setup
 
     def tell(progress: Progress) -> None:
         told[:] = [progress]
         on_progress(progress)
 
-    folder.open(prepared.protocol, session)
-    try:
-        store = CellStore(folder.cells)
+    async with opened(prepared, out) as run:
+        run.store.write_prompts(spec.instructions)
+        table = table_of(spec, run.store)
+        await table.keep_given()
+        if prepared.rejudge:
+            await table.judge_again()
+        fill = Fill(spec, table, tell)
         try:
-            store.write_prompts(spec.instructions)
-            table = table_of(spec, store)
-            await table.keep_given()
-            if prepared.rejudge:
-                await table.judge_again()
-            fill, spent = Fill(spec, table, tell), _spent(folder, store)
-            try:
-                async with _engine(prepared, folder, spent) as engine:
-                    await fill.run(engine, spent)
-            finally:
-                folder.write_settlement(fill.settlement)
-                export(spec, table, folder)
+            await fill.run(run.engine, run.spent())
         finally:
-            store.close()
-    finally:
-        folder.close()
+            run.folder.write_settlement(fill.settlement)
+            export(spec, table, run.folder)
+        damaged = tuple(run.store.damaged)
     return Evaluation(
         folder=out,
         ended=fill.ended,
@@ -133,12 +162,11 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
         settlement=fill.settlement,
         cause=fill.cause,
         is_fruitless=fill.is_fruitless,
-        damaged=tuple(store.damaged),
+        damaged=damaged,
     )
 
 
 def _spent(folder: RunDirectory, store: CellStore) -> Paid:
-    """What earlier sessions have spent: also on replies that a killed process had not made a cell of yet."""
     spent = store.spent()
     if not folder.replies.exists():
         return spent

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from moa._cli.commands import eval_files
+from moa._cli.commands import eval_files, eval_search
 from moa._cli.commands.eval_files import JudgeMaxTokensOption, JudgeOrdersOption, JudgeTemperatureOption
 from moa._cli.options import ConfigOption, SetOption
 
@@ -294,4 +294,5 @@ def compare(
     compare_runs(first, second, margin=margin, seed=seed, data_dir=data_dir, as_json=as_json)
 
 
+eval_search.register(evaluation)
 eval_files.register(evaluation)

@@ -53,7 +53,7 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     mixture = evaluation.systems[0]
     drawn = pictures(summary, mixture.annotations, median_run(mixture.records, mixture.traces()))
     drawings = tuple((picture, svg(picture.document)) for picture in drawn)
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    style, script = (asset(name) for name in ("report.css", "report.js"))
     values = {
         "title": title,
         "summary": summary,
@@ -79,7 +79,7 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
             # Our own files and our own drawings, in which the drawing library has escaped every text.
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script),
+            policy=content_policy(style, script),
             charts=[(picture, Markup(with_page_colours(drawing))) for picture, drawing in drawings],
             prompts=shown,
             categories=sorted({prompt.category for prompt in shown} - {""}),
@@ -103,12 +103,13 @@ def environment(*, autoescape: bool) -> Environment:
     return found
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file beside the templates."""
     return (files("moa.evaluation._report") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
-    """The page may use this style and this script, and nothing else: no address is ever called."""
+def content_policy(style: str, script: str) -> str:
+    """Return the policy under which a page uses this style and script, and nothing else: it calls no address."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
         f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "

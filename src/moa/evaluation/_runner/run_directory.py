@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -111,6 +111,25 @@ class RunDirectory:
         for folder in (self.path / "outputs", self.path / "annotations"):
             for unfinished in folder.glob(f".*{UNFINISHED}"):
                 unfinished.unlink()
+
+    def add_systems(self, systems: Sequence[Mapping[str, Any]]) -> None:
+        """Note systems that the run has come to have besides; what one is under its name may not change.
+
+        Raises:
+            UsageError: One of them was another one.
+            EvaluationDataError: The manifest can't be read or written.
+        """
+        known = self.manifest()
+        changed = [
+            line
+            for one in json.loads(json.dumps(systems))
+            if one["name"] in known["systems"]
+            for line in differences(known["systems"][one["name"]], one, one["name"])
+        ]
+        if changed:
+            raise UsageError(f"{self.path} was begun with other settings: {changed[0]}. Give another --out")
+        added = {one["name"]: one for one in systems}
+        write_json(self.manifest_path, {**known, "systems": {**known["systems"], **added}})
 
     def _take(self) -> None:
         try:

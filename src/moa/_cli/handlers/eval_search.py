@@ -1,0 +1,65 @@
+"""What `moa eval search` does once its command line is understood."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from moa._cli.console import say
+from moa._cli.eval_progress import watching
+from moa._cli.exit_codes import COMPLETE, INTERRUPTED, STOPPED
+from moa._cli.interrupts import stoppable
+from moa._runtime.gc_tuning import reduced_gc
+from moa._runtime.health import require_ready
+from moa.errors import UsageError
+from moa.evaluation._runner.preparing import Options, references
+from moa.evaluation._search.conclusion import conclude
+from moa.evaluation._search.planning import plan_search
+from moa.evaluation._search.report import as_dict, write_search
+from moa.evaluation._search.search import Found, Search, Wanted, prepare_search, run_search
+
+
+def find(
+    prompts: str,
+    models: Sequence[str],
+    options: Options,
+    wanted: Wanted,
+    out: Path | None,
+    *,
+    plan_only: bool,
+    as_json: bool,
+) -> int:
+    """Plan a search or carry it out, show what came of it, and return the exit code.
+
+    Raises:
+        MoaError: It can't be done.
+    """
+    search = prepare_search(prompts, models, options, **wanted)
+    if plan_only:
+        plan = plan_search(search)
+        print(json.dumps(plan.as_dict(), indent=2) if as_json else "\n".join(plan.sentences))
+        return COMPLETE
+    if out is None:
+        raise UsageError("give the folder for the results: --out runs/NAME")
+    say(plan_search(search).sentences[0])
+    asyncio.run(require_ready(set(references(search.prepared.setup)), search.prepared.settings))
+    found = _carry_out(search, out)
+    if found is None:
+        say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
+        return INTERRUPTED
+    conclusion = conclude(found)
+    write_search(found, conclusion, out)
+    print(json.dumps(as_dict(found, conclusion), indent=2) if as_json else "\n".join(conclusion.sentences))
+    say(f"report: {out / 'search.html'}")
+    if (out / "winner.yaml").exists():
+        say(f"serve it: moa serve -m {out / 'winner.yaml'}")
+    return STOPPED if found.ended == "budget" else COMPLETE
+
+
+def _carry_out(search: Search, out: Path) -> Found | None:
+    """Do it in an event loop of its own; None if the user pressed Ctrl-C."""
+    try:
+        with watching() as watch, reduced_gc():
+            return asyncio.run(stoppable(run_search(search, out, watch)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return None

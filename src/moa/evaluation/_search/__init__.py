@@ -1,0 +1,1 @@
+"""`moa eval search`: the cheapest mixture that is good enough."""

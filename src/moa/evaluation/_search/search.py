@@ -1,0 +1,515 @@
+"""The search itself: what is asked when, and what follows from it.
+
+Every decision is a pure function of the cells that are there and of the seed, so that the same command after an
+interruption comes to the same ones and buys nothing again, and a further model buys only what is new.
+"""
+
+import math
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from moa._ledger import Pricer
+from moa._messages import conversation
+from moa._mixture.schema import Agent
+from moa.errors import UsageError
+from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._pipeline import OnProgress, opened
+from moa.evaluation._runner.early_stopping import probability
+from moa.evaluation._runner.fill import Ended, Fill
+from moa.evaluation._runner.preparing import Options, Prepared, Prompts, prepare
+from moa.evaluation._runner.pricing import price_list, pricer_of, require_worst_cases
+from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.systems import System
+from moa.evaluation._runner.table import Table, table_of
+from moa.evaluation._search import race
+from moa.evaluation._search.candidates import (
+    Bounds,
+    Candidate,
+    Usage,
+    affordable_samples,
+    bounds_of,
+    mixtures_of,
+    single_model,
+)
+from moa.evaluation._statistics.array_types import Floats
+from moa.providers._token_estimates import estimated_conversation_tokens
+
+MOST_RACED = 160
+"""How many mixtures enter the race at most: those that promise most for their price."""
+
+UNPROMISING = "it promised less than those that were tried"
+
+LEAST_KEPT = 3
+"""How many mixtures go on after a look at least, if as many may still be shown good enough."""
+
+
+class Wanted(TypedDict, total=False):
+    """What a search looks for.
+
+    Attributes:
+        aggregators: References of the models that may aggregate; the models themselves unless given.
+        max_tokens: The most tokens that each model writes.
+        max_cost_ratio: The most that a winner costs, in relation to the baseline.
+        deadline_s: Seconds within which a winner answers 95% of the prompts.
+        holdout: Share of the prompts, 0-1, that the race does not see and the evidence comes from; 0: the race is the
+            evidence.
+    """
+
+    aggregators: Sequence[str]
+    max_tokens: int | None
+    max_cost_ratio: float
+    deadline_s: float | None
+    holdout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A search that can begin.
+
+    Attributes:
+        prepared: The evaluation of the baseline and of every model alone, which comes first.
+        singles: Every model alone.
+        models: References of the proposers.
+        aggregators: References of those that may aggregate.
+        race: The prompts of the race in their random order.
+        holdout: Those that it does not see, likewise.
+        max_cost_ratio: See `Wanted`.
+        deadline_s: See `Wanted`.
+    """
+
+    prepared: Prepared
+    singles: tuple[Candidate, ...]
+    models: tuple[str, ...]
+    aggregators: tuple[str, ...]
+    race: tuple[Instruction, ...]
+    holdout: tuple[Instruction, ...]
+    max_cost_ratio: float
+    deadline_s: float | None
+
+    @property
+    def everything(self) -> tuple[Instruction, ...]:
+        """All prompts: those of the race, then those that it does not see."""
+        return (*self.race, *self.holdout)
+
+    @property
+    def evidence(self) -> slice:
+        """Where, in all prompts, those are that claims rest on."""
+        return slice(len(self.race), None) if self.holdout else slice(0, len(self.race))
+
+    @property
+    def agents(self) -> dict[str, Agent]:
+        """How each model is asked, by reference: as alone, so that its answers alone are its proposals."""
+        return {one.aggregator: one.system.mixture.aggregator for one in self.singles if one.system.mixture}
+
+    @property
+    def baseline(self) -> System:
+        """What all candidates are compared with."""
+        baseline = self.prepared.setup.baseline
+        assert baseline is not None  # `prepare_search` has refused a search without one
+        return baseline
+
+    def price(self, reference: str) -> Pricer:
+        """What prices a model's tokens."""
+        return pricer_of(self.prepared.settings, reference)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raced:
+    """What is known of one candidate in the end.
+
+    Attributes:
+        candidate: Which one.
+        prompts: How many prompts of the race it has answered.
+        advantages: Points above the baseline on the prompts of the evidence, as far as it has answered them.
+        usd: US dollars per prompt; None if unknown.
+        p95_s: Seconds, 95th percentile; None if unknown.
+        bounds: What it was expected to take; None for a single model.
+        left_out: Why it was not tried; None if it was.
+    """
+
+    candidate: Candidate
+    prompts: int = 0
+    advantages: Floats
+    usd: float | None = None
+    p95_s: float | None = None
+    bounds: Bounds | None = None
+    left_out: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search has come to, before it is judged.
+
+    Attributes:
+        search: What was looked for.
+        ended: How it ended.
+        raced: Every candidate, the single models first.
+        critical: See `race.critical_value`; for claims that candidates are good enough.
+        lead_critical: Likewise, for the claim that a mixture is better than models alone.
+        baseline_usd: US dollars per prompt of the baseline.
+        baseline_s: Its seconds, 95th percentile; None if unknown.
+        spent_usd: What the search has cost, in all sessions.
+        calls: Answers that were made.
+        brute_force: Answers that trying every candidate on every prompt takes.
+    """
+
+    search: Search
+    ended: Ended
+    raced: tuple[Raced, ...]
+    critical: float
+    lead_critical: float
+    baseline_usd: float
+    baseline_s: float | None
+    spent_usd: float
+    calls: int
+    brute_force: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What one system has answered, prompt by prompt in the order of `Search.everything`; NaN where there is nothing.
+
+    Attributes:
+        advantages: Points above the baseline; also NaN where the baseline failed or a verdict is missing.
+        answered: Whether there is an answer, or the failure to give one.
+        usage: What the answers took.
+    """
+
+    advantages: Floats
+    answered: npt.NDArray[np.bool_]
+    usage: Usage
+
+
+Ask = Callable[[Sequence[Candidate], int], Awaitable[Mapping[str, Answers]]]
+"""Has mixtures, the models alone and the baseline answer the first so many prompts, and returns all that is there."""
+
+
+class BudgetUsedUp(Exception):
+    """Not all that was asked for could be bought."""
+
+
+def prepare_search(prompts: Prompts, models: Sequence[str], options: Options, **wanted: Unpack[Wanted]) -> Search:
+    """Return a search that can begin; nothing has been bought.
+
+    Args:
+        prompts: See `load_instructions`.
+        models: References of the proposers, at least two.
+        options: As of an evaluation: baseline, measures or judge, budget, margin, seed …
+        **wanted: See `Wanted`.
+
+    Raises:
+        MoaError: Something can't be used as it is; it says what and why.
+    """
+    models, aggregators = _distinct(models), _distinct(wanted.get("aggregators") or models)
+    if len(models) < 2:
+        raise UsageError("--models: give at least two, separated by commas")
+    if options.get("baseline") is None:
+        raise UsageError("a search compares with something: give --baseline (a model, a mixture or an outputs file)")
+    if len(options.get("measures", ())) != 1 and options.get("judge") is None:
+        raise UsageError("a search goes by one measure: give one --measure, or a judge (--judge, --judge-model)")
+    if options["baseline"] in models:
+        raise UsageError(f"--models: {options['baseline']} is the baseline already")
+    ratio, holdout = wanted.get("max_cost_ratio", 1.0), wanted.get("holdout", 0.0)
+    if not ratio > 0:
+        raise UsageError(f"--max-cost-ratio is a number above 0, not {ratio:g}")
+    if not 0 <= holdout < 1:
+        raise UsageError(f"--holdout is a share from 0 to below 1, not {holdout:g}")
+    singles = tuple(
+        single_model(one, wanted.get("max_tokens"))
+        for one in dict.fromkeys((*models, *aggregators))
+        if one != options["baseline"]
+    )
+    if len(singles) < len({*models, *aggregators}):
+        raise UsageError(f"--aggregators: {options['baseline']} is the baseline: a mixture with it costs more")
+    mixtures = [one.system.mixture for one in singles if one.system.mixture is not None]
+    prepared = prepare(prompts, mixtures, **options)
+    require_worst_cases(prepared.settings, {mixture.name: mixture for mixture in mixtures}, ())
+    _require_price(prepared)
+    order = list(prepared.setup.instructions)
+    random.Random(f"race/{prepared.setup.seed}").shuffle(order)
+    kept = round(len(order) * holdout)
+    if kept and min(kept, len(order) - kept) < race.MIN_PROMPTS:
+        raise UsageError(f"--holdout {holdout:g} of {len(order)} prompts leaves too few: {race.MIN_PROMPTS} are least")
+    return Search(
+        prepared=prepared,
+        singles=singles,
+        models=models,
+        aggregators=aggregators,
+        race=tuple(order[kept:]),
+        holdout=tuple(order[:kept]),
+        max_cost_ratio=ratio,
+        deadline_s=wanted.get("deadline_s"),
+    )
+
+
+def _require_price(prepared: Prepared) -> None:
+    """Make sure that it will be known what the baseline costs."""
+    baseline, what = prepared.setup.baseline, "a search compares costs, and the baseline's"
+    if baseline is None:
+        raise UsageError("a search compares with something: give --baseline (a model, a mixture or an outputs file)")
+    if baseline.outputs is not None:
+        if baseline.price is None or any(output.usage is None for output in baseline.outputs.values()):
+            raise UsageError(f"{what} is unknown: give --baseline-price, and a file whose rows have `usage`")
+    elif baseline.mixture is not None:
+        rates = price_list(prepared.settings, [baseline.mixture], ())
+        unpriced = [reference for reference, price in rates.items() if None in price.values()]
+        if unpriced:
+            raise UsageError(f"{what} is unknown: set `prices:` for the endpoint of {', '.join(unpriced)}")
+
+
+def _distinct(references: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(references))
+
+
+def candidates_of(search: Search, affordable: Mapping[tuple[str, str], int] | None = None) -> list[Candidate]:
+    """Return every mixture that could be tried; without measured tokens, Self-MoA at equal calls alone."""
+    return list(mixtures_of(search.models, search.aggregators, search.agents, affordable or {}))
+
+
+async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Found:
+    """Search, or go on with a search that was interrupted.
+
+    Args:
+        search: What is looked for.
+        out: The run directory.
+        on_progress: Hears after every step.
+
+    Raises:
+        MoaError: Asking on is of no use, or nothing can be written down.
+    """
+    async with opened(search.prepared, out) as run:
+        run.store.write_prompts(search.prepared.setup.instructions)
+        await table_of(search.prepared.setup, run.store).keep_given()
+
+        async def ask(pool: Sequence[Candidate], size: int) -> Mapping[str, Answers]:
+            setup = search.prepared.setup
+            run.folder.add_systems([one.system.as_dict() for one in pool])
+            systems = (*setup.systems, *(one.system for one in pool))
+            spec = replace(setup, systems=systems, instructions=search.everything[:size])
+            fill = Fill(spec, table_of(spec, run.store), on_progress)
+            await fill.run(run.engine, run.spent())
+            if fill.ended == "budget":
+                raise BudgetUsedUp
+            return _answers_of(search, table_of(replace(spec, instructions=setup.instructions), run.store))
+
+        found = await decide(search, ask)
+        spent = run.spent()
+        return replace(found, spent_usd=spent.kept_usd + spent.lost_usd)
+
+
+def _answers_of(search: Search, table: Table) -> dict[str, Answers]:
+    return {
+        system: Answers(
+            advantages=np.array([_advantage(search, table, system, one.index) for one in search.everything]),
+            answered=np.array([one.index in records for one in search.everything]),
+            usage=_usage([records.get(one.index) for one in search.everything]),
+        )
+        for system, records in table.records.items()
+    }
+
+
+def _usage(records: Sequence[Record | None]) -> Usage:
+    def column(values: Iterable[float | None]) -> Floats:
+        return np.array([math.nan if value is None else value for value in values])
+
+    return Usage(
+        usd=column(None if one is None else one.cost_usd for one in records),
+        seconds=column(None if one is None else one.seconds for one in records),
+        output_tokens=column(None if one is None or one.usage is None else one.usage.output_tokens for one in records),
+    )
+
+
+def _advantage(search: Search, table: Table, system: str, index: int) -> float:
+    """Points above the baseline on a prompt; a system without an output scores nothing."""
+    setup, baseline = search.prepared.setup, search.baseline.name
+    if system == baseline or index not in table.records[system] or not table.has_output(baseline, index):
+        return math.nan
+    if not setup.measures:
+        verdict = table.verdicts[system].get(index)
+        won = probability(table.records[system][index], table.records[baseline][index], verdict)
+        return 100.0 * (won - 0.5) if isinstance(won, float) else math.nan
+    scores = table.scores[setup.measures[0].name]
+
+    def score(name: str) -> float:
+        if not table.has_output(name, index):
+            return 0.0
+        found = scores[name].get(index)
+        return math.nan if found is None or found.value is None else found.value
+
+    return 100.0 * (score(system) - score(baseline))
+
+
+async def decide(search: Search, ask: Ask) -> Found:
+    """Return what a search comes to: the models alone, then races of mixtures, then what the race has not seen.
+
+    Args:
+        search: What is looked for.
+        ask: Answers; it may raise `BudgetUsedUp`, which ends the search with what there is.
+    """
+    race_ = _Race(search, ask)
+    try:
+        await race_.run()
+    except BudgetUsedUp:
+        return race_.found("budget")
+    return race_.found("complete")
+
+
+class _Race:
+    """The candidates of one search, and what is known of them so far."""
+
+    def __init__(self, search: Search, ask: Ask) -> None:
+        self._search, self._ask = search, ask
+        self._raced: dict[str, Raced] = {}
+        self._answers: Mapping[str, Answers] = {}
+        self._critical, self._lead_critical = critical_values(np.zeros((0, len(search.singles))))
+
+    async def run(self) -> None:
+        """Go as far as the budget lasts."""
+        search = self._search
+        await self._take((), len(search.everything))
+        pool = self._admitted()
+        sizes = race.look_sizes(len(search.race))
+        for size in sizes:
+            if not pool:
+                return
+            await self._take(pool, size)
+            if size == sizes[0]:
+                self._critical, self._lead_critical = critical_values(self._columns(pool, size))
+            if size < sizes[-1]:
+                pool = self._going_on(pool, size, max(LEAST_KEPT, math.ceil(len(pool) / 2)))
+        if search.holdout and pool:
+            # Only one is asked what the race has not seen, and only that counts as evidence.
+            await self._take(self._going_on(pool, sizes[-1], 1), len(search.everything))
+
+    async def _take(self, pool: Sequence[Candidate], size: int) -> None:
+        search = self._search
+        self._answers = await self._ask(pool, size)
+        for one in (*search.singles, *pool):
+            answers, before = self._answers[one.name], self._raced.get(one.name)
+            evidence = search.evidence
+            kept = answers.advantages[evidence]
+            last = int(np.max(np.nonzero(answers.answered[evidence])[0], initial=-1)) + 1
+            self._raced[one.name] = Raced(
+                candidate=one,
+                prompts=size,
+                advantages=kept[:last],
+                usd=_mean(answers.usage.usd),
+                p95_s=_p95(answers.usage.seconds),
+                bounds=None if before is None else before.bounds,
+            )
+
+    def _admitted(self) -> list[Candidate]:
+        """The mixtures that enter the race: those that may meet cost and deadline and promise most."""
+        search = self._search
+        talk = np.array([float(estimated_conversation_tokens(conversation(one.prompt))) for one in search.everything])
+        usage = {one.aggregator: self._answers[one.name].usage for one in search.singles}
+        limit_usd = search.max_cost_ratio * self._baseline_usd
+        affordable = {
+            (model, aggregator): affordable_samples(usage[model], talk, search.price(aggregator), limit_usd)
+            for model in search.models
+            for aggregator in search.aggregators
+        }
+        worth: dict[str, tuple[float, float]] = {}
+        pool = candidates_of(search, affordable)
+        for one in pool:
+            agent = search.agents[one.aggregator]
+            bounds = bounds_of(one, usage, talk, search.price(one.aggregator), agent.max_tokens)
+            members = dict.fromkeys(one.members)
+            scores = np.column_stack([self._answers[member].advantages for member in members])
+            reason = self._out_of_bounds(one, bounds, scores)
+            self._raced[one.name] = Raced(candidate=one, advantages=np.array([]), bounds=bounds, left_out=reason)
+            worth[one.name] = race.promise(scores), limit_usd - bounds.low_usd
+        inside = [one for one in pool if self._raced[one.name].left_out is None]
+        least = min((worth[one.name][0] for one in inside), default=0.0) - 1.0
+        inside.sort(key=lambda one: -(worth[one.name][0] - least) * worth[one.name][1])
+        for one in inside[MOST_RACED:]:
+            self._raced[one.name] = replace(self._raced[one.name], left_out=UNPROMISING)
+        return inside[:MOST_RACED]
+
+    def _out_of_bounds(self, one: Candidate, bounds: Bounds, scores: Floats) -> str | None:
+        search = self._search
+        if bounds.low_usd > search.max_cost_ratio * self._baseline_usd:
+            return "it costs too much, whatever its aggregator writes"
+        if search.deadline_s is not None and bounds.low_s > search.deadline_s:
+            return "its members alone are too slow"
+        best = race.shown(scores[search.evidence].max(axis=1), race.critical_value(np.zeros((0, 1))))
+        if one.form == "selection" and best.low < -search.prepared.setup.margin:
+            return "even the best proposal of every prompt is not shown to be good enough"
+        return None
+
+    def _columns(self, pool: Sequence[Candidate], size: int) -> Floats:
+        """The candidates that claims may be made of; each of them, as far as all have answered."""
+        if self._search.holdout:  # one mixture, chosen before its evidence is seen, and the models alone
+            return np.zeros((0, 1 + len(self._search.singles)))
+        return np.column_stack([self._answers[one.name].advantages[:size] for one in (*pool, *self._search.singles)])
+
+    def _going_on(self, pool: Sequence[Candidate], size: int, keep: int) -> list[Candidate]:
+        """Those that may still be shown good enough, cheap and quick enough, by what they are expected to save."""
+        search = self._search
+        alone = np.column_stack([self._answers[one.name].advantages[: len(search.race)] for one in search.singles])
+        prospects, savings = dict[str, float](), dict[str, float]()
+        for one in pool:
+            raced = self._raced[one.name]
+            savings[one.name] = max(self._baseline_usd - (raced.usd or 0.0), 1e-12)
+            prospects[one.name] = 0.0
+            if is_eligible(raced, search, self._baseline_usd):
+                prospects[one.name] = race.prospect(
+                    self._answers[one.name].advantages[:size],
+                    alone,
+                    margin=search.prepared.setup.margin,
+                    critical=self._critical,
+                )
+        names = race.go_on(prospects, savings, keep)
+        return [one for one in pool if one.name in names]
+
+    @property
+    def _baseline_usd(self) -> float:
+        return _mean(self._answers[self._search.baseline.name].usage.usd) or 0.0
+
+    def found(self, ended: Ended) -> Found:
+        """What there is by now."""
+        search = self._search
+        mixtures = [one for one in self._raced.values() if one.candidate.form != "single"]
+        mixtures = [one for one in mixtures if one.left_out in (None, UNPROMISING)]
+        seconds = self._answers[search.baseline.name].usage.seconds if self._answers else np.array([])
+        return Found(
+            search=search,
+            ended=ended,
+            raced=tuple(self._raced.values()),
+            critical=self._critical,
+            lead_critical=self._lead_critical,
+            baseline_usd=self._baseline_usd if self._answers else 0.0,
+            baseline_s=_p95(seconds),
+            spent_usd=0.0,
+            calls=sum(one.prompts for one in mixtures),
+            brute_force=len(mixtures) * len(search.everything),
+        )
+
+
+def critical_values(columns: Floats) -> tuple[float, float]:
+    """Return how many standard errors away bounds are: to be good enough, and to be better than a model alone."""
+    return race.critical_value(columns, race.LEVEL), race.critical_value(columns, race.LEAD_LEVEL)
+
+
+def is_eligible(one: Raced, search: Search, baseline_usd: float) -> bool:
+    """Return whether a candidate is as cheap and as quick as a winner has to be."""
+    if one.usd is None or one.usd > search.max_cost_ratio * baseline_usd:
+        return False
+    return search.deadline_s is None or (one.p95_s is not None and one.p95_s <= search.deadline_s)
+
+
+def _mean(values: Floats) -> float | None:
+    """The mean, None if a value that is there is unknown or none is there."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _p95(values: Floats) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(np.percentile(known, 95)) if len(known) else None
