@@ -5,8 +5,8 @@ files; the output folder gets the run with its report. A job that finds an unfin
 nothing twice. The image needs `mixture-of-agents[bedrock,eval]`; the job's role needs `bedrock-policy.json`, and the
 same two permissions for the models of baseline and judge.
 
-    python sagemaker_processing.py --mixture bedrock-haiku \
-        --baseline bedrock/anthropic.claude-3-5-sonnet-20240620-v1:0 \
+    python sagemaker_processing.py --mixture bedrock-current \
+        --baseline bedrock/us.anthropic.claude-opus-5-5 \
         --judge-model bedrock/openai.gpt-oss-120b-1:0 --budget-usd 20
 """
 

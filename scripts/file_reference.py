@@ -49,9 +49,9 @@ environment variables that hold them.
 
 ```yaml
 defaults:                     # what commands take where their options say nothing
-  mixture: bedrock-haiku      # or a mixture file, relative to this one, or a model reference
+  mixture: bedrock-current      # or a mixture file, relative to this one, or a model reference
   judge: pairwise
-  judge_model: openai/gpt-4o
+  judge_model: openai/gpt-6-sol
 endpoints:
   lab:
     kind: openai

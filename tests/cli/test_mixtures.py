@@ -108,7 +108,7 @@ def test_mixtures_init_writes_a_file_whose_comments_can_be_switched_on(folder: P
     mixture = load(safe_load("\n".join(switched)))
 
     assert mixture.wait is not None
-    assert (mixture.deadline_s, mixture.aggregator.fallback) == (120, ("openai/gpt-4o-mini",))
+    assert (mixture.deadline_s, mixture.aggregator.fallback) == (120, ("openai/gpt-6-luna",))
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no /dev/fd")

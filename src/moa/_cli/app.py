@@ -11,6 +11,7 @@ from moa._cli.commands.chat import chat
 from moa._cli.commands.doctor import doctor
 from moa._cli.commands.eval import evaluation
 from moa._cli.commands.mixtures import mixtures
+from moa._cli.commands.models import models
 from moa._cli.commands.serve import serve
 from moa._cli.commands.trace import trace
 
@@ -22,6 +23,7 @@ app.command()(batch)
 app.add_typer(mixtures)
 app.command()(serve)
 app.command()(doctor)
+app.command()(models)
 app.add_typer(evaluation)
 app.add_typer(cache)
 app.add_typer(trace)

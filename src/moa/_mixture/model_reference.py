@@ -19,7 +19,7 @@ def check_reference(text: str) -> str:
     """
     if not _REFERENCE.match(text):
         raise ValueError(
-            f"expected endpoint/model-id, e.g. openai/gpt-4o-mini or local/smollm2-135m, got {text!r}"
+            f"expected endpoint/model-id, e.g. openai/gpt-6-luna or local/smollm2-135m, got {text!r}"
             + ("" if "/" in text else ": it names no endpoint")
         )
     return text

@@ -3,23 +3,15 @@
 import asyncio
 import logging
 
-import aiohttp
-import orjson
-
 from moa._config.settings import Settings
+from moa.errors import ProviderError
 from moa.providers._endpoint import Endpoint
+from moa.providers._model_lists import list_models
 
 log = logging.getLogger("moa.server.errors")
 
-TIMEOUT_S = 5.0
-"""Seconds that an endpoint has to list its models."""
-
 MAX_AGE_S = 300.0
 """Seconds for which a list is good."""
-
-MAX_BYTES = 8_000_000
-MOST_MODELS = 2_000
-"""Most of an endpoint's models; the largest lists of today have some hundreds."""
 
 
 class EndpointModels:
@@ -40,9 +32,7 @@ class EndpointModels:
         now = asyncio.get_running_loop().time()
         async with self._lock:
             if self._found_at is None or now - self._found_at > MAX_AGE_S:
-                timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-                async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
-                    lists = await asyncio.gather(*(_listed(session, endpoint) for endpoint in self._endpoints))
+                lists = await asyncio.gather(*map(_listed, self._endpoints))
                 self._found = [reference for references in lists for reference in references]
                 self._found_at = now
             return self._found
@@ -53,21 +43,10 @@ def _is_ready(endpoint: Endpoint, settings: Settings) -> bool:
     return endpoint.kind == "openai" and bool(endpoint.base_url) and (endpoint.api_key is not None or not needs_key)
 
 
-async def _listed(session: aiohttp.ClientSession, endpoint: Endpoint) -> list[str]:
-    headers = dict(endpoint.headers)
-    if endpoint.api_key is not None:
-        headers["authorization"] = f"Bearer {endpoint.api_key.get_secret_value().strip()}"
-    url = f"{(endpoint.base_url or '').rstrip('/')}/models"
+async def _listed(endpoint: Endpoint) -> list[str]:
     try:
-        async with session.get(url, headers=headers, allow_redirects=False) as response:
-            body = b""
-            async for piece in response.content.iter_chunked(65_536):
-                body += piece
-                if len(body) > MAX_BYTES:
-                    return []
-            data = orjson.loads(body)["data"] if response.status == 200 else []
-            ids = [model["id"] for model in data if isinstance(model, dict) and isinstance(model.get("id"), str)]
-    except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-        log.info("%s lists no models: %s", endpoint.name, type(error).__name__)
+        models = await list_models(endpoint)
+    except ProviderError as error:
+        log.info("%s: %s", endpoint.name, error.args[0])
         return []
-    return [f"{endpoint.name}/{identity}" for identity in sorted(ids)[:MOST_MODELS]]
+    return sorted(f"{endpoint.name}/{model.id}" for model in models if model.status != "retired")

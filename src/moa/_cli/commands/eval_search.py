@@ -84,9 +84,9 @@ def search(
     be within the margin of the baseline, with all candidates accounted for, and stands beside the best model alone.
     The same command goes on after an interruption, and with further models buys only what is new. Examples:
 
-        moa eval search prompts.jsonl --models lab/a,lab/b,lab/c --baseline openai/gpt-5 --measure number --plan
+        moa eval search prompts.jsonl --models lab/a,lab/b,lab/c --baseline openai/gpt-6-sol --measure number --plan
 
-        moa eval search prompts.jsonl --models lab/a,lab/b --baseline openai/gpt-5 --judge-model lab/j --out runs/s
+        moa eval search prompts.jsonl --models lab/a,lab/b --baseline openai/gpt-6-sol --judge-model lab/j --out runs/s
 
     Exit codes: 0 done, 2 usage, 4 the budget is used up, 130 interrupted.
     """

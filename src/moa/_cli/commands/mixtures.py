@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from moa._cli.exit_codes import COMPLETE, USAGE
-from moa._cli.options import SetOption
+from moa._cli.options import ConfigOption, SetOption
 from moa.errors import UsageError
 
 mixtures = typer.Typer(name="mixtures", help="List, show, check and create mixtures.")
@@ -46,18 +46,28 @@ def show(
 @mixtures.command()
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Mixture files.")],
+    config: ConfigOption = None,
 ) -> None:
-    """Check mixture files and list every fault; exit with 2 if one of them can't be used."""
-    from moa._cli.console import out_console, show_error
+    """Check mixture files and list every fault; exit with 2 if one of them can't be used.
+
+    Warns of models that their service has retired, or is going to: what it lists is remembered for a day.
+    """
+    import asyncio
+
+    from moa._cli.console import out_console, say, show_error
+    from moa._config.settings import load_settings
     from moa._mixture.loading import load_or_faults
     from moa._mixture.schema import Mixture
     from moa._render.mixtures import summary
+    from moa._runtime.model_lists import lifecycle_notes
 
-    code = COMPLETE
+    code, settings = COMPLETE, load_settings(config)
     for file in files:
         found = load_or_faults(file)
         if isinstance(found, Mixture):
             out_console().print(f"{file}: {summary(found)}", soft_wrap=True)
+            notes = asyncio.run(lifecycle_notes(found.references, settings))
+            say((f"{file}: warning: {note}" for note in notes), style="yellow")
             continue
         code = USAGE
         for fault in found:

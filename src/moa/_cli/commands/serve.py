@@ -81,7 +81,7 @@ def serve(
 
         moa serve
 
-        moa serve -m bedrock-haiku -m my-mixture.yaml --port 9000
+        moa serve -m bedrock-current -m my-mixture.yaml --port 9000
 
         moa serve --host 0.0.0.0 --api-keys-file keys.yaml --allow-host moa.example.org
     """

@@ -1,17 +1,28 @@
 """Output of `moa doctor`."""
 
+import asyncio
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from moa._cli.console import out_symbols, say
+from moa._cli.console import draw, out_symbols, say
+from moa._cli.exit_codes import COMPLETE, FAILED
+from moa._config.settings import Settings
+from moa._mixture.loading import single
+from moa._mixture.schema import Mixture
 from moa._policies.profile_store import Lesson
+from moa._render.format import count, seconds, usd
 from moa._render.sanitize import safe
 from moa._render.symbols import Symbols
+from moa._runtime.engine import Engine
 from moa._runtime.health import Health, State
+from moa.errors import EmptyReply, EngineError, MoaError
 
 _STYLES: dict[State, str] = {
     "ready": "green",
@@ -22,6 +33,30 @@ _STYLES: dict[State, str] = {
     "unreachable": "yellow",
     "unusable": "red",
 }
+
+
+ASK_TOKENS = 64
+"""Most tokens of the reply to the question of `--ask`."""
+
+ASK_S = 30.0
+"""Seconds for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCheck:
+    """What came of asking one model.
+
+    Attributes:
+        reference: The model's.
+        seconds: Until it had answered, or failed.
+        usd: What it has cost; None if its price is unknown.
+        failure: Why it did not answer; None if it did.
+    """
+
+    reference: str
+    seconds: float
+    usd: Decimal | None
+    failure: str | None
 
 
 def health_table(healths: Sequence[Health]) -> Table:
@@ -67,3 +102,44 @@ def say_verdict(source: Path | None, mixture: str, problems: Sequence[str]) -> N
         say(f"The mixture {mixture} can run.", style="green")
         return
     say((f"The mixture {mixture} can't run:", *(f"  {problem}" for problem in problems)), style="red")
+
+
+def ask_each(mixture: Mixture, settings: Settings) -> int:
+    """Ask each model of a mixture one tiny question, print what came of it, and return the exit code.
+
+    A model that only thought until its tokens were used up has answered, too.
+    """
+    say(
+        f"asking {count(len(mixture.references), 'model')}, once each: at most {ASK_TOKENS} output tokens, and "
+        f"{ASK_S:g} s"
+    )
+    outcomes = asyncio.run(_ask_all(mixture.references, settings))
+    signs, total = out_symbols(), Decimal(0)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for outcome in outcomes:
+        sign, style = (signs.done, "green") if outcome.failure is None else (signs.failed, "red")
+        money = "price unknown" if outcome.usd is None else usd(outcome.usd)
+        detail = f"{seconds(outcome.seconds)}, {money}" if outcome.failure is None else outcome.failure
+        table.add_row(Text(f" {sign} ", style=style), Text(safe(outcome.reference)), Text(safe(detail)))
+        total += outcome.usd or Decimal(0)
+    draw(table)
+    say(f"cost: {usd(total)}{'' if all(one.usd is not None for one in outcomes) else ' + unknown prices'}")
+    return COMPLETE if all(one.failure is None for one in outcomes) else FAILED
+
+
+async def _ask_all(references: Sequence[str], settings: Settings) -> list[ModelCheck]:
+    async with Engine(settings=replace(settings, cache=replace(settings.cache, mode="off"))) as engine:
+        return list(await asyncio.gather(*(_ask(engine, reference) for reference in references)))
+
+
+async def _ask(engine: Engine, reference: str) -> ModelCheck:
+    mixture = single(reference, max_tokens=ASK_TOKENS).model_copy(update={"deadline_s": ASK_S})
+    begun = time.monotonic()
+    try:
+        ledger, failure = (await engine.arun(mixture, "Say OK.")).ledger, None
+    except EngineError as error:
+        only_thought = any(isinstance(one, EmptyReply) for one in error.failures)
+        ledger, failure = error.ledger, None if only_thought else str(error)
+    except MoaError as error:
+        return ModelCheck(reference=reference, seconds=time.monotonic() - begun, usd=Decimal(0), failure=str(error))
+    return ModelCheck(reference=reference, seconds=time.monotonic() - begun, usd=ledger.spend.cost_usd, failure=failure)

@@ -1,7 +1,7 @@
 """What `moa eval run`, `generate` and `latency` do once their command line is understood."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import get_args
@@ -12,11 +12,12 @@ from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
 from moa._cli.handlers.eval_output import show_ended, show_latency, show_plan, show_report, show_warnings
 from moa._cli.interrupts import stoppable
 from moa._cli.mixture_option import resolve_mixture
-from moa._config.settings import load_settings
+from moa._config.settings import Settings, load_settings
 from moa._mixture.schema import Mixture
 from moa._pricing.price import Price
 from moa._runtime.gc_tuning import reduced_gc
 from moa._runtime.health import require_ready
+from moa._runtime.model_lists import lifecycle_notes
 from moa.errors import UsageError
 from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._pipeline import Evaluation, carry_out
@@ -131,7 +132,7 @@ def evaluate(
         show_plan(plan_rest(prepared, out), as_json=as_json)
         return COMPLETE
     show_warnings(prepared)
-    asyncio.run(require_ready(_references(prepared), load_settings(options.get("config"))))
+    asyncio.run(check_models(_references(prepared), load_settings(options.get("config"))))
     done = _carry_out(prepared, out or Path())
     if done is None:
         say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
@@ -144,6 +145,16 @@ def evaluate(
     if done.ended == "budget":
         return STOPPED
     return FAILED if done.is_fruitless else COMPLETE
+
+
+async def check_models(references: Collection[str], settings: Settings) -> None:
+    """Make sure that models can be asked, and tell which of them are gone or will be.
+
+    Raises:
+        ConfigError: An endpoint lacks what it needs.
+    """
+    await require_ready(references, settings)
+    say((f"warning: {note}" for note in await lifecycle_notes(references, settings)), style="yellow")
 
 
 def _references(prepared: Prepared) -> set[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from moa._cli.console import say
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, INTERRUPTED, STOPPED
+from moa._cli.handlers.eval import check_models
 from moa._cli.interrupts import stoppable
 from moa._runtime.gc_tuning import reduced_gc
-from moa._runtime.health import require_ready
 from moa.errors import UsageError
 from moa.evaluation._runner.preparing import Options, references
 from moa.evaluation._search.conclusion import conclude
@@ -42,7 +42,7 @@ def find(
     if out is None:
         raise UsageError("give the folder for the results: --out runs/NAME")
     say(plan_search(search).sentences[0])
-    asyncio.run(require_ready(set(references(search.prepared.setup)), search.prepared.settings))
+    asyncio.run(check_models(set(references(search.prepared.setup)), search.prepared.settings))
     found = _carry_out(search, out)
     if found is None:
         say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")

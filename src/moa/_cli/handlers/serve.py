@@ -1,15 +1,21 @@
 """Handler of `moa serve`: starts the server and prints its addresses."""
 
+import asyncio
 import json
 import logging
 import sys
+import threading
 from functools import partial
 
+from moa._config.settings import load_settings
 from moa._runtime.gc_tuning import reduced_gc
+from moa._runtime.model_lists import lifecycle_notes
 from moa._server.api_keys import hash_key, new_key
 from moa._server.launcher import ServeSettings, serve
 from moa._server.logs import LogFormat
 from moa._server.options import ServerOptions
+from moa._server.startup_checks import usable_mixtures
+from moa.errors import MoaError
 
 log = logging.getLogger("moa.server.start")
 
@@ -20,8 +26,22 @@ def start(serving: ServeSettings) -> None:
     Raises:
         MoaError: The server can't start.
     """
+    threading.Thread(target=_warn_of_lifecycles, args=(serving,), daemon=True, name="moa-lifecycles").start()
     with reduced_gc():
         serve(serving, partial(_announce, serving.log_format))
+
+
+def _warn_of_lifecycles(serving: ServeSettings) -> None:
+    """Tell which models are gone or will be; beside the server, whose start doesn't wait for it."""
+    try:
+        settings = load_settings(serving.config)
+        mixtures, _ = usable_mixtures(serving.mixtures, settings)
+        references = {reference for mixture in mixtures for reference in mixture.references}
+        notes = asyncio.run(lifecycle_notes({*references, *serving.compare_with}, settings))
+    except MoaError:
+        return  # the server's own start says what is wrong
+    for note in notes:
+        log.warning("model lifecycle: %s", note)
 
 
 def _announce(log_format: LogFormat, options: ServerOptions, url: str) -> None:

@@ -86,7 +86,7 @@ def rubric(argument: str) -> Measure:
         MixtureError: The reference is wrong.
     """
     if not argument:
-        raise UsageError("--measure rubric asks a model: say which, e.g. rubric:openai/gpt-5.1-mini")
+        raise UsageError("--measure rubric asks a model: say which, e.g. rubric:openai/gpt-6-luna")
     return RubricMeasure(model=single(argument))
 
 

@@ -50,10 +50,10 @@ class _Address:
     service: str
 
 
-def _find_address(session: Any, endpoint: Endpoint) -> _Address:
+def _find_address(session: Any, endpoint: Endpoint, service: str) -> _Address:
     # The client never calls anything; given any keys, it doesn't search for credentials, which may take seconds.
     client = session.create_client(
-        "bedrock-runtime",
+        service,
         region_name=endpoint.region,
         endpoint_url=endpoint.endpoint_url,
         aws_access_key_id="unused",
@@ -78,13 +78,13 @@ class _Signer:
         refresh_needed = getattr(self.credentials, "refresh_needed", None)
         return refresh_needed is not None and bool(refresh_needed(refresh_in=seconds))
 
-    def sign(self, path: str, body: bytes) -> tuple[str, dict[str, str]]:
+    def sign(self, path: str, body: bytes, method: str) -> tuple[str, dict[str, str]]:
         from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 
         query = urlencode(self.endpoint.query, safe="-_.~", quote_via=quote)
         url = f"{self.address.url}{path}{'?' if query else ''}{query}"
         headers = {"Content-Type": "application/json", **self.endpoint.headers}
-        request = AWSRequest(method="POST", url=url, data=body, headers=headers)
+        request = AWSRequest(method=method, url=url, data=body, headers=headers)
         self.auth.add_auth(request)
         return url, dict(request.headers.items())
 
@@ -125,16 +125,21 @@ class Aws:
     Args:
         endpoint: Region, profile, address, headers and query; an `api_key` is sent as a Bedrock API key.
         make_session: Makes the botocore session; None for one of the endpoint's profile.
+        service: AWS's name of the API; an endpoint's own address is that of all of them.
     """
 
-    def __init__(self, endpoint: Endpoint, make_session: SessionFactory | None = None) -> None:
-        self._endpoint, self._secrets = endpoint, texts_of(endpoint)
+    def __init__(
+        self, endpoint: Endpoint, make_session: SessionFactory | None = None, *, service: str = "bedrock-runtime"
+    ) -> None:
+        self._endpoint, self._secrets, self._service = endpoint, texts_of(endpoint), service
         self._make_session = make_session or self._profile_session
         self._address: _Address | None = None
         self._signer: _Signer | None = None
         self._renewal: asyncio.Task[_Signer] | None = None
 
-    async def signed(self, path: str, body: bytes, *, reference: str) -> tuple[str, dict[str, str]]:
+    async def signed(
+        self, path: str, body: bytes, *, reference: str, method: str = "POST"
+    ) -> tuple[str, dict[str, str]]:
         """Return the whole address and the headers of a request.
 
         Raises:
@@ -143,7 +148,7 @@ class Aws:
             BadRequest: There is no region, or the address is none.
         """
         try:
-            return (await self._ready()).sign(path, body)
+            return (await self._ready()).sign(path, body, method)
         except _faults() as error:
             raise _failure(error, reference) from error
 
@@ -170,7 +175,7 @@ class Aws:
         return self._renewal
 
     def _renew(self) -> _Signer:
-        address = self._address = self._address or _find_address(self._make_session(), self._endpoint)
+        address = self._address = self._address or _find_address(self._make_session(), self._endpoint, self._service)
         signer = self._signer = _new_signer(address, self._endpoint)
         return signer
 

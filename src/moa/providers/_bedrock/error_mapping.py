@@ -19,6 +19,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._redaction import NO_SECRETS, Secrets
 from moa.providers._rejections import rejections
 from moa.providers._retry_after import retry_after_s
+from moa.providers._successors import successor
 
 _MESSAGE_LIMIT = 600
 """Most characters of the service's own words that go into an error."""
@@ -115,7 +116,7 @@ def _error(
     kind = _refined(_KINDS.get(name.lower()) or _by_status(status), message)
     text = secrets.beginning(_shown_text(message, kind), _MESSAGE_LIMIT)
     description = ": ".join(filter(None, (name or f"HTTP {status}", text)))
-    hint = _hint(name.lower(), kind, message)
+    hint = _hint(name.lower(), kind, message, request)
     error = kind(f"{description} ({hint})" if hint else description, model=reference, status=status)
     if kind in (BadRequest, AuthenticationFailed) and request is not None:
         error.rejects = rejections(status=status, code=name, parameter="", message=message, request=request)
@@ -146,7 +147,10 @@ def _by_status(status: int | None) -> type[ProviderError]:
     return ServiceFailed if status >= 500 else BadRequest
 
 
-def _hint(name: str, kind: type[ProviderError], message: str) -> str:
+def _hint(name: str, kind: type[ProviderError], message: str, request: ModelRequest | None) -> str:
+    if kind is ModelNotFound:
+        instead = None if request is None else successor(request.model)
+        return f"`moa models` lists what there is{f'; {instead} is served today' if instead else ''}"
     if kind is BadRequest and "on-demand throughput" in message:
         return _PROFILE_HINT
     if name == "accessdeniedexception":

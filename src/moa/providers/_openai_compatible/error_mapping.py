@@ -21,6 +21,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._openai_compatible.error_body import ErrorBody
 from moa.providers._rejections import rejections
 from moa.providers._retry_after import retry_after_s
+from moa.providers._successors import successor
 
 _CONTEXT = re.compile(
     r"context.?(?:length|size|window).{0,40}exceed|exceed.{0,60}context|maximum context length|max_model_len"
@@ -118,11 +119,16 @@ def map_error(
         kind = BadRequest if rejects else kind
     words = complaint.message or complaint.code or "no reason given"
     place = f"HTTP {status}" if status else "error in the reply"
-    advice = f" ({_ADVICE[kind]})" if kind in _ADVICE else ""
+    advice = f" ({_ADVICE[kind]}{_instead(kind, request)})" if kind in _ADVICE else ""
     wait_s = retry_after_s(headers or {}, now)
     error = kind(f"{place}: {words}{advice}", model=reference, status=status, retry_after_s=wait_s)
     error.rejects = rejects
     return error
+
+
+def _instead(kind: type[ProviderError], request: ModelRequest | None) -> str:
+    name = successor(request.model) if kind is ModelNotFound and request is not None else None
+    return f"; {name} is served today" if name else ""
 
 
 def _kind(complaint: ErrorBody, status: int | None, *, has_images: bool) -> type[ProviderError]:

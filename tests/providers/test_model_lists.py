@@ -1,0 +1,110 @@
+"""What services say of their models' end, in the shapes that their APIs define."""
+
+import asyncio
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.parsers import RestJSONParser
+from genai_prices import Usage, calc_price
+
+from moa._config.settings import load_settings
+from moa._runtime.model_lists import lifecycle_notes, model_lists
+from moa.providers._model_lists import ListedModel, _from_bedrock, _from_openai
+from moa.providers._successors import _SUCCESSORS, successor
+
+TODAY = date(2026, 11, 26)
+LEGACY = {"status": "LEGACY", "legacyTime": "2026-06-01T00:00:00Z", "endOfLifeTime": "2027-01-15T00:00:00Z"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_keys_read_from_bedrock_are_those_of_its_service_model() -> None:
+    operation = botocore.session.get_session().get_service_model("bedrock").operation_model("ListFoundationModels")
+    summary = operation.output_shape.members["modelSummaries"].member
+    assert {"modelId", "modelLifecycle"} <= set(summary.members)
+    assert set(LEGACY) <= set(summary.members["modelLifecycle"].members)
+    body = {"modelSummaries": [{"modelArn": "a", "modelId": "amazon.nova-lite-v1:0", "modelLifecycle": LEGACY}]}
+    raw = {"body": json.dumps(body).encode(), "headers": {}, "status_code": 200}
+    parsed = RestJSONParser().parse(raw, operation.output_shape)["modelSummaries"][0]["modelLifecycle"]
+
+    (listed,) = _from_bedrock(body)
+
+    assert listed.ends_on == parsed["endOfLifeTime"].date()
+    assert listed.note(TODAY) == "retires in 50 days (2027-01-15)"
+
+
+@pytest.mark.parametrize(
+    ("row", "note"),
+    [
+        ({"shutdown_date": "2027-01-15"}, "retires in 50 days (2027-01-15)"),
+        ({"lifecycle": "retired", "retires_at": "2026-04-01T00:00:00Z"}, "retired since 2026-04-01"),
+        ({"deprecation": "2026-11-27", "deprecation_replacement_model": "b"}, "retires in 1 day (2026-11-27); use b"),
+        ({"active": False}, "retired"),
+        ({"lifecycle": "deprecated"}, "legacy: closed to new users, or to be retired"),
+        ({"shutdown_date": "2028-01-01"}, None),
+        ({"shutdown_date": "some day"}, None),
+        ({"shutdown_date": 1e30}, None),
+        ({"shutdown_date": True}, None),
+        ({}, None),
+    ],
+)
+def test_each_way_of_saying_it_is_read(row: dict[str, Any], note: str | None) -> None:
+    (listed,) = _from_openai({"data": [{"id": "a", **row}, {"id": 7}, None]})
+    assert listed.note(TODAY) == note
+
+
+def test_every_successor_is_priced() -> None:
+    makers = {"claude": "anthropic", "gpt": "openai", "nova": "us.amazon.", "mistral": "mistral."}
+    for _, name in _SUCCESSORS:
+        maker = makers[name.split("-")[0]]
+        model, provider = (f"{maker}{name}", "aws") if maker.endswith(".") else (name, maker)
+        assert calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_id=provider).total_price > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "instead"),
+    [
+        ("gpt-4o-2024-08-06", "gpt-6.1-sol"),
+        ("o3-2025-04-16", "gpt-6.1-sol"),
+        ("gpt-5.1-codex-mini", "gpt-6.1-terra"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "us.anthropic.claude-haiku-5-5"),
+        ("jp.anthropic.claude-sonnet-4-20250514-v1:0", "jp.anthropic.claude-sonnet-5-5"),
+        ("openai.gpt-oss-120b-1:0", None),
+        ("claude-haiku-5-5", None),
+    ],
+)
+def test_a_successor_is_named_as_its_service_would(model: str, instead: str | None) -> None:
+    assert successor(model) == instead
+
+
+@pytest.mark.parametrize(("served", "ending"), [(True, "; gpt-6.1-sol is served today"), (False, "")])
+def test_a_successor_is_named_only_where_the_endpoint_lists_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, served: bool, ending: str
+) -> None:
+    calls = []
+
+    async def listed(endpoint: Any) -> tuple[ListedModel, ...]:
+        calls.append(endpoint.name)
+        old = ListedModel(id="gpt-4o", ends_on=date(2027, 1, 15))
+        return (old, ListedModel(id="gpt-6.1-sol")) if served else (old,)
+
+    monkeypatch.setattr("moa._runtime.model_lists.list_models", listed)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    settings = load_settings(None)
+
+    for _ in range(2):
+        (note,) = asyncio.run(lifecycle_notes(["openai/gpt-4o"], settings, today=TODAY))
+        assert note == f"openai/gpt-4o: retires in 50 days (2027-01-15){ending}"
+    assert calls == ["openai"], "remembered for a day"
+
+    asyncio.run(model_lists(settings, ["openai"], now=lambda: 4e9))
+    assert calls == ["openai", "openai"]
