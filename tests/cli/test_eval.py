@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,11 @@ def test_generate_writes_outputs_and_says_where(folder: Path, capsys: pytest.Cap
     assert code == 0
     assert [row["output"] for row in json.loads((folder / "r/outputs/mix.json").read_text())] == ["the answer"] * 3
     told = capsys.readouterr()
-    assert told.out == ""
+    assert re.fullmatch(
+        r"mix: \$9,000\.00 per 1,000 prompts, .* at the median .*; fake/big: \$3,000\.00 per .*\. mix takes 3 times "
+        r"the cost and .* time\.\n",
+        told.out,
+    )
     assert "15 of 15 answers" in told.err
     assert "Results: r" in told.err
 

@@ -39,6 +39,14 @@ def test_ratings_are_read_from_csv_and_json(tmp_path: Path) -> None:
     assert all(read_ratings(path) == {"x": 1200.0, "z": 1100.0} for path in sorted(tmp_path.iterdir()))
 
 
+def test_a_mapping_of_several_ratings_is_read_by_its_key(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"text": {"x": 1200, "z": 1100}, "vision": {"x": 1000}, "date": "now"}))
+
+    assert read_ratings(tmp_path / "a.json", "text") == {"x": 1200.0, "z": 1100.0}
+    with pytest.raises(EvaluationDataError, match="no ratings under 'date'; it has 'text', 'vision', 'date'"):
+        read_ratings(tmp_path / "a.json", "date")
+
+
 def test_a_column_of_row_numbers_is_not_taken_for_names(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(",model,elo\n0,x,1200\n1,z,1100\n")
 

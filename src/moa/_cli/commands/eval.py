@@ -26,6 +26,10 @@ OutputsOption = Annotated[
     list[str] | None,
     typer.Option("--outputs", metavar="NAME=FILE", help="Add existing outputs, in AlpacaEval's format."),
 ]
+OutputsPriceOption = Annotated[
+    list[str] | None,
+    typer.Option("--outputs-price", metavar="NAME=IN,OUT", help="Price of added outputs, per million tokens."),
+]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Run directory; an existing one is resumed.")
 ]
@@ -87,6 +91,10 @@ def run(
     outputs: OutputsOption = None,
     baseline: BaselineOption = None,
     measure: MeasureOption = None,
+    annotations: Annotated[
+        list[Path] | None,
+        typer.Option("--annotations", metavar="FILE", help="Verdicts to take in place of asking a judge; repeatable."),
+    ] = None,
     judge: Annotated[
         str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, pairwise or arena_hard.")
     ] = None,
@@ -107,6 +115,7 @@ def run(
         str | None,
         typer.Option("--reference", metavar="FILE|none", help="Outputs against which all systems are judged."),
     ] = None,
+    outputs_price: OutputsPriceOption = None,
     baseline_price: PriceOption = None,
     baseline_max_tokens: MaxTokensOption = None,
     self_moa: SelfMoaOption = None,
@@ -146,18 +155,28 @@ def run(
 
     Exit codes: 0 done or decided, 1 failed or nothing to judge, 2 usage, 4 the budget is used up, 130 interrupted.
     """
-    from moa._cli.handlers.eval import evaluate, read_judge, read_mixtures, read_outputs, read_price, read_until
+    from moa._cli.handlers.eval import (
+        evaluate,
+        read_judge,
+        read_mixtures,
+        read_outputs,
+        read_price,
+        read_prices,
+        read_until,
+    )
     from moa.evaluation._runner.preparing import Options
 
-    judge_name, judge_models = read_judge(judge, judge_model or (), config, measured=bool(measure))
+    judge_name, judge_models = read_judge(judge, judge_model or (), config, measured=bool(measure or annotations))
     chosen = read_mixtures(mixture or (), overrides or (), config, others=bool(outputs))
     options = Options(
         outputs=read_outputs(outputs or ()),
+        outputs_prices=read_prices(outputs_price or ()),
         baseline=baseline,
         baseline_price=read_price(baseline_price),
         baseline_max_tokens=baseline_max_tokens,
         reference=reference,
         measures=measure or (),
+        annotations=annotations or (),
         judge=judge_name,
         judge_model=judge_models,
         judge_temperature=judge_temperature,
@@ -189,6 +208,7 @@ def generate(
     outputs: OutputsOption = None,
     baseline: BaselineOption = None,
     out: OutOption = None,
+    outputs_price: OutputsPriceOption = None,
     baseline_price: PriceOption = None,
     baseline_max_tokens: MaxTokensOption = None,
     self_moa: SelfMoaOption = None,
@@ -210,12 +230,13 @@ def generate(
 
     `moa eval run` with the same settings and a judge goes on from there.
     """
-    from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price
+    from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price, read_prices
     from moa.evaluation._runner.preparing import Options
 
     chosen = read_mixtures(mixture or (), overrides or (), config, others=bool(outputs))
     options = Options(
         outputs=read_outputs(outputs or ()),
+        outputs_prices=read_prices(outputs_price or ()),
         baseline=baseline,
         baseline_price=read_price(baseline_price),
         baseline_max_tokens=baseline_max_tokens,
@@ -241,6 +262,7 @@ def latency(
     outputs: OutputsOption = None,
     baseline: BaselineOption = None,
     out: OutOption = None,
+    outputs_price: OutputsPriceOption = None,
     baseline_price: PriceOption = None,
     baseline_max_tokens: MaxTokensOption = None,
     limit: LimitOption = None,
@@ -258,12 +280,13 @@ def latency(
 
     Unlike `run`, this asks the members separately too, so that their time to first token is measured.
     """
-    from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price
+    from moa._cli.handlers.eval import evaluate, read_mixtures, read_outputs, read_price, read_prices
     from moa.evaluation._runner.preparing import Options
 
     chosen = read_mixtures(mixture or (), overrides or (), config, others=bool(outputs))
     options = Options(
         outputs=read_outputs(outputs or ()),
+        outputs_prices=read_prices(outputs_price or ()),
         baseline=baseline,
         baseline_price=read_price(baseline_price),
         baseline_max_tokens=baseline_max_tokens,

@@ -9,7 +9,7 @@ from typing import get_args
 from moa._cli.console import say
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
-from moa._cli.handlers.eval_output import show_ended, show_latency, show_plan, show_report, show_warnings
+from moa._cli.handlers.eval_output import show_cost, show_ended, show_latency, show_plan, show_report, show_warnings
 from moa._cli.interrupts import stoppable
 from moa._cli.mixture_option import resolve_mixture
 from moa._config.settings import Settings, load_settings
@@ -93,20 +93,37 @@ def read_mixtures(
     return [resolve_mixture(name, None, overrides, config=config) for name in given or (None,)]
 
 
+def read_prices(given: Sequence[str]) -> Mapping[str, Price]:
+    """Return the prices of outputs that are given as `NAME=IN,OUT`, by name.
+
+    Raises:
+        UsageError: One is given otherwise.
+    """
+    found: dict[str, Price] = {}
+    for text in given:
+        name, mark, rates = text.partition("=")
+        if not (name and mark):
+            raise UsageError(f"--outputs-price {text}: give NAME=IN,OUT, e.g. --outputs-price mixture=0.25,1.25")
+        found[name] = _price(rates, f"--outputs-price {text}")
+    return found
+
+
 def read_price(text: str | None) -> Price | None:
     """Return the price that two figures give, `IN,OUT`.
 
     Raises:
         UsageError: They are no prices.
     """
-    if text is None:
-        return None
+    return None if text is None else _price(text, f"--baseline-price {text}")
+
+
+def _price(text: str, option: str) -> Price:
     try:
         rates = [Decimal(part) for part in text.split(",")]
     except InvalidOperation:
         rates = []
     if len(rates) != 2 or not all(rate.is_finite() and rate >= 0 for rate in rates):
-        raise UsageError(f"--baseline-price {text}: give two prices per million tokens, input and output, e.g. 3,15")
+        raise UsageError(f"{option}: give two prices per million tokens, input and output, e.g. 3,15")
     return Price(input=rates[0], output=rates[1])
 
 
@@ -142,6 +159,8 @@ def evaluate(
         show_latency(done.folder, as_json=as_json)
     elif prepared.setup.is_judged and not (done.ended == "budget" and done.is_fruitless):
         show_report(done.folder, prepared, data_dir=options.get("data_dir"), as_json=as_json)
+    elif not done.is_fruitless and not prepared.setup.is_judged:
+        show_cost(done.folder, as_json=as_json)
     if done.ended == "budget":
         return STOPPED
     return FAILED if done.is_fruitless else COMPLETE

@@ -10,7 +10,8 @@ from rich.table import Table
 from moa._cli.console import out_console, print_json, say
 from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
-from moa.evaluation._analysis.cost_latency import CostLatency, Percentiles, economics
+from moa.evaluation._analysis.cost_latency import Percentiles, economics
+from moa.evaluation._analysis.cost_sentence import cost_sentence
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.measured import Measured
 from moa.evaluation._analysis.recommendation import MEASURES
@@ -22,6 +23,7 @@ from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._metrics.paired_difference import Comparison, compare
 from moa.evaluation._pipeline import Evaluation
+from moa.evaluation._report.format import cost as shown_cost
 from moa.evaluation._runner.cost_estimate import Need, Plan
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.progress import Progress
@@ -167,8 +169,9 @@ def reference_data(folder: Path | None) -> AlpacaEvalData | None:
 
 
 def show_latency(folder: Path, *, as_json: bool) -> None:
-    """Print cost and latency of every system."""
-    found = {one.name: economics(tuple(one.records.values())) for one in collect(RunDirectory(folder)).systems}
+    """Print cost and latency of every system, and what they come to."""
+    evaluation = collect(RunDirectory(folder))
+    found = {one.name: economics(tuple(one.records.values())) for one in evaluation.systems}
     known = {name: figures for name, figures in found.items() if figures is not None}
     if as_json:
         print_json({name: figures.as_dict() for name, figures in known.items()})
@@ -177,12 +180,20 @@ def show_latency(folder: Path, *, as_json: bool) -> None:
     whole = _table("whole answer", "p50", "p95", "p99", "$ per 1,000", "prompts")
     first = _table("first token", "p50", "p95", "p99")
     for name, figures in known.items():
-        whole.add_row(name, *_times(figures.total), _per_1000(figures), f"{figures.prompts:,}")
+        whole.add_row(name, *_times(figures.total), shown_cost(figures.cost), f"{figures.prompts:,}")
         first.add_row(name, *_times(figures.first_token))
     console = out_console()
     console.print(whole)
     console.print()
     console.print(first)
+    console.print()
+    console.print(cost_sentence(evaluation), soft_wrap=True, markup=False, highlight=False)
+
+
+def show_cost(folder: Path, *, as_json: bool) -> None:
+    """Print what the first system's outputs cost and how long they took, beside the baseline's."""
+    evaluation = collect(RunDirectory(folder))
+    print_json({"sentence": cost_sentence(evaluation)}) if as_json else print(cost_sentence(evaluation))
 
 
 def _table(what: str, *headings: str) -> Table:
@@ -196,10 +207,6 @@ def _table(what: str, *headings: str) -> Table:
 
 def _times(found: Percentiles | None) -> tuple[str, str, str]:
     return ("-", "-", "-") if found is None else (seconds(found.p50), seconds(found.p95), seconds(found.p99))
-
-
-def _per_1000(figures: CostLatency) -> str:
-    return "unknown" if figures.cost.usd is None else usd(Decimal(str(figures.cost.usd)))
 
 
 def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_dir: Path | None, as_json: bool) -> None:

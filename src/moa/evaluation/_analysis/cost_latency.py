@@ -23,7 +23,9 @@ class Cost:
     Attributes:
         usd: Of all calls; None if any has no known price.
         priced_usd: Of those whose price is known, whatever `usd` is.
-        estimated_usd: Of usage that had to be estimated (calls cut off); not part of the others.
+        estimated_usd: Of usage that had to be estimated (calls cut off, files without token counts); not part of the
+            others.
+        about_usd: Of all calls, with what had to be estimated; None if any has no known price.
         input_tokens: Tokens per prompt, mean; None if unknown.
         output_tokens: Likewise.
     """
@@ -31,6 +33,7 @@ class Cost:
     usd: float | None
     priced_usd: float
     estimated_usd: float
+    about_usd: float | None
     input_tokens: float | None
     output_tokens: float | None
 
@@ -40,6 +43,7 @@ class Cost:
             "usd": self.usd,
             "priced_usd": self.priced_usd,
             "estimated_usd": self.estimated_usd,
+            "about_usd": self.about_usd,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
         }
@@ -162,12 +166,19 @@ def _system_cost(records: Sequence[Record]) -> Cost:
     usages = [record.usage for record in records if record.usage is not None]
     known = len(usages) == len(records)
     costs = [record.cost_usd for record in records]
+    # Of a given output that has no token counts, all of the cost is an estimate; of an asked one, part of it may be.
+    abouts = [
+        one.priced_usd + one.estimated_usd
+        for one in records
+        if one.cost_usd is not None or (one.usage is None and one.estimated_usd)
+    ]
     priced = sum(record.priced_usd for record in records)
     n = len(records)
     return Cost(
         usd=None if None in costs else 1000 * sum(cost for cost in costs if cost is not None) / n,
         priced_usd=1000 * priced / n,
         estimated_usd=1000 * sum(record.estimated_usd for record in records) / n,
+        about_usd=1000 * sum(abouts) / n if len(abouts) == n else None,
         input_tokens=sum(usage.input_tokens for usage in usages) / n if known else None,
         output_tokens=sum(usage.output_tokens for usage in usages) / n if known else None,
     )
@@ -195,6 +206,7 @@ def _cost_of_calls(calls: Sequence[Call], prompts: int) -> Cost:
         usd=None if spend.cost_usd is None else 1000 * float(spend.cost_usd) / prompts,
         priced_usd=1000 * float(spend.priced_usd) / prompts,
         estimated_usd=1000 * float(spend.estimated_usd) / prompts,
+        about_usd=None if spend.cost_usd is None else 1000 * float(spend.cost_usd + spend.estimated_usd) / prompts,
         input_tokens=usage.input_tokens / prompts,
         output_tokens=usage.output_tokens / prompts,
     )

@@ -213,13 +213,15 @@ def _models(told: Mapping[str, Any]) -> Sequence[str]:
     return (told["name"],) if told.get("mixture") is None else load(told["mixture"]).references
 
 
+def _asking(models: Sequence[str]) -> str:
+    return f"asking {', '.join(models)}" if models else "as files of annotations have it, asking nobody"
+
+
 def _how(protocol: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
     prompts, judge = protocol["prompts"], protocol.get("judge")
     told: dict[str, Any] = {
         "Prompts": f"{prompts['count']} of {prompts['source']}, SHA-256 {prompts['sha256'][:16]}…",
-        "Judge": "none"
-        if judge is None
-        else f"{judge['name']} asking {', '.join(judge['models'])}, against {judge['against']}",
+        "Judge": "none" if judge is None else f"{judge['name']} {_asking(judge['models'])}, against {judge['against']}",
         "Seed": str(protocol["seed"]),
         "Load": f"{session.get('concurrency')} at once; all systems interleaved in random order",
     }

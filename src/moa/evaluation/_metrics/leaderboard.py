@@ -75,14 +75,22 @@ def read_ratings(path: Path, column: str | None = None) -> dict[str, float]:
 
     Args:
         path: Its first column, or the field `model`, `name` or `generator`, names the model.
-        column: Which column holds the rating; if not given, the first that is there of length_controlled_winrate,
-            rating, elo, arena_score, score and win_rate. Rows without a number are left out.
+        column: Which column holds the rating, or under which key a JSON mapping has the ratings; if not given, the
+            first column that is there of length_controlled_winrate, rating, elo, arena_score, score and win_rate.
+            Rows without a number are left out.
 
     Raises:
         EvaluationDataError: The file can't be read, has no such column, or a row names no model or one that another
             row has rated.
     """
     rows = _rows(path)
+    if isinstance(rows, dict) and column is not None:
+        inner = rows.get(column)
+        if not isinstance(inner, dict):
+            raise EvaluationDataError(
+                f"has no ratings under {column!r}; it has {', '.join(map(repr, rows))}", path=path
+            )
+        rows = inner
     if isinstance(rows, dict):
         return {str(name): float(str(value)) for name, value in rows.items() if _is_number(value)}
     if not rows:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from moa._render.format import seconds, usd
-from moa.evaluation._analysis.cost_latency import Percentiles
+from moa.evaluation._analysis.cost_latency import Cost, Percentiles
 from moa.evaluation._statistics.estimates import Estimate, Interval
 
 UNKNOWN = "unknown"
@@ -40,6 +40,13 @@ def signed(found: Estimate | None) -> str:
 def money(amount: float | None) -> str:
     """Return US dollars."""
     return UNKNOWN if amount is None else usd(Decimal(repr(amount)))
+
+
+def cost(found: Cost | None) -> str:
+    """Return US dollars; what is known only as an estimate begins with `about`."""
+    if found is not None and found.usd is None and found.about_usd is not None:
+        return f"about {money(found.about_usd)}"
+    return money(None if found is None else found.usd)
 
 
 def time(value: float | None) -> str:

@@ -153,7 +153,7 @@ def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
         else chart_format.share(system.judged.missing, system.judged.n),
         "n": clean.n if found is None else found.counts.n_total,
         "verdicts": chart_format.NONE if found is None else f"{found.counts.n_total}",
-        "usd": chart_format.money(None if money is None else money.cost.usd),
+        "usd": chart_format.cost(None if money is None else money.cost),
         "total": chart_format.middle_and_tail(None if money is None else money.total),
         "first_token": chart_format.middle_and_tail(None if money is None else money.first_token),
         "answers": clean.n,

@@ -10,7 +10,7 @@ from moa._mixture.schema import Mixture
 from moa._pricing.price import cost_of
 from moa._results import Answer, LayerResult, Proposal
 from moa._runtime.engine import Engine
-from moa._usage import json_usd
+from moa._usage import TokenUsage, json_usd
 from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, OverBudget, QuotaExhausted
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
@@ -18,6 +18,7 @@ from moa.evaluation._runner.records import Record, Trace, sums_of, trace_of
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System
 from moa.events import LayerFinished, ProposalFinished, RunFinished
+from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
 
 _HOPELESS = (AuthenticationFailed, ModelNotFound, QuotaExhausted)
 """A run that failed for one of these would fail with every other prompt too."""
@@ -149,14 +150,18 @@ def paid_for(ledger: Ledger) -> Paid:
 
 
 def given_record(system: System, instruction: Instruction) -> Record:
-    """Return what a file of outputs has for a prompt, as a record; nothing was bought for it."""
+    """Return what a file of outputs has for a prompt, as a record; nothing was bought for it.
+
+    Without token counts in the file, what it would cost at the system's price is an estimate from the texts.
+    """
     output = (system.outputs or {}).get(instruction.text)
     if output is None or not output.output.strip():
         why = "the file has no output for this prompt" if output is None else output.error or "the output is empty"
         error = {"code": "missing_output", "message": why}
         return Record(system=system.name, index=instruction.index, status="failed", error=error)
-    known = output.usage is not None and system.price is not None
-    cost = cost_of(system.price, output.usage) if known and system.price and output.usage else None
+    usage = output.usage or _estimated_usage(instruction, output)
+    price = None if system.price is None else json_usd(cost_of(system.price, usage))
+    cost = None if output.usage is None else price
     return Record(
         system=system.name,
         index=instruction.index,
@@ -165,9 +170,16 @@ def given_record(system: System, instruction: Instruction) -> Record:
         finish_reason=output.finish_reason,
         seconds=output.seconds,
         usage=output.usage,
-        cost_usd=json_usd(cost),
-        priced_usd=json_usd(cost) or 0.0,
+        cost_usd=cost,
+        priced_usd=cost or 0.0,
+        estimated_usd=0.0 if output.usage is not None or price is None else price,
     )
+
+
+def _estimated_usage(instruction: Instruction, output: Output) -> TokenUsage:
+    """Return about how many tokens one call with this prompt and output has: all that a file of texts tells."""
+    prompt = estimated_conversation_tokens(conversation(instruction.prompt))
+    return TokenUsage(input_tokens=prompt, output_tokens=estimated_tokens(output.output))
 
 
 def output_of(record: Record, instruction: Instruction) -> Output:

@@ -20,6 +20,7 @@ from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData, load_a
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import checked
 from moa.evaluation._judges.loading import Orders, load_judge
+from moa.evaluation._judges.stored import stored_verdicts
 from moa.evaluation._measures.base import Measure, require_rows
 from moa.evaluation._measures.registry import load_measure
 from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
@@ -88,7 +89,10 @@ class Options(TypedDict, total=False):
         selection: Whether the aggregator also picks one of layer 1's proposals.
         leave_one_out: Whether it also answers from the same proposals without each proposer's in turn.
         shuffled: Whether it also answers from the same proposals in the reverse order.
+        annotations: Files of annotations in AlpacaEval's format, whose verdicts count as the judge's; a judge is then
+            asked about other pairs only, and none is needed.
         outputs: Files of outputs in AlpacaEval's format, by the name of the system whose they are.
+        outputs_prices: US dollars per million tokens of these systems, by name.
         cached: Whether systems that ask the same share the reply, so that members cost nothing; if not, each is asked
             alone.
         data_dir: A folder with AlpacaEval's files, to be read in place of the hub.
@@ -121,7 +125,9 @@ class Options(TypedDict, total=False):
     selection: bool
     leave_one_out: bool
     shuffled: bool
+    annotations: Sequence[str | Path]
     outputs: Mapping[str, str | Path]
+    outputs_prices: Mapping[str, Price]
     cached: bool
     data_dir: Path | None
     limit: int | None
@@ -226,9 +232,11 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     check_names(systems)
     given = options.get("judge")
     judge = _loaded_judge(given, options) if isinstance(given, str) else given
-    checks_judge = options.get("judge_checks", True)
+    checks_judge = judge is not None and options.get("judge_checks", True)
     if judge is not None and checks_judge:
         judge = checked(judge, prompts=len(instructions), systems=max(1, len(systems) - 1), seed=seed)
+    if options.get("annotations"):
+        judge = stored_verdicts(options["annotations"], judge)
     measures = tuple(load_measure(one) if isinstance(one, str) else one for one in options.get("measures", ()))
     require_rows(measures, instructions)
     setup = Spec(
@@ -299,7 +307,10 @@ def _candidates(mixture: Candidates, options: Options) -> tuple[System, ...]:
         )
     )
     others = (System(name=one.name, role="mixture", mixture=one) for one in whole[1:])
-    given = (given_outputs(name, Path(path)) for name, path in options.get("outputs", {}).items())
+    files, prices = options.get("outputs", {}), options.get("outputs_prices", {})
+    if stray := sorted(prices.keys() - files.keys()):
+        raise UsageError(f"--outputs-price {stray[0]}=…: there is no --outputs {stray[0]}=FILE")
+    given = (given_outputs(name, Path(path), prices.get(name)) for name, path in files.items())
     found = (*parts, *others, *given)
     if not found:
         raise UsageError("there is nothing to evaluate: give a mixture (--mixture), or outputs (--outputs NAME=FILE)")
@@ -310,7 +321,7 @@ def _opponents(
     prompts: Prompts, instructions: Sequence[Instruction], options: Options
 ) -> tuple[System | None, System | None]:
     """The baseline, and the third system against which both sides are judged; None where there is none."""
-    reference, judging = options.get("reference"), options.get("judge") is not None
+    reference, judging = options.get("reference"), options.get("judge") is not None or bool(options.get("annotations"))
     baseline = _baseline(instructions, options)
     if reference is not None and reference != HEAD_TO_HEAD:
         third = baseline_of(reference, role="reference")

@@ -240,13 +240,18 @@ def _is_file(source: str) -> bool:
     return source not in preset_names() and Path(source).expanduser().is_file()
 
 
-def given_outputs(name: str, path: Path) -> System:
+def given_outputs(name: str, path: Path, price: Price | None = None) -> System:
     """Return the system whose outputs a file in AlpacaEval's format has, whatever the file calls it.
+
+    Args:
+        name: What to call it.
+        path: The file.
+        price: US dollars per million of its tokens.
 
     Raises:
         EvaluationDataError: The file can't be used, or holds outputs of several systems.
     """
-    return replace(_from_file(path.expanduser(), None, "outputs"), name=name)
+    return replace(_from_file(path.expanduser(), price, "outputs"), name=name)
 
 
 def _from_file(path: Path, price: Price | None, role: str) -> System:

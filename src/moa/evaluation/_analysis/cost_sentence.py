@@ -1,0 +1,78 @@
+"""What a system costs and how long it takes beside the baseline, in one sentence."""
+
+from decimal import Decimal
+
+from moa._render.format import seconds, usd
+from moa.evaluation._analysis.cost_latency import CostLatency, economics
+from moa.evaluation._analysis.summary import Collected, Evaluated
+
+_AS_MUCH = 0.995
+
+
+def cost_sentence(evaluation: Collected) -> str:
+    """Return what the first system costs and how long it takes, and how that relates to the baseline, if there is one.
+
+    Both are taken on the prompts that both have answered. What is unknown is called so, and what could only be
+    estimated, as a file gives texts without token counts, is called an estimate; neither is taken for a measurement.
+    """
+    first = evaluation.systems[0]
+    baseline = next((one for one in evaluation.systems if one.name == evaluation.baseline), None)
+    if baseline is None or baseline is first:
+        return f"{first.name}: {_told(economics(tuple(first.records.values())))}."
+    common = sorted(set(first.records) & set(baseline.records))
+    if not common:
+        return f"{first.name} and {baseline.name} have answered no prompt in common: nothing can be compared."
+    mine, theirs = (economics([one.records[index] for index in common]) for one in (first, baseline))
+    parts = [f"{one.name}: {_told(found)}" for one, found in ((first, mine), (baseline, theirs))]
+    relations = [*_relation("cost", _usd(mine), _usd(theirs)), *_relation("time", _median(mine), _median(theirs))]
+    told = f"{first.name} takes {' and '.join(relations)}" if relations else "Neither cost nor time can be compared"
+    return f"{'; '.join(parts)}. {told}{_elsewhere(first, baseline)}."
+
+
+def _told(found: CostLatency | None) -> str:
+    if found is None:
+        return "no answer"
+    cost = found.cost
+    if cost.usd is not None:
+        price = f"{_money(cost.usd)} per 1,000 prompts"
+    elif cost.about_usd is not None:
+        price = f"about {_money(cost.about_usd)} per 1,000 prompts by estimate"
+    else:
+        price = "cost unknown"
+    if found.total is None:
+        return f"{price}, time unknown"
+    return f"{price}, {seconds(found.total.p50)} at the median and {seconds(found.total.p95)} at the 95th percentile"
+
+
+def _relation(what: str, mine: tuple[float | None, bool], theirs: tuple[float | None, bool]) -> list[str]:
+    if mine[0] is None or not theirs[0]:
+        return []
+    ratio, about = mine[0] / theirs[0], "about " if mine[1] or theirs[1] else ""
+    if _AS_MUCH <= ratio < 2 - _AS_MUCH:
+        return [f"{about}the same {what}"]
+    return [f"{about}{100 * ratio:.2g}% of the {what}" if ratio < 1 else f"{about}{ratio:.2g} times the {what}"]
+
+
+def _usd(found: CostLatency | None) -> tuple[float | None, bool]:
+    """Cost, and whether it is an estimate."""
+    if found is None or found.cost.usd is not None:
+        return (None if found is None else found.cost.usd), False
+    return found.cost.about_usd, True
+
+
+def _median(found: CostLatency | None) -> tuple[float | None, bool]:
+    return (None if found is None or found.total is None else found.total.p50), False
+
+
+def _elsewhere(*systems: Evaluated) -> str:
+    """Whose times were measured under another load."""
+    names = [
+        one.name
+        for one in systems
+        if one.is_precomputed and any(record.seconds is not None for record in one.records.values())
+    ]
+    return f" (the times of {' and '.join(names)} come out of a file, measured elsewhere)" if names else ""
+
+
+def _money(amount: float) -> str:
+    return usd(Decimal(repr(amount)))
