@@ -100,6 +100,19 @@ async def test_a_judge_is_asked_about_the_other_pairs_only(folder: Path) -> None
     assert preferences(folder) == [2.0, 1.5, 2.0, 1.5]  # the judge prefers what is shown first, in both orders
 
 
+@pytest.mark.slow
+async def test_given_outputs_with_times_have_a_place_in_the_reports_picture(folder: Path) -> None:
+    timed = [{**row, "total_time": 3} for row in json.loads((folder / "mine.json").read_text())]
+    write(folder / "mine.json", timed)
+    path = write(folder / "a.json", [annotation(n, one) for n, one in enumerate((2.0, 1.0, 1.5, 1.75))])
+
+    await run(folder, annotations=[path])
+    written = write_report(folder / "run")
+
+    assert (folder / "run" / "charts" / "tradeoff.svg").exists()
+    assert written.summary.systems[0].role == "outputs"
+
+
 async def test_verdicts_of_both_orders_are_kept_and_turned_with_the_pair(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", [annotation(0, 1.75, orders=[2.0, 1.5])])
 

@@ -8,6 +8,7 @@ BLUE, ORANGE, GREEN, VIOLET, GREY = "#1d63d8", "#b04c06", "#08755e", "#7a4fd6", 
 
 ROLE_COLOURS: Mapping[str, str] = {
     "mixture": BLUE,
+    "outputs": BLUE,
     "baseline": ORANGE,
     "reference": ORANGE,
     "aggregator": GREEN,
@@ -19,6 +20,7 @@ ROLE_COLOURS: Mapping[str, str] = {
 
 ROLE_SHAPES: Mapping[str, str] = {
     "mixture": "circle",
+    "outputs": "square",
     "baseline": "diamond",
     "reference": "square",
     "aggregator": "square",
