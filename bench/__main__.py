@@ -7,7 +7,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("orchestration", "batch", "growth", "startup", "lc", "server", "caching", "heartbeat", "verdict")
+NAMES = ("orchestration", "batch", "growth", "startup", "lc", "server", "caching", "heartbeat", "disconnect", "verdict")
 
 
 def main() -> int:

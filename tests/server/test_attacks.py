@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import socket
 import subprocess
 import sys
 from io import BytesIO
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from moa._server.http.connection_limits import MOST_HEADERS
+from moa._server.http.client_addresses import parse_networks
+from moa._server.http.connection_limits import MOST_HEADERS, most_connections
+from moa._server.launcher import ServeSettings, _connection_table, listen
 from tests.server.test_narrowing import keys
-from tests.support.model_server import Text
+from tests.support.model_server import Hang, Text
 from tests.support.served import HELLO, ServedModel, served
 
 CHAT = "/v1/chat/completions"
@@ -20,13 +23,19 @@ JSON = {"content-type": "application/json"}
 PATHS = [CHAT, "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/api/runs", "/api/check", "/api/yaml"]
 
 
-async def connect(server: ServedModel) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    return await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+async def connect(server: ServedModel, address: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    port = int(server.url.rpartition(":")[2])
+    return await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
 
 
 def head(path: str = CHAT, length: int = 1000, *more: str, method: str = "POST") -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "host: localhost", "content-type: application/json"]
     return "\r\n".join([*lines, f"content-length: {length}", *more, "", ""]).encode()
+
+
+def ask() -> bytes:
+    body = json.dumps({"model": "moa/solo", "messages": HELLO}).encode()
+    return head(CHAT, len(body)) + body
 
 
 async def read_reply(reader: asyncio.StreamReader) -> int:
@@ -91,13 +100,13 @@ async def test_one_key_leaves_places_to_the_others() -> None:
         gate = asyncio.Event()
         server.upstream.behave("writer", Text("x", gate=gate))
 
-        def ask(key: int) -> asyncio.Task[tuple[int, dict[str, Any]]]:
+        def ask_as(key: int) -> asyncio.Task[tuple[int, dict[str, Any]]]:
             body = {"model": "moa/solo", "messages": HELLO}
             return asyncio.create_task(server.post(CHAT, body, headers={"authorization": f"Bearer moa-{key}"}))
 
-        greedy = [ask(0) for _ in range(6)]
+        greedy = [ask_as(0) for _ in range(6)]
         await server.upstream.until(lambda: server.upstream.running == 3)
-        other = ask(1)
+        other = ask_as(1)
         await server.upstream.until(lambda: server.upstream.running == 4)
         gate.set()
         statuses = sorted([(await each)[0] for each in greedy])
@@ -127,6 +136,159 @@ async def test_the_idlest_connection_goes_when_there_are_too_many(monkeypatch: p
 
     assert (healthy, status) == (200, 200)
     assert all(closed)
+
+
+def healthz(*headers: str) -> bytes:
+    return "\r\n".join(["GET /healthz HTTP/1.1", "host: localhost", *headers, "", ""]).encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.1 is the only address of loopback")
+async def test_an_address_has_so_many_connections_and_others_are_not_touched(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served(serving=ServeSettings(address_connections=3)) as server:
+        gate = asyncio.Event()
+        server.upstream.behave("writer", Text("x", gate=gate))
+        other_reader, other_writer = await connect(server, "127.0.0.3")
+        other_writer.write(healthz())
+        assert await read_reply(other_reader) == 200
+        working = [await connect(server, "127.0.0.2") for _ in range(2)]
+        for _, writer in working:
+            writer.write(ask())
+        await server.upstream.until(lambda: server.upstream.running == 2)
+        idle = await connect(server, "127.0.0.2")
+        idle[1].write(healthz())
+        assert await read_reply(idle[0]) == 200
+        newer = [await connect(server, "127.0.0.2") for _ in range(20)]
+
+        # The one that waits for nothing goes for a newer one; those at work stay.
+        assert await is_closed(idle[0])
+        assert [await is_closed(reader) for reader, _ in newer[:-1]] == [True] * 19
+        newer[-1][1].write(ask())
+        await server.upstream.until(lambda: server.upstream.running == 3)
+        refused = await connect(server, "127.0.0.2")
+        assert await is_closed(refused[0])
+        other_writer.write(healthz())
+        assert await read_reply(other_reader) == 200
+        gate.set()
+        assert [await read_reply(reader) for reader, _ in (*working, newer[-1])] == [200] * 3
+        for _, writer in (*working, *newer, idle, refused, (other_reader, other_writer)):
+            writer.close()
+
+    warnings = [record.getMessage() for record in caplog.records if record.name == "moa.server.connections"]
+    assert len(warnings) == 1
+    assert "--trusted-proxy" in warnings[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.1 is the only address of loopback")
+async def test_a_trusted_proxy_has_as_many_connections_as_it_wants_and_its_clients_a_rate_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("moa._server.http.middleware.STRANGERS_PER_MINUTE", 2)
+    proxies = ServeSettings(address_connections=1, trusted_proxies=("127.0.0.2/32",))
+    options = {"keys": keys(), "trusted_proxies": parse_networks(proxies.trusted_proxies)}
+
+    async def status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *forwarded: str) -> int:
+        writer.write(head("/v1/models", 0, *(f"x-forwarded-for: {value}" for value in forwarded), method="GET"))
+        return await read_reply(reader)
+
+    async with served(serving=proxies, **options) as server:
+        through = [await connect(server, "127.0.0.2") for _ in range(4)]
+        first = [await status(*each, "198.51.100.1, 203.0.113.1") for each in through]
+        # Neither another invented address nor a second header gives the same client more.
+        invented = await status(*through[0], "198.51.100.2, 203.0.113.1")
+        twice = await status(*through[0], "198.51.100.2", "203.0.113.1")
+        second = await status(*through[0], "203.0.113.2")
+        stranger = await connect(server, "127.0.0.3")
+        direct = [await status(*stranger, f"203.0.113.{number}") for number in range(10, 14)]
+        for _, writer in (*through, stranger):
+            writer.close()
+
+    assert first == [401, 401, 429, 429]
+    assert (invented, twice, second) == (429, 429, 401)
+    assert direct == [401, 401, 429, 429]
+
+
+async def test_no_limit_by_address_stands_where_all_clients_have_the_same() -> None:
+    assert _connection_table(ServeSettings())._per_address is None
+    assert _connection_table(ServeSettings(host="0.0.0.0"))._per_address == most_connections() // 4
+    assert _connection_table(ServeSettings(host="0.0.0.0", address_connections=9, workers=4))._per_address == 2
+
+
+@pytest.mark.parametrize("endless", [b"x-filler: ", b"x-filler", b"x: y\r\n" * 9])
+async def test_a_trailer_counts_as_no_header_and_has_the_limits_of_headers(endless: bytes) -> None:
+    """Trailers come after the body, past whatever a proxy in front has checked or taken out (RFC 9110, 6.5.1)."""
+    body = json.dumps({"model": "moa/solo", "messages": HELLO}).encode()
+    chunked = head().replace(b"content-length: 1000", b"transfer-encoding: chunked")
+    request = chunked + b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+    async with served(keys=keys()) as server:
+        reader, writer = await connect(server)
+        for trailer in (b"authorization: Bearer moa-0\r\nx-api-key: moa-0\r\n", b"host: evil\r\n"):
+            writer.write(request + trailer + b"\r\n")
+            assert await read_reply(reader) == 401
+        authorized = request.replace(b"host:", b"authorization: Bearer moa-0\r\nhost:", 1)
+        writer.write(authorized + b"host: evil\r\nx-checksum: 1\r\n\r\n")
+        assert await read_reply(reader) == 200
+
+        assert await _is_cut_off(writer, authorized + endless)
+
+
+async def test_what_follows_the_length_of_a_chunk_is_bounded() -> None:
+    """CVE-2024-22019 of Node.js: a server that reads chunk extensions without end serves an endless request."""
+    chunked = head().replace(b"content-length: 1000", b"transfer-encoding: chunked")
+    async with served() as server:
+        _, writer = await connect(server)
+        assert await _is_cut_off(writer, chunked + b"5;x=")
+
+
+async def _is_cut_off(writer: asyncio.StreamWriter, begun: bytes) -> bool:
+    """Whether a client is cut off that sends a few megabytes more; every unbounded one took hundreds of them."""
+    writer.write(begun)
+    try:
+        for _ in range(30):
+            writer.write(begun[-9:] + b"y" * 1_000_000 if begun.endswith(b"\n") else b"y" * 1_000_000)
+            await writer.drain()
+    except ConnectionError:
+        return True
+    finally:
+        writer.close()
+    return False
+
+
+@pytest.mark.parametrize("more", ["whole", "half", "large"])
+async def test_a_client_that_leaves_is_noticed_although_it_has_asked_more(more: str) -> None:
+    async with served() as server:
+        server.upstream.behave("writer", Hang())
+        _, writer = await connect(server)
+        request = ask()
+        further = {"whole": request * 3, "half": head() + b"{", "large": head(CHAT, 60_000) + b" " * 50_000}[more]
+        writer.write(request + further)
+        await server.upstream.until(lambda: server.upstream.running == 1)
+        writer.close()
+        await server.upstream.until(lambda: server.upstream.cancelled == 1)
+        await server.upstream.until(lambda: server.upstream.running == 0)
+
+    assert len(server.upstream.requests) == 1
+
+
+async def test_requests_that_wait_for_an_earlier_one_take_a_bounded_part_of_the_memory() -> None:
+    async with served() as server:
+        server.upstream.behave("writer", Hang())
+        _, writer = await connect(server)
+        writer.write(ask())
+        await server.upstream.until(lambda: server.upstream.running == 1)
+
+        assert await _is_cut_off(writer, head(CHAT, 100_000_000))
+
+
+async def test_a_client_that_vanishes_is_looked_for() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+            if sys.platform == "linux":
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
 
 
 LIMITED = """

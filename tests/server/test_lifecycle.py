@@ -45,6 +45,37 @@ async def test_a_client_that_goes_away_cancels_every_call_within_100_ms(path: st
     assert server.app.state.service.inflight.count == 0
 
 
+async def test_the_calls_of_many_clients_that_leave_at_once_end_without_a_wait_between() -> None:
+    """Counted in passes of the event loop, which don't depend on the machine: a wait of 10 ms is a thousand of them."""
+
+    async def passes(clients: int) -> int:
+        async with served() as server:
+            for model in ("one", "two"):
+                server.upstream.behave(model, Hang())
+            writers = [(await _connect(server))[1] for _ in range(clients)]
+            for number, writer in enumerate(writers):
+                body = orjson.dumps({**ASK, "stream": number % 2 == 0})
+                head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+                writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            await server.upstream.until(lambda: server.upstream.running == 2 * clients)
+            count, loop = 0, asyncio.get_running_loop()
+
+            def note_pass() -> None:
+                nonlocal count
+                count += 1
+                if server.upstream.running:
+                    loop.call_soon(note_pass)
+
+            for writer in writers:
+                writer.transport.abort()
+            loop.call_soon(note_pass)
+            await server.upstream.until(lambda: server.upstream.cancelled == 2 * clients)
+        return count
+
+    assert await passes(1) < 60
+    assert await passes(60) <= await passes(1) + 10
+
+
 def _patience() -> float:
     """How much slower than alone a process is that shares its processors with other work."""
     return 1 + (os.getloadavg()[0] / (os.cpu_count() or 1))

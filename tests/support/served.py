@@ -94,6 +94,7 @@ async def served(
     key: str = "unused",
     tracer: Tracer | None = None,
     providers: Mapping[str, Provider] | None = None,
+    serving: ServeSettings | None = None,
     **options: Any,
 ) -> AsyncIterator[ServedModel]:
     """Serve mixtures whose models are at the endpoint `lab`; each says who it is unless told otherwise.
@@ -110,7 +111,7 @@ async def served(
             ServerOptions(mixtures=mixtures or (DUO, SOLO), **options),
             tracer=tracer,
         )
-        async with listening(made) as url, aiohttp.ClientSession() as http:
+        async with listening(made, serving) as url, aiohttp.ClientSession() as http:
             server = ServedModel(url=url, app=made, upstream=upstream, http=http, key=key)
             try:
                 yield server
@@ -124,12 +125,12 @@ def _endpoint(upstream: ModelServer, name: str, changes: Mapping[str, Any]) -> E
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[str]:
+async def listening(app: ASGIApp, serving: ServeSettings | None = None) -> AsyncIterator[str]:
     """Let uvicorn serve an application with the settings of `moa serve`.
 
     Its own main loop looks for signals ten times a second and stops as slowly; here it is begun and ended by hand.
     """
-    config = uvicorn_config(app, ServeSettings(), sets_up_logs=False)
+    config = uvicorn_config(app, serving or ServeSettings(), sets_up_logs=False)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

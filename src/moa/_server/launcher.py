@@ -24,6 +24,8 @@ from moa._runtime.engine import Engine
 from moa._runtime.gc_tuning import reduce_gc
 from moa._server.api_keys import ApiKeys, load_keys
 from moa._server.app import create_app
+from moa._server.http.client_addresses import parse_networks
+from moa._server.http.connection_limits import ConnectionTable, most_connections
 from moa._server.http.older_clients import OlderClientsProtocol
 from moa._server.inflight import InflightLimiter
 from moa._server.logs import LogFormat, log_settings
@@ -35,6 +37,22 @@ from moa.providers._endpoint import Endpoint, LimitSettings
 
 DRAIN_S = 30.0
 """Seconds for open streams to end after a stop signal."""
+
+VANISHED_AFTER_S = 30
+"""Seconds after which a client that vanished without closing its connection is noticed (Linux, macOS)."""
+
+_VANISHED_CLIENTS = [
+    (level, getattr(socket, name), value)
+    for level, name, value in (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", VANISHED_AFTER_S // 2),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", VANISHED_AFTER_S // 6),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", VANISHED_AFTER_S * 1000),
+    )
+    if hasattr(socket, name)
+]
+"""Options of the listening socket, which its connections inherit: probes while nothing is sent, a limit while it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +68,9 @@ class ServeSettings:
         workers: Processes.
         keys_file: Who may ask.
         hosts: Further names in Host headers.
+        trusted_proxies: Addresses and networks of reverse proxies.
+        address_connections: Most connections of one address, in all workers together; None: a quarter of all, and no
+            limit where all clients are on this machine.
         cors_origins: Web pages that may call the server.
         max_inflight: Most runs at once, in all workers together.
         max_body_bytes: Largest request.
@@ -70,6 +91,8 @@ class ServeSettings:
     workers: int = 1
     keys_file: Path | None = None
     hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    address_connections: int | None = None
     cors_origins: tuple[str, ...] = ()
     max_inflight: int = field(default=ServerOptions(mixtures=()).max_inflight)
     max_body_bytes: int = field(default=ServerOptions(mixtures=()).max_body_bytes)
@@ -118,6 +141,7 @@ def make_options(serving: ServeSettings, settings: Settings, state: StateStore |
         keys=keys,
         # With a key, a name that a page lets point here is of no use to it.
         hosts=(*LOOPBACK_HOSTS, *serving.hosts) if serving.is_local else serving.hosts,
+        trusted_proxies=parse_networks(serving.trusted_proxies),
         cors_origins=serving.cors_origins,
         max_inflight=max(1, serving.max_inflight // serving.workers),
         max_body_bytes=serving.max_body_bytes,
@@ -226,13 +250,25 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         reason = {
             errno.EADDRINUSE: "another program listens there: give another --port",
             errno.EACCES: "this user may not listen there: give a --port from 1024",
         }.get(error.errno or 0, (error.strerror or str(error)).lower())
         raise UsageError(f"can't listen at {host}:{port}: {reason}") from None
+    for level, option, value in _VANISHED_CLIENTS:
+        listener.setsockopt(level, option, value)
+    return listener
+
+
+def _connection_table(serving: ServeSettings) -> ConnectionTable:
+    most = serving.address_connections
+    if most is not None:
+        most = max(1, most // serving.workers)
+    elif not serving.is_local:
+        most = max(1, most_connections() // 4)
+    return ConnectionTable(most, parse_networks(serving.trusted_proxies))
 
 
 def uvicorn_config(
@@ -257,7 +293,7 @@ def uvicorn_config(
         port=serving.port,
         workers=serving.workers,
         loop="auto",
-        http=OlderClientsProtocol,
+        http=partial(OlderClientsProtocol, table=_connection_table(serving)),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=log_settings(serving.log_format) if sets_up_logs else None,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moa._mixture.schema import Mixture
 from moa._server.api_keys import ApiKeys
+from moa._server.http.client_addresses import Network
 from moa._server.http.held_stream import HOLD_S
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -24,6 +25,7 @@ class ServerOptions:
         left_out: What was to be served and can't be, with the reason.
         keys: Who may ask; None admits every client (loopback only).
         hosts: Names that a request's Host header may have; empty: any.
+        trusted_proxies: Reverse proxies whose `X-Forwarded-For` is believed.
         cors_origins: Web pages of other origins that may call the server, e.g. `https://chat.example.org`.
         max_inflight: Most runs at once; what comes beyond is answered with 429.
         max_body_bytes: Largest request body.
@@ -43,6 +45,7 @@ class ServerOptions:
     left_out: Mapping[str, str] = field(default_factory=dict)
     keys: ApiKeys | None = field(default=None, repr=False)
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    trusted_proxies: tuple[Network, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_inflight: int = 1024
     max_body_bytes: int = 20_000_000

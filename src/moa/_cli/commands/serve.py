@@ -52,6 +52,22 @@ def serve(
         list[str] | None,
         typer.Option("--cors-origin", metavar="URL", help="Origin of a web page that may call the API."),
     ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy",
+            metavar="ADDRESS|NETWORK",
+            help="Reverse proxy whose X-Forwarded-For names the client; repeatable.",
+        ),
+    ] = None,
+    max_connections_per_address: Annotated[
+        int | None,
+        typer.Option(
+            "--max-connections-per-address",
+            min=1,
+            help="Maximum number of connections of one address. Default: a quarter of all, none on loopback.",
+        ),
+    ] = None,
     max_inflight: Annotated[
         int, typer.Option("--max-inflight", min=1, help="Maximum number of concurrent runs.")
     ] = 1024,
@@ -106,6 +122,8 @@ def serve(
             keys_file=api_keys_file,
             hosts=tuple(allow_host or ()),
             cors_origins=tuple(cors_origin or ()),
+            trusted_proxies=tuple(trusted_proxy or ()),
+            address_connections=max_connections_per_address,
             max_inflight=max_inflight,
             max_body_bytes=max_body,
             max_calls=max_calls,

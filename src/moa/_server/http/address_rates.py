@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 from moa._policies.sliding_window import SlidingWindow
+from moa._server.http.client_addresses import counted_address
 from moa._server.http.errors import RequestError
 
 MAX_ADDRESSES = 10_000
@@ -26,8 +27,9 @@ class AddressRates:
         Raises:
             RequestError: The address has made all of its requests of this minute.
         """
-        window = self._windows.setdefault(address, SlidingWindow(self._per_minute))
-        self._windows.move_to_end(address)
+        counted = counted_address(address)
+        window = self._windows.setdefault(counted, SlidingWindow(self._per_minute))
+        self._windows.move_to_end(counted)
         if len(self._windows) > MAX_ADDRESSES:
             self._windows.popitem(last=False)
         if wait_s := window.wait_s(1, now):

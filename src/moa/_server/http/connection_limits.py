@@ -1,12 +1,17 @@
 """Connections: uvicorn's HTTP protocol with limits on clients that are slow on purpose."""
 
 import asyncio
-from collections import Counter
+import logging
+from collections.abc import Iterable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from moa._server.http.client_addresses import Network, counted_address, is_in
 from moa.providers._descriptors import connection_descriptors
+
+log = logging.getLogger("moa.server.connections")
 
 HEADERS_WITHIN_S = 10.0
 """Seconds in which a request's headers have to be there."""
@@ -19,6 +24,9 @@ MOST_CONNECTIONS = 4096
 
 MOST_HEADERS = 200
 """Most headers of a request."""
+
+MOST_QUEUED_BYTES = 64 * 1024
+"""Most bytes of further requests that a client may send before it has the reply to the first one (pipelining)."""
 
 REST_WITHIN_S = 1.0
 """Seconds in which the rest of a request has to be there that was answered (mostly: refused) before it was whole."""
@@ -33,44 +41,98 @@ def most_connections() -> int:
     return MOST_CONNECTIONS if descriptors is None else max(1, min(MOST_CONNECTIONS, descriptors // 2))
 
 
+class ConnectionTable:
+    """The open connections of one server process, by address; says which has to go when there are too many.
+
+    Args:
+        per_address: Most connections of one address; None: as many as of all.
+        trusted: Reverse proxies, whose connections are those of many clients: they are not limited.
+    """
+
+    def __init__(self, per_address: int | None = None, trusted: Iterable[Network] = ()) -> None:
+        self._per_address, self._trusted = per_address, tuple(trusted)
+        # In the order of their last activity, so that the idlest one comes first.
+        self._connections: dict[str, dict[LimitedProtocol, None]] = {}
+        self._has_warned = False
+
+    def add(self, connection: "LimitedProtocol", count: int) -> None:
+        """Take in a new connection; an idle one is closed if there are too many: this one, if all others are at work.
+
+        Args:
+            connection: The new one.
+            count: Connections of all addresses, this one included.
+        """
+        same = self._connections.setdefault(connection.address, {})
+        same[connection] = None
+        is_limited = self._per_address is not None and not is_in(connection.address, self._trusted)
+        if is_limited and len(same) > (self._per_address or 0):
+            self._warn(connection.address)
+            _idlest(same, default=connection).abort()
+        elif count > most_connections():
+            by_size = sorted(self._connections.values(), key=len, reverse=True)
+            idle = (found for each in by_size if (found := _idlest(each)) is not None)
+            next(idle, connection).abort()
+
+    def note_activity(self, connection: "LimitedProtocol") -> None:
+        """A connection is the least idle one of its address now."""
+        same = self._connections[connection.address]
+        same[connection] = same.pop(connection)
+
+    def remove(self, connection: "LimitedProtocol") -> None:
+        """A connection has ended."""
+        same = self._connections[connection.address]
+        del same[connection]
+        if not same:
+            del self._connections[connection.address]
+
+    def _warn(self, address: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "%s has %s connections, the most that one address may have: its idlest one is closed, now and from now "
+                "on. If it is a reverse proxy, name it with --trusted-proxy",
+                address,
+                self._per_address,
+            )
+
+
+def _idlest(connections: Iterable["LimitedProtocol"], default: Any = None) -> Any:
+    return next((each for each in connections if each.is_idle), default)
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """Closes connections of clients that are slow on purpose, send too many headers, or are too many.
 
     Slow are those that don't send their headers or the rest of a refused request, or don't read their reply. A reply
     that nobody reads is aborted, which cancels the run behind it.
+
+    Args:
+        table: The connections of this process.
+        arguments: Uvicorn's.
+        named: Uvicorn's.
     """
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, table: ConnectionTable, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._table = table
         self._headers_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
         self._rest_timer: asyncio.TimerHandle | None = None
-        self._header_bytes = self._header_count = self._whole_header_bytes = 0
+        self._unparsed_bytes = self._header_count = self._header_bytes = self._queued_bytes = 0
         self._in_headers = True
-        self._active_at = self.loop.time()
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected; if there are too many, one that waits for nothing has to go."""
         super().connection_made(transport)
-        self._headers_timer = self.loop.call_later(HEADERS_WITHIN_S, self._abort)
-        if len(self.connections) > most_connections():
-            self._make_room()
-
-    def _make_room(self) -> None:
-        """Close the idlest connection of the address that has most of them; this one, if all others are at work."""
-        idle = [each for each in self.connections if isinstance(each, LimitedProtocol) and each.is_idle]
-        of_address = Counter(each.address for each in idle)
-        min(idle, key=lambda each: (-of_address[each.address], each._active_at))._abort()
-
-    @property
-    def address(self) -> str:
-        """Where the client is."""
-        return self.client[0] if self.client else ""
+        self.address = counted_address(self.client[0]) if self.client else ""
+        self._headers_timer = self.loop.call_later(HEADERS_WITHIN_S, self.abort)
+        self._table.add(self, len(self.connections))
 
     @property
     def is_idle(self) -> bool:
         """Whether no request of the connection is being answered, or none is whole yet."""
-        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        return self._running is None or self._running.response_complete or self._running.more_body
 
     def shutdown(self) -> None:
         """The server stops: a request that isn't even whole is not waited for."""
@@ -83,24 +145,41 @@ class LimitedProtocol(HttpToolsProtocol):
         """The client has disconnected."""
         for timer in (self._headers_timer, self._reading_timer, self._rest_timer):
             _cancel(timer)
+        self._table.remove(self)
+        if self._running is not None:
+            # Uvicorn tells the newest request only, which may still wait for the one that is being answered.
+            self._running.disconnected = not self._running.response_complete
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
-        self._active_at = self.loop.time()
-        if self._in_headers:
-            if self._headers_timer is None:
-                self._headers_timer = self.loop.call_later(HEADERS_WITHIN_S, self._abort)
-            self._header_bytes += len(data)
+        self._table.note_activity(self)
+        if self._in_headers and self._headers_timer is None:
+            self._headers_timer = self.loop.call_later(HEADERS_WITHIN_S, self.abort)
+        self._queued_bytes = self._queued_bytes + len(data) if self.pipeline else 0
+        self._unparsed_bytes += len(data)
+        self._feed(data)
+        # What is not yet a whole header or trailer, and what stands behind the length of a chunk, is with the parser,
+        # which has no limit.
+        if max(self._unparsed_bytes - MOST_HEADER_BYTES, self._queued_bytes - MOST_QUEUED_BYTES) > 0:
+            self.abort()
+        elif self.pipeline and not self.transport.is_closing():
+            # Uvicorn would read on after the present reply only, and not see that the client has gone until then.
+            self.flow.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         super().data_received(data)
-        # What is not even one whole header is with the parser, which has no limit.
-        if self._in_headers and self._header_bytes > MOST_HEADER_BYTES:
-            self._abort()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a request's body."""
+        self._unparsed_bytes = 0
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._header_count = self._whole_header_bytes = 0
+        self._header_count = self._header_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's line."""
@@ -108,19 +187,21 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """One header, or one trailer: those stand behind the body, and no proxy in front may have looked at them."""
         self._header_count += 1
         self._count_header(len(name) + len(value))
-        super().on_header(name, value)
+        if self._in_headers:
+            super().on_header(name, value)
 
     def _count_header(self, size: int) -> None:
-        self._whole_header_bytes += size
-        if self._whole_header_bytes > MOST_HEADER_BYTES or self._header_count > MOST_HEADERS:
+        self._unparsed_bytes = 0
+        self._header_bytes += size
+        if self._header_bytes > MOST_HEADER_BYTES or self._header_count > MOST_HEADERS:
             raise ValueError("too many headers")  # the parser stops, and uvicorn answers 400 and closes
 
     def on_headers_complete(self) -> None:
         """A request's headers are whole."""
-        self._in_headers, self._header_bytes = False, 0
+        self._in_headers, self._unparsed_bytes = False, 0
         _cancel(self._headers_timer)
         self._headers_timer = None
         super().on_headers_complete()
@@ -128,27 +209,36 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request is whole; what follows are the headers of the next one."""
         super().on_message_complete()
-        self._in_headers = True
+        self._in_headers, self._unparsed_bytes = True, 0
         _cancel(self._rest_timer)
 
     def on_response_complete(self) -> None:
         """A reply is out; if it didn't wait for the whole request, its rest may still arrive, but not for long."""
         super().on_response_complete()
         if not self._in_headers:
-            self._rest_timer = self.loop.call_later(REST_WITHIN_S, self._abort)
+            self._rest_timer = self.loop.call_later(REST_WITHIN_S, self.abort)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
         super().pause_writing()
-        self._reading_timer = self.loop.call_later(READ_WITHIN_S, self._abort)
+        self._reading_timer = self.loop.call_later(READ_WITHIN_S, self.abort)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         _cancel(self._reading_timer)
         super().resume_writing()
 
-    def _abort(self) -> None:
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing was asked for a while; what the client hasn't read by now, it won't read."""
+        self.abort()
+
+    def abort(self) -> None:
+        """End the connection at once."""
         self.transport.abort()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

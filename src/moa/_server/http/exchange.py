@@ -59,6 +59,7 @@ class HttpExchange:
         id: Names the request in headers, logs and traces.
         path: Unquoted, without the query; `raw_path` is as it came, and so has no line breaks.
         headers: The request's, names in lower case; of repeated ones the last.
+        client: The client's address, as it connects or as a trusted proxy forwards it.
         caller: Whose key it came with.
         scope: The request's scope of ASGI.
         status: Of the reply, 0 before its headers are sent.

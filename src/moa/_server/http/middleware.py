@@ -14,6 +14,7 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moa._server.http.address_rates import AddressRates
+from moa._server.http.client_addresses import forwarded_client
 from moa._server.http.errors import INTERNAL, ErrorResponse, RequestError, error_response
 from moa._server.http.exchange import CLIENT_CLOSED_REQUEST, ClientGone, HeaderList, HttpExchange
 from moa._server.http.routes import ClientConventions, Route, RouteTable
@@ -77,6 +78,9 @@ class ApiMiddleware:
         route = methods.get(scope["method"])
         is_page = route is not None and route.is_open and route.tag is None
         exchange = HttpExchange(scope, receive, send, _PAGE_HEADERS if is_page else _API_HEADERS)
+        if self._options.trusted_proxies:
+            forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            exchange.client = forwarded_client(exchange.client, forwarded, self._options.trusted_proxies)
         try:
             self._check_site(exchange)
             await self._check_key(exchange, route)

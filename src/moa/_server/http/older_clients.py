@@ -37,12 +37,12 @@ class OlderClientsProtocol(LimitedProtocol):
         self._data = self._rest = b""
         self._is_resuming = False
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes have arrived; requests in them may each ask for an upgrade."""
+    def _feed(self, data: bytes) -> None:
+        # Requests in it may each ask for an upgrade.
         self._rest = data
         while self._rest:
             self._data, self._rest = self._rest, b""
-            super().data_received(self._data)
+            super()._feed(self._data)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Read on after the headers of a request that asks for an upgrade: the parser takes it for whole.
