@@ -8,11 +8,17 @@ from typing import Any
 
 import botocore.session
 import pytest
+from anthropic.types import ModelInfo
 from botocore.parsers import RestJSONParser
 from genai_prices import Usage, calc_price
+from openai.types import Model as OpenAiModel
 
 from moa._config.settings import load_settings
+from moa._messages import Message
 from moa._runtime.model_lists import lifecycle_notes, model_lists
+from moa.errors import ModelNotFound
+from moa.providers._base import ModelRequest
+from moa.providers._bedrock.error_mapping import from_response
 from moa.providers._model_lists import ListedModel, _from_bedrock, _from_openai
 from moa.providers._successors import _SUCCESSORS, successor
 
@@ -60,6 +66,55 @@ def test_the_keys_read_from_bedrock_are_those_of_its_service_model() -> None:
 def test_each_way_of_saying_it_is_read(row: dict[str, Any], note: str | None) -> None:
     (listed,) = _from_openai({"data": [{"id": "a", **row}, {"id": 7}, None]})
     assert listed.note(TODAY) == note
+
+
+def test_lists_in_the_types_of_the_openai_and_anthropic_sdks_are_read() -> None:
+    openai = OpenAiModel(id="gpt-4o", created=1, object="model", owned_by="openai", shutdown_date="2027-01-15")
+    claude = ModelInfo.model_validate(
+        {
+            "id": "claude-3-haiku-20240307",
+            "created_at": "2024-03-07T00:00:00Z",
+            "display_name": "Claude 3 Haiku",
+            "lifecycle": "retired",
+            "retires_at": "2026-04-01T00:00:00Z",
+            "max_input_tokens": 200_000,
+            "type": "model",
+        }
+    )
+
+    first, second = _from_openai({"data": [one.model_dump(mode="json") for one in (openai, claude)]})
+
+    assert (first.note(TODAY), first.status) == ("retires in 50 days (2027-01-15)", "active")
+    assert (second.note(TODAY), second.context_window) == ("retired since 2026-04-01", 200_000)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # griptape-ai/griptape-nodes-engine #4498, langchain-ai/langchain-aws #1245
+        "This model version has reached the end of its life. Please refer to the AWS documentation for more details.",
+        # awslabs/llmeter #35
+        "Access denied. This Model is marked by provider as Legacy and you have not been actively using the model in "
+        "the last 15 days. Please upgrade to an active model on Amazon Bedrock",
+    ],
+)
+def test_what_bedrock_says_of_a_model_that_is_gone_names_a_later_one(message: str) -> None:
+    request = ModelRequest(
+        reference="bedrock/us.anthropic.claude-3-5-sonnet-20241022-v2:0",
+        model="us.anthropic.claude-3-5-sonnet-20241022-v2:0",
+        messages=(Message(role="user", content="Hello"),),
+    )
+    error = from_response(
+        404,
+        {"x-amzn-errortype": "ResourceNotFoundException"},
+        json.dumps({"message": message}).encode(),
+        reference=request.reference,
+        request=request,
+    )
+
+    assert isinstance(error, ModelNotFound)
+    assert "a later model is us.anthropic.claude-sonnet-5-5" in str(error)
+    assert not error.rejects
 
 
 def test_every_successor_is_priced() -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from moa._messages import Message, ReplyOptions, Sampling, ToolCall
 from moa.providers._base import collect
+from moa.providers._endpoint import Endpoint
+from moa.providers._model_lists import list_models
 from tests.support.bedrock_calls import ask, provider_at
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -40,6 +42,16 @@ async def test_replies_are_whole_with_their_usage(url: str, model: str, deltas: 
     assert reply.finish.reason == "stop"
     assert reply.finish.usage is not None
     assert reply.finish.usage.output_tokens > 0
+
+
+async def test_its_list_of_models_is_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+    models = await list_models(Endpoint(name="bedrock", kind="bedrock", endpoint_url=url, region="us-east-1"))
+
+    assert any(model.id.startswith("anthropic.") for model in models)
+    assert {model.status for model in models} <= {"active", "legacy", "retired"}
 
 
 @pytest.mark.parametrize("deltas", [True, False])

@@ -149,7 +149,7 @@ def run(
     or a used-up budget, and another one adds mixtures, prompts or a judge to what is there; what was bought is not
     bought again. Examples:
 
-        moa eval run starter -m mixture.yaml --baseline openai/gpt-6-sol --judge-model openai/gpt-6-sol --plan
+        moa eval run starter -m mixture.yaml --baseline openai/gpt-6-sol --judge-model mistral/mistral-large --plan
 
         moa eval run alpaca_eval -m mixture.yaml --baseline sonnet.json --judge alpaca_eval_gpt4_turbo --out runs/805
 

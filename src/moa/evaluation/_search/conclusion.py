@@ -172,8 +172,10 @@ def _sentences(
             f"alone costs no more and may be as good ({lead.value:+.1f} points, at least {lead.low:+.1f})."
         )
     else:
+        is_open = found.ended == "budget" or any(one.state == "not shown" and not one.is_single for one in standings)
+        pays_not = "No mixture is shown to pay" if is_open else "No mixture pays"
         sentences.append(
-            f"No mixture pays: none is shown to be within {setup.margin:g} points of {search.baseline.name}."
+            f"{pays_not}: none is shown to be within {setup.margin:g} points of {search.baseline.name} at this price."
         )
         if single is not None:
             sentences.append(f"The best model alone at this price is {single.name} ({_points(single)}).")
@@ -182,7 +184,7 @@ def _sentences(
     sentences.append(
         f"{len(tried)} mixtures were tried with {found.calls:,} answers, where each on every prompt takes "
         f"{found.brute_force:,}; {len(open_ones)} are not shown either way. The search has cost "
-        f"${found.spent_usd:.2f} so far."
+        f"${found.spent_usd:.2f}{' and unknown prices' if found.unpriced else ''} so far."
     )
     return tuple(sentences)
 
@@ -218,5 +220,5 @@ def _points(one: Standing) -> str:
 
 def _share(one: Standing, found: Found) -> str:
     if not found.baseline_usd:
-        return "as much as all"
+        return f"${1000 * one.usd:.2f} per 1,000 prompts instead of 100%"
     return f"{100 * one.usd / found.baseline_usd:.0f}%"

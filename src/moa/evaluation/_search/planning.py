@@ -57,9 +57,9 @@ def plan_search(search: Search) -> SearchPlan:
     needed = race.prompts_needed(setup.margin, critical)
     told = [
         prompts_sentence(evidence, setup.margin, critical) or "",
-        f"{len(search.singles)} models alone and the baseline: about ${alone_usd or 0.0:.2f}.",
-        f"{len(candidates)} mixtures, of which {raced} at most enter the race: about ${most_usd or 0.0:.2f} with the "
-        f"models alone; each on every prompt would be about ${all_usd or 0.0:.2f}.",
+        f"{len(search.singles)} models alone and the baseline: {_about(alone_usd)}.",
+        f"{len(candidates)} mixtures, of which {raced} at most enter the race: {_about(most_usd)} with the "
+        f"models alone; each on every prompt would be {_about(all_usd)}.",
     ]
     return SearchPlan(
         sentences=tuple(told),
@@ -68,6 +68,10 @@ def plan_search(search: Search) -> SearchPlan:
         alone_usd=alone_usd,
         most_usd=most_usd,
     )
+
+
+def _about(amount: float | None) -> str:
+    return "of unknown price" if amount is None else f"about ${amount:.2f}"
 
 
 def _most_share(prompts: int, candidates: int) -> float:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from moa._ledger import Pricer
 from moa._messages import conversation
 from moa._mixture.schema import Agent
-from moa.errors import UsageError
+from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._pipeline import OnProgress, opened
 from moa.evaluation._runner.early_stopping import probability
@@ -154,7 +154,8 @@ class Found:
         lead_critical: Likewise, for the claim that a mixture is better than models alone.
         baseline_usd: US dollars per prompt of the baseline.
         baseline_s: Its seconds, 95th percentile; None if unknown.
-        spent_usd: What the search has cost, in all sessions.
+        spent_usd: What the search has cost, in all sessions, as far as prices are known.
+        unpriced: Whether the price of something is unknown.
         calls: Answers that were made.
         brute_force: Answers that trying every candidate on every prompt takes.
     """
@@ -169,6 +170,7 @@ class Found:
     spent_usd: float
     calls: int
     brute_force: int
+    unpriced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +302,7 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
 
         found = await decide(search, ask)
         spent = run.spent()
-        return replace(found, spent_usd=spent.kept_usd + spent.lost_usd)
+        return replace(found, spent_usd=spent.kept_usd + spent.lost_usd, unpriced=spent.unpriced)
 
 
 def _answers_of(search: Search, table: Table) -> dict[str, Answers]:
@@ -373,6 +375,11 @@ class _Race:
         """Go as far as the budget lasts."""
         search = self._search
         await self._take((), len(search.everything))
+        if not any(np.any(~np.isnan(self._answers[one.name].advantages)) for one in search.singles):
+            raise EvaluationDataError(
+                f"nothing can be compared with {search.baseline.name}: it has answered no prompt, or no answer could "
+                "be scored"
+            )
         pool = self._admitted()
         sizes = race.look_sizes(len(search.race))
         for size in sizes:

@@ -150,7 +150,7 @@ def _by_status(status: int | None) -> type[ProviderError]:
 def _hint(name: str, kind: type[ProviderError], message: str, request: ModelRequest | None) -> str:
     if kind is ModelNotFound:
         instead = None if request is None else successor(request.model)
-        return f"`moa models` lists what there is{f'; {instead} is served today' if instead else ''}"
+        return f"`moa models` lists what there is{f'; a later model is {instead}' if instead else ''}"
     if kind is BadRequest and "on-demand throughput" in message:
         return _PROFILE_HINT
     if name == "accessdeniedexception":

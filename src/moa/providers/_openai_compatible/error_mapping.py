@@ -128,7 +128,7 @@ def map_error(
 
 def _instead(kind: type[ProviderError], request: ModelRequest | None) -> str:
     name = successor(request.model) if kind is ModelNotFound and request is not None else None
-    return f"; {name} is served today" if name else ""
+    return f"; a later model is {name}" if name else ""
 
 
 def _kind(complaint: ErrorBody, status: int | None, *, has_images: bool) -> type[ProviderError]:
