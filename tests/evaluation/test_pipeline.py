@@ -1,4 +1,6 @@
+import csv
 import json
+import os
 import sqlite3
 from collections import Counter
 from decimal import Decimal
@@ -17,6 +19,7 @@ from moa.evaluation._data.annotations import read_annotations
 from moa.evaluation._data.outputs import Output, read_outputs, write_outputs
 from moa.evaluation._judges.pairwise import PairwiseJudge
 from moa.evaluation._pipeline import aevaluate, evaluate
+from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
@@ -113,6 +116,48 @@ async def test_the_categories_of_a_file_of_prompts_reach_outputs_and_annotations
 
     for kind in ("outputs", "annotations"):
         assert [row["dataset"] for row in rows(done.folder / kind / "test.json")] == ["a", "b"] * 3
+
+
+ODD_PROMPTS = (
+    "a line\u2028and a paragraph\u2029and a\x85next line",
+    '[{"id": 1}, {"id": 2}] sort these by id, descending',
+    '[{"id": 1}]',
+    '[{"role": "x"}, {"role": "y"}]',
+)
+"""Line separators that end no row, and texts that look like conversations and are none."""
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv"])
+async def test_odd_texts_come_whole_through_files_the_run_and_its_exports(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"mine.{ending}"
+    if ending == "csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["prompt"], *([text] for text in ODD_PROMPTS)])
+    elif ending == "json":
+        path.write_text(json.dumps([{"prompt": text} for text in ODD_PROMPTS], ensure_ascii=False))
+    else:
+        lines = (json.dumps({"prompt": text}, ensure_ascii=False) for text in ODD_PROMPTS)
+        path.write_text("\n".join(lines))
+    provider = models(one=user_text, two=user_text, agg=lambda request: user_text(request)[::-1])
+
+    await evaluated(tmp_path / "run", provider, prompts=path, **judged())
+    given = [Output(instruction=text, output=text, generator="x") for text in ODD_PROMPTS]
+    write_outputs(tmp_path / "x.json", given)
+    lines = (json.dumps(output.as_dict(), ensure_ascii=False) for output in given)
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+
+    assert [row["output"] for row in rows(tmp_path / "run" / "outputs" / "test.member.one.json")] == list(ODD_PROMPTS)
+    annotations = read_annotations(tmp_path / "run" / "annotations" / "test.json")
+    assert [one.instruction for one in annotations] == list(ODD_PROMPTS)
+    assert read_outputs(tmp_path / "x.json") == read_outputs(tmp_path / "x.jsonl") == tuple(given)
+
+
+async def test_a_report_leaves_no_files_of_the_database_behind(tmp_path: Path) -> None:
+    await evaluated(tmp_path, **judged())
+
+    write_report(tmp_path)
+
+    assert sorted(name for name in os.listdir(tmp_path) if "sqlite" in name) == ["cells.sqlite", "replies.sqlite"]
 
 
 async def test_self_moa_has_the_mixtures_shape_and_one_model(tmp_path: Path) -> None:
@@ -262,6 +307,32 @@ async def test_a_member_whose_proposal_failed_is_asked_alone_when_it_is_resumed(
     assert asked(again) == {"two": 6}
     assert done.progress.failed == 0
     assert {row["output"] for row in rows(tmp_path / "outputs" / "test.member.two.json")} == {"answer of two"}
+
+
+async def test_a_member_whose_proposal_failed_fails_alone_too_and_is_not_asked_a_second_time(tmp_path: Path) -> None:
+    provider = models(two=[_down()])
+
+    done = await evaluated(tmp_path, provider)
+
+    assert asked(provider) == {"one": 6, "two": 6, "agg": 12}
+    assert done.progress.failed == 6
+    alone = records(tmp_path, "test.member.two")[0]
+    assert (alone.status, alone.error and alone.error["code"]) == ("failed", _down().code)
+    assert [call.model for call in traces(tmp_path, "test.member.two")[0].calls] == ["fake/two"]
+
+
+async def test_what_a_failed_proposal_cost_counts_for_the_member_and_is_paid_once(tmp_path: Path) -> None:
+    half = ["half of an answer", _down()]
+    mixture = mixture_of([paid("one"), paid("two")], aggregator=paid("agg"))
+
+    first = await evaluated(tmp_path, models(two=half), mixture=mixture)
+
+    alone = records(tmp_path, "test.member.two")[0]
+    lost = sum(one.estimated_usd for one in records(tmp_path, "test.member.two").values())
+    kept = sum(one.priced_usd for name in ("test.member.one", "test") for one in records(tmp_path, name).values())
+    assert (alone.status, alone.estimated_usd > 0) == ("failed", True)
+    assert first.progress.spent_usd > lost
+    assert kept > 0
 
 
 def damage(run: Path, table: str) -> None:

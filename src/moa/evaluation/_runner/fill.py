@@ -15,7 +15,8 @@ from dataclasses import replace
 from itertools import count
 from typing import Literal
 
-from moa._ledger import Ledger
+from moa._ledger import ErrorInfo, Ledger
+from moa._mixture.roster import roster
 from moa._runtime.engine import Engine
 from moa.errors import EngineError
 from moa.evaluation._data.datasets import Instruction
@@ -25,12 +26,12 @@ from moa.evaluation._judges.judge_calls import is_out_of_money, together
 from moa.evaluation._measures.base import Case, Measure
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.early_stopping import StoppingMonitor
-from moa.evaluation._runner.generation import generate, paid_for
+from moa.evaluation._runner.generation import failed_record, generate, paid_for
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.records import Record, Trace
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import Paid
-from moa.evaluation._runner.systems import System, as_arrived
+from moa.evaluation._runner.systems import System, as_arrived, request_of
 from moa.evaluation._runner.table import Table, is_final
 
 Ended = Literal["complete", "budget", "decided"]
@@ -63,6 +64,9 @@ class Fill:
         self._places = _Places(self._spec.concurrency)
         self._began_at, self._steps = time.monotonic(), 0
         self._spent = Paid()
+        mixtures = [system.mixture for system in spec.asked if system.mixture is not None and system.mixture.layers]
+        self._proposers = {request_of(agent) for mixture in mixtures for agent in mixture.layers[0].proposers}
+        self._failed_proposals: dict[tuple[int, str], tuple[ErrorInfo, Ledger]] = {}
 
     @property
     def settlement(self) -> Settlement | None:
@@ -97,14 +101,23 @@ class Fill:
 
     async def _prompt(self, rank: int, instruction: Instruction) -> None:
         asked = self._random.sample(self._spec.asked, len(self._spec.asked))
-        for children in (False, True):
-            turn = [system for system in asked if (system.parent is not None) == children]
+        for follows in (False, True):
+            turn = [system for system in asked if self._follows(system) == follows]
             systems = [system for system in turn if not self._table.has_output(system.name, instruction.index)]
             await together(*(self._answer(rank, system, instruction) for system in systems))
         await together(
             *(self._score(rank, measure, name, instruction) for measure, name in self._unscored(instruction)),
             *(self._judge(rank, judge, pair) for judge, pair in self._unjudged(instruction)),
         )
+
+    def _follows(self, system: System) -> bool:
+        """Whether what a system is asked depends on how the others fared: a proposal that failed has been asked for."""
+        return system.parent is not None or (self._spec.shares_replies and self._alone(system) in self._proposers)
+
+    @staticmethod
+    def _alone(system: System) -> str | None:
+        """What a single model is asked; None for a mixture."""
+        return None if system.mixture is None or system.mixture.layers else request_of(system.mixture.aggregator)
 
     def _unscored(self, instruction: Instruction) -> list[tuple[Measure, str]]:
         """What is to be scored: each measure with a system, one of those that have the same output."""
@@ -135,15 +148,32 @@ class Fill:
         async with self._places.at(rank):
             if self._stopped:
                 return
-            record, trace = await self._asked(system, instruction)
-        paid = paid_for(Ledger(calls=trace.calls))
+            failed = self._failed_proposals.get((instruction.index, self._alone(system) or ""))
+            if failed is None:
+                record, trace = await self._asked(system, instruction)
+                paid = paid_for(Ledger(calls=trace.calls))
+            else:
+                record, trace, paid = *failed_record(system.name, instruction, *failed), Paid()
         self._pay(paid)
+        self._note_failures(system, instruction, trace)
         if record.status == "stopped":
             await self._table.store.put_spent(paid)
             self._stop("budget")
             return
         await self._table.keep_answer(record, trace, paid)
         self._step()
+
+    def _note_failures(self, system: System, instruction: Instruction, trace: Trace) -> None:
+        """Note which proposals failed: a member alone fails likewise, in place of having a second chance."""
+        if system.mixture is None or not trace.layers or not self._spec.shares_replies:
+            return
+        proposals = trace.layers[0].roster
+        failed = {one.agent: one.error for one in proposals if one.status == "failed" and one.error is not None}
+        for member in roster(system.mixture.layers[0]):
+            if member.sample == 0 and member.name in failed:
+                calls = tuple(call for call in trace.calls if (call.layer, call.agent) == (1, member.name))
+                key = (instruction.index, request_of(member.agent))
+                self._failed_proposals[key] = failed[member.name], Ledger(calls=calls)
 
     async def _asked(self, system: System, instruction: Instruction) -> tuple[Record, Trace]:
         mixture = system.mixture

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from moa._engine.plan import derived_seed
-from moa._ledger import Ledger
+from moa._ledger import ErrorInfo, Ledger
 from moa._messages import conversation
 from moa._mixture.schema import Mixture
 from moa._pricing.price import cost_of
@@ -79,6 +79,12 @@ async def generate(
     else:
         record = Record(**common, **_answered(answer))
     return record, trace_of(ledger, tuple(layers))
+
+
+def failed_record(name: str, instruction: Instruction, error: ErrorInfo, ledger: Ledger) -> tuple[Record, Trace]:
+    """Return what a model alone answers where its proposal has failed: the same failure, at the same cost."""
+    record = Record(system=name, index=instruction.index, status="failed", error=error.as_dict(), **sums_of(ledger))
+    return record, Trace(calls=ledger.calls)
 
 
 def _layer_that_failed(layers: list[LayerResult], loose: list[Proposal]) -> list[LayerResult]:

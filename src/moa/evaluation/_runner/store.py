@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -74,7 +74,7 @@ class CellStore:
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self._path = path
+        self._path, self._read_only = path, read_only
         self.damaged: list[str] = []
         self._thread = ThreadPoolExecutor(1, "moa-cells")
         with self._translated_errors():
@@ -189,8 +189,12 @@ class CellStore:
         return Paid(kept_usd=kept, lost_usd=lost, unpriced=bool(unpriced))
 
     def close(self) -> None:
-        """Write what is under way and close the file."""
+        """Write what is under way and close the file, which is all that is left, unless somebody else reads it."""
         self._thread.shutdown()
+        if not self._read_only:
+            # Else a report, which may not write, would leave `-wal` and `-shm` files behind.
+            with suppress(sqlite3.Error):
+                self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
 
     @contextmanager

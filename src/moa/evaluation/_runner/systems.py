@@ -146,6 +146,11 @@ def _alone(role: str, part: str, agent: Agent, mixture: Mixture) -> System:
     return System(name=name, role=role, mixture=alone)
 
 
+def request_of(agent: Agent) -> str:
+    """Return what tells an agent's requests from others': all but its name and how often it is asked."""
+    return agent.model_copy(update={"name": None, "samples": 1}).model_dump_json()
+
+
 def as_arrived(mixture: Mixture, used: Collection[str]) -> Mixture | None:
     """Return the mixture with those proposers of layer 1 alone whose proposals were used; None if none is left.
 
