@@ -11,8 +11,15 @@ from typing import Any
 
 import pytest
 
-from moa._server.http.client_addresses import parse_networks
-from moa._server.http.connection_limits import MOST_HEADERS, most_connections
+from moa._server.http.client_addresses import counted_address, parse_networks
+from moa._server.http.connection_limits import (
+    MOST_HEADERS,
+    MOST_QUEUED_REQUESTS,
+    ConnectionTable,
+    LimitedProtocol,
+    most_connections,
+)
+from moa._server.http.parsing_queue import SLICE_BYTES
 from moa._server.launcher import ServeSettings, _connection_table, listen
 from tests.server.test_narrowing import keys
 from tests.support.model_server import Hang, Text
@@ -215,6 +222,29 @@ async def test_no_limit_by_address_stands_where_all_clients_have_the_same() -> N
     assert _connection_table(ServeSettings(host="0.0.0.0", address_connections=9, workers=4))._per_address == 2
 
 
+def test_a_trusted_proxy_with_an_ipv6_address_is_not_limited() -> None:
+    class Connection:
+        """A connection of which nothing but its address counts."""
+
+        is_idle, is_aborted = True, False
+
+        def __init__(self, address: str) -> None:
+            self.client, self.address = (address, 1), counted_address(address)
+
+        def abort(self) -> None:
+            self.is_aborted = True
+
+    def aborted(address: str, trusted: str) -> int:
+        table = ConnectionTable(2, parse_networks([trusted]))
+        connections = [Connection(address) for _ in range(5)]
+        for connection in connections:
+            table.add(connection, 1)  # type: ignore[arg-type]
+        return sum(connection.is_aborted for connection in connections)
+
+    assert aborted("2001:db8::7", "2001:db8::7") == aborted("fe80::7%eth0", "fe80::/64") == 0
+    assert aborted("2001:db8::8", "2001:db8::7") == aborted("fe80::7%eth0", "fe81::/64") > 0
+
+
 @pytest.mark.parametrize("endless", [b"x-filler: ", b"x-filler", b"x: y\r\n" * 9])
 async def test_a_trailer_counts_as_no_header_and_has_the_limits_of_headers(endless: bytes) -> None:
     """Trailers come after the body, past whatever a proxy in front has checked or taken out (RFC 9110, 6.5.1)."""
@@ -279,6 +309,114 @@ async def test_requests_that_wait_for_an_earlier_one_take_a_bounded_part_of_the_
         await server.upstream.until(lambda: server.upstream.running == 1)
 
         assert await _is_cut_off(writer, head(CHAT, 100_000_000))
+
+
+async def test_requests_that_wait_for_an_earlier_one_are_a_bounded_number() -> None:
+    async with served() as server:
+        reader, writer = await connect(server)
+        writer.write(healthz() * (MOST_QUEUED_REQUESTS + 1))
+        for _ in range(MOST_QUEUED_REQUESTS + 1):
+            assert await read_reply(reader) == 200
+        server.upstream.behave("writer", Hang())
+        writer.write(ask())
+        await server.upstream.until(lambda: server.upstream.running == 1)
+        writer.write(healthz() * (MOST_QUEUED_REQUESTS + 1))
+        assert await is_closed(reader)
+        await server.upstream.until(lambda: server.upstream.running == 0)
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("begun", "piece"),
+    [
+        (head().replace(b"content-length: 1000", b"transfer-encoding: chunked"), b"1\r\n \r\n"),
+        (b"", b"GET / HTTP/1.1\r\nhost:a\r\n\r\n"),
+        (b"", b"GET / HTTP/1.1\r\nhost:a\r\nconnection:upgrade\r\nupgrade:h2c\r\n\r\n"),
+    ],
+    ids=["chunks", "requests", "upgrades"],
+)
+async def test_what_one_read_holds_is_parsed_in_slices(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes, piece: bytes
+) -> None:
+    """Chunks of a byte each kept Go's net/http busy (CVE-2023-39326); a hundred such connections held this loop 4 s."""
+    sizes: list[int] = []
+    parse = LimitedProtocol._parse
+
+    def count(protocol: LimitedProtocol, data: bytes) -> None:
+        sizes.append(len(data))
+        parse(protocol, data)
+
+    monkeypatch.setattr(LimitedProtocol, "_parse", count)
+    async with served(max_body_bytes=1_000) as server:
+        reader, writer = await connect(server)
+        writer.write(begun + piece * 40_000)
+        await is_closed(reader)
+        writer.close()
+
+    assert max(sizes) <= SLICE_BYTES
+
+
+async def test_a_large_body_in_one_piece_arrives_whole_after_its_connection_was_used() -> None:
+    async with served() as server:
+        reader, writer = await connect(server)
+        text = "".join(map(str, range(100_000)))
+        body = json.dumps({"model": "moa/solo", "messages": [{"role": "user", "content": text}]}).encode()
+        for _ in range(2):
+            writer.write(head(CHAT, len(body)) + body)
+            assert await read_reply(reader) == 200
+        writer.close()
+
+    assert [request.body["messages"][0]["content"] for request in server.upstream.requests] == [text] * 2
+
+
+async def test_a_request_that_follows_another_has_time_for_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moa._server.http.connection_limits.REST_WITHIN_S", 0.02)
+    async with served() as server:
+        reader, writer = await connect(server)
+        request = ask()
+        writer.write(healthz() + request[:-5])
+        assert await read_reply(reader) == 200
+        assert await _stays_open(reader, 0.1)
+        writer.write(request[-5:])
+        assert await read_reply(reader) == 200
+        writer.close()
+
+
+async def test_an_empty_line_after_a_request_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some clients send one after a body; servers are to ignore it (RFC 9112, 2.2)."""
+    monkeypatch.setattr("moa._server.http.connection_limits.HEADERS_WITHIN_S", 0.02)
+    async with served() as server:
+        gate = asyncio.Event()
+        server.upstream.behave("writer", Text("x", gate=gate))
+        reader, writer = await connect(server)
+        writer.write(ask())
+        await server.upstream.until(lambda: server.upstream.running == 1)
+        writer.write(b"\r\n")
+        assert await _stays_open(reader, 0.1)
+        gate.set()
+        assert await read_reply(reader) == 200
+        writer.close()
+
+
+async def _stays_open(reader: asyncio.StreamReader, seconds: float) -> bool:
+    """Whether a connection with nothing to read is open for so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await reader.read(1)
+    except TimeoutError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "content-type", "origin"])
+async def test_a_header_that_decides_what_is_allowed_comes_once(name: str) -> None:
+    """A proxy in front may go by the first of two, and this server by the second."""
+    async with served(keys=keys()) as server:
+        reader, writer = await connect(server)
+        writer.write(head(CHAT, 0, "authorization: Bearer moa-0", f"{name}: Bearer moa-0", f"{name}: other"))
+
+        assert await read_reply(reader) == 400
+        writer.close()
 
 
 async def test_a_client_that_vanishes_is_looked_for() -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from moa._server.http.connection_limits import MOST_QUEUED_REQUESTS
 from tests.support.served import HELLO, ServedModel, served
 
 BODY = json.dumps({"model": "moa/solo", "messages": HELLO}).encode()
@@ -57,8 +58,8 @@ async def test_the_body_of_a_request_that_asks_for_http_2_is_read_however_it_is_
 async def test_many_upgrades_in_one_piece_are_all_answered() -> None:
     get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + UPGRADE + b"\r\n"
     async with served() as server, _connected(server) as (reader, writer):
-        writer.write(get * 400)
-        statuses = [(await _reply(reader))[0] for _ in range(400)]
+        writer.write(get * MOST_QUEUED_REQUESTS)
+        statuses = [(await _reply(reader))[0] for _ in range(MOST_QUEUED_REQUESTS)]
 
     assert set(statuses) == {200}
 

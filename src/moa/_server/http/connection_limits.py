@@ -9,6 +9,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from moa._server.http.client_addresses import Network, counted_address, is_in
+from moa._server.http.parsing_queue import SLICE_BYTES, HeldFlowControl, ParsingQueue
 from moa.providers._descriptors import connection_descriptors
 
 log = logging.getLogger("moa.server.connections")
@@ -26,7 +27,8 @@ MOST_HEADERS = 200
 """Most headers of a request."""
 
 MOST_QUEUED_BYTES = 64 * 1024
-"""Most bytes of further requests that a client may send before it has the reply to the first one (pipelining)."""
+MOST_QUEUED_REQUESTS = 16
+"""Most bytes and requests that a client may send before it has the reply to the first one (pipelining)."""
 
 REST_WITHIN_S = 1.0
 """Seconds in which the rest of a request has to be there that was answered (mostly: refused) before it was whole."""
@@ -47,6 +49,9 @@ class ConnectionTable:
     Args:
         per_address: Most connections of one address; None: as many as of all.
         trusted: Reverse proxies, whose connections are those of many clients: they are not limited.
+
+    Attributes:
+        parsing: Where connections wait whose data is to be parsed in slices.
     """
 
     def __init__(self, per_address: int | None = None, trusted: Iterable[Network] = ()) -> None:
@@ -54,6 +59,7 @@ class ConnectionTable:
         # In the order of their last activity, so that the idlest one comes first.
         self._connections: dict[str, dict[LimitedProtocol, None]] = {}
         self._has_warned = False
+        self.parsing = ParsingQueue()
 
     def add(self, connection: "LimitedProtocol", count: int) -> None:
         """Take in a new connection; an idle one is closed if there are too many: this one, if all others are at work.
@@ -64,14 +70,12 @@ class ConnectionTable:
         """
         same = self._connections.setdefault(connection.address, {})
         same[connection] = None
-        is_limited = self._per_address is not None and not is_in(connection.address, self._trusted)
-        if is_limited and len(same) > (self._per_address or 0):
+        if self._per_address is not None and len(same) > self._per_address and not self._is_trusted(connection):
             self._warn(connection.address)
-            _idlest(same, default=connection).abort()
+            _abort_idlest([same], connection)
         elif count > most_connections():
             by_size = sorted(self._connections.values(), key=len, reverse=True)
-            idle = (found for each in by_size if (found := _idlest(each)) is not None)
-            next(idle, connection).abort()
+            _abort_idlest(by_size, connection)
 
     def note_activity(self, connection: "LimitedProtocol") -> None:
         """A connection is the least idle one of its address now."""
@@ -85,6 +89,9 @@ class ConnectionTable:
         if not same:
             del self._connections[connection.address]
 
+    def _is_trusted(self, connection: "LimitedProtocol") -> bool:
+        return connection.client is not None and is_in(connection.client[0], self._trusted)
+
     def _warn(self, address: str) -> None:
         if not self._has_warned:
             self._has_warned = True
@@ -96,15 +103,18 @@ class ConnectionTable:
             )
 
 
-def _idlest(connections: Iterable["LimitedProtocol"], default: Any = None) -> Any:
-    return next((each for each in connections if each.is_idle), default)
+def _abort_idlest(groups: Iterable[Iterable["LimitedProtocol"]], default: "LimitedProtocol") -> None:
+    """End the first idle connection of the first group that has one; if none has, the default."""
+    idle = (connection for group in groups for connection in group if connection.is_idle)
+    next(idle, default).abort()
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """Closes connections of clients that are slow on purpose, send too many headers, or are too many.
 
-    Slow are those that don't send their headers or the rest of a refused request, or don't read their reply. A reply
-    that nobody reads is aborted, which cancels the run behind it.
+    What arrives in large pieces is parsed in slices, in turn with other connections. Slow are those that don't send
+    their headers or the rest of a refused request, or don't read their reply. A reply that nobody reads is aborted,
+    which cancels the run behind it.
 
     Args:
         table: The connections of this process.
@@ -118,6 +128,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._headers_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
         self._rest_timer: asyncio.TimerHandle | None = None
+        self._arrived, self._parsed_until = b"", 0
         self._unparsed_bytes = self._header_count = self._header_bytes = self._queued_bytes = 0
         self._in_headers = True
         self._running: RequestResponseCycle | None = None
@@ -125,6 +136,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected; if there are too many, one that waits for nothing has to go."""
         super().connection_made(transport)
+        self.flow: HeldFlowControl = HeldFlowControl(transport)
         self.address = counted_address(self.client[0]) if self.client else ""
         self._headers_timer = self.loop.call_later(HEADERS_WITHIN_S, self.abort)
         self._table.add(self, len(self.connections))
@@ -155,8 +167,29 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
         self._table.note_activity(self)
-        if self._in_headers and self._headers_timer is None:
+        # An empty line may follow a request (RFC 9112, 2.2): a run isn't given up because nothing comes after it.
+        if self._in_headers and self._headers_timer is None and self.is_idle:
             self._headers_timer = self.loop.call_later(HEADERS_WITHIN_S, self.abort)
+        if len(data) <= SLICE_BYTES and not self._arrived:
+            self._parse(data)
+            return
+        self._arrived, self._parsed_until = self._arrived[self._parsed_until :] + data, 0
+        self.flow.hold_reading()
+        self._table.parsing.add(self)
+
+    def parse_slice(self) -> bool:
+        """Parse some of what has arrived; return whether there is more."""
+        begin, end = self._parsed_until, self._parsed_until + SLICE_BYTES
+        if not self.transport.is_closing():
+            self._parsed_until = end
+            self._parse(self._arrived[begin:end])
+        if end < len(self._arrived) and not self.transport.is_closing():
+            return True
+        self._arrived, self._parsed_until = b"", 0
+        self.flow.release_reading()
+        return False
+
+    def _parse(self, data: bytes) -> None:
         self._queued_bytes = self._queued_bytes + len(data) if self.pipeline else 0
         self._unparsed_bytes += len(data)
         self._feed(data)
@@ -178,6 +211,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if len(self.pipeline) >= MOST_QUEUED_REQUESTS:
+            self.abort()
         super().on_message_begin()
         self._header_count = self._header_bytes = 0
 
@@ -214,8 +249,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """A reply is out; if it didn't wait for the whole request, its rest may still arrive, but not for long."""
+        is_whole = self._running is None or not self._running.more_body
         super().on_response_complete()
-        if not self._in_headers:
+        if not is_whole:
             self._rest_timer = self.loop.call_later(REST_WITHIN_S, self.abort)
 
     def pause_writing(self) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 from starlette.types import Message, Receive, Scope, Send
 
 from moa._server.api_keys import ANONYMOUS, Caller
+from moa._server.http.client_addresses import counted_address
 from moa._server.http.errors import ErrorResponse, RequestError
 from moa._server.http.json_bounds import JsonBounds
 
@@ -105,7 +106,7 @@ class HttpExchange:
         announced = self.header(b"content-length")
         if announced.isdecimal() and int(announced) > limit:
             raise _too_large(limit)
-        caller = self.client if self.caller is ANONYMOUS else self.caller.name
+        caller = counted_address(self.client) if self.caller is ANONYMOUS else self.caller.name
         pieces: list[bytes] = []
         size, more, bounds = 0, True, JsonBounds()
         ends_at = asyncio.get_running_loop().time() + timeout_s

@@ -42,6 +42,9 @@ _PAGE_HEADERS: HeaderList = [
     (b"x-frame-options", b"DENY"),
 ]
 
+_SINGLE = frozenset((b"authorization", b"x-api-key", b"api-key", b"content-type", b"origin"))
+"""Headers that decide what is allowed, and so must not be read differently by a proxy in front."""
+
 _STOPPING = RequestError(503, "shutting_down", "the server had to stop before the answer was whole", retry_after_s=5)
 
 
@@ -108,6 +111,9 @@ class ApiMiddleware:
             name = _hostname(host)
             advice = f": moa serve --allow-host {name} adds the name" if name else ""
             raise RequestError(403, "wrong_host", f"this server is not called {host!r:.80}{advice}")
+        repeated = len(exchange.headers) < len(exchange.scope["headers"]) and _repeated(exchange)
+        if repeated:
+            raise RequestError(400, "invalid_request", f"the header {repeated} is there more than once: send one")
         origin = exchange.header(b"origin")
         if origin and urlsplit(origin).netloc != host and origin not in self._options.cors_origins:
             raise RequestError(403, "wrong_origin", "pages of other origins may not call this server")
@@ -168,6 +174,12 @@ def _key_in(exchange: HttpExchange, name: bytes) -> str:
         return value
     scheme, _, token = value.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _repeated(exchange: HttpExchange) -> str:
+    """The first header that may not be there twice and is; empty if there is none."""
+    names = [name for name, _ in exchange.scope["headers"] if name in _SINGLE]
+    return next((name.decode() for name in names if names.count(name) > 1), "")
 
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{0,5})?")
