@@ -64,13 +64,36 @@ class ServiceState:
     @classmethod
     def unpack(cls, packed: str) -> "ServiceState | None":
         """Return what a text of `pack` stands for; None if it stands for nothing: it may come from anybody."""
+        text = cls.unpacked_text(packed, MOST_STATE_BYTES)
+        return None if text is None else cls.from_text(text)
+
+    @staticmethod
+    def unpacked_text(packed: str, most_bytes: int) -> bytes | None:
+        """Return the text that was packed: a thousand times as long, if somebody means harm.
+
+        Args:
+            packed: What `pack` gave, or anything else.
+            most_bytes: Longest text.
+
+        Returns:
+            The text; None if it is longer, or `packed` is anything else.
+        """
         try:
             data = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
             reader = zlib.decompressobj()
-            owner, fields = json.loads(reader.decompress(data, MOST_STATE_BYTES))
-        except (ValueError, TypeError, zlib.error, RecursionError):
+            text = reader.decompress(data, most_bytes)
+        except (ValueError, zlib.error):
             return None
-        return cls(owner, fields) if reader.eof and isinstance(owner, str) and isinstance(fields, dict) else None
+        return text if reader.eof else None
+
+    @classmethod
+    def from_text(cls, text: bytes) -> "ServiceState | None":
+        """Return what an unpacked text stands for; None if it stands for nothing."""
+        try:
+            owner, fields = json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            return None
+        return cls(owner, fields) if isinstance(owner, str) and isinstance(fields, dict) else None
 
 
 MOST_STATE_BYTES = 4 * 1024 * 1024

@@ -21,6 +21,7 @@ from moa._server.http.connection_limits import (
 )
 from moa._server.http.parsing_queue import SLICE_BYTES
 from moa._server.launcher import ServeSettings, _connection_table, listen
+from tests.server.test_narrowing import CALL as TOOL_CALL
 from tests.server.test_narrowing import keys
 from tests.support.model_server import Hang, Text
 from tests.support.served import HELLO, ServedModel, served
@@ -359,7 +360,7 @@ async def test_what_one_read_holds_is_parsed_in_slices(
 async def test_a_large_body_in_one_piece_arrives_whole_after_its_connection_was_used() -> None:
     async with served() as server:
         reader, writer = await connect(server)
-        text = "".join(map(str, range(100_000)))
+        text = "".join(map(str, range(200_000)))
         body = json.dumps({"model": "moa/solo", "messages": [{"role": "user", "content": text}]}).encode()
         for _ in range(2):
             writer.write(head(CHAT, len(body)) + body)
@@ -538,6 +539,7 @@ def nested(depth: int) -> Any:
     return value
 
 
+CALLING = {"role": "assistant", "content": "a", "tool_calls": [TOOL_CALL]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": nested(300)}}
 HOSTILE: list[dict[str, Any]] = [
     {"moa": {"mixture": nested(900)}},
@@ -550,6 +552,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"messages": [{"role": "user", "content": [[[[nested(95)]]]]}]},
     {"messages": [{"role": "user", "content": "x"}] * 50_000},
     {"messages": [{"role": "user", "content": "x"}] * 5_001},
+    {"messages": [CALLING] * 5_001},
     {"metadata": {f"k{number}": number for number in range(150_000)}},
     {"x" * 2_000_000: 1},
     {"model": "y" * 2_000_000},
@@ -598,6 +601,13 @@ async def test_a_mixture_file_that_is_made_to_cost_work_is_told_to_be_wrong(shar
     assert reply["error"]["message"]
 
 
+async def test_the_playground_takes_no_longer_conversation_than_the_others(shared: ServedModel) -> None:
+    messages = [{"role": "user", "content": "x"}] * 5_001
+    status, reply = await shared.post("/api/runs", {"mixture": "moa/solo", "messages": messages})
+
+    assert (status, reply["error"]["code"]) == (413, "request_too_large")
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_body_in_many_small_pieces_is_read_like_any_other(shared: ServedModel, path: str) -> None:
     async def pieces() -> Any:
@@ -616,10 +626,39 @@ async def test_a_packed_body_is_not_unpacked(shared: ServedModel) -> None:
         assert response.status in (400, 415)
 
 
+async def test_a_body_times_the_calls_that_it_goes_to_takes_a_bounded_part_of_the_memory() -> None:
+    """A body of 19 MB for 120 samples took 4.5 GB."""
+    wide = {"layers": [{"proposers": [{"model": "lab/one", "samples": 100, "max_tokens": 50}]}]}
+    large = [{"role": "user", "content": "x" * 30_000}]
+    async with served(keys=keys()) as server:
+        memory = server.app.state.service.running
+        memory.caller_bytes = 1_000_000
+        server.http.headers["authorization"] = "Bearer moa-0"
+        refused, reply = await server.chat(messages=large, moa={"mixture": wide})
+        playground, _ = await server.post(
+            "/api/runs", {"mixture": {**wide, "aggregator": {"model": "lab/writer"}}, "messages": large}
+        )
+        narrow, _ = await server.chat(messages=large)
+        small, _ = await server.chat(moa={"mixture": wide})
+
+        gate = asyncio.Event()
+        server.upstream.behave("writer", Text("x", gate=gate))
+        memory.caller_bytes = 100_000
+        running = asyncio.create_task(server.chat(messages=large))
+        await server.upstream.until(lambda: server.upstream.running == 1)
+        meanwhile, _ = await server.chat(messages=large)
+        gate.set()
+        await running
+
+    assert (refused, reply["error"]["code"], playground) == (413, "request_too_large", 413)
+    assert (narrow, small, meanwhile) == (200, 200, 503)
+    assert (memory._sum, dict(memory._taken)) == (0, {})
+
+
 async def test_bodies_together_take_a_bounded_part_of_the_memory() -> None:
     async with served(max_body_bytes=1_000_000, keys=keys()) as server:
         memory = server.app.state.service.bodies
-        memory._total_bytes = 400_000
+        memory.caller_bytes = 100_000
         server.http.headers["authorization"] = "Bearer moa-0"
         status, reply = await server.post(CHAT, {"model": "x" * 200_000})
         small, _ = await server.chat()

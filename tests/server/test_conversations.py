@@ -7,8 +7,16 @@ import openai
 import pytest
 from anthropic import beta_async_tool
 
-from moa._server.api.conversations import LARGE_BYTES, MOST_LARGE, SMALL_BYTES, Conversations
+from moa._server.api.conversations import (
+    LARGE_BYTES,
+    MOST_LARGE,
+    MOST_LOOK_UPS,
+    MOST_LOOKED_UP_BYTES,
+    SMALL_BYTES,
+    Conversations,
+)
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
+from moa._server.http.errors import RequestError
 from moa._state.memory import MemoryStore
 from moa.errors import StateUnavailable
 from tests.support.model_server import Text
@@ -121,6 +129,39 @@ async def test_an_owners_oldest_values_make_room_and_nobody_elses() -> None:
     found = [await alice.get(key) is not None for key in ("0", "large0", "large1", f"large{MOST_LARGE}", "small")]
     assert found == [False, False, True, True, True]
     assert (await bob.get("k"), await alice.get("k")) == ("bob's", None)
+
+
+async def test_a_request_looks_up_a_bounded_number_of_items_and_bytes() -> None:
+    """A body of a megabyte held 30,000 references to one item of four megabytes."""
+    store = MemoryStore()
+    await Conversations(store, "alice").put({"large": "x" * (LARGE_BYTES - 2), "small": 1})
+    for identity, most in (("large", MOST_LOOKED_UP_BYTES // LARGE_BYTES), ("small", MOST_LOOK_UPS)):
+        conversations = Conversations(store, "alice")
+        for _ in range(most):
+            assert await conversations.get(identity) is not None
+        with pytest.raises(RequestError) as caught:
+            await conversations.get(identity)
+        assert caught.value.status == 413
+
+
+async def test_references_to_much_that_is_stored_are_refused() -> None:
+    async with served() as server:
+        first: Any = await server.openai.responses.create(**ASK, input="x" * 3_000_000)
+        reference: Any = {"type": "item_reference", "id": first.id}
+        with pytest.raises(openai.APIStatusError) as caught:
+            await server.openai.responses.create(**ASK, input=[reference] * 3)
+
+    assert (caught.value.status_code, caught.value.code) == (413, "request_too_large")
+
+
+def test_keys_of_two_files_that_have_one_name_share_no_conversations() -> None:
+    found = []
+    for key in ("moa-1", "moa-2"):
+        caller = ApiKeys([KeySettings(name="team", sha256=hash_key(key))]).caller(key)
+        assert caller is not None
+        found.append(caller.account)
+
+    assert found[0] != found[1]
 
 
 async def test_a_store_that_fails_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:

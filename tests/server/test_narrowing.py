@@ -10,6 +10,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from moa._messages import ServiceState
 from moa._mixture.loading import load
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
 from tests.support.model_server import ModelServer, Text
@@ -30,6 +31,8 @@ TUNED = load(
         "aggregator": {"model": "lab/tuned", "max_tokens": 5, "extra": {"style": "plain"}, "timeout_s": 300},
     }
 )
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "x"}
 UNPRICED = {"prices": {}}
 
 
@@ -134,6 +137,34 @@ async def test_a_dearer_tier_of_a_service_is_refused_under_a_budget_and_passed_o
             cheap, _ = await server.chat(service_tier="flex")
 
         assert (status, cheap) == (expected, 200)
+
+
+BOMB = ServiceState("lab/writer", {"message": {"reasoning_content": "thought " * 100_000}}).pack()
+STATEFUL = {"role": "assistant", "content": "x", "reasoning_details": [{"type": "reasoning.encrypted", "data": BOMB}]}
+LONG = "word " * 20_000
+PROMPT_PARTS: list[dict[str, Any]] = [
+    {"messages": [{"role": "user", "content": LONG}]},
+    {"tools": [{"type": "function", "function": {"name": "f", "description": LONG}}]},
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "title": LONG}}}]},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"title": LONG}}}},
+    {"chat_template_kwargs": {"documents": LONG}},
+    {"grammar": LONG},
+    {"messages": [*HELLO, STATEFUL, *HELLO]},
+    {"messages": [*HELLO, {**STATEFUL, "content": None, "tool_calls": [CALL]}, RESULT]},
+    {"thinking_budget": 10_000},
+    {"thinking": {"type": "enabled", "budget_tokens": 10_000}},
+]
+
+
+@pytest.mark.parametrize("body", PROMPT_PARTS, ids=lambda body: json.dumps(body)[:60])
+@pytest.mark.parametrize("model", ["moa/solo", "moa/duo"])
+async def test_whatever_makes_a_call_dear_is_known_before_it_is_made(
+    guarded: ServedModel, model: str, body: dict[str, Any]
+) -> None:
+    status, reply = await guarded.chat(model=model, **body)
+
+    assert (status, reply["error"]["code"]) == (402, "over_budget"), reply
+    assert guarded.upstream.requests == []
 
 
 # -- whatever a request holds --------------------------------------------------------------------------------------

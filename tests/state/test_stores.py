@@ -200,3 +200,14 @@ async def test_memory_forgets_items_of_groups_that_are_gone() -> None:
         now += 1
 
     assert [await store.get(f"k{number}") is not None for number in (80, 95)] == [False, True]
+
+
+async def test_memory_has_a_limit_for_all_groups_and_the_largest_group_makes_room() -> None:
+    store = MemoryStore(max_item_bytes=100)
+    await store.put("a1", b"x" * 30, ttl_s=60, group="a")
+    for number in range(4):
+        await store.put(f"b{number}", b"x" * 30, ttl_s=60, group="b")
+    await store.put("b3", b"y" * 40, ttl_s=60, group="b")
+
+    found = [name for name in ("a1", "b0", "b1", "b2", "b3") if await store.get(name) is not None]
+    assert found == ["a1", "b2", "b3"]

@@ -7,7 +7,12 @@ from decimal import Decimal
 from moa._engine.plan import AgentSlot, RunPlan
 from moa._messages import Conversation
 from moa._usage import TokenUsage
-from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
+from moa.providers._token_estimates import (
+    estimated_conversation_tokens,
+    estimated_options_tokens,
+    estimated_tokens,
+    most_extra_tokens,
+)
 
 Layers = tuple[tuple[AgentSlot, ...], ...]
 
@@ -74,9 +79,12 @@ def worst_case(plan: RunPlan, rest: RemainingRun, layers: Layers) -> Iterator[Ca
     shown = [estimated_tokens(text) for text in rest.shown]
     for slots in (*layers, (plan.aggregator,)):
         prompt = conversation + (template + prompt_tokens(shown) if shown else 0)
+        options = plan.options.reply if slots[-1] is plan.aggregator else plan.proposers_options
+        prompt += estimated_options_tokens(options)
         for slot in slots:
-            tokens = prompt + estimated_tokens(slot.agent.role or "")
-            usage = TokenUsage(input_tokens=tokens, output_tokens=slot.sampling.max_tokens or 0)
+            extra, thoughts = most_extra_tokens(slot.sampling)
+            tokens = prompt + extra + estimated_tokens(slot.agent.role or "")
+            usage = TokenUsage(input_tokens=tokens, output_tokens=(slot.sampling.max_tokens or 0) + thoughts)
             yield CallForecast(slot=slot, usage=usage, usd=slot.models[0].price(usage) or Decimal(0))
         shown = [slot.sampling.max_tokens or 0 for slot in slots]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from moa._engine.agents import AgentRequest, FallbackChain, OnEvent, OnReplyEvent, RunContext
 from moa._engine.briefing import Briefing
-from moa._engine.plan import AgentSlot, RunPlan
+from moa._engine.plan import AgentSlot
 from moa._engine.waiting import Closed, cancel_all, wait_for_proposals
 from moa._ledger import ErrorInfo
-from moa._messages import Conversation, ReplyOptions
+from moa._messages import Conversation
 from moa._mixture.schema import Wait
 from moa._results import LayerResult, Proposal, ProposalStatus
 from moa.errors import Abandoned, DeadlineExceeded, LayerFailed, ProviderError
@@ -23,8 +23,6 @@ _WHY_ABANDONED = {
     "deadline": "the layer had to close so that the aggregator meets the deadline",
     "hopeless": "the layer can't reach its minimum of proposals any more",
 }
-
-_PLAIN = ReplyOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,7 @@ async def _propose(layer: LayerTask, chain: FallbackChain, batch: SampleBatch | 
         ),
         purpose="proposal",
         batch=batch,
-        options=proposers_options(context.plan),
+        options=context.plan.proposers_options,
         deltas=deltas,
         on_event=_delta_listener(slot, context.on_event) if deltas and context.on_event else None,
         until=layer.close_at,
@@ -160,13 +158,6 @@ def _require_enough(layer: LayerTask, roster: list[Proposal], chains: list[Fallb
         message = f"layer {number} had {got} of {needed} needed proposals when it had to close"
         raise DeadlineExceeded(message, ledger=ledger, failures=failures)
     raise LayerFailed(layer=number, needed=needed, got=got, ledger=ledger, failures=failures)
-
-
-def proposers_options(plan: RunPlan) -> ReplyOptions:
-    """Return what proposers are asked for: under selection their text is the answer, so its format counts."""
-    if plan.mixture.aggregation == "selection":
-        return ReplyOptions(response_format=plan.options.reply.response_format)
-    return _PLAIN
 
 
 def _delta_listener(slot: AgentSlot, emit: OnEvent) -> OnReplyEvent:

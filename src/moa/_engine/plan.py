@@ -16,6 +16,8 @@ from moa._pricing.price import Price
 from moa.events import AgentInfo
 from moa.providers._base import Provider
 
+_PLAIN = ReplyOptions()
+
 MAX_CACHED_PLANS = 64
 """Mixtures whose plans are kept between runs."""
 
@@ -126,6 +128,13 @@ class RunPlan:
         """References of models whose service takes no seed although this run has one; sorted."""
         models = (model for slot in self._slots() if slot.sampling.seed is not None for model in slot.models)
         return tuple(sorted({model.reference for model in models if not model.provider.takes_seed}))
+
+    @property
+    def proposers_options(self) -> ReplyOptions:
+        """What proposers are asked for: under selection their text is the answer, so its format counts."""
+        if self.mixture.aggregation == "selection":
+            return ReplyOptions(response_format=self.options.reply.response_format)
+        return _PLAIN
 
     def _slots(self) -> Iterator[AgentSlot]:
         for layer in self.layers:

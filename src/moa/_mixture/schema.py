@@ -210,6 +210,12 @@ class Mixture(StrictModel):
         agents = [agent for layer in self.layers for agent in layer.proposers] + [self.aggregator]
         return sum(agent.samples * (1 + len(agent.fallback)) * (2 if agent.hedge else 1) for agent in agents)
 
+    @property
+    def most_calls_at_once(self) -> int:
+        """The most calls of a run that are under way at the same time: every sample of a layer, hedged ones twice."""
+        layers = [*(layer.proposers for layer in self.layers), (self.aggregator,)]
+        return max(sum(agent.samples * (2 if agent.hedge else 1) for agent in agents) for agents in layers)
+
     def as_dict(self) -> dict[str, Any]:
         """The mixture as JSON-ready values without defaults; `load` reads it.
 

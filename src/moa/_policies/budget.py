@@ -12,7 +12,7 @@ from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded
 from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers._call_context import Account, Settle
-from moa.providers._token_estimates import estimated_input_tokens
+from moa.providers._token_estimates import estimated_input_tokens, most_extra_tokens
 
 ASSUMED_OUTPUT_TOKENS = 1024
 """What rate limits assume of a call without max_tokens; a budget doesn't assume, it refuses such calls."""
@@ -20,8 +20,9 @@ ASSUMED_OUTPUT_TOKENS = 1024
 
 def worst_case(request: ModelRequest) -> TokenUsage:
     """Return the most tokens that a request may use: its prompt by estimate, its output by max_tokens."""
-    output = request.sampling.max_tokens or ASSUMED_OUTPUT_TOKENS
-    return TokenUsage(input_tokens=estimated_input_tokens(request), output_tokens=output)
+    prompt, thoughts = most_extra_tokens(request.sampling)
+    output = (request.sampling.max_tokens or ASSUMED_OUTPUT_TOKENS) + thoughts
+    return TokenUsage(input_tokens=estimated_input_tokens(request) + prompt, output_tokens=output)
 
 
 class SpendingLimit(Protocol):

@@ -66,9 +66,16 @@ class KeysFile(StrictModel):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Caller:
-    """Who asks, with what is left of the key's budget and rate."""
+    """Who asks, with what is left of the key's budget and rate.
+
+    Attributes:
+        name: As the file of keys says it.
+        account: Names the key where several servers count or store what is its own: two files may give two keys one
+            name.
+    """
 
     name: str
+    account: str = "-"
     budget: Budget | SharedBudget | None = None
     window: SlidingWindow | SharedWindow | None = field(default=None, repr=False)
     look_ups: SlidingWindow | None = field(default=None, repr=False)
@@ -141,7 +148,6 @@ class ApiKeys:
 
 
 def _caller(key: KeySettings, state: StateStore | None, on_failure: OnFailure) -> Caller:
-    # By its hash: two files may give two keys the same name.
     account = f"key {key.sha256[:16]}"
     budget: Budget | SharedBudget | None = None
     if key.budget_usd is not None:
@@ -156,7 +162,7 @@ def _caller(key: KeySettings, state: StateStore | None, on_failure: OnFailure) -
         window = SlidingWindow(key.requests_per_minute)
     rate = key.requests_per_minute
     look_ups = None if rate is None else SlidingWindow(LOOK_UPS_PER_REQUEST * rate)
-    return Caller(name=key.name, budget=budget, window=window, look_ups=look_ups)
+    return Caller(name=key.name, account=account, budget=budget, window=window, look_ups=look_ups)
 
 
 def hash_key(key: str) -> str:

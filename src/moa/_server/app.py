@@ -33,6 +33,9 @@ from moa._state.memory import MemoryStore
 LEAST_BODY_MEMORY = 256_000_000
 """Bytes that the bodies which are arriving may take, all together; more where single ones may be large."""
 
+LEAST_RUN_MEMORY = 1_024_000_000
+"""Bytes that the bodies of runs may take, with what is written of them for each call; with keys, one a quarter."""
+
 
 def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None = None) -> Starlette:
     """Return the server as an ASGI application; it closes the engine when it shuts down.
@@ -66,6 +69,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         tracer=tracer or configured_tracer(),
         store=engine.state or MemoryStore(),
         bodies=BodyMemory(max(LEAST_BODY_MEMORY, 8 * options.max_body_bytes)),
+        running=_run_memory(options),
     )
 
     @asynccontextmanager
@@ -89,6 +93,11 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     app = Starlette(lifespan=lifespan, middleware=middleware)
     app.state.service = service
     return app
+
+
+def _run_memory(options: ServerOptions) -> BodyMemory:
+    total = max(LEAST_RUN_MEMORY, 32 * options.max_body_bytes)
+    return BodyMemory(total, total if options.keys is None else None)
 
 
 def route_table(service: Service) -> RouteTable:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from moa._engine.stream import RunStream
 from moa._ledger import ErrorInfo
-from moa._messages import ReplyOptions, Sampling
+from moa._messages import Conversation, ReplyOptions, Sampling
 from moa._mixture.roster import roster
 from moa._mixture.schema import Mixture
 from moa._render.errors import unfinished_dict
@@ -180,21 +180,24 @@ class Playground:
         """Run a mixture and stream every event."""
         service = self._service
         service.inflight.check(exchange.caller)
-        body = await self._parsed(RunRequest, exchange)
+        text = await service.body(exchange)
+        body, messages = await service.in_turn(len(text), lambda: _read_run(text))
         with service.inflight.acquire(exchange):
             served = await self._resolve(body.mixture)
             request = ApiRequest(
                 model=served.id,
-                messages=parse_messages(body.messages, param="messages"),
+                messages=messages,
                 sampling=Sampling(),
                 options=ReplyOptions(),
                 seed=body.seed,
                 stream=True,
                 moa=MoaFields(proposals="reasoning", budget_usd=body.budget_usd, deadline_s=body.deadline_s),
+                size_bytes=len(text),
             )
-            run = service.open_run(exchange, request, served)
-            encoder = EventStreamEncoder(run, show_details=service.options.shows_error_details)
-            await stream_reply(service, exchange, served, run, encoder)
+            with service.run_memory(exchange, request, served):
+                run = service.open_run(exchange, request, served)
+                encoder = EventStreamEncoder(run, show_details=service.options.shows_error_details)
+                await stream_reply(service, exchange, served, run, encoder)
 
     async def _resolve(self, mixture: object) -> ServedModel:
         models = self._service.models
@@ -204,6 +207,11 @@ class Playground:
             raise MixtureError("expected a name or a mapping", key="mixture")
         own = await self._service.in_turn(INLINE_BYTES + 1, lambda: models.from_request(mixture))
         return ServedModel(id=own.name, mixture=own, label=CUSTOM)
+
+
+def _read_run(text: bytes) -> tuple[RunRequest, Conversation]:
+    body = parse(RunRequest, text)
+    return body, parse_messages(body.messages, param="messages")
 
 
 def _located(document: Document, error: MixtureError) -> MixtureError:

@@ -1,8 +1,8 @@
 """What all of the server's handlers share, and how a run is opened and recorded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -51,6 +51,7 @@ class Service:
     tracer: Tracer | None
     store: StateStore
     bodies: BodyMemory
+    running: BodyMemory
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def body(self, exchange: HttpExchange) -> bytes:
@@ -81,6 +82,27 @@ class Service:
             mixture = await self.in_turn(INLINE_BYTES + 1, lambda: self.models.with_overrides(served, changes))
             served = replace(served, mixture=mixture)
         return served
+
+    @contextmanager
+    def run_memory(self, exchange: HttpExchange, request: ApiRequest, served: ServedModel) -> Iterator[None]:
+        """Hold the memory of a run: its body, and what is written of it for each call at once.
+
+        Raises:
+            RequestError: It takes more than one caller's runs may, or than there is now.
+        """
+        calls = served.mixture.most_calls_at_once
+        size = request.size_bytes * (1 + calls)
+        if size > self.running.caller_bytes:
+            message = (
+                f"the request's {request.size_bytes:,} bytes go to {calls} models at once, and take {size:,} bytes of "
+                f"memory; a request may take {self.running.caller_bytes:,}: send less, or ask fewer models"
+            )
+            raise RequestError(413, "request_too_large", message)
+        self.running.take(exchange.payer, size)
+        try:
+            yield
+        finally:
+            self.running.give_back(exchange.payer, size)
 
     def open_run(self, exchange: HttpExchange, request: ApiRequest, served: ServedModel) -> RunStream:
         """Return the run that a request asks for, not yet begun.

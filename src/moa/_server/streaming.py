@@ -66,7 +66,7 @@ async def stream_reply(
 
 def conversations_of(service: Service, exchange: HttpExchange) -> Conversations:
     """Return what a caller's requests may refer to."""
-    return Conversations(service.store, exchange.caller.name)
+    return Conversations(service.store, exchange.caller.account)
 
 
 async def _write_events(stream: HeldStream, run: RunStream, encoder: StreamEncoder, served_run: ServedRun) -> bytes:

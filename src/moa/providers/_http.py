@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from io import BytesIO
 from types import TracebackType
 from typing import Protocol
 
@@ -33,6 +34,9 @@ DESCRIPTORS_WITHIN_S = 60.0
 
 DESCRIPTOR_PAUSE_S = 0.05
 """Seconds between two looks whether there is one."""
+
+LARGE_BODY_BYTES = 256 * 1024
+"""Size from which a request's body is sent in pieces: in one, it would be copied first, with the headers before it."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Most bytes that we take of one reply; no model writes that much."""
@@ -127,9 +131,8 @@ class HttpTransport:
         session, connecting, sent_at = self._open_session(), _Connecting(), time.perf_counter()
         token = _connecting.set(connecting)
         try:
-            return await session.post(
-                url, data=request.body, headers=request.headers, proxy=self._proxy, allow_redirects=False
-            )
+            body = request.body if len(request.body) < LARGE_BODY_BYTES else BytesIO(request.body)
+            return await session.post(url, data=body, headers=request.headers, proxy=self._proxy, allow_redirects=False)
         except aiohttp.ClientResponseError as error:
             raise _no_http(error, url, request.reference) from None  # its text holds the whole address: maybe a key
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -1,6 +1,11 @@
 """Token counts for when no service has reported any: worst cases before a call, and calls that were cut off."""
 
-from moa._messages import Conversation, ReplyOptions
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from moa._messages import Conversation, ReplyOptions, Sampling, ServiceState
 from moa.providers._base import ModelRequest
 
 BYTES_PER_TOKEN = 4
@@ -34,8 +39,15 @@ def estimated_conversation_tokens(conversation: Conversation) -> int:
     total = 0
     for message in conversation:
         total += TOKENS_PER_MESSAGE + estimated_tokens(message.text) + TOKENS_PER_IMAGE * len(message.images)
-        total += sum(estimated_tokens(call.name + call.arguments) for call in message.tool_calls)
+        total += _state_tokens(message.state)
+        total += sum(
+            estimated_tokens(call.name + call.arguments) + _state_tokens(call.state) for call in message.tool_calls
+        )
     return total
+
+
+def _state_tokens(state: ServiceState | None) -> int:
+    return 0 if state is None else tokens_of(json_bytes(state.data))
 
 
 def estimated_input_tokens(request: ModelRequest) -> int:
@@ -44,6 +56,35 @@ def estimated_input_tokens(request: ModelRequest) -> int:
 
 
 def estimated_prompt_tokens(conversation: Conversation, options: ReplyOptions) -> int:
-    """Return about how many tokens a conversation has together with the tools that are offered."""
-    tools = sum(estimated_tokens(str(tool)) for tool in options.tools)
-    return estimated_conversation_tokens(conversation) + tools
+    """Return about how many tokens a conversation has, with the tools that are offered and the reply's format."""
+    return estimated_conversation_tokens(conversation) + estimated_options_tokens(options)
+
+
+def estimated_options_tokens(options: ReplyOptions) -> int:
+    """Return about how many tokens the tools that are offered and the reply's format add to a prompt."""
+    tools = sum(tokens_of(json_bytes(tool)) for tool in options.tools)
+    return tools + (tokens_of(json_bytes(options.response_format)) if options.response_format else 0)
+
+
+def most_extra_tokens(sampling: Sampling) -> tuple[int, int]:
+    """Return how many tokens a service's own fields may add to a prompt and to a reply, at most.
+
+    Some services count thoughts apart from `max_tokens`, within a limit that the request sets.
+    """
+    if not sampling.extra:
+        return 0, 0
+    thinking = sampling.extra.get("thinking")
+    limits = (
+        sampling.extra.get("thinking_budget"),
+        thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None,
+    )
+    thoughts = max((limit for limit in limits if isinstance(limit, int)), default=0)
+    return tokens_of(json_bytes(sampling.extra)), max(0, thoughts)
+
+
+def json_bytes(value: Any) -> int:
+    """Return how many bytes a value has as JSON, or its `repr` if it is none."""
+    try:
+        return len(orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS))
+    except TypeError:
+        return size_bytes(repr(value))

@@ -1,11 +1,13 @@
 """What a service wants back with its message goes through each API's client, unread, and to that service alone."""
 
+import json
 from typing import Any
 
 import pytest
 
-from moa._messages import Message, ServiceState
-from moa._server.api.carried_state import with_state
+from moa._messages import MOST_STATE_BYTES, Message, ServiceState
+from moa._server.api.carried_state import unpacked_states, with_state
+from moa._server.http.errors import RequestError
 from moa.providers._base import Finish, ModelRequest, ToolCallDelta
 from moa.providers._scripted import Script, ScriptedProvider
 from tests.support.served import HELLO, SOLO, ServedModel, served
@@ -75,4 +77,30 @@ async def test_what_a_service_wants_back_goes_round_by_the_client(converse: Any,
 def test_a_text_that_is_not_ours_is_left_out(forged: str) -> None:
     message = Message(role="assistant", content="x")
 
-    assert with_state(message, forged) == message
+    assert with_state(message, unpacked_states([forged])[0]) == message
+
+
+def _packed(data: dict[str, Any]) -> str:
+    return ServiceState("lab/writer", data).pack()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        [_packed({"message": "x" * (MOST_STATE_BYTES - 100)})] * 5,
+        [_packed({"message": {"x": [[]] * 30_000}})] * 4,
+        [_packed({"message": {"x": json.loads("[" * 200 + "]" * 200)}})],
+    ],
+    ids=["bytes", "values", "levels"],
+)
+def test_a_few_kilobytes_are_not_unpacked_to_more_than_a_body_may_have(packed: list[str]) -> None:
+    """As with CVE-2025-69223 of aiohttp, which unpacked what a client had packed without end."""
+    assert len("".join(packed)) < 30_000
+    with pytest.raises(RequestError) as caught:
+        unpacked_states(packed)
+
+    assert caught.value.status in (400, 413)
+
+
+def test_a_conversation_may_carry_many_small_states() -> None:
+    assert unpacked_states([None, *[WANTED.pack()] * 1_000]) == [None, *[WANTED] * 1_000]

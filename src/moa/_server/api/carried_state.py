@@ -3,11 +3,16 @@
 Each API has a place for texts that only the service can read, and that clients send back: encrypted reasoning.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from moa._messages import Message, ServiceState
+from moa._messages import MOST_STATE_BYTES, Message, ServiceState
 from moa._results import Answer
+from moa._server.http.errors import RequestError
+from moa._server.http.json_bounds import MAX_VALUES, JsonBounds
+
+MOST_STATES_BYTES = 16 * 1024 * 1024
+"""Most bytes that all such texts of a request may have when they are unpacked."""
 
 
 def packed_state(answer: Answer, call_ids: Mapping[int, str]) -> str | None:
@@ -26,9 +31,34 @@ def packed_state(answer: Answer, call_ids: Mapping[int, str]) -> str | None:
     return ServiceState(states[0].owner, data).pack()
 
 
-def with_state(message: Message, packed: str | None) -> Message:
-    """Return an assistant's message with what a client sent back with it; a text that isn't ours is left out."""
-    state = ServiceState.unpack(packed) if packed else None
+def unpacked_states(packed: Iterable[str | None]) -> list[ServiceState | None]:
+    """Return what a client sent back with each message; a text that isn't ours is left out.
+
+    Unpacked, they have together no more bytes and values than a body: a few kilobytes can be packed gigabytes.
+
+    Raises:
+        RequestError: They have more.
+    """
+    states: list[ServiceState | None] = []
+    left, values = MOST_STATES_BYTES, 0
+    for each in packed:
+        text = ServiceState.unpacked_text(each, MOST_STATE_BYTES) if each else None
+        if text is None:
+            states.append(None)
+            continue
+        left -= len(text)
+        if left < 0:
+            message = f"the texts that carry a service's state have more than {MOST_STATES_BYTES:,} bytes when unpacked"
+            raise RequestError(413, "request_too_large", message)
+        bounds = JsonBounds(max_values=MAX_VALUES - values)
+        bounds.feed(text)
+        values += bounds.values
+        states.append(ServiceState.from_text(text))
+    return states
+
+
+def with_state(message: Message, state: ServiceState | None) -> Message:
+    """Return an assistant's message with what a client sent back with it."""
     if state is None or message.role != "assistant":
         return message
     own, calls = state.data.get("message"), state.data.get("calls")

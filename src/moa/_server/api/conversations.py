@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from moa._server.http.errors import RequestError
 from moa._state.store import StateStore
 from moa.errors import MoaError
 
@@ -22,24 +23,42 @@ MOST_SMALL, MOST_LARGE = 500, 16
 """Most values of each size for one owner, so that none has more than 96 MB; the oldest go first."""
 
 
+MOST_LOOK_UPS, MOST_LOOKED_UP_BYTES = 2 * (MOST_SMALL + MOST_LARGE), 2 * LARGE_BYTES
+"""Most references of one request, and most bytes that they stand for: each has some bytes and may stand for
+megabytes."""
+
+
 class Conversations:
-    """What one caller's requests may refer to.
+    """What one request may refer to.
 
     Args:
         store: Holds it.
         owner: The caller; values of other owners are never found.
+
+    Attributes:
+        looked_up_bytes: What was found for this request.
     """
 
     def __init__(self, store: StateStore, owner: str) -> None:
         self._store, self._owner = store, owner
+        self._look_ups = self.looked_up_bytes = 0
 
     async def get(self, identity: str) -> Any:
         """Return what was stored under an id; None if nothing, or not any more.
 
         Raises:
+            RequestError: The request refers to more than one may.
             StateUnavailable: The store can't be reached.
         """
         found = await self._store.get(self._key(identity))
+        self._look_ups += 1
+        self.looked_up_bytes += len(found or b"")
+        if self._look_ups > MOST_LOOK_UPS or self.looked_up_bytes > MOST_LOOKED_UP_BYTES:
+            message = (
+                f"it refers to more than a request may: {MOST_LOOK_UPS:,} stored items with {MOST_LOOKED_UP_BYTES:,} "
+                "bytes in all; send the conversation itself"
+            )
+            raise RequestError(413, "request_too_large", message)
         return None if found is None else orjson.loads(found)
 
     async def put(self, values: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The addresses of the client APIs: requests read, run, and answered in the shape of each API."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,12 +12,10 @@ from moa._server.api.request_model import encode, read_json
 from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa._server.http.routes import Route
+from moa._server.models import ServedModel
 from moa._server.service import Service
 from moa._server.streaming import collect_answer, conversations_of, stream_reply
 from moa.providers._token_estimates import estimated_prompt_tokens
-
-MAX_MESSAGES = 5_000
-"""Most messages of a conversation: each costs some microseconds for every call of a run."""
 
 
 def api_routes(service: Service) -> list[Route]:
@@ -61,15 +60,21 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
         if options.log_prompts:
             exchange.log_fields["prompt"] = request.messages[-1].text
         served = await service.resolve(request)
-        run = service.open_run(exchange, request, served)
-        if request.stream:
-            encoder = api.stream_encoder(exchange, request, show_details=options.shows_error_details)
-            await stream_reply(service, exchange, served, run, encoder)
-        else:
-            found = await collect_answer(service, exchange, served, run)
-            reply = api.encode_reply(exchange, request, found, show_details=options.shows_error_details)
-            await conversations_of(service, exchange).put(reply.stored)
-            await exchange.reply(200, reply.body, reply.headers)
+        with service.run_memory(exchange, request, served):
+            await _run(service, api, exchange, request, served)
+
+
+async def _run(service: Service, api: Api, exchange: HttpExchange, request: ApiRequest, served: ServedModel) -> None:
+    run = service.open_run(exchange, request, served)
+    show_details = service.options.shows_error_details
+    if request.stream:
+        encoder = api.stream_encoder(exchange, request, show_details=show_details)
+        await stream_reply(service, exchange, served, run, encoder)
+    else:
+        found = await collect_answer(service, exchange, served, run)
+        reply = api.encode_reply(exchange, request, found, show_details=show_details)
+        await conversations_of(service, exchange).put(reply.stored)
+        await exchange.reply(200, reply.body, reply.headers)
 
 
 async def read(
@@ -85,12 +90,10 @@ async def read(
     if exchange.path == api.path and (meant := meant_api(api, body)) is not None:
         message = f"this is a request of {meant.name}: send it to {meant.path}, not to {exchange.path}"
         raise RequestError(400, "wrong_api", message)
-    body = await api.look_up(body, conversations_of(service, exchange))
-    request = await service.in_turn(len(text), lambda: reader(body))
-    if len(request.messages) > MAX_MESSAGES:
-        message = f"the conversation has more than {MAX_MESSAGES:,} messages, the most that this server takes"
-        raise RequestError(413, "request_too_large", message, param="messages")
-    return request
+    conversations = conversations_of(service, exchange)
+    body = await api.look_up(body, conversations)
+    size = len(text) + conversations.looked_up_bytes
+    return replace(await service.in_turn(size, lambda: reader(body)), size_bytes=size)
 
 
 async def count_tokens(service: Service, exchange: HttpExchange) -> None:

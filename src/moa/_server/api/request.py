@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moa._messages import Conversation, Message, ReplyOptions, Sampling, conversation
-from moa._server.api.carried_state import with_state
+from moa._server.api.carried_state import unpacked_states, with_state
 from moa._server.api.request_model import RequestModel
 from moa._server.api.translated_tools import NO_TOOLS, TranslatedTools
 from moa._server.http.errors import RequestError
 from moa.errors import UsageError
+
+MAX_MESSAGES = 5_000
+"""Most messages of a conversation: each costs some microseconds for every call of a run."""
 
 
 class MoaFields(RequestModel):
@@ -48,6 +51,7 @@ class ApiRequest:
         tools: The tools as the client knows them.
         echo: Fields of the request that the API repeats in its reply.
         history: What to store of the conversation for requests that continue it; None if nothing.
+        size_bytes: Of its body, and of what that refers to.
     """
 
     model: str
@@ -61,6 +65,7 @@ class ApiRequest:
     tools: TranslatedTools = NO_TOOLS
     echo: Mapping[str, Any] = field(default_factory=dict)
     history: Mapping[str, Any] | None = None
+    size_bytes: int = 0
 
 
 def parse_messages(messages: Sequence[Message | Mapping[str, Any]], *, param: str) -> Conversation:
@@ -73,19 +78,23 @@ def parse_messages(messages: Sequence[Message | Mapping[str, Any]], *, param: st
         RequestError: They are none; `param` is the field where they stand.
     """
     joined = _joined_calls(messages)
+    if len(joined) > MAX_MESSAGES:
+        message = f"the conversation has more than {MAX_MESSAGES:,} messages, the most that this server takes"
+        raise RequestError(413, "request_too_large", message, param=param)
     states = [turn.get("state") if isinstance(turn, Mapping) else None for turn in joined]
     plain = [
         {name: value for name, value in turn.items() if name != "state"} if isinstance(turn, Mapping) else turn
         for turn in joined
     ]
     try:
-        return tuple(with_state(*pair) for pair in zip(conversation(plain), states, strict=True))
+        return tuple(with_state(*pair) for pair in zip(conversation(plain), unpacked_states(states), strict=True))
     except UsageError as error:
         raise RequestError(400, "invalid_request", str(error), param=param) from None
 
 
 def _joined_calls(messages: Sequence[Message | Mapping[str, Any]]) -> list[Message | Mapping[str, Any]]:
     joined: list[Message | Mapping[str, Any]] = []
+    calls: list[Any] = []  # of the last one in `joined`
     for message in messages:
         before = joined[-1] if joined else None
         if (
@@ -95,7 +104,9 @@ def _joined_calls(messages: Sequence[Message | Mapping[str, Any]]) -> list[Messa
             and message.get("tool_calls")
             and not message.get("content")
         ):
-            calls = [*(before.get("tool_calls") or ()), *message["tool_calls"]]
+            if before.get("tool_calls") is not calls:
+                calls = list(before.get("tool_calls") or ())
+            calls.extend(message["tool_calls"])  # one list for all: there may be thousands
             joined[-1] = {**before, "tool_calls": calls, "state": before.get("state") or message.get("state")}
         else:
             joined.append(message)

@@ -19,14 +19,19 @@ HeaderList = list[tuple[bytes, bytes]]
 
 
 class BodyMemory:
-    """What the bodies that are arriving take in memory, bounded for all together and for each caller.
+    """What bodies of requests take in memory, bounded for all together and for each caller.
 
     Args:
-        total_bytes: Of all; a single caller gets a quarter.
+        total_bytes: Of all.
+        caller_bytes: Of a single caller; None: a quarter.
+
+    Attributes:
+        caller_bytes: Most bytes of a single caller.
     """
 
-    def __init__(self, total_bytes: int) -> None:
+    def __init__(self, total_bytes: int, caller_bytes: int | None = None) -> None:
         self._total_bytes = total_bytes
+        self.caller_bytes = total_bytes // 4 if caller_bytes is None else caller_bytes
         self._taken: Counter[str] = Counter()
         self._sum = 0
 
@@ -36,7 +41,7 @@ class BodyMemory:
         Raises:
             RequestError: There is no room for them.
         """
-        if self._sum + count > self._total_bytes or self._taken[caller] + count > self._total_bytes // 4:
+        if self._sum + count > self._total_bytes or self._taken[caller] + count > self.caller_bytes:
             raise RequestError(503, "overloaded", "too many large requests at once: try again later", retry_after_s=1)
         self._taken[caller] += count
         self._sum += count
@@ -91,6 +96,11 @@ class HttpExchange:
         """Return one header of the request, empty if it isn't there."""
         return self.headers.get(name, b"").decode("latin-1")
 
+    @property
+    def payer(self) -> str:
+        """Who counts as the caller where memory is shared: a key's owner, or an address."""
+        return counted_address(self.client) if self.caller is ANONYMOUS else self.caller.name
+
     async def body(self, limit: int, timeout_s: float, memory: BodyMemory) -> bytes:
         """Return the request's body, whose values and levels are counted while it arrives.
 
@@ -106,7 +116,7 @@ class HttpExchange:
         announced = self.header(b"content-length")
         if announced.isdecimal() and int(announced) > limit:
             raise _too_large(limit)
-        caller = counted_address(self.client) if self.caller is ANONYMOUS else self.caller.name
+        caller = self.payer
         pieces: list[bytes] = []
         size, more, bounds = 0, True, JsonBounds()
         ends_at = asyncio.get_running_loop().time() + timeout_s

@@ -23,11 +23,14 @@ class JsonBounds:
     Args:
         max_values: Most values: members of lists and objects, lists and objects themselves.
         max_depth: Most lists and objects within one another.
+
+    Attributes:
+        values: Counted so far.
     """
 
     def __init__(self, *, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> None:
         self._max_values, self._max_depth = max_values, max_depth
-        self._values, self._depth = 1, 0
+        self.values, self._depth = 1, 0
         self._is_in_text = False
         self._held_back = b""
 
@@ -57,8 +60,8 @@ class JsonBounds:
                 raise RequestError(400, "request_too_deep", message)
             if self._depth < 0:
                 raise RequestError(400, "invalid_json", "the body is not valid JSON: it closes what it never opened")
-        self._values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
-        if self._values > self._max_values:
+        self.values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+        if self.values > self._max_values:
             raise self._too_many()
 
     def _too_many(self) -> RequestError:
