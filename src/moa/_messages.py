@@ -31,12 +31,19 @@ class ImagePart:
         media_type: e.g. `image/png`; empty if `url` is set.
         url: An http(s) address, empty if `data` is set.
         detail: `low`, `high` or `auto`, for providers that know it; None leaves it to them.
+        data_url: The bytes as a `data:` address, if they came so; empty if not. They then aren't encoded for each call.
     """
 
     data: bytes = b""
     media_type: str = ""
     url: str = ""
     detail: str | None = None
+    data_url: str = field(default="", compare=False, repr=False)
+
+    @property
+    def base64_data(self) -> str:
+        """The bytes in base64."""
+        return self.data_url.partition(",")[2] or base64.b64encode(self.data).decode()
 
 
 Part = TextPart | ImagePart
@@ -369,7 +376,7 @@ def image_from_url(url: str, *, detail: str | None = None) -> ImagePart:
         data = base64.b64decode(payload, validate=True)
     except binascii.Error as error:
         raise UsageError(f"an image's data is not base64: {error}") from error
-    return ImagePart(data=data, media_type=header[5 : -len(";base64")], detail=detail)
+    return ImagePart(data=data, media_type=header[5 : -len(";base64")], detail=detail, data_url=url)
 
 
 def _tool_call(value: object) -> ToolCall:
@@ -410,4 +417,4 @@ def _part_dict(part: Part) -> dict[str, Any]:
 
 
 def _data_url(part: ImagePart) -> str:
-    return f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
+    return part.data_url or f"data:{part.media_type};base64,{part.base64_data}"

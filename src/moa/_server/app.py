@@ -68,8 +68,8 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         metrics=ServerMetrics(models.references, lambda: inflight.count),
         tracer=tracer or configured_tracer(),
         store=engine.state or MemoryStore(),
-        bodies=BodyMemory(max(LEAST_BODY_MEMORY, 8 * options.max_body_bytes)),
-        running=_run_memory(options),
+        bodies=_body_memory(max(LEAST_BODY_MEMORY, 8 * options.max_body_bytes), options),
+        running=_body_memory(max(LEAST_RUN_MEMORY, 32 * options.max_body_bytes), options),
     )
 
     @asynccontextmanager
@@ -95,9 +95,8 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     return app
 
 
-def _run_memory(options: ServerOptions) -> BodyMemory:
-    total = max(LEAST_RUN_MEMORY, 32 * options.max_body_bytes)
-    return BodyMemory(total, total if options.keys is None else None)
+def _body_memory(total_bytes: int, options: ServerOptions) -> BodyMemory:
+    return BodyMemory(total_bytes, total_bytes if options.keys is None else None)
 
 
 def route_table(service: Service) -> RouteTable:

@@ -1,6 +1,5 @@
 """A request in Converse's words: pure functions from `ModelRequest` to the address and the JSON body."""
 
-import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -268,7 +267,7 @@ def _image(image: ImagePart, reference: str) -> Fields:
             f"an image is {image.media_type or 'of an unknown type'}: Bedrock takes PNG, JPEG, GIF and WebP",
             model=reference,
         )
-    return {"image": {"format": kind, "source": {"bytes": base64.b64encode(image.data).decode()}}}
+    return {"image": {"format": kind, "source": {"bytes": image.base64_data}}}
 
 
 def _call_id(call_id: str) -> str:
