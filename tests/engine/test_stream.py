@@ -1,7 +1,15 @@
 """What a run tells while it runs, and where its time went."""
 
+import asyncio
+from typing import Any
+
+import pytest
+
+from moa._engine.stream import BACKLOG, RunStream
+from moa._ledger import Meter
 from moa.events import (
     AnswerDelta,
+    AnswerToolCallDelta,
     CallStarted,
     LayerFinished,
     LayerStarted,
@@ -72,3 +80,81 @@ async def test_proposals_are_not_told_piece_by_piece_if_nobody_wants_them() -> N
 
     assert ProposalDelta not in told
     assert {ProposalFinished, AnswerDelta} <= told
+
+
+def _piece(number: int) -> Any:
+    """Two proposers and an aggregator write at the same time, with thoughts, log probabilities and tool calls."""
+    match number % 7:
+        case 0 | 1 | 2:
+            return ProposalDelta(layer=1, index=number % 2, text=f"{number} ", reasoning=number % 5000 < 100)
+        case 3 | 4:
+            return AnswerDelta(text=f"{number} ", reasoning=number % 3000 < 50, logprobs=({"token": number},))
+        case 5:
+            first = {"id": f"c{number}", "name": "f"} if number % 2100 == 5 else {}
+            return AnswerToolCallDelta(index=number // 2100, arguments=f"{number} ", **first)
+        case _:
+            return LayerStarted(layer=number) if number % 4900 == 6 else AnswerDelta(text=f"{number} ")
+
+
+def _joined(events: list[Any]) -> list[Any]:
+    """Everything that is said, by who says it, piece by piece."""
+    found: list[Any] = []
+    for event in events:
+        match event:
+            case ProposalDelta():
+                found += [(event.index, event.reasoning, word) for word in event.text.split()]
+            case AnswerDelta():
+                found += [("answer", event.reasoning, word) for word in event.text.split()]
+                found += [("logprob", each["token"]) for each in event.logprobs]
+            case AnswerToolCallDelta():
+                found += [("call", event.index, word) for word in event.arguments.split()]
+                found += [("begins", event.index, event.id, event.name)] if event.id else []
+            case _:
+                found.append(event)
+    return found
+
+
+@pytest.mark.parametrize("reads_s", [None, 0.0])
+async def test_for_a_reader_that_is_slow_pieces_of_a_text_become_one_and_nothing_is_lost(reads_s: float | None) -> None:
+    pieces = [_piece(number) for number in range(20_000)]
+
+    async def run(emit: Any) -> Any:
+        for number, piece in enumerate(pieces):
+            emit(piece)
+            if reads_s is not None and number % 20 == 0:
+                await asyncio.sleep(reads_s)
+
+    told: list[Any] = []
+    async with RunStream(run, Meter()) as events:
+        async for event in events:
+            told.append(event)
+            if reads_s is not None:
+                await asyncio.sleep(0)
+
+    by_writer = [
+        [[each for each in _joined(some) if writer(each)] for some in (told, pieces)]
+        for writer in (
+            lambda each: isinstance(each, tuple) and each[0] == 0,
+            lambda each: isinstance(each, tuple) and each[0] == 1,
+            lambda each: isinstance(each, tuple) and each[0] == "logprob",
+            lambda each: isinstance(each, tuple) and each[0] in ("answer", "call", "begins"),
+            lambda each: not isinstance(each, tuple),
+        )
+    ]
+    for heard, written in by_writer:
+        assert heard == written != []
+    assert len(told) < len(pieces)
+
+
+async def test_a_reader_that_reads_nothing_leaves_a_bounded_number_of_events() -> None:
+    """A client that took nothing of a run with 128 samples kept 500,000 events in memory."""
+
+    async def run(emit: Any) -> Any:
+        for number in range(50_000):
+            emit(ProposalDelta(layer=1, index=number % 128, text="word "))
+
+    async with RunStream(run, Meter()) as events:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+        assert events._queue.qsize() <= BACKLOG + 128 + 1
