@@ -5,7 +5,7 @@ import pytest
 
 from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.judge_stats import judge_record
-from moa.evaluation._data.annotations import read_annotations
+from moa.evaluation._data.annotations import Judgement, judgements_of, read_annotations
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_beside
 from moa.evaluation._judges.loading import load_judge
@@ -54,7 +54,7 @@ async def test_verdicts_that_the_file_has_are_kept_and_only_the_others_are_asked
     assert len(provider.requests) == 6
     found = read_annotations(path)
     assert [annotation.preference for annotation in found] == [1.5, 1.5, 1.5]
-    record = judge_record(json.loads(path.read_text()))
+    record = judge_record(judgements_of(json.loads(path.read_text())))
     assert (record.n, record.missing, record.flips, record.ties, record.usd) == (3, 0, 1.0, 1.0, None)
 
 
@@ -109,6 +109,13 @@ async def test_a_file_of_another_judge_or_of_other_outputs_is_refused(tmp_path: 
 
 
 def test_annotations_of_other_programs_have_unknown_prices_and_orders() -> None:
-    record = judge_record([{"preference": 1.0}, {"preference": None}])
+    record = judge_record(
+        [
+            Judgement(
+                instruction="q", output_1="a", output_2="b", generator_1="x", generator_2="y", preference=preference
+            )
+            for preference in (1.0, None)
+        ]
+    )
 
     assert (record.missing, record.usd, record.flips, record.agreement) == (1, None, None, None)

@@ -1,18 +1,16 @@
 """Judging files of outputs by themselves, without a run directory: pairs, what is judged already, annotations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from moa._policies.cache.settings import CacheSettings
 from moa._runtime.engine import Engine
 from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
+from moa.evaluation._data.annotations import Judgement, judgements_of
 from moa.evaluation._data.outputs import Output, read_rows, write_json
-from moa.evaluation._judges.base import Judge, Pair, Verdict, annotation_row, judge_all
+from moa.evaluation._judges.base import Judge, Pair, Verdict, judge_all, judgement_of
 from moa.evaluation._judges.checks import UnreadableCounter
-
-Row = Mapping[str, Any]
 
 
 def pairs_of(reference: Sequence[Output], outputs: Sequence[Output]) -> list[Pair]:
@@ -72,7 +70,7 @@ async def judge_into(
     concurrency: int,
     on_verdict: Callable[[Pair, Verdict], None],
     limit: int | None = None,
-) -> list[Row]:
+) -> list[Judgement]:
     """Return the annotations of the pairs, once they are in the file; verdicts that it has already are kept.
 
     Args:
@@ -91,7 +89,7 @@ async def judge_into(
     rows, unreadable = _known(path, judge, pairs), UnreadableCounter()
 
     def note(pair: Pair, verdict: Verdict) -> None:
-        rows[pair.index] = annotation_row(pair, verdict, judge.name)
+        rows[pair.index] = judgement_of(pair, verdict, judge.name)
         on_verdict(pair, verdict)
         unreadable.add(verdict)
 
@@ -101,7 +99,7 @@ async def judge_into(
         await judge_all(judge, open_pairs, engine, concurrency=concurrency, on_verdict=note)
     finally:
         if rows:
-            write_json(path, [rows[index] for index in sorted(rows)])
+            write_json(path, [rows[index].as_dict() for index in sorted(rows)])
     return [rows[pair.index] for pair in wanted]
 
 
@@ -122,10 +120,10 @@ def replies_beside(path: Path) -> CacheSettings:
     return CacheSettings(path=beside)
 
 
-def _known(path: Path, judge: Judge, pairs: Sequence[Pair]) -> dict[int, Row]:
+def _known(path: Path, judge: Judge, pairs: Sequence[Pair]) -> dict[int, Judgement]:
     """The verdicts that the file has for exactly these pairs by this judge."""
     wanted = {(pair.instruction, pair.output_1, pair.output_2): pair.index for pair in pairs}
-    found: dict[int, Row] = {}
+    found: dict[int, Judgement] = {}
     for number, row in enumerate(read_rows(path) if path.exists() else [], 1):
         if not isinstance(row, dict) or row.get("annotator") != judge.name:
             other = row.get("annotator") if isinstance(row, dict) else None
@@ -135,5 +133,5 @@ def _known(path: Path, judge: Judge, pairs: Sequence[Pair]) -> dict[int, Row]:
         if index is None:
             raise EvaluationDataError("is about other outputs than these: give another --out", path=path, row=number)
         if row.get("preference") is not None:
-            found[index] = row
+            (found[index],) = judgements_of([row], path)
     return found

@@ -195,4 +195,4 @@ def export(spec: Spec, table: Table, folder: RunDirectory) -> None:
     for system in spec.systems:
         write_outputs(folder.outputs(system.name), table.outputs(system.name).values())
     for system in spec.judged:
-        write_json(folder.annotations(system.name), table.rows(system.name))
+        write_json(folder.annotations(system.name), [one.as_dict() for one in table.judgements(system.name)])

@@ -23,8 +23,8 @@ def side(name: str, preferences: list[float], text: str = TEXT) -> Side:
     return Side(name=name, records=records, annotations=annotations)
 
 
-def found(mine: list[float], theirs: list[float], role: str = "without", of: int = 1) -> Effect:
-    return effect(side("mix", mine), side("mix.other", theirs), role, of=of)
+def found(mine: list[float], theirs: list[float], *, leaves_out: bool = True, of: int = 1) -> Effect:
+    return effect(side("mix", mine), side("mix.other", theirs), leaves_out=leaves_out, of=of)
 
 
 def test_a_proposer_without_which_the_mixture_is_worse_helps() -> None:
@@ -41,7 +41,7 @@ def test_an_interval_about_nothing_shows_no_effect() -> None:
 
 
 def test_an_order_that_moves_the_win_rate_is_said_to_matter() -> None:
-    assert "The order of proposals matters." in found(GOOD, BAD, "shuffled").sentence
+    assert "The order of proposals matters." in found(GOOD, BAD, leaves_out=False).sentence
 
 
 def test_intervals_of_several_proposers_are_wider_as_they_hold_at_once() -> None:
@@ -57,7 +57,7 @@ def test_intervals_of_several_proposers_are_wider_as_they_hold_at_once() -> None
 def test_answers_that_differ_are_counted_without_verdicts_too() -> None:
     other = side("mix.shuffled", [], "something else entirely that shares no words with it")
 
-    told = effect(side("mix", []), other, "shuffled")
+    told = effect(side("mix", []), other, leaves_out=False)
 
     assert (told.difference, told.changed, told.n) == (None, 3, 3)
     assert told.sentence == (

@@ -3,10 +3,12 @@
 from typing import Any
 
 from moa.evaluation._analysis.judge_stats import judge_record
+from moa.evaluation._data.annotations import Judgement
 
 
-def _row(**facts: Any) -> dict[str, Any]:
-    return {"preference": 2.0, **facts}
+def _row(**facts: Any) -> Judgement:
+    texts = dict.fromkeys(("instruction", "output_1", "output_2", "generator_1", "generator_2"), "x")
+    return Judgement(**{"preference": 2.0, **texts, **facts})
 
 
 def test_money_and_time_of_all_verdicts_are_added_up() -> None:
@@ -23,7 +25,7 @@ def test_what_one_verdict_lacks_is_unknown_for_all() -> None:
 
 
 def test_what_was_left_out_of_what_a_judge_was_asked_is_told() -> None:
-    record = judge_record([_row(), _row(dropped=["temperature"]), _row(dropped=["temperature", "top_p"])])
+    record = judge_record([_row(), _row(dropped=("temperature",)), _row(dropped=("temperature", "top_p"))])
 
     assert record.as_dict()["dropped"] == ["temperature", "top_p"]
     assert "dropped" not in judge_record([_row()]).as_dict()

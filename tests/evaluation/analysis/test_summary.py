@@ -1,8 +1,9 @@
 from dataclasses import replace
 from typing import Any
 
+from moa._mixture.loading import single
 from moa.evaluation._analysis.summary import Collected, Evaluated, summarize
-from moa.evaluation._data.annotations import Annotation
+from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.records import Record
@@ -11,7 +12,8 @@ from moa.evaluation._runner.records import Record
 def system(name: str, role: str, preferences: list[float | None], opponent: str = "third") -> Evaluated:
     outputs = {n: Output(instruction=f"q{n}", output=f"{name} {n}", generator=name) for n in range(len(preferences))}
     annotations = [
-        Annotation(
+        Judgement(
+            index=n,
             instruction=f"q{n}",
             output_1="w" * (100 + 5 * n % 19),
             output_2="w" * (100 + 7 * n % 23),
@@ -22,7 +24,8 @@ def system(name: str, role: str, preferences: list[float | None], opponent: str 
         )
         for n, preference in enumerate(preferences)
     ]
-    return Evaluated(name=name, role=role, records={}, outputs=outputs, annotations=annotations)
+    mixture = single("fake/model") if role in ("member", "aggregator") else None
+    return Evaluated(name=name, role=role, mixture=mixture, records={}, outputs=outputs, annotations=annotations)
 
 
 def collected(*systems: Evaluated, opponent: str | None = "third", **fields: Any) -> Collected:
@@ -146,11 +149,6 @@ def test_categories_that_are_too_small_are_not_passed_over_in_silence() -> None:
 
 def test_missing_verdicts_and_another_judge_are_warned_of() -> None:
     mixture = system("mix", "mixture", [None, *MIXED])
-    rows = [{"preference": annotation.preference} for annotation in mixture.annotations]
-    mixture = Evaluated(
-        name="mix", role="mixture", records={}, outputs=mixture.outputs, annotations=mixture.annotations, rows=rows
-    )
-
     warnings = summarize(collected(mixture, THIRD)).warnings
 
     assert "Verdicts are missing: 1 of 41 for mix; a missing verdict counts for neither side." in warnings
@@ -171,7 +169,7 @@ def test_a_rank_is_given_only_for_the_leaderboards_judge_and_baseline() -> None:
 
 def _lengths(shorter_by: list[int]) -> Evaluated:
     annotations = [
-        Annotation(
+        Judgement(
             instruction=f"q{n}",
             output_1="w" * 3000,
             output_2="w" * (3000 - difference),
@@ -215,9 +213,8 @@ def test_systems_that_never_differ_are_compared_all_the_same() -> None:
 
 def settled(preferences: list[float], prompts: int, *, decided: bool) -> Collected:
     mixture = system("mix", "mixture", preferences)
-    rows = [{"index": n, "preference": one} for n, one in enumerate(preferences)]
     settlement = Settlement(until="decided", decided=decided, prompts=tuple(range(prompts)), planned=400)
-    return collected(replace(mixture, rows=rows), THIRD, settlement=settlement, planned=400)
+    return collected(mixture, THIRD, settlement=settlement, planned=400)
 
 
 def test_the_verdict_rests_on_the_prompts_that_were_looked_at_when_judging_stopped() -> None:

@@ -16,10 +16,10 @@ from moa._config.settings import Settings
 from moa._runtime.engine import Engine
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.alpaca_eval_package import package_folder
-from moa.evaluation._data.annotations import read_annotations
+from moa.evaluation._data.annotations import Judgement, read_annotations
 from moa.evaluation._data.outputs import Output, read_outputs, write_outputs
 from moa.evaluation._data.reference_data import load_alpaca_eval_data
-from moa.evaluation._judge_files import Row, judge_into, pairs_of
+from moa.evaluation._judge_files import judge_into, pairs_of
 from moa.evaluation._judges.loading import load_judge
 from moa.evaluation._judges.parsers import parser_of
 from moa.evaluation._metrics.metrics import metrics
@@ -75,7 +75,7 @@ def _official(folder: Path, *arguments: str, server: JudgeServer | None = None, 
     return json.loads(done.stdout)
 
 
-async def _ours(server: JudgeServer, folder: Path, sides: Sides, judge: str) -> list[Row]:
+async def _ours(server: JudgeServer, folder: Path, sides: Sides, judge: str) -> list[Judgement]:
     endpoint = Endpoint(name="openai", kind="openai", base_url=server.base_url)
     async with Engine(settings=Settings(endpoints={"openai": endpoint})) as engine:
         return await judge_into(
@@ -96,9 +96,9 @@ async def _compare(server: JudgeServer, folder: Path, sides: Sides, judges: Sequ
     theirs = _requests(server)
     for judge in judges:
         rows = await _ours(server, folder, sides, judge)
-        got = [[row["instruction"], row["output_1"], row["output_2"], row["preference"]] for row in rows]
+        got = [[row.instruction, row.output_1, row.output_2, row.preference] for row in rows]
         assert got == expected[judge], judge
-        assert any(row["preference"] is not None for row in rows), judge
+        assert any(row.preference is not None for row in rows), judge
     assert set(_requests(server)) == set(theirs)
 
 

@@ -3,7 +3,7 @@ import pytest
 from moa.errors import EngineError, EvaluationDataError, MissingDependency, ModelNotFound, ServiceFailed
 from moa.evaluation._data.alpaca_eval_package import package_folder
 from moa.evaluation._judges.alpaca_eval import AlpacaEvalJudge, is_swapped, messages
-from moa.evaluation._judges.base import annotation_row, judge_all
+from moa.evaluation._judges.base import judge_all, judgement_of
 from moa.evaluation._judges.judge_calls import UNPARSEABLE
 from moa.evaluation._judges.loading import load_judge
 from moa.providers._base import ModelRequest
@@ -79,7 +79,7 @@ async def test_a_verdict_without_either_token_is_asked_for_once_more_and_then_mi
     assert verdict.failure is not None
     assert verdict.failure.code == UNPARSEABLE
     assert provider.requests[0].sampling.seed != provider.requests[1].sampling.seed
-    assert annotation_row(pair(), verdict, "judge")["preference"] is None
+    assert judgement_of(pair(), verdict, "judge").preference is None
 
 
 @virtual_time

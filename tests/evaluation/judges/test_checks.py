@@ -8,6 +8,7 @@ import pytest
 from moa.errors import EvaluationDataError, ModelNotFound
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.summary import summarize
+from moa.evaluation._judges.base import judgement_of
 from moa.evaluation._judges.checks import CheckedJudge, checked, scrambled
 from moa.evaluation._judges.loading import load_judge
 from moa.evaluation._judges.pairwise import PairwiseJudge
@@ -45,7 +46,7 @@ async def test_a_judge_of_one_order_is_shown_the_other_one_too_and_keeps_its_ver
     # It takes what is shown first: by lot that is the baseline's or the system's.
     assert {verdict.preference for verdict in verdicts} == {1.0, 2.0}
     assert {verdict.orders for verdict in verdicts} == {(1.0, 2.0)}
-    assert all(verdict.flipped for verdict in verdicts)
+    assert all(judgement_of(pair(), verdict, "").flipped for verdict in verdicts)
     assert asked(provider) == {"judge": 40}
 
 
@@ -146,12 +147,13 @@ async def test_a_judge_that_fails_on_control_pairs_is_the_first_sentence(tmp_pat
     collected = collect(RunDirectory(tmp_path))
     found = summarize(collected)
 
-    controls = [row["control"] for system in collected.systems for row in system.rows if "control" in row]
+    rows = [row for system in collected.systems for row in system.annotations]
+    controls = [row.control for row in rows if row.control is not None]
     assert len(controls) >= 8
     assert found.conclusion.line == "judge cannot tell"
-    assert {row["generator_2"] for system in collected.systems for row in system.rows} == {
-        system.name for system in collected.systems if system.rows
-    }, "control pairs are no annotations"
+    assert {row.generator_2 for row in rows} == {system.name for system in collected.systems if system.annotations}, (
+        "control pairs are no annotations"
+    )
 
 
 @virtual_time

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moa.errors import BadRequest, EvaluationDataError
-from moa.evaluation._judges.base import annotation_row
+from moa.evaluation._judges.base import judgement_of
 from moa.evaluation._judges.loading import load_judge
 from moa.evaluation._judges.pairwise import question
 from moa.evaluation._judges.panel import Panel, agreement
@@ -30,7 +30,7 @@ async def test_both_orders_are_asked_and_a_steady_judge_is_taken_at_its_word() -
     async with engine_of(provider) as engine:
         verdict = await load_judge("pairwise", judge_model="fake/judge").judge(engine, pair())
 
-    assert (verdict.preference, verdict.orders, verdict.flipped) == (2.0, (2.0, 2.0), False)
+    assert (verdict.preference, verdict.orders, judgement_of(pair(), verdict, "").flipped) == (2.0, (2.0, 2.0), False)
     assert sorted(map(shows_system_first, provider.requests)) == [False, True]
     assert {call.purpose for call in verdict.ledger.calls} == {"judgement"}
 
@@ -40,7 +40,7 @@ async def test_a_judge_that_goes_by_the_place_flips_and_counts_as_a_draw() -> No
     async with engine_of(scripted({"judge": '{"verdict": "A"}'})) as engine:
         verdict = await load_judge("pairwise", judge_model="fake/judge").judge(engine, pair())
 
-    assert (verdict.preference, verdict.flipped) == (1.5, True)
+    assert (verdict.preference, judgement_of(pair(), verdict, "").flipped) == (1.5, True)
 
 
 @virtual_time
@@ -52,7 +52,7 @@ async def test_a_verdict_that_is_missing_under_one_order_is_missing_after_one_mo
     async with engine_of(provider) as engine:
         verdict = await load_judge("pairwise", judge_model="fake/judge").judge(engine, pair())
 
-    assert (verdict.preference, verdict.orders, verdict.flipped) == (None, (2.0, None), None)
+    assert (verdict.preference, verdict.orders, judgement_of(pair(), verdict, "").flipped) == (None, (2.0, None), None)
     assert verdict.failure is not None
     assert len(provider.requests) == 3
 
@@ -72,7 +72,7 @@ async def test_a_model_that_takes_no_response_format_is_asked_without_one_from_t
     assert first.preference == second.preference == 2.0
     assert 3 <= len(first.ledger.attempts) <= 4, "one refusal, or two at once, and two verdicts"
     assert len(second.ledger.attempts) == 2
-    assert annotation_row(pair(), second, judge.name)["dropped"] == ["response_format"]
+    assert judgement_of(pair(), second, judge.name).dropped == ("response_format",)
 
 
 @pytest.mark.parametrize(

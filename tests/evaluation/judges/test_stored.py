@@ -57,8 +57,8 @@ async def run(folder: Path, *, baseline: str = "theirs", mine: str = "mine", **o
 
 
 def preferences(folder: Path, system: str = "mine") -> list[float | None]:
-    rows = next(one.rows for one in collect(RunDirectory(folder / "run")).systems if one.name == system)
-    return [row["preference"] for row in rows]
+    found = next(one for one in collect(RunDirectory(folder / "run")).systems if one.name == system)
+    return [annotation.preference for annotation in found.annotations]
 
 
 async def test_given_outputs_are_judged_by_stored_verdicts_and_nobody_is_asked(folder: Path) -> None:

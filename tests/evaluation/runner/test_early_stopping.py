@@ -1,6 +1,7 @@
 """`--until decided` from end to end: what it stops, what it says then, and what it leaves when it is called again."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,34 @@ async def test_the_official_length_control_is_looked_at_where_prompts_and_baseli
     assert done.settlement is not None
     assert (done.settlement.decided, done.ended) == (True, "decided")
     assert "length-controlled (LC) win rate" in summary.conclusion.proof
+
+
+async def test_a_measure_of_one_output_stops_it_too_by_its_paired_difference(tmp_path: Path) -> None:
+    prompts = [{"prompt": f"question {number} ?", "reference": "right"} for number in range(240)]
+    right = {"agg": 5, "big": 2, "one": 9, "two": 9}
+
+    def answer(name: str) -> Callable[[ModelRequest], Script]:
+        return lambda request: "right" if int(user_text(request).split()[1]) % right[name] else "wrong"
+
+    provider = models(**{name: answer(name) for name in right})
+    options = {"prompts": prompts, "baseline": "fake/big", "measures": ["exact"], "until": "decided", "concurrency": 4}
+    done = await evaluated(tmp_path, provider, **options)
+    again = models()
+    rest = await evaluated(tmp_path, again, **options)
+    summary = write_report(tmp_path).summary
+
+    assert (done.ended, done.settlement is not None and done.settlement.decided) == ("decided", True)
+    assert (rest.settlement, asked(again)) == (done.settlement, {})
+    assert summary.stopped is not None
+    assert summary.stopped.saved > 0
+    assert "; every interval is valid at every look" in summary.conclusion.proof
+    assert f"; {summary.evidence.n if summary.evidence else 0} of 240 prompts" in summary.conclusion.proof
+    assert summary.evidence is not None
+    assert summary.evidence.n == len(summary.stopped.settlement.prompts)
+
+
+async def test_stopping_early_needs_something_that_compares_with_a_baseline(tmp_path: Path) -> None:
+    prompts = [{"prompt": f"question {number} ?", "reference": "right"} for number in range(60)]
+    for options in ({"measures": ["exact"]}, {"baseline": "fake/big"}):
+        with pytest.raises(UsageError, match="needs a --baseline, and a --judge or a --measure"):
+            await evaluated(tmp_path, prompts=prompts, until="decided", **options)

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,7 +19,7 @@ from moa.errors import EngineError, EvaluationDataError
 from moa.evaluation._analysis.judge_stats import judge_record
 from moa.evaluation._analysis.load_run import data_dir_of
 from moa.evaluation._analysis.recommendation import MEASURES
-from moa.evaluation._data.annotations import read_annotations
+from moa.evaluation._data.annotations import Judgement, read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._data.outputs import read_outputs
 from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval_data
@@ -78,7 +78,7 @@ def judge_files(wanted: JudgeFilesOptions) -> int:
     return _show_judging(rows, judge, wanted.out)
 
 
-async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair]) -> list[Mapping[str, Any]]:
+async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair]) -> list[Judgement]:
     columns = (
         TextColumn("judging"),
         BarColumn(),
@@ -112,7 +112,7 @@ async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair])
         return rows
 
 
-def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> int:
+def _show_judging(rows: Sequence[Judgement], judge: Judge, out: Path) -> int:
     """Say what came out; judging that gave not one verdict has failed."""
     found = judge_record(rows)
     parts = [count(found.missing, "verdict") + " missing"]
@@ -125,7 +125,7 @@ def _show_judging(rows: Sequence[Mapping[str, Any]], judge: Judge, out: Path) ->
     say(_agreement(found.agreement))
     if not judge.comparable:
         say("not comparable with the leaderboard: that has another judge", style="yellow")
-    failure = next((row["failure"] for row in rows if row.get("failure")), None)
+    failure = next((row.failure for row in rows if row.failure), None)
     if failure is not None:
         say(f"the first missing verdict: {failure['message']}", style="yellow")
     return FAILED if found.missing == found.n else COMPLETE

@@ -15,7 +15,7 @@ def cost_sentence(evaluation: Collected) -> str:
     Both are taken on the prompts that both have answered. What is unknown is called so, and what could only be
     estimated, as a file gives texts without token counts, is called an estimate; neither is taken for a measurement.
     """
-    first = evaluation.systems[0]
+    first = evaluation.candidate
     baseline = next((one for one in evaluation.systems if one.name == evaluation.baseline), None)
     if baseline is None or baseline is first:
         return f"{first.name}: {_told(economics(tuple(first.records.values())))}."

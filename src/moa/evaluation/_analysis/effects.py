@@ -11,9 +11,6 @@ from moa.evaluation._metrics.paired_difference import compare
 from moa.evaluation._runner.records import Record
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
 
-VARIANTS = ("without", "shuffled")
-"""Roles of the systems whose aggregator answers again from the mixture's proposals."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
@@ -21,7 +18,7 @@ class Effect:
 
     Attributes:
         name: The other system's name.
-        role: `without` or `shuffled`.
+        leaves_out: Whether a proposer is left out; else the order is another one.
         difference: Mixture less the other, in points, paired by prompt; None where nothing was judged, or on too
             little data. Length-controlled where there is such a figure.
         of: How many such systems the interval holds for at once.
@@ -31,7 +28,7 @@ class Effect:
     """
 
     name: str
-    role: str
+    leaves_out: bool
     difference: Estimate | None
     of: int
     changed: int
@@ -43,7 +40,7 @@ class Effect:
         found = self.difference
         return {
             "name": self.name,
-            "role": self.role,
+            "role": "without" if self.leaves_out else "shuffled",
             "difference": None if found is None else found.value,
             "interval": None if found is None else [found.interval.low, found.interval.high],
             "level": None if found is None else found.interval.level,
@@ -64,14 +61,14 @@ class Side:
 
 
 def effect(
-    mixture: Side, other: Side, role: str, *, of: int = 1, data: AlpacaEvalData | None = None, seed: int = 0
+    mixture: Side, other: Side, *, leaves_out: bool, of: int = 1, data: AlpacaEvalData | None = None, seed: int = 0
 ) -> Effect:
     """Return how the mixture compares with one of its variants.
 
     Args:
         mixture: The full mixture.
         other: The variant.
-        role: `without` or `shuffled`.
+        leaves_out: As in `Effect`.
         of: How many variants are looked at together: the interval holds for all of them at once (Bonferroni).
         data: AlpacaEval's reference data, or None for other prompts.
         seed: Of the bootstrap.
@@ -86,10 +83,10 @@ def effect(
         if record.has_output and index in mixture.records and mixture.records[index].has_output
     ]
     changed = sum(differs(*pair) for pair in pairs)
-    told = _role_sentence(mixture.name, other.name, role, difference)
+    told = _difference_sentence(mixture.name, other.name, difference, leaves_out=leaves_out)
     return Effect(
         name=other.name,
-        role=role,
+        leaves_out=leaves_out,
         difference=difference,
         of=of,
         changed=changed,
@@ -105,17 +102,17 @@ def _difference(mixture: Side, other: Side, level: float, data: AlpacaEvalData |
     return both.lc_difference or both.win_rate_difference
 
 
-def _role_sentence(mixture: str, other: str, role: str, difference: Estimate | None) -> str:
+def _difference_sentence(mixture: str, other: str, difference: Estimate | None, *, leaves_out: bool) -> str:
     if difference is None:
         return f"{other}: too little is judged to compare it with {mixture}."
     low, high = difference.interval.low, difference.interval.high
     figure = f"{mixture} less {other}: {difference.value:+.1f} points, {low:+.1f} to {high:+.1f}"
-    return f"{figure}. {_finding(role, low, high)}"
+    return f"{figure}. {_finding(low, high, leaves_out=leaves_out)}"
 
 
-def _finding(role: str, low: float, high: float) -> str:
+def _finding(low: float, high: float, *, leaves_out: bool) -> str:
     if low <= 0 <= high:
         return "No effect is shown."
-    if role == "shuffled":
+    if not leaves_out:
         return "The order of proposals matters."
     return "That proposer helps." if low > 0 else "That proposer harms: leave it out."

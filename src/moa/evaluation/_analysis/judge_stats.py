@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._data.annotations import DRAW, Judgement
 from moa.evaluation._judges.panel import Agreement, agreement
 
 
@@ -60,18 +60,12 @@ class JudgeStats:
         }
 
 
-def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeStats:
-    """Return how the judge did, from annotations as `judges.base.annotation_row` makes them.
-
-    Args:
-        rows: Those of other programs have no orders, prices or failures: what they lack is unknown.
-    """
-    given = [row["preference"] for row in rows if row.get("preference") is not None]
-    flips = [flipped for row in rows if (flipped := is_flipped(row)) is not None]
-    kept = [
-        (row["preference"] or DRAW) - 1.0 for row in rows if is_flipped(row) is False and row["preference"] is not None
-    ]
-    reasons = Counter(row["failure"]["code"] for row in rows if row.get("failure"))
+def judge_record(rows: Sequence[Judgement]) -> JudgeStats:
+    """Return how the judge did. Verdicts of other programs have no orders, prices or failures: these are unknown."""
+    given = [row.preference for row in rows if row.preference is not None]
+    flips = [row.flipped for row in rows if row.flipped is not None]
+    kept = [(row.preference or DRAW) - 1.0 for row in rows if row.flipped is False and row.preference is not None]
+    reasons = Counter(row.failure["code"] for row in rows if row.failure)
     return JudgeStats(
         n=len(rows),
         missing=len(rows) - len(given),
@@ -79,20 +73,14 @@ def judge_record(rows: Sequence[Mapping[str, Any]]) -> JudgeStats:
         ties=sum(preference in (0, DRAW) for preference in given) / len(given) if given else None,
         flips=sum(flips) / len(flips) if flips else None,
         kept_win_rate=100.0 * sum(kept) / len(kept) if kept else None,
-        usd=_sum(rows, "price_per_example"),
-        seconds=_sum(rows, "time_per_example"),
-        dropped=tuple(sorted({part for row in rows for part in row.get("dropped", ())})),
-        agreement=agreement([row["by_judge"] for row in rows if row.get("by_judge")]),
+        usd=_sum([row.price_per_example for row in rows]),
+        seconds=_sum([row.time_per_example for row in rows]),
+        dropped=tuple(sorted({part for row in rows for part in row.dropped})),
+        agreement=agreement([dict(row.by_judge) for row in rows if row.by_judge]),
     )
 
 
-def _sum(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+def _sum(figures: Sequence[float | None]) -> float | None:
     """The sum of a figure over all rows, None if one of them lacks it."""
-    known = [value for row in rows if (value := row.get(key)) is not None]
-    return sum(known) if len(known) == len(rows) else None
-
-
-def is_flipped(row: Mapping[str, Any]) -> bool | None:
-    """Return whether the judge changed sides when the outputs changed places; None if it was not tried."""
-    known = [preference for preference in row.get("orders") or () if preference is not None]
-    return min(known) < DRAW < max(known) if len(known) == 2 else None
+    known = [one for one in figures if one is not None]
+    return sum(known) if len(known) == len(figures) else None

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
 from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.human import HumanCheck, human_check
 from moa.evaluation._analysis.measured import Measured, measured_by
 from moa.evaluation._analysis.summary import Collected, Evaluated
-from moa.evaluation._data.annotations import annotations_of, read_annotations
+from moa.evaluation._data.annotations import judgements_of
 from moa.evaluation._data.datasets import ALPACA_EVAL
-from moa.evaluation._data.outputs import file_name, read_outputs
+from moa.evaluation._data.outputs import file_name, read_outputs, read_rows
 from moa.evaluation._data.reference_data import BASELINE
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._runner.labels import labels_of
@@ -47,15 +48,15 @@ def collect(folder: RunDirectory) -> Collected:
         try:
             table = table_in(folder, protocol, store)
             systems, human = _systems(folder, protocol, table), _human(table, store)
-            measured = measured_by(table.scores, table.records, baseline)
+            measured = measured_by(table, baseline)
             damaged = store.damaged
         finally:
             store.close()
     else:
         third = judge.get("reference")
         told, damaged = [*protocol["systems"], *([third] if third else ())], []
-        systems = tuple(_system_of_format_1(folder.path, one) for one in told)
         candidate = protocol["mixture"]
+        systems = tuple(_system_of_format_1(folder.path, one, candidate) for one in told)
         baseline = next((one["name"] for one in told if one["role"] == "baseline"), None)
     first = next((system for system in systems if system.name == candidate), None)
     if first is None or not first.outputs:
@@ -66,7 +67,7 @@ def collect(folder: RunDirectory) -> Collected:
         judge=judge.get("name"),
         comparable=bool(judge.get("comparable")),
         warnings=(
-            *conflicts(judge.get("models", ()), {one["name"]: _models(one) for one in told}),
+            *conflicts(judge.get("models", ()), {one.name: one.models for one in systems}),
             *_head_to_head(protocol["prompts"]["source"], baseline, judge),
             *(f"The {one} was damaged on the disk, and is left out: run the evaluation again." for one in damaged),
         ),
@@ -112,12 +113,13 @@ def _systems(folder: RunDirectory, protocol: Mapping[str, Any], table: Table) ->
         Evaluated(
             name=one["name"],
             role=one["role"],
+            mixture=_mixture(one),
+            parent=one["parent"],
             records=table.records[one["name"]],
             outputs=table.outputs(one["name"]),
             is_precomputed=one["outputs"] is not None,
             traces=partial(_traces, folder.cells, one["name"], keys, table.records[one["name"]]),
-            rows=(rows := table.rows(one["name"])),
-            annotations=annotations_of(rows),
+            annotations=table.judgements(one["name"]),
         )
         for one in protocol["systems"]
     )
@@ -132,7 +134,7 @@ def _human(table: Table, store: CellStore) -> tuple[HumanCheck, ...]:
     return tuple(one for one in found if one is not None)
 
 
-def _system_of_format_1(run: Path, told: Mapping[str, Any]) -> Evaluated:
+def _system_of_format_1(run: Path, told: Mapping[str, Any], candidate: str) -> Evaluated:
     """A system of a run of the first format: lines of JSON, and the files in AlpacaEval's format."""
     name, stem = told["name"], file_name(told["name"])
     found, traces = dict[int, Record](), dict[int, Trace]()
@@ -143,17 +145,18 @@ def _system_of_format_1(run: Path, told: Mapping[str, Any]) -> Evaluated:
         if record.status != "stopped" and (record.has_output or record.index not in found):
             found[record.index], traces[record.index] = record, _trace_of_format_1(line)
     path = run / "annotations" / f"{stem}.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else ()
+    rows = read_rows(path) if path.exists() else ()
     outputs = read_outputs(run / "outputs" / f"{stem}.json") if found else ()
     return Evaluated(
         name=name,
         role=told["role"],
+        mixture=_mixture(told),
+        parent=candidate if told["role"] in ("without", "shuffled") else None,
         records=found,
         outputs=dict(zip(sorted(found), outputs, strict=False)),
         is_precomputed=told.get("outputs") is not None,
         traces=lambda: traces,
-        rows=rows,
-        annotations=read_annotations(path) if rows else (),
+        annotations=judgements_of(rows, path),
     )
 
 
@@ -208,9 +211,8 @@ def data_dir_of(folder: RunDirectory) -> Path | None:
     return Path(told) if told and Path(told).is_dir() else None
 
 
-def _models(told: Mapping[str, Any]) -> Sequence[str]:
-    """References of a system's models; of given outputs all that is known is the name."""
-    return (told["name"],) if told.get("mixture") is None else load(told["mixture"]).references
+def _mixture(told: Mapping[str, Any]) -> Mixture | None:
+    return None if told["mixture"] is None else load(told["mixture"])
 
 
 def _asking(models: Sequence[str]) -> str:

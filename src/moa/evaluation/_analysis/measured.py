@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from moa.evaluation._measures.base import Score
-from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.table import Table
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.estimates import Estimate
 from moa.evaluation._statistics.non_inferiority import mean_estimate
-
-Scores = Mapping[str, Mapping[str, Mapping[int, Score]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,7 +25,7 @@ class Measured:
         n: Prompts with a score.
         missing: Outputs on which the measure failed; they count for nothing.
         why: What it said on the first of those.
-        points: The scores in percent, NaN where there is none, in the order of all prompts.
+        points: The score of each prompt in percent, by its index; NaN where there is none.
     """
 
     measure: str
@@ -39,7 +36,7 @@ class Measured:
     n: int
     missing: int
     why: str
-    points: Floats = field(repr=False)
+    points: Mapping[int, float] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -57,49 +54,36 @@ class Measured:
         }
 
 
-def measured_by(
-    scores: Scores, records: Mapping[str, Mapping[int, Record]], baseline: str | None
-) -> tuple[Measured, ...]:
+def measured_by(table: Table, baseline: str | None) -> tuple[Measured, ...]:
     """Return what every measure says of every system.
 
     Args:
-        scores: By measure, system and the prompt's index.
-        records: Of every system, by the prompt's index.
-        baseline: Its name; None if there is none.
+        table: What a run has.
+        baseline: Name of the system that all others are compared with; None if there is none.
     """
-    indices = sorted({index for found in records.values() for index in found})
+    indices = sorted({index for found in table.records.values() for index in found})
     measured = []
-    for measure, found in scores.items():
-        rows = {name: points(found[name], records[name], indices) for name in records}
-        theirs = None if baseline is None else rows[baseline]
-        measured += [_measured(measure, name, mine, theirs, found[name]) for name, mine in rows.items()]
+    for measure, scores in table.scores.items():
+        rows = {name: {index: 100.0 * table.score(measure, name, index) for index in indices} for name in scores}
+        theirs = None if baseline is None else _values(rows[baseline])
+        for name, points in rows.items():
+            failures = [one.failure.message for _, one in sorted(scores[name].items()) if one.failure is not None]
+            values = _values(points)
+            known = values[~np.isnan(values)]
+            found = Measured(
+                measure=measure,
+                system=name,
+                score=float(known.mean()) if len(known) else None,
+                estimate=mean_estimate(values),
+                difference=None if theirs is None or name == baseline else mean_estimate(values - theirs),
+                n=len(known),
+                missing=len(failures),
+                why=failures[0] if failures else "",
+                points=points,
+            )
+            measured.append(found)
     return tuple(measured)
 
 
-def points(scores: Mapping[int, Score], records: Mapping[int, Record], indices: list[int]) -> Floats:
-    """Return a system's scores in percent, 0 where it failed, NaN where it has no score; shape (prompts,)."""
-    failed = {index for index, record in records.items() if not record.has_output}
-    values = ((0.0 if index in failed else _value(scores.get(index))) for index in indices)
-    return np.array([np.nan if value is None else 100.0 * value for value in values])
-
-
-def _value(score: Score | None) -> float | None:
-    return None if score is None else score.value
-
-
-def _measured(
-    measure: str, system: str, values: Floats, baseline: Floats | None, scores: Mapping[int, Score]
-) -> Measured:
-    failures = [score.failure.message for _, score in sorted(scores.items()) if score.failure is not None]
-    known = values[~np.isnan(values)]
-    return Measured(
-        measure=measure,
-        system=system,
-        score=float(known.mean()) if len(known) else None,
-        estimate=mean_estimate(values),
-        difference=None if baseline is None or baseline is values else mean_estimate(values - baseline),
-        n=len(known),
-        missing=len(failures),
-        why=failures[0] if failures else "",
-        points=values,
-    )
+def _values(points: Mapping[int, float]) -> Floats:
+    return np.array(list(points.values()))

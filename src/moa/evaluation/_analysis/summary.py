@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from moa._mixture.schema import Mixture
 from moa.evaluation._analysis.cost_latency import CostLatency, economics
-from moa.evaluation._analysis.effects import VARIANTS, Effect, Side, effect
+from moa.evaluation._analysis.effects import Effect, Side, effect
 from moa.evaluation._analysis.human import HumanCheck
 from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
 from moa.evaluation._analysis.measured import Measured
@@ -25,7 +26,7 @@ from moa.evaluation._analysis.recommendation import (
 )
 from moa.evaluation._analysis.stopped import Stopped
 from moa.evaluation._analysis.verbatim_overlap import Copied, copied, mean_copied
-from moa.evaluation._data.annotations import Annotation, win_probabilities
+from moa.evaluation._data.annotations import Annotation, Judgement, win_probabilities
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
 from moa.evaluation._length_control.models import FoldSensitivity, fold_sensitivity
@@ -53,23 +54,28 @@ class Evaluated:
 
     Attributes:
         name: Its name.
-        role: As in `systems.System`.
+        role: As in `systems.System`; likewise mixture and parent.
         records: By the prompt's index.
         outputs: By the prompt's index.
-        is_filed: Whether its outputs, and times if any, come out of a file.
+        is_precomputed: Whether its outputs, and times if any, come out of a file.
         traces: Gives how its records came about, by the prompt's index; read when it is called, as that is much.
-        rows: Its annotations as JSON values, if it was judged.
-        annotations: The same, checked.
+        annotations: What the judge said of its outputs, if it was judged.
     """
 
     name: str
     role: str
     records: Mapping[int, Record]
     outputs: Mapping[int, Output]
+    mixture: Mixture | None = None
+    parent: str | None = None
     is_precomputed: bool = False
     traces: Callable[[], Mapping[int, Trace]] = dict
-    rows: Sequence[Mapping[str, Any]] = ()
-    annotations: Sequence[Annotation] = ()
+    annotations: Sequence[Judgement] = ()
+
+    @property
+    def models(self) -> Sequence[str]:
+        """References of its models; of given outputs all that is known is the name."""
+        return (self.name,) if self.mixture is None else self.mixture.references
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,7 @@ class Collected:
     """What an evaluation left behind.
 
     Attributes:
-        systems: The mixture first.
+        systems: The candidate first.
         opponent: Name of the system that all others were judged against; None if nothing was judged.
         judge: The judge's name.
         comparable: Whether its verdicts may be compared with the published leaderboard.
@@ -103,6 +109,24 @@ class Collected:
     measured: tuple[Measured, ...] = ()
     rests_on: str | None = None
     baseline: str | None = None
+
+    @property
+    def candidate(self) -> Evaluated:
+        """The system that the verdict is about."""
+        return self.systems[0]
+
+    @property
+    def replaced(self) -> Evaluated | None:
+        """The system that the candidate is to replace: one that was judged like it, or else the opponent."""
+        name = self.baseline or self.opponent
+        return next((system for system in self.systems if system.name == name), None)
+
+    @property
+    def single_models(self) -> tuple[Evaluated, ...]:
+        """The models alone that could do in the candidate's place."""
+        others = {self.candidate.name, self.baseline, self.opponent}
+        alone = (one for one in self.systems if one.mixture is not None and not one.mixture.layers)
+        return tuple(one for one in alone if one.name not in others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +261,7 @@ def summarize(
     """
     rated = board if evaluation.comparable and evaluation.opponent == BASELINE else None
     first, *others = (_system_summary(system, data, rated) for system in evaluation.systems)
-    mixture = evaluation.systems[0]
+    mixture = evaluation.candidate
     # What takes long is shown for the system that it is all about.
     first = replace(first, copied=_copied(mixture.records, mixture.traces()))
     fit = None if first.metrics is None else first.metrics.fit
@@ -266,17 +290,30 @@ def summarize(
 def _stopped(evaluation: Collected) -> Stopped | None:
     if evaluation.settlement is None:
         return None
-    judged = len(evaluation.systems[0].annotations)
+    scored = next((one.n for one in evaluation.measured if one.measure == evaluation.rests_on), None)
+    judged = len(evaluation.candidate.annotations) if scored is None else scored
     return Stopped(settlement=evaluation.settlement, judged=judged, planned=evaluation.planned)
 
 
 def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int) -> tuple[Effect, ...]:
-    mixture, *others = evaluation.systems
-    found = [system for system in others if system.role in VARIANTS]
-    roles = [system.role for system in found]
+    """Of other proposals alone: what answers from some of the candidate's, or from all in another order."""
+    mixture = evaluation.candidate
+    if mixture.mixture is None:
+        return ()
+    found = [
+        (one, _proposals(one.mixture) < _proposals(mixture.mixture))
+        for one in evaluation.systems
+        if one.parent == mixture.name and one.mixture and one.mixture.aggregation == mixture.mixture.aggregation
+    ]
+    kinds = [leaves_out for _, leaves_out in found]
     return tuple(
-        effect(_side(mixture), _side(one), one.role, of=roles.count(one.role), data=data, seed=seed) for one in found
+        effect(_side(mixture), _side(one), leaves_out=kind, of=kinds.count(kind), data=data, seed=seed)
+        for one, kind in found
     )
+
+
+def _proposals(mixture: Mixture) -> int:
+    return sum(layer.size for layer in mixture.layers)
 
 
 def _side(system: Evaluated) -> Side:
@@ -300,7 +337,7 @@ def _system_summary(system: Evaluated, data: AlpacaEvalData | None, board: Mappi
         summary,
         metrics=found,
         categories=_categories(system.annotations),
-        judged=judge_record(system.rows),
+        judged=judge_record(system.annotations),
         rank=None if board is None or win_rate is None else rank(win_rate, board),
     )
 
@@ -328,13 +365,13 @@ def _weighed(
     if evaluation.settlement is not None:
         seen = frozenset(evaluation.settlement.prompts)
         evaluation = replace(evaluation, systems=tuple(_only_at(one, seen) for one in evaluation.systems))
-    mixture, baseline = evaluation.systems[0], _baseline(evaluation)
+    mixture, baseline = evaluation.candidate, evaluation.replaced
     if baseline is not None and evaluation.rests_on is not None:
-        return _weighed_by_scores(evaluation, baseline, margin)
+        return _weighed_by_scores(evaluation, baseline, margin, looks)
     if baseline is None or not mixture.annotations:
         return None, None
     sides = [mixture, *(() if baseline.name == evaluation.opponent else (baseline,))]
-    models = [one for one in evaluation.systems if one.role in ("member", "aggregator") and one.annotations]
+    models = [one for one in evaluation.single_models if one.annotations]
     if not all(side.annotations for side in sides):
         return None, None
     rows = common_to_all([one.annotations for one in (*sides, *models)])
@@ -350,34 +387,39 @@ def _weighed(
 
 
 def _weighed_by_scores(
-    evaluation: Collected, baseline: Evaluated, margin: float
+    evaluation: Collected, baseline: Evaluated, margin: float, looks: int | None
 ) -> tuple[Evidence | None, SingleModel | None]:
     """The same by a measure of one output: figures are shares of right answers, and their differences."""
-    scores = {one.system: one.points for one in evaluation.measured if one.measure == evaluation.rests_on}
-    sides = [scores_as_verdicts(scores[one.name] / 100.0) for one in (evaluation.systems[0], baseline)]
-    models = [one.name for one in evaluation.systems if one.role in ("member", "aggregator")]
-    alone = {name: scores_as_verdicts(scores[name] / 100.0) for name in models}
-    return weigh_all(sides, alone, None, margin=margin)
+    seen = None if evaluation.settlement is None else set(evaluation.settlement.prompts)
+    scores = {
+        one.system: scores_as_verdicts(
+            np.array([point for index, point in one.points.items() if seen is None or index in seen]) / 100.0
+        )
+        for one in evaluation.measured
+        if one.measure == evaluation.rests_on
+    }
+    alone = {one.name: scores[one.name] for one in evaluation.single_models}
+    sides = [scores[one.name] for one in (evaluation.candidate, baseline)]
+    return weigh_all(sides, alone, None, margin=margin, looks=looks)
 
 
 def _only_at(system: Evaluated, prompts: frozenset[int]) -> Evaluated:
     """A system with its annotations on some prompts: those that were looked at when judging was stopped."""
-    pairs = zip(system.rows, system.annotations, strict=True) if system.rows else ()
-    return replace(system, annotations=[annotation for row, annotation in pairs if row["index"] in prompts])
+    return replace(system, annotations=[one for one in system.annotations if one.index in prompts])
 
 
 def _case(
     evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None, single: SingleModel | None
 ) -> Case | None:
     """All that the first sentence depends on; None if nothing is judged."""
-    mixture, baseline, judged = evaluation.systems[0], _baseline(evaluation), systems[0].judged
+    mixture, baseline, judged = evaluation.candidate, evaluation.replaced, systems[0].judged
     if baseline is None or evidence is None:
         return None
     common = sorted(set(mixture.records) & set(baseline.records))
     mine, theirs = (economics([one.records[index] for index in common]) for one in (mixture, baseline))
     cost = ratio((mixture.name, _usd(mine)), (baseline.name, _usd(theirs)))
     latency = ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs)))
-    controls = [right for one in evaluation.systems for row in one.rows if (right := row.get("control")) is not None]
+    controls = [row.control for one in evaluation.systems for row in one.annotations if row.control is not None]
     alternative = None
     if single is not None:
         summary = next(one for one in systems if one.name == single.name)
@@ -422,12 +464,6 @@ def _plain_name(system: Evaluated, mixture: str) -> str:
 
 def _nothing_judged(mixture: str) -> Recommendation:
     return Recommendation(advice="undecided", sentence=f"Undecided: nothing has judged {mixture} yet.")
-
-
-def _baseline(evaluation: Collected) -> Evaluated | None:
-    """The system that the mixture is to replace: one that was judged like the mixture, or else the opponent."""
-    name = evaluation.baseline or evaluation.opponent
-    return next((system for system in evaluation.systems if system.name == name), None)
 
 
 def _best_member(case: Case, other: Alternative) -> BestMember:
@@ -477,7 +513,7 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary], evidence:
 
 def _incomplete(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[str]:
     """Say what there is too little of."""
-    judged, planned = len(evaluation.systems[0].annotations), evaluation.planned
+    judged, planned = len(evaluation.candidate.annotations), evaluation.planned
     found = []
     if evaluation.settlement is None and 0 < judged < planned:
         found.append(f"Only {judged:,} of {planned:,} prompts are judged so far: the same command goes on.")

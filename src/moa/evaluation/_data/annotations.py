@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +13,8 @@ from moa.errors import EvaluationDataError
 from moa.evaluation._data.dataset_files import FORMATS, read_table
 from moa.evaluation._data.outputs import read_rows
 from moa.evaluation._statistics.array_types import Floats
+
+T = TypeVar("T")
 
 DRAW = 1.5
 
@@ -47,6 +49,47 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement(Annotation):
+    """An annotation with how its verdict came about, as far as its file says that; what is unknown is None or empty.
+
+    Attributes:
+        index: The prompt's place in its dataset, from 0.
+        raw_completion: What the judge wrote, one text for each reply; files of other programs hold anything here.
+        price_per_example: US dollars of the verdict.
+        time_per_example: Seconds of the verdict.
+        control: On a pair that was shown together with a control pair: whether the judge got that one right.
+        dropped: What the judge's service refuses and was left out of what it was asked.
+        by_judge: The preference of each member of a panel.
+        failure: Code and message of why the verdict is missing.
+        verdict: `no_output` or `no_baseline` where a side has no output and nobody was asked.
+    """
+
+    index: int | None = None
+    raw_completion: Any = None
+    price_per_example: float | None = None
+    time_per_example: float | None = None
+    control: bool | None = None
+    dropped: tuple[str, ...] = ()
+    by_judge: Mapping[str, float | None] = field(default_factory=dict)
+    failure: Mapping[str, Any] | None = None
+    verdict: str | None = None
+
+    @property
+    def flipped(self) -> bool | None:
+        """Whether the judge preferred the other output once their places were swapped; None if it was not tried."""
+        known = [preference for preference in self.orders if preference is not None]
+        return min(known) < DRAW < max(known) if len(known) == 2 else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A row of AlpacaEval's files; what does not apply is left out."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {key: value for key, value in values.items() if key not in _SELDOM or value not in (None, (), {})}
+
+
+_SELDOM = frozenset({"orders", "control", "dropped", "by_judge", "failure", "verdict"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WinRate:
     """What the official code counts of one system's preferences; rates in percent 0-100.
 
@@ -69,7 +112,7 @@ class WinRate:
     discrete_win_rate: float | None
 
 
-_ROWS = TypeAdapter(list[Annotation])
+_ROWS, _JUDGEMENTS = TypeAdapter(list[Annotation]), TypeAdapter(list[Judgement])
 
 
 def read_annotations(path: Path) -> list[Annotation]:
@@ -90,7 +133,7 @@ def read_annotations(path: Path) -> list[Annotation]:
         alpaca_eval, the `annotations.json` that its `evaluate` writes.
     """
     rows = read_table(path) if path.name.lower().endswith(FORMATS) else read_rows(path)
-    annotations = _checked([_without_gaps(row) for row in rows], path)
+    annotations = _checked([_without_gaps(row) for row in rows], path, _ROWS)
     if not annotations:
         raise EvaluationDataError("holds no annotation", path=path)
     for number, annotation in enumerate(annotations, 1):
@@ -104,9 +147,9 @@ def read_annotations(path: Path) -> list[Annotation]:
     return annotations
 
 
-def annotations_of(rows: Sequence[Mapping[str, Any]]) -> list[Annotation]:
-    """Return rows in AlpacaEval's format, made here, as annotations."""
-    return _ROWS.validate_python(rows)
+def judgements_of(rows: Sequence[Mapping[str, Any]], path: Path | None = None) -> list[Judgement]:
+    """Return rows that this program once wrote; errors as in `read_annotations`."""
+    return _checked(rows, path, _JUDGEMENTS)
 
 
 def win_probabilities(annotations: Sequence[Annotation]) -> Floats:
@@ -150,9 +193,9 @@ def _without_gaps(row: object) -> object:
     return row | {"preference": None} if isinstance(row, dict) and row.get("preference") == "" else row
 
 
-def _checked(rows: list[object], path: Path) -> list[Annotation]:
+def _checked(rows: Sequence[object], path: Path | None, kind: TypeAdapter[list[T]]) -> list[T]:
     try:
-        return _ROWS.validate_python(rows)
+        return kind.validate_python(rows)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         row, *key = first["loc"] or (None,)

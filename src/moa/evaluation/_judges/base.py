@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from moa._ledger import ErrorInfo, Ledger
 from moa._runtime.engine import Engine
 from moa._usage import json_usd
-from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._judges.judge_calls import together
 
 
@@ -62,14 +62,6 @@ class Verdict:
     seconds: float = 0.0
     failure: ErrorInfo | None = None
 
-    @property
-    def flipped(self) -> bool | None:
-        """Whether the judge preferred the other output once their places were swapped; None if it was not tried."""
-        known = [preference for preference in self.orders if preference is not None]
-        if len(known) < 2:
-            return None
-        return min(known) < DRAW < max(known)
-
 
 class Judge(Protocol):
     """Prefers one of two outputs."""
@@ -109,34 +101,33 @@ class Judge(Protocol):
         ...
 
 
-def annotation_row(pair: Pair, verdict: Verdict, annotator: str) -> dict[str, Any]:
-    """Return the annotation in AlpacaEval's file format, with what the verdict cost and how it came about.
+def judgement_of(pair: Pair, verdict: Verdict, annotator: str) -> Judgement:
+    """Return the annotation, with what the verdict cost and how it came about.
 
     Args:
         pair: What was judged.
         verdict: What came out.
         annotator: The judge's name.
     """
-    row: dict[str, Any] = {
-        "instruction": pair.instruction,
-        "output_1": pair.output_1,
-        "generator_1": pair.generator_1,
-        "output_2": pair.output_2,
-        "generator_2": pair.generator_2,
-        "dataset": pair.dataset,
-        "annotator": annotator,
-        "preference": verdict.preference,
-        "index": pair.index,
-        "raw_completion": list(verdict.raw),
-        "price_per_example": json_usd(verdict.ledger.spend.cost_usd),
-        "time_per_example": verdict.seconds,
-    }
-    row |= {"orders": list(verdict.orders)} if len(verdict.orders) == 2 and None not in verdict.orders else {}
-    row |= {} if verdict.control is None else {"control": verdict.control}
-    dropped = sorted({part for attempt in verdict.ledger.attempts for part in attempt.dropped})
-    row |= {"dropped": dropped} if dropped else {}
-    row |= {"by_judge": dict(verdict.by_judge)} if verdict.by_judge else {}
-    return row if verdict.failure is None else row | {"failure": verdict.failure.as_dict()}
+    return Judgement(
+        instruction=pair.instruction,
+        output_1=pair.output_1,
+        generator_1=pair.generator_1,
+        output_2=pair.output_2,
+        generator_2=pair.generator_2,
+        dataset=pair.dataset,
+        annotator=annotator,
+        preference=verdict.preference,
+        index=pair.index,
+        raw_completion=list(verdict.raw),
+        price_per_example=json_usd(verdict.ledger.spend.cost_usd),
+        time_per_example=verdict.seconds,
+        orders=verdict.orders if len(verdict.orders) == 2 and None not in verdict.orders else (),
+        control=verdict.control,
+        dropped=tuple(sorted({part for attempt in verdict.ledger.attempts for part in attempt.dropped})),
+        by_judge=dict(verdict.by_judge),
+        failure=None if verdict.failure is None else verdict.failure.as_dict(),
+    )
 
 
 async def judge_all(

@@ -67,7 +67,7 @@ def look(
     until: Until,
     sides: Sequence[Verdicts],
     models: Mapping[str, Verdicts],
-    name: LengthModel,
+    name: LengthModel | None,
     gamed: GamedBaselines | None = None,
     *,
     planned: int,
@@ -79,7 +79,7 @@ def look(
         until: What is to be known.
         sides: As for `weigh`.
         models: Verdicts on each model alone, on the same prompts in the same order.
-        name: Which length model.
+        name: Which length model; None for scores by a measure of one output.
         gamed: The official regulariser, if the model needs it.
         planned: Prompts in all.
         margin: Percentage points.

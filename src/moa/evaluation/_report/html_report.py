@@ -50,7 +50,7 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     Raises:
         MissingDependency: The `eval` extra isn't installed.
     """
-    mixture = evaluation.systems[0]
+    mixture = evaluation.candidate
     drawn = pictures(summary, mixture.annotations, median_run(mixture.records, mixture.traces()))
     drawings = tuple((picture, svg(picture.document)) for picture in drawn)
     style, script = (asset(name) for name in ("report.css", "report.js"))

@@ -1,18 +1,14 @@
 """The prompts of an evaluation, one by one, with outputs, proposals and verdicts side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from moa.evaluation._analysis.judge_stats import is_flipped
 from moa.evaluation._analysis.output_issues import is_cut_off
 from moa.evaluation._analysis.summary import Collected, Evaluated
 from moa.evaluation._analysis.text_heuristics import leaks, refuses
-from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._data.annotations import DRAW, Judgement
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._runner.records import Trace
-
-Row = Mapping[str, Any]
 
 MOST_CHARS = 10_000_000
 """Characters of outputs and proposals that a page may hold, about: browsers open larger ones slowly."""
@@ -69,9 +65,9 @@ def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
 
     All outputs are in the run's folder; see `MOST_CHARS`.
     """
-    rows = {system.name: _by_index(system.rows) for system in evaluation.systems}
-    traces, found, chars = evaluation.systems[0].traces(), list[Prompt](), 0
-    for index in sorted(evaluation.systems[0].outputs):
+    rows = {one.name: {row.index or 0: row for row in one.annotations} for one in evaluation.systems}
+    traces, found, chars = evaluation.candidate.traces(), list[Prompt](), 0
+    for index in sorted(evaluation.candidate.outputs):
         prompt = _prompt(index, evaluation, rows, traces.get(index, _NO_TRACE))
         found.append(prompt)
         chars += sum(len(shown.text) for shown in (*prompt.main, *prompt.others, *prompt.proposals))
@@ -80,12 +76,8 @@ def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
     return tuple(found)
 
 
-def _by_index(rows: Sequence[Row]) -> dict[int, Row]:
-    return {_index(row, number): row for number, row in enumerate(rows)}
-
-
-def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Row]], trace: Trace) -> Prompt:
-    mixture = evaluation.systems[0]
+def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Judgement]], trace: Trace) -> Prompt:
+    mixture = evaluation.candidate
     output, row = mixture.outputs[index], rows[mixture.name].get(index)
     shown = {
         system.name: _shown(system, index, None if system is mixture else rows[system.name].get(index))
@@ -107,7 +99,7 @@ def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, R
     )
 
 
-def _shown(system: Evaluated, index: int, row: Row | None) -> Shown:
+def _shown(system: Evaluated, index: int, row: Judgement | None) -> Shown:
     output, record = system.outputs[index], system.records.get(index)
     notes = [] if row is None else [f"{_verdict(row)} {_percent(row)}".strip()]
     notes.append(f"{len(output.output):,} characters")
@@ -132,24 +124,22 @@ def _proposals(trace: Trace) -> tuple[Shown, ...]:
     )
 
 
-def _verdict(row: Row | None) -> str:
+def _verdict(row: Judgement | None) -> str:
     if row is None:
         return ""
-    preference = row.get("preference")
-    if preference is None:
+    if row.preference is None:
         return "missing"
-    if preference in (0, DRAW):
+    if row.preference in (0, DRAW):
         return "draw"
-    return "win" if preference > DRAW else "lose"
+    return "win" if row.preference > DRAW else "lose"
 
 
-def _percent(row: Row | None) -> str:
-    preference = None if row is None else row.get("preference")
-    return "" if preference is None else f"{100 * ((preference or DRAW) - 1):.0f}%"
+def _percent(row: Judgement | None) -> str:
+    return "" if row is None or row.preference is None else f"{100 * ((row.preference or DRAW) - 1):.0f}%"
 
 
-def _reasons(row: Row | None) -> tuple[Shown, ...]:
-    raw = () if row is None else row.get("raw_completion") or ()
+def _reasons(row: Judgement | None) -> tuple[Shown, ...]:
+    raw = () if row is None else row.raw_completion or ()
     texts = (raw,) if isinstance(raw, str) else raw if isinstance(raw, list | tuple) else ()
     # Log probabilities say nothing to a reader; the preference does.
     return tuple(
@@ -159,26 +149,21 @@ def _reasons(row: Row | None) -> tuple[Shown, ...]:
     )
 
 
-def _sides(row: Row | None, number: int) -> str:
+def _sides(row: Judgement | None, number: int) -> str:
     """Who is A and who is B in what a judge wrote, where it was shown both orders, the baseline first at first."""
-    if row is None or len(row.get("orders") or ()) != 2:
+    if row is None or len(row.orders) != 2:
         return ""
-    names = [str(row.get("generator_1")), str(row.get("generator_2"))]
+    names = [row.generator_1, row.generator_2]
     first, second = reversed(names) if number % 2 else names
     return f"A: {first}, B: {second}"
 
 
-def _flags(output: Output, row: Row | None) -> tuple[str, ...]:
+def _flags(output: Output, row: Judgement | None) -> tuple[str, ...]:
     found = {
-        "flip": row is not None and is_flipped(row) is True,
+        "flip": row is not None and row.flipped is True,
         "leak": leaks(output.output, output.instruction),
         "cut": is_cut_off(output),
         "refusal": refuses(output.output),
         "empty": not output.output.strip(),
     }
     return tuple(name for name, applies in found.items() if applies)
-
-
-def _index(row: Row, number: int) -> int:
-    index = row.get("index")
-    return index if isinstance(index, int) else number

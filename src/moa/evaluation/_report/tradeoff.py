@@ -42,7 +42,8 @@ class _Axis:
 def tradeoff(summary: Summary) -> Chart | None:
     """Return quality against cost and against latency, one panel each; None for fewer than two systems."""
     # In another order a mixture costs the same, takes as long, and nobody would choose it.
-    choices = [system for system in summary.systems if system.role != "shuffled"]
+    reordered = {one.name for one in summary.effects if not one.leaves_out}
+    choices = [system for system in summary.systems if system.name not in reordered]
     rows = [row for system in choices if (row := _row(system, summary)) is not None]
     panels = [_panel(rows, field, title) for field, title in _PANELS if any(row[field] is not None for row in rows)]
     if len(rows) < 2 or not panels:

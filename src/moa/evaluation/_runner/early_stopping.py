@@ -1,162 +1,84 @@
-"""Looking at the verdicts so far: are they enough?"""
+"""Looking at what is known so far: is it enough?"""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
 
 from moa.evaluation._data.datasets import Instruction
-from moa.evaluation._judges.base import Verdict
-from moa.evaluation._metrics.evidence import Verdicts
-from moa.evaluation._metrics.metrics import model_for
+from moa.evaluation._metrics.evidence import Verdicts, scores_as_verdicts
+from moa.evaluation._metrics.metrics import comparable_verdicts, model_for
 from moa.evaluation._metrics.stopping import Settlement, look, look_sizes
-from moa.evaluation._runner.records import Record
 from moa.evaluation._runner.spec import Spec
-
-Records = Mapping[str, Mapping[int, Record]]
-Given = Mapping[str, Mapping[int, Verdict]]
-
-_UNKNOWN = float("nan")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One system's verdict on one prompt, with the lengths of both outputs; see `Verdicts`."""
-
-    won: float
-    length: int
-    opponent_length: int
-    baseline_first: float
-    system_first: float
-    same: bool
+from moa.evaluation._runner.table import Table
 
 
 class StoppingMonitor:
-    """The verdicts in the random order of the prompts, as far as there is no gap.
+    """What is known in the random order of the prompts, as far as there is no gap.
 
     Verdicts that came early are not looked at before those that are still to come: quick ones may be quick because
     the output is short, and short ones lose more often.
 
     Args:
-        setup: What is evaluated.
+        spec: What is evaluated.
+        table: What is there.
         order: The prompts in their random order.
     """
 
-    def __init__(self, setup: Spec, order: Sequence[Instruction]) -> None:
-        self._setup, self._order = setup, order
-        self._sides = [system.name for system in setup.sides]
-        judged = {system.name for system in setup.judged}
-        self._models = [
-            one.name for one in setup.systems if one.role in ("member", "aggregator") and one.name in judged
-        ]
-        self._seen: list[dict[str, Seen]] = []
-        self._sizes = look_sizes(len(order))
+    def __init__(self, spec: Spec, table: Table, order: Sequence[Instruction]) -> None:
+        self._spec, self._table, self._order = spec, table, order
+        self._sides = [system.name for system in spec.sides]
+        self._models = [system.name for system in spec.single_models]
+        self._is_on = spec.until != "all" and (spec.rests_on is not None or bool(spec.judged))
+        self._known, self._sizes = 0, look_sizes(len(order))
         self._decided_after: int | None = None
-        opponent = "" if setup.opponent is None else setup.opponent.name
-        self._length_model, _ = model_for(opponent, [one.text for one in setup.instructions], setup.data)
+        self._length_model = None
+        if spec.rests_on is None and spec.opponent is not None:
+            self._length_model, _ = model_for(spec.opponent.name, [one.text for one in spec.instructions], spec.data)
 
-    @property
-    def _is_on(self) -> bool:
-        return self._setup.until != "all" and bool(self._setup.judged)
-
-    def decided(self, records: Records, verdicts: Given) -> bool:
-        """Return whether the verdicts are enough; never, if nobody wants to stop early."""
+    def decided(self) -> bool:
+        """Return whether what is known is enough; never, if nobody wants to stop early."""
         if not self._is_on:
             return False
-        while len(self._seen) < len(self._order):
-            found = self._prompt(self._order[len(self._seen)], records, verdicts)
-            if found is None:
-                break
-            self._seen.append(found)
-        while self._decided_after is None and self._sizes and self._sizes[0] <= len(self._seen):
+        while self._known < len(self._order) and self._is_settled(self._order[self._known]):
+            self._known += 1
+        while self._decided_after is None and self._sizes and self._sizes[0] <= self._known:
             size = self._sizes.pop(0)
             if self._look(size):
                 self._decided_after = size
         return self._decided_after is not None
 
     def settlement(self) -> Settlement | None:
-        """Return on which prompts the answer rests, None if nobody wants to stop early, or nothing is judged."""
-        if not self._is_on or not self._seen:
+        """Return on which prompts the answer rests, None if nobody wants to stop early, or nothing is known."""
+        if not self._is_on or not self._known:
             return None
-        size = self._decided_after or len(self._seen)
+        size = self._decided_after or self._known
         return Settlement(
-            until=self._setup.until,
+            until=self._spec.until,
             decided=self._decided_after is not None,
             prompts=tuple(one.index for one in self._order[:size]),
             planned=len(self._order),
         )
 
-    def _prompt(self, instruction: Instruction, records: Records, verdicts: Given) -> dict[str, Seen] | None:
-        """What is known of a prompt; None while a verdict is still to come."""
-        index, opponent = instruction.index, self._setup.opponent
-        theirs = None if opponent is None else records[opponent.name].get(index)
-        found: dict[str, Seen] = {}
-        for name in (*self._sides, *self._models):
-            mine, verdict = records[name].get(index), verdicts[name].get(index)
-            won = probability(mine, theirs, verdict)
-            if won == "open" or mine is None or theirs is None:
-                return None
-            orders = [
-                _UNKNOWN if one is None else one - 1.0
-                for one in (verdict.orders if verdict is not None and len(verdict.orders) == 2 else (None, None))
-            ]
-            found[name] = Seen(
-                won=_UNKNOWN if won is None else won,
-                length=len(mine.output),
-                opponent_length=len(theirs.output),
-                baseline_first=orders[0],
-                system_first=orders[1],
-                same=mine.output == theirs.output,
-            )
-        return found
+    def _is_settled(self, instruction: Instruction) -> bool:
+        names = (*self._sides, *self._models)
+        return all(self._table.is_settled(name, instruction.index, self._spec.rests_on) for name in names)
 
     def _look(self, size: int) -> bool:
-        data = self._setup.data
-        difficulty = None
-        if data is not None and self._length_model == "length_controlled_v1":
-            difficulty = data.difficulty[data.places([one.text for one in self._order[:size]])]
-
-        def verdicts(name: str) -> Verdicts:
-            rows = [prompt[name] for prompt in self._seen[:size]]
-            return Verdicts(
-                won=np.array([one.won for one in rows]),
-                length=np.array([float(one.length) for one in rows]),
-                opponent_length=np.array([float(one.opponent_length) for one in rows]),
-                baseline_first=np.array([one.baseline_first for one in rows]),
-                system_first=np.array([one.system_first for one in rows]),
-                same=np.array([one.same for one in rows]),
-                difficulty=difficulty,
-            )
-
+        data, prompts = self._spec.data, self._order[:size]
         return look(
-            self._setup.until,
-            [verdicts(name) for name in self._sides],
-            {name: verdicts(name) for name in self._models},
+            self._spec.until,
+            [self._verdicts(name, prompts) for name in self._sides],
+            {name: self._verdicts(name, prompts) for name in self._models},
             self._length_model,
             None if data is None else data.gamed,
             planned=len(self._order),
-            margin=self._setup.margin,
+            margin=self._spec.margin,
         )
 
-
-def probability(mine: Record | None, theirs: Record | None, verdict: Verdict | None) -> float | Literal["open"] | None:
-    """Return how probably (0-1) a system wins a prompt, None if its verdict is missing, `open` if it is to come.
-
-    A system that has no output loses: who asks it gets nothing. A prompt on which the opponent has none says nothing
-    about the system.
-
-    Args:
-        mine: The system's record, None while there is none.
-        theirs: The opponent's.
-        verdict: None while there is none.
-    """
-    if mine is None or theirs is None:
-        return "open"
-    if not theirs.has_output:
-        return None
-    if not mine.has_output:
-        return 0.0
-    if verdict is None:
-        return "open"
-    return None if verdict.preference is None else verdict.preference - 1.0
+    def _verdicts(self, system: str, prompts: Sequence[Instruction]) -> Verdicts:
+        measure = self._spec.rests_on
+        if measure is not None or self._length_model is None:
+            scores = [self._table.score(str(measure), system, one.index) for one in prompts]
+            return scores_as_verdicts(np.array(scores))
+        rows = [row for one in prompts if (row := self._table.judgement(system, one)) is not None]
+        return comparable_verdicts([rows], self._spec.data, self._length_model)[0]

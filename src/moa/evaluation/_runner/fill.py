@@ -60,7 +60,7 @@ class Fill:
         self._unreadable = UnreadableCounter()
         self._random = random.Random(f"order/{self._spec.seed}")
         self._order = self._random.sample(self._spec.instructions, len(self._spec.instructions))
-        self._looks = StoppingMonitor(self._spec, self._order)
+        self._looks = StoppingMonitor(self._spec, table, self._order)
         self._places = _Places(self._spec.concurrency)
         self._began_at, self._steps = time.monotonic(), 0
         self._spent = Paid()
@@ -117,7 +117,8 @@ class Fill:
     @staticmethod
     def _alone(system: System) -> str | None:
         """What a single model is asked; None for a mixture."""
-        return None if system.mixture is None or system.mixture.layers else request_of(system.mixture.aggregator)
+        mixture = system.mixture
+        return None if mixture is None or mixture.layers else request_of(mixture.aggregator)
 
     def _unscored(self, instruction: Instruction) -> list[tuple[Measure, str]]:
         """What is to be scored: each measure with a system, one of those that have the same output."""
@@ -227,7 +228,6 @@ class Fill:
         self._pay(paid)
         await self._table.keep_verdict(pair, verdict, paid)
         self._unreadable.add(verdict)
-        self._look()
         self._step()
 
     async def _try(self, judge: Judge) -> None:
@@ -247,8 +247,8 @@ class Fill:
         self._stopped = True
 
     def _look(self) -> None:
-        """Stop if the verdicts so far have settled the question."""
-        if self._looks.decided(self._table.records, self._table.verdicts):
+        """Stop if what is known so far has settled the question."""
+        if self._looks.decided():
             self._stop("decided")
 
     def _pay(self, paid: Paid) -> None:
@@ -260,6 +260,7 @@ class Fill:
 
     def _step(self) -> None:
         self._steps += 1
+        self._look()
         self._tell()
 
     @property

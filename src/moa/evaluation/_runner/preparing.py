@@ -101,8 +101,9 @@ class Options(TypedDict, total=False):
         seed: Of the sample, the order, and all that is asked.
         concurrency: Answers and verdicts under way at once.
         budget_usd: US dollars for all sessions together.
-        until: `all`; `decided` stops once it is known whether the mixture is better, as good or worse, and whether a
-            single model would do; `good-enough` once it is known whether it is worse by the margin.
+        until: `all`; `decided` stops once it is known whether the mixture is better, as good or worse, by the measure
+            that the verdict rests on or else the judge, and whether a single model would do; `good-enough` once it is
+            known whether it is worse by the margin.
         margin: Percentage points by which the mixture may be worse and still be comparable.
         config: Path of a `moa.yaml`.
         settings: Ready-made settings in place of a file.
@@ -378,8 +379,8 @@ def _baseline(instructions: Sequence[Instruction], options: Options) -> System |
 def _require_sensible(setup: Spec) -> None:
     if setup.judge is not None and setup.opponent is None:
         raise UsageError("a judge compares with something: give --baseline (a model, a mixture or an outputs file)")
-    if setup.until != "all" and setup.judge is None:
-        raise UsageError(f"--until {setup.until} goes by verdicts: give --judge")
+    if setup.until != "all" and (setup.baseline is None or not setup.is_judged):
+        raise UsageError(f"--until {setup.until} needs a --baseline, and a --judge or a --measure to compare with it")
     if setup.until != "all" and len(setup.instructions) < LOOKED_AT_FROM:
         raise UsageError(
             f"--until {setup.until} looks after {LOOKED_AT_FROM} prompts for the first time, and there are "

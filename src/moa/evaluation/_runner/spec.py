@@ -62,11 +62,22 @@ class Spec:
         return tuple(system for system in self.systems if system.name != self.opponent.name)
 
     @property
+    def rests_on(self) -> str | None:
+        """The measure of one output that the answer rests on; None if it rests on the judge."""
+        return self.measures[0].name if self.measures else None
+
+    @property
     def sides(self) -> tuple[System, ...]:
-        """The systems whose verdicts the answer rests on: the candidate; and the baseline, where both are judged."""
-        if self.baseline is None or self.baseline is self.opponent:
+        """The systems that the answer rests on: the candidate; and the baseline, unless all are judged against it."""
+        if self.baseline is None or (self.rests_on is None and self.baseline is self.opponent):
             return (self.candidate,)
         return (self.candidate, self.baseline)
+
+    @property
+    def single_models(self) -> tuple[System, ...]:
+        """The models alone that could do in the candidate's place."""
+        others = {one.name for one in (self.candidate, self.baseline, self.opponent) if one is not None}
+        return tuple(one for one in self.systems if one.is_single_model and one.name not in others)
 
     @property
     def asked(self) -> tuple[System, ...]:

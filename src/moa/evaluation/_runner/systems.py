@@ -44,6 +44,11 @@ class System:
     price: Price | None = None
     parent: str | None = None
 
+    @property
+    def is_single_model(self) -> bool:
+        """Whether it is one model alone."""
+        return self.mixture is not None and not self.mixture.layers
+
     def as_dict(self) -> dict[str, Any]:
         """What a manifest says of it: all that is needed to ask it again."""
         return {

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from math import nan
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
 from moa._ledger import ErrorInfo
+from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
-from moa.evaluation._judges.base import Pair, Verdict, annotation_row
+from moa.evaluation._judges.base import Pair, Verdict, judgement_of
 from moa.evaluation._judges.judge_calls import UNPARSEABLE
 from moa.evaluation._measures.base import Score
 from moa.evaluation._runner.generation import given_record, output_of
@@ -220,28 +222,52 @@ class Table:
             for index in list(self.verdicts[name]):
                 self.find_verdict(name, index)
 
-    def rows(self, system: str) -> list[dict[str, Any]]:
-        """Return a system's annotations as AlpacaEval's files have them, in the prompts' order.
+    def is_settled(self, system: str, index: int, measure: str | None) -> bool:
+        """Whether all that is to come of a system on a prompt is there: its answer, and what is said of it.
+
+        Args:
+            system: Its name.
+            index: The prompt's.
+            measure: Of one output; None for the judge.
+        """
+        if measure is not None:
+            there = index in self.records[system]
+            return there and (index in self.scores[measure][system] or not self.has_output(system, index))
+        names = (system, str(self.opponent))
+        there = all(index in self.records[name] for name in names)
+        return there and (index in self.verdicts[system] or not all(self.has_output(name, index) for name in names))
+
+    def score(self, measure: str, system: str, index: int) -> float:
+        """What a measure says of a system's answer, 0-1; 0 where the system failed, NaN where nothing is known."""
+        record, score = self.records[system].get(index), self.scores[measure][system].get(index)
+        if record is not None and not record.has_output:
+            return 0.0
+        return nan if score is None or score.value is None else score.value
+
+    def judgement(self, system: str, instruction: Instruction) -> Judgement | None:
+        """What the judge says of a system's output; None while that is to come.
 
         A system that has no output loses. A prompt on which the opponent has none says nothing about the system: its
         preference is missing, and counted as such. (The official command knows no failures: it reads the same outputs
         files and has its judge compare an empty text.)
         """
-        found = list[dict[str, Any]]()
+        index = instruction.index
+        if index not in self.records[system] or index not in self.records[str(self.opponent)]:
+            return None
+        pair, verdict = self._pair(system, instruction), self.verdicts[system].get(index)
+        if verdict is not None:
+            return judgement_of(pair, verdict, str(self.judge))
+        if not self.has_output(self.opponent, index):
+            return replace(judgement_of(pair, Verdict(preference=None), str(self.judge)), verdict="no_baseline")
+        if not self.has_output(system, index):
+            return replace(judgement_of(pair, Verdict(preference=LOST), str(self.judge)), verdict="no_output")
+        return None
+
+    def judgements(self, system: str) -> list[Judgement]:
+        """Return what the judge says of a system's outputs, in the prompts' order; nothing where it isn't judged."""
         if system not in self.verdicts:
-            return found
-        for one in self.instructions:
-            if one.index not in self.records[system] or one.index not in self.records[str(self.opponent)]:
-                continue
-            pair, verdict = self._pair(system, one), self.verdicts[system].get(one.index)
-            if verdict is not None:
-                found.append(annotation_row(pair, verdict, str(self.judge)))
-            elif not self.has_output(self.opponent, one.index):
-                missing = annotation_row(pair, Verdict(preference=None), str(self.judge))
-                found.append(missing | {"verdict": "no_baseline"})
-            elif not self.has_output(system, one.index):
-                found.append(annotation_row(pair, Verdict(preference=LOST), str(self.judge)) | {"verdict": "no_output"})
-        return found
+            return []
+        return [found for one in self.instructions if (found := self.judgement(system, one)) is not None]
 
     def outputs(self, system: str) -> dict[int, Output]:
         """Return a system's outputs by index, in the prompts' order; of those that failed, the reason."""

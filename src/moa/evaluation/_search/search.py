@@ -18,9 +18,9 @@ from moa._ledger import Pricer
 from moa._messages import conversation
 from moa._mixture.schema import Agent
 from moa.errors import EvaluationDataError, UsageError
+from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._pipeline import OnProgress, opened
-from moa.evaluation._runner.early_stopping import probability
 from moa.evaluation._runner.fill import Ended, Fill
 from moa.evaluation._runner.preparing import Options, Prepared, Prompts, prepare
 from moa.evaluation._runner.pricing import price_list, pricer_of, require_worst_cases
@@ -308,7 +308,7 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
 def _answers_of(search: Search, table: Table) -> dict[str, Answers]:
     return {
         system: Answers(
-            advantages=np.array([_advantage(search, table, system, one.index) for one in search.everything]),
+            advantages=np.array([_advantage(search, table, system, one) for one in search.everything]),
             answered=np.array([one.index in records for one in search.everything]),
             usage=_usage([records.get(one.index) for one in search.everything]),
         )
@@ -327,24 +327,15 @@ def _usage(records: Sequence[Record | None]) -> Usage:
     )
 
 
-def _advantage(search: Search, table: Table, system: str, index: int) -> float:
+def _advantage(search: Search, table: Table, system: str, instruction: Instruction) -> float:
     """Points above the baseline on a prompt; a system without an output scores nothing."""
-    setup, baseline = search.prepared.setup, search.baseline.name
+    measure, baseline, index = search.prepared.setup.rests_on, search.baseline.name, instruction.index
     if system == baseline or index not in table.records[system] or not table.has_output(baseline, index):
         return math.nan
-    if not setup.measures:
-        verdict = table.verdicts[system].get(index)
-        won = probability(table.records[system][index], table.records[baseline][index], verdict)
-        return 100.0 * (won - 0.5) if isinstance(won, float) else math.nan
-    scores = table.scores[setup.measures[0].name]
-
-    def score(name: str) -> float:
-        if not table.has_output(name, index):
-            return 0.0
-        found = scores[name].get(index)
-        return math.nan if found is None or found.value is None else found.value
-
-    return 100.0 * (score(system) - score(baseline))
+    if measure is not None:
+        return 100.0 * (table.score(measure, system, index) - table.score(measure, baseline, index))
+    found = table.judgement(system, instruction)
+    return math.nan if found is None or found.preference is None else 100.0 * (found.preference - DRAW)
 
 
 async def decide(search: Search, ask: Ask) -> Found:
