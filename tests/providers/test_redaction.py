@@ -12,7 +12,7 @@ from yarl import URL
 
 from moa.errors import BadRequest
 from moa.providers._endpoint import Endpoint
-from moa.providers._redaction import NO_SECRETS, Secrets, texts_of
+from moa.providers._redaction import NO_SECRETS, Secrets, shown_address, texts_of
 
 KEY = "a+b c/d=='\"ü&é%"
 
@@ -89,3 +89,35 @@ def test_what_looks_like_a_token_in_an_address_is_a_secret() -> None:
     shown = Secrets(texts_of(endpoint)).hide("no route for /v1/9f8e7d6c5b4a3210fedc/openai of me:passw0rd-long")
 
     assert shown == "no route for /v1/***/openai of me:***"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "echoed", "shown"),
+    [
+        ("https://x.test/proxy/a1b2c3d4/v1", "key a1b2c3d4 of /proxy/a1b2c3d4/v1/chat", "key *** of ***/chat"),
+        ("https://x.test/s3cr/v1", "no route /s3cr/v1/chat/completions", "no route ***/chat/completions"),
+        ("https://x.test/12345678/v1", "account 12345678", "account ***"),
+        ("https://x.test/abc/v1/", "no route \\/abc\\/v1\\/chat", "no route ***\\/chat"),
+        ("https://x.test/generate/v1", "can't generate /generate/v1/chat", "can't generate ***/chat"),
+        ("https://x.test/deployments/gpt-4o-mini", "no gpt-4o-mini in us-east-1", "no gpt-4o-mini in us-east-1"),
+        ("https://x.test/openai/v1", "no route /openai/v1/chat", "no route /openai/v1/chat"),
+    ],
+)
+def test_a_short_secret_in_a_path_is_hidden_and_no_ordinary_word(base_url: str, echoed: str, shown: str) -> None:
+    """Some gateways take an account or a key from their path."""
+    endpoint = Endpoint(name="lab", kind="openai", base_url=base_url)
+
+    assert Secrets(texts_of(endpoint)).hide(echoed) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:pass@x.test:8443/proxy/s3cr/v1?key=k#f", "https://x.test:8443/***/***/v1"),
+        ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1/"),
+        ("https://api.groq.com/openai/v1", "https://api.groq.com/openai/v1"),
+        ("http://[::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_an_address_is_written_down_without_what_may_be_secret(address: str, shown: str) -> None:
+    assert shown_address(address) == shown

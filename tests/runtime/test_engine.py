@@ -3,15 +3,19 @@
 import asyncio
 import inspect
 import pydoc
+import time
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 import moa
 from moa._config.settings import Settings
+from moa._policies.cache.settings import CacheSettings
 from moa._pricing.price import Price
 from moa._runtime.engine import Engine
+from moa._runtime.model_pool import ModelPool
 from moa.errors import ConfigError, UsageError
 from moa.events import RunStarted
 from moa.providers._endpoint import Endpoint, LimitSettings
@@ -89,6 +93,15 @@ async def test_leaving_a_stream_closes_the_connections_to_the_models_at_once() -
             await server.until(lambda: server.cancelled == 2)
 
     assert [attempt.status for attempt in events.ledger.attempts] == ["cancelled"] * 3
+
+
+def test_what_is_learnt_of_a_service_is_kept_and_logged_without_the_secrets_of_its_address() -> None:
+    endpoint = Endpoint(name="lab", kind="openai", base_url="https://x.test/s3cr3t/v1")
+    pool = ModelPool(
+        Settings(endpoints={"lab": endpoint}), {}, time.perf_counter, CacheSettings(path=Path("none"), mode="off")
+    )
+
+    assert pool._profile(endpoint, "a").endpoint == "lab https://x.test/***/v1"
 
 
 async def test_a_secret_is_in_no_error_and_no_answer() -> None:

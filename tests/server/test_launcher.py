@@ -170,6 +170,29 @@ def test_a_log_line_for_machines_holds_the_traceback_of_a_mistake() -> None:
     assert line["request_id"] == "req-2"
 
 
+HOSTILE = "boom\r\n12:00:00 INFO forged\x1b[2J \x9b1m \u202e \u2028next"
+"""What a service may write into its error: another line, and what a terminal would obey."""
+
+
+def test_a_service_writes_no_line_of_its_own_into_a_log_for_people() -> None:
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        record = _record(exc_info=sys.exc_info(), msg=HOSTILE, args=())
+    line = TextFormatter().format(record)
+
+    assert "INFO boom 12:00:00 INFO forged\N{SYMBOL FOR ESCAPE}[2J <U+009B>1m <U+202E> next\n" in line
+    assert not set(line) & set("\r\x1b\x9b\u202e\u2028")
+    assert "ValueError: boom" in line
+
+
+def test_a_log_line_for_machines_holds_nothing_that_a_terminal_obeys() -> None:
+    line = JsonFormatter().format(_record(msg=HOSTILE, args=()))
+
+    assert json.loads(line)["message"] == HOSTILE
+    assert not set(line) & set("\r\n\x1b\x9b\u202e\u2028")
+
+
 def test_a_log_line_for_people_is_one_line_whatever_a_prompt_holds() -> None:
     line = TextFormatter().format(_record(facts={"request_id": "req-1", "caller": "-", "prompt": "a\n\x1b[2Jb"}))
 

@@ -28,6 +28,9 @@ def _substitutes() -> Iterator[tuple[int, str]]:
 
 _TABLE = dict(_substitutes())
 
+SPECIAL_CHARACTERS = frozenset(_TABLE)
+"""Code points that a terminal would obey, or can't show."""
+
 
 def safe(text: str) -> str:
     """Return the text with everything that a terminal would obey made visible; line breaks and tabs stay.

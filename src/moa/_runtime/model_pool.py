@@ -27,6 +27,7 @@ from moa._state.store import StateStore
 from moa.providers._base import Provider
 from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._known_refusals import known_refusals
+from moa.providers._redaction import shown_address
 from moa.providers._registry import open_provider
 
 
@@ -120,7 +121,8 @@ class ModelPool:
         return SharedRates(store=self._state, name=name, on_failure=self._settings.state.on_failure)
 
     def _profile(self, endpoint: Endpoint, model_id: str) -> Profile:
-        address = endpoint.base_url or endpoint.endpoint_url or endpoint.region or ""
+        url = endpoint.base_url or endpoint.endpoint_url
+        address = shown_address(url) if url else endpoint.region or ""  # it is stored and logged
         # What was given or scripted has no address by which another process could know it again.
         shared = endpoint.kind not in ("given", "scripted") and endpoint.name not in self._given
         return Profile(

@@ -6,7 +6,13 @@ from typing import Any, Literal
 
 import orjson
 
-from moa._render.sanitize import one_line
+from moa._render.sanitize import SPECIAL_CHARACTERS, one_line, safe
+
+MAX_LINE_CHARS = 4_000
+"""Longest message of a record."""
+
+_ESCAPES = {code: f"\\u{code:04x}" for code in SPECIAL_CHARACTERS if 0x7F < code < 0xD800}
+"""JSON allows these as they are, and a terminal on which somebody reads the log would obey them."""
 
 LogFormat = Literal["text", "json"]
 
@@ -27,7 +33,8 @@ class JsonFormatter(logging.Formatter):
         fields |= getattr(record, "facts", {})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(fields, default=str).decode()
+        line = orjson.dumps(fields, default=str).decode()
+        return line if line.isascii() else line.translate(_ESCAPES)
 
 
 class TextFormatter(logging.Formatter):
@@ -38,13 +45,17 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        line = super().format(record)
+        line = safe(super().format(record))
         facts: dict[str, object] = getattr(record, "facts", {})
         shown = ("request_id", "caller", "mixture", "run", "error", "prompt")
         beside = " ".join(
             f"{name}={one_line(str(facts[name]), limit=200)}" for name in shown if facts.get(name, "-") != "-"
         )
         return f"{line} {beside}" if beside else line
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line without a traceback: a service's text in it can begin no other line."""
+        return one_line(super().formatMessage(record), limit=MAX_LINE_CHARS)
 
 
 def log_settings(form: LogFormat) -> dict[str, Any]:

@@ -97,11 +97,11 @@ class Endpoint:
 
     name: str
     kind: str
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     api_key: SecretStr | None = None
     region: str | None = None
     profile: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: str | None = field(default=None, repr=False)
     limits: LimitSettings = LimitSettings()
     model_limits: Mapping[str, LimitSettings] = field(default_factory=dict)
     retry: RetrySettings | None = RetrySettings()

@@ -13,6 +13,9 @@ from moa.providers._endpoint import Endpoint
 SHORTEST = 8
 """Characters of the shortest text that is hidden: shorter ones can't be told from ordinary words."""
 
+SHORTEST_PATH = 4
+"""The same for a path, which begins with a slash."""
+
 _HIDDEN = "***"
 _LONGEST_SPELLING = 12
 """Most characters that one character takes in any spelling: a percent-encoded one of four bytes."""
@@ -26,7 +29,7 @@ class Secrets:
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._texts = tuple({text.strip() for text in texts if len(text.strip()) >= SHORTEST})
+        self._texts = tuple({text.strip() for text in texts if len(text.strip()) >= _shortest(text)})
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -53,26 +56,52 @@ class Secrets:
         error.args = tuple(self.hide(str(argument)) for argument in error.args)
 
 
+def _shortest(text: str) -> int:
+    return SHORTEST_PATH if text.startswith("/") else SHORTEST
+
+
 NO_SECRETS = Secrets()
 
 
 def texts_of(endpoint: Endpoint) -> tuple[str, ...]:
     """Return everything of an endpoint that may be secret.
 
-    Its key, headers and query, the passwords in its addresses, and what looks like a token in their paths.
+    Its key, headers and query, the passwords in its addresses, and what of their paths is no public word.
     """
     key = [endpoint.api_key.get_secret_value()] if endpoint.api_key is not None else []
     # A server may repeat `Authorization: Bearer …` without its first word.
     credentials = [value.partition(" ")[2] for name, value in endpoint.headers.items() if name.lower() in _CREDENTIALS]
     addresses = [urlsplit(address) for address in (endpoint.base_url, endpoint.endpoint_url, endpoint.proxy) if address]
     passwords = [address.password for address in addresses if address.password]
-    tokens = [part for address in addresses for part in address.path.split("/") if _TOKEN.fullmatch(part)]
-    return (*key, *endpoint.headers.values(), *credentials, *endpoint.query.values(), *passwords, *tokens)
+    paths = [text for address in addresses for text in _secrets_of_path(address.path)]
+    return (*key, *endpoint.headers.values(), *credentials, *endpoint.query.values(), *passwords, *paths)
 
 
-_TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
-"""A part of a path that is long and has letters and digits: some gateways put a key there."""
+def shown_address(address: str) -> str:
+    """Return an address without user, password and query, and of its path the public words: so it may be kept."""
+    parts = urlsplit(address)
+    path = "/".join(part if _PUBLIC.fullmatch(part) else _HIDDEN for part in parts.path.split("/"))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
 
+
+def _secrets_of_path(path: str) -> list[str]:
+    """What some gateways take a key from. A part that may be an ordinary word is hidden together with its path only."""
+    parts = [part for part in path.split("/") if not _PUBLIC.fullmatch(part)]
+    tokens = [part for part in parts if _is_token(part)]
+    return tokens if len(tokens) == len(parts) else [*tokens, path.rstrip("/")]
+
+
+def _is_token(part: str) -> bool:
+    """Whether a part of a path is no word, and no name such as `gpt-4o-mini` or `us-east-1`."""
+    pieces = [part] if len(part) >= 16 else re.split(r"[-_.]", part)
+    return any(_MIXED.fullmatch(piece) or (piece.isdigit() and len(piece) >= SHORTEST) for piece in pieces)
+
+
+_MIXED = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{6,}")
+"""Letters and digits."""
+
+_PUBLIC = re.compile(r"|v[0-9]+((alpha|beta)[0-9]*)?|api|openai|inference|compatible-mode|paas|deployments|models")
+"""Parts of the paths of public services."""
 
 _CREDENTIALS = ("authorization", "proxy-authorization")
 

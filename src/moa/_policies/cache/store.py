@@ -435,6 +435,9 @@ def _prepare(db: sqlite3.Connection, settings: CacheSettings) -> None:
         _make_tables(db)
     elif found == FORMAT - 1 and settings.writes:
         _convert(db)
+    elif found == FORMAT - 1:
+        what = "an earlier version wrote this cache, without checksums, and it can't be converted while it is only read"
+        raise ConfigError(f"{what}: use it once with mode: read_write", path=settings.path)
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it belongs to another program or version")
     if settings.writes:

@@ -38,6 +38,7 @@ from moa.evaluation._runner.systems import (
 )
 from moa.evaluation._statistics.non_inferiority import MARGIN
 from moa.providers._base import Provider
+from moa.providers._redaction import shown_address
 
 BASELINE_FILE = "alpaca_eval_gpt4_baseline.json"
 """The hub's file with the outputs of the leaderboard's baseline."""
@@ -202,7 +203,8 @@ class Prepared:
 
 def _place(settings: Settings, name: str) -> dict[str, Any]:
     endpoint = settings.endpoints[name]
-    return {"kind": endpoint.kind, "url": endpoint.base_url or endpoint.endpoint_url, "region": endpoint.region}
+    address = endpoint.base_url or endpoint.endpoint_url
+    return {"kind": endpoint.kind, "url": address and shown_address(address), "region": endpoint.region}
 
 
 def references(setup: Spec) -> tuple[str, ...]:
