@@ -13,7 +13,7 @@ from moa._config.builtin_endpoints import BUILT_IN
 from moa._config.schema import EndpointSettings, SettingsFile
 from moa._mixture.loading import json_schema
 from moa._policies.cache.settings import CacheSettings
-from moa.providers._endpoint import BreakerSettings, RetrySettings
+from moa.providers._endpoint import BatchSettings, BreakerSettings, RetrySettings
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -110,7 +110,7 @@ def _section(name: str, definition: Mapping[str, Any], bases: Mapping[str, str])
     yield ""
 
 
-_VALUES = {kind.__name__: kind for kind in (RetrySettings, BreakerSettings, CacheSettings)}
+_VALUES = {kind.__name__: kind for kind in (RetrySettings, BreakerSettings, CacheSettings, BatchSettings)}
 """What a section of the file becomes, where that one is described at length."""
 
 

@@ -204,3 +204,10 @@ def test_a_tier_is_priced_by_the_users_factor_else_by_the_table_else_not_at_all(
     assert find_price("openai", "gpt-4o", factors=factors)(priority) is None
     assert find_price(None, "mine", override=OWN)(priority) is None
     assert find_price(None, "local", own={"*": FREE})(priority) == 0
+
+
+def test_a_tier_of_bedrock_is_not_taken_for_a_part_of_the_models_version() -> None:
+    reserved = replace(USAGE, tier="reserved")
+
+    assert find_price("aws", "us.amazon.nova-lite-v1:0")(USAGE) is not None
+    assert find_price("aws", "us.amazon.nova-lite-v1:0")(reserved) is None

@@ -283,7 +283,7 @@ async def test_every_client_error_becomes_ours(kind: type[aiohttp.ClientError]) 
             async def fail(*args: object, **fields: object) -> None:
                 raise example(kind)
 
-            return SimpleNamespace(post=fail)
+            return SimpleNamespace(request=fail)
 
     with pytest.raises(ProviderError) as caught:
         await read(Failing(), "http://models.test/v1?key=secret")

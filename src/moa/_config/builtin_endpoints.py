@@ -1,16 +1,22 @@
 """The built-in endpoints, which need no settings file."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
 
-from moa._config.schema import EndpointSettings
+from moa._config.schema import BatchSection, EndpointSettings
 from moa._pricing.lookup import ANY_MODEL, FREE
 
 
 def _service(name: str, base_url: str) -> EndpointSettings:
     """A hosted service with its key in NAME_API_KEY and its prices in genai-prices under the same name."""
     return EndpointSettings(
-        kind="openai", base_url=base_url, api_key_env=f"{name.upper()}_API_KEY", price_provider=name
+        kind="openai",
+        base_url=base_url,
+        api_key_env=f"{name.upper()}_API_KEY",
+        price_provider=name,
+        price_factor=_FACTORS.get(name, {}),
+        batch=_BATCH.get(name),
     )
 
 
@@ -29,13 +35,31 @@ _SERVICES = {
     "fireworks": "https://api.fireworks.ai/inference/v1",
 }
 
+_HALF = Decimal("0.5")
+_FACTORS: Mapping[str, dict[str, Decimal]] = {
+    "openai": {"batch": _HALF, "flex": _HALF},
+    "groq": {"batch": _HALF, "flex": Decimal(1)},
+}
+"""Factors on the usual price, where they are the same for all models. Together's differs by model.
+
+Sources: the price lists of OpenAI (batch and flex), Groq (batch; flex costs what the usual tier does) and Amazon
+Bedrock (batch and flex half, priority 75 % more).
+"""
+
+_BATCH = {"openai": BatchSection(), "groq": BatchSection(), "together": BatchSection(upload="redirect")}
+"""The services with a batch API in OpenAI's format."""
+
 BUILT_IN: Mapping[str, EndpointSettings] = MappingProxyType(
     {
         **{name: _service(name, base_url) for name, base_url in _SERVICES.items()},
         "ollama": _own_server(11434),
         "vllm": _own_server(8000),
         "llamacpp": _own_server(8080),
-        "bedrock": EndpointSettings(kind="bedrock", price_provider="aws"),
+        "bedrock": EndpointSettings(
+            kind="bedrock",
+            price_provider="aws",
+            price_factor={"batch": _HALF, "flex": _HALF, "priority": Decimal("1.75")},
+        ),
         # One reply at a time: batched computation changes the last bits of a result, and so the words of a reply.
         "local": EndpointSettings(kind="local", prices={ANY_MODEL: FREE}, max_concurrency=1),
     }

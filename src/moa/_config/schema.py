@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
@@ -12,7 +12,7 @@ from moa._policies.cache.settings import DEFAULT_SIZE_MB, CacheMode
 from moa._policies.shared_budget import BudgetSettings, OnFailure, Period
 from moa._pricing.price import Price, UsDollars
 from moa._validation.strict_model import Amount, Seconds, StrictModel, Text
-from moa.providers._endpoint import BreakerSettings, LimitSettings, RetrySettings
+from moa.providers._endpoint import BatchSettings, BreakerSettings, LimitSettings, RetrySettings
 
 
 def _http_parts(text: str, expected: str) -> SplitResult:
@@ -50,6 +50,12 @@ def _endpoint_name(name: str) -> str:
     if not re.fullmatch(ENDPOINT_NAME, name):
         raise ValueError("expected a name of letters, digits, - _ and . that starts with a letter or digit")
     return name
+
+
+def _bucket(address: str) -> str:
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^?#]*)?", address):
+        raise ValueError("expected s3://BUCKET/PREFIX")
+    return address.rstrip("/")
 
 
 def _one_line(text: str) -> str:
@@ -124,6 +130,41 @@ class BreakerSection(StrictModel):
         return BreakerSettings(**self.model_dump())
 
 
+class BatchSection(StrictModel):
+    """How the batch API of an endpoint is used; see `BatchSettings`.
+
+    Attributes:
+        max_requests: Most requests of a job.
+        max_mb: Largest input of a job, in megabytes.
+        hours: Hours that the service may take for a job.
+        poll_s: Seconds between two questions whether a job has ended.
+        quiet_s: Seconds without a further request after which a job is sent.
+        upload: `form`, or `redirect` for a service that answers with the address of the upload.
+        s3: For `bedrock`: `s3://BUCKET/PREFIX` of inputs and outputs.
+        role_arn: For `bedrock`: the role by which Bedrock reads and writes there.
+        kms_key: For `bedrock`: the key that encrypts outputs.
+    """
+
+    max_requests: Positive = 50_000
+    max_mb: Positive = 100
+    hours: Annotated[StrictInt, Field(ge=1, le=168)] = 24
+    poll_s: Seconds = 30.0
+    quiet_s: Seconds = 5.0
+    upload: Literal["form", "redirect"] = "form"
+    s3: Annotated[str, AfterValidator(_bucket)] | None = None
+    role_arn: Text | None = None
+    kms_key: Text | None = None
+
+    @property
+    def settings(self) -> BatchSettings:
+        """Return the settings for the provider."""
+        return BatchSettings(**self.model_dump())
+
+
+def _batch_alone(value: Any) -> Any:
+    return {} if value is True else value
+
+
 class EndpointSettings(LimitsSection):
     """An endpoint. For a built-in endpoint, only the given keys change.
 
@@ -142,6 +183,7 @@ class EndpointSettings(LimitsSection):
         prices: US dollars per million tokens, by model id; `*` is every other model.
         price_factor: Factors on the prices, by the service tier that a call was served in, e.g. `{flex: 0.5}`.
         price_provider: The service's id in genai-prices.
+        batch: How its batch API is used with `--half-price`; `true`: it has one, `false`: it has none.
         options: Further options of this kind of endpoint.
         retry: When a failed call is retried; `false`: never.
         breaker: When calls to a failing model are suspended; `false`: never.
@@ -161,6 +203,7 @@ class EndpointSettings(LimitsSection):
     prices: dict[str, Price] = Field(default_factory=dict)
     price_factor: dict[str, UsDollars] = Field(default_factory=dict)
     price_provider: Text | None = None
+    batch: Annotated[BatchSection | None, BeforeValidator(_batch_alone), OFF] = None
     options: dict[str, Any] = Field(default_factory=dict)
     retry: Annotated[RetrySection | None, OFF] = RetrySection()
     breaker: Annotated[BreakerSection | None, OFF] = BreakerSection()

@@ -201,6 +201,8 @@ def _check_untrusted(name: str, given: EndpointSettings, merged: EndpointSetting
         for key in _REPOINTING:
             if key in given.model_fields_set:
                 raise _untrusted("redirect an endpoint that has your credentials", document, "endpoints", name, key)
+        if given.batch is not None and given.batch.s3 is not None:
+            raise _untrusted("send prompts to a bucket by your credentials", document, "endpoints", name, "batch")
     if given.api_key_env is None:
         return
     owners = {built_in.api_key_env: owner for owner, built_in in BUILT_IN.items()}
@@ -227,7 +229,7 @@ def _merged(name: str, given: EndpointSettings | None, environ: Mapping[str, str
     changes.setdefault("base_url", base_url_from(environ, name) or base.base_url)
     if changes["base_url"] != base.base_url and not _same_host(changes["base_url"], base.base_url):
         # At another address the same model ids may have other prices.
-        changes = {"price_provider": None, "prices": {}, **changes}
+        changes = {"price_provider": None, "prices": {}, "price_factor": {}, **changes}
     return base.model_copy(update=changes)
 
 
@@ -269,6 +271,7 @@ def _resolved(name: str, given: EndpointSettings, environ: Mapping[str, str], so
         prices=MappingProxyType(given.prices),
         price_factor=MappingProxyType(given.price_factor),
         price_provider=given.price_provider,
+        batch=given.batch.settings if given.batch else None,
         options=MappingProxyType(given.options),
     )
 

@@ -146,10 +146,11 @@ class LearntProfile:
     Args:
         inner: The provider.
         profile: What is known of the model's service.
+        scouts: Whether requests of a new kind wait for the first one of it.
     """
 
-    def __init__(self, inner: Provider, profile: Profile) -> None:
-        self._inner, self.profile = inner, profile
+    def __init__(self, inner: Provider, profile: Profile, *, scouts: bool = True) -> None:
+        self._inner, self.profile, self._scouts = inner, profile, scouts
 
     @property
     def takes_seed(self) -> bool:
@@ -158,7 +159,7 @@ class LearntProfile:
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, asking again without what is refused."""
-        return _AdaptedCall(self._inner, self.profile, request)
+        return _AdaptedCall(self._inner, self.profile, request, scouts=self._scouts)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
@@ -172,12 +173,13 @@ class _AdaptedCall:
     """
 
     __slots__ = (
-        *("_begun", "_events", "_inner", "_manager", "_parts", "_profile", "_request", "_retried"),
+        *("_begun", "_events", "_inner", "_manager", "_parts", "_profile", "_request", "_retried", "_scouts"),
         *("_last_message", "_tried", "_useless"),
     )
 
-    def __init__(self, inner: Provider, profile: Profile, request: ModelRequest) -> None:
+    def __init__(self, inner: Provider, profile: Profile, request: ModelRequest, *, scouts: bool) -> None:
         self._inner, self._profile, self._request = inner, profile, request
+        self._scouts = scouts and request.context.batch is None
         self._parts = parts_of(request)
         self._tried: list[Rejection] = []
         self._useless: list[Rejection] = []
@@ -189,7 +191,7 @@ class _AdaptedCall:
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         profile = self._profile
-        if self._request.context.batch is not None:
+        if not self._scouts:
             # The samples of a batch go out together, by one call if the service has that: none is sent ahead.
             await self._open()
             return self

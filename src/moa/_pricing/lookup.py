@@ -1,13 +1,14 @@
 """What tokens cost: the user's own prices first, then the dated tables of `genai-prices`, else unknown."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from types import MappingProxyType
 
 from moa._ledger import Pricer
 from moa._pricing.price import Price, cost_of
-from moa._pricing.table import load_table, table_pricer
+from moa._pricing.table import BEDROCK, load_table, table_pricer
 from moa._usage import TokenUsage
 
 ANY_MODEL = "*"
@@ -46,6 +47,11 @@ def find_price(
     return partial(_by_tier, usual, factors, tiers_of, model)
 
 
+def in_tier(price: Pricer, tier: str, usage: TokenUsage) -> Decimal | None:
+    """Return the price of a usage, which was or will be served in a tier unless it names another one."""
+    return price(usage if usage.tier is not None else replace(usage, tier=tier))
+
+
 def preload() -> None:
     """Load the table of prices: about a second of work, which a thread can do while the first models answer."""
     load_table()
@@ -67,7 +73,10 @@ def _by_tier(
     price = usual(usage)
     if price is not None and (usage.tier in factors or not price):
         return price * factors.get(usage.tier, Decimal(1))
-    return None if provider is None else _from_table(provider, f"{model}:{usage.tier}", usage)
+    # Of Bedrock's ids the table ignores what follows the version, so that any tier would have the usual price.
+    if provider is None or provider == BEDROCK:
+        return None
+    return _from_table(provider, f"{model}:{usage.tier}", usage)
 
 
 def _from_table(provider: str, model: str, usage: TokenUsage) -> Decimal | None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
@@ -56,11 +56,14 @@ class Engine:
         budget_usd: US dollars for everything that this engine runs.
         cache: Where replies are kept, in place of what the settings say; a path alone is read and written.
         clock: Monotonic clock, in seconds.
+        batch_jobs: Folder for file jobs: calls go to the batch APIs of the endpoints that have one, for half the price
+            and with hours in place of seconds. An engine with the same folder collects what an earlier one has sent.
 
     Attributes:
         settings: The settings in use.
         budget: The engine's own budget, with what has been spent of it; None if none was set.
         state: Where limits and budgets are shared with other processes; None if they aren't.
+        batch_jobs: The folder of file jobs; None: all calls are made at once.
 
     Raises:
         ConfigError: The configuration can't be used.
@@ -76,6 +79,7 @@ class Engine:
         budget_usd: float | Decimal | None = None,
         cache: CacheSettings | str | Path | None = None,
         clock: Now = time.perf_counter,
+        batch_jobs: str | Path | None = None,
     ) -> None:
         if config is not None and settings is not None:
             raise UsageError("an engine takes `config`, the path of a settings file, or `settings`, not both")
@@ -86,7 +90,10 @@ class Engine:
         self._shared_budgets = [budget.open(self.state, on_failure) for budget in self.settings.budgets]
         if isinstance(cache, str | Path):
             cache = CacheSettings(path=Path(cache))
-        self._models = ModelPool(self.settings, providers or {}, clock, cache or self.settings.cache, self.state)
+        self.batch_jobs = None if batch_jobs is None else Path(batch_jobs)
+        self._models = ModelPool(
+            self.settings, providers or {}, clock, cache or self.settings.cache, self.state, self.batch_jobs
+        )
         self._planner = Planner(self._models)
         self._turns = self.state or MemoryStore()
         self._clock = clock
@@ -254,6 +261,24 @@ class Engine:
         plan = Planner(models).plan(checked, options)
         run = partial(execute, plan, messages, models, budgets, meter, proposals=recorder.found(proposals))
         return recorder.recorded(run, plan, messages), meter
+
+    def watch_batch_jobs(self, on_change: Callable[[int, int, int], None]) -> None:
+        """Call a function whenever a batch job changes, with the number of jobs, their requests, and those processed.
+
+        Args:
+            on_change: The function.
+        """
+
+        def report() -> None:
+            running = self._models.running_jobs
+            done = sum(status.done or 0 for _, status in running if status is not None)
+            on_change(len(running), sum(job.requests for job, _ in running), done)
+
+        self._models.on_batch_jobs = report
+
+    def remove_batch_jobs(self) -> None:
+        """Remove the folder of file jobs when the engine is closed: all replies in it were used."""
+        self._models.remove_batch_jobs()
 
     async def aclose(self) -> None:
         """Close all connections."""

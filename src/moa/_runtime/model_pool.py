@@ -1,13 +1,18 @@
 """Models ready to be asked: providers opened once for each endpoint, wrapped in its policies, with their prices."""
 
 import asyncio
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from moa._config.settings import Settings
 from moa._engine.plan import Model
 from moa._ledger import Now
 from moa._policies.budget import BudgetPolicy
 from moa._policies.cache.async_store import AsyncStore
+from moa._policies.cache.key import cache_key
 from moa._policies.cache.policy import Cache
 from moa._policies.cache.settings import CacheSettings
 from moa._policies.circuit_breaker import Breaker
@@ -21,14 +26,20 @@ from moa._policies.retry import Retry
 from moa._policies.sample_calls import AsksForSamples, SampleCalls
 from moa._policies.shared_breaker import SharedBreaker
 from moa._policies.shared_window import SharedRates
-from moa._pricing.lookup import find_price, preload
+from moa._pricing.lookup import find_price, in_tier, preload
 from moa._pricing.price import Price
 from moa._state.store import StateStore
 from moa.providers._base import Provider
+from moa.providers._batch_jobs.batcher import Batcher
+from moa.providers._batch_jobs.service import TIER, JobStatus
+from moa.providers._batch_jobs.store import BatchJob, JobStore
 from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._known_refusals import known_refusals
 from moa.providers._redaction import shown_address
-from moa.providers._registry import open_provider
+from moa.providers._registry import open_batch_service, open_provider
+
+AT_ONCE = 16
+"""Concurrent calls of an endpoint without limits while others are asked by batch jobs."""
 
 
 class ModelPool:
@@ -41,6 +52,7 @@ class ModelPool:
         now: Monotonic clock, in seconds.
         cache: Where replies are kept, and how they are used.
         state: Where limits and breakers are shared with other processes, None if they aren't.
+        batch_jobs: Folder of the jobs of the endpoints with a batch API; None: all calls are made at once.
     """
 
     def __init__(
@@ -50,7 +62,11 @@ class ModelPool:
         now: Now,
         cache: CacheSettings,
         state: StateStore | None = None,
+        batch_jobs: Path | None = None,
     ) -> None:
+        self.on_batch_jobs: Callable[[], None] = lambda: None
+        self._batch_jobs, self._job_store = batch_jobs, None if batch_jobs is None else JobStore(batch_jobs)
+        self._batchers: list[Batcher] = []
         self._state = state
         self._settings, self._given, self._now, self._cache = settings, given, now, cache
         self._store: AsyncStore | None = None
@@ -77,18 +93,22 @@ class ModelPool:
         if endpoint.price_provider and self._warming is None:
             # The table of prices takes a second to load: a thread does it while the first models think.
             self._warming = asyncio.get_running_loop().run_in_executor(None, preload)
+        price_of = find_price(
+            endpoint.price_provider,
+            model_id,
+            own=endpoint.prices,
+            override=price,
+            factors=endpoint.price_factor,
+        )
+        if self.uses_batch(endpoint) and endpoint.kind != "bedrock":
+            # Bedrock's jobs have a least size, so that its calls may cost the usual price.
+            price_of = partial(in_tier, price_of, TIER)
         twin = next((model for (known, _), model in self._models.items() if known == reference), None)
         return Model(
             reference=reference,
             id=model_id,
             provider=twin.provider if twin else self._with_policies(endpoint, model_id),
-            price=find_price(
-                endpoint.price_provider,
-                model_id,
-                own=endpoint.prices,
-                override=price,
-                factors=endpoint.price_factor,
-            ),
+            price=price_of,
         )
 
     def _endpoint(self, reference: str) -> tuple[Endpoint, str]:
@@ -99,6 +119,8 @@ class ModelPool:
 
     def _with_policies(self, endpoint: Endpoint, model_id: str) -> Provider:
         """One model's own stack, over what it shares with the endpoint's other models."""
+        if self.uses_batch(endpoint):
+            return self._with_batch_policies(endpoint, model_id)
         # Also without any limit: a model whose service throttles lets no call through while it asks to wait.
         limits, name = endpoint.model_limits.get(model_id, LimitSettings()), f"{endpoint.name}/{model_id}"
         provider: Provider = Limits(
@@ -114,6 +136,31 @@ class ModelPool:
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry, now=self._now)
         return Paced(self._cached(Hedged(provider), endpoint), self._turnstile)
+
+    def _with_batch_policies(self, endpoint: Endpoint, model_id: str) -> Provider:
+        """Hours pass between a request and its reply: no second attempts, breakers or limits per minute.
+
+        A job may fail whole, so the retries of a minute aren't a share of that minute's calls.
+        """
+        provider: Provider = BudgetPolicy(self._endpoint_provider(endpoint))
+        provider = LearntProfile(provider, self._profile(endpoint, model_id), scouts=False)
+        if endpoint.retry is not None:
+            provider = Retry(provider, replace(endpoint.retry, burst=math.inf), now=self._now)
+        return Paced(self._cached(provider, endpoint), self._turnstile)
+
+    def uses_batch(self, endpoint: Endpoint) -> bool:
+        """Return whether the calls of an endpoint go into batch jobs."""
+        return self._batch_jobs is not None and endpoint.batch is not None and endpoint.name not in self._given
+
+    @property
+    def running_jobs(self) -> list[tuple[BatchJob, JobStatus | None]]:
+        """Return the batch jobs under way, with their last known states."""
+        return [running for batcher in self._batchers for running in batcher.running.values()]
+
+    def remove_batch_jobs(self) -> None:
+        """Remove the folder of the batch jobs at the end."""
+        if self._job_store is not None:
+            self._job_store.is_temporary = True
 
     def _shared_rates(self, name: str) -> SharedRates | None:
         if self._state is None or self._settings.state is None:
@@ -142,13 +189,31 @@ class ModelPool:
     def _endpoint_provider(self, endpoint: Endpoint) -> Provider:
         if endpoint.name not in self._shared:
             shared: Provider = Metered(_with_samples(self._given.get(endpoint.name) or self._open(endpoint)))
-            if not endpoint.limits.is_unlimited:
-                shared = Limits(shared, Limiter(endpoint.limits, self._now, self._shared_rates(endpoint.name)))
+            limits = endpoint.limits
+            if limits.is_unlimited and self._batch_jobs is not None:
+                # A wave of rows is under way at once, and this endpoint isn't asked by jobs.
+                limits = LimitSettings(max_concurrency=AT_ONCE)
+            if not limits.is_unlimited and not self.uses_batch(endpoint):
+                shared = Limits(shared, Limiter(limits, self._now, self._shared_rates(endpoint.name)))
             self._shared[endpoint.name] = shared
         return self._shared[endpoint.name]
 
     def _open(self, endpoint: Endpoint) -> Provider:
-        provider = self._opened[endpoint.name] = open_provider(endpoint)
+        provider = open_provider(endpoint)
+        service = open_batch_service(endpoint) if self.uses_batch(endpoint) else None
+        if service is not None and endpoint.batch is not None and self._job_store is not None:
+            limits = LimitSettings(max_concurrency=AT_ONCE) if endpoint.limits.is_unlimited else endpoint.limits
+            provider = Batcher(
+                Limits(provider, Limiter(limits, self._now)),
+                service,
+                self._job_store,
+                endpoint=endpoint.name,
+                settings=endpoint.batch,
+                key=partial(cache_key, endpoint),
+                on_jobs=lambda: self.on_batch_jobs(),
+            )
+            self._batchers.append(provider)
+        self._opened[endpoint.name] = provider
         return provider
 
     async def prices_ready(self) -> None:
@@ -165,6 +230,9 @@ class ModelPool:
         await self.prices_ready()
         for provider in opened.values():
             await provider.aclose()
+        self._batchers.clear()
+        if self._job_store is not None:
+            self._job_store.close()
         if store is not None:
             await store.aclose()
 

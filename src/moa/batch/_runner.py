@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,10 +21,13 @@ from moa._runtime.engine import Engine, MixtureLike
 from moa._runtime.prompt_rows import prompt_in
 from moa._validation.file_errors import os_reason
 from moa.batch._answers import COLUMNS, answered, failed
+from moa.batch._half_price import WAVE, for_batch_jobs, jobs_folder, refuse_open_jobs
 from moa.batch._journal import Journal, row_key
 from moa.batch._rows import Row, count_rows, format_of, json_line, json_rows, read_rows, write_rows
 from moa.batch._storage import fetched, is_remote, upload
 from moa.errors import BudgetExceeded, EngineError, MoaError, OverBudget, UsageError
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 64
 """Default number of concurrent rows."""
@@ -44,6 +48,9 @@ class BatchProgress:
         unpriced: Whether the price of any call was unknown.
         elapsed_s: Seconds since the start.
         left_s: Estimated seconds for the rest, at the same speed; None if unknown.
+        jobs: Number of batch jobs under way at the services.
+        job_requests: Number of requests in these jobs.
+        job_requests_done: Number of these requests that were processed, as far as the services say.
     """
 
     done: int
@@ -53,6 +60,9 @@ class BatchProgress:
     unpriced: bool
     elapsed_s: float
     left_s: float | None
+    jobs: int = 0
+    job_requests: int = 0
+    job_requests_done: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +95,21 @@ def run(
     seed: int | None = None,
     system: str | None = None,
     column: str | None = None,
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
     on_progress: OnProgress | None = None,
+    half_price: bool = False,
 ) -> BatchResult:
-    """Answer every row of a file, from synchronous code; arguments and errors as in `arun`."""
+    """Answer every row of a file, from synchronous code; arguments and errors as in `arun`.
+
+    With `half_price`, the calls go into file jobs of the services' batch APIs, which are written down beside the
+    answers; this takes hours, and may be interrupted.
+    """
 
     async def work() -> BatchResult:
-        async with Engine(config, budget_usd=budget_usd) as engine:
+        folder = jobs_folder(str(answers)) if half_price else None
+        async with Engine(config, budget_usd=budget_usd, batch_jobs=folder) as engine:
             return await arun(
                 prompts,
                 mixture,
@@ -120,7 +136,7 @@ async def arun(
     seed: int | None = None,
     system: str | None = None,
     column: str | None = None,
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
     on_progress: OnProgress | None = None,
@@ -136,11 +152,13 @@ async def arun(
         mixture: A `Mixture`, a preset's name, a file's path, a model reference's mixture, or a mapping.
         answers: Target of the answers, of the same kinds; `-` is standard output, in the order of completion. A batch
             with standard input or output can't be resumed.
-        engine: Runs the mixture; its budget applies to the whole batch.
+        engine: Runs the mixture; its budget applies to the whole batch. With `batch_jobs`, rows are answered in waves,
+            at half the price; hedging, grace times and deadlines don't apply then.
         seed: Makes each row's run repeatable where services support seeds.
         system: A system message to prepend to each conversation.
         column: Name of the column with the prompt, if it is another one.
-        at_once: Maximum number of concurrent rows.
+        at_once: Maximum number of concurrent rows, by default 64; with batch jobs, the rows of a wave, by default
+            20,000: each wave takes as much of a budget, and of memory, as all of its rows at once.
         limit: Number of rows to answer, from the first one; None for all.
         retry_failed: Whether to retry rows that failed in an earlier start.
         on_progress: Called after each row.
@@ -150,17 +168,28 @@ async def arun(
         UsageError: A file or an argument can't be used; the journal contains the answers so far.
         StateUnavailable: Shared budgets can't be checked; the same call resumes when they can.
     """
-    if at_once < 1 or (limit is not None and limit < 1):
+    if (at_once is not None and at_once < 1) or (limit is not None and limit < 1):
         raise UsageError("at_once and limit are numbers from 1")
-    checked = load(mixture)
+    checked = original = load(mixture)
+    if engine.batch_jobs is not None:
+        checked, notes = for_batch_jobs(original, engine.settings)
+        for note in notes:
+            log.warning("%s", note)
+    at_once = at_once or (AT_ONCE if engine.batch_jobs is None else WAVE)
     # Report an unusable mixture, endpoint or budget once, here, and not for every row.
     await engine.aforecast(checked, "a prompt")
-    batch = _Batch(engine, checked, seed=seed, system=system, column=column, on_progress=on_progress)
+    batch = _Batch(engine, checked, original, seed=seed, system=system, column=column, on_progress=on_progress)
     if "-" in (str(prompts), str(answers)):
+        if engine.batch_jobs is not None:
+            raise UsageError("half the price needs files for the prompts and the answers: it can be resumed only there")
         return await batch.pipe(str(prompts), str(answers), at_once=at_once, limit=limit)
+    if engine.batch_jobs is None:
+        refuse_open_jobs(jobs_folder(str(answers)))
     with fetched(str(prompts)) as source:
         target = Path(str(answers).rpartition("/")[2]) if is_remote(str(answers)) else Path(answers)
         result = await batch.fill(source, target, at_once=at_once, limit=limit, retry_failed=retry_failed)
+    if result.stopped is None and not result.progress.failed:
+        engine.remove_batch_jobs()
     if result.answers is not None and is_remote(str(answers)):
         await asyncio.to_thread(upload, target, str(answers))
         result = replace(result, answers=str(answers))
@@ -174,13 +203,14 @@ class _Batch:
         self,
         engine: Engine,
         mixture: Mixture,
+        original: Mixture,
         *,
         seed: int | None,
         system: str | None,
         column: str | None,
         on_progress: OnProgress | None,
     ) -> None:
-        self._engine, self._mixture = engine, mixture
+        self._engine, self._mixture, self._original = engine, mixture, original
         self._seed, self._system, self._column = seed, system, column
         self._on_progress = on_progress or (lambda progress: None)
         self._done = self._failed = self._here = self._good = 0
@@ -188,6 +218,8 @@ class _Batch:
         self._spent, self._unpriced = Decimal(0), False
         self._started_at = time.monotonic()
         self._stopped: str | None = None
+        self._jobs = (0, 0, 0)
+        engine.watch_batch_jobs(self._note_jobs)
 
     @property
     def progress(self) -> BatchProgress:
@@ -202,7 +234,15 @@ class _Batch:
             unpriced=self._unpriced,
             elapsed_s=elapsed_s,
             left_s=left,
+            jobs=self._jobs[0],
+            job_requests=self._jobs[1],
+            job_requests_done=self._jobs[2],
         )
+
+    def _note_jobs(self, *jobs: int) -> None:
+        if jobs != self._jobs:
+            self._jobs = jobs[0], jobs[1], jobs[2]
+            self._on_progress(self.progress)
 
     async def fill(
         self, source: Path, target: Path, *, at_once: int, limit: int | None, retry_failed: bool
@@ -213,9 +253,11 @@ class _Batch:
         self._total = rows if limit is None else min(rows, limit)
         journal = Journal(path, self._identity(), retries_failed=retry_failed)
         try:
-            await self._answer(
-                self._missing(islice(read_rows(source), limit), journal), at_once, lambda *done: journal.add(*done)
-            )
+            missing = self._missing(islice(read_rows(source), limit), journal)
+            # A wave ends before the next one begins, so that the requests of its layers come together.
+            waves = iter([missing]) if self._engine.batch_jobs is None else _waves(missing, at_once)
+            for wave in waves:
+                await self._answer(wave, at_once, lambda *done: journal.add(*done))
             if self._stopped is None:
                 await asyncio.to_thread(_write, source, target, journal, limit)
         finally:
@@ -246,7 +288,7 @@ class _Batch:
         return BatchResult(progress=self.progress, stopped=self._stopped, answers=target, journal=None)
 
     def _identity(self) -> Mapping[str, Any]:
-        what = f"{self._mixture.model_dump_json()}\n{self._system}\n{self._column}"
+        what = f"{self._original.model_dump_json()}\n{self._system}\n{self._column}"
         return {"mixture": hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest(), "seed": self._seed}
 
     def _missing(self, rows: Iterable[Row], journal: Journal) -> Iterator[tuple[Row, int]]:
@@ -340,6 +382,11 @@ class _Batch:
         self._here += 1
         self._spent += priced_usd
         self._unpriced |= cost_usd is None
+
+
+def _waves(rows: Iterator[tuple[Row, int]], size: int) -> Iterator[Iterator[tuple[Row, int]]]:
+    while wave := list(islice(rows, size)):
+        yield iter(wave)
 
 
 def _checked_count(source: Path, target: Path, journal: Path) -> int:

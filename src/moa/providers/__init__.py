@@ -27,10 +27,11 @@ if TYPE_CHECKING:
         ToolCallDelta,
         collect,
     )
-    from moa.providers._endpoint import BreakerSettings, Endpoint, LimitSettings, RetrySettings
+    from moa.providers._endpoint import BatchSettings, BreakerSettings, Endpoint, LimitSettings, RetrySettings
     from moa.providers._scripted import Pause, Script, ScriptedProvider, Step
 
 __all__ = [
+    "BatchSettings",
     "BreakerSettings",
     "Conversation",
     "Endpoint",
@@ -76,7 +77,7 @@ __getattr__, __dir__ = lazy_names(
             "ToolCallDelta",
             "collect",
         ),
-        "._endpoint": ("BreakerSettings", "Endpoint", "LimitSettings", "RetrySettings"),
+        "._endpoint": ("BatchSettings", "BreakerSettings", "Endpoint", "LimitSettings", "RetrySettings"),
         "._scripted": ("Pause", "Script", "ScriptedProvider", "Step"),
     },
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import SecretStr
 
@@ -70,6 +70,33 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """How requests go into the file jobs of a service's batch API.
+
+    Attributes:
+        max_requests: Most requests of a job.
+        max_mb: Largest input of a job, in megabytes.
+        hours: Hours that the service may take for a job.
+        poll_s: Seconds between two questions whether a job has ended.
+        quiet_s: Seconds without a further request after which a job is sent.
+        upload: How files are uploaded: as a `form`, or (Together) to an address that the service answers with.
+        s3: For `bedrock`: `s3://BUCKET/PREFIX` of inputs and outputs.
+        role_arn: For `bedrock`: the role by which Bedrock reads and writes there.
+        kms_key: For `bedrock`: the key that encrypts outputs; None: the bucket's own.
+    """
+
+    max_requests: int = 50_000
+    max_mb: int = 100
+    hours: int = 24
+    poll_s: float = 30.0
+    quiet_s: float = 5.0
+    upload: Literal["form", "redirect"] = "form"
+    s3: str | None = None
+    role_arn: str | None = None
+    kms_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One endpoint, completely resolved: no environment variable and no file is read below this.
 
@@ -92,6 +119,7 @@ class Endpoint:
         prices: The user's own prices, by model id.
         price_factor: The user's own factors on a model's prices, by the service tier that a call was served in.
         price_provider: The service's id in genai-prices; None: only the user's own prices count.
+        batch: How its batch API is used, by those who ask for that; None: it has none.
         options: What else the adapter of this kind takes.
     """
 
@@ -113,4 +141,5 @@ class Endpoint:
     prices: Mapping[str, Price] = field(default_factory=dict)
     price_factor: Mapping[str, Decimal] = field(default_factory=dict)
     price_provider: str | None = None
+    batch: BatchSettings | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from io import BytesIO
 from types import TracebackType
-from typing import Protocol
+from typing import IO, Protocol
 
 import aiohttp
 from yarl import URL
@@ -44,13 +44,19 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """A POST request. `reference` names the model in errors; `idle_timeout_s` bounds silence inside a streamed body."""
+    """A request, POST unless another method is given.
+
+    `reference` names the model in errors; `idle_timeout_s` bounds silence inside a streamed body; `max_bytes` bounds
+    the response.
+    """
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    body: bytes | IO[bytes] | aiohttp.FormData | None = field(repr=False)
     reference: str
     idle_timeout_s: float | None = None
+    method: str = "POST"
+    max_bytes: int = MAX_BODY_BYTES
 
 
 class HttpResponse(Protocol):
@@ -131,8 +137,17 @@ class HttpTransport:
         session, connecting, sent_at = self._open_session(), _Connecting(), time.perf_counter()
         token = _connecting.set(connecting)
         try:
-            body = request.body if len(request.body) < LARGE_BODY_BYTES else BytesIO(request.body)
-            return await session.post(url, data=body, headers=request.headers, proxy=self._proxy, allow_redirects=False)
+            body = request.body
+            if isinstance(body, bytes) and len(body) >= LARGE_BODY_BYTES:
+                body = BytesIO(body)
+            return await session.request(
+                request.method,
+                url,
+                data=body,
+                headers=request.headers,
+                proxy=self._proxy,
+                allow_redirects=False,
+            )
         except aiohttp.ClientResponseError as error:
             raise _no_http(error, url, request.reference) from None  # its text holds the whole address: maybe a key
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -239,7 +254,7 @@ class _Response:
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
-        if self._length > MAX_BODY_BYTES:
+        if self._length > self._request.max_bytes:
             raise self._too_large()
         return b"".join([chunk async for chunk in self.chunks()])
 
@@ -262,7 +277,7 @@ class _Response:
         if not chunk:
             raise StopAsyncIteration
         self._seen += len(chunk)
-        if self._seen > MAX_BODY_BYTES:
+        if self._seen > self._request.max_bytes:
             raise self._too_large()
         return chunk
 
@@ -283,7 +298,7 @@ class _Response:
             self._timer.cancel()
 
     def _too_large(self) -> BrokenReply:
-        return BrokenReply(f"the reply is larger than {MAX_BODY_BYTES:,} bytes", model=self._request.reference)
+        return BrokenReply(f"the reply is larger than {self._request.max_bytes:,} bytes", model=self._request.reference)
 
 
 def _proxy(address: str | None) -> str | None:

@@ -5,6 +5,7 @@ from importlib.metadata import entry_points
 
 from moa.errors import ConfigError
 from moa.providers._base import Provider
+from moa.providers._batch_jobs.service import JobService
 from moa.providers._endpoint import Endpoint
 
 Factory = Callable[[Endpoint], Provider]
@@ -52,6 +53,21 @@ def open_provider(endpoint: Endpoint) -> Provider:
             key=f"endpoints.{endpoint.name}.kind",
         )
     return factory(endpoint)
+
+
+def open_batch_service(endpoint: Endpoint) -> JobService | None:
+    """Return the batch API of an endpoint; None if it has none.
+
+    Raises:
+        ConfigError: The endpoint lacks what its batch API needs.
+    """
+    if endpoint.batch is None:
+        return None
+    if endpoint.kind == "openai":
+        from moa.providers._openai_compatible.batch_jobs import OpenAIBatchService
+
+        return OpenAIBatchService(endpoint, endpoint.batch)
+    return None
 
 
 def _from_entry_point(kind: str) -> Factory | None:

@@ -8,13 +8,13 @@ from moa._cli.options import ConfigOption, MixtureOption, ModelOption, SeedOptio
 
 
 def batch(
-    prompts: Annotated[
-        str,
-        typer.Argument(metavar="PROMPTS", help="A .jsonl, .csv or .parquet file, s3://BUCKET/KEY, or -."),
-    ],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="ANSWERS", help="Where the answers go; the same kinds of file.")
     ],
+    prompts: Annotated[
+        str | None,
+        typer.Argument(metavar="PROMPTS", help="A .jsonl, .csv or .parquet file, s3://BUCKET/KEY, or -."),
+    ] = None,
     mixture: MixtureOption = None,
     model: ModelOption = None,
     overrides: SetOption = None,
@@ -22,7 +22,10 @@ def batch(
     column: Annotated[
         str | None, typer.Option("--column", help="Column with the prompt, if not prompt, instruction or messages.")
     ] = None,
-    at_once: Annotated[int, typer.Option("--at-once", min=1, help="Rows under way at once.")] = 64,
+    at_once: Annotated[
+        int | None,
+        typer.Option("--at-once", min=1, help="Rows under way at once: 64, or 20,000 with --half-price."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows.")] = None,
     budget: Annotated[
         float | None,
@@ -30,6 +33,16 @@ def batch(
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try rows again that failed in an earlier start.")
+    ] = False,
+    half_price: Annotated[
+        bool,
+        typer.Option("--half-price", help="Use the services' batch APIs: half the price, but it takes hours."),
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show the jobs of --half-price that are under way, and do nothing else.")
+    ] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="End the jobs of --half-price that are under way, and do nothing else.")
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it would take at most, and buy nothing.")] = False,
     seed: SeedOption = None,
@@ -42,11 +55,21 @@ def batch(
 
         moa batch prompts.jsonl -m mine.yaml -o answers.jsonl --budget 25
 
+    With --half-price the calls go into file jobs of the services' batch APIs. The jobs outlive this command, which may
+    be ended and started again at any time: the next start collects them.
+
+        moa batch prompts.jsonl -m mine.yaml -o answers.jsonl --half-price
+        moa batch -o answers.jsonl --status
+
     Exit codes: 0 all rows were tried, 1 the rest was not tried, 2 usage, 4 the budget is used up, 130 cancelled.
     """
     # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
-    from moa._cli.handlers.batch import BatchOptions, run_batch, show_plan
+    from moa._cli.handlers.batch import BatchOptions, run_batch, show_jobs, show_plan
 
+    if status or cancel:
+        raise typer.Exit(show_jobs(output, config, cancel=cancel))
+    if prompts is None:
+        raise typer.BadParameter("missing: a file of prompts, or -", param_hint="PROMPTS")
     options = BatchOptions(
         prompts=prompts,
         output=output,
@@ -59,6 +82,7 @@ def batch(
         limit=limit,
         budget_usd=budget,
         retry_failed=retry_failed,
+        half_price=half_price,
         seed=seed,
         config=config,
     )

@@ -2,19 +2,25 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
 
-from moa._cli.console import err_console, err_symbols, say
+from moa._cli.console import draw, err_console, err_symbols, say
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
 from moa._cli.mixture_option import resolve_mixture
+from moa._config.settings import load_settings
 from moa._mixture.schema import Mixture
 from moa._render.format import count, seconds, usd
+from moa._render.sanitize import safe
 from moa._runtime.engine import Engine
 from moa._runtime.gc_tuning import reduced_gc
+from moa.batch._half_price import for_batch_jobs, job_states, jobs_folder
 from moa.batch._plan import BatchPlan, plan_batch
 from moa.batch._runner import BatchProgress, BatchResult, arun
 
@@ -33,10 +39,11 @@ class BatchOptions:
     overrides: tuple[str, ...]
     system: str | None
     column: str | None
-    at_once: int
+    at_once: int | None
     limit: int | None
     budget_usd: float | None
     retry_failed: bool
+    half_price: bool
     seed: int | None
     config: Path | None
 
@@ -56,7 +63,8 @@ def run_batch(options: BatchOptions) -> int:
             last = progress
             show(progress)
 
-        async with Engine(options.config, budget_usd=options.budget_usd) as engine:
+        folder = jobs_folder(options.output) if options.half_price else None
+        async with Engine(options.config, budget_usd=options.budget_usd, batch_jobs=folder) as engine:
             return await arun(
                 options.prompts,
                 mixture,
@@ -77,8 +85,39 @@ def run_batch(options: BatchOptions) -> int:
     except KeyboardInterrupt:
         done = f"{last.done:,} rows are done: " if last else ""
         say(f"stopped by Ctrl-C; {done}the same command goes on from there")
+        if last and last.jobs:
+            say(f"{count(last.jobs, 'batch job')} at the services not ended: see --status; --cancel ends them")
         return INTERRUPTED
     return _ended(result, mixture)
+
+
+def show_jobs(output: str, config: Path | None, *, cancel: bool) -> int:
+    """Show the batch jobs of a batch that are under way, ended first if that is wanted, and return the exit code.
+
+    Raises:
+        MoaError: The jobs or the settings can't be read.
+    """
+    jobs = asyncio.run(job_states(jobs_folder(output), load_settings(config), cancel=cancel))
+    if not jobs:
+        say(f"{output}: no batch jobs")
+        return COMPLETE
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("job", "model", "requests", "processed", "created", "state"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in ("requests", "processed") else "left")
+    for state in jobs:
+        job = state.job
+        table.add_row(
+            safe(job.remote_id or job.token),
+            safe(f"{job.endpoint}/{job.model}"),
+            f"{job.requests:,}",
+            "" if state.done is None else f"{state.done:,}",
+            datetime.fromtimestamp(job.created_at).astimezone().strftime("%Y-%m-%d %H:%M"),
+            safe(state.word),
+        )
+    draw(table)
+    if cancel:
+        say("the next start with --half-price collects what they have processed, and sends the rest again")
+    return COMPLETE
 
 
 def show_plan(options: BatchOptions) -> int:
@@ -90,8 +129,13 @@ def show_plan(options: BatchOptions) -> int:
     mixture = _mixture(options)
 
     async def work() -> BatchPlan:
-        async with Engine(options.config) as engine:
-            return await plan_batch(options.prompts, mixture, engine=engine, column=options.column, limit=options.limit)
+        with ExitStack() as stack:
+            folder = stack.enter_context(TemporaryDirectory(prefix="moa-")) if options.half_price else None
+            async with Engine(options.config, batch_jobs=folder) as engine:
+                planned = mixture if folder is None else for_batch_jobs(mixture, engine.settings)[0]
+                return await plan_batch(
+                    options.prompts, planned, engine=engine, column=options.column, limit=options.limit
+                )
 
     plan = asyncio.run(work())
     say(f"{count(plan.rows, 'row')} with {mixture.name}: {plan.calls:,} calls")
@@ -152,7 +196,10 @@ class _Lines:
 
 
 def _text(progress: BatchProgress) -> str:
-    parts = [f"{usd(progress.spent_usd)}{' + unknown prices' if progress.unpriced else ''}"]
+    jobs = ""
+    if progress.jobs:
+        jobs = f"{count(progress.jobs, 'job')}: {progress.job_requests_done:,} of {progress.job_requests:,} requests"
+    parts = [*([jobs] if jobs else []), f"{usd(progress.spent_usd)}{' + unknown prices' if progress.unpriced else ''}"]
     if progress.failed:
         parts.append(count(progress.failed, "failure"))
     if progress.left_s:

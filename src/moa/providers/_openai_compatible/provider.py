@@ -44,8 +44,8 @@ class OpenAICompatible:
 
     def __init__(self, endpoint: Endpoint, transport: Transport | None = None) -> None:
         self.takes_seed = _takes_seed(endpoint)
-        self._url = _address(endpoint)
-        self._headers = _headers(endpoint)
+        self._url = address(endpoint, "chat/completions")
+        self._headers = headers_of(endpoint)
         self.secrets = Secrets(texts_of(endpoint))
         self._own = None
         if transport is None:
@@ -268,23 +268,33 @@ def _takes_seed(endpoint: Endpoint) -> bool:
     return bool(endpoint.options.get("takes_seed", True))
 
 
-def _address(endpoint: Endpoint) -> str:
+def address(endpoint: Endpoint, path: str) -> str:
+    """Return the address of a path of the endpoint's API.
+
+    Raises:
+        ConfigError: The endpoint has no usable `base_url`.
+    """
     try:
         url = URL(endpoint.base_url or "")
     except ValueError as error:
         raise ConfigError(f"{endpoint.base_url!r} is not an address: {error}", key=_key(endpoint)) from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigError(f"{endpoint.base_url!r} is not an http(s) address", key=_key(endpoint))
-    if not url.path.endswith("/chat/completions"):
-        url = url / "chat/completions"
-    return str(url.extend_query(endpoint.query))
+    if url.path.endswith("/chat/completions"):
+        url = url.parent.parent
+    return str((url / path).extend_query(endpoint.query))
 
 
 def _key(endpoint: Endpoint) -> str:
     return f"endpoints.{endpoint.name}.base_url"
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
+def headers_of(endpoint: Endpoint) -> dict[str, str]:
+    """Return the headers of every request to an endpoint.
+
+    Raises:
+        ConfigError: One of them has a character that headers can't have.
+    """
     headers = {"Content-Type": "application/json", "User-Agent": f"mixture-of-agents/{version('mixture-of-agents')}"}
     if endpoint.api_key is not None:
         headers["Authorization"] = f"Bearer {endpoint.api_key.get_secret_value().strip()}"

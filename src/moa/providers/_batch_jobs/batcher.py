@@ -1,0 +1,504 @@
+"""The batcher: requests wait for the reply of a file job.
+
+Requests for the same model are collected; a job is sent when it is full, or when nothing has been added for a while.
+A request is known by its cache key, so that a later process finds it in the job that an earlier one has sent.
+"""
+
+import asyncio
+import copy
+import logging
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from typing import IO, Any, TypeVar
+
+from moa.errors import Abandoned, BadRequest, ModelNotFound, ProviderError, ProviderFault, ServiceFailed
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent
+from moa.providers._batch_jobs.service import TIER, JobService, JobStatus
+from moa.providers._batch_jobs.store import BatchJob, JobStore, new_job, sync
+from moa.providers._endpoint import BatchSettings
+
+log = logging.getLogger(__name__)
+
+OLDEST_S = 300.0
+"""Seconds after which a job is sent although requests are still being added."""
+
+LONGEST_PAUSE_S = 60.0
+"""Longest pause between two attempts to reach a service, in seconds."""
+
+LONGEST_WAIT_S = 900.0
+"""Longest wait for an account's quota, in seconds."""
+
+ATTEMPTS = 6
+"""Attempts of an upload or download."""
+
+MISSES = 3
+"""A job that the service doesn't know so many times in a row is lost."""
+
+AT_A_TIME = 500
+"""Replies that are written down together."""
+
+Key = Callable[[ModelRequest], str | None]
+"""Returns the durable identity of a request."""
+
+OnJobs = Callable[[], None]
+"""Called whenever the state of a job has changed."""
+
+
+Result = TypeVar("Result")
+
+
+class _AskAtOnce(Exception):
+    """There are too few requests for a job."""
+
+
+@dataclass(slots=True)
+class _Asker:
+    """Who waits for the reply to a request."""
+
+    request: ModelRequest
+    events: asyncio.Future[list[ReplyEvent]]
+
+
+@dataclass(slots=True)
+class _Input:
+    """The input of the next job of a model, while it is being written."""
+
+    token: str
+    model: str
+    file: IO[bytes]
+    started_at: float
+    added_at: float
+    size: int = 0
+    keys: list[str] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+
+
+class Batcher:
+    """Answers requests through file jobs. Their time limits stand still meanwhile.
+
+    Args:
+        inner: Answers what doesn't fit a job.
+        service: The service's batch API.
+        store: Where jobs and replies are written down.
+        endpoint: Name of the endpoint.
+        settings: How jobs are made.
+        key: Identity of a request.
+        on_jobs: Called whenever the state of a job has changed.
+
+    Attributes:
+        running: The jobs under way, with their last known state; None if it isn't known yet.
+    """
+
+    def __init__(
+        self,
+        inner: Provider,
+        service: JobService,
+        store: JobStore,
+        *,
+        endpoint: str,
+        settings: BatchSettings,
+        key: Key,
+        on_jobs: OnJobs = lambda: None,
+    ) -> None:
+        self.takes_seed = inner.takes_seed
+        self.running: dict[str, tuple[BatchJob, JobStatus | None]] = {}
+        self._inner, self._service, self._store, self._endpoint = inner, service, store, endpoint
+        self._settings, self._key, self._on_jobs = settings, key, on_jobs
+        self._recovery: asyncio.Task[None] | None = None
+        self._inputs: dict[str, _Input] = {}
+        self._sent: dict[str, str] = {}
+        self._askers: dict[str, _Asker] = {}
+        self._failures: dict[str, ProviderError] = {}
+        self._accepted: dict[str, int] = {}
+        self._refusals: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        """Open a reply, once its job has ended."""
+        whole, time_limit = replace(request, deltas=False), request.context.time
+        try:
+            with time_limit.paused() if time_limit else nullcontext():
+                events = await self._reply(whole)
+        except _AskAtOnce:
+            async with self._inner.stream(request) as now:
+                yield now
+            return
+        yield _ReadyEvents(events)
+
+    async def _reply(self, request: ModelRequest) -> list[ReplyEvent]:
+        if self._recovery is None or (self._recovery.done() and self._recovery.exception() is not None):
+            self._recovery = asyncio.ensure_future(self._recover())
+        # Shielded: a caller that gives up doesn't end it for the others.
+        await asyncio.shield(self._recovery)
+        base = self._key(request)
+        if base is None:
+            raise BadRequest("the request can't be written as JSON", model=request.reference)
+        # The same request at the same time, e.g. of two equal prompts, is another request: each has its own reply.
+        key = next(key for number in count() if (key := f"{base}-{number}" if number else base) not in self._askers)
+        if (reply := self._store.reply(self._endpoint, key)) is not None:
+            return self._decoded(reply, request)
+        if (failure := self._failures.get(self._sent.get(key, ""))) is not None:
+            raise copy.copy(failure)
+        asker = self._askers[key] = _Asker(request, asyncio.get_running_loop().create_future())
+        try:
+            if key not in self._sent:
+                self._add(key, request)
+            return await asker.events
+        finally:
+            del self._askers[key]
+
+    def _decoded(self, reply: bytes, request: ModelRequest) -> list[ReplyEvent]:
+        return _as_batch(self._service.decode(reply, reference=request.reference, request=request))
+
+    def _add(self, key: str, request: ModelRequest) -> None:
+        line, service = self._service.line(key, request), self._service
+        if len(line) > service.most_bytes:
+            raise BadRequest(f"{len(line):,} bytes don't fit into a batch job", model=request.reference)
+        current = self._inputs.get(request.model)
+        if current and (len(current.keys) >= service.most or current.size + len(line) > service.most_bytes):
+            self._send(current)
+            current = None
+        if current is None:
+            current = self._inputs[request.model] = self._new_input(request.model)
+        current.file.write(line)
+        current.size += len(line)
+        current.keys.append(key)
+        self._sent[key] = current.token
+        current.added_at = time.monotonic()
+        if current.timer is None:
+            self._look_later(current)
+
+    def _new_input(self, model: str) -> _Input:
+        token, now = f"moa-{secrets.token_hex(12)}", time.monotonic()
+        file = self._store.input_of(token).open("xb")
+        return _Input(token=token, model=model, file=file, started_at=now, added_at=now)
+
+    def _look_later(self, current: _Input) -> None:
+        quiet_s = time.monotonic() - current.added_at
+        loop = asyncio.get_running_loop()
+        current.timer = loop.call_later(max(self._settings.quiet_s - quiet_s, 0.001), self._look, current)
+
+    def _look(self, current: _Input) -> None:
+        now = time.monotonic()
+        if now - current.added_at >= self._settings.quiet_s or now - current.started_at >= OLDEST_S:
+            self._send(current)
+        else:
+            self._look_later(current)
+
+    def _send(self, current: _Input) -> None:
+        """Make a job of an input; of too few requests none, if there is anybody to ask at once."""
+        del self._inputs[current.model]
+        if current.timer is not None:
+            current.timer.cancel()
+        if len(current.keys) < self._service.fewest:
+            log.warning(
+                "%s/%s: %d requests are too few for a batch job (fewest: %d), so they are asked at once",
+                self._endpoint,
+                current.model,
+                len(current.keys),
+                self._service.fewest,
+            )
+            current.file.close()
+            self._store.input_of(current.token).unlink(missing_ok=True)
+            self._fail(current.keys, lambda: _AskAtOnce())
+            return
+        self._start(self._work_on_input(current))
+
+    async def _work_on_input(self, current: _Input) -> None:
+        try:
+            job = self._written_down(current)
+        except (OSError, sqlite3.Error) as error:
+            message = f"the batch job can't be written down: {error}"
+            self._fail(current.keys, lambda: ProviderFault(message, model=f"{self._endpoint}/{current.model}"))
+        else:
+            await self._work(job, set(current.keys))
+
+    def _written_down(self, current: _Input) -> BatchJob:
+        """Bring an input to disk, and then its job."""
+        with current.file:
+            sync(current.file)
+        job = new_job(current.token, self._endpoint, current.model, len(current.keys))
+        self._store.add(job, current.keys)
+        return job
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _recover(self) -> None:
+        """Take up the jobs of an earlier process; those that the service never got are forgotten."""
+        self._store.remove_unsent_inputs()
+        for job in self._store.jobs(self._endpoint):
+            if job.token in self.running:
+                continue  # an earlier recovery has failed after this job
+            if job.remote_id is None:
+                job = await self._looked_up(job)
+            if job.remote_id is None:
+                await self._clean_up(job, None)
+                self._store.end(job.token)
+                continue
+            keys = self._store.keys(job.token)
+            self._sent.update(dict.fromkeys(keys, job.token))
+            self.running[job.token] = job, None
+            self._start(self._work(job, keys))
+
+    async def _looked_up(self, job: BatchJob) -> BatchJob:
+        remote_id = await self._persistently(lambda: self._service.find(job), f"looking up batch job {job.token}")
+        if remote_id is None:
+            return job
+        self._store.note(job.token, remote_id=remote_id)
+        return replace(job, remote_id=remote_id)
+
+    async def _work(self, job: BatchJob, keys: set[str]) -> None:
+        """See a job through: every asker gets a reply or an error, whatever happens."""
+        self.running[job.token] = job, None
+        try:
+            status = await self._run(job, keys)
+        except ProviderError as error:
+            failure = error
+            if any(known.token == job.token for known in self._store.jobs(job.endpoint)):
+                # It may still be collected by a later process: its requests must not be sent again.
+                self._failures[job.token] = failure
+            self._fail(keys, lambda: copy.copy(failure))
+        except Exception as error:
+            # A bug, or a full disk: whoever waits has to know, and what is at the service can be collected later.
+            message = f"batch job {job.token}: {type(error).__name__}: {error}"
+            fault = self._failures[job.token] = ProviderFault(message, model=f"{job.endpoint}/{job.model}")
+            self._fail(keys, lambda: copy.copy(fault))
+        else:
+            job, _ = self.running[job.token]
+            if status.state == "over_quota":
+                self._start(self._send_later(job, keys))
+        finally:
+            self.running.pop(job.token, None)
+            self._on_jobs()
+
+    async def _run(self, job: BatchJob, keys: set[str]) -> JobStatus:
+        if job.remote_id is None:
+            job = await self._submit(job)
+        self.running[job.token] = job, None
+        status = await self._wait(job)
+        if status.state == "over_quota":
+            return status
+        if status.state == "refused":
+            self._refuse(job, keys, status)
+        else:
+            await self._collect(job, keys, status)
+        self._refusals.pop(job.model, None)
+        self._accepted[job.model] = max(job.requests, self._accepted.get(job.model, 0))
+        # In this order: a process that takes this job up again removes what is left of its files.
+        await self._clean_up(job, status)
+        self._store.end(job.token)
+        return status
+
+    async def _submit(self, job: BatchJob) -> BatchJob:
+        """Upload and create a job, once: whether it was created is looked up whenever that is in doubt."""
+        path = self._store.input_of(job.token)
+        try:
+            file_id = await self._persistently(
+                lambda: self._service.upload(job, path), f"uploading batch job {job.token}", attempts=ATTEMPTS
+            )
+        except ProviderError:
+            self._store.end(job.token)
+            raise
+        self._store.note(job.token, file_id=file_id)
+        job = replace(job, file_id=file_id)
+        for attempt in count(1):
+            try:
+                remote_id = await self._service.create(job)
+            except ProviderError as error:
+                found = await self._looked_up(job)
+                if found.remote_id is not None:
+                    return found
+                if not error.retryable or attempt >= ATTEMPTS:
+                    await self._clean_up(job, None)
+                    self._store.end(job.token)
+                    raise
+                await asyncio.sleep(_pause_s(attempt, error))
+            else:
+                self._store.note(job.token, remote_id=remote_id)
+                return replace(job, remote_id=remote_id)
+        raise AssertionError
+
+    async def _wait(self, job: BatchJob) -> JobStatus:
+        misses = 0
+        while True:
+            try:
+                status = await self._persistently(lambda: self._service.status(job), f"status of batch job {job.token}")
+            except ModelNotFound as error:
+                misses += 1
+                if misses >= MISSES:
+                    self._store.end(job.token)
+                    message = f"the service doesn't know batch job {job.remote_id} any more"
+                    raise ServiceFailed(message, model=f"{job.endpoint}/{job.model}") from error
+            else:
+                misses = 0
+                self.running[job.token] = job, status
+                self._on_jobs()
+                if status.state != "running":
+                    return status
+            await asyncio.sleep(self._settings.poll_s)
+
+    async def _collect(self, job: BatchJob, keys: set[str], status: JobStatus) -> None:
+        """Write down every reply of an ended job, and then give it to who waits for it."""
+        missing = set(keys)
+        if not missing:
+            return  # an earlier process has them all
+        await self._persistently(
+            lambda: self._take(job, missing, status), f"downloading the replies of batch job {job.token}"
+        )
+        reference = f"{job.endpoint}/{job.model}"
+        if status.cancelled and not job.cancelled:
+            self._fail(missing, lambda: Abandoned("its batch job was cancelled", model=reference))
+        else:
+            reason = f"its batch job ended without it ({status.word}{': ' if status.message else ''}{status.message})"
+            self._fail(missing, lambda: ServiceFailed(reason, model=reference))
+
+    async def _take(self, job: BatchJob, missing: set[str], status: JobStatus) -> None:
+        chunk: dict[str, bytes] = {}
+        async with aclosing(self._service.replies(job, status)) as replies:
+            async for key, reply in replies:
+                if key in missing:
+                    chunk.setdefault(key, reply)
+                if len(chunk) >= AT_A_TIME:
+                    self._deliver(job, chunk)
+                    missing -= chunk.keys()
+                    chunk = {}
+        self._deliver(job, chunk)
+        missing -= chunk.keys()
+
+    def _deliver(self, job: BatchJob, replies: Mapping[str, bytes]) -> None:
+        good: dict[str, list[ReplyEvent]] = {}
+        failed: dict[str, ProviderError] = {}
+        reference = f"{job.endpoint}/{job.model}"
+        for key, reply in replies.items():
+            asker = self._askers.get(key)
+            try:
+                events = self._service.decode(reply, reference=reference, request=asker.request if asker else None)
+                good[key] = _as_batch(events)
+            except ProviderError as error:
+                failed[key] = error
+        if good:
+            self._store.put(self._endpoint, {key: replies[key] for key in good})
+        for key, events in good.items():
+            self._sent.pop(key, None)
+            if (asker := self._askers.get(key)) is not None and not asker.events.done():
+                asker.events.set_result(events)
+        for key, failure in failed.items():
+            self._fail([key], partial(copy.copy, failure))
+
+    def _refuse(self, job: BatchJob, keys: set[str], status: JobStatus) -> None:
+        """Blame the requests that a job was refused for; the others may go into the next job."""
+        reference = f"{job.endpoint}/{job.model}"
+        if not status.faults:
+            self._fail(keys, lambda: BadRequest(f"batch job {status.word}: {status.message}", model=reference))
+            return
+        order = self._order(job)
+        for line, fault in status.faults.items():
+            if line < len(order):
+                self._fail([order[line]], partial(copy.copy, fault))
+        rest = keys - {order[line] for line in status.faults if line < len(order)}
+        message = f"batch job {status.word} because of another request: {status.message}"
+        self._fail(rest, lambda: ServiceFailed(message, model=reference))
+
+    def _order(self, job: BatchJob) -> list[str]:
+        with self._store.input_of(job.token).open("rb") as file:
+            return [self._service.key_of(line) for line in file]
+
+    async def _send_later(self, job: BatchJob, keys: set[str]) -> None:
+        """Send a job again that exceeded the account's quota: later, and in two halves if it was alone."""
+        await self._clean_up(job, None)
+        is_alone = not any(other.model == job.model for other, _ in self.running.values())
+        lines = await asyncio.to_thread(self._store.input_of(job.token).read_bytes)
+        rows = lines.splitlines(keepends=True)
+        parts = [rows]
+        if is_alone and len(rows) > self._accepted.get(job.model, 1):
+            parts = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+        refusals = self._refusals[job.model] = self._refusals.get(job.model, 0) + 1
+        await asyncio.sleep(min(self._settings.poll_s * 2 ** min(refusals, 10), LONGEST_WAIT_S))
+        self._store.end(job.token)
+        for part in parts:
+            fresh = self._new_input(job.model)
+            fresh.keys = [self._service.key_of(line) for line in part]
+            fresh.file.write(b"".join(part))
+            await self._work(self._written_down(fresh), keys & set(fresh.keys))
+
+    def _fail(self, keys: Iterable[str], error: Callable[[], Exception]) -> None:
+        for key in list(keys):
+            if self._sent.get(key) not in self._failures:
+                self._sent.pop(key, None)
+            if (asker := self._askers.get(key)) is not None and not asker.events.done():
+                asker.events.set_exception(error())
+
+    async def _persistently(
+        self, ask: Callable[[], Coroutine[Any, Any, Result]], what: str, *, attempts: int | None = None
+    ) -> Result:
+        """Return what the service answers; while it can't be reached, ask again and again, at most every minute."""
+        for attempt in count(1):
+            try:
+                return await ask()
+            except ProviderError as error:
+                if not error.retryable or attempt == attempts:
+                    raise
+                log.log(logging.WARNING if attempt % 10 == 1 else logging.DEBUG, "%s: %s: trying again", what, error)
+                await asyncio.sleep(_pause_s(attempt, error))
+        raise AssertionError
+
+    async def _clean_up(self, job: BatchJob, status: JobStatus | None) -> None:
+        try:
+            await self._service.clean_up(job, status)
+        except ProviderError as error:
+            log.info("files of batch job %s were left at the service: %s", job.token, error)
+
+    async def aclose(self) -> None:
+        """Stop waiting; the jobs go on at the service, and a later process collects them."""
+        for current in self._inputs.values():
+            if current.timer is not None:
+                current.timer.cancel()
+            current.file.close()
+            self._store.input_of(current.token).unlink(missing_ok=True)
+        self._inputs.clear()
+        tasks = [*self._tasks, *([self._recovery] if self._recovery else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._service.aclose()
+        await self._inner.aclose()
+
+
+class _ReadyEvents:
+    """The events of a reply that is complete."""
+
+    def __init__(self, events: list[ReplyEvent]) -> None:
+        self._events = iter(events)
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        for event in self._events:
+            return event
+        raise StopAsyncIteration
+
+
+def _as_batch(events: list[ReplyEvent]) -> list[ReplyEvent]:
+    """Return events whose usage is that of a job, whatever tier the service names."""
+    return [
+        replace(event, usage=replace(event.usage, tier=TIER))
+        if isinstance(event, Finish) and event.usage is not None
+        else event
+        for event in events
+    ]
+
+
+def _pause_s(attempt: int, error: ProviderError) -> float:
+    longest: float = min(0.5 * 2.0 ** min(attempt - 1, 10), LONGEST_PAUSE_S)
+    return max(longest, error.retry_after_s or 0.0)

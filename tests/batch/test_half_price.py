@@ -1,0 +1,424 @@
+"""Batches at half the price: calls go by file jobs, nothing is sent twice, and nothing that was paid for is lost."""
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moa import Engine, Settings
+from moa.batch import arun
+from moa.batch._half_price import job_states
+from moa.errors import UsageError
+from moa.providers import Endpoint, Price, RetrySettings
+from moa.providers._endpoint import BatchSettings
+from tests.cli.moa_command import moa
+from tests.support.batch_server import BatchServer
+
+RAPID = BatchSettings(poll_s=0.001, quiet_s=0.02)
+RETRY = RetrySettings(base_s=0.001, cap_s=0.001)
+ALONE = {"name": "mine", "layers": [], "aggregator": {"model": "lab/m", "max_tokens": 10}}
+MIXTURE = {
+    "name": "mine",
+    "layers": [{"proposers": [{"model": "lab/a", "max_tokens": 10}, {"model": "lab/b", "max_tokens": 10}]}],
+    "aggregator": {"model": "lab/m", "max_tokens": 10},
+}
+
+
+def settings(server: BatchServer, batch: BatchSettings | None = RAPID, **options: Any) -> Settings:
+    prices = {"*": Price(input=1000, output=1000)}
+    endpoint = Endpoint(
+        **{
+            "name": "lab",
+            "kind": "openai",
+            "base_url": server.base_url,
+            "prices": prices,
+            "price_factor": {"batch": Decimal("0.5")},
+            "retry": RETRY,
+            "batch": batch,
+            **options,
+        }
+    )
+    return Settings(endpoints={"lab": endpoint})
+
+
+class Place:
+    """Prompts and answers in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.target, self.jobs = folder / "in.jsonl", folder / "out.jsonl", folder / "out.jsonl.jobs"
+
+    def write(self, *prompts: str) -> None:
+        self.source.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+
+    async def answer(
+        self, configured: Settings, mixture: Any = ALONE, budget: float | None = None, **options: Any
+    ) -> Any:
+        async with Engine(settings=configured, batch_jobs=self.jobs, budget_usd=budget) as engine:
+            return await arun(self.source, mixture, self.target, engine=engine, **options)
+
+    @property
+    def answers(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.target.read_text().splitlines()]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.write(*(f"p{number}" for number in range(10)))
+    return made
+
+
+async def test_every_layer_is_a_job_of_each_model_at_half_the_price(place: Place) -> None:
+    async with BatchServer() as server:
+        result = await place.answer(settings(server), MIXTURE)
+
+    assert result.stopped is None
+    assert len(server.batches) == 3
+    assert server.asked_at_once == 0
+    assert Counter(model for model, _ in server.processed.elements()) == {"a": 10, "b": 10, "m": 10}
+    assert [row["answer_status"] for row in place.answers] == ["complete"] * 10
+    # 3 calls of 15 tokens, for 1000 dollars per million, and half of it.
+    assert {row["answer_cost_usd"] for row in place.answers} == {3 * 15 * 1000 / 1e6 / 2}
+    # The files at the service and on disk are removed.
+    assert sorted(server.deleted) == sorted(server.files)
+    assert not place.jobs.exists()
+
+
+async def test_replies_in_another_order_reach_their_own_prompts(place: Place) -> None:
+    async with BatchServer() as server:
+        await place.answer(settings(server))
+
+    assert [row["answer"] for row in place.answers] == [f"re: p{number}" for number in range(10)]
+
+
+async def test_equal_prompts_have_replies_of_their_own(place: Place) -> None:
+    place.write("same", "same", "other")
+    async with BatchServer() as server:
+        await place.answer(settings(server))
+
+    assert server.processed == {("m", "same"): 2, ("m", "other"): 1}
+    assert len(server.batches) == 1
+
+
+async def test_requests_that_failed_go_into_another_job_and_no_other_does(place: Place) -> None:
+    failures = Counter[str]()
+
+    def answer(body: dict[str, Any]) -> tuple[object, int]:
+        prompt = body["messages"][-1]["content"]
+        if int(prompt[1:]) % 2 and not failures[prompt]:
+            failures[prompt] += 1
+            return {"message": "overloaded"}, 503
+        return "yes", 200
+
+    async with BatchServer() as server:
+        server.answer = answer
+        await place.answer(settings(server))
+
+    assert {row["answer"] for row in place.answers} == {"yes"}
+    assert set(server.processed.values()) == {1}
+    assert [len(server.files[batch["input_file_id"]][1].splitlines()) for batch in server.batches.values()] == [10, 5]
+
+
+async def test_what_expired_or_is_missing_is_sent_again_and_what_was_processed_is_kept(place: Place) -> None:
+    async with BatchServer() as server:
+        server.expire, server.drop_lines = {0: 4}, {1}
+        await place.answer(settings(server))
+
+    assert [row["answer"] for row in place.answers] == [f"re: p{number}" for number in range(10)]
+    # 6 expired, and of their second job every other line was lost: only those are processed twice.
+    assert sorted(server.processed.values()) == [1] * 7 + [2] * 3
+
+
+async def test_a_parameter_that_is_refused_is_left_out_of_the_next_job(place: Place) -> None:
+    def answer(body: dict[str, Any]) -> tuple[object, int]:
+        if "temperature" in body:
+            return {"message": "Unsupported parameter: 'temperature'", "param": "temperature"}, 400
+        return "yes", 200
+
+    async with BatchServer() as server:
+        server.answer = answer
+        await place.answer(settings(server), {**ALONE, "aggregator": {**ALONE["aggregator"], "temperature": 0.5}})
+
+    assert {row["answer"] for row in place.answers} == {"yes"}
+    assert len(server.batches) == 2
+
+
+async def test_a_job_that_was_created_without_an_answer_is_found_and_not_sent_again(place: Place) -> None:
+    async with BatchServer() as server:
+        server.lose_create = {0}
+        await place.answer(settings(server))
+
+    assert (server.creations, set(server.processed.values())) == (1, {1})
+
+
+async def test_a_job_that_was_not_created_is_tried_again(place: Place) -> None:
+    async with BatchServer() as server:
+        server.refuse_create = {0: 503}
+        await place.answer(settings(server))
+
+    assert (server.creations, len(server.batches)) == (2, 1)
+
+
+async def test_a_job_that_the_service_has_forgotten_is_sent_again(place: Place) -> None:
+    async with BatchServer() as server:
+        server.forget = {0}
+        await place.answer(settings(server))
+
+    assert len(server.batches) == 2
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+
+
+async def test_a_job_refused_for_one_request_fails_that_one_and_sends_the_others_again(place: Place) -> None:
+    # Case: a batch whose validation fails names the line; the file is refused whole (openai-python issue 1643 and
+    # OpenAI's `BatchError`).
+    async with BatchServer() as server:
+        server.refuse = {0: [{"code": "invalid_request", "message": "bad image", "line": 3, "param": None}]}
+        result = await place.answer(settings(server))
+
+    rows = place.answers
+    assert [row["answer_status"] for row in rows].count("failed") == 1
+    assert "bad image" in next(row["answer_error"] for row in rows if row["answer_status"] == "failed")
+    assert result.progress.failed == 1
+    assert set(server.processed.values()) == {1}
+
+
+async def test_jobs_beyond_the_accounts_quota_wait_or_are_made_smaller(place: Place) -> None:
+    # Case: "Enqueued token limit reached" fails a batch after it was created (openai-python issue 1643).
+    async with BatchServer() as server:
+        server.most_enqueued, server.polls = 3, 2
+        await place.answer(settings(server))
+
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+    assert set(server.processed.values()) == {1}
+    assert len(server.batches) < 60
+
+
+async def test_jobs_are_as_many_as_their_limits_need(place: Place) -> None:
+    async with BatchServer() as server:
+        await place.answer(settings(server, BatchSettings(poll_s=0.001, quiet_s=0.02, max_requests=4)))
+
+    sizes = [len(server.files[batch["input_file_id"]][1].splitlines()) for batch in server.batches.values()]
+    assert sizes == [4, 4, 2]
+
+
+async def test_waves_follow_one_another(place: Place) -> None:
+    async with BatchServer() as server:
+        await place.answer(settings(server), MIXTURE, at_once=5)
+
+    sizes = [len(server.files[batch["input_file_id"]][1].splitlines()) for batch in server.batches.values()]
+    assert sizes == [5] * 6
+
+
+async def test_what_cant_apply_is_said_and_left_out(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    hasty = {
+        **MIXTURE,
+        "deadline_s": 0.001,
+        "wait": {"min_proposals": 1, "grace_s": 0},
+        "aggregator": {"model": "lab/m", "max_tokens": 10, "hedge": {"after_s": 0.001}, "timeout_s": 0.001},
+    }
+    async with BatchServer() as server:
+        await place.answer(settings(server), hasty)
+
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+    assert set(server.processed.values()) == {1}
+    for name in ("deadline_s", "grace_s", "hedge"):
+        assert name in caplog.text
+
+
+async def test_a_budget_counts_half_the_price(place: Place) -> None:
+    async with BatchServer() as server:
+        # Each row reserves 10 output tokens and its prompt, for half a thousand dollars per million.
+        result = await place.answer(settings(server), budget=0.13)
+
+    assert result.stopped is None
+    assert result.progress.spent_usd == Decimal("0.075")
+
+
+async def test_an_endpoint_without_a_batch_api_is_refused_with_what_to_do(place: Place) -> None:
+    async with BatchServer() as server:
+        with pytest.raises(UsageError, match="batch: true"):
+            await place.answer(settings(server, None))
+
+    assert not server.requests
+
+
+async def interrupted(place: Place, configured: Settings, when: Any, mixture: Any = ALONE) -> None:
+    """Start a batch and end it when a condition holds, as a kill would."""
+    async with Engine(settings=configured, batch_jobs=place.jobs) as engine:
+        running = asyncio.ensure_future(arun(place.source, mixture, place.target, engine=engine))
+        await when()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_another_process_collects_what_the_first_one_has_sent(place: Place) -> None:
+    async with BatchServer() as server:
+        server.polls = 10**6
+        await interrupted(place, settings(server), lambda: server.until(lambda: len(server.batches) == 1))
+        jobs = await job_states(place.jobs, settings(server))
+        server.polls = 1
+        await place.answer(settings(server))
+
+    assert [(state.word, state.job.requests, state.is_open) for state in jobs] == [("in_progress", 10, True)]
+    assert (server.creations, set(server.processed.values())) == (1, {1})
+    assert [row["answer"] for row in place.answers] == [f"re: p{number}" for number in range(10)]
+    assert {row["answer_cost_usd"] for row in place.answers} == {15 * 1000 / 1e6 / 2}
+
+
+async def test_a_job_under_way_is_not_bought_again_at_once(place: Place) -> None:
+    async with BatchServer() as server:
+        server.polls = 10**6
+        await interrupted(place, settings(server), lambda: server.until(lambda: len(server.batches) == 1))
+        async with Engine(settings=settings(server)) as engine:
+            with pytest.raises(UsageError, match="1 batch jobs of these answers are under way"):
+                await arun(place.source, ALONE, place.target, engine=engine)
+
+    assert server.asked_at_once == 0
+
+
+async def test_a_job_that_was_written_down_but_never_sent_is_sent_once(place: Place) -> None:
+    async with BatchServer() as server:
+        server.refuse_create = dict.fromkeys(range(100), 503)
+        await interrupted(place, settings(server), lambda: server.until(lambda: server.creations == 1))
+        server.refuse_create = {}
+        await place.answer(settings(server))
+
+    assert (len(server.batches), set(server.processed.values())) == (1, {1})
+    assert sorted(server.deleted) == sorted(server.files)
+
+
+async def test_a_job_whose_creation_was_never_confirmed_is_found_by_the_next_process(place: Place) -> None:
+    async with BatchServer() as server:
+        for number in range(5):  # other batches of the account, more than a page of the list
+            server.batches[f"other_{number}"] = {"id": f"other_{number}", "status": "completed", "input_file_id": "x"}
+        server.lose_create, server.lose_list = {0}, True
+        await interrupted(place, settings(server), lambda: server.until(lambda: len(server.batches) == 6))
+        server.lose_list = False
+        await place.answer(settings(server))
+
+    assert (server.creations, set(server.processed.values())) == (1, {1})
+
+
+async def test_cancelled_jobs_give_what_they_have_processed_and_the_rest_is_sent_again(place: Place) -> None:
+    async with BatchServer() as server:
+        server.polls = 10**6
+        await interrupted(place, settings(server), lambda: server.until(lambda: len(server.batches) == 1))
+        await job_states(place.jobs, settings(server), cancel=True)
+        server.polls = 1
+        await place.answer(settings(server))
+
+    assert [batch["status"] for batch in server.batches.values()] == ["cancelled", "completed"]
+    assert set(server.processed.values()) == {1}
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+
+
+async def test_the_jobs_of_a_running_batch_belong_to_its_process(place: Place) -> None:
+    async with BatchServer() as server, Engine(settings=settings(server), batch_jobs=place.jobs):
+        with pytest.raises(UsageError, match="another process"):
+            await place.answer(settings(server))
+
+
+async def test_a_key_that_is_refused_loses_no_job(place: Place) -> None:
+    async with BatchServer() as server:
+        server.polls = 10**6
+        await interrupted(place, settings(server), lambda: server.until(lambda: len(server.batches) == 1))
+        server.unauthorized = True
+        result = await place.answer(settings(server))
+        assert result.progress.failed == 10
+        server.unauthorized, server.polls = False, 1
+        await place.answer(settings(server), retry_failed=True)
+
+    assert (server.creations, set(server.processed.values())) == (1, {1})
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+
+
+def settings_file(folder: Path, server: BatchServer) -> Path:
+    endpoint = {
+        "kind": "openai",
+        "base_url": server.base_url,
+        "prices": {"*": {"input": 1000, "output": 1000}},
+        "price_factor": {"batch": 0.5},
+        "batch": {"poll_s": 0.02, "quiet_s": 0.1, "max_requests": 60},
+    }
+    path = folder / "moa.yaml"
+    path.write_text(yaml.safe_dump({"endpoints": {"lab": endpoint}}))
+    return path
+
+
+async def test_the_command_shows_its_jobs_and_ends_them(place: Place) -> None:
+    async with BatchServer() as server:
+        server.polls = 10**6
+        await interrupted(place, settings(server), lambda: server.until(lambda: len(server.batches) == 1))
+        config = settings_file(place.source.parent, server)
+        common = ("batch", "-o", str(place.target), "--config", str(config))
+        status = await asyncio.to_thread(moa, *common, "--status")
+        plan = await asyncio.to_thread(
+            moa,
+            *common,
+            str(place.source),
+            "-m",
+            "lab/m",
+            "--set",
+            "aggregator.max_tokens=10",
+            "--half-price",
+            "--plan",
+        )
+        ended = await asyncio.to_thread(moa, *common, "--cancel")
+
+    assert "batch_1" in status.out
+    assert "in_progress" in status.out
+    assert "at most $0.075" in plan.err
+    assert [batch["status"] for batch in server.batches.values()] == ["cancelled"]
+    assert "the next start with --half-price collects" in ended.err
+
+
+def test_the_command_without_prompts_says_so(place: Place) -> None:
+    ended = moa("batch", "-o", str(place.target))
+
+    assert (ended.code, "PROMPTS" in ended.err) == (2, True)
+
+
+@pytest.mark.slow
+async def test_kills_at_random_moments_send_no_job_twice(place: Place) -> None:
+    prompts = [f"p{number}" for number in range(200)]
+    place.write(*prompts)
+    folder = place.source.parent
+    (folder / "mine.yaml").write_text(yaml.safe_dump(MIXTURE))
+    chance = random.Random(5)
+    async with BatchServer() as server:
+        server.polls = 4
+        settings_file(folder, server)
+        main = "from moa._cli.main import main; main()"
+        command = [sys.executable, "-c", main, "batch", "in.jsonl", "-o", "out.jsonl", "-m", "mine.yaml"]
+        for kill in range(21):
+            process = await asyncio.create_subprocess_exec(
+                *command, "--config", "moa.yaml", "--half-price", "--at-once", "70", cwd=folder, stderr=subprocess.PIPE
+            )
+            if kill < 20:
+                wanted = server.requests + chance.randint(1, 12)
+                waiting = asyncio.ensure_future(server.until(lambda wanted=wanted: server.requests >= wanted))
+                ending = asyncio.ensure_future(process.communicate())
+                await asyncio.wait([waiting, ending], return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if process.returncode is None:
+                    process.send_signal(signal.SIGKILL)
+                await ending
+            else:
+                _, errors = await process.communicate()
+                assert process.returncode == 0, errors.decode()
+
+    assert len(place.answers) == 200
+    # A call in flight is one whose request reached the service while its process was killed: jobs are looked up, so
+    # that none was processed twice.
+    assert server.processed.total() == 3 * 200
+    assert sum(row["answer_cost_usd"] for row in place.answers) == pytest.approx(3 * 200 * 15 * 1000 / 1e6 / 2)
+    assert sorted(set(server.files) - set(server.deleted)) == []

@@ -1,0 +1,236 @@
+"""A fake of OpenAI's batch API on loopback: files, batches, and the faults that such services have.
+
+::
+
+    async with BatchServer() as server:
+        server.answer = lambda body: ("text", 200)
+        server.polls = 3                       # a batch ends when it was asked for so many times
+        server.lose_create = {0}               # the first batch is created, but its reply never arrives
+        server.expire = {1: 10}                # the second batch expires after ten of its requests
+"""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Self
+
+from aiohttp import web
+
+Answer = Callable[[dict[str, Any]], tuple[object, int]]
+"""Returns the text (or, with another status than 200, the error object) for the body of a request."""
+
+
+class BatchServer:
+    """The server; `base_url` is known inside of its `async with` block.
+
+    Attributes:
+        answer: What the models say.
+        polls: Number of questions for its state after which a batch ends.
+        processed: How often each request was processed, by its model and last message: the bill.
+        asked_at_once: Number of requests that came without a batch.
+        lose_create: Numbers of the batches whose creation isn't confirmed.
+        refuse_create: Numbers of creations that fail with a status, and create nothing.
+        expire: Numbers of batches that expire, and after how many of their requests.
+        drop_lines: Numbers of batches of whose output every second line is missing.
+        refuse: The `errors` of a batch that is refused whole, by its number.
+        most_enqueued: Most requests under way at once; what is beyond fails as the services' token limits do.
+        forget: Numbers of batches that the service doesn't know any more.
+        lose_list: Whether batches can't be listed for the moment.
+        unauthorized: Whether the key is refused.
+    """
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda body: (f"re: {body['messages'][-1]['content']}", 200)
+        self.polls = 1
+        self.processed: Counter[tuple[str, str]] = Counter()
+        self.asked_at_once = 0
+        self.lose_create: set[int] = set()
+        self.refuse_create: dict[int, int] = {}
+        self.expire: dict[int, int] = {}
+        self.drop_lines: set[int] = set()
+        self.refuse: dict[int, list[dict[str, Any]]] = {}
+        self.most_enqueued = 10**9
+        self.forget: set[int] = set()
+        self.lose_list = self.unauthorized = False
+        self.files: dict[str, tuple[str, bytes]] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.deleted: list[str] = []
+        self.creations = self.requests = 0
+        self.base_url = ""
+        self._changed = asyncio.Condition()
+        self._random = random.Random(7)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds; it is looked at after each request to the server."""
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
+    async def __aenter__(self) -> Self:
+        @web.middleware
+        async def counted(request: web.Request, handler: Any) -> web.StreamResponse:
+            self.requests += 1
+            try:
+                if self.unauthorized:
+                    return _error(401, "wrong key")
+                response: web.StreamResponse = await handler(request)
+                return response
+            finally:
+                async with self._changed:
+                    self._changed.notify_all()
+
+        app = web.Application(client_max_size=2**30, middlewares=[counted])
+        app.router.add_post("/v1/files", self._upload)
+        app.router.add_get("/v1/files", self._list_files)
+        app.router.add_get("/v1/files/{id}/content", self._content)
+        app.router.add_delete("/v1/files/{id}", self._delete)
+        app.router.add_post("/v1/batches", self._create)
+        app.router.add_get("/v1/batches", self._list)
+        app.router.add_get("/v1/batches/{id}", self._status)
+        app.router.add_post("/v1/batches/{id}/cancel", self._cancel)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        self.base_url = f"http://{host}:{port}/v1"
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._runner.cleanup()
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        assert form["purpose"] == "batch"
+        file = form["file"]
+        assert isinstance(file, web.FileField)
+        file_id = self._new_file(file.filename, file.file.read())
+        return web.json_response({"id": file_id, "object": "file", "purpose": "batch"})
+
+    def _new_file(self, name: str, content: bytes) -> str:
+        file_id = f"file-{len(self.files) + 1}"
+        self.files[file_id] = name, content
+        return file_id
+
+    async def _list_files(self, request: web.Request) -> web.Response:
+        rows = [{"id": one, "filename": name} for one, (name, _) in self.files.items() if one not in self.deleted]
+        return web.json_response({"data": rows, "has_more": False})
+
+    async def _content(self, request: web.Request) -> web.Response:
+        if request.match_info["id"] in self.deleted:
+            return _error(404, "no such file")
+        return web.Response(body=self.files[request.match_info["id"]][1])
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        self.deleted.append(request.match_info["id"])
+        return web.json_response({"deleted": True})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        body, number = await request.json(), self.creations
+        self.creations += 1
+        if status := self.refuse_create.get(number):
+            return _error(status, "not now")
+        batch_id = f"batch_{len(self.batches) + 1}"
+        self.batches[batch_id] = {
+            "id": batch_id,
+            "object": "batch",
+            "status": "validating",
+            "asked": 0,
+            "number": len(self.batches),
+            **body,
+        }
+        if number in self.lose_create:
+            assert request.transport is not None
+            request.transport.close()
+        return web.json_response(_shown(self.batches[batch_id]))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        if self.lose_list:
+            return _error(503, "not now")
+        ids = [*reversed(self.batches)]
+        start = ids.index(request.query["after"]) + 1 if "after" in request.query else 0
+        page = ids[start : start + 2]
+        rows = [_shown(self.batches[one]) for one in page]
+        return web.json_response({"data": rows, "has_more": start + 2 < len(ids)})
+
+    async def _status(self, request: web.Request) -> web.Response:
+        batch = self.batches[request.match_info["id"]]
+        if batch["number"] in self.forget:
+            return _error(404, "no such batch")
+        batch["asked"] += 1
+        if batch["status"] in ("validating", "in_progress", "cancelling"):
+            self._go_on(batch)
+        return web.json_response(_shown(batch))
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        batch = self.batches[request.match_info["id"]]
+        batch["status"] = "cancelling"
+        return web.json_response(_shown(batch))
+
+    def _go_on(self, batch: dict[str, Any]) -> None:
+        lines = self.files[batch["input_file_id"]][1].splitlines()
+        if batch["status"] == "validating":
+            under_way = sum(one["size"] for one in self.batches.values() if one["status"] == "in_progress")
+            if errors := self.refuse.get(batch["number"]):
+                batch |= {"status": "failed", "errors": {"object": "list", "data": errors}}
+                return
+            if under_way + len(lines) > self.most_enqueued:
+                limit = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached", "line": None}
+                batch |= {"status": "failed", "errors": {"object": "list", "data": [limit]}}
+                return
+            batch |= {"status": "in_progress", "size": len(lines)}
+        if batch["status"] == "cancelling" or batch["asked"] >= self.polls:
+            self._end(batch, lines)
+
+    def _end(self, batch: dict[str, Any], lines: list[bytes]) -> None:
+        number, output, errors = batch["number"], list[bytes](), list[bytes]()
+        most = len(lines) // 2 if batch["status"] == "cancelling" else self.expire.get(number, len(lines))
+        for place, line in enumerate(lines):
+            row = json.loads(line)
+            if place >= most:
+                code = "batch_cancelled" if batch["status"] == "cancelling" else "batch_expired"
+                record = {"custom_id": row["custom_id"], "response": None, "error": {"code": code, "message": "late"}}
+                errors.append(json.dumps(record).encode())
+                continue
+            content, status = self.answer(row["body"])
+            if status == 200:
+                self.processed[row["body"]["model"], row["body"]["messages"][-1]["content"]] += 1
+            result = {"status_code": status, "request_id": "r", "body": reply_to(row["body"], content, status)}
+            record = {"id": f"line-{place}", "custom_id": row["custom_id"], "response": result, "error": None}
+            (output if status == 200 else errors).append(json.dumps(record).encode())
+        if number in self.drop_lines:
+            output = output[::2]
+        self._random.shuffle(output)
+        word = "cancelled" if batch["status"] == "cancelling" else "expired" if number in self.expire else "completed"
+        batch |= {"status": word, "request_counts": {"completed": len(output), "failed": len(errors)}}
+        for name, rows in (("output_file_id", output), ("error_file_id", errors)):
+            if rows:
+                batch[name] = self._new_file(f"{name}.jsonl", b"\n".join(rows) + b"\n")
+
+    async def _chat(self, request: web.Request) -> web.Response:
+        self.asked_at_once += 1
+        body = await request.json()
+        content, status = self.answer(body)
+        return web.json_response(reply_to(body, content, status), status=status)
+
+
+def reply_to(body: dict[str, Any], content: object, status: int) -> dict[str, Any]:
+    """Return the body of a reply: ten tokens in, five out."""
+    if status != 200:
+        return {"error": content}
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "model": body["model"],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+    }
+
+
+def _shown(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in batch.items() if name not in ("asked", "number", "size")}
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message}}, status=status)
