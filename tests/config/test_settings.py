@@ -259,6 +259,7 @@ def test_an_endpoint_that_is_moved_loses_the_old_places_prices(home: Home) -> No
             "endpoints: {ollama: {base_url: 'http://evil.test/v1', api_key_env: GITHUB_TOKEN}}",
             "endpoints.ollama.api_key_env",
         ),
+        ("endpoints: {bedrock: {batch: {s3: 's3://theirs/prompts'}}}", "endpoints.bedrock.batch"),
         ("endpoints: {groq: {api_key_env: GITHUB_TOKEN}}", "endpoints.groq.api_key_env"),
         ("endpoints: {own: {kind: their-adapter, api_key_env: GITHUB_TOKEN}}", "endpoints.own.api_key_env"),
     ],
