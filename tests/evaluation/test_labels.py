@@ -43,7 +43,7 @@ def options(run: Path, **changed: object) -> LabelOptions:
 def labels_in(run: Path) -> tuple[Labels, CellStore]:
     folder = RunDirectory(run)
     store = CellStore(folder.cells)
-    return Labels(table_in(folder, folder.manifest()["protocol"], store), store, "test"), store
+    return Labels(table_in(folder.manifest(), store), store, "test"), store
 
 
 @pytest.mark.slow

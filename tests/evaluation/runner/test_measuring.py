@@ -15,7 +15,7 @@ from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Script
 from tests.support.engines import mixture_of
-from tests.support.evaluations import asked, evaluated, models
+from tests.support.evaluations import asked, evaluated, judged, models
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +117,7 @@ async def test_the_verdict_rests_on_the_first_measure_and_the_report_shows_all(t
     assert "equal is 0" in summary.conclusion.proof
     for name in ("report.html", "report.md"):
         text = (tmp_path / name).read_text()
-        assert "By measures of one output" in text
+        assert "By measures" in text
         assert "+50.0" in text
     told = json.loads((tmp_path / "summary.json").read_text())["measures"]
     assert {(one["measure"], one["system"]) for one in told} >= {("exact", "test"), ("contains", "big")}
@@ -129,6 +129,25 @@ def _right_on(first: int) -> Callable[[ModelRequest], Script]:
         return "right" if number < first else "wrong"
 
     return answer
+
+
+async def test_what_former_measures_and_judges_said_stands_beside_what_is_asked_for_now(tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n}", "reference": "right"} for n in range(12)]
+    provider = models(agg="right", one="wrong", two="wrong", big=_right_on(6))
+    await evaluated(tmp_path, provider, prompts=rows, measures=["contains"], **judged())
+    another, again = mixture_of(["one", "two"], name="another"), models(agg="right", big=_right_on(6))
+
+    await evaluated(tmp_path, again, another, prompts=rows, baseline="fake/big", measures=["exact"])
+    collected = collect(RunDirectory(tmp_path))
+    found = {(one.measure, one.system): one for one in collected.measured}
+
+    assert collected.rests_on == "exact"
+    assert [one.score for one in collected.measured if one.system == "test"] == [100.0, 100.0, 50.0]
+    judge = "pairwise@fake/judge against fake/big"
+    assert {measure for measure, _ in found} == {"exact", "contains", judge}
+    assert ("contains", "another") in found, "its output is the same as that of `test`, and so is the score"
+    assert found[judge, "test"].n == 12
+    assert "judge" not in asked(again)
 
 
 async def test_a_worse_mixture_by_a_measure_is_not_to_be_used(tmp_path: Path) -> None:

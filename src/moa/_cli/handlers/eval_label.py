@@ -37,12 +37,13 @@ class LabelOptions:
 def label(wanted: LabelOptions, ask: Callable[[str], str] = input) -> None:
     """Have pairs labelled, and say what the labels say so far."""
     folder = RunDirectory(wanted.run)
-    protocol = folder.manifest()["protocol"]
+    manifest = folder.manifest()
+    protocol = manifest["protocol"]
     if not folder.cells.exists() or not protocol.get("judge"):
         raise UsageError(f"{wanted.run}: nothing has been judged in this run: labels correct a judge's win rate")
     store = CellStore(folder.cells)
     try:
-        table = table_in(folder, protocol, store)
+        table = table_in(manifest, store)
         labels = Labels(table, store, wanted.system or protocol["candidate"], seed=wanted.seed)
         if wanted.csv is not None:
             say(f"{count(asyncio.run(labels.read(wanted.csv, wanted.rater)), 'label')} read from {wanted.csv}")

@@ -12,7 +12,7 @@ from moa._mixture.loading import load
 from moa._mixture.schema import Mixture
 from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.human import HumanCheck, human_check
-from moa.evaluation._analysis.measured import Measured, measured_by
+from moa.evaluation._analysis.measured import Measured, judged_by, measured_by
 from moa.evaluation._analysis.summary import Collected, Evaluated
 from moa.evaluation._data.annotations import judgements_of
 from moa.evaluation._data.datasets import ALPACA_EVAL
@@ -46,9 +46,10 @@ def collect(folder: RunDirectory) -> Collected:
         told, candidate, baseline = protocol["systems"], protocol["candidate"], protocol["baseline"]
         store = CellStore(folder.cells, read_only=True)
         try:
-            table = table_in(folder, protocol, store)
+            measures = protocol.get("measures", ())
+            table = table_in(manifest, store)
             systems, human = _systems(folder, protocol, table), _human(table, store)
-            measured = measured_by(table, baseline)
+            measured = (*measured_by(table, measures, baseline), *_by_former_judges(manifest, store, baseline))
             damaged = store.damaged
         finally:
             store.close()
@@ -81,18 +82,22 @@ def collect(folder: RunDirectory) -> Collected:
     )
 
 
-def table_in(folder: RunDirectory, protocol: Mapping[str, Any], store: CellStore) -> Table:
+def table_in(manifest: Mapping[str, Any], store: CellStore) -> Table:
     """Return what a run has, by what its manifest says; errors as in `collect`."""
-    judge = protocol["judge"] or {}
+    protocol = manifest["protocol"]
+    judge, names = protocol["judge"] or {}, [one["name"] for one in protocol["systems"]]
+    measures = manifest.get("measures", protocol.get("measures", ()))
+    opponent, name = judge.get("against"), judge.get("name")
+    return Table(store.prompts(), names, store, opponent=opponent, judge=name, measures=measures)
+
+
+def _by_former_judges(manifest: Mapping[str, Any], store: CellStore, baseline: str | None) -> tuple[Measured, ...]:
+    protocol, found = manifest["protocol"], list[Measured]()
     names = [one["name"] for one in protocol["systems"]]
-    return Table(
-        store.prompts(),
-        names,
-        store,
-        opponent=judge.get("against"),
-        judge=judge.get("name"),
-        measures=protocol.get("measures", ()),
-    )
+    for judge, opponent in manifest.get("judges", {}).items():
+        if judge != (protocol["judge"] or {}).get("name") and opponent in names:
+            found += judged_by(Table(store.prompts(), names, store, opponent=opponent, judge=judge), baseline)
+    return tuple(found)
 
 
 def _traces(cells: Path, system: str, keys: Mapping[str, Sequence[int]], known: Container[int]) -> dict[int, Trace]:

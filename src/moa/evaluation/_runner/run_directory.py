@@ -106,7 +106,18 @@ class RunDirectory:
                 f"{'; '.join(changed[:3])}{more}. Give the former settings, a system another name, or another --out"
             )
         sessions = [*known.get("sessions", ()), dict(session)]
-        manifest = {"format": FORMAT, "protocol": protocol, "systems": systems, "sessions": sessions}
+        # What a former session's judge and measures said stays in the report, beside this one's.
+        judge, former = protocol["judge"], known.get("protocol", {})
+        judges = {one["name"]: one["against"] for one in (former.get("judge"), judge) if one}
+        measures = list(dict.fromkeys((*protocol["measures"], *known.get("measures", former.get("measures", ())))))
+        manifest = {
+            "format": FORMAT,
+            "protocol": protocol,
+            "systems": systems,
+            "judges": {**known.get("judges", {}), **judges},
+            "measures": measures,
+            "sessions": sessions,
+        }
         write_json(self.manifest_path, manifest)
         for folder in (self.path / "outputs", self.path / "annotations"):
             for unfinished in folder.glob(f".*{UNFINISHED}"):
