@@ -67,6 +67,10 @@ def open_batch_service(endpoint: Endpoint) -> JobService | None:
         from moa.providers._openai_compatible.batch_jobs import OpenAIBatchService
 
         return OpenAIBatchService(endpoint, endpoint.batch)
+    if endpoint.kind == "bedrock":
+        from moa.providers._bedrock.batch_jobs import BedrockBatchService
+
+        return BedrockBatchService(endpoint, endpoint.batch)
     return None
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import count
 from typing import IO, Any, TypeVar
 
-from moa.errors import Abandoned, BadRequest, ModelNotFound, ProviderError, ProviderFault, ServiceFailed
+from moa.errors import Abandoned, BadRequest, ModelNotFound, ProviderError, ProviderFault, RateLimited, ServiceFailed
 from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent
 from moa.providers._batch_jobs.service import TIER, JobService, JobStatus
 from moa.providers._batch_jobs.store import BatchJob, JobStore, new_job, sync
@@ -30,6 +30,9 @@ OLDEST_S = 300.0
 
 LONGEST_PAUSE_S = 60.0
 """Longest pause between two attempts to reach a service, in seconds."""
+
+CLEANING_S = 20.0
+"""Seconds at the end in which files of collected jobs are removed from the service."""
 
 LONGEST_WAIT_S = 900.0
 """Longest wait for an account's quota, in seconds."""
@@ -110,6 +113,7 @@ class Batcher:
         self.running: dict[str, tuple[BatchJob, JobStatus | None]] = {}
         self._inner, self._service, self._store, self._endpoint = inner, service, store, endpoint
         self._settings, self._key, self._on_jobs = settings, key, on_jobs
+        self._at_once = service.at_once(inner)
         self._recovery: asyncio.Task[None] | None = None
         self._inputs: dict[str, _Input] = {}
         self._sent: dict[str, str] = {}
@@ -118,6 +122,7 @@ class Batcher:
         self._accepted: dict[str, int] = {}
         self._refusals: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cleaning: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
@@ -127,7 +132,7 @@ class Batcher:
             with time_limit.paused() if time_limit else nullcontext():
                 events = await self._reply(whole)
         except _AskAtOnce:
-            async with self._inner.stream(request) as now:
+            async with self._at_once.stream(request) as now:
                 yield now
             return
         yield _ReadyEvents(events)
@@ -141,7 +146,7 @@ class Batcher:
         if base is None:
             raise BadRequest("the request can't be written as JSON", model=request.reference)
         # The same request at the same time, e.g. of two equal prompts, is another request: each has its own reply.
-        key = next(key for number in count() if (key := f"{base}-{number}" if number else base) not in self._askers)
+        key = next(key for number in count() if (key := _numbered(base, number)) not in self._askers)
         if (reply := self._store.reply(self._endpoint, key)) is not None:
             return self._decoded(reply, request)
         if (failure := self._failures.get(self._sent.get(key, ""))) is not None:
@@ -295,7 +300,10 @@ class Batcher:
         self._refusals.pop(job.model, None)
         self._accepted[job.model] = max(job.requests, self._accepted.get(job.model, 0))
         # In this order: a process that takes this job up again removes what is left of its files.
-        await self._clean_up(job, status)
+        cleaning = asyncio.ensure_future(self._clean_up(job, status))
+        self._cleaning.add(cleaning)
+        cleaning.add_done_callback(self._cleaning.discard)
+        await asyncio.shield(cleaning)
         self._store.end(job.token)
         return status
 
@@ -318,7 +326,9 @@ class Batcher:
                 found = await self._looked_up(job)
                 if found.remote_id is not None:
                     return found
-                if not error.retryable or attempt >= ATTEMPTS:
+                # A limit on the number of jobs holds until another job ends.
+                is_final = attempt >= ATTEMPTS and not isinstance(error, RateLimited)
+                if not error.retryable or is_final:
                     await self._clean_up(job, None)
                     self._store.end(job.token)
                     raise
@@ -466,7 +476,9 @@ class Batcher:
             current.file.close()
             self._store.input_of(current.token).unlink(missing_ok=True)
         self._inputs.clear()
-        tasks = [*self._tasks, *([self._recovery] if self._recovery else [])]
+        if self._cleaning:
+            await asyncio.wait(self._cleaning, timeout=CLEANING_S)
+        tasks = [*self._tasks, *self._cleaning, *([self._recovery] if self._recovery else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -497,6 +509,11 @@ def _as_batch(events: list[ReplyEvent]) -> list[ReplyEvent]:
         else event
         for event in events
     ]
+
+
+def _numbered(key: str, number: int) -> str:
+    """Return the key of one of several equal requests, no longer than the 64 characters that services allow."""
+    return f"{key[:-8]}-{number}" if number else key
 
 
 def _pause_s(attempt: int, error: ProviderError) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from moa.errors import ProviderError
-from moa.providers._base import ModelRequest, ReplyEvent
+from moa.providers._base import ModelRequest, Provider, ReplyEvent
 from moa.providers._batch_jobs.store import BatchJob
 
 TIER = "batch"
@@ -96,6 +96,10 @@ class JobService(Protocol):
 
     async def clean_up(self, job: BatchJob, status: JobStatus | None) -> None:
         """Remove a job's files from the service."""
+        ...
+
+    def at_once(self, provider: Provider) -> Provider:
+        """Return what asks for replies that don't fit a job, as cheaply as it can."""
         ...
 
     async def aclose(self) -> None:

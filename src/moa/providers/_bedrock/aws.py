@@ -150,7 +150,7 @@ class Aws:
         try:
             return (await self._ready()).sign(path, body, method)
         except _faults() as error:
-            raise _failure(error, reference) from error
+            raise credentials_error(error, reference) from error
 
     def secrets(self, headers: Mapping[str, str]) -> Secrets:
         """Return what no error may show: what is secret of the endpoint, and of the headers that were signed."""
@@ -215,7 +215,8 @@ def _faults() -> tuple[type[Exception], ...]:
     return BotoCoreError, ClientError, ValueError, RuntimeError, OSError
 
 
-def _failure(error: Exception, reference: str) -> ProviderError:
+def credentials_error(error: Exception, reference: str) -> ProviderError:
+    """Return the error for what botocore raises before a request is sent."""
     from botocore.exceptions import ConnectionError as Unreachable
     from botocore.exceptions import HTTPClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 

@@ -17,7 +17,7 @@ import orjson
 from yarl import URL
 
 from moa.errors import BrokenReply, ConnectionFailed, ModelNotFound, ProviderError, ServiceFailed
-from moa.providers._base import ModelRequest, ReplyEvent
+from moa.providers._base import ModelRequest, Provider, ReplyEvent
 from moa.providers._batch_jobs.service import JobStatus
 from moa.providers._batch_jobs.store import BatchJob
 from moa.providers._endpoint import BatchSettings, Endpoint
@@ -250,6 +250,10 @@ class OpenAIBatchService:
         name = f"{job.token}.jsonl"
         found = (file for file in (files if isinstance(files, list) else _rows(files)) if isinstance(file, dict))
         return next((_id_of(file, job) for file in found if file.get("filename") == name), None)
+
+    def at_once(self, provider: Provider) -> Provider:
+        """Return the provider itself: every number of requests fits a job."""
+        return provider
 
     async def aclose(self) -> None:
         """Close all connections."""
