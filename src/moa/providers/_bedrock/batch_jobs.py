@@ -126,14 +126,14 @@ class BedrockBatchService:
 
     async def status(self, job: BatchJob) -> JobStatus:
         """Return how a job is doing."""
-        told = await self._call(
+        details = await self._call(
             job, lambda: self._client("bedrock").get_model_invocation_job(jobIdentifier=job.remote_id)
         )
-        word, done = str(told.get("status")), told.get("processedRecordCount")
+        word, done = str(details.get("status")), details.get("processedRecordCount")
         state: Any = "running" if word in _RUNNING else "ended"
         if word == "Failed" and not done:
             state = "refused"
-        message = self._secrets.beginning(str(told.get("message") or ""), 500)
+        message = self._secrets.beginning(str(details.get("message") or ""), 500)
         return JobStatus(state=state, word=word, done=done, cancelled=word == "Stopped", message=message)
 
     async def replies(self, job: BatchJob, status: JobStatus) -> AsyncGenerator[tuple[str, bytes]]:
