@@ -2,10 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
+from moa._cli.eval_options import JudgeModelOptions, with_shared_options
 from moa._cli.options import BudgetOption, ConfigOption
 
 DataOption = Annotated[
@@ -32,24 +33,6 @@ class LengthModelName(StrEnum):
     EQUAL = "equal_length"
 
 
-class JudgeOrders(StrEnum):
-    """In which orders a judge is shown a pair."""
-
-    ONE = "one"
-    BOTH = "both"
-
-
-JudgeTemperatureOption = Annotated[
-    float | None, typer.Option("--judge-temperature", min=0.0, help="Of the judge, in place of its own.")
-]
-JudgeMaxTokensOption = Annotated[
-    int | None, typer.Option("--judge-max-tokens", metavar="N", min=1, help="The most that the judge writes.")
-]
-JudgeOrdersOption = Annotated[
-    JudgeOrders | None, typer.Option("--judge-orders", help="Orders in which the judge is shown each pair.")
-]
-
-
 def judge(
     outputs: Annotated[Path, typer.Option("--outputs", metavar="FILE", help="The system's outputs.")],
     reference: Annotated[Path, typer.Option("--reference", metavar="FILE", help="The baseline's outputs.")],
@@ -57,17 +40,11 @@ def judge(
     judge: Annotated[
         str, typer.Option("--judge", metavar="JUDGE", help="pairwise, arena_hard, or one of AlpacaEval's evaluators.")
     ] = "alpaca_eval_gpt4_turbo",
-    judge_model: Annotated[
-        list[str] | None,
-        typer.Option("--judge-model", metavar="ENDPOINT/MODEL", help="The judge's model; repeat it for a panel."),
-    ] = None,
-    judge_temperature: JudgeTemperatureOption = None,
-    judge_max_tokens: JudgeMaxTokensOption = None,
-    judge_orders: JudgeOrdersOption = None,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent pairs.")] = 64,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N pairs.")] = None,
     budget: BudgetOption = None,
     config: ConfigOption = None,
+    **given: Unpack[JudgeModelOptions],
 ) -> None:
     """Judge outputs against a baseline's, both in AlpacaEval's format.
 
@@ -84,10 +61,10 @@ def judge(
         reference=reference,
         out=out,
         judge=judge,
-        judge_models=tuple(judge_model or ()),
-        temperature=judge_temperature,
-        max_tokens=judge_max_tokens,
-        orders=None if judge_orders is None else judge_orders.value,
+        judge_models=tuple(given["judge_model"] or ()),
+        temperature=given["judge_temperature"],
+        max_tokens=given["judge_max_tokens"],
+        orders=None if given["judge_orders"] is None else given["judge_orders"].value,
         concurrency=concurrency,
         limit=limit,
         budget_usd=budget,
@@ -186,5 +163,5 @@ def correlate(
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group `moa eval`."""
-    for command in (judge, metrics, report, label, correlate):
+    for command in (with_shared_options(judge), metrics, report, label, correlate):
         group.command()(command)

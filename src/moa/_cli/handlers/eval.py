@@ -1,12 +1,13 @@
 """What `moa eval run`, `generate` and `latency` do once their command line is understood."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 
 from moa._cli.console import say
+from moa._cli.eval_options import SystemOptions
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
 from moa._cli.handlers.eval_output import show_cost, show_ended, show_latency, show_plan, show_report, show_warnings
@@ -127,21 +128,59 @@ def _price(text: str, option: str) -> Price:
     return Price(input=rates[0], output=rates[1])
 
 
-def evaluate(
-    prompts: str,
-    mixtures: Sequence[Mixture],
-    out: Path | None,
-    options: Options,
-    *,
-    plan_only: bool,
-    as_json: bool,
-    latency: bool = False,
-) -> int:
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "outputs": lambda given: read_outputs(given or ()),
+    "outputs_price": lambda given: read_prices(given or ()),
+    "baseline_price": read_price,
+    "measure": lambda given: (given,) if isinstance(given, str) else given or (),
+    "annotations": lambda given: given or (),
+    "judge_orders": lambda given: None if given is None else given.value,
+    "until": read_until,
+}
+"""How a value of the command line is read, where it is not taken as it is."""
+
+_NAMES = {"outputs_price": "outputs_prices", "measure": "measures", "budget": "budget_usd"}
+"""What an option of the command line is called in `Options`, where the names differ."""
+
+
+def read_options(given: Mapping[str, Any]) -> Options:
+    """Return the options of an evaluation or a search, out of those of its command line.
+
+    Raises:
+        UsageError: One of them makes no sense.
+        ConfigError: The configuration can't be used.
+    """
+    values = {_NAMES.get(name, name): _READ.get(name, _as_it_is)(value) for name, value in given.items()}
+    if "judge" in given:
+        measured = bool(given.get("measure") or given.get("annotations"))
+        judge, models = read_judge(given["judge"], given["judge_model"] or (), given["config"], measured=measured)
+        values |= {"judge": judge, "judge_model": models}
+    known = Options.__annotations__
+    return cast(Options, {name: value for name, value in values.items() if name in known})
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> int:
     """Plan an evaluation or carry it out, show what came of it, and return the exit code.
+
+    Args:
+        prompts: What to evaluate on.
+        given: The options of `moa eval run`, `generate` or `latency`.
+        latency: Whether each system is asked by itself, and only cost and latency are shown.
 
     Raises:
         MoaError: It can't be done.
     """
+    out, plan_only, as_json = given["out"], given["plan"], given["as_json"]
+    options = read_options(given)
+    if latency:
+        options["cached"] = False
+    mixtures = read_mixtures(
+        given["mixture"] or (), given["overrides"] or (), given["config"], others=bool(given["outputs"])
+    )
     if out is None and not plan_only:
         raise UsageError("give the folder for the results: --out runs/NAME")
     prepared = prepare(prompts, mixtures, **options)

@@ -6,35 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moa._cli.console import say
+from moa._cli.eval_options import SearchOptions
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, INTERRUPTED, STOPPED
-from moa._cli.handlers.eval import check_models
+from moa._cli.handlers.eval import check_models, read_options
 from moa._cli.interrupts import stoppable
 from moa._runtime.gc_tuning import reduced_gc
 from moa.errors import UsageError
-from moa.evaluation._runner.preparing import Options, references
+from moa.evaluation._runner.preparing import references
 from moa.evaluation._search.conclusion import conclude
 from moa.evaluation._search.planning import plan_search
 from moa.evaluation._search.report import as_dict, write_search
 from moa.evaluation._search.search import Found, Search, Wanted, prepare_search, run_search
 
 
-def find(
-    prompts: str,
-    models: Sequence[str],
-    options: Options,
-    wanted: Wanted,
-    out: Path | None,
-    *,
-    plan_only: bool,
-    as_json: bool,
-) -> int:
+def find(prompts: str, models: Sequence[str], given: SearchOptions, wanted: Wanted) -> int:
     """Plan a search or carry it out, show what came of it, and return the exit code.
 
     Raises:
         MoaError: It can't be done.
     """
-    search = prepare_search(prompts, models, options, **wanted)
+    out, plan_only, as_json = given["out"], given["plan"], given["as_json"]
+    search = prepare_search(prompts, models, read_options(given), **wanted)
     if plan_only:
         plan = plan_search(search)
         print(json.dumps(plan.as_dict(), indent=2) if as_json else "\n".join(plan.sentences))

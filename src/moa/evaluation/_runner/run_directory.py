@@ -107,15 +107,15 @@ class RunDirectory:
             )
         sessions = [*known.get("sessions", ()), dict(session)]
         # What a former session's judge and measures said stays in the report, beside this one's.
-        judge, former = protocol["judge"], known.get("protocol", {})
+        judge, former = protocol.get("judge"), known.get("protocol", {})
         judges = {one["name"]: one["against"] for one in (former.get("judge"), judge) if one}
-        measures = list(dict.fromkeys((*protocol["measures"], *known.get("measures", former.get("measures", ())))))
+        measured = (*protocol.get("measures", ()), *known.get("measures", former.get("measures", ())))
         manifest = {
             "format": FORMAT,
             "protocol": protocol,
             "systems": systems,
             "judges": {**known.get("judges", {}), **judges},
-            "measures": measures,
+            "measures": list(dict.fromkeys(measured)),
             "sessions": sessions,
         }
         write_json(self.manifest_path, manifest)
