@@ -16,6 +16,7 @@ from moa._mixture.schema import Agent, Mixture
 from moa._pricing.lookup import find_price
 from moa._usage import TokenUsage
 from moa.errors import MixtureError, TemplateError, UnknownMixture
+from moa.providers._endpoint import Endpoint
 
 MAPPING = {"layers": [{"proposers": [{"model": "lab/a"}, {"model": "lab/b"}]}], "aggregator": {"model": "lab/c"}}
 HAIKU = "bedrock/anthropic.claude-3-haiku-20240307-v1:0"
@@ -321,7 +322,7 @@ def test_every_model_of_a_preset_that_is_still_served_has_a_price(name: str) -> 
 
     for reference in load(name).references:
         endpoint, model = split_reference(reference)
-        assert find_price(services[endpoint], model)(usage), reference
+        assert find_price(Endpoint(name=endpoint, kind="", price_provider=services[endpoint]), model)(usage), reference
 
 
 @pytest.mark.parametrize("special", ["fifo", "/dev/zero"])

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from moa._pricing.lookup import ANY_MODEL, FREE, find_price, preload
 from moa._pricing.price import Price
 from moa._usage import TokenUsage
+from moa.providers._endpoint import Endpoint
 
 USAGE = TokenUsage(input_tokens=1000, output_tokens=500)
 MIXED = TokenUsage(
@@ -25,7 +27,15 @@ BUILT_IN = ("aws", "openai", "together", "groq", "openrouter", "mistral", "deeps
 
 
 def cost(provider: str | None, model: str, usage: TokenUsage = USAGE) -> Decimal | None:
-    return find_price(provider, model)(usage)
+    return find_price(source(provider), model)(usage)
+
+
+def source(
+    provider: str | None = None,
+    prices: Mapping[str, Price] = MappingProxyType({}),
+    price_factor: Mapping[str, Decimal] = MappingProxyType({}),
+) -> Endpoint:
+    return Endpoint(name="here", kind="given", price_provider=provider, prices=prices, price_factor=price_factor)
 
 
 @cache
@@ -156,14 +166,14 @@ def test_the_agents_price_goes_before_the_endpoints_and_the_endpoints_before_the
     named, other = Price(input=Decimal(3), output=Decimal(0)), Price(input=Decimal(5), output=Decimal(0))
     own = {"gpt-4o": named, ANY_MODEL: other}
 
-    assert find_price("openai", "gpt-4o", own=own, override=OWN)(USAGE) == Decimal("0.002")
-    assert find_price("openai", "gpt-4o", own=own)(USAGE) == Decimal("0.003")
-    assert find_price("openai", "else", own=own)(USAGE) == Decimal("0.005")
-    assert find_price("openai", "gpt-4o")(USAGE) == Decimal("0.0075")
+    assert find_price(source("openai", own), "gpt-4o", override=OWN)(USAGE) == Decimal("0.002")
+    assert find_price(source("openai", own), "gpt-4o")(USAGE) == Decimal("0.003")
+    assert find_price(source("openai", own), "else")(USAGE) == Decimal("0.005")
+    assert find_price(source("openai"), "gpt-4o")(USAGE) == Decimal("0.0075")
 
 
 def test_a_free_price_is_zero_and_known() -> None:
-    assert find_price(None, "any", own={ANY_MODEL: FREE})(USAGE) == Decimal(0)
+    assert find_price(source(None, {ANY_MODEL: FREE}), "any")(USAGE) == Decimal(0)
 
 
 def test_cached_tokens_have_their_own_prices_and_else_that_of_input() -> None:
@@ -185,7 +195,8 @@ def test_parts_that_are_reported_larger_than_their_whole_are_priced_by_themselve
 @pytest.mark.slow
 def test_warming_loads_the_table_and_finding_a_price_does_not() -> None:
     program = (
-        "import sys, moa._pricing.lookup as p; price = p.find_price('openai', 'gpt-4o');"
+        "import sys, moa._pricing.lookup as p; from moa.providers._endpoint import Endpoint;"
+        "price = p.find_price(Endpoint(name='o', kind='given', price_provider='openai'), 'gpt-4o');"
         "assert not any(name.startswith('genai_prices') for name in sys.modules); p.preload();"
         "assert 'genai_prices.data' in sys.modules"
     )
@@ -197,17 +208,17 @@ def test_warming_loads_the_table_and_finding_a_price_does_not() -> None:
 def test_a_tier_is_priced_by_the_users_factor_else_by_the_table_else_not_at_all() -> None:
     factors = {"flex": Decimal("0.5")}
     flex, priority = replace(USAGE, tier="flex"), replace(USAGE, tier="priority")
-    usual = find_price("openai", "gpt-4o")(USAGE)
+    usual = find_price(source("openai"), "gpt-4o")(USAGE)
     assert usual is not None
 
-    assert find_price("openai", "gpt-4o", factors=factors)(flex) == usual / 2
-    assert find_price("openai", "gpt-4o", factors=factors)(priority) is None
+    assert find_price(source("openai", price_factor=factors), "gpt-4o")(flex) == usual / 2
+    assert find_price(source("openai", price_factor=factors), "gpt-4o")(priority) is None
     assert find_price(None, "mine", override=OWN)(priority) is None
-    assert find_price(None, "local", own={"*": FREE})(priority) == 0
+    assert find_price(source(None, {"*": FREE}), "local")(priority) == 0
 
 
 def test_a_tier_of_bedrock_is_not_taken_for_a_part_of_the_models_version() -> None:
     reserved = replace(USAGE, tier="reserved")
 
-    assert find_price("aws", "us.amazon.nova-lite-v1:0")(USAGE) is not None
-    assert find_price("aws", "us.amazon.nova-lite-v1:0")(reserved) is None
+    assert find_price(source("aws"), "us.amazon.nova-lite-v1:0")(USAGE) is not None
+    assert find_price(source("aws"), "us.amazon.nova-lite-v1:0")(reserved) is None

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from moa._config.settings import Settings
 from moa._messages import ImagePart, ReplyOptions, Sampling
 from moa._mixture.loading import load
+from moa._pricing.price import Price
 from moa._runtime.engine import Engine
 from moa._traces.reading import read_trace
 from moa._traces.replaying import replay
@@ -302,8 +305,6 @@ def test_a_replay_that_would_wait_for_ever_is_given_up(tmp_path: Path) -> None:
 
 
 def _with(trace, **changes):
-    from dataclasses import replace
-
     return replace(trace, **changes)
 
 
@@ -333,3 +334,25 @@ def test_every_line_has_its_time_and_the_last_one_says_it_all(tmp_path: Path) ->
     assert lines[-1]["result"] == json.loads(json.dumps(answer.as_dict()))
     assert (lines[0]["version"], lines[0]["options"]["seed"]) == (1, 3)
     assert [line["sampling"]["seed"] is not None for line in lines if line["type"] == "call"] == [True, True]
+
+
+def test_a_replay_prices_a_tier_by_the_factor_of_its_endpoint(tmp_path: Path) -> None:
+    flex = ["one", Finish(reason="stop", usage=replace(USED, tier="flex"))]
+    endpoint = Endpoint(
+        name="fake",
+        kind="given",
+        prices={"*": Price(input=Decimal(1), output=Decimal(2))},
+        price_factor={"flex": Decimal("0.5")},
+    )
+    path = tmp_path / "t.jsonl"
+
+    async def run() -> Any:
+        arguments = dict(settings=Settings(endpoints={"fake": endpoint}), providers={"fake": scripted({"agg": flex})})
+        async with Engine(**arguments) as engine:
+            return await engine.arun(mixture_of(), "hi", trace=path)
+
+    answer = asyncio.run(run())
+    trace = replace(read_trace(path), outcome=None)  # without it, nothing tells what was booked
+
+    assert answer.cost_usd == Decimal("0.00001")
+    assert replay(trace).ledger.spend.priced_usd == answer.cost_usd

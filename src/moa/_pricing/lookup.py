@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from types import MappingProxyType
+from typing import Protocol
 
 from moa._ledger import Pricer
 from moa._pricing.price import Price, cost_of
@@ -18,33 +18,43 @@ FREE = Price(input=Decimal(0), output=Decimal(0))
 """What models on one's own machine cost."""
 
 
-def find_price(
-    price_provider: str | None,
-    model: str,
-    *,
-    own: Mapping[str, Price] = MappingProxyType({}),
-    override: Price | None = None,
-    factors: Mapping[str, Decimal] = MappingProxyType({}),
-) -> Pricer:
+class PriceSource(Protocol):
+    """Where the prices of an endpoint's models come from.
+
+    Attributes:
+        price_provider: The service's id in genai-prices; None: it has no table there.
+        prices: The user's own prices, by model id or `ANY_MODEL`.
+        price_factor: The user's own factors on a model's prices, by service tier. A tier without one has the table's
+            price for it, where the table has one; else its price is unknown.
+    """
+
+    @property
+    def price_provider(self) -> str | None: ...
+
+    @property
+    def prices(self) -> Mapping[str, Price]: ...
+
+    @property
+    def price_factor(self) -> Mapping[str, Decimal]: ...
+
+
+def find_price(source: PriceSource | None, model: str, *, override: Price | None = None) -> Pricer:
     """Return what tells the price of this model's usage, in US dollars; it says None where the price is unknown.
 
     The table is looked up when the first usage is priced, once. `preload` loads it beforehand.
 
     Args:
-        price_provider: The service's id in genai-prices; None: it has no table there.
+        source: The model's endpoint; None: nothing is known of it.
         model: The model's id as its service knows it.
-        own: The endpoint's own prices, by model id or `ANY_MODEL`.
         override: The agent's own price; goes before everything else.
-        factors: The endpoint's own factors on these prices, by service tier. A tier without one has the table's price
-            for it, where the table has one; else its price is unknown.
     """
-    mine = _mine(model, own, override)
+    own, provider = (source.prices, source.price_provider) if source is not None else ({}, None)
+    factors = source.price_factor if source is not None else {}
+    mine = override or own.get(model) or own.get(ANY_MODEL)
     if mine is not None:
-        usual: Pricer = partial(cost_of, mine)
-    else:
-        usual = _unknown if price_provider is None else partial(_from_table, price_provider, model)
-    tiers_of = price_provider if mine is None else None
-    return partial(_by_tier, usual, factors, tiers_of, model)
+        return partial(_by_tier, partial(cost_of, mine), factors, None, model)
+    usual: Pricer = _unknown if provider is None else partial(_from_table, provider, model)
+    return partial(_by_tier, usual, factors, provider, model)
 
 
 def in_tier(price: Pricer, tier: str, usage: TokenUsage) -> Decimal | None:
@@ -55,10 +65,6 @@ def in_tier(price: Pricer, tier: str, usage: TokenUsage) -> Decimal | None:
 def preload() -> None:
     """Load the table of prices: about a second of work, which a thread can do while the first models answer."""
     load_table()
-
-
-def _mine(model: str, own: Mapping[str, Price], override: Price | None) -> Price | None:
-    return override or own.get(model) or own.get(ANY_MODEL)
 
 
 def _unknown(usage: TokenUsage) -> Decimal | None:

@@ -93,13 +93,7 @@ class ModelPool:
         if endpoint.price_provider and self._warming is None:
             # The table of prices takes a second to load: a thread does it while the first models think.
             self._warming = asyncio.get_running_loop().run_in_executor(None, preload)
-        price_of = find_price(
-            endpoint.price_provider,
-            model_id,
-            own=endpoint.prices,
-            override=price,
-            factors=endpoint.price_factor,
-        )
+        price_of = find_price(endpoint, model_id, override=price)
         if self.uses_batch(endpoint) and endpoint.kind != "bedrock":
             # Bedrock's jobs have a least size, so that its calls may cost the usual price.
             price_of = partial(in_tier, price_of, TIER)

@@ -1,7 +1,7 @@
 """The lines of a trace file as values: one definition for writing and reading, whatever the engine calls its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -52,6 +52,7 @@ class RecordedEndpoint:
     kind: str
     price_provider: str | None
     prices: Mapping[str, Annotated[Price, BeforeValidator(_decimals), PlainSerializer(_texts)]]
+    price_factor: Mapping[str, Annotated[Decimal, PlainSerializer(str)]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,7 +121,10 @@ class Recorder:
         names = {reference.partition("/")[0] for reference in plan.mixture.references}
         endpoints = {
             name: RecordedEndpoint(
-                kind=endpoint.kind, price_provider=endpoint.price_provider, prices=dict(endpoint.prices)
+                kind=endpoint.kind,
+                price_provider=endpoint.price_provider,
+                prices=dict(endpoint.prices),
+                price_factor=dict(endpoint.price_factor),
             )
             for name, endpoint in sorted(self._endpoints.items())
             if name in names

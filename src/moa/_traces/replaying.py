@@ -157,13 +157,7 @@ class _RecordedModels:
         name, _, model_id = reference.partition("/")
         provider = _Recorded(self._trace, self._replies, self._meter, self._found)
         provider.takes_seed = reference not in self._trace.unseeded
-        endpoint = self._trace.endpoints.get(name)
-        listed = find_price(
-            endpoint.price_provider if endpoint else None,
-            model_id,
-            own=endpoint.prices if endpoint else {},
-            override=price,
-        )
+        listed = find_price(self._trace.endpoints.get(name), model_id, override=price)
         return Model(reference=reference, id=model_id, provider=provider, price=self._pricer(reference, listed))
 
     def _pricer(self, reference: str, listed: Pricer) -> Pricer:

@@ -50,8 +50,7 @@ def _id(model: ListedModel) -> str:
 
 
 def _row(name: str, model: ListedModel, settings: Settings) -> dict[str, Any]:
-    endpoint = settings.endpoints[name]
-    price = find_price(endpoint.price_provider, model.id, own=endpoint.prices)
+    price = find_price(settings.endpoints[name], model.id)
     rates = [price(usage) for usage in (TokenUsage(input_tokens=_MILLION), TokenUsage(output_tokens=_MILLION))]
     return {
         "model": f"{name}/{model.id}",

@@ -25,10 +25,7 @@ def pricer_of(settings: Settings, reference: str, own: Price | None = None) -> P
         own: The agent's own price, which goes before everything else.
     """
     name, model = split_reference(reference)
-    endpoint = settings.endpoints.get(name)
-    if endpoint is None:
-        return find_price(None, model, override=own)
-    return find_price(endpoint.price_provider, model, own=endpoint.prices, override=own)
+    return find_price(settings.endpoints.get(name), model, override=own)
 
 
 def agents_of(mixture: Mixture) -> tuple[Agent, ...]:
