@@ -120,6 +120,19 @@ def test_a_model_that_only_streams_is_asked_for_a_stream() -> None:
     assert likeliest(message, deltas=False) == "whole"
 
 
-@pytest.mark.parametrize("status", [401, 403, 429, 503])
+@pytest.mark.parametrize("status", [401, 429, 503])
 def test_other_failures_turn_no_part_down(status: int) -> None:
     assert likeliest("temperature is not supported", status=status) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Your API key may not use streaming",
+        "You need permission to set temperature",
+        "You don't have access to the model with the specified tools",
+        "Tool use is not part of your plan",
+    ],
+)
+def test_a_lack_of_rights_turns_no_part_down(message: str) -> None:
+    assert likeliest(message, status=403) is None

@@ -18,6 +18,18 @@ def loads(data: bytes) -> Any:
         return json.loads(data.decode("utf-8"))
 
 
+def loads_whole(data: bytes) -> Any:
+    """Return the value of a JSON text as `loads` does, with U+FFFD for each half of a character.
+
+    Raises:
+        ValueError: It isn't JSON, or not UTF-8.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(whole_characters(json.dumps(loads(data), ensure_ascii=False)))
+
+
 class TextJoiner:
     """Puts halves of characters together that a service has cut apart; a half without its other half becomes U+FFFD.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from moa._messages import Message
 from moa.errors import Rejection
 from moa.providers._base import ModelRequest
+from moa.providers._reshaping import HINTS
 
 # In the order in which a text is searched: a name that contains another one comes first.
 _NAMES = {
@@ -53,13 +54,17 @@ _WORDS = {
 }
 """Names that are ordinary words too: they count only where they are marked as a name."""
 
-_MARK = r"['\"`‘’“”\[\]()]"
+_MARK = r"['\"`‘’“”„«»「」『』\[\]()]"
 _AS_NAME = (
     rf"(?:{_MARK}(?:\w+[.])*(?:{{word}}){_MARK}"
     r"|(?:parameter|field|property|argument|attribute|key|option|input|loc|name)s?\W{{1,3}}(?:{word})(?!\w)"
     r"|(?<!\w)(?:{word}) (?:parameter|field|property|argument|attribute|key|option)"
     r"|(?<!\w)(?:support|accept|allow|take)s? (?:the )?(?:{word})(?!\w)"
-    r"|(?<!\w)(?:{word})(?= (?:is|are|was) (?:not|un))"
+    r"|(?<!\w)(?:have|contain|include|send|pass)s? (?:the |an? )?(?:{word})(?! ?\w)"
+    r"|(?<!\w)(?:{word})(?= (?:is|are|was) (?:not|un)| extra (?:inputs|fields) )"
+    # The word for parameter or field, in languages that put no space, or another word, beside the name.
+    r"|(?:参数|字段|引数|パラメータ|フィールド|매개변수|param[eè]tre|par[aá]metro|feld|champ|campo)\W{{0,3}}(?:{word})(?![a-z])"
+    r"|(?<![a-z])(?:{word})\W{{0,2}}(?:参数|字段|引数|パラメータ|フィールド|매개변수)"
     r"|(?:^|[:,;.] ?|\n)(?:body\.)?(?:{word})(?=: ))"
 )
 _PLACES = frozenset(
@@ -71,7 +76,7 @@ _PLACES = frozenset(
 """Steps of a path that name a container, not a part."""
 
 _STRICTLY_A_PART = re.compile(
-    r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra(?:neous)?|additional|invalid|illegal)"
+    r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra(?:neous)?|additional)"
     r"[\s_-]+(?:request[\s_-]+)?(?:keyword[\s_-]+)?(?:parameter|param|argument|field|property|properties|name|key|input)"
     r"|extra_forbidden|not permitted|cannot find field|deprecated|no longer|property\W.{1,40} is unsupported"
     r"|(?:does not|do not|doesn.t|don.t|cannot|can.t) (?:currently )?(?:support|accept|allow|take) (?:the )?"
@@ -90,7 +95,9 @@ _VALUE = re.compile(
     r"|at (?:most|least)|maximum|minimum|\bmax\b|\bmin\b|\babove\b|\bbelow\b|exceed|one of"
     r"|too (?:large|small|high|low|long|short|many|big)"
     r"|\b(?:supported|allowed|valid|permitted|accepted) (?:values?|options?)|expected .{0,40}(?:got|but)|non-?negative"
-    r"|positive|(?:must|should) be (?:an?|either|in)\b|valid (?:integer|number|float|string|boolean)|not of type",
+    r"|positive|(?:must|should) be (?:an?|either|in)\b|valid (?:integer|number|float|string|boolean)|not of type"
+    r"|范围|取值|介于|大于|小于|最大|最小|超过|不能超|範囲|以上|以下|범위|zwischen|höchstens|mindestens|entre|compris|comprendido"
+    r"|supérieur|inférieur|mayor que|menor que",
     re.IGNORECASE,
 )
 _TURNED_DOWN = re.compile(
@@ -113,12 +120,16 @@ _TURNS = (
     (("user_after_tool",), re.compile(r"role\W{1,3}user\W{1,3} after role\W{1,3}tool", re.I)),
     (
         ("whole",),
-        re.compile(r"only supports? stream|stream(?:ing)?\b.{0,20}\brequired|enable the stream|stream=true", re.I),
+        re.compile(
+            r"only supports? stream|stream(?:ing)?\b.{0,20}\brequired|enable the stream|stream\W{0,2}(?:true|false)\b"
+            r"|non-?stream|without stream",
+            re.I,
+        ),
     ),
     (
         ("prefill",),
         re.compile(
-            r"prefill|(?:end|finish)(?:s|ed)? with an? (?:user|tool)"
+            r"prefill|final assistant|(?:end|finish)(?:s|ed)? with an? (?:user|tool)"
             r"|(?:last|final) (?:message|role|turn|entry)\b.{0,90}\b(?:user|assistant)"
             r"|add_generation_prompt|continue_final_message",
             re.I | re.S,
@@ -142,7 +153,13 @@ _TURNS = (
 _PATH = re.compile(r"(?<![\w.])(?:body\.)?(?:messages|tools|input)[.\[][\w.\[\]-]+|(?<=loc['\"]: )[\[(][^\])]*[\])]")
 _CACHING = re.compile(r"prompt[\s_-]?cach|cache[\s_-]?(?:points?|control)", re.IGNORECASE)
 _OF_TURNS = frozenset({"whole", "alternation", "user_after_tool", "prefill", "null_content"})
-_STATUS = frozenset({400, 404, 405, 415, 422, 500, 501})
+_STATUS = frozenset({400, 403, 404, 405, 406, 415, 422, 500, 501})
+_ACCESS = re.compile(
+    r"\bkey\b|token(?!s)|credential|permission|permitted to|access|authori[sz]|denied|billing|credit|quota|\bplan\b"
+    r"|subscri|verif|countr|region|signature|\bmodel\b",
+    re.IGNORECASE,
+)
+"""What an error with status 403 is mostly about; some gateways say so too of a field that they don't let through."""
 DROPPED_FIRST = (
     *("stream_options", "user", "prompt_cache_key", "name", "strict", "reasoning_content", "parallel_tool_calls"),
     *("seed", "top_k", "top_p", "logprobs", "temperature", "stream", "reasoning_effort", "max_tokens"),
@@ -168,6 +185,8 @@ def rejections(
         # Bedrock says so with status 403 too.
         return (Rejection("cache_points"),)
     if status is not None and status not in _STATUS:
+        return ()
+    if status == 403 and _ACCESS.search(message):
         return ()
     text = f"{code} {message}"
     turns = tuple(Rejection(part) for parts, words in _TURNS if words.search(text) for part in parts if part in sent)
@@ -235,8 +254,10 @@ def _of_path(path: str, sent: frozenset[str]) -> str | None:
 
 def _is_about_the_value(part: str, text: str, request: ModelRequest) -> bool:
     """Whether an error only turns down the value that a part had, so that another value would do."""
-    if part in ("name", "tool_call_id"):
+    if part in HINTS or part in ("name", "tool_call_id"):
         return False  # whatever is wrong with it, it can be left out or written in another way
+    if part == "response_format" and request.options.format_is_optional:
+        return False  # a wish: the service may have other formats, but not this one
     if _STRICTLY_A_PART.search(text) or _ONE_VALUE.search(text):
         return False
     if _VALUE.search(text):

@@ -10,6 +10,7 @@ from moa._usage import TokenUsage
 from moa.errors import BrokenReply, Refused
 from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers._bedrock.error_mapping import from_event
+from moa.providers._lenient_json import TextJoiner, loads, loads_whole, whole_characters
 from moa.providers._redaction import NO_SECRETS, Secrets
 from moa.providers._service_state import ServiceState, owner_of
 from moa.providers._service_tier import tier_of
@@ -41,7 +42,7 @@ def whole_reply(content: bytes, *, reference: str, request_id: str | None = None
         BrokenReply: It isn't what the service model says.
         Refused: A guardrail or filter left nothing of the model's own text.
     """
-    data, events, tools, splitter = _object(content, reference), list[ReplyEvent](), 0, ThoughtSplitter()
+    data, events, tools, splitter = _object(content, reference, whole=True), list[ReplyEvent](), 0, ThoughtSplitter()
     match data:
         case {"output": {"message": {"content": list(blocks)}}, "stopReason": str(reason)}:
             for block in blocks:
@@ -113,7 +114,7 @@ class StreamDecoder:
         self.finished = False
         self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
         self._tools: dict[int, _Tool] = {}
-        self._splitter = ThoughtSplitter()
+        self._splitter, self._joiner = ThoughtSplitter(), TextJoiner()
         self._thoughts: dict[int, dict[str, Any]] = {}
         self._wrote = False
         self._reason: str | None = None
@@ -163,13 +164,15 @@ class StreamDecoder:
         match data.get("delta"):
             case {"text": str(text)}:
                 self._wrote = self._wrote or bool(text)
+                if self._joiner.half or not text.isascii():
+                    text = self._joiner.feed(text)
                 return self._splitter.feed(text) if text else []
             case {"reasoningContent": dict(thought)}:
                 self._note_thought(data, thought)
                 seen = thought.get("text")
-                return [ReasoningDelta(seen)] if isinstance(seen, str) and seen else []
+                return [ReasoningDelta(whole_characters(seen))] if isinstance(seen, str) and seen else []
             case {"toolUse": {"input": str(arguments)}}:
-                return self._write_tool(data, arguments)
+                return self._write_tool(data, whole_characters(arguments))
             case {"text": _} | {"toolUse": _} | None:
                 raise BrokenReply("a delta is not what the service model says", model=self._reference)
         return []  # signatures and redacted reasoning: nothing that could be shown
@@ -222,7 +225,8 @@ class StreamDecoder:
         )
         thoughts = [self._thoughts[at] for at in sorted(self._thoughts)]
         state = _state(thoughts, self._reference) if self._tools else None
-        return [*self._splitter.end(), replace(finish, state=state)]
+        last = self._splitter.feed(half) if (half := self._joiner.end()) else []
+        return [*last, *self._splitter.end(), replace(finish, state=state)]
 
 
 def _finish(reason: str, data: Mapping[str, Any], *, wrote: bool, reference: str, request_id: str | None) -> Finish:
@@ -261,10 +265,11 @@ def _usage(data: Any, reference: str) -> TokenUsage | None:
     raise BrokenReply("the reported token counts are not numbers", model=reference)
 
 
-def _object(content: bytes, reference: str) -> dict[str, Any]:
+def _object(content: bytes, reference: str, *, whole: bool = False) -> dict[str, Any]:
+    """The object that a reply or an event is; with `whole`, nothing follows that could hold an emoji's other half."""
     try:
-        data = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
+        data = loads_whole(content) if whole else loads(content)
+    except ValueError as error:
         raise BrokenReply(f"the reply is not JSON: {error}", model=reference) from error
     if not isinstance(data, dict):
         raise BrokenReply("the reply is not a JSON object", model=reference)

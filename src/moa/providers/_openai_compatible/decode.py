@@ -12,7 +12,7 @@ from moa._usage import TokenUsage
 from moa.errors import BrokenReply, ProviderError, Refused
 from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
 from moa.providers._lenient_json import TextJoiner, loads, whole_characters
-from moa.providers._openai_compatible.error_body import error_body_of
+from moa.providers._openai_compatible.error_body import error_body_of, is_error
 from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._openai_compatible.sse import BOM, SseReader
 from moa.providers._openai_compatible.tool_calls import ToolCalls
@@ -47,7 +47,9 @@ REASONS = {
 }
 """Other services' words for the OpenAI API's finish reasons."""
 
-_FAILED = frozenset({"error", "abort", "insufficient_system_resource", "malformed_function_call"})
+_FAILED = frozenset(
+    {"error", "abort", "insufficient_system_resource", "malformed_function_call", "unexpected_tool_call"}
+)
 
 
 NO_REASON = ErrorInfo(
@@ -187,8 +189,7 @@ class StreamDecoder:
             raise events.error(_error_event(data))
         chunk = events.json_object(data)
         if choice := events.choice(chunk):
-            # Some servers put whole messages into their events.
-            delta = choice.get("delta") or choice.get("message")
+            delta = choice.get("delta") or _message_of(choice)
             if isinstance(delta, dict):
                 return events.delta(delta, choice)
             if delta is not None:
@@ -243,7 +244,7 @@ class _Events:
         choice = self.choice(reply)
         if choice is None:
             raise self.broken("it has no choice", reply)
-        message = choice.get("message") or choice.get("delta")
+        message = _message_of(choice)
         if not isinstance(message, dict) and self.finish_reason is None:
             raise self.broken("its choice has no message", reply)
         # A filter leaves a reason and no message at all.
@@ -281,13 +282,13 @@ class _Events:
         if self._served_by is None or "service_tier" in reply:
             self._note_origin(reply)
         choices = get("choices")
+        if choices is None and (wrapped := self._wrapped(reply)) is not None:
+            return self.choice(wrapped)
         choice: Any = choices[0] if isinstance(choices, list) and choices else None
         if usage := read_usage(get("usage") or _misplaced_usage(reply, choice)):
             self._usage = usage
         if choice is None and not choices:
-            blocked = get("promptFeedback") or get("prompt_feedback")
-            if isinstance(blocked, dict) and (why := blocked.get("blockReason") or blocked.get("block_reason")):
-                raise self._with_usage(Refused(f"the prompt was blocked: {why}", model=self._reference))
+            self._raise_if_blocked(reply)
             return None
         if not isinstance(choice, dict):
             raise self.broken("its choice is not an object", reply)
@@ -296,6 +297,20 @@ class _Events:
         if reason := choice.get("finish_reason"):
             self._finish(str(reason).lower(), choice)
         return choice
+
+    def _wrapped(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A reply inside of a gateway's own envelope; in its place there may be an error."""
+        for envelope in (reply.get("data"), reply.get("result")):
+            if isinstance(envelope, dict) and envelope.get("choices"):
+                return envelope
+        if is_error(reply):
+            raise self.error(reply)
+        return None
+
+    def _raise_if_blocked(self, reply: Mapping[str, Any]) -> None:
+        blocked = reply.get("promptFeedback") or reply.get("prompt_feedback")
+        if isinstance(blocked, dict) and (why := blocked.get("blockReason") or blocked.get("block_reason")):
+            raise self._with_usage(Refused(f"the prompt was blocked: {why}", model=self._reference))
 
     def _note_origin(self, reply: Mapping[str, Any]) -> None:
         """Take in what a reply says of itself: its model, its id, the tier that it was served in."""
@@ -320,6 +335,8 @@ class _Events:
             self._beside_content(message, found)
         content = get("content")
         logprobs = _logprobs(choice)
+        if isinstance(content, dict) and "type" in content:
+            content = [content]
         if isinstance(content, list):
             content = self._parts(content, found)
         if isinstance(content, str):
@@ -341,6 +358,9 @@ class _Events:
             if not isinstance(calls, list):
                 raise self.broken("its tool calls are not a list", message)
             found += [self._tool(call) for call in calls]
+        elif isinstance(function := message.get("function_call"), dict):
+            # The API before there were several calls: at most one, without an id.
+            found.append(self._tools.add({"index": 0}, function))
 
     def _note_state(self, message: Mapping[str, Any]) -> None:
         """Keep what the service will want back with its message."""
@@ -436,6 +456,12 @@ class _Events:
         return error
 
 
+def _message_of(choice: Mapping[str, Any]) -> object:
+    """A choice's message; some servers put one into their events, and those of the API before it a bare text."""
+    message = choice.get("message") or choice.get("delta")
+    return {"content": choice["text"]} if not message and isinstance(choice.get("text"), str) else message
+
+
 def _error_event(data: bytes) -> dict[str, Any]:
     try:
         return {"error": orjson.loads(data)}
@@ -446,9 +472,11 @@ def _error_event(data: bytes) -> dict[str, Any]:
 def _reasoning(message: Mapping[str, Any]) -> str:
     """Return what a message holds of the model's thoughts, under any of the names in use."""
     get = message.get
-    thought = get("reasoning_content") or get("reasoning")
+    thought = get("reasoning_content") or get("reasoning") or get("reasoning_text") or get("thinking")
     if isinstance(thought, str):
         return thought
+    if isinstance(thought, dict):
+        return _thought_of(thought)
     details = get("reasoning_details")
     if not isinstance(details, list):
         return ""
@@ -458,7 +486,7 @@ def _reasoning(message: Mapping[str, Any]) -> str:
 
 def _thought_of(part: Mapping[Any, Any]) -> str:
     """Return the text of a part of a message that holds thoughts: in a text, or in a list of texts."""
-    value = next((part[key] for key in ("thinking", "text", "reasoning", "summary") if part.get(key)), "")
+    value = next((part[key] for key in ("thinking", "text", "content", "reasoning", "summary") if part.get(key)), "")
     pieces = value if isinstance(value, list) else [value]
     texts = (piece.get("text", "") if isinstance(piece, dict) else piece for piece in pieces)
     return "".join(text for text in texts if isinstance(text, str))

@@ -16,7 +16,7 @@ MOST_SEARCHED = 4000
 """Characters of an error in which a refused part of the request is looked for."""
 
 _MARKUP = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_KEYS_OF_MESSAGE = ("message", "detail", "error_msg", "msg", "title", "reason")
+_KEYS_OF_MESSAGE = ("message", "detail", "error_msg", "msg", "status_msg", "title", "reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,16 @@ def error_body_of(value: object, secrets: Secrets = NO_SECRETS) -> ErrorBody:
     return replace(complaint, message=message, whole=whole)
 
 
+def is_error(reply: Mapping[str, Any]) -> bool:
+    """Return whether an object that came with a good status, but without a choice, is an error."""
+    if reply.get("error") or reply.get("errors") or reply.get("object") == "error" or reply.get("success") is False:
+        return True
+    own = reply.get("base_resp")
+    if isinstance(own, dict):
+        return bool(own.get("status_code"))
+    return any(reply.get(key) for key in ("detail", "message", "error_msg", "msg"))
+
+
 def _found(value: object) -> ErrorBody:
     match value:
         case [first, *_]:
@@ -64,6 +74,8 @@ def _found(value: object) -> ErrorBody:
             return _found(inner)
         case {"detail": [{"msg": str(message)} as fault, *_]}:
             return _invalid_field(message, fault)
+        case {"message": dict() as inner} | {"detail": dict() as inner} | {"base_resp": dict() as inner} if inner:
+            return _found(inner)
         case {"errors": [first, *_]}:
             return _found(first)
         case dict():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from moa.errors import (
     AuthenticationFailed,
     BadRequest,
+    BrokenReply,
     ContextTooLong,
     ModelNotFound,
     ProviderError,
@@ -58,6 +59,11 @@ _AUTH = re.compile(r"invalid_api_key|authentication|unauthorized|permission_(?:d
 _OVERLOAD = re.compile(r"overloaded|server_error|internal|unavailable|timeout", re.IGNORECASE)
 _INVALID = re.compile(r"invalid_request|bad_?request|invalid_argument|invalid_parameter|unsupported_", re.IGNORECASE)
 
+_MODELS_OWN = re.compile(
+    r"failed_generation|tool_use_failed|json_validate_failed|malformed_function_call|unexpected_tool_call", re.I
+)
+"""The model wrote something that its service can't read, told as if the request were wrong: it may do better."""
+
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
     401: AuthenticationFailed,
     402: QuotaExhausted,
@@ -71,7 +77,7 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     498: RateLimited,
     501: BadRequest,  # not implemented: asking again is of no use
 }
-_MAY_REJECT = (BadRequest, ModelNotFound, ServiceFailed, UnsupportedInput)
+_MAY_REJECT = (AuthenticationFailed, BadRequest, ModelNotFound, ServiceFailed, UnsupportedInput)
 """Kinds of failure that may be about a part of the request."""
 
 _ADVICE: Mapping[type[ProviderError], str] = {
@@ -135,6 +141,8 @@ def _kind(complaint: ErrorBody, status: int | None, *, has_images: bool) -> type
     text = f"{complaint.code} {complaint.message}"
     if status is not None and 300 <= status < 400:
         return BadRequest
+    if _MODELS_OWN.search(text):
+        return BrokenReply
     if _CONTEXT.search(text) and status not in (401, 403, 404, 429):
         return ContextTooLong
     if _FILTER.search(text) and (status is None or status in (400, 403, 422, 451)):

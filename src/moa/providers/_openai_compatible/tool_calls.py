@@ -57,7 +57,7 @@ class ToolCalls:
         )
 
     def _call_of(self, index: object, call_id: str, name: str) -> _ToolCall:
-        key = index if isinstance(index, int) else None
+        key = int(index) if isinstance(index, int) or (isinstance(index, str) and index.isdecimal()) else None
         known = self._by_index.get(key) if key is not None else None
         if known is None and key is None:
             known = next((call for call in self._calls if call_id and call.id == call_id), None)
@@ -80,8 +80,16 @@ class ToolCalls:
         return _is_whole(known.arguments)
 
     def end(self) -> list[ToolCallDelta]:
-        """Return what is missing of calls without arguments: an empty object."""
-        return [ToolCallDelta(index=call.index, arguments="{}") for call in self._calls if not call.arguments.strip()]
+        """Return what is missing of calls: an empty object for no arguments, an id for a result to answer to."""
+        return [
+            ToolCallDelta(
+                index=call.index,
+                id=None if call.id else f"call_{call.index}",
+                arguments="" if call.arguments.strip() else "{}",
+            )
+            for call in self._calls
+            if not call.id or not call.arguments.strip()
+        ]
 
 
 def _is_whole(arguments: str) -> bool:

@@ -1,5 +1,6 @@
 """Token counts as services report them."""
 
+import math
 from typing import Any
 
 from moa._usage import TokenUsage
@@ -55,4 +56,5 @@ def _first(counts: dict[str, Any], *names: str) -> int:
 
 def _count(counts: dict[str, Any], name: str) -> int:
     count = counts.get(name)
-    return count if isinstance(count, int) and count > 0 else 0
+    # Some gateways write every number as a float.
+    return int(count) if isinstance(count, int | float) and 0 < count < math.inf else 0
