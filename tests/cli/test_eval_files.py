@@ -56,7 +56,7 @@ def test_judge_writes_annotations_that_metrics_reads(judging: Path) -> None:
         "12 pairs judged by pairwise@demo/judge: 0 verdicts missing, 100.0% changed sides with the order, 100.0% ties"
         in told
     )
-    assert "not comparable with the leaderboard" in told
+    assert "not the leaderboard's scale" in told
     assert figures.keys() >= KEYS
     assert (figures["system"], figures["win_rate"], figures["n_draws"]) == ("sys", 50.0, 12)
 

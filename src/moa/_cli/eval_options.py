@@ -107,7 +107,11 @@ class JudgeModelOptions(TypedDict):
 
     judge_model: Annotated[
         list[str] | None,
-        typer.Option("--judge-model", metavar="ENDPOINT/MODEL", help="The judge's model; repeat it for a panel."),
+        typer.Option(
+            "--judge-model",
+            metavar="ENDPOINT/MODEL",
+            help="The judge's model; repeat it for a panel. Default: of a maker that is on neither side.",
+        ),
     ]
     judge_temperature: Annotated[
         float | None, typer.Option("--judge-temperature", min=0.0, help="Of the judge, in place of its own.")
@@ -124,7 +128,8 @@ class JudgeOptions(JudgeModelOptions):
     """Who judges, and how."""
 
     judge: Annotated[
-        str | None, typer.Option("--judge", metavar="JUDGE", help="alpaca_eval_gpt4_turbo, pairwise or arena_hard.")
+        str | None,
+        typer.Option("--judge", metavar="JUDGE", help="pairwise (default), arena_hard or alpaca_eval_gpt4_turbo."),
     ]
 
 

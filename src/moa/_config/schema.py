@@ -182,7 +182,7 @@ class EndpointSettings(LimitsSection):
         ca_bundle: PEM file with additional certificate authorities, relative to this file.
         prices: US dollars per million tokens, by model id; `*` is every other model.
         price_factor: Factors on the prices, by the service tier that a call was served in, e.g. `{flex: 0.5}`.
-        price_provider: The service's id in genai-prices.
+        price_provider: The service's id in genai-prices; for kind `bedrock` it is `aws` unless given.
         batch: How its batch API is used with `--half-price`; `true`: it has one, `false`: it has none.
         options: Further options of this kind of endpoint.
         retry: When a failed call is retried; `false`: never.

@@ -270,7 +270,7 @@ def _resolved(name: str, given: EndpointSettings, environ: Mapping[str, str], so
         ca_bundle=_beside(source, given.ca_bundle),
         prices=MappingProxyType(given.prices),
         price_factor=MappingProxyType(given.price_factor),
-        price_provider=given.price_provider,
+        price_provider=given.price_provider or ("aws" if given.kind == "bedrock" else None),
         batch=given.batch.settings if given.batch else None,
         options=MappingProxyType(given.options),
     )

@@ -39,7 +39,7 @@ def judge(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File of annotations to write.")],
     judge: Annotated[
         str, typer.Option("--judge", metavar="JUDGE", help="pairwise, arena_hard, or one of AlpacaEval's evaluators.")
-    ] = "alpaca_eval_gpt4_turbo",
+    ] = "pairwise",
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent pairs.")] = 64,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N pairs.")] = None,
     budget: BudgetOption = None,

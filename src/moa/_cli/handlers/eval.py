@@ -10,7 +10,15 @@ from moa._cli.console import say
 from moa._cli.eval_options import SystemOptions
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
-from moa._cli.handlers.eval_output import show_cost, show_ended, show_latency, show_plan, show_report, show_warnings
+from moa._cli.handlers.eval_output import (
+    show_cost,
+    show_ended,
+    show_judge,
+    show_latency,
+    show_plan,
+    show_report,
+    show_warnings,
+)
 from moa._cli.interrupts import stoppable
 from moa._cli.mixture_option import resolve_mixture
 from moa._config.settings import Settings, load_settings
@@ -59,7 +67,9 @@ def read_outputs(given: Sequence[str]) -> Mapping[str, Path]:
 def read_judge(
     judge: str | None, models: Sequence[str], config: Path | None, *, measured: bool
 ) -> tuple[str | None, Sequence[str] | None]:
-    """Return the judge of the command line and the models that it asks in place of its own (None for its own).
+    """Return the judge of the command line and the models that it asks in place of its own.
+
+    No model is None: the judge's own, or one that suits the comparison where the judge asks any.
 
     Args:
         judge: Name of a judge.
@@ -75,7 +85,7 @@ def read_judge(
             return None, None
         settings = load_settings(config)
         judge, models = settings.default_judge, settings.default_judge_model
-    return judge or ("pairwise" if models else "alpaca_eval_gpt4_turbo"), models or None
+    return judge or "pairwise", models or None
 
 
 def read_mixtures(
@@ -184,6 +194,8 @@ def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> in
     if out is None and not plan_only:
         raise UsageError("give the folder for the results: --out runs/NAME")
     prepared = prepare(prompts, mixtures, **options)
+    if options.get("judge") and not options.get("judge_model"):
+        show_judge(prepared)
     if plan_only:
         show_plan(plan_rest(prepared, out), as_json=as_json)
         return COMPLETE

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from moa._cli.console import err_console, print_json, say
 from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
 from moa._cli.handlers.eval_output import reference_data, show_findings
+from moa._config.settings import load_settings
 from moa._render.format import count, usd
 from moa._runtime.engine import Engine
 from moa.errors import EngineError, EvaluationDataError
@@ -25,8 +26,9 @@ from moa.evaluation._data.outputs import read_outputs
 from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_beside
 from moa.evaluation._judges.base import Judge, Pair, Verdict
+from moa.evaluation._judges.default_model import default_judge_model
 from moa.evaluation._judges.judge_calls import is_out_of_money
-from moa.evaluation._judges.loading import Orders, load_judge
+from moa.evaluation._judges.loading import ASKS_ANY_MODEL, Orders, load_judge
 from moa.evaluation._judges.panel import Agreement
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._length_control.models import LengthModel
@@ -56,16 +58,21 @@ class JudgeFilesOptions:
 
 def judge_files(wanted: JudgeFilesOptions) -> int:
     """Judge, write the annotations, say what came out, and return the exit code."""
+    reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
+    pairs = pairs_of(reference, outputs)
+    sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}
+    models = wanted.judge_models
+    if not models and wanted.judge in ASKS_ANY_MODEL:
+        models = (default_judge_model(sides, load_settings(wanted.config)),)
     judge = load_judge(
         wanted.judge,
-        judge_model=wanted.judge_models or None,
+        judge_model=models or None,
         temperature=wanted.temperature,
         max_tokens=wanted.max_tokens,
         orders=wanted.orders,
     )
-    reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
-    pairs = pairs_of(reference, outputs)
-    sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}
+    if not wanted.judge_models:
+        say(f"judge: {judge.name}; --judge and --judge-model change it")
     warnings = (*left_out(reference, outputs), *conflicts(judge.models, sides))
     say((f"warning: {sentence}" for sentence in warnings), style="yellow")
     try:
@@ -124,7 +131,7 @@ def _show_judging(rows: Sequence[Judgement], judge: Judge, out: Path) -> int:
     say(f"{count(found.n, 'pair')} judged by {judge.name}: {', '.join(parts)}. Annotations: {out}")
     say(_agreement(found.agreement))
     if not judge.comparable:
-        say("not comparable with the leaderboard: that has another judge", style="yellow")
+        say("not the leaderboard's scale: that has another judge", style="yellow")
     failure = next((row.failure for row in rows if row.failure), None)
     if failure is not None:
         say(f"the first missing verdict: {failure['message']}", style="yellow")

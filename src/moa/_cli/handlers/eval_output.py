@@ -29,6 +29,7 @@ from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
+from moa.evaluation._runner.systems import sides_of
 from moa.evaluation._statistics.estimates import Estimate
 
 
@@ -56,11 +57,19 @@ def _cost(need: Need) -> str:
 
 def show_warnings(prepared: Prepared) -> None:
     """Print what has to be known before anything is bought."""
-    judge, systems = prepared.setup.judge, prepared.setup.systems
+    judge = prepared.setup.judge
     if judge is None:
         return
-    sides = {one.name: one.mixture.references if one.mixture else (one.name,) for one in systems}
+    sides = sides_of(prepared.setup.systems)
     say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
+
+
+def show_judge(prepared: Prepared) -> None:
+    """Print on standard error whom nobody has named: the judge, and on what scale its figures are."""
+    judge = prepared.setup.judge
+    if judge is not None:
+        scale = "" if judge.comparable else ", which is not the leaderboard's scale"
+        say(f"judge: {judge.name}{scale}; --judge and --judge-model change it")
 
 
 def show_ended(done: Evaluation, setup: Spec) -> None:

@@ -10,6 +10,7 @@ from moa._cli.eval_options import SearchOptions
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, INTERRUPTED, STOPPED
 from moa._cli.handlers.eval import check_models, read_options
+from moa._cli.handlers.eval_output import show_judge
 from moa._cli.interrupts import stoppable
 from moa._runtime.gc_tuning import reduced_gc
 from moa.errors import UsageError
@@ -28,6 +29,8 @@ def find(prompts: str, models: Sequence[str], given: SearchOptions, wanted: Want
     """
     out, plan_only, as_json = given["out"], given["plan"], given["as_json"]
     search = prepare_search(prompts, models, read_options(given), **wanted)
+    if not given["judge_model"]:
+        show_judge(search.prepared)
     if plan_only:
         plan = plan_search(search)
         print(json.dumps(plan.as_dict(), indent=2) if as_json else "\n".join(plan.sentences))

@@ -485,7 +485,7 @@ def _best_member(case: Case, other: Alternative) -> BestMember:
 def _warnings(evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None) -> list[str]:
     found = []
     if evaluation.judge is not None and not evaluation.comparable:
-        found.append(f"The judge {evaluation.judge} is not the leaderboard's: figures are not comparable with it.")
+        found.append(f"The judge {evaluation.judge} is not the official one: not the leaderboard's scale.")
     missing = [f"{s.judged.missing} of {s.judged.n} for {s.name}" for s in systems if s.judged and s.judged.missing]
     if missing:
         named, more = missing[:_NAMED], len(missing) - _NAMED

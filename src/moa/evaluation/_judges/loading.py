@@ -13,6 +13,9 @@ from moa.evaluation._judges.checks import BothOrders
 from moa.evaluation._judges.pairwise import NAME, PairwiseJudge
 from moa.evaluation._judges.panel import Panel
 
+ASKS_ANY_MODEL = (NAME, ARENA_HARD)
+"""Judges that have no model of their own."""
+
 ALIASES = {"alpaca_eval_gpt4_turbo": OFFICIAL}
 
 TOKENS = 4096
@@ -33,8 +36,8 @@ def load_judge(
 
     Args:
         name: `alpaca_eval_gpt4_turbo`, `pairwise`, `arena_hard`, or an evaluator of the alpaca-eval package.
-        judge_model: Reference of the model to ask in place of the judge's own; `pairwise` needs one. Several make
-            a panel: each judges every pair.
+        judge_model: Reference of the model to ask in place of the judge's own; `pairwise` and `arena_hard` need one.
+            Several make a panel: each judges every pair.
         temperature: In place of the judge's own (0 for `pairwise`).
         max_tokens: The most that it writes about a pair, thoughts included, in place of its own (`TOKENS` for
             `pairwise`).

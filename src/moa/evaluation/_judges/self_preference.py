@@ -8,7 +8,7 @@ _FAMILIES = {
     "OpenAI's GPT": r"\bgpt|gpt-?\d|chatgpt|davinci|codex|\bo\d(-|$)|openai",
     "Meta's Llama": r"llama",
     "Mistral's": r"mistral|mixtral|ministral|codestral|pixtral|magistral",
-    "Google's": r"gemini|gemma|\bpalm",
+    "Google's": r"gemini|gemma|\bpalm(?!yra)",
     "Alibaba's Qwen": r"qwen|qwq",
     "DeepSeek's": r"deepseek",
     "Amazon's": r"\bnova-|\btitan",
@@ -19,6 +19,9 @@ _FAMILIES = {
     "Zhipu's GLM": r"\bglm-",
     "AI21's": r"jamba|ai21",
     "IBM's Granite": r"granite",
+    "MiniMax's": r"minimax",
+    "NVIDIA's Nemotron": r"nemotron",
+    "Writer's Palmyra": r"palmyra",
 }
 """By what a model's name contains; derived models count as their origin (vicuna and its like are not known)."""
 

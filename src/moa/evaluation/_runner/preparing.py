@@ -19,7 +19,8 @@ from moa.evaluation._data.outputs import Output
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import checked
-from moa.evaluation._judges.loading import Orders, load_judge
+from moa.evaluation._judges.default_model import default_judge_model
+from moa.evaluation._judges.loading import ASKS_ANY_MODEL, Orders, load_judge
 from moa.evaluation._judges.stored import stored_verdicts
 from moa.evaluation._measures.base import Measure, require_rows
 from moa.evaluation._measures.registry import load_measure
@@ -35,6 +36,7 @@ from moa.evaluation._runner.systems import (
     earlier_system,
     given_outputs,
     parts_of,
+    sides_of,
 )
 from moa.evaluation._statistics.non_inferiority import MARGIN
 from moa.providers._base import Provider
@@ -79,7 +81,8 @@ class Options(TypedDict, total=False):
             their difference. For `alpaca_eval` the leaderboard's baseline unless given; `none` judges head to head.
         measures: Measures of one output, by `NAME` or `NAME:ARGUMENT`; the verdict rests on the first one.
         judge: A judge or its name; None judges nothing.
-        judge_model: The model, or models, that a judge asks in place of its own.
+        judge_model: The model, or models, that a judge asks in place of its own. `pairwise` and `arena_hard` have none:
+            unless given, a capable model of a maker that is on neither side, at an endpoint that is used anyway.
         judge_temperature: In place of the judge's own.
         judge_max_tokens: The most that the judge writes about a pair, thoughts included.
         judge_orders: Whether the judge is shown each pair in `one` order or in `both`, in place of its own way.
@@ -234,7 +237,8 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     systems = (*candidates, *(system for system in (baseline, reference) if system is not None))
     check_names(systems)
     given = options.get("judge")
-    judge = _loaded_judge(given, options) if isinstance(given, str) else given
+    settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
+    judge = _loaded_judge(given, systems, settings, options) if isinstance(given, str) else given
     checks_judge = judge is not None and options.get("judge_checks", True)
     if judge is not None and checks_judge:
         judge = checked(judge, prompts=len(instructions), systems=max(1, len(systems) - 1), seed=seed)
@@ -260,7 +264,6 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         data=_reference_data(prompts, data_dir) if options.get("until", "all") != "all" else None,
     )
     _require_sensible(setup)
-    settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
     providers = options.get("providers", {})
     require_known(settings, references(setup), providers)
     if setup.budget_usd is not None:
@@ -284,10 +287,13 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     )
 
 
-def _loaded_judge(name: str, options: Options) -> Judge:
+def _loaded_judge(name: str, systems: Sequence[System], settings: Settings, options: Options) -> Judge:
+    models = options.get("judge_model")
+    if not models and name in ASKS_ANY_MODEL:
+        models = default_judge_model(sides_of(systems), settings)
     return load_judge(
         name,
-        judge_model=options.get("judge_model"),
+        judge_model=models,
         temperature=options.get("judge_temperature"),
         max_tokens=options.get("judge_max_tokens"),
         orders=options.get("judge_orders"),

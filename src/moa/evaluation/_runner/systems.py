@@ -250,6 +250,11 @@ def _is_file(source: str) -> bool:
     return source not in preset_names() and Path(source).expanduser().is_file()
 
 
+def sides_of(systems: Sequence[System]) -> dict[str, tuple[str, ...]]:
+    """Return by each system's name what tells the makers of its models: their references, or its generator's name."""
+    return {one.name: one.mixture.references if one.mixture else (one.name,) for one in systems}
+
+
 def given_outputs(name: str, path: Path, price: Price | None = None) -> System:
     """Return the system whose outputs a file in AlpacaEval's format has, whatever the file calls it.
 
