@@ -7,12 +7,17 @@ from moa._cli.console import say
 from moa._cli.options import DEFAULT_MIXTURE
 from moa._config.settings import load_settings
 from moa._mixture.loading import load, single
-from moa._mixture.schema import Mixture
+from moa._mixture.schema import Mixture, Tier
 from moa.errors import UsageError
 
 
 def resolve_mixture(
-    mixture: str | None, model: str | None, overrides: Sequence[str] = (), *, config: Path | None = None
+    mixture: str | None,
+    model: str | None,
+    overrides: Sequence[str] = (),
+    *,
+    config: Path | None = None,
+    tier: Tier | None = None,
 ) -> Mixture:
     """Return the mixture that the options name, with their overrides; else the default one.
 
@@ -20,6 +25,7 @@ def resolve_mixture(
         mixture: Name of a preset, path of a file, or a model reference.
         model: Reference of a single model.
         overrides: `key=value`, as of `--set`.
+        tier: Service tier of all agents, whatever they name themselves.
         config: Path of the `moa.yaml` whose default counts; None looks in the usual places.
 
     Raises:
@@ -29,9 +35,9 @@ def resolve_mixture(
     """
     if mixture and model:
         raise UsageError("give --mixture or --model, not both")
-    if model:
-        return load(single(model), overrides=overrides)
-    return load(mixture or _default(config), overrides=overrides)
+    named = single(model) if model else mixture or _default(config)
+    chosen = load(named, overrides=overrides)
+    return chosen if tier is None else chosen.in_tier(tier)
 
 
 def _default(config: Path | None) -> str:

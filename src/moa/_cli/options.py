@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,20 @@ DeadlineOption = Annotated[
 ]
 BudgetOption = Annotated[
     float | None, typer.Option("--budget", min=0.000001, metavar="USD", help="Budget of a run, in US dollars.")
+]
+
+
+class TierName(StrEnum):
+    """Service tiers."""
+
+    flex = "flex"
+    standard = "standard"
+    priority = "priority"
+
+
+TierOption = Annotated[
+    TierName | None,
+    typer.Option("--tier", help="Service tier of all calls: flex is cheaper and slower, priority dearer and faster."),
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings file; default: moa.yaml.")

@@ -36,6 +36,11 @@ _SERVICES = {
 }
 
 _HALF = Decimal("0.5")
+BEDROCK_FACTORS: Mapping[str, Decimal] = MappingProxyType(
+    {"batch": _HALF, "flex": _HALF, "priority": Decimal("1.75")}
+)
+"""Factors on the usual price of Bedrock's models, also of endpoints of the user's own of this kind."""
+
 _FACTORS: Mapping[str, dict[str, Decimal]] = {
     "openai": {"batch": _HALF, "flex": _HALF},
     "groq": {"batch": _HALF, "flex": Decimal(1)},
@@ -55,11 +60,7 @@ BUILT_IN: Mapping[str, EndpointSettings] = MappingProxyType(
         "ollama": _own_server(11434),
         "vllm": _own_server(8000),
         "llamacpp": _own_server(8080),
-        "bedrock": EndpointSettings(
-            kind="bedrock",
-            price_provider="aws",
-            price_factor={"batch": _HALF, "flex": _HALF, "priority": Decimal("1.75")},
-        ),
+        "bedrock": EndpointSettings(kind="bedrock", price_provider="aws", price_factor=dict(BEDROCK_FACTORS)),
         # One reply at a time: batched computation changes the last bits of a result, and so the words of a reply.
         "local": EndpointSettings(kind="local", prices={ANY_MODEL: FREE}, max_concurrency=1),
     }

@@ -183,6 +183,7 @@ class EndpointSettings(LimitsSection):
         prices: US dollars per million tokens, by model id; `*` is every other model.
         price_factor: Factors on the prices, by the service tier that a call was served in, e.g. `{flex: 0.5}`.
         price_provider: The service's id in genai-prices; for kind `bedrock` it is `aws` unless given.
+        tier: Service tier to ask for, of agents that name none: `flex` (cheaper and slower), `standard` or `priority`.
         batch: How its batch API is used with `--half-price`; `true`: it has one, `false`: it has none.
         options: Further options of this kind of endpoint.
         retry: When a failed call is retried; `false`: never.
@@ -203,6 +204,7 @@ class EndpointSettings(LimitsSection):
     prices: dict[str, Price] = Field(default_factory=dict)
     price_factor: dict[str, UsDollars] = Field(default_factory=dict)
     price_provider: Text | None = None
+    tier: Literal["flex", "standard", "priority"] | None = None
     batch: Annotated[BatchSection | None, BeforeValidator(_batch_alone), OFF] = None
     options: dict[str, Any] = Field(default_factory=dict)
     retry: Annotated[RetrySection | None, OFF] = RetrySection()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from moa._config.builtin_endpoints import BUILT_IN, carries_a_key
+from moa._config.builtin_endpoints import BEDROCK_FACTORS, BUILT_IN, carries_a_key
 from moa._config.environment import base_url_from, is_loopback, proxy_for
 from moa._config.schema import CacheSection, EndpointSettings, SettingsFile
 from moa._mixture.model_reference import split_reference
@@ -269,8 +269,9 @@ def _resolved(name: str, given: EndpointSettings, environ: Mapping[str, str], so
         proxy=given.proxy or proxy_for(_address(given), environ),
         ca_bundle=_beside(source, given.ca_bundle),
         prices=MappingProxyType(given.prices),
-        price_factor=MappingProxyType(given.price_factor),
+        price_factor=MappingProxyType(given.price_factor or (BEDROCK_FACTORS if given.kind == "bedrock" else {})),
         price_provider=given.price_provider or ("aws" if given.kind == "bedrock" else None),
+        tier=given.tier,
         batch=given.batch.settings if given.batch else None,
         options=MappingProxyType(given.options),
     )

@@ -126,7 +126,8 @@ class FallbackChain:
             await self._context.prices_ready()
             has_tools = bool(request.options.tools)
             marks = marks_for(request.briefing.conversation, model.price, has_tools=has_tools)
-        time = TimeLimit(slot.agent.timeout_s, now=meter.now, until=request.until)
+        limit_s = slot.agent.time_limit_s(model.tier)
+        time = TimeLimit(limit_s, now=meter.now, until=request.until)
         model_request = ModelRequest(
             reference=model.reference,
             model=model.id,
@@ -141,6 +142,7 @@ class FallbackChain:
                 batch=request.batch if model is slot.models[0] and slot.agent.hedge is None else None,
                 replayable=request.replayable,
                 time=time,
+                tier=slot.agent.tier,
                 account=self._context.budget.account(slot),
                 hedging=None if slot.agent.hedge is None else Hedging(after_s=slot.agent.hedge.after_s),
             ),
@@ -149,7 +151,7 @@ class FallbackChain:
             async with time:
                 return await _read(model, model_request, request)
         except TimeoutError:
-            timed_out = CallTimedOut(f"no whole reply within {slot.agent.timeout_s:g} s", model=model.reference)
+            timed_out = CallTimedOut(f"no whole reply within {limit_s:g} s", model=model.reference)
             call.explain(timed_out.info)
             raise timed_out from None
         except ProviderError as error:

@@ -84,7 +84,8 @@ def worst_case(plan: RunPlan, rest: RemainingRun, layers: Layers) -> Iterator[Ca
         for slot in slots:
             extra, thoughts = most_extra_tokens(slot.sampling)
             tokens = prompt + extra + estimated_tokens(slot.agent.role or "")
-            usage = TokenUsage(input_tokens=tokens, output_tokens=(slot.sampling.max_tokens or 0) + thoughts)
+            output = (slot.sampling.max_tokens or 0) + thoughts
+            usage = TokenUsage(input_tokens=tokens, output_tokens=output, tier=slot.dearer_tier)
             yield CallForecast(slot=slot, usage=usage, usd=slot.models[0].price(usage) or Decimal(0))
         shown = [slot.sampling.max_tokens or 0 for slot in slots]
 

@@ -15,6 +15,7 @@ from moa._mixture.schema import Agent, FanOut, Mixture
 from moa._pricing.price import Price
 from moa.events import AgentInfo
 from moa.providers._base import Provider
+from moa.providers._service_tier import dearer_tier
 
 _PLAIN = ReplyOptions()
 
@@ -24,12 +25,17 @@ MAX_CACHED_PLANS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model that is ready to be asked: its reference, its id at its service, who calls it, what it costs."""
+    """A model that is ready to be asked: its reference, its id at its service, who calls it, what it costs.
+
+    Attributes:
+        tier: The service tier of its endpoint; None if that names none.
+    """
 
     reference: str
     id: str
     provider: Provider
     price: Pricer
+    tier: str | None = None
 
 
 class Models(Protocol):
@@ -95,6 +101,11 @@ class AgentSlot:
     group: int | None = None
     sample: int = 0
     info: AgentInfo
+
+    @property
+    def dearer_tier(self) -> str | None:
+        """The tier of its calls if that may cost more than the usual one, else None."""
+        return dearer_tier(self.sampling.extra.get("service_tier") or self.agent.tier or self.models[0].tier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,16 +29,20 @@ def require_priced(plan: RunPlan) -> None:
         UsageError: A model's price or an agent's max_tokens is unknown; names all of them.
     """
     slots = [slot for layer in plan.layers for slot in layer] + [plan.aggregator]
-    probe = TokenUsage(input_tokens=1, output_tokens=1)
-    unpriced = {model.reference for slot in slots for model in slot.models if model.price(probe) is None}
+    unpriced = {model.reference for slot in slots for model in slot.models if model.price(_probe(slot)) is None}
     if unpriced and not plan.mixture.allow_unpriced:
         raise UsageError(
             f"a budget needs prices, and there is none for {', '.join(sorted(unpriced))}: set `price:` for the "
-            "agent or `prices:` for the endpoint, or `allow_unpriced: true` to leave such calls out of the budget"
+            "agent or `prices:` for the endpoint (`price_factor:` for the tier `priority`), or `allow_unpriced: true` "
+            "to leave such calls out of the budget"
         )
     unbounded = sorted({slot.name for slot in slots if slot.sampling.max_tokens is None})
     if unbounded:
         raise UsageError(f"a budget needs to know the worst case: set `max_tokens` for {', '.join(unbounded)}")
+
+
+def _probe(slot: AgentSlot) -> TokenUsage:
+    return TokenUsage(input_tokens=1, output_tokens=1, tier=slot.dearer_tier)
 
 
 class RunBudget:

@@ -44,6 +44,13 @@ class Hedge(StrictModel):
     after_s: Seconds | None = None
 
 
+Tier = Literal["flex", "standard", "priority"]
+"""A service tier."""
+
+FLEX_TIMEOUT_S = 900.0
+"""Seconds for a reply in the flexible tier, which queues. Source: OpenAI's guide to flex processing (15 minutes)."""
+
+
 class Agent(StrictModel):
     """A model with its parameters and role. A parameter that is None is left to the service.
 
@@ -63,6 +70,7 @@ class Agent(StrictModel):
         idle_timeout_s: Longest silence inside a streamed reply, in seconds.
         fallback: References to try in this order if the model fails.
         hedge: When to send a second, concurrent request for a slow call.
+        tier: Service tier to ask for: `flex` (cheaper and slower), `standard` or `priority`; None: the endpoint's own.
         price: US dollars per million tokens; takes precedence over every price table.
         extra: Additional fields of the service's request body, passed through unchanged.
     """
@@ -82,8 +90,19 @@ class Agent(StrictModel):
     idle_timeout_s: Seconds = 60.0
     fallback: tuple[Reference, ...] = ()
     hedge: Hedge | None = None
+    tier: Tier | None = None
     price: Price | None = None
     extra: Extra = Field(default_factory=dict)
+
+    def time_limit_s(self, endpoint_tier: str | None) -> float:
+        """Return the seconds for a whole reply: longer in the flexible tier, unless `timeout_s` is given.
+
+        Args:
+            endpoint_tier: The tier of the model's endpoint, for an agent that names none.
+        """
+        if (self.tier or endpoint_tier) == "flex" and "timeout_s" not in self.model_fields_set:
+            return FLEX_TIMEOUT_S
+        return self.timeout_s
 
     @property
     def sampling(self) -> Sampling:
@@ -197,6 +216,17 @@ class Mixture(StrictModel):
             if self.wait and not layer.wait and self.wait.min_proposals > layer.size:
                 raise located_error(_too_many(self.wait, layer.size, f"layer {number}"), "wait", "min_proposals")
         return self
+
+    def in_tier(self, tier: Tier) -> Self:
+        """Return the mixture with all of its agents in one service tier."""
+
+        def changed(agent: Agent) -> Agent:
+            return agent.model_copy(update={"tier": tier})
+
+        layers = tuple(
+            layer.model_copy(update={"proposers": tuple(map(changed, layer.proposers))}) for layer in self.layers
+        )
+        return self.model_copy(update={"layers": layers, "aggregator": changed(self.aggregator)})
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded
 from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
 from moa.providers._call_context import Account, Settle
+from moa.providers._service_tier import dearer_tier
 from moa.providers._token_estimates import estimated_input_tokens, most_extra_tokens
 
 ASSUMED_OUTPUT_TOKENS = 1024
@@ -22,7 +23,8 @@ def worst_case(request: ModelRequest) -> TokenUsage:
     """Return the most tokens that a request may use: its prompt by estimate, its output by max_tokens."""
     prompt, thoughts = most_extra_tokens(request.sampling)
     output = (request.sampling.max_tokens or ASSUMED_OUTPUT_TOKENS) + thoughts
-    return TokenUsage(input_tokens=estimated_input_tokens(request) + prompt, output_tokens=output)
+    tier = dearer_tier(request.sampling.extra.get("service_tier"))
+    return TokenUsage(input_tokens=estimated_input_tokens(request) + prompt, output_tokens=output, tier=tier)
 
 
 class SpendingLimit(Protocol):

@@ -24,6 +24,7 @@ from moa._policies.profile_store import ProfileStore
 from moa._policies.rate_limits import Limiter, Limits
 from moa._policies.retry import Retry
 from moa._policies.sample_calls import AsksForSamples, SampleCalls
+from moa._policies.service_tier import ServiceTier
 from moa._policies.shared_breaker import SharedBreaker
 from moa._policies.shared_window import SharedRates
 from moa._pricing.lookup import find_price, in_tier, preload
@@ -103,6 +104,7 @@ class ModelPool:
             id=model_id,
             provider=twin.provider if twin else self._with_policies(endpoint, model_id),
             price=price_of,
+            tier=endpoint.tier,
         )
 
     def _endpoint(self, reference: str) -> tuple[Endpoint, str]:
@@ -129,7 +131,7 @@ class ModelPool:
         provider = LearntProfile(BudgetPolicy(provider), self._profile(endpoint, model_id))
         if endpoint.retry is not None:
             provider = Retry(provider, endpoint.retry, now=self._now)
-        return Paced(self._cached(Hedged(provider), endpoint), self._turnstile)
+        return Paced(self._cached(ServiceTier(Hedged(provider), endpoint.tier), endpoint), self._turnstile)
 
     def _with_batch_policies(self, endpoint: Endpoint, model_id: str) -> Provider:
         """Hours pass between a request and its reply: no second attempts, breakers or limits per minute.

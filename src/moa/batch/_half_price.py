@@ -50,6 +50,8 @@ def for_batch_jobs(mixture: Mixture, settings: Settings) -> tuple[Mixture, list[
         notes.append("grace_s doesn't apply to batch jobs: every layer waits for all of its proposals")
     if any(agent.hedge is not None for agent in _agents(mixture)):
         notes.append("hedge doesn't apply to batch jobs: no second request is sent")
+    if any(agent.tier is not None for agent in _agents(mixture)):
+        notes.append("tier doesn't apply to batch jobs, which have their own price")
     layers = tuple(
         layer.model_copy(
             update={"proposers": tuple(map(_without_hedge, layer.proposers)), "wait": _without_grace(layer)}

@@ -65,6 +65,7 @@ class CallContext:
         asked_at: The clock's reading when the call began to wait for a free place; None if it did not wait.
         hedging: When to start a second attempt; None never does.
         hedge: This is a second attempt beside a slow one.
+        tier: The service tier to ask for, `flex`, `standard` or `priority`; None: the endpoint's own.
         dropped: What was left out of the request, or told in another way, as its service refuses it.
     """
 
@@ -78,6 +79,7 @@ class CallContext:
     asked_at: float | None = None
     hedging: Hedging | None = None
     hedge: bool = False
+    tier: str | None = None
     dropped: tuple[str, ...] = ()
 
     def seconds_left(self) -> float:

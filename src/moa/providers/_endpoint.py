@@ -119,6 +119,7 @@ class Endpoint:
         prices: The user's own prices, by model id.
         price_factor: The user's own factors on a model's prices, by the service tier that a call was served in.
         price_provider: The service's id in genai-prices; None: only the user's own prices count.
+        tier: The service tier to ask for, `flex`, `standard` or `priority`; None: none is named.
         batch: How its batch API is used, by those who ask for that; None: it has none.
         options: What else the adapter of this kind takes.
     """
@@ -141,5 +142,6 @@ class Endpoint:
     prices: Mapping[str, Price] = field(default_factory=dict)
     price_factor: Mapping[str, Decimal] = field(default_factory=dict)
     price_provider: str | None = None
+    tier: str | None = None
     batch: BatchSettings | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

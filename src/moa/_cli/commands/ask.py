@@ -14,6 +14,7 @@ from moa._cli.options import (
     SeedOption,
     SetOption,
     SystemOption,
+    TierOption,
 )
 
 
@@ -40,6 +41,7 @@ def ask(
     trace: Annotated[
         Path | None, typer.Option("--trace", metavar="FILE", help="Record the run in a file; see `moa trace`.")
     ] = None,
+    tier: TierOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Ask a mixture of models and print its answer.
@@ -68,6 +70,7 @@ def ask(
         budget_usd=budget,
         seed=seed,
         trace=trace,
+        tier=tier.value if tier else None,
         config=config,
     )
     raise typer.Exit(run_ask(options, as_json=as_json, stream=not no_stream, strict=strict))

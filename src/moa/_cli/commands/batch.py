@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from moa._cli.options import ConfigOption, MixtureOption, ModelOption, SeedOption, SetOption, SystemOption
+from moa._cli.options import ConfigOption, MixtureOption, ModelOption, SeedOption, SetOption, SystemOption, TierOption
 
 
 def batch(
@@ -46,6 +46,7 @@ def batch(
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show what it would take at most, and buy nothing.")] = False,
     seed: SeedOption = None,
+    tier: TierOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Answer every row of a file with a mixture.
@@ -84,6 +85,7 @@ def batch(
         retry_failed=retry_failed,
         half_price=half_price,
         seed=seed,
+        tier=tier.value if tier else None,
         config=config,
     )
     raise typer.Exit(show_plan(options) if plan else run_batch(options))

@@ -11,6 +11,7 @@ from moa._cli.options import (
     SeedOption,
     SetOption,
     SystemOption,
+    TierOption,
 )
 
 
@@ -22,6 +23,7 @@ def chat(
     deadline: DeadlineOption = None,
     budget: BudgetOption = None,
     seed: SeedOption = None,
+    tier: TierOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Chat with a mixture of models.
@@ -33,6 +35,6 @@ def chat(
     from moa._cli.handlers.chat import ChatSession, chat_loop
     from moa._cli.mixture_option import resolve_mixture
 
-    chosen = resolve_mixture(mixture, model, overrides or (), config=config)
+    chosen = resolve_mixture(mixture, model, overrides or (), config=config, tier=tier.value if tier else None)
     session = ChatSession(mixture=chosen, system=system, deadline_s=deadline, budget_usd=budget, seed=seed)
     raise typer.Exit(chat_loop(session, config))

@@ -11,6 +11,7 @@ from moa._cli.mixture_option import resolve_mixture
 from moa._cli.prompt_input import read_prompt
 from moa._cli.session import Cancelled, RunSession
 from moa._ledger import ErrorInfo
+from moa._mixture.schema import Tier
 from moa._render.errors import failure_dict, unfinished_dict
 from moa._results import Answer
 from moa.errors import MoaError
@@ -30,6 +31,7 @@ class AskOptions:
     budget_usd: float | None
     seed: int | None
     trace: Path | None
+    tier: Tier | None
     config: Path | None
 
 
@@ -59,7 +61,9 @@ def run_ask(options: AskOptions, *, as_json: bool, stream: bool, strict: bool) -
 
 
 def _answer(options: AskOptions, *, stream: bool) -> Answer:
-    mixture = resolve_mixture(options.mixture, options.model, options.overrides, config=options.config)
+    mixture = resolve_mixture(
+        options.mixture, options.model, options.overrides, config=options.config, tier=options.tier
+    )
     images = tuple(image_from_file(path) for path in options.images)
     prompt = read_prompt(options.words, sys.stdin)
     with RunSession(options.config) as runs:

@@ -15,7 +15,7 @@ from moa._cli.console import draw, err_console, err_symbols, say
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
 from moa._cli.mixture_option import resolve_mixture
 from moa._config.settings import load_settings
-from moa._mixture.schema import Mixture
+from moa._mixture.schema import Mixture, Tier
 from moa._render.format import count, seconds, usd
 from moa._render.sanitize import safe
 from moa._runtime.engine import Engine
@@ -45,6 +45,7 @@ class BatchOptions:
     retry_failed: bool
     half_price: bool
     seed: int | None
+    tier: Tier | None
     config: Path | None
 
 
@@ -148,7 +149,7 @@ def show_plan(options: BatchOptions) -> int:
 
 
 def _mixture(options: BatchOptions) -> Mixture:
-    return resolve_mixture(options.mixture, options.model, options.overrides, config=options.config)
+    return resolve_mixture(options.mixture, options.model, options.overrides, config=options.config, tier=options.tier)
 
 
 def _ended(result: BatchResult, mixture: Mixture) -> int:

@@ -1,0 +1,34 @@
+"""Asks for the service tier that an agent, a command or an endpoint names."""
+
+from dataclasses import replace
+from types import MappingProxyType
+
+from moa.providers._base import ModelRequest, Provider, ReplyStream
+
+NAMES = MappingProxyType({"flex": "flex", "standard": "default", "priority": "priority"})
+"""Our names of the tiers, and the services'. Sources: the API references of OpenAI and Amazon Bedrock."""
+
+
+class ServiceTier:
+    """Adds the tier to requests that name none. It stands inside of the cache: a reply is the same in every tier.
+
+    Args:
+        inner: The provider.
+        tier: The endpoint's own tier, for requests whose agent has none.
+    """
+
+    def __init__(self, inner: Provider, tier: str | None) -> None:
+        self.takes_seed = inner.takes_seed
+        self._inner, self._tier = inner, tier
+
+    def stream(self, request: ModelRequest) -> ReplyStream:
+        """Open a reply."""
+        tier, extra = request.context.tier or self._tier, request.sampling.extra
+        if tier is None or not {"service_tier", "serviceTier"}.isdisjoint(extra):
+            return self._inner.stream(request)
+        sampling = replace(request.sampling, extra={**extra, "service_tier": NAMES[tier]})
+        return self._inner.stream(replace(request, sampling=sampling))
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()

@@ -1,0 +1,113 @@
+"""Service tiers: who names one, what is sent, how long it may take, and what it costs."""
+
+import asyncio
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moa import Engine, Settings
+from moa._mixture.schema import FLEX_TIMEOUT_S, Agent
+from moa.errors import UsageError
+from moa.providers import Endpoint, Price
+from tests.cli.moa_command import moa
+from tests.support.batch_server import reply_to
+from tests.support.behaviours import Raw
+from tests.support.model_server import ModelServer
+
+PRICES = {"*": Price(input=Decimal(1000), output=Decimal(1000))}
+
+
+def engine(server: ModelServer, **options: Any) -> Engine:
+    endpoint = Endpoint(name="lab", kind="openai", base_url=server.base_url, **{"prices": PRICES, **options})
+    return Engine(settings=Settings(endpoints={"lab": endpoint}))
+
+
+def alone(**agent: Any) -> dict[str, Any]:
+    return {"layers": [], "aggregator": {"model": "lab/m", "max_tokens": 10, **agent}}
+
+
+def served(tier: str | None) -> Raw:
+    body = reply_to({"model": "m"}, "yes", 200)
+    return Raw(json.dumps(body | ({"service_tier": tier} if tier else {})).encode(), "application/json")
+
+
+@pytest.mark.parametrize(
+    ("of_endpoint", "of_agent", "sent"),
+    [
+        (None, {}, None),
+        ("flex", {}, "flex"),
+        ("flex", {"tier": "priority"}, "priority"),
+        ("flex", {"tier": "standard"}, "default"),
+        (None, {"tier": "flex"}, "flex"),
+        ("flex", {"extra": {"service_tier": "scale"}}, "scale"),
+    ],
+)
+async def test_the_agents_own_field_comes_before_its_tier_and_that_before_the_endpoints(
+    of_endpoint: str | None, of_agent: dict[str, Any], sent: str | None
+) -> None:
+    async with ModelServer() as server:
+        server.behave("m", served(None))
+        async with engine(server, tier=of_endpoint) as models:
+            await models.arun(alone(**of_agent), "hi")
+
+    assert server.requests[0].body.get("service_tier") == sent
+
+
+async def test_a_call_costs_what_it_was_served_in_and_not_what_was_asked_for() -> None:
+    async with ModelServer() as server:
+        server.behave("m", served("flex"), served("default"))
+        async with engine(server, price_factor={"flex": Decimal("0.5")}) as models:
+            costs = [(await models.arun(alone(tier="flex"), "hi")).cost_usd for _ in range(2)]
+
+    assert costs == [Decimal("0.0075"), Decimal("0.015")]
+
+
+async def test_a_cached_reply_serves_every_tier(tmp_path: Path) -> None:
+    async with ModelServer() as server:
+        server.behave("m", served("flex"))
+        endpoint = Endpoint(name="lab", kind="openai", base_url=server.base_url)
+        async with Engine(settings=Settings(endpoints={"lab": endpoint}), cache=tmp_path / "cache") as models:
+            await models.arun(alone(tier="flex"), "hi")
+            await models.arun(alone(), "hi")
+
+    assert len(server.requests) == 1
+
+
+def test_the_flexible_tier_has_more_time_unless_a_time_is_given() -> None:
+    assert Agent(model="lab/m").time_limit_s("flex") == FLEX_TIMEOUT_S
+    assert Agent(model="lab/m", tier="flex").time_limit_s(None) == FLEX_TIMEOUT_S
+    assert Agent(model="lab/m", tier="flex", timeout_s=120).time_limit_s(None) == 120
+    assert Agent(model="lab/m", tier="standard").time_limit_s("flex") == 120
+
+
+async def test_a_budget_reserves_the_price_of_the_dearer_tier_and_the_usual_one_of_the_cheaper() -> None:
+    async with ModelServer() as server:
+        factors = {"priority": Decimal(2), "flex": Decimal("0.5")}
+        async with engine(server, price_factor=factors) as models:
+            worst = {tier: (await models.aforecast(alone(tier=tier), "hi")).worst_usd for tier in (None, *factors)}
+
+    assert worst[None] is not None
+    assert worst == {None: worst[None], "priority": 2 * worst[None], "flex": worst[None]}
+
+
+async def test_a_budget_needs_the_price_of_the_dearer_tier() -> None:
+    async with ModelServer() as server, engine(server) as models:
+        with pytest.raises(UsageError, match="price_factor"):
+            await models.arun(alone(tier="priority"), "hi", budget_usd=1)
+
+    assert server.requests == []
+
+
+async def test_the_command_names_the_tier_of_all_agents(tmp_path: Path) -> None:
+    config = tmp_path / "moa.yaml"
+    async with ModelServer() as server:
+        server.behave("m", served("priority"))
+        config.write_text(f"endpoints: {{lab: {{kind: openai, base_url: '{server.base_url}', tier: flex}}}}")
+        ended = await asyncio.to_thread(
+            moa, "ask", "hi", "-m", "lab/m", "--tier", "priority", "--config", str(config), "--no-stream"
+        )
+
+    assert (ended.code, server.requests[0].body["service_tier"]) == (0, "priority")
