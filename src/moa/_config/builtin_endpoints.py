@@ -36,9 +36,7 @@ _SERVICES = {
 }
 
 _HALF = Decimal("0.5")
-BEDROCK_FACTORS: Mapping[str, Decimal] = MappingProxyType(
-    {"batch": _HALF, "flex": _HALF, "priority": Decimal("1.75")}
-)
+BEDROCK_FACTORS: Mapping[str, Decimal] = MappingProxyType({"batch": _HALF, "flex": _HALF, "priority": Decimal("1.75")})
 """Factors on the usual price of Bedrock's models, also of endpoints of the user's own of this kind."""
 
 _FACTORS: Mapping[str, dict[str, Decimal]] = {
