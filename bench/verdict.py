@@ -38,7 +38,7 @@ from moa.evaluation._metrics.single_model import weigh_all
 from moa.evaluation._metrics.stopping import Until, look, look_sizes
 from moa.evaluation._statistics.array_types import Floats, Ints
 from moa.evaluation._statistics.findings import Finding, mean_with_interval
-from moa.evaluation._statistics.non_inferiority import MARGIN
+from moa.evaluation._statistics.sample_means import MARGIN
 
 LIMIT = 2.5
 POOL_LIMIT = 3.0

@@ -84,10 +84,10 @@ def test_the_command_says_what_the_statistics_say_of_the_same_verdicts(
     )
     assert ended.value.code in (None, 0)
     assert expected is not None
-    assert expected.kept is not None
+    assert expected.consistency is not None
     assert told["prompts"] == PROMPTS
-    assert told["kept_sides"]["share"] == pytest.approx(expected.kept.share)
-    assert told["kept_sides"]["flips"] == pytest.approx(expected.kept.flips)
+    assert told["kept_sides"]["share"] == pytest.approx(expected.consistency.share)
+    assert told["kept_sides"]["flips"] == pytest.approx(expected.consistency.flips)
     for name, found in (("raw", expected.raw), ("controlled", expected.controlled)):
         assert told[name]["finding"] == found.finding
         assert told[name]["points"] == pytest.approx(found.gap.value, abs=1e-6)

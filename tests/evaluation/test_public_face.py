@@ -38,7 +38,7 @@ def without_numpy(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_any_import_of_it_names_the_extra_where_that_is_missing() -> None:
-    ended = without_numpy("from moa.evaluation._statistics.non_inferiority import MARGIN")
+    ended = without_numpy("from moa.evaluation._statistics.sample_means import MARGIN")
 
     assert ended.stderr.splitlines()[-1] == (
         'moa.errors.MissingDependency: moa eval needs an optional package: pip install "mixture-of-agents[eval]"'

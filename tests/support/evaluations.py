@@ -10,7 +10,7 @@ from moa._mixture.schema import Mixture
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._pipeline import Evaluation, aevaluate
 from moa.evaluation._runner.preparing import Candidates
-from moa.evaluation._runner.records import Record, Trace
+from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Script, ScriptedProvider
@@ -75,6 +75,6 @@ def records(run: Path, system: str) -> Mapping[int, Record]:
     return next(one.records for one in collect(RunDirectory(run)).systems if one.name == system)
 
 
-def traces(run: Path, system: str) -> Mapping[int, Trace]:
+def traces(run: Path, system: str) -> Mapping[int, AnswerTrace]:
     """How a system's answers came about, by the prompt's index."""
     return next(one.traces() for one in collect(RunDirectory(run)).systems if one.name == system)

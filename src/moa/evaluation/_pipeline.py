@@ -134,12 +134,12 @@ async def opened(prepared: Prepared, out: Path) -> AsyncIterator[Opened]:
 
 async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> Evaluation:
     """Do what was prepared, or the rest of it; errors as in `aevaluate`."""
-    folder, told = RunDirectory(out), list[Progress]()
+    folder, last_progress = RunDirectory(out), list[Progress]()
     prepared = prepared.with_earlier(folder.manifest() if folder.manifest_path.exists() else {})
     spec = prepared.setup
 
-    def tell(progress: Progress) -> None:
-        told[:] = [progress]
+    def note_progress(progress: Progress) -> None:
+        last_progress[:] = [progress]
         on_progress(progress)
 
     async with opened(prepared, out) as run:
@@ -148,7 +148,7 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
         await table.keep_given()
         if prepared.rejudge:
             await table.judge_again()
-        fill = Fill(spec, table, tell)
+        fill = Fill(spec, table, note_progress)
         try:
             await fill.run(run.engine, run.spent())
         finally:
@@ -158,7 +158,7 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
     return Evaluation(
         folder=out,
         ended=fill.ended,
-        progress=told[-1],
+        progress=last_progress[-1],
         settlement=fill.settlement,
         cause=fill.cause,
         is_fruitless=fill.is_fruitless,
@@ -172,7 +172,9 @@ def _spent(folder: RunDirectory, store: CellStore) -> Paid:
         return spent
     replies = Store(_replies(folder))
     try:
-        return Paid(kept_usd=max(spent.kept_usd, replies.cost_usd()), lost_usd=spent.lost_usd, unpriced=spent.unpriced)
+        return Paid(
+            cached_usd=max(spent.cached_usd, replies.cost_usd()), lost_usd=spent.lost_usd, unpriced=spent.unpriced
+        )
     finally:
         replies.close()
 
@@ -185,7 +187,7 @@ def _engine(prepared: Prepared, folder: RunDirectory, spent: Paid) -> Engine:
     """The engine; its cache is the run's own."""
     budget_usd = prepared.setup.budget_usd
     if budget_usd is not None:
-        budget_usd = max(budget_usd - spent.kept_usd - spent.lost_usd, _NEXT_TO_NOTHING_USD)
+        budget_usd = max(budget_usd - spent.cached_usd - spent.lost_usd, _NEXT_TO_NOTHING_USD)
     cache = _replies(folder) if prepared.setup.shares_replies else None
     return Engine(settings=prepared.settings, providers=prepared.providers, budget_usd=budget_usd, cache=cache)
 

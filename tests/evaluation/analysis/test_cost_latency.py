@@ -7,7 +7,7 @@ from moa._ledger import Attempt, Call, Ledger
 from moa._results import LayerResult, Proposal
 from moa._usage import TokenUsage
 from moa.evaluation._analysis.cost_latency import CostLatency, critical_share, economics, percentiles
-from moa.evaluation._runner.records import Record, Trace, sums_of
+from moa.evaluation._runner.records import AnswerTrace, Record, sums_of
 
 
 def call(agent: str, layer: int, usd: float | None, *, tokens: int = 10) -> Call:
@@ -26,7 +26,7 @@ CALLS = (call("small", 1, 0.001), call("aggregator", 2, 0.003))
 
 def figures(*answers: dict[str, Any]) -> CostLatency | None:
     """Cost and latency of answers, each given by its calls and the fields of its record that are of interest."""
-    traces = {index: Trace(calls=answer.pop("calls", CALLS)) for index, answer in enumerate(answers)}
+    traces = {index: AnswerTrace(calls=answer.pop("calls", CALLS)) for index, answer in enumerate(answers)}
     return economics([record(index, traces[index].calls, **answer) for index, answer in enumerate(answers)], traces)
 
 
@@ -78,6 +78,6 @@ def test_the_critical_path_is_charged_to_the_slowest_of_each_layer_and_the_aggre
     )
     layer = LayerResult(number=1, roster=roster, closed_by="all", started_s=0.0, duration_s=3.0)
 
-    found = critical_share([(record(0, aggregation_s=1.0), Trace(layers=(layer,)))])
+    found = critical_share([(record(0, aggregation_s=1.0), AnswerTrace(layers=(layer,)))])
 
     assert found == {"slow": 0.75, "aggregator": 0.25}

@@ -9,10 +9,10 @@ import pytest
 from moa.evaluation._analysis.recommendation import (
     LINES,
     Alternative,
-    Case,
     JudgeChecks,
     Ratio,
     Recommendation,
+    VerdictBasis,
     ratio,
     recommend,
     table,
@@ -21,7 +21,7 @@ from moa.evaluation._metrics.evidence import Evidence, LengthCheck
 from moa.evaluation._metrics.single_model import SingleModel
 from moa.evaluation._statistics.estimates import Estimate, Interval
 from moa.evaluation._statistics.findings import Assessment, Finding, decided
-from moa.evaluation._statistics.kept_sides import KeptSides
+from moa.evaluation._statistics.position_consistency import PositionConsistency
 
 CHEAP, DEAR = Ratio(value=0.12), Ratio(value=1.4)
 
@@ -42,8 +42,10 @@ def evidence(low: float, high: float, **fields: Any) -> Evidence:
         "raw": found(low, high, share=share),
         "controlled": found(low, high, share=share, more_prompts=fields.pop("more_prompts", None)),
         "model": "equal_length",
-        "length": LengthCheck(ratio=1.0, moves=0.0, inflation=1.0, misfit=None, told_apart=True),
-        "kept": KeptSides(values=np.ones(400), share=share, flips=1 - share, toward_first=1 - share, pairs=400),
+        "length": LengthCheck(ratio=1.0, moves=0.0, inflation=1.0, misfit=None, is_identified=True),
+        "consistency": PositionConsistency(
+            values=np.ones(400), share=share, flips=1 - share, toward_first=1 - share, pairs=400
+        ),
         "raw_gaps": np.zeros(400),
         "controlled_gaps": np.zeros(400),
         "rows": np.ones(400, dtype=bool),
@@ -62,7 +64,7 @@ def alternative(to_mixture: tuple[float, float], to_baseline: tuple[float, float
 
 def conclusion(about: Evidence | None, **fields: Any) -> Recommendation:
     values: dict[str, Any] = {"judge": JudgeChecks(), "cost": CHEAP, "latency": DEAR, "planned": 400, **fields}
-    return recommend(Case(mixture="mix", baseline="big", evidence=about, **values))
+    return recommend(VerdictBasis(mixture="mix", baseline="big", evidence=about, **values))
 
 
 def test_a_judge_that_takes_what_is_shown_first_cannot_tell() -> None:
@@ -92,7 +94,7 @@ def test_a_judge_whose_verdicts_are_missing_cannot_tell() -> None:
 
 
 def test_length_that_hides_quality_comes_before_any_win() -> None:
-    length = LengthCheck(ratio=2.0, moves=21.0, inflation=9.0, misfit=None, told_apart=False)
+    length = LengthCheck(ratio=2.0, moves=21.0, inflation=9.0, misfit=None, is_identified=False)
 
     said = conclusion(evidence(10, 14, length=length))
 
@@ -202,7 +204,7 @@ def test_a_forecast_ends_where_nobody_would_judge_on() -> None:
 def test_without_both_orders_nothing_is_called_equally_good() -> None:
     unknown = decided(replace(found(-2, 4), beyond_margin=None))
 
-    said = conclusion(replace(evidence(-2, 4), controlled=unknown, raw=unknown, kept=None))
+    said = conclusion(replace(evidence(-2, 4), controlled=unknown, raw=unknown, consistency=None))
 
     assert said.advice == "undecided"
     assert "nothing shows whether the judge keeps its side" in said.sentence

@@ -1,6 +1,6 @@
 import pytest
 
-from moa.evaluation._analysis.output_issues import hygiene
+from moa.evaluation._analysis.output_issues import output_issues
 from moa.evaluation._analysis.text_heuristics import holds_judge_marks, leaks, looks_cut_off, refuses
 from moa.evaluation._data.outputs import Output, read_outputs
 from tests.evaluation.conftest import SHARED
@@ -65,10 +65,10 @@ def test_hygiene_counts_by_finish_reason_where_it_is_known() -> None:
         Output(instruction="c", output="Fine.", generator="s"),
     ]
 
-    found = hygiene(outputs)
+    found = output_issues(outputs)
 
     assert (found.n, found.empty, found.refusals, found.cut_off) == (3, 1, 1, 1)
-    assert hygiene(outputs[2:]).cut_off is None
+    assert output_issues(outputs[2:]).cut_off is None
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_the_measured_rates_are_those_of_the_real_outputs() -> None:
     if not SHARED.is_dir():
         pytest.skip("AlpacaEval's reference data (CC BY-NC) is not beside the repository: ../shared/alpaca_eval")
     mixture, single, baseline = (
-        hygiene(read_outputs(SHARED / f"{name}_outputs.json.gz"))
+        output_issues(read_outputs(SHARED / f"{name}_outputs.json.gz"))
         for name in ("aws_moa", "sonnet35", "gpt4_1106_preview")
     )
 

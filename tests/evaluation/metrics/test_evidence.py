@@ -25,7 +25,7 @@ def test_equal_lengths_leave_the_win_rate_as_it_is() -> None:
 
     assert found.controlled.gap.value == pytest.approx(found.raw.gap.value, abs=0.05)
     assert found.length.ratio == pytest.approx(1.0, abs=0.01)
-    assert found.length.told_apart
+    assert found.length.is_identified
 
 
 @pytest.mark.parametrize("taste", ["ratio", "bonus", "difference"])
@@ -36,7 +36,7 @@ def test_a_taste_for_length_moves_the_win_rate_and_not_the_one_at_equal_length(t
 
     assert found.raw.gap.value > 5.0
     assert found.controlled.gap.value == pytest.approx(0.0, abs=1.5)
-    assert found.length.told_apart
+    assert found.length.is_identified
 
 
 @pytest.mark.parametrize("taste", ["ratio", "bonus", "difference"])
@@ -44,7 +44,7 @@ def test_answers_that_are_all_twice_as_long_can_not_be_told_from_better_ones(tas
     found = evidence(World(taste=taste, doublings=1.0, doublings_sd=0.1))  # type: ignore[arg-type]
 
     assert found.raw.finding is Finding.BETTER
-    assert not found.length.told_apart
+    assert not found.length.is_identified
 
 
 def test_a_system_that_loses_nearly_always_is_worse_whatever_its_length() -> None:
@@ -52,14 +52,14 @@ def test_a_system_that_loses_nearly_always_is_worse_whatever_its_length() -> Non
         found = evidence(World(truth=-46.0, ties=0.0, doublings=-1.5, doublings_sd=0.4, prompts=200), seed)
 
         assert found.controlled.finding is Finding.WORSE
-        assert found.length.told_apart
+        assert found.length.is_identified
 
 
 def test_lengths_that_are_nearly_alike_need_no_model() -> None:
     found = evidence(World(truth=6.0, doublings=0.02, doublings_sd=0.001))
 
     assert found.length.moves < 3
-    assert found.length.told_apart
+    assert found.length.is_identified
     assert found.controlled.finding is Finding.BETTER
 
 
@@ -85,7 +85,7 @@ def test_a_taste_that_the_model_does_not_know_is_found_out_and_bounded() -> None
     assert found is not None
     assert found.length.misfit is not None
     assert found.length.misfit < 0.001
-    assert not found.length.told_apart
+    assert not found.length.is_identified
 
 
 def test_the_test_of_fit_is_silent_where_the_model_holds() -> None:
@@ -101,8 +101,8 @@ def test_both_orders_of_a_random_hundred_do_for_a_judge_of_one_order() -> None:
     sound = evidence(World(prompts=3_000, one_order=True))
     habit = evidence(World(truth=-8.0, position=0.7, one_order=True))
 
-    assert sound.kept is not None
-    assert sound.kept.pairs == 100
+    assert sound.consistency is not None
+    assert sound.consistency.pairs == 100
     assert sound.controlled.finding in FINE
     assert habit.controlled.finding not in FINE
 

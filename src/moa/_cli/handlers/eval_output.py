@@ -236,7 +236,7 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
         print(f"win rate of A against B as the official model predicts it: {value:.2f}% ({ends}); not judged")
     if found.evidence is not None:
         verdict = found.evidence.controlled
-        if found.evidence.kept is None:
+        if found.evidence.consistency is None:
             print("nothing shows whether the judge keeps its side when two answers change places: no margin is tested")
         more = f", at least {verdict.more_prompts:,} more prompts would settle it" if verdict.more_prompts else ""
         print(f"verdict with a margin of {margin:g} points: A is {verdict.finding.value}{more}")

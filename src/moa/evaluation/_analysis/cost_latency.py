@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from moa._ledger import Call, Ledger
-from moa.evaluation._runner.records import Record, Trace
+from moa.evaluation._runner.records import AnswerTrace, Record
 
-_NO_TRACES: Mapping[int, Trace] = {}
+_NO_TRACES: Mapping[int, AnswerTrace] = {}
 
 Place = tuple[int, str, str]
 """Layer, agent and model."""
@@ -106,7 +106,7 @@ class CostLatency:
         }
 
 
-def economics(records: Sequence[Record], traces: Mapping[int, Trace] = _NO_TRACES) -> CostLatency | None:
+def economics(records: Sequence[Record], traces: Mapping[int, AnswerTrace] = _NO_TRACES) -> CostLatency | None:
     """Return what a system's answers cost and how long they took.
 
     Args:
@@ -140,7 +140,7 @@ def percentiles(seconds: Sequence[float | None]) -> Percentiles | None:
     return Percentiles(p50=p50, p95=p95, p99=p99, n=len(known))
 
 
-def critical_share(runs: Sequence[tuple[Record, Trace]]) -> dict[str, float]:
+def critical_share(runs: Sequence[tuple[Record, AnswerTrace]]) -> dict[str, float]:
     """Return which part of the critical path's time each agent is to blame for, longest first.
 
     In each layer it is the proposer that was still running when the layer closed, or the last one to end.

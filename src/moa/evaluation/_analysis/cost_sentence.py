@@ -18,18 +18,18 @@ def cost_sentence(evaluation: Collected) -> str:
     first = evaluation.candidate
     baseline = next((one for one in evaluation.systems if one.name == evaluation.baseline), None)
     if baseline is None or baseline is first:
-        return f"{first.name}: {_told(economics(tuple(first.records.values())))}."
+        return f"{first.name}: {_figures(economics(tuple(first.records.values())))}."
     common = sorted(set(first.records) & set(baseline.records))
     if not common:
         return f"{first.name} and {baseline.name} have answered no prompt in common: nothing can be compared."
     mine, theirs = (economics([one.records[index] for index in common]) for one in (first, baseline))
-    parts = [f"{one.name}: {_told(found)}" for one, found in ((first, mine), (baseline, theirs))]
+    parts = [f"{one.name}: {_figures(found)}" for one, found in ((first, mine), (baseline, theirs))]
     relations = [*_relation("cost", _usd(mine), _usd(theirs)), *_relation("time", _median(mine), _median(theirs))]
-    told = f"{first.name} takes {' and '.join(relations)}" if relations else "Neither cost nor time can be compared"
-    return f"{'; '.join(parts)}. {told}{_elsewhere(first, baseline)}."
+    relation = f"{first.name} takes {' and '.join(relations)}" if relations else "Neither cost nor time can be compared"
+    return f"{'; '.join(parts)}. {relation}{_elsewhere(first, baseline)}."
 
 
-def _told(found: CostLatency | None) -> str:
+def _figures(found: CostLatency | None) -> str:
     if found is None:
         return "no answer"
     cost = found.cost

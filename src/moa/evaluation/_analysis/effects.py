@@ -83,7 +83,7 @@ def effect(
         if record.has_output and index in mixture.records and mixture.records[index].has_output
     ]
     changed = sum(differs(*pair) for pair in pairs)
-    told = _difference_sentence(mixture.name, other.name, difference, leaves_out=leaves_out)
+    finding = _difference_sentence(mixture.name, other.name, difference, leaves_out=leaves_out)
     return Effect(
         name=other.name,
         leaves_out=leaves_out,
@@ -91,7 +91,7 @@ def effect(
         of=of,
         changed=changed,
         n=len(pairs),
-        sentence=f"{told} {changed} of {len(pairs)} answers differ materially.",
+        sentence=f"{finding} {changed} of {len(pairs)} answers differ materially.",
     )
 
 

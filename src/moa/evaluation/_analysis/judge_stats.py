@@ -19,7 +19,7 @@ class JudgeStats:
         reasons: Why, with counts.
         ties: Share of the verdicts, 0-1, that are a draw; None without any.
         flips: Share of the pairs shown in both orders, 0-1, on which the judge changed sides; None if none was.
-        kept_win_rate: Win rate in percent among the pairs on which it did not; None if there is none.
+        consistent_win_rate: Win rate in percent among the pairs on which it did not; None if there is none.
         usd: US dollars for all pairs; None if any price is unknown. A verdict that was taken over, as another system
             had the same output, was paid there; its time counts there too.
         seconds: Time of all verdicts added up, in seconds, as if they had been asked for one after another; None if any
@@ -33,7 +33,7 @@ class JudgeStats:
     reasons: Mapping[str, int]
     ties: float | None
     flips: float | None
-    kept_win_rate: float | None
+    consistent_win_rate: float | None
     usd: float | None
     seconds: float | None
     agreement: Agreement | None
@@ -52,7 +52,7 @@ class JudgeStats:
             "missing_reasons": dict(self.reasons),
             "tie_rate": self.ties,
             "flip_rate": self.flips,
-            "kept_win_rate": self.kept_win_rate,
+            "kept_win_rate": self.consistent_win_rate,
             "usd": self.usd,
             "seconds": self.seconds,
             "agreement": kappas,
@@ -64,7 +64,7 @@ def judge_record(rows: Sequence[Judgement]) -> JudgeStats:
     """Return how the judge did. Verdicts of other programs have no orders, prices or failures: these are unknown."""
     given = [row.preference for row in rows if row.preference is not None]
     flips = [row.flipped for row in rows if row.flipped is not None]
-    kept = [(row.preference or DRAW) - 1.0 for row in rows if row.flipped is False and row.preference is not None]
+    consistent = [(row.preference or DRAW) - 1.0 for row in rows if row.flipped is False and row.preference is not None]
     reasons = Counter(row.failure["code"] for row in rows if row.failure)
     return JudgeStats(
         n=len(rows),
@@ -72,7 +72,7 @@ def judge_record(rows: Sequence[Judgement]) -> JudgeStats:
         reasons=dict(reasons.most_common()),
         ties=sum(preference in (0, DRAW) for preference in given) / len(given) if given else None,
         flips=sum(flips) / len(flips) if flips else None,
-        kept_win_rate=100.0 * sum(kept) / len(kept) if kept else None,
+        consistent_win_rate=100.0 * sum(consistent) / len(consistent) if consistent else None,
         usd=_sum([row.price_per_example for row in rows]),
         seconds=_sum([row.time_per_example for row in rows]),
         dropped=tuple(sorted({part for row in rows for part in row.dropped})),

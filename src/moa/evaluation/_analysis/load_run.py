@@ -21,11 +21,11 @@ from moa.evaluation._data.reference_data import BASELINE
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._runner.labels import labels_of
 from moa.evaluation._runner.preparing import BASELINE_FILE
-from moa.evaluation._runner.records import RECORDS, TRACES, Record, Trace
+from moa.evaluation._runner.records import RECORDS, TRACES, AnswerTrace, Record
 from moa.evaluation._runner.run_directory import FORMAT, RunDirectory
 from moa.evaluation._runner.store import CellStore
 from moa.evaluation._runner.table import Table
-from moa.evaluation._statistics.non_inferiority import MARGIN
+from moa.evaluation._statistics.sample_means import MARGIN
 
 
 def collect(folder: RunDirectory) -> Collected:
@@ -43,7 +43,7 @@ def collect(folder: RunDirectory) -> Collected:
     human: tuple[HumanCheck, ...] = ()
     measured: tuple[Measured, ...] = ()
     if manifest.get("format") == FORMAT:
-        told, candidate, baseline = protocol["systems"], protocol["candidate"], protocol["baseline"]
+        entries, candidate, baseline = protocol["systems"], protocol["candidate"], protocol["baseline"]
         store = CellStore(folder.cells, read_only=True)
         try:
             measures = protocol.get("measures", ())
@@ -55,10 +55,10 @@ def collect(folder: RunDirectory) -> Collected:
             store.close()
     else:
         third = judge.get("reference")
-        told, damaged = [*protocol["systems"], *([third] if third else ())], []
+        entries, damaged = [*protocol["systems"], *([third] if third else ())], []
         candidate = protocol["mixture"]
-        systems = tuple(_system_of_format_1(folder.path, one, candidate) for one in told)
-        baseline = next((one["name"] for one in told if one["role"] == "baseline"), None)
+        systems = tuple(_system_of_format_1(folder.path, one, candidate) for one in entries)
+        baseline = next((one["name"] for one in entries if one["role"] == "baseline"), None)
     first = next((system for system in systems if system.name == candidate), None)
     if first is None or not first.outputs:
         raise EvaluationDataError("nothing has been answered yet: run the evaluation first", path=folder.path)
@@ -100,7 +100,9 @@ def _by_former_judges(manifest: Mapping[str, Any], store: CellStore, baseline: s
     return tuple(found)
 
 
-def _traces(cells: Path, system: str, keys: Mapping[str, Sequence[int]], known: Container[int]) -> dict[int, Trace]:
+def _traces(
+    cells: Path, system: str, keys: Mapping[str, Sequence[int]], known: Container[int]
+) -> dict[int, AnswerTrace]:
     """How answers came about, but for those that another process has added since the others were read."""
     store = CellStore(cells, read_only=True)
     try:
@@ -139,10 +141,10 @@ def _human(table: Table, store: CellStore) -> tuple[HumanCheck, ...]:
     return tuple(one for one in found if one is not None)
 
 
-def _system_of_format_1(run: Path, told: Mapping[str, Any], candidate: str) -> Evaluated:
+def _system_of_format_1(run: Path, entries: Mapping[str, Any], candidate: str) -> Evaluated:
     """A system of a run of the first format: lines of JSON, and the files in AlpacaEval's format."""
-    name, stem = told["name"], file_name(told["name"])
-    found, traces = dict[int, Record](), dict[int, Trace]()
+    name, stem = entries["name"], file_name(entries["name"])
+    found, traces = dict[int, Record](), dict[int, AnswerTrace]()
     for line in _lines(run / "calls" / f"{stem}.jsonl"):
         record = RECORDS.validate_python(line)
         # Times of replies that were given again mean nothing there.
@@ -154,18 +156,18 @@ def _system_of_format_1(run: Path, told: Mapping[str, Any], candidate: str) -> E
     outputs = read_outputs(run / "outputs" / f"{stem}.json") if found else ()
     return Evaluated(
         name=name,
-        role=told["role"],
-        mixture=_mixture(told),
-        parent=candidate if told["role"] in ("without", "shuffled") else None,
+        role=entries["role"],
+        mixture=_mixture(entries),
+        parent=candidate if entries["role"] in ("without", "shuffled") else None,
         records=found,
         outputs=dict(zip(sorted(found), outputs, strict=False)),
-        is_precomputed=told.get("outputs") is not None,
+        is_precomputed=entries.get("outputs") is not None,
         traces=lambda: traces,
         annotations=judgements_of(rows, path),
     )
 
 
-def _trace_of_format_1(line: Mapping[str, Any]) -> Trace:
+def _trace_of_format_1(line: Mapping[str, Any]) -> AnswerTrace:
     layers = [
         {
             "number": layer["layer"],
@@ -212,12 +214,12 @@ def margin_of(folder: RunDirectory) -> float:
 def data_dir_of(folder: RunDirectory) -> Path | None:
     """Return where the last session had AlpacaEval's files, if not from the hub and if they are still there."""
     sessions = folder.manifest().get("sessions") or [{}]
-    told = sessions[-1].get("data_dir")
-    return Path(told) if told and Path(told).is_dir() else None
+    entries = sessions[-1].get("data_dir")
+    return Path(entries) if entries and Path(entries).is_dir() else None
 
 
-def _mixture(told: Mapping[str, Any]) -> Mixture | None:
-    return None if told["mixture"] is None else load(told["mixture"])
+def _mixture(entries: Mapping[str, Any]) -> Mixture | None:
+    return None if entries["mixture"] is None else load(entries["mixture"])
 
 
 def _asking(models: Sequence[str]) -> str:
@@ -226,7 +228,7 @@ def _asking(models: Sequence[str]) -> str:
 
 def _how(protocol: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
     prompts, judge = protocol["prompts"], protocol.get("judge")
-    told: dict[str, Any] = {
+    entries: dict[str, Any] = {
         "Prompts": f"{prompts['count']} of {prompts['source']}, SHA-256 {prompts['sha256'][:16]}…",
         "Judge": "none" if judge is None else f"{judge['name']} {_asking(judge['models'])}, against {judge['against']}",
         "Seed": str(protocol["seed"]),
@@ -240,5 +242,7 @@ def _how(protocol: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, A
         "Endpoints": "endpoints",
         "Prices": "prices",
     }
-    told |= {topic: session[key] for topic, key in topics.items() if session.get(key)}
-    return told | {"Systems": [{key: one[key] for key in ("name", "role", "mixture")} for one in protocol["systems"]]}
+    entries |= {topic: session[key] for topic, key in topics.items() if session.get(key)}
+    return entries | {
+        "Systems": [{key: one[key] for key in ("name", "role", "mixture")} for one in protocol["systems"]]
+    }

@@ -10,7 +10,7 @@ import numpy as np
 from moa.evaluation._runner.table import Table
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.estimates import Estimate
-from moa.evaluation._statistics.non_inferiority import mean_estimate
+from moa.evaluation._statistics.sample_means import mean_estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

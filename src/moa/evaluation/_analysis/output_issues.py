@@ -35,7 +35,7 @@ class OutputIssues:
         return asdict(self)
 
 
-def hygiene(outputs: Sequence[Output]) -> OutputIssues:
+def output_issues(outputs: Sequence[Output]) -> OutputIssues:
     """Return the counts of one system's answers.
 
     Args:

@@ -13,7 +13,7 @@ from moa.evaluation._statistics.findings import MANY_PROMPTS, MIN_DATA, Assessme
 
 Advice = Literal["use", "your call", "do not use", "undecided"]
 
-LEAST_KEPT = 0.25
+MIN_CONSISTENCY = 0.25
 """Share of the pairs, 0-1, on which a judge has to keep its side beyond chance for its verdicts to be followed at
 all."""
 
@@ -84,7 +84,7 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class VerdictBasis:
     """All that the first sentence may depend on.
 
     Attributes:
@@ -137,10 +137,10 @@ class Recommendation:
     system: str | None = None
 
 
-Line = Callable[[Case, Evidence], Recommendation | None]
+Line = Callable[[VerdictBasis, Evidence], Recommendation | None]
 
 
-def recommend(case: Case) -> Recommendation:
+def recommend(case: VerdictBasis) -> Recommendation:
     """Return what a user should do about a mixture in place of a baseline: the first line of `LINES` that holds."""
     evidence = case.evidence
     if evidence is None:
@@ -153,17 +153,17 @@ def recommend(case: Case) -> Recommendation:
     raise AssertionError("the last line always holds")
 
 
-def judge_cannot_tell(case: Case, evidence: Evidence) -> Recommendation | None:
+def judge_cannot_tell(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 1: the judge fails on control pairs, keeps its side on too few pairs, or gives no verdict on too many."""
-    judge, kept = case.judge, evidence.kept
+    judge, consistency = case.judge, evidence.consistency
     if judge.controls >= MIN_CONTROLS and judge.controls_right < LEAST_CONTROLS_RIGHT * judge.controls:
         why = (
             f"of {judge.controls} control pairs, an answer and the same words in disorder, it got only "
             f"{judge.controls_right} right"
         )
-    elif kept is not None and kept.share < LEAST_KEPT:
-        habit = f"it changed sides on {100 * kept.flips:.0f}% of the pairs when the two answers changed places"
-        why = habit if kept.flips >= LEAST_KEPT else "it calls nearly everything a tie"
+    elif consistency is not None and consistency.share < MIN_CONSISTENCY:
+        habit = f"it changed sides on {100 * consistency.flips:.0f}% of the pairs when the two answers changed places"
+        why = habit if consistency.flips >= MIN_CONSISTENCY else "it calls nearly everything a tie"
     elif judge.missing > MOST_MISSING:
         why = f"{100 * judge.missing:.0f}% of its verdicts are missing or can't be read"
     else:
@@ -175,10 +175,10 @@ def judge_cannot_tell(case: Case, evidence: Evidence) -> Recommendation | None:
     return _found("undecided", sentence, case, evidence, judge_cannot_tell)
 
 
-def length_hides_quality(case: Case, evidence: Evidence) -> Recommendation | None:
+def length_hides_quality(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 2: a taste for length alone could have made the difference, and the verdicts can't say."""
     length = evidence.length
-    if length.told_apart:
+    if length.is_identified:
         return None
     doubled = 100 / (1 + math.exp(-STEEPEST)) - 50
     sentence = (
@@ -190,7 +190,7 @@ def length_hides_quality(case: Case, evidence: Evidence) -> Recommendation | Non
     return _found("undecided", sentence, case, evidence, length_hides_quality)
 
 
-def figures_disagree(case: Case, evidence: Evidence) -> Recommendation | None:
+def figures_disagree(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 3: preferences as they are and preferences at equal length give opposite advice."""
     if not evidence.disagree:
         return None
@@ -203,9 +203,9 @@ def figures_disagree(case: Case, evidence: Evidence) -> Recommendation | None:
     return _found("your call", sentence, case, evidence, figures_disagree)
 
 
-def too_few_prompts(case: Case, evidence: Evidence) -> Recommendation | None:
+def too_few_prompts(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 4: there are less than 30 prompts' worth of data."""
-    share = 1.0 if evidence.kept is None else max(evidence.kept.share, LEAST_KEPT)
+    share = 1.0 if evidence.consistency is None else max(evidence.consistency.share, MIN_CONSISTENCY)
     missing = math.ceil(MIN_DATA / share) - evidence.n
     if missing <= 0:
         return None
@@ -217,7 +217,7 @@ def too_few_prompts(case: Case, evidence: Evidence) -> Recommendation | None:
     return _found("undecided", sentence, case, evidence, too_few_prompts)
 
 
-def use_single_model(case: Case, evidence: Evidence) -> Recommendation | None:
+def use_single_model(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 5: a single model is not worse than the mixture and the baseline by the margin, and cheaper than both."""
     other = case.alternative
     if other is None or not (replaces(other) and other.cost.is_less and is_fine(other.found.to_mixture)):
@@ -239,7 +239,7 @@ def use_single_model(case: Case, evidence: Evidence) -> Recommendation | None:
     return replace(found, proof=f"{proof}; {found.proof}", system=other.found.name)
 
 
-def use_mixture(case: Case, evidence: Evidence) -> Recommendation | None:
+def use_mixture(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 6: the mixture is better, or not worse by the margin, and cheaper."""
     if not (is_fine(evidence.controlled) and case.cost.is_less):
         return None
@@ -257,7 +257,7 @@ def use_mixture(case: Case, evidence: Evidence) -> Recommendation | None:
     return replace(_found("use", sentence, case, evidence, use_mixture), system=name)
 
 
-def your_call(case: Case, evidence: Evidence) -> Recommendation | None:
+def your_call(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 7: worse by less than the margin; or as good or better, but not known to be cheaper."""
     found = evidence.controlled
     if not (is_fine(found) or found.finding is Finding.SLIGHTLY_WORSE):
@@ -272,7 +272,7 @@ def your_call(case: Case, evidence: Evidence) -> Recommendation | None:
     return _found("your call", sentence, case, evidence, your_call)
 
 
-def do_not_use(case: Case, evidence: Evidence) -> Recommendation | None:
+def do_not_use(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 8: the mixture is worse by more than the margin."""
     if evidence.controlled.finding is not Finding.WORSE:
         return None
@@ -280,10 +280,10 @@ def do_not_use(case: Case, evidence: Evidence) -> Recommendation | None:
     return _found("do not use", sentence, case, evidence, do_not_use)
 
 
-def undecided(case: Case, evidence: Evidence) -> Recommendation:
+def undecided(case: VerdictBasis, evidence: Evidence) -> Recommendation:
     """Line 9: nothing is shown."""
     found = evidence.controlled
-    if evidence.kept is None:
+    if evidence.consistency is None:
         why = (
             "nothing shows whether the judge keeps its side when two answers change places, so that they can't be "
             "called equally good; judge again with --rejudge, which tries both orders"
@@ -355,7 +355,7 @@ def replaces(other: Alternative) -> bool:
     return is_fine(other.found.to_baseline) and other.cost_to_baseline.is_less
 
 
-def evidence_against(case: Case) -> str:
+def evidence_against(case: VerdictBasis) -> str:
     """Return whose answers the mixture's were compared with."""
     return case.opponent or case.baseline
 
@@ -390,20 +390,20 @@ def title_of(line: Callable[..., object]) -> str:
 
 
 def _found(
-    advice: Advice, sentence: str, case: Case, evidence: Evidence, line: Callable[..., object]
+    advice: Advice, sentence: str, case: VerdictBasis, evidence: Evidence, line: Callable[..., object]
 ) -> Recommendation:
     figures = [(case.measure, evidence.raw)]
     if evidence.model is not None:
         figures.insert(0, (MEASURES[evidence.model], evidence.controlled))
-    told = "; ".join(f"{measure} {_figure(found, case)}" for measure, found in figures)
+    lines = "; ".join(f"{measure} {_figure(found, case)}" for measure, found in figures)
     equal = "equal is 0" if case.is_indirect else "equal is 50%"
     of = f" of {case.planned:,}" if evidence.n < case.planned else ""
     looks = "; every interval is valid at every look" if case.looked else ""
-    proof = f"{told}; {equal}; {evidence.n:,}{of} prompts{looks}"
+    proof = f"{lines}; {equal}; {evidence.n:,}{of} prompts{looks}"
     return Recommendation(advice=advice, sentence=sentence, proof=proof, line=title_of(line))
 
 
-def _figure(found: Assessment, case: Case) -> str:
+def _figure(found: Assessment, case: VerdictBasis) -> str:
     if case.is_indirect:
         return f"{found.gap.value:+.1f} points against {case.baseline}'s, {_ends(found.gap)}"
     interval = found.gap.interval
@@ -417,7 +417,7 @@ def _ends(gap: Estimate) -> str:
     return f"{100 * gap.interval.level:g}% interval {gap.interval.low:+.1f} to {gap.interval.high:+.1f}"
 
 
-def _amount(found: Assessment, case: Case, *, to: str | None = None) -> str:
+def _amount(found: Assessment, case: VerdictBasis, *, to: str | None = None) -> str:
     other, margin = to or case.baseline, f"{found.margin:g} points"
     return {
         Finding.BETTER: f"better than {other}",
@@ -428,7 +428,7 @@ def _amount(found: Assessment, case: Case, *, to: str | None = None) -> str:
     }[found.finding]
 
 
-def _price(case: Case) -> str:
+def _price(case: VerdictBasis) -> str:
     cost = times(case.cost, "cost")
     return cost if case.latency.value is None else f"{cost} and {times(case.latency, 'latency')}"
 

@@ -40,8 +40,8 @@ class Stopped:
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
         saved = {"prompts": self.saved, "share": self.saved / self.planned if self.planned else 0.0}
-        told = {"until": self.settlement.until, "decided": self.settlement.decided}
-        return {**told, "rests_on": len(self.settlement.prompts), "of": self.planned, "saved": saved}
+        as_values = {"until": self.settlement.until, "decided": self.settlement.decided}
+        return {**as_values, "rests_on": len(self.settlement.prompts), "of": self.planned, "saved": saved}
 
 
 _KNOWN = {"decided": "decided", "good-enough": "known to be good enough or not", "all": "decided"}

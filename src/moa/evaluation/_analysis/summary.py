@@ -13,13 +13,13 @@ from moa.evaluation._analysis.effects import Effect, Side, effect
 from moa.evaluation._analysis.human import HumanCheck
 from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
 from moa.evaluation._analysis.measured import Measured
-from moa.evaluation._analysis.output_issues import OutputIssues, hygiene
+from moa.evaluation._analysis.output_issues import OutputIssues, output_issues
 from moa.evaluation._analysis.recommendation import (
     MEASURES,
     Alternative,
-    Case,
     JudgeChecks,
     Recommendation,
+    VerdictBasis,
     ratio,
     recommend,
     times,
@@ -37,9 +37,9 @@ from moa.evaluation._metrics.metrics import Metrics, choose_model, comparable_ve
 from moa.evaluation._metrics.paired_difference import common_to_all
 from moa.evaluation._metrics.single_model import SingleModel, weigh_all
 from moa.evaluation._metrics.stopping import Settlement
-from moa.evaluation._runner.records import Record, Trace
+from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._statistics.findings import Assessment, Finding
-from moa.evaluation._statistics.non_inferiority import MARGIN, ByCategory, by_category
+from moa.evaluation._statistics.sample_means import MARGIN, ByCategory, by_category
 
 _NAMED = 3
 """How many systems a warning names."""
@@ -69,7 +69,7 @@ class Evaluated:
     mixture: Mixture | None = None
     parent: str | None = None
     is_precomputed: bool = False
-    traces: Callable[[], Mapping[int, Trace]] = dict
+    traces: Callable[[], Mapping[int, AnswerTrace]] = dict
     annotations: Sequence[Judgement] = ()
 
     @property
@@ -135,7 +135,7 @@ class SystemSummary:
 
     name: str
     role: str
-    hygiene: OutputIssues
+    output_issues: OutputIssues
     economics: CostLatency | None
     avg_length: float
     metrics: Metrics | None = None
@@ -155,7 +155,7 @@ class SystemSummary:
             "fold_spread": None if self.folds is None else self.folds.spread,
             "leaderboard": None if self.rank is None else {"place": self.rank.place, "of": self.rank.of},
             "economics": None if self.economics is None else self.economics.as_dict(),
-            "hygiene": self.hygiene.as_dict(),
+            "hygiene": self.output_issues.as_dict(),
             "copied": None
             if self.copied is None
             else {
@@ -325,7 +325,7 @@ def _system_summary(system: Evaluated, data: AlpacaEvalData | None, board: Mappi
     summary = SystemSummary(
         name=system.name,
         role=system.role,
-        hygiene=hygiene(outputs),
+        output_issues=output_issues(outputs),
         economics=economics(list(system.records.values()), traces),
         avg_length=sum(len(output.output) for output in outputs) / len(outputs) if outputs else 0.0,
     )
@@ -349,7 +349,7 @@ def _categories(annotations: Sequence[Annotation]) -> ByCategory | None:
     return by_category(100.0 * win_probabilities(annotations), labels)
 
 
-def _copied(records: Mapping[int, Record], traces: Mapping[int, Trace]) -> Mapping[str, Copied] | None:
+def _copied(records: Mapping[int, Record], traces: Mapping[int, AnswerTrace]) -> Mapping[str, Copied] | None:
     found = [
         copied(record.output, {one.agent: one.text for one in trace.layers[-1].proposals})
         for index, trace in traces.items()
@@ -410,7 +410,7 @@ def _only_at(system: Evaluated, prompts: frozenset[int]) -> Evaluated:
 
 def _case(
     evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None, single: SingleModel | None
-) -> Case | None:
+) -> VerdictBasis | None:
     """All that the first sentence depends on; None if nothing is judged."""
     mixture, baseline, judged = evaluation.candidate, evaluation.replaced, systems[0].judged
     if baseline is None or evidence is None:
@@ -440,7 +440,7 @@ def _case(
             controls_right=sum(controls),
         )
         opponent = None if baseline.name == evaluation.opponent else evaluation.opponent
-    return Case(
+    return VerdictBasis(
         mixture=mixture.name,
         baseline=baseline.name,
         evidence=evidence,
@@ -466,7 +466,7 @@ def _nothing_judged(mixture: str) -> Recommendation:
     return Recommendation(advice="undecided", sentence=f"Undecided: nothing has judged {mixture} yet.")
 
 
-def _best_member(case: Case, other: Alternative) -> BestMember:
+def _best_member(case: VerdictBasis, other: Alternative) -> BestMember:
     found, gap = other.found, other.found.to_mixture.gap
     of = f" of {found.of}, picked on other prompts than those that its figures come from" if found.of > 1 else ""
     price = "" if other.cost.value is None else f" at {times(other.cost, 'cost')}"
@@ -504,9 +504,9 @@ def _warnings(evaluation: Collected, systems: Sequence[SystemSummary], evidence:
             "that, those of the tables are for a number of prompts fixed beforehand, and too narrow."
         )
     for system in systems:
-        if system.hygiene.judge_marks:
+        if system.output_issues.judge_marks:
             found.append(
-                f"{system.name}: {system.hygiene.judge_marks} outputs hold marks that change a judge's prompt."
+                f"{system.name}: {system.output_issues.judge_marks} outputs hold marks that change a judge's prompt."
             )
     return found
 
@@ -599,7 +599,7 @@ def _category_dict(categories: ByCategory) -> dict[str, Any]:
 
 
 def _evidence_dict(evidence: Evidence) -> dict[str, Any]:
-    def told(found: Assessment) -> dict[str, Any]:
+    def as_values(found: Assessment) -> dict[str, Any]:
         beyond = found.beyond_margin
         return {
             "finding": found.finding.value,
@@ -610,17 +610,19 @@ def _evidence_dict(evidence: Evidence) -> dict[str, Any]:
             "more_prompts": found.more_prompts,
         }
 
-    kept, length = evidence.kept, evidence.length
+    consistency, length = evidence.consistency, evidence.length
     return {
         "prompts": evidence.n,
         "model": evidence.model,
-        "raw": told(evidence.raw),
-        "controlled": told(evidence.controlled),
-        "kept_sides": None if kept is None else {"share": kept.share, "flips": kept.flips, "pairs": kept.pairs},
+        "raw": as_values(evidence.raw),
+        "controlled": as_values(evidence.controlled),
+        "kept_sides": None
+        if consistency is None
+        else {"share": consistency.share, "flips": consistency.flips, "pairs": consistency.pairs},
         "length": {
             "ratio": length.ratio,
             "could_move": length.moves,
             "misfit_p": length.misfit,
-            "told_from_quality": length.told_apart,
+            "told_from_quality": length.is_identified,
         },
     }

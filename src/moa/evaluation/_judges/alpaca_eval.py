@@ -119,7 +119,7 @@ class AlpacaEvalJudge:
             return Verdict(preference=DRAW)
         swapped = self.evaluator.shuffles and is_swapped(pair.instruction)
         shown = (pair.output_2, pair.output_1) if swapped else (pair.output_1, pair.output_2)
-        opinion = await ask(
+        reply = await ask(
             engine,
             self.model,
             messages(self.evaluator.template, pair.instruction, *shown),
@@ -129,14 +129,14 @@ class AlpacaEvalJudge:
             again=again,
             raw=_raw,
         )
-        value = 3.0 - opinion.value if swapped and opinion.value is not None else opinion.value
+        value = 3.0 - reply.value if swapped and reply.value is not None else reply.value
         return Verdict(
             preference=value,
             orders=(None, value) if swapped else (value, None),
-            raw=(opinion.raw,) if opinion.raw else (),
-            ledger=opinion.ledger,
-            seconds=opinion.seconds,
-            failure=opinion.failure,
+            raw=(reply.raw,) if reply.raw else (),
+            ledger=reply.ledger,
+            seconds=reply.seconds,
+            failure=reply.failure,
         )
 
 
@@ -153,7 +153,7 @@ def messages(template: str, instruction: str, first: str, second: str) -> tuple[
     """Return the filled template as messages, exactly as the official code makes them.
 
     That includes its weakness: a text that holds a placeholder or ChatML's own marks changes the prompt around it.
-    `hygiene` counts outputs that do.
+    `output_issues` counts outputs that do.
 
     Args:
         template: ChatML with placeholders.

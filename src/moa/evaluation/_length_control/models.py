@@ -186,8 +186,8 @@ def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None =
     regularised = name == "length_controlled_v1"
     if regularised and gamed is None:
         raise ValueError("length_controlled_v1 needs the rows of the gamed baselines (df_gamed.csv)")
-    kept = gamed if regularised else None
-    design = Design(name=name, judged=judged, gamed=kept, gamed_weight=share * GAMED_WEIGHT)
+    used = gamed if regularised else None
+    design = Design(name=name, judged=judged, gamed=used, gamed_weight=share * GAMED_WEIGHT)
     if design.uses_difficulty:
         _known(judged.difficulty)
     return design

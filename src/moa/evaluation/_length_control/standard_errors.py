@@ -10,7 +10,7 @@ from moa.evaluation._length_control.models import Design, LengthFit, fitted_rows
 from moa.evaluation._length_control.refit import refit
 from moa.evaluation._statistics.array_types import Floats, Ints, sigmoid
 from moa.evaluation._statistics.estimates import LEVEL, Estimate, student_estimate
-from moa.evaluation._statistics.non_inferiority import MIN_PROMPTS, RESAMPLES, bootstrap_counts, percentile_interval
+from moa.evaluation._statistics.sample_means import MIN_PROMPTS, RESAMPLES, bootstrap_counts, percentile_interval
 
 SERIOUS_INFLATION = 5.0
 """From which `length_inflation` on to warn: the usual rule for variance inflation factors (James et al. 2013, An

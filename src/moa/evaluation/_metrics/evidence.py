@@ -22,8 +22,8 @@ from moa.evaluation._length_control.partial_fit import fit_so_far
 from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
 from moa.evaluation._statistics.array_types import Bools, Floats, Ints, sigmoid
 from moa.evaluation._statistics.findings import Assessment, Finding, assess, effective_number, either
-from moa.evaluation._statistics.kept_sides import KeptSides, kept_sides
-from moa.evaluation._statistics.non_inferiority import MARGIN
+from moa.evaluation._statistics.position_consistency import PositionConsistency, position_consistency
+from moa.evaluation._statistics.sample_means import MARGIN
 
 MIN_EFFECTIVE = 10.0
 """Fewest prompts on which a figure's error may effectively rest (see `effective_number`) for it to decide anything."""
@@ -112,14 +112,14 @@ class LengthCheck:
         moves: Points by which the steepest taste that is allowed for could move the figure; see `STEEPEST`.
         inflation: As `length_inflation`, the largest of all systems that are compared.
         misfit: Probability of verdicts that fit the model as badly, if the model holds; None where it was not tested.
-        told_apart: Whether the figure at equal length means anything.
+        is_identified: Whether the figure at equal length means anything.
     """
 
     ratio: float
     moves: float
     inflation: float
     misfit: float | None
-    told_apart: bool
+    is_identified: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -131,7 +131,7 @@ class Evidence:
         controlled: At equal length; as raw where no length model was fitted.
         model: Which length model; None without.
         length: Whether it can be told from quality.
-        kept: On which pairs the judge keeps its side; None if that was not tried.
+        consistency: On which pairs the judge keeps its side; None if that was not tried.
         raw_gaps: One value in points for each prompt that counts.
         controlled_gaps: Pseudo-values in points, likewise.
         rows: Which of the prompts count: those with all verdicts.
@@ -141,7 +141,7 @@ class Evidence:
     controlled: Assessment
     model: LengthModel | None
     length: LengthCheck
-    kept: KeptSides | None
+    consistency: PositionConsistency | None
     raw_gaps: Floats
     controlled_gaps: Floats
     rows: Bools
@@ -179,26 +179,26 @@ def weigh(
     if not rows.any():
         return None
     sides = [side.at(rows) for side in sides]
-    kept = KeptSides.all_of(len(sides[0].won)) if model is None else _least_kept(sides)
+    consistency = PositionConsistency.all_of(len(sides[0].won)) if model is None else _least_consistency(sides)
     prompt = sides[0].prompt
     raw_gaps = by_prompt(_gap([100.0 * side.won for side in sides]), prompt)
-    raw = assess(raw_gaps, kept, margin=margin, looks=looks)
+    raw = assess(raw_gaps, consistency, margin=margin, looks=looks)
     fits = [] if model is None else [fit_decided(side, model, gamed, looks=looks) for side in sides]
     fitted = [fit for fit in fits if fit is not None]
     if model is None or len(fitted) < len(sides):
-        length = LengthCheck(ratio=_ratio(sides[0]), moves=0.0, inflation=1.0, misfit=None, told_apart=True)
+        length = LengthCheck(ratio=_ratio(sides[0]), moves=0.0, inflation=1.0, misfit=None, is_identified=True)
         return Evidence(
             raw=raw,
             controlled=raw,
             model=None,
             length=length,
-            kept=kept,
+            consistency=consistency,
             raw_gaps=raw_gaps,
             controlled_gaps=raw_gaps,
             rows=rows,
         )
     gaps = by_prompt(_gap([spread_out(*both) for both in zip(sides, fitted, strict=True)]), prompt)
-    controlled = assess(gaps, kept, margin=margin, looks=looks)
+    controlled = assess(gaps, consistency, margin=margin, looks=looks)
     inflation = max(length_inflation(fit.design) for fit in fitted)
     misfit = min((p for fit in fitted if (p := fit_test(fit)) is not None), default=None)
     fits_well = model != "equal_length" or misfit is None or misfit >= MISFIT
@@ -211,18 +211,20 @@ def weigh(
         by_prompt(_gap([_with_taste(side, model, slope) for side in sides]), prompt) for slope in (STEEPEST, -STEEPEST)
     )
     moves = abs(float(liked.mean() - disliked.mean())) / 2.0
-    told_apart = True
+    is_identified = True
     if not known:
-        bounds = (assess(one, kept, margin=margin, looks=looks) for one in (liked, disliked))
+        bounds = (assess(one, consistency, margin=margin, looks=looks) for one in (liked, disliked))
         controlled, gaps = either(*bounds), 0.5 * (liked + disliked)
-        told_apart = moves <= margin or controlled.finding is Finding.WORSE
-    length = LengthCheck(ratio=_ratio(sides[0]), moves=moves, inflation=inflation, misfit=misfit, told_apart=told_apart)
+        is_identified = moves <= margin or controlled.finding is Finding.WORSE
+    length = LengthCheck(
+        ratio=_ratio(sides[0]), moves=moves, inflation=inflation, misfit=misfit, is_identified=is_identified
+    )
     return Evidence(
         raw=raw,
         controlled=controlled,
         model=model,
         length=length,
-        kept=kept,
+        consistency=consistency,
         raw_gaps=raw_gaps,
         controlled_gaps=gaps,
         rows=rows,
@@ -319,21 +321,25 @@ def _with_taste(verdicts: Verdicts, model: LengthModel, slope: float) -> Floats:
     return _around_ties(verdicts, model, with_taste(judged, slope))
 
 
-def _least_kept(sides: Sequence[Verdicts]) -> KeptSides | None:
+def _least_consistency(sides: Sequence[Verdicts]) -> PositionConsistency | None:
     """The judge's consistency on the system of which it is the least sure; a difference of two is blunted by either."""
-    found = [kept_sides(side.baseline_first, side.system_first, side.same) for side in sides]
-    known = [_kept_by_prompt(kept, side.prompt) for kept, side in zip(found, sides, strict=True) if kept is not None]
-    return min(known, key=lambda kept: kept.share) if len(known) == len(sides) else None
+    found = [position_consistency(side.baseline_first, side.system_first, side.same) for side in sides]
+    known = [
+        _consistency_by_prompt(consistency, side.prompt)
+        for consistency, side in zip(found, sides, strict=True)
+        if consistency is not None
+    ]
+    return min(known, key=lambda consistency: consistency.share) if len(known) == len(sides) else None
 
 
-def _kept_by_prompt(kept: KeptSides, prompt: Ints | None) -> KeptSides:
+def _consistency_by_prompt(consistency: PositionConsistency, prompt: Ints | None) -> PositionConsistency:
     if prompt is None:
-        return kept
-    tried = ~np.isnan(kept.values)
+        return consistency
+    tried = ~np.isnan(consistency.values)
     rows = np.bincount(prompt, weights=tried)
-    sums = np.bincount(prompt, weights=np.where(tried, kept.values, 0.0))
+    sums = np.bincount(prompt, weights=np.where(tried, consistency.values, 0.0))
     values = np.where(rows > 0, sums / np.maximum(rows, 1), np.nan)
-    return replace(kept, values=values, pairs=int(np.count_nonzero(rows)))
+    return replace(consistency, values=values, pairs=int(np.count_nonzero(rows)))
 
 
 def _gap(rates: Sequence[Floats]) -> Floats:

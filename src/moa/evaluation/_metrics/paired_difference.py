@@ -13,7 +13,7 @@ from moa.evaluation._metrics.evidence import Evidence, weigh
 from moa.evaluation._metrics.metrics import Align, choose_model, comparable_verdicts, fit_annotations
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
 from moa.evaluation._statistics.findings import mean_with_interval
-from moa.evaluation._statistics.non_inferiority import MARGIN, MIN_PROMPTS, RESAMPLES
+from moa.evaluation._statistics.sample_means import MARGIN, MIN_PROMPTS, RESAMPLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from moa.evaluation._length_control.models import GamedBaselines, LengthModel
 from moa.evaluation._metrics.evidence import Evidence, Verdicts, weigh
 from moa.evaluation._statistics.array_types import Bools
 from moa.evaluation._statistics.findings import Assessment, assess
-from moa.evaluation._statistics.kept_sides import KeptSides
-from moa.evaluation._statistics.non_inferiority import MARGIN
+from moa.evaluation._statistics.position_consistency import PositionConsistency
+from moa.evaluation._statistics.sample_means import MARGIN
 
 FOLDS = 2
 
@@ -55,7 +55,7 @@ def best_single_model(
     Source:
         Chernozhukov et al. 2018, The Econometrics Journal 21(1): cross-fitting.
     """
-    names = [name for name, found in models.items() if found.length.told_apart]
+    names = [name for name, found in models.items() if found.length.is_identified]
     if not names:
         return None
     values = np.stack([models[name].controlled_gaps for name in names])
@@ -66,13 +66,13 @@ def best_single_model(
         held_out = fold == number
         picked[held_out] = values[np.argmax(totals - values[:, held_out].sum(axis=1))][held_out]
     name = names[int(np.argmax(totals))]
-    kept = least_kept([mixture.kept, models[name].kept])
+    consistency = least_consistency([mixture.consistency, models[name].consistency])
     return SingleModel(
         name=name,
         of=len(names),
-        to_mixture=assess(picked - mixture.controlled_gaps, kept, margin=margin, looks=looks),
-        to_baseline=assess(picked, kept, margin=margin, looks=looks),
-        strictly=assess(picked, kept, margin=margin, looks=looks, level=STRICT),
+        to_mixture=assess(picked - mixture.controlled_gaps, consistency, margin=margin, looks=looks),
+        to_baseline=assess(picked, consistency, margin=margin, looks=looks),
+        strictly=assess(picked, consistency, margin=margin, looks=looks, level=STRICT),
     )
 
 
@@ -112,7 +112,7 @@ def weigh_all(
     return evidence, best_single_model(mixture, alone, margin=margin, looks=looks)
 
 
-def least_kept(found: Sequence[KeptSides | None]) -> KeptSides | None:
+def least_consistency(found: Sequence[PositionConsistency | None]) -> PositionConsistency | None:
     """Return the judge's consistency where it is least; None if it is unknown anywhere."""
     known = [one for one in found if one is not None]
     return min(known, key=lambda one: one.share) if known and len(known) == len(found) else None

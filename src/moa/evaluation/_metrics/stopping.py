@@ -9,7 +9,7 @@ from moa.evaluation._length_control.models import GamedBaselines, LengthModel
 from moa.evaluation._metrics.evidence import Evidence, Verdicts, weigh
 from moa.evaluation._metrics.single_model import SingleModel, weigh_all
 from moa.evaluation._statistics.findings import Finding
-from moa.evaluation._statistics.non_inferiority import MARGIN
+from moa.evaluation._statistics.sample_means import MARGIN
 
 Until = Literal["all", "decided", "good-enough"]
 """`decided`: until it is known whether the mixture is better, as good, or worse, and whether a single model would do.
@@ -101,15 +101,15 @@ def is_settled(until: Until, evidence: Evidence) -> bool:
         evidence: With intervals that hold at every look.
     """
     raw, controlled = evidence.raw, evidence.controlled
-    if evidence.n < MIN_PROMPTS or not evidence.length.told_apart or evidence.disagree:
+    if evidence.n < MIN_PROMPTS or not evidence.length.is_identified or evidence.disagree:
         return False
     if until == "good-enough":
         return controlled.finding is not Finding.UNDECIDED
     if raw.gap.value * controlled.gap.value < 0:
         return False
-    if controlled.finding is Finding.GOOD_ENOUGH and evidence.kept is not None:
+    if controlled.finding is Finding.GOOD_ENOUGH and evidence.consistency is not None:
         # It may still turn out to be better, unless that could be by less than the margin only.
-        return controlled.gap.interval.high < controlled.margin * evidence.kept.share
+        return controlled.gap.interval.high < controlled.margin * evidence.consistency.share
     return controlled.finding is not Finding.UNDECIDED
 
 

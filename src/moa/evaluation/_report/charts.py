@@ -14,9 +14,9 @@ from moa.evaluation._length_control.models import LONGEST_RATIO, LengthFit, doub
 from moa.evaluation._report.palette import BLUE, GREY, INK, MUTED, ORANGE
 from moa.evaluation._report.tradeoff import tradeoff
 from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, short
-from moa.evaluation._runner.records import Record, Trace
+from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._statistics.array_types import sigmoid
-from moa.evaluation._statistics.non_inferiority import ByCategory, mean_estimate
+from moa.evaluation._statistics.sample_means import ByCategory, mean_estimate
 
 _BINS = 10
 
@@ -126,7 +126,7 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> C
     return Chart(name="length", title="What length does", caption=caption, document=finished(chart))
 
 
-def median_run(records: Mapping[int, Record], traces: Mapping[int, Trace]) -> Sequence[Call]:
+def median_run(records: Mapping[int, Record], traces: Mapping[int, AnswerTrace]) -> Sequence[Call]:
     """Return the calls of the run whose time is the median, none if there is no run with calls."""
     timed = [one for one in records.values() if one.seconds is not None and one.index in traces]
     timed = sorted((one for one in timed if traces[one.index].calls), key=lambda record: record.seconds or 0.0)

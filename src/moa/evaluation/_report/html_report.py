@@ -63,11 +63,11 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         "measure": _measure(summary),
         "model": _model(summary),
         "lines": table(summary.conclusion),
-        "guessed_ends": any(system.hygiene.cut_off is None for system in summary.systems),
+        "guessed_ends": any(system.output_issues.cut_off is None for system in summary.systems),
         "agents": _agents(summary.systems[0]),
         "layers": _layers(summary.systems[0]),
         "judging": _judging(summary),
-        "how": {topic: _told(value) for topic, value in summary.how.items()},
+        "how": {topic: _as_text(value) for topic, value in summary.how.items()},
         "f": chart_format,
     }
     html = environment(autoescape=True).get_template("report.html.j2")
@@ -135,7 +135,7 @@ def _model(summary: Summary) -> str:
 
 
 def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
-    found, money, clean = system.metrics, system.economics, system.hygiene
+    found, money, clean = system.metrics, system.economics, system.output_issues
     cut_off = clean.looks_cut_off if clean.cut_off is None else clean.cut_off
     return {
         "name": system.name,
@@ -144,7 +144,7 @@ def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
         "lc": chart_format.percent(None if found is None else found.length_controlled_win_rate),
         "interval": chart_format.interval(None if found is None else found.lc_interval),
         "win_rate": chart_format.percent(None if found is None else found.counts.win_rate),
-        "kept": chart_format.percent(None if system.judged is None else system.judged.kept_win_rate),
+        "kept": chart_format.percent(None if system.judged is None else system.judged.consistent_win_rate),
         "flips": "not tried"
         if system.judged is None or system.judged.flips is None
         else chart_format.percent(100 * system.judged.flips),
@@ -210,7 +210,7 @@ def _judging(summary: Summary) -> str:
     return f"In all, {verdicts} took {chart_format.time(time)} of the judge's time and cost {chart_format.money(usd)}."
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """How something was measured: in a line if it fits, else as a mixture file would say it."""
     if isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values()):
         return ", ".join(f"{name} {one}" for name, one in value.items())

@@ -8,16 +8,16 @@ from moa.evaluation._analysis.summary import Collected, Evaluated
 from moa.evaluation._analysis.text_heuristics import leaks, refuses
 from moa.evaluation._data.annotations import DRAW, Judgement
 from moa.evaluation._data.outputs import Output
-from moa.evaluation._runner.records import Trace
+from moa.evaluation._runner.records import AnswerTrace
 
 MOST_CHARS = 10_000_000
 """Characters of outputs and proposals that a page may hold, about: browsers open larger ones slowly."""
 
-_NO_TRACE = Trace()
+_NO_TRACE = AnswerTrace()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ShownText:
     """One text of a prompt: an output or a proposal.
 
     Attributes:
@@ -53,11 +53,11 @@ class Prompt:
     category: str
     verdict: str
     preference: str
-    reasons: tuple[Shown, ...]
+    reasons: tuple[ShownText, ...]
     flags: tuple[str, ...]
-    main: tuple[Shown, ...]
-    others: tuple[Shown, ...]
-    proposals: tuple[Shown, ...]
+    main: tuple[ShownText, ...]
+    others: tuple[ShownText, ...]
+    proposals: tuple[ShownText, ...]
 
 
 def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
@@ -76,7 +76,9 @@ def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
     return tuple(found)
 
 
-def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Judgement]], trace: Trace) -> Prompt:
+def _prompt(
+    index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Judgement]], trace: AnswerTrace
+) -> Prompt:
     mixture = evaluation.candidate
     output, row = mixture.outputs[index], rows[mixture.name].get(index)
     shown = {
@@ -99,7 +101,7 @@ def _prompt(index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, J
     )
 
 
-def _shown(system: Evaluated, index: int, row: Judgement | None) -> Shown:
+def _shown(system: Evaluated, index: int, row: Judgement | None) -> ShownText:
     output, record = system.outputs[index], system.records.get(index)
     notes = [] if row is None else [f"{_verdict(row)} {_percent(row)}".strip()]
     notes.append(f"{len(output.output):,} characters")
@@ -109,12 +111,12 @@ def _shown(system: Evaluated, index: int, row: Judgement | None) -> Shown:
         notes.append(f"${record.cost_usd:.2g}")
     if output.error is not None:
         notes.append(output.error)
-    return Shown(name=system.name, text=output.output, notes=tuple(notes))
+    return ShownText(name=system.name, text=output.output, notes=tuple(notes))
 
 
-def _proposals(trace: Trace) -> tuple[Shown, ...]:
+def _proposals(trace: AnswerTrace) -> tuple[ShownText, ...]:
     return tuple(
-        Shown(
+        ShownText(
             name=f"layer {layer.number}: {one.agent}",
             text=one.text,
             notes=(one.status, f"{one.duration_s:.1f} s"),
@@ -138,12 +140,12 @@ def _percent(row: Judgement | None) -> str:
     return "" if row is None or row.preference is None else f"{100 * ((row.preference or DRAW) - 1):.0f}%"
 
 
-def _reasons(row: Judgement | None) -> tuple[Shown, ...]:
+def _reasons(row: Judgement | None) -> tuple[ShownText, ...]:
     raw = () if row is None else row.raw_completion or ()
     texts = (raw,) if isinstance(raw, str) else raw if isinstance(raw, list | tuple) else ()
     # Log probabilities say nothing to a reader; the preference does.
     return tuple(
-        Shown(name=_sides(row, number), text=text)
+        ShownText(name=_sides(row, number), text=text)
         for number, text in enumerate(texts)
         if isinstance(text, str) and not text.startswith('[{"token"')
     )

@@ -58,17 +58,17 @@ def tradeoff(summary: Summary) -> Chart | None:
 
 
 def _caption(rows: Sequence[Row], opponent: str | None) -> str:
-    told = [
+    sentences = [
         f"Up and to the left is better. Bars are 95% intervals; {opponent} is 50 by definition.",
         "The line joins the systems that no other one beats in both. Names that find no room are left out.",
     ]
     hidden = [row["name"] for row in rows if row["usd"] is None and any(other["usd"] is not None for other in rows)]
     if hidden:
-        told.append(f"Not in the first panel, as the price is unknown: {', '.join(hidden)}.")
+        sentences.append(f"Not in the first panel, as the price is unknown: {', '.join(hidden)}.")
     raw = [row["name"] for row in rows if not row["controlled"]]
     if raw:
-        told.append(f"Win rate as it is, as there is none at equal length: {', '.join(raw)}.")
-    return " ".join(told)
+        sentences.append(f"Win rate as it is, as there is none at equal length: {', '.join(raw)}.")
+    return " ".join(sentences)
 
 
 def _row(system: SystemSummary, summary: Summary) -> dict[str, Any] | None:

@@ -184,7 +184,7 @@ class _Calls:
 
     def __init__(self, prepared: Prepared) -> None:
         self._settings, self._spec = prepared.settings, prepared.setup
-        self._talk = {
+        self._conversation_tokens = {
             one.index: estimated_conversation_tokens(conversation(one.prompt)) for one in prepared.setup.instructions
         }
         self._made: dict[object, set[int]] = {}
@@ -242,7 +242,10 @@ class _Calls:
         if not indices:
             return Need(name="")
         n, each = len(indices), tokens + estimated_tokens(agent.role or "")
-        input_tokens, output_tokens = sum(self._talk[index] for index in indices) + n * each, _output_tokens(agent)
+        input_tokens, output_tokens = (
+            sum(self._conversation_tokens[index] for index in indices) + n * each,
+            _output_tokens(agent),
+        )
         key = (agent.model, agent.price)
         if key not in self._pricers:
             self._pricers[key] = pricer_of(self._settings, *key)

@@ -28,7 +28,7 @@ from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.early_stopping import StoppingMonitor
 from moa.evaluation._runner.generation import failed_record, generate, paid_for
 from moa.evaluation._runner.progress import Progress
-from moa.evaluation._runner.records import Record, Trace
+from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System, as_arrived, request_of
@@ -89,7 +89,7 @@ class Fill:
         if judge is not None and self._spec.checks_judge and not any(self._table.verdicts.values()):
             await self._try(judge)
         self._look()
-        self._tell()
+        self._report_progress()
         prompts = enumerate(self._order)
         await together(*(self._prompts(prompts) for _ in range(_PROMPTS_AHEAD * self._spec.concurrency)))
 
@@ -164,7 +164,7 @@ class Fill:
         await self._table.keep_answer(record, trace, paid)
         self._step()
 
-    def _note_failures(self, system: System, instruction: Instruction, trace: Trace) -> None:
+    def _note_failures(self, system: System, instruction: Instruction, trace: AnswerTrace) -> None:
         """Note which proposals failed: a member alone fails likewise, in place of having a second chance."""
         if system.mixture is None or not trace.layers or not self._spec.shares_replies:
             return
@@ -176,17 +176,17 @@ class Fill:
                 key = (instruction.index, request_of(member.agent))
                 self._failed_proposals[key] = failed[member.name], Ledger(calls=calls)
 
-    async def _asked(self, system: System, instruction: Instruction) -> tuple[Record, Trace]:
+    async def _asked(self, system: System, instruction: Instruction) -> tuple[Record, AnswerTrace]:
         mixture = system.mixture
         if mixture is not None and system.parent is not None:
             before = self._table.records[system.parent].get(instruction.index)
             if before is None or not before.used:
                 error = {"code": "no_proposals", "message": f"{system.parent} made no proposal to answer from"}
-                return Record(system=system.name, index=instruction.index, status="failed", error=error), Trace()
+                return Record(system=system.name, index=instruction.index, status="failed", error=error), AnswerTrace()
             mixture = as_arrived(mixture, before.used)
         if mixture is None:
             error = {"code": "no_proposals", "message": "no other proposal is left to answer from"}
-            return Record(system=system.name, index=instruction.index, status="failed", error=error), Trace()
+            return Record(system=system.name, index=instruction.index, status="failed", error=error), AnswerTrace()
         return await generate(self._engine, system.name, mixture, instruction, self._spec.seed)
 
     async def _score(self, rank: int, measure: Measure, system: str, instruction: Instruction) -> None:
@@ -253,7 +253,7 @@ class Fill:
 
     def _pay(self, paid: Paid) -> None:
         self._spent = Paid(
-            kept_usd=self._spent.kept_usd + paid.kept_usd,
+            cached_usd=self._spent.cached_usd + paid.cached_usd,
             lost_usd=self._spent.lost_usd + paid.lost_usd,
             unpriced=self._spent.unpriced or paid.unpriced,
         )
@@ -261,7 +261,7 @@ class Fill:
     def _step(self) -> None:
         self._steps += 1
         self._look()
-        self._tell()
+        self._report_progress()
 
     @property
     def is_fruitless(self) -> bool:
@@ -279,14 +279,14 @@ class Fill:
     def cause(self) -> str | None:
         """Why most of what failed has failed; None if nothing has."""
         records = (record for found in self._table.records.values() for record in found.values())
-        told = Counter(record.error["message"] for record in records if record.error is not None)
+        causes = Counter(record.error["message"] for record in records if record.error is not None)
         verdicts = (verdict for found in self._table.verdicts.values() for verdict in found.values())
-        told.update(one.failure.message for one in verdicts if one.failure is not None and not is_final(one))
+        causes.update(one.failure.message for one in verdicts if one.failure is not None and not is_final(one))
         scores = (score for by in self._table.scores.values() for found in by.values() for score in found.values())
-        told.update(score.failure.message for score in scores if score.failure is not None)
-        return told.most_common(1)[0][0] if told else None
+        causes.update(score.failure.message for score in scores if score.failure is not None)
+        return causes.most_common(1)[0][0] if causes else None
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         spec, table = self._spec, self._table
         answers = sum(len(table.records[system.name]) for system in spec.asked)
         verdicts = sum(map(len, table.verdicts.values()))
@@ -305,7 +305,7 @@ class Fill:
                 verdicts_total=verdicts_total,
                 failed=table.failed,
                 unjudged=table.unjudged,
-                spent_usd=self._spent.kept_usd + self._spent.lost_usd,
+                spent_usd=self._spent.cached_usd + self._spent.lost_usd,
                 unpriced=self._spent.unpriced,
                 elapsed_s=elapsed_s,
                 steps_per_s=steps_per_s,

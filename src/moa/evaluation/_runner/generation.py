@@ -14,7 +14,7 @@ from moa._usage import TokenUsage, json_usd
 from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, OverBudget, QuotaExhausted
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
-from moa.evaluation._runner.records import Record, Trace, sums_of, trace_of
+from moa.evaluation._runner.records import AnswerTrace, Record, sums_of, trace_of
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System
 from moa.events import LayerFinished, ProposalFinished, RunFinished
@@ -26,7 +26,7 @@ _HOPELESS = (AuthenticationFailed, ModelNotFound, QuotaExhausted)
 
 async def generate(
     engine: Engine, name: str, mixture: Mixture, instruction: Instruction, seed: int
-) -> tuple[Record, Trace]:
+) -> tuple[Record, AnswerTrace]:
     """Return what a mixture answers to a prompt, and how; a run that fails is a record too.
 
     Args:
@@ -81,10 +81,10 @@ async def generate(
     return record, trace_of(ledger, tuple(layers))
 
 
-def failed_record(name: str, instruction: Instruction, error: ErrorInfo, ledger: Ledger) -> tuple[Record, Trace]:
+def failed_record(name: str, instruction: Instruction, error: ErrorInfo, ledger: Ledger) -> tuple[Record, AnswerTrace]:
     """Return what a model alone answers where its proposal has failed: the same failure, at the same cost."""
     record = Record(system=name, index=instruction.index, status="failed", error=error.as_dict(), **sums_of(ledger))
-    return record, Trace(calls=ledger.calls)
+    return record, AnswerTrace(calls=ledger.calls)
 
 
 def _layer_that_failed(layers: list[LayerResult], loose: list[Proposal]) -> list[LayerResult]:
@@ -145,14 +145,14 @@ def without_halves(text: str) -> str:
 
 def paid_for(ledger: Ledger) -> Paid:
     """Return what calls have cost, besides kept replies that were bought before."""
-    kept = lost = 0.0
+    cached_total = lost = 0.0
     for attempt in ledger.attempts:
         charged = float(attempt.spend.charged_usd)
         if attempt.status == "ok" and attempt.finish_reason != "content_filter":
-            kept += charged
+            cached_total += charged
         else:
             lost += charged
-    return Paid(kept_usd=kept, lost_usd=lost, unpriced=bool(ledger.unpriced))
+    return Paid(cached_usd=cached_total, lost_usd=lost, unpriced=bool(ledger.unpriced))
 
 
 def given_record(system: System, instruction: Instruction) -> Record:

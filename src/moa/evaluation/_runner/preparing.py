@@ -38,7 +38,7 @@ from moa.evaluation._runner.systems import (
     parts_of,
     sides_of,
 )
-from moa.evaluation._statistics.non_inferiority import MARGIN
+from moa.evaluation._statistics.sample_means import MARGIN
 from moa.providers._base import Provider
 from moa.providers._redaction import shown_address
 
@@ -198,7 +198,7 @@ class Prepared:
             manifest: The run directory's.
         """
         names = {system.name for system in self.setup.systems}
-        earlier = [told for name, told in manifest.get("systems", {}).items() if name not in names]
+        earlier = [entry for name, entry in manifest.get("systems", {}).items() if name not in names]
         systems = (*self.setup.systems, *map(earlier_system, earlier))
         protocol = {**self.protocol, "systems": [*self.protocol["systems"], *earlier]}
         return replace(self, setup=replace(self.setup, systems=systems), protocol=protocol)
@@ -270,7 +270,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         asked = {system.name: system.mixture for system in systems if system.mixture is not None}
         require_worst_cases(settings, asked, setup.judge.models if setup.judge else ())
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
-    told = {
+    entry = {
         "source": name,
         "count": len(instructions),
         "sha256": digest(instructions),
@@ -281,7 +281,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         setup=setup,
         settings=settings,
         providers=providers,
-        protocol=_protocol(setup, told),
+        protocol=_protocol(setup, entry),
         data_dir=data_dir,
         rejudge=options.get("rejudge", False),
     )

@@ -14,7 +14,7 @@ RecordStatus = Literal["complete", "degraded", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class AnswerTrace:
     """How an answer was made; stored separately from its record, as it is many times as large.
 
     Attributes:
@@ -82,7 +82,7 @@ class Record:
         return self.status in ("complete", "degraded")
 
 
-RECORDS, TRACES = TypeAdapter(Record), TypeAdapter(Trace)
+RECORDS, TRACES = TypeAdapter(Record), TypeAdapter(AnswerTrace)
 """How records and traces are written down."""
 
 
@@ -97,9 +97,9 @@ def sums_of(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def trace_of(ledger: Ledger, layers: tuple[LayerResult, ...]) -> Trace:
+def trace_of(ledger: Ledger, layers: tuple[LayerResult, ...]) -> AnswerTrace:
     """Return a run's calls and layers, its attempts once."""
     plain = (
         replace(layer, roster=tuple(replace(proposal, attempts=()) for proposal in layer.roster)) for layer in layers
     )
-    return Trace(calls=ledger.calls, layers=tuple(plain))
+    return AnswerTrace(calls=ledger.calls, layers=tuple(plain))

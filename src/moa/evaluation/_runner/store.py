@@ -42,12 +42,12 @@ class Paid:
     """What one cell has cost in this session, in US dollars.
 
     Attributes:
-        kept_usd: Of replies that are in the cache: they aren't bought again.
+        cached_usd: Of replies that are in the cache: they aren't bought again.
         lost_usd: Of calls that brought no whole reply, by estimate where nothing was reported.
         unpriced: Whether the price of a call is unknown.
     """
 
-    kept_usd: float = 0.0
+    cached_usd: float = 0.0
     lost_usd: float = 0.0
     unpriced: bool = False
 
@@ -167,7 +167,7 @@ class CellStore:
                     if statement is not None:
                         self._db.execute(statement, row)
                     if paid != Paid():
-                        values = (paid.kept_usd, paid.lost_usd, paid.unpriced)
+                        values = (paid.cached_usd, paid.lost_usd, paid.unpriced)
                         self._db.execute("INSERT INTO spent VALUES (?, ?, ?)", values)
                     self._db.execute("COMMIT")
                 except BaseException:
@@ -185,8 +185,8 @@ class CellStore:
         """Return what all cells have cost so far."""
         with self._translated_errors():
             query = "SELECT total(kept_usd), total(lost_usd), max(unpriced) FROM spent"
-            kept, lost, unpriced = self._db.execute(query).fetchone()
-        return Paid(kept_usd=kept, lost_usd=lost, unpriced=bool(unpriced))
+            cached_total, lost, unpriced = self._db.execute(query).fetchone()
+        return Paid(cached_usd=cached_total, lost_usd=lost, unpriced=bool(unpriced))
 
     def close(self) -> None:
         """Write what is under way and close the file, which is all that is left, unless somebody else reads it."""

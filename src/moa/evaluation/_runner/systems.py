@@ -62,8 +62,8 @@ class System:
 
 
 def _digest(outputs: Mapping[str, Output]) -> str:
-    told = [(output.instruction, output.output) for output in outputs.values()]
-    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
+    entry = [(output.instruction, output.output) for output in outputs.values()]
+    return hashlib.sha256(repr(entry).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parts_of(
@@ -279,10 +279,10 @@ def _from_file(path: Path, price: Price | None, role: str) -> System:
     return System(name=names[0], role=role, outputs=by_instruction, price=price)
 
 
-def earlier_system(told: Mapping[str, Any]) -> System:
+def earlier_system(entry: Mapping[str, Any]) -> System:
     """Return the system that a manifest tells of; given outputs are with the run's answers."""
-    mixture = None if told["mixture"] is None else load(told["mixture"])
-    return System(name=told["name"], role=told["role"], mixture=mixture, parent=told["parent"])
+    mixture = None if entry["mixture"] is None else load(entry["mixture"])
+    return System(name=entry["name"], role=entry["role"], mixture=mixture, parent=entry["parent"])
 
 
 def check_names(systems: Sequence[System]) -> None:

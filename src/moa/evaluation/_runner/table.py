@@ -15,7 +15,7 @@ from moa.evaluation._judges.base import Pair, Verdict, judgement_of
 from moa.evaluation._judges.judge_calls import UNPARSEABLE
 from moa.evaluation._measures.base import Score
 from moa.evaluation._runner.generation import given_record, output_of
-from moa.evaluation._runner.records import RECORDS, TRACES, Record, Trace
+from moa.evaluation._runner.records import RECORDS, TRACES, AnswerTrace, Record
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid, outputs_key, row_text
 
@@ -277,9 +277,9 @@ class Table:
     async def keep_given(self) -> None:
         """Keep the answers that come out of files with the others, for those who read the run without the files."""
         for record in self._given:
-            await self.keep_answer(record, Trace(), Paid())
+            await self.keep_answer(record, AnswerTrace(), Paid())
 
-    async def keep_answer(self, record: Record, trace: Trace, paid: Paid) -> None:
+    async def keep_answer(self, record: Record, trace: AnswerTrace, paid: Paid) -> None:
         """Keep an answer; it counts once it is on the disk."""
         values, how = RECORDS.dump_python(record, mode="json"), TRACES.dump_python(trace, mode="json")
         await self.store.put_answer(record.system, self._keys[record.index], values, how, paid)

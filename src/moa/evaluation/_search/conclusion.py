@@ -26,7 +26,7 @@ class Standing:
     """
 
     raced: Raced
-    shown: race.Shown | None
+    shown: race.AdvantageBounds | None
     state: State
     fits: bool
 
@@ -115,7 +115,7 @@ def _value(standing: Standing) -> float:
     return -math.inf if standing.shown is None else standing.shown.value
 
 
-def _lead(one: Standing, other: Standing, found: Found) -> race.Shown:
+def _lead(one: Standing, other: Standing, found: Found) -> race.AdvantageBounds:
     return race.shown(one.raced.advantages - other.raced.advantages, found.lead_critical)
 
 

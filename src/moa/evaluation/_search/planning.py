@@ -55,14 +55,14 @@ def plan_search(search: Search) -> SearchPlan:
     share = _most_share(len(search.race), len(candidates))
     most_usd = None if alone_usd is None or all_usd is None else alone_usd + share * (all_usd - alone_usd)
     needed = race.prompts_needed(setup.margin, critical)
-    told = [
+    sentences = [
         prompts_sentence(evidence, setup.margin, critical) or "",
         f"{len(search.singles)} models alone and the baseline: {_about(alone_usd)}.",
         f"{len(candidates)} mixtures, of which {raced} at most enter the race: {_about(most_usd)} with the "
         f"models alone; each on every prompt would be {_about(all_usd)}.",
     ]
     return SearchPlan(
-        sentences=tuple(told),
+        sentences=tuple(sentences),
         prompts_needed=needed,
         candidates=len(candidates),
         alone_usd=alone_usd,

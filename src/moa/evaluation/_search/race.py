@@ -38,7 +38,7 @@ _DRAWS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class AdvantageBounds:
     """What the prompts say of a mean advantage, in points.
 
     Attributes:
@@ -71,7 +71,7 @@ def _known(advantages: Floats) -> Floats:
     return advantages[~np.isnan(advantages)]
 
 
-def shown(advantages: Floats, critical: float) -> Shown:
+def shown(advantages: Floats, critical: float) -> AdvantageBounds:
     """Return the mean advantage with its bounds.
 
     Args:
@@ -82,7 +82,7 @@ def shown(advantages: Floats, critical: float) -> Shown:
     n, value = len(known), float(known.mean()) if len(known) else math.nan
     error = standard_deviation(advantages) / math.sqrt(max(1, n))
     reach = float(stdtrit(max(1, n - 1), ndtr(critical))) * error
-    return Shown(value=value, standard_error=error, low=value - reach, high=value + reach, n=n)
+    return AdvantageBounds(value=value, standard_error=error, low=value - reach, high=value + reach, n=n)
 
 
 def critical_value(columns: Floats, level: float = LEVEL) -> float:

@@ -45,7 +45,7 @@ MOST_RACED = 160
 
 UNPROMISING = "it promised less than those that were tried"
 
-LEAST_KEPT = 3
+MIN_GOING_ON = 3
 """How many mixtures go on after a look at least, if as many may still be shown good enough."""
 
 
@@ -235,16 +235,16 @@ def prepare_search(prompts: Prompts, models: Sequence[str], options: Options, **
     _require_price(prepared)
     order = list(prepared.setup.instructions)
     random.Random(f"race/{prepared.setup.seed}").shuffle(order)
-    kept = round(len(order) * holdout)
-    if kept and min(kept, len(order) - kept) < race.MIN_PROMPTS:
+    held_out = round(len(order) * holdout)
+    if held_out and min(held_out, len(order) - held_out) < race.MIN_PROMPTS:
         raise UsageError(f"--holdout {holdout:g} of {len(order)} prompts leaves too few: {race.MIN_PROMPTS} are least")
     return Search(
         prepared=prepared,
         singles=singles,
         models=models,
         aggregators=aggregators,
-        race=tuple(order[kept:]),
-        holdout=tuple(order[:kept]),
+        race=tuple(order[held_out:]),
+        holdout=tuple(order[:held_out]),
         max_cost_ratio=ratio,
         deadline_s=wanted.get("deadline_s"),
     )
@@ -302,7 +302,7 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
 
         found = await decide(search, ask)
         spent = run.spent()
-        return replace(found, spent_usd=spent.kept_usd + spent.lost_usd, unpriced=spent.unpriced)
+        return replace(found, spent_usd=spent.cached_usd + spent.lost_usd, unpriced=spent.unpriced)
 
 
 def _answers_of(search: Search, table: Table) -> dict[str, Answers]:
@@ -380,7 +380,7 @@ class _Race:
             if size == sizes[0]:
                 self._critical, self._lead_critical = critical_values(self._columns(pool, size))
             if size < sizes[-1]:
-                pool = self._going_on(pool, size, max(LEAST_KEPT, math.ceil(len(pool) / 2)))
+                pool = self._going_on(pool, size, max(MIN_GOING_ON, math.ceil(len(pool) / 2)))
         if search.holdout and pool:
             # Only one is asked what the race has not seen, and only that counts as evidence.
             await self._take(self._going_on(pool, sizes[-1], 1), len(search.everything))
@@ -391,12 +391,12 @@ class _Race:
         for one in (*search.singles, *pool):
             answers, before = self._answers[one.name], self._raced.get(one.name)
             evidence = search.evidence
-            kept = answers.advantages[evidence]
+            advantages = answers.advantages[evidence]
             last = int(np.max(np.nonzero(answers.answered[evidence])[0], initial=-1)) + 1
             self._raced[one.name] = Raced(
                 candidate=one,
                 prompts=size,
-                advantages=kept[:last],
+                advantages=advantages[:last],
                 usd=_mean(answers.usage.usd),
                 p95_s=_p95(answers.usage.seconds),
                 bounds=None if before is None else before.bounds,
@@ -405,11 +405,13 @@ class _Race:
     def _admitted(self) -> list[Candidate]:
         """The mixtures that enter the race: those that may meet cost and deadline and promise most."""
         search = self._search
-        talk = np.array([float(estimated_conversation_tokens(conversation(one.prompt))) for one in search.everything])
+        prompt_tokens = np.array(
+            [float(estimated_conversation_tokens(conversation(one.prompt))) for one in search.everything]
+        )
         usage = {one.aggregator: self._answers[one.name].usage for one in search.singles}
         limit_usd = search.max_cost_ratio * self._baseline_usd
         affordable = {
-            (model, aggregator): affordable_samples(usage[model], talk, search.price(aggregator), limit_usd)
+            (model, aggregator): affordable_samples(usage[model], prompt_tokens, search.price(aggregator), limit_usd)
             for model in search.models
             for aggregator in search.aggregators
         }
@@ -417,7 +419,7 @@ class _Race:
         pool = candidates_of(search, affordable)
         for one in pool:
             agent = search.agents[one.aggregator]
-            bounds = bounds_of(one, usage, talk, search.price(one.aggregator), agent.max_tokens)
+            bounds = bounds_of(one, usage, prompt_tokens, search.price(one.aggregator), agent.max_tokens)
             members = dict.fromkeys(one.members)
             scores = np.column_stack([self._answers[member].advantages for member in members])
             reason = self._out_of_bounds(one, bounds, scores)

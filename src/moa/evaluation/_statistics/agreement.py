@@ -7,7 +7,7 @@ import numpy as np
 
 from moa.evaluation._statistics.array_types import Floats, Ints
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
-from moa.evaluation._statistics.non_inferiority import MIN_PROMPTS, RESAMPLES, percentile_interval
+from moa.evaluation._statistics.sample_means import MIN_PROMPTS, RESAMPLES, percentile_interval
 
 _FEWEST_RANKED = 3  # two are in the same order or in the other, whatever is behind them
 

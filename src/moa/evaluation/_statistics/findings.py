@@ -9,8 +9,8 @@ import numpy as np
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
 from moa.evaluation._statistics.estimates import LEVEL, Estimate, Interval, student_quantile
-from moa.evaluation._statistics.kept_sides import KeptSides
-from moa.evaluation._statistics.non_inferiority import MARGIN, prompts_to_settle
+from moa.evaluation._statistics.position_consistency import PositionConsistency
+from moa.evaluation._statistics.sample_means import MARGIN, prompts_to_settle
 
 MIN_DATA = 30
 """Fewest prompts' worth of data on which anything is decided."""
@@ -63,7 +63,7 @@ class Assessment:
 
 def assess(
     gaps: Floats,
-    kept: KeptSides | None,
+    consistency: PositionConsistency | None,
     *,
     margin: float = MARGIN,
     looks: int | None = None,
@@ -77,7 +77,7 @@ def assess(
 
     Args:
         gaps: Points by which the system is better on each prompt, or a figure's pseudo-values; shape (prompts,).
-        kept: On which pairs the judge keeps its side, in the same order; None if that was not tried.
+        consistency: On which pairs the judge keeps its side, in the same order; None if that was not tried.
         margin: Percentage points by which the system may be worse.
         looks: How many prompts are planned, if one looked before all of them were judged: the intervals then hold at
             every look (for large numbers). None if the number was fixed beforehand.
@@ -90,9 +90,9 @@ def assess(
         raise ValueError(f"a margin is above 0, not {margin}")
     gap = mean_with_interval(gaps, looks=looks, level=level)
     beyond = None
-    if kept is not None:
+    if consistency is not None:
         beyond = mean_with_interval(
-            gaps + margin * _spread_out(kept), center=margin * kept.share, looks=looks, level=level
+            gaps + margin * _spread_out(consistency), center=margin * consistency.share, looks=looks, level=level
         )
     found = Assessment(finding=Finding.UNDECIDED, gap=gap, margin=margin, beyond_margin=beyond)
     return decided(replace(found, more_prompts=_more_prompts(found)))
@@ -155,11 +155,13 @@ def effective_number(values: Floats) -> float:
     return float(squares.sum() ** 2 / np.sum(squares**2)) if np.any(squares > 0) else 0.0
 
 
-def _spread_out(kept: KeptSides) -> Floats:
+def _spread_out(consistency: PositionConsistency) -> Floats:
     """Return a value for each prompt: their mean is the share, their spread has the error of the pairs tried."""
-    tried = ~np.isnan(kept.values)
-    scale = len(kept.values) / kept.pairs
-    return kept.share + np.where(tried, scale * (np.nan_to_num(kept.values) - kept.values[tried].mean()), 0.0)
+    tried = ~np.isnan(consistency.values)
+    scale = len(consistency.values) / consistency.pairs
+    return consistency.share + np.where(
+        tried, scale * (np.nan_to_num(consistency.values) - consistency.values[tried].mean()), 0.0
+    )
 
 
 def _span(one: Estimate, other: Estimate) -> Estimate:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from moa.evaluation._statistics.estimates import student_estimate, student_quantile
-from moa.evaluation._statistics.non_inferiority import (
+from moa.evaluation._statistics.sample_means import (
     by_category,
     holm,
     mean_estimate,

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from bench.planted import World, plant
 
-from moa.evaluation._statistics.kept_sides import KeptSides, kept_sides
+from moa.evaluation._statistics.position_consistency import PositionConsistency, position_consistency
 
 PROMPTS = 20_000
 
 
-def kept(world: World) -> KeptSides:
+def kept(world: World) -> PositionConsistency:
     verdicts = plant(world, np.random.default_rng(3))
-    found = kept_sides(verdicts.baseline_first, verdicts.system_first, verdicts.same)
+    found = position_consistency(verdicts.baseline_first, verdicts.system_first, verdicts.same)
     assert found is not None
     return found
 
@@ -29,7 +29,9 @@ def test_a_coin_with_a_leaning_is_counted_off_too() -> None:
     # In each order it prefers what is shown first four times in five.
     baseline_first, system_first = (rng.random(PROMPTS) > 0.8), (rng.random(PROMPTS) < 0.8)
 
-    found = kept_sides(baseline_first.astype(float), system_first.astype(float), np.zeros(PROMPTS, dtype=bool))
+    found = position_consistency(
+        baseline_first.astype(float), system_first.astype(float), np.zeros(PROMPTS, dtype=bool)
+    )
 
     assert found is not None
     assert found.share == pytest.approx(0.0, abs=0.03)
@@ -45,7 +47,7 @@ def test_usual_ties_are_findings_and_more_of_them_are_not() -> None:
 def test_the_same_text_twice_is_a_draw_that_needs_no_judge() -> None:
     nothing, same = np.full(50, np.nan), np.ones(50, dtype=bool)
 
-    found = kept_sides(nothing, nothing, same)
+    found = position_consistency(nothing, nothing, same)
 
     assert found is not None
     assert (found.share, found.flips, found.pairs) == (1.0, 0.0, 50)
@@ -54,4 +56,4 @@ def test_the_same_text_twice_is_a_draw_that_needs_no_judge() -> None:
 def test_few_pairs_in_both_orders_say_nothing() -> None:
     tried = np.where(np.arange(100) < 19, 1.0, np.nan)
 
-    assert kept_sides(tried, tried, np.zeros(100, dtype=bool)) is None
+    assert position_consistency(tried, tried, np.zeros(100, dtype=bool)) is None

@@ -17,7 +17,7 @@ data)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class KeptSides:
+class PositionConsistency:
     """How many pairs a judge tells apart beyond what chance or a habit would give.
 
     Attributes:
@@ -41,7 +41,7 @@ class KeptSides:
         return cls(values=np.ones(pairs), share=1.0, flips=0.0, toward_first=0.0, pairs=pairs)
 
 
-def kept_sides(baseline_first: Floats, system_first: Floats, same: Bools) -> KeptSides | None:
+def position_consistency(baseline_first: Floats, system_first: Floats, same: Bools) -> PositionConsistency | None:
     """Return on which share of pairs a judge keeps its side; None for fewer than `MIN_PAIRS` pairs.
 
     A judge that decides a share of the pairs by a habit or a coin flips on some of them and keeps its side on the
@@ -69,7 +69,7 @@ def kept_sides(baseline_first: Floats, system_first: Floats, same: Bools) -> Kep
     chosen = min((by_order, by_ties), key=lambda values: float(values.mean()))
     values = np.full(len(same), np.nan)
     values[tried] = chosen
-    return KeptSides(
+    return PositionConsistency(
         values=values,
         share=float(np.clip(chosen.mean(), 0.0, 1.0)),
         flips=float((first + second).mean()),

@@ -167,12 +167,12 @@ def _cluster_sums(values: Floats, clusters: Sequence[Hashable] | None) -> tuple[
     """Return the sum and the number of the present values of each cluster, in order of first appearance."""
     present = ~np.isnan(values)
     if clusters is None:
-        kept = values[present]
-        return kept, np.ones(len(kept))
+        known = values[present]
+        return known, np.ones(len(known))
     if len(clusters) != len(values):
         raise ValueError(f"{len(values)} values but {len(clusters)} clusters")
     numbers: dict[Hashable, int] = {}
-    kept_clusters = [cluster for cluster, keep in zip(clusters, present, strict=True) if keep]
-    rows = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in kept_clusters], dtype=np.int64)
+    known_clusters = [cluster for cluster, keep in zip(clusters, present, strict=True) if keep]
+    rows = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in known_clusters], dtype=np.int64)
     sums = np.bincount(rows, weights=values[present], minlength=len(numbers)).astype(np.float64)
     return sums, np.bincount(rows, minlength=len(numbers)).astype(np.float64)
