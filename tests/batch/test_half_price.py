@@ -67,7 +67,7 @@ class Place:
 
     @property
     def answers(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.target.read_text().splitlines()]
+        return [json.loads(line) for line in self.target.read_text().split("\n") if line]
 
 
 @pytest.fixture
@@ -241,6 +241,34 @@ async def test_a_budget_counts_half_the_price(place: Place) -> None:
 
     assert result.stopped is None
     assert result.progress.spent_usd == Decimal("0.075")
+
+
+async def test_rows_that_cant_be_asked_stop_nothing(place: Place) -> None:
+    def answer(body: dict[str, Any]) -> tuple[object, int]:
+        refused = body["messages"][-1]["content"] == "p1" and body["model"] == "a"
+        return ({"message": "no"}, 400) if refused else ("yes", 200)
+
+    odd = ["not JSON", '{"other": 1}', '{"prompt": "half an emoji \\ud83d"}', '{"prompt": ""}', "[]", '"p1"']
+    place.source.write_text("\n".join([*odd[:5] * 4, odd[5], '{"prompt": "p2"}', '{"prompt": "line\u2028end"}']))
+    async with BatchServer() as server:
+        server.answer = answer
+        result = await place.answer(settings(server), {**MIXTURE, "wait": {"min_proposals": 2}}, at_once=21)
+
+    assert (result.stopped, result.progress.failed) == (None, 21)
+    assert [row["answer_status"] for row in place.answers] == ["failed"] * 21 + ["complete"] * 2
+
+
+async def test_uploads_by_redirect_and_upper_case_states_as_together_has_them(place: Place) -> None:
+    # As Together's own client does it: the address of the upload comes in a header, batches have no metadata and are
+    # wrapped in `job`, lists are plain, and states are in upper case.
+    async with BatchServer() as server:
+        server.is_together, server.lose_create = True, {0}
+        batch = BatchSettings(poll_s=0.001, quiet_s=0.02, upload="redirect")
+        await place.answer(settings(server, batch))
+
+    assert (server.creations, set(server.processed.values())) == (1, {1})
+    assert [row["answer"] for row in place.answers] == [f"re: p{number}" for number in range(10)]
+    assert "authorization" not in server.upload_headers
 
 
 async def test_an_endpoint_without_a_batch_api_is_refused_with_what_to_do(place: Place) -> None:

@@ -39,6 +39,8 @@ class BatchServer:
         forget: Numbers of batches that the service doesn't know any more.
         lose_list: Whether batches can't be listed for the moment.
         unauthorized: Whether the key is refused.
+        is_together: Whether uploads, lists and states are as Together has them.
+        upload_headers: Names of the headers of the last upload by redirect, in lower case.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,8 @@ class BatchServer:
         self.refuse: dict[int, list[dict[str, Any]]] = {}
         self.most_enqueued = 10**9
         self.forget: set[int] = set()
-        self.lose_list = self.unauthorized = False
+        self.lose_list = self.unauthorized = self.is_together = False
+        self.upload_headers: set[str] = set()
         self.files: dict[str, tuple[str, bytes]] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.deleted: list[str] = []
@@ -82,6 +85,8 @@ class BatchServer:
 
         app = web.Application(client_max_size=2**30, middlewares=[counted])
         app.router.add_post("/v1/files", self._upload)
+        app.router.add_put("/elsewhere/{id}", self._put)
+        app.router.add_post("/v1/files/{id}/preprocess", self._preprocess)
         app.router.add_get("/v1/files", self._list_files)
         app.router.add_get("/v1/files/{id}/content", self._content)
         app.router.add_delete("/v1/files/{id}", self._delete)
@@ -102,11 +107,25 @@ class BatchServer:
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
+        if self.is_together:
+            assert (form["purpose"], form["file_type"]) == ("batch-api", "jsonl")
+            file_id = self._new_file(str(form["file_name"]), b"")
+            address = self.base_url.replace("/v1", f"/elsewhere/{file_id}")
+            return web.Response(status=302, headers={"Location": address, "X-Together-File-Id": file_id})
         assert form["purpose"] == "batch"
         file = form["file"]
         assert isinstance(file, web.FileField)
         file_id = self._new_file(file.filename, file.file.read())
         return web.json_response({"id": file_id, "object": "file", "purpose": "batch"})
+
+    async def _put(self, request: web.Request) -> web.Response:
+        file_id = request.match_info["id"]
+        self.upload_headers = {name.lower() for name in request.headers}
+        self.files[file_id] = self.files[file_id][0], await request.read()
+        return web.Response()
+
+    async def _preprocess(self, request: web.Request) -> web.Response:
+        return web.json_response({"id": request.match_info["id"]})
 
     def _new_file(self, name: str, content: bytes) -> str:
         file_id = f"file-{len(self.files) + 1}"
@@ -143,11 +162,20 @@ class BatchServer:
         if number in self.lose_create:
             assert request.transport is not None
             request.transport.close()
-        return web.json_response(_shown(self.batches[batch_id]))
+        return self._batch(batch_id)
+
+    def _batch(self, batch_id: str) -> web.Response:
+        shown = _shown(self.batches[batch_id])
+        if not self.is_together:
+            return web.json_response(shown)
+        assert "metadata" not in shown
+        return web.json_response({"job": {**shown, "status": shown["status"].upper()}})
 
     async def _list(self, request: web.Request) -> web.Response:
         if self.lose_list:
             return _error(503, "not now")
+        if self.is_together:
+            return web.json_response([_shown(batch) for batch in self.batches.values()])
         ids = [*reversed(self.batches)]
         start = ids.index(request.query["after"]) + 1 if "after" in request.query else 0
         page = ids[start : start + 2]
@@ -161,7 +189,7 @@ class BatchServer:
         batch["asked"] += 1
         if batch["status"] in ("validating", "in_progress", "cancelling"):
             self._go_on(batch)
-        return web.json_response(_shown(batch))
+        return self._batch(batch["id"])
 
     async def _cancel(self, request: web.Request) -> web.Response:
         batch = self.batches[request.match_info["id"]]

@@ -33,7 +33,7 @@ AT_ONCE = 64
 """Default number of concurrent rows."""
 
 HOPELESS = 10
-"""The batch stops after this many failed rows without a single answer: the fault likely affects every row."""
+"""The batch stops after this many failed runs without a single answer: the fault likely affects every row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +213,8 @@ class _Batch:
         self._engine, self._mixture, self._original = engine, mixture, original
         self._seed, self._system, self._column = seed, system, column
         self._on_progress = on_progress or (lambda progress: None)
-        self._done = self._failed = self._here = self._good = 0
+        self._done = self._failed = self._here = self._good = self._failed_runs = 0
+        self._last_failure: EngineError | None = None
         self._total: int | None = None
         self._spent, self._unpriced = Decimal(0), False
         self._started_at = time.monotonic()
@@ -258,6 +259,9 @@ class _Batch:
             waves = iter([missing]) if self._engine.batch_jobs is None else _waves(missing, at_once)
             for wave in waves:
                 await self._answer(wave, at_once, lambda *done: journal.add(*done))
+                if self._stopped is None:
+                    # Not sooner: rows fail in the first layer hours before any is answered by the last.
+                    self._stop_if_hopeless()
             if self._stopped is None:
                 await asyncio.to_thread(_write, source, target, journal, limit)
         finally:
@@ -371,11 +375,18 @@ class _Batch:
         self._failed += 1
         if isinstance(error, EngineError):
             self._note(error.ledger.spend.cost_usd, error.ledger.spend.priced_usd)
-            if not self._good and self._failed >= HOPELESS and self._here >= HOPELESS:
-                self._stopped = f"{self._here} rows failed and none was answered, so the batch stopped: {error}"
+            self._failed_runs, self._last_failure = self._failed_runs + 1, error
+            if self._engine.batch_jobs is None:
+                self._stop_if_hopeless()
         else:
             self._note(Decimal(0), Decimal(0))
         return failed(error)
+
+    def _stop_if_hopeless(self) -> None:
+        if not self._good and self._failed_runs >= HOPELESS:
+            self._stopped = (
+                f"{self._here} rows failed and none was answered, so the batch stopped: {self._last_failure}"
+            )
 
     def _note(self, cost_usd: Decimal | None, priced_usd: Decimal) -> None:
         self._done += 1
