@@ -5,6 +5,8 @@ from pathlib import Path
 
 from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError, MissingDependency
+from moa.evaluation._analysis.calibration import FILE as CALIBRATION
+from moa.evaluation._analysis.calibration import read_calibration
 from moa.evaluation._analysis.load_run import collect, margin_of
 from moa.evaluation._analysis.summary import Summary, summarize
 from moa.evaluation._data.outputs import write_json
@@ -43,7 +45,9 @@ def write_report(run: Path, data: AlpacaEvalData | None = None, *, margin: float
     folder = RunDirectory(run)
     collected = collect(folder)
     board = _board() if collected.comparable else None
-    summary = summarize(collected, data, margin=margin_of(folder) if margin is None else margin, board=board)
+    calibration = read_calibration(run / CALIBRATION) if (run / CALIBRATION).exists() else None
+    margin = margin_of(folder) if margin is None else margin
+    summary = summarize(collected, data, margin=margin, board=board, calibration=calibration)
     report = make_report(summary, collected, title=run.resolve().name)
     write_json(run / "summary.json", summary.as_dict())
     _write(run, report)

@@ -5,7 +5,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moa._cli.commands import eval_files, eval_search
+from moa._cli.commands import eval_calibrate, eval_files, eval_search
 from moa._cli.eval_options import (
     DataOption,
     JsonOption,
@@ -84,3 +84,4 @@ def compare(
 
 eval_search.register(evaluation)
 eval_files.register(evaluation)
+eval_calibrate.register(evaluation)

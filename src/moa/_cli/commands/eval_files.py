@@ -107,11 +107,15 @@ def report(
             "--margin", min=0.001, help="Largest difference, in points, that counts as none; default: the run's."
         ),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", metavar="DIR", help="Of `moa eval calibrate`: read figures on its scale, too."),
+    ] = None,
 ) -> None:
     """Write summary.json, report.html, report.md and the charts of an evaluation, and print its recommendation."""
     from moa._cli.handlers.eval_files import report_on
 
-    report_on(run, data_dir, margin)
+    report_on(run, data_dir, margin, calibration)
 
 
 def label(

@@ -17,6 +17,7 @@ from moa._config.settings import load_settings
 from moa._render.format import count, usd
 from moa._runtime.engine import Engine
 from moa.errors import EngineError, EvaluationDataError
+from moa.evaluation._analysis.calibration import FILE, read_calibration, write_calibration
 from moa.evaluation._analysis.judge_stats import judge_record
 from moa.evaluation._analysis.load_run import data_dir_of
 from moa.evaluation._analysis.recommendation import MEASURES
@@ -76,7 +77,17 @@ def judge_files(wanted: JudgeFilesOptions) -> int:
     warnings = (*left_out(reference, outputs), *conflicts(judge.models, sides))
     say((f"warning: {sentence}" for sentence in warnings), style="yellow")
     try:
-        rows = asyncio.run(_judge(wanted, judge, pairs))
+        rows = asyncio.run(
+            judged_with_progress(
+                judge,
+                pairs,
+                out=wanted.out,
+                config=wanted.config,
+                budget_usd=wanted.budget_usd,
+                concurrency=wanted.concurrency,
+                limit=wanted.limit,
+            )
+        )
     except EngineError as error:
         if not is_out_of_money(error):
             raise
@@ -85,7 +96,22 @@ def judge_files(wanted: JudgeFilesOptions) -> int:
     return _show_judging(rows, judge, wanted.out)
 
 
-async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair]) -> list[Judgement]:
+async def judged_with_progress(
+    judge: Judge,
+    pairs: Sequence[Pair],
+    *,
+    out: Path,
+    config: Path | None,
+    budget_usd: float | None,
+    concurrency: int,
+    limit: int | None = None,
+) -> list[Judgement]:
+    """Return the annotations of the pairs, once they are in the file `out`; what it has already is kept.
+
+    Raises:
+        EvaluationDataError: The file can't be read or written, is of other outputs, or the judge can't be read.
+        ConfigError, EngineError: As `Judge.judge`.
+    """
     columns = (
         TextColumn("judging"),
         BarColumn(),
@@ -95,7 +121,7 @@ async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair])
     )
     spent = 0.0
     with Progress(*columns, console=err_console(), transient=True) as progress:
-        task = progress.add_task("judging", total=len(pairs[: wanted.limit]), told="")
+        task = progress.add_task("judging", total=len(pairs[:limit]), told="")
 
         def note(pair: Pair, verdict: Verdict) -> None:
             nonlocal spent
@@ -104,17 +130,9 @@ async def _judge(wanted: JudgeFilesOptions, judge: Judge, pairs: Sequence[Pair])
             rate = f"{speed:.1f}/s " if speed else ""
             progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
-        cache = replies_beside(wanted.out)
-        async with Engine(wanted.config, budget_usd=wanted.budget_usd, cache=cache) as engine:
-            rows = await judge_into(
-                wanted.out,
-                judge,
-                pairs,
-                engine,
-                concurrency=wanted.concurrency,
-                on_verdict=note,
-                limit=wanted.limit,
-            )
+        cache = replies_beside(out)
+        async with Engine(config, budget_usd=budget_usd, cache=cache) as engine:
+            rows = await judge_into(out, judge, pairs, engine, concurrency=concurrency, on_verdict=note, limit=limit)
         cache.path.unlink(missing_ok=True)
         return rows
 
@@ -187,14 +205,17 @@ def _lines(found: Metrics) -> list[str]:
     ]
 
 
-def report_on(run: Path, data_dir: Path | None, margin: float | None) -> None:
-    """Write a run's report and print its verdict."""
+def report_on(run: Path, data_dir: Path | None, margin: float | None, calibration: Path | None) -> None:
+    """Write a run's report and print its verdict; the run keeps a calibration for later reports."""
     folder = RunDirectory(run)
+    if calibration is not None:
+        write_calibration(run / FILE, read_calibration(calibration))
     official = folder.manifest()["protocol"]["prompts"]["source"] == ALPACA_EVAL
     data_dir = data_dir or data_dir_of(folder)
     data = reference_data(data_dir) if official or data_dir else None
     written = write_report(run, data, margin=margin)
     show_findings(written.summary)
+    say(one.sentence for one in written.summary.readings)
     say(f"Report: {written.html}")
 
 

@@ -2,12 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from moa._mixture.schema import Mixture
+from moa.evaluation._analysis.calibration import (
+    Calibration,
+    OnOfficialScale,
+    on_official_scale,
+    why_unreadable,
+)
 from moa.evaluation._analysis.cost_latency import CostLatency, economics
 from moa.evaluation._analysis.effects import Effect, Side, effect
 from moa.evaluation._analysis.human import HumanCheck
@@ -180,6 +186,7 @@ class Summary:
         best_member: How the mixture compares with the best of its models alone; None if there is none to compare with.
         effects: Of leaving out each proposer, and of another order of proposals, where that was asked for.
         stopped: What came of stopping as soon as it was settled; None where that was not asked for.
+        readings: What figures read as on the official judge's scale, where the judge was calibrated.
     """
 
     systems: tuple[SystemSummary, ...]
@@ -196,6 +203,7 @@ class Summary:
     stopped: Stopped | None = None
     human: tuple[HumanCheck, ...] = ()
     measured: tuple[Measured, ...] = ()
+    readings: tuple[OnOfficialScale, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -215,6 +223,7 @@ class Summary:
             "opponent": self.opponent,
             "judge": self.judge,
             "comparable_with_leaderboard": self.comparable,
+            "on_official_scale": [asdict(one) for one in self.readings],
             "warnings": list(self.warnings),
             "systems": [system.as_dict() for system in self.systems],
             "how": dict(self.how),
@@ -245,6 +254,7 @@ def summarize(
     margin: float = MARGIN,
     seed: int = 0,
     board: Mapping[str, float] | None = None,
+    calibration: Calibration | None = None,
 ) -> Summary:
     """Return what an evaluation found.
 
@@ -255,6 +265,7 @@ def summarize(
         seed: Of the bootstraps.
         board: Published length-controlled win rates, for a rank; used only where judge and baseline are the
             leaderboard's.
+        calibration: How the judge's figures read on another's scale, if that was measured.
 
     Raises:
         EvaluationDataError: Annotations don't belong together.
@@ -278,13 +289,42 @@ def summarize(
         conclusion=_nothing_judged(first.name) if case is None else recommend(case),
         evidence=weighed[0],
         best_member=None if case is None or case.alternative is None else _best_member(case, case.alternative),
-        warnings=(*evaluation.warnings, *_warnings(evaluation, systems, weighed[0])),
+        warnings=(
+            *evaluation.warnings,
+            *_warnings(evaluation, systems, weighed[0]),
+            *_uncalibrated(evaluation, calibration),
+        ),
         how=evaluation.how,
         effects=_effects(evaluation, data, seed),
         stopped=stopped,
         human=evaluation.human,
         measured=evaluation.measured,
+        readings=_readings(evaluation, systems, calibration),
     )
+
+
+def _readings(
+    evaluation: Collected, systems: Sequence[SystemSummary], calibration: Calibration | None
+) -> tuple[OnOfficialScale, ...]:
+    if calibration is None or evaluation.judge is None:
+        return ()
+    return tuple(
+        reading
+        for one, figures in zip(evaluation.systems, systems, strict=True)
+        if figures.metrics is not None and one.name != evaluation.opponent
+        for reading in on_official_scale(calibration, one.name, evaluation.judge, one.annotations, figures.metrics)
+    )
+
+
+def _uncalibrated(evaluation: Collected, calibration: Calibration | None) -> list[str]:
+    """Say why a calibration says nothing here."""
+    if calibration is None:
+        return []
+    judged = [row for one in evaluation.systems if one.name != evaluation.opponent for row in one.annotations]
+    why = why_unreadable(calibration, evaluation.judge, judged)
+    if why is None:
+        return []
+    return [f"The calibration can't be used here: {why}."]
 
 
 def _stopped(evaluation: Collected) -> Stopped | None:

@@ -1,0 +1,144 @@
+"""What `moa eval calibrate` does once its command line is understood."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from moa._cli.console import print_json, say
+from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
+from moa._cli.handlers.eval_files import judged_with_progress
+from moa._cli.handlers.eval_output import reference_data
+from moa._config.settings import load_settings
+from moa._render.format import count
+from moa.errors import EngineError, EvaluationDataError
+from moa.evaluation._analysis.calibration import (
+    FILE,
+    Calibration,
+    Scale,
+    as_dict,
+    calibrate,
+    official_annotations,
+    sample,
+    spread_models,
+    write_calibration,
+)
+from moa.evaluation._data.reference_data import BASELINE
+from moa.evaluation._judges.default_model import default_judge_model
+from moa.evaluation._judges.judge_calls import is_out_of_money
+from moa.evaluation._judges.loading import ASKS_ANY_MODEL, Orders, load_judge
+from moa.evaluation._statistics.transfer import MIN_SYSTEMS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateOptions:
+    """What the command line asks; see the options of `moa eval calibrate`."""
+
+    results: tuple[Path, ...]
+    out: Path
+    judge: str
+    judge_models: tuple[str, ...]
+    temperature: float | None
+    max_tokens: int | None
+    orders: Orders | None
+    systems: int
+    pairs: int
+    seed: int
+    data_dir: Path | None
+    concurrency: int
+    budget_usd: float | None
+    config: Path | None
+    plan: bool
+    as_json: bool
+
+
+def calibrate_judge(wanted: CalibrateOptions) -> int:
+    """Judge a sample again, write annotations and figures, say what they show, and return the exit code."""
+    everything = official_annotations(wanted.results)
+    official = {name: everything[name] for name in spread_models(everything, wanted.systems)}
+    if len(official) < MIN_SYSTEMS:
+        raise EvaluationDataError(
+            f"verdicts on {count(len(official), 'system')} make no line from one judge to another: give those on at "
+            f"least {MIN_SYSTEMS}",
+            path=wanted.results[0],
+        )
+    models = wanted.judge_models
+    if not models and wanted.judge in ASKS_ANY_MODEL:
+        models = (default_judge_model({name: (name,) for name in official}, load_settings(wanted.config)),)
+    judge = load_judge(
+        wanted.judge,
+        judge_model=models or None,
+        temperature=wanted.temperature,
+        max_tokens=wanted.max_tokens,
+        orders=wanted.orders,
+    )
+    pairs = sample(official, pairs=wanted.pairs, seed=wanted.seed)
+    calls = len(pairs) * (2 if judge.shows_both else 1) * len(judge.models)
+    say(f"judge: {judge.name}")
+    say(f"{count(len(pairs), 'pair')} of {count(len(official), 'system')} to judge again: about {count(calls, 'call')}")
+    if wanted.plan:
+        return COMPLETE
+    against = next(iter(official.values()))[0].generator_1
+    data = reference_data(wanted.data_dir) if wanted.data_dir or against == BASELINE else None
+    try:
+        rows = asyncio.run(
+            judged_with_progress(
+                judge,
+                pairs,
+                out=wanted.out / "annotations.json",
+                config=wanted.config,
+                budget_usd=wanted.budget_usd,
+                concurrency=wanted.concurrency,
+            )
+        )
+    except EngineError as error:
+        if not is_out_of_money(error):
+            raise
+        say("stopped: the budget is used up. The same command continues with the same amount again", style="yellow")
+        return STOPPED
+    failure = next((row.failure for row in rows if row.failure is not None), None)
+    if failure is not None:
+        say(f"the first missing verdict: {failure['message']}", style="yellow")
+    if all(row.preference is None for row in rows):
+        return FAILED
+    found = calibrate(official, rows, data)
+    write_calibration(wanted.out / FILE, found)
+    if wanted.as_json:
+        print_json(as_dict(found))
+        return COMPLETE
+    for line in _lines(found):
+        print(line)
+    say(f"Calibration: {wanted.out / FILE}. `moa eval report RUN --calibration {wanted.out}` reads a run by it")
+    return COMPLETE
+
+
+def _lines(found: Calibration) -> list[str]:
+    kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
+    lines = [
+        f"{found.judge} against {found.annotator}",
+        f"{'system':32} {'this judge':>18} {'official':>9} {'this, equal length':>19} {'official':>9}",
+    ]
+    for one in found.rated:
+        lines.append(
+            f"{one.name[:32]:32} {one.figure:8.1f} ± {1.96 * one.error:4.1f} % {one.official:7.1f} % "
+            f"{_number(one.figure_controlled):>17} % {_number(one.official_controlled):>7} %"
+        )
+    lines.append(f"same side on {100 * found.same_side:.0f}% of {count(found.pairs, 'pair')}{kappa}")
+    names: tuple[tuple[str, Scale], ...] = (("win rate", "raw"), ("win rate at equal length", "controlled"))
+    return lines + [_line(found, name, scale) for name, scale in names]
+
+
+def _line(found: Calibration, name: str, scale: Scale) -> str:
+    line, ranks = found.line(scale), found.ranks(scale)
+    order = "" if ranks is None else f"; rank correlation {ranks:.2f}"
+    if line is None:
+        return f"{name}: no line: sampling errors hide how the systems differ; judge more --pairs{order}"
+    ends, middle = line.slope_interval(), line.read(line.center, 0.0)
+    reach = (middle.interval.high - middle.interval.low) / 2
+    return (
+        f"{name}: {line.slope:.2f} official points a point ({ends.low:.2f} to {ends.high:.2f}); "
+        f"{line.center:.1f} % reads as {middle.value:.1f} ± {reach:.1f} %{order}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"

@@ -1,0 +1,126 @@
+"""From one judge's figure to another's: a line through systems that both have rated, and what it says of one more."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from moa.evaluation._statistics.array_types import Floats
+from moa.evaluation._statistics.estimates import LEVEL, Interval
+
+MIN_SYSTEMS = 6
+"""Fewest systems for a line: `bench.calibrate` shows that its intervals hold from here on."""
+
+MIN_RELIABILITY = 0.6
+"""Least share of the figures' variance that is between systems and not sampling error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a figure of the one judge says of the other's; all in the figures' unit.
+
+    Attributes:
+        value: The other's figure, expected.
+        interval: Where it lies: the line's error, the judges' differing tastes and the figure's own error.
+        inside: Whether the figure lies between those of the systems that the line goes through.
+    """
+
+    value: float
+    interval: Interval
+    inside: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """The line `other = level + slope * (one - center)` through systems that both judges rated.
+
+    Attributes:
+        slope: Points of the other judge's figure for a point of the one's, sampling errors taken out.
+        slope_error: Its standard error.
+        center: Mean of the one's figures.
+        level: Mean of the other's.
+        scatter: Variance around the line: tastes that differ, and sampling errors.
+        noise: Mean sampling variance of the one's figures.
+        lowest: The least of the one's figures; `highest` the greatest.
+        n: Number of systems.
+    """
+
+    slope: float
+    slope_error: float
+    center: float
+    level: float
+    scatter: float
+    noise: float
+    lowest: float
+    highest: float
+    n: int
+
+    def read(self, figure: float, error: float, level: float = LEVEL) -> Reading:
+        """Return what a figure of the one judge says of the other's.
+
+        Args:
+            figure: Of a system that is not in the line, percent 0-100.
+            error: Its standard error for the prompts that the other's figure would be of, in points.
+            level: Confidence, between 0 and 1.
+        """
+        away = figure - self.center
+        # The scatter holds a sampling error already: only what this figure has more of is added.
+        own = self.scatter + self.slope**2 * max(error**2 - self.noise, 0.0)
+        variance = own + self.scatter / self.n + (self.slope_error * away) ** 2
+        reach = float(stdtrit(self.n - 2, 0.5 + level / 2.0)) * math.sqrt(variance)
+        value = self.level + self.slope * away
+        return Reading(
+            value=min(max(value, 0.0), 100.0),
+            interval=Interval(low=max(value - reach, 0.0), high=min(value + reach, 100.0), level=level),
+            inside=self.lowest <= figure <= self.highest,
+        )
+
+    def slope_interval(self, level: float = LEVEL) -> Interval:
+        """Return the slope's interval by Student's t."""
+        reach = float(stdtrit(self.n - 2, 0.5 + level / 2.0)) * self.slope_error
+        return Interval(low=self.slope - reach, high=self.slope + reach, level=level)
+
+
+def transfer(one: Floats, errors: Floats, other: Floats) -> Transfer | None:
+    """Return the line from one judge's figures to another's, by the method of moments with known sampling errors.
+
+    Args:
+        one: The one judge's figures of some systems, percent 0-100.
+        errors: Their standard errors in points, for the prompts that the other's figures are of.
+        other: The other judge's figures of the same systems, as they would be repeated: without sampling error.
+
+    Returns:
+        The line, or None for fewer than `MIN_SYSTEMS`, or where sampling errors hide the systems' differences.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Source:
+        Fuller 1987, Measurement Error Models, section 1.2 (measurement variance known).
+    """
+    if not one.shape == errors.shape == other.shape:
+        raise ValueError("figures, errors and the other's figures are of the same systems")
+    n = len(one)
+    if n < MIN_SYSTEMS:
+        return None
+    noise = float(np.mean(errors**2))
+    observed = float(np.var(one, ddof=1))
+    true = observed - noise
+    if observed == 0.0 or true < MIN_RELIABILITY * observed:
+        return None
+    center, level = float(one.mean()), float(other.mean())
+    slope = float((one - center) @ (other - level)) / (n - 1) / true
+    scatter = float(np.sum((other - level - slope * (one - center)) ** 2)) / (n - 2)
+    spread = scatter / true + (noise * scatter + (slope * noise) ** 2) / true**2
+    return Transfer(
+        slope=slope,
+        slope_error=math.sqrt(spread / (n - 1)),
+        center=center,
+        level=level,
+        scatter=scatter,
+        noise=noise,
+        lowest=float(one.min()),
+        highest=float(one.max()),
+        n=n,
+    )
