@@ -118,7 +118,7 @@ def test_what_bedrock_says_of_a_model_that_is_gone_names_a_later_one(message: st
 
 
 def test_every_successor_is_priced() -> None:
-    makers = {"claude": "anthropic", "gpt": "openai", "nova": "us.amazon.", "mistral": "mistral."}
+    makers = {"claude": "anthropic", "gpt": "openai", "nova": "us.amazon.", "mistral": "mistral.", "llama4": "us.meta."}
     for _, name in _SUCCESSORS:
         maker = makers[name.split("-")[0]]
         model, provider = (f"{maker}{name}", "aws") if maker.endswith(".") else (name, maker)
@@ -135,6 +135,23 @@ def test_every_successor_is_priced() -> None:
         ("jp.anthropic.claude-sonnet-4-20250514-v1:0", "jp.anthropic.claude-sonnet-5-5"),
         ("openai.gpt-oss-120b-1:0", None),
         ("claude-haiku-5-5", None),
+        ("us.meta.llama3-2-3b-instruct-v1:0", "us.meta.llama4-scout-17b-instruct-v1:0"),
+        ("mistral.mixtral-8x7b-instruct-v0:1", "mistral.mistral-large-3-675b-instruct"),
+        ("amazon.nova-lite-v1:0:300k", "us.amazon.nova-2-lite-v1:0"),
+        ("anthropic.claude-v2:1", "us.anthropic.claude-opus-5-5"),
+        ("gpt-4-1106-preview", "gpt-6.1-sol"),
+        ("gpt-4.1-nano-2025-04-14", "gpt-6-luna"),
+        ("gpt-6.1-sol", None),
+        ("anthropic/claude-3-haiku:beta", "anthropic/claude-haiku-5-5"),
+        # Forks, and models that services host themselves: nobody but them says when these end.
+        ("someone/llama-3.2-3b-instruct-myfork", None),
+        ("someone/mistral-7b-instruct-v0.2", None),
+        ("mistralai/Mixtral-8x22B-Instruct-v0.1", None),
+        ("llama3.2", None),
+        ("gpt-4-myfork", None),
+        ("ft:gpt-4o-mini-2024-07-18:acme::9abc", None),
+        ("claude-3-haiku-distilled-7b", None),
+        ("o3de-coder", None),
     ],
 )
 def test_a_successor_is_named_as_its_service_would(model: str, instead: str | None) -> None:

@@ -17,6 +17,8 @@ from moa._render.totals import degraded_lines, ledger_line, totals_line
 from moa._results import Answer
 from moa.errors import MoaError
 
+_ENDLESS = 10_000
+
 
 def out_console() -> Console:
     """A console on standard output that takes text literally."""
@@ -52,9 +54,17 @@ def say(lines: str | Iterable[str], *, style: str = "") -> None:
         console.print(Text(safe(line)), style=style, soft_wrap=not console.is_terminal)
 
 
-def draw(*pictures: RenderableType) -> None:
-    """Print pictures on standard output; a pipe gets them without the blanks that fill their lines."""
+def draw(*pictures: RenderableType, keeps_lines: bool = False) -> None:
+    """Print pictures on standard output; a pipe gets them without the blanks that fill their lines.
+
+    Args:
+        *pictures: What to print.
+        keeps_lines: Whether lines may be longer than the terminal is wide, so that what is to be copied stays whole.
+    """
     console = out_console()
+    if keeps_lines:
+        endless = console.options.update(max_width=_ENDLESS)
+        console.width = max(console.width, *(console.measure(one, options=endless).maximum for one in pictures))
     if console.is_terminal:
         console.print(*pictures, sep="\n")
         return

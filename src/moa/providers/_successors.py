@@ -8,32 +8,51 @@ import re
 _SUCCESSORS = (
     (r"claude-(?:3(?:-\d)?-haiku|haiku-4)", "claude-haiku-5-5"),
     (r"claude-(?:3(?:-\d)?-sonnet|sonnet-4)", "claude-sonnet-5-5"),
-    (r"claude-(?:3-opus|opus-4)|claude-(?:v1|v2|2|instant)", "claude-opus-5-5"),
-    (r"gpt-(?:4o-mini|4\.1-(?:mini|nano)|3\.5|5-nano|5\.\d-nano)|o[134]-mini", "gpt-6-luna"),
-    (r"gpt-5(?:\.\d)?(?:-codex)?-mini", "gpt-6.1-terra"),
-    (r"gpt-(?:4|5)(?![\d-]*(?:mini|nano))|chatgpt-4o|^o[13](?:-pro|-preview)?(?:-\d{4}-\d\d-\d\d)?$", "gpt-6.1-sol"),
+    (r"claude-(?:3-opus|opus-4|v1|v2|2|instant)", "claude-opus-5-5"),
+    (r"gpt-(?:4o-mini|4\.1-(?:mini|nano)|3\.5|5(?:\.\d)?-nano|5\.6-luna)|o[134]-mini", "gpt-6-luna"),
+    (r"gpt-5(?:\.\d)?(?:-codex)?-mini|gpt-5\.6-terra", "gpt-6.1-terra"),
+    (r"gpt-(?:4o?|5)|chatgpt-4o|o[13]", "gpt-6.1-sol"),
     (r"nova-(?:lite|micro)-v1", "nova-2-lite-v1:0"),
-    (r"mixtral-8x(?:7|22)b|mistral-(?:7b|large-24|small-24)", "mistral-large-3-675b-instruct"),
+    (r"mixtral-8x(?:7|22)b|mistral-7b|mistral-(?:large|small)-24\d\d", "mistral-large-3-675b-instruct"),
+    (r"llama3-2-\d+b", "llama4-scout-17b-instruct-v1:0"),
+)
+"""How the name of an older model begins, its maker left out, and the name of the newer one."""
+
+_REST = (
+    r"(?:[-.:@](?:\d+[a-z]?|v\d[\d.]*|audio|batch|beta|chat|codex|flex|free|instruct|latest|max|preview|pro|realtime|"
+    r"search|sol|thinking|transcribe|tts|turbo|vision))*"
+)
+"""What else the makers' own names have. A name with any other word is a model that somebody has made of theirs."""
+
+_MODEL = re.compile(
+    r"(?:(?P<owner>anthropic|openai)/)?"
+    r"(?:(?P<region>(?:us|us-gov|eu|apac|jp|au|ca|sa|me|af|global)\.)?(?P<maker>anthropic|openai|amazon|mistral|meta)\.)?"
+    r"(?P<name>[^/]+)"
 )
 
-
-_ON_BEDROCK = re.compile(
-    r"(?P<region>(?:us|us-gov|eu|apac|jp|au|ca|sa|me|af|global)\.)?(?P<maker>anthropic|openai|amazon|mistral)\."
-)
+_ONLY_ON_BEDROCK = ("nova", "mistral", "llama")
+"""Of these makers, other services call the newer models otherwise."""
 
 
 def successor(model: str) -> str | None:
     """Return the id of the model that is served in place of an older one, as its endpoint would name it, or None.
 
+    A model of another owner, or with a name of its own, has none: whoever serves a fork decides when it ends.
+
     Args:
-        model: The older one's id at its service; on Bedrock with the region of its inference profile and its maker.
+        model: The older one's id at its service; on Bedrock with the region of its inference profile and its maker, at
+            services for many makers with its owner.
     """
-    name = next((name for pattern, name in _SUCCESSORS if re.search(pattern, model.lower())), None)
-    if name is None or name in model:
-        return None
-    found = _ON_BEDROCK.match(model)
+    found = _MODEL.fullmatch(model.lower())
     if found is None:
-        return name
+        return None
+    older = found["name"]
+    name = next((name for begin, name in _SUCCESSORS if re.fullmatch(f"(?:{begin}){_REST}", older)), None)
+    if name is None:
+        return None
     region, maker = found["region"] or "", found["maker"]
+    if maker is None:
+        is_elsewhere = name.startswith(_ONLY_ON_BEDROCK)
+        return None if is_elsewhere else f"{found['owner']}/{name}" if found["owner"] else name
     # On Bedrock, the newer models of the other makers come by an inference profile.
     return f"{'' if maker == 'mistral' else region or 'us.'}{maker}.{name}"

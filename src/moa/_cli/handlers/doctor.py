@@ -17,12 +17,15 @@ from moa._config.settings import Settings
 from moa._mixture.loading import single
 from moa._mixture.schema import Mixture
 from moa._policies.profile_store import Lesson
+from moa._pricing.lookup import find_price
 from moa._render.format import count, seconds, usd
 from moa._render.sanitize import safe
 from moa._render.symbols import Symbols
 from moa._runtime.engine import Engine
 from moa._runtime.health import Health, State
+from moa._usage import TokenUsage
 from moa.errors import EmptyReply, EngineError, MoaError
+from moa.providers._token_estimates import estimated_tokens
 
 _STYLES: dict[State, str] = {
     "ready": "green",
@@ -40,6 +43,11 @@ ASK_TOKENS = 64
 
 ASK_S = 30.0
 """Seconds for it."""
+
+QUESTION = "Say OK."
+
+_FRAME_TOKENS = 32
+"""Tokens that a service's template may put around a short question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +118,8 @@ def ask_each(mixture: Mixture, settings: Settings) -> int:
     A model that only thought until its tokens were used up has answered, too.
     """
     say(
-        f"asking {count(len(mixture.references), 'model')}, once each: at most {ASK_TOKENS} output tokens, and "
-        f"{ASK_S:g} s"
+        f"asking {count(len(mixture.references), 'model')}, once each: at most {ASK_TOKENS} output tokens and "
+        f"{ASK_S:g} s each, {_most(mixture.references, settings)} in all"
     )
     outcomes = asyncio.run(_ask_all(mixture.references, settings))
     signs, total = out_symbols(), Decimal(0)
@@ -127,6 +135,16 @@ def ask_each(mixture: Mixture, settings: Settings) -> int:
     return COMPLETE if all(one.failure is None for one in outcomes) else FAILED
 
 
+def _most(references: Sequence[str], settings: Settings) -> str:
+    """What the questions cost at most, in words; retries of calls that failed are not counted."""
+    usage = TokenUsage(input_tokens=estimated_tokens(QUESTION) + _FRAME_TOKENS, output_tokens=ASK_TOKENS)
+    known = {reference: settings.endpoint(reference) for reference in references}
+    prices = [find_price(one, model)(usage) for one, model in known.values()]
+    unknown = sum(price is None for price in prices)
+    most = f"at most {usd(sum((price for price in prices if price is not None), Decimal(0)))}"
+    return f"{most} and {count(unknown, 'unknown price')}" if unknown else most
+
+
 async def _ask_all(references: Sequence[str], settings: Settings) -> list[ModelCheck]:
     async with Engine(settings=replace(settings, cache=replace(settings.cache, mode="off"))) as engine:
         return list(await asyncio.gather(*(_ask(engine, reference) for reference in references)))
@@ -136,7 +154,7 @@ async def _ask(engine: Engine, reference: str) -> ModelCheck:
     mixture = single(reference, max_tokens=ASK_TOKENS).model_copy(update={"deadline_s": ASK_S})
     begun = time.monotonic()
     try:
-        ledger, failure = (await engine.arun(mixture, "Say OK.")).ledger, None
+        ledger, failure = (await engine.arun(mixture, QUESTION)).ledger, None
     except EngineError as error:
         only_thought = any(isinstance(one, EmptyReply) for one in error.failures)
         ledger, failure = error.ledger, None if only_thought else str(error)

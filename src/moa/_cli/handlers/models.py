@@ -26,16 +26,16 @@ def show_models(lists: Sequence[ModelList], settings: Settings, *, named: bool, 
         print_json({"models": rows, "failures": failures})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", overflow="fold")
+    table.add_column("model", no_wrap=True)
     for heading in ("$ in", "$ out", "window"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("lifecycle", overflow="fold")
     for row in rows:
         window = "" if row["context_window"] is None else f"{row['context_window']:,}"
-        note = Text(safe(row["note"] or ""), style="yellow")
-        table.add_row(safe(row["model"]), _money(row["input_usd"]), _money(row["output_usd"]), window, note)
+        table.add_row(safe(row["model"]), _money(row["input_usd"]), _money(row["output_usd"]), window)
+        if row["note"]:
+            table.add_row(Text(f"  {safe(row['note'])}", style="yellow"))
     if rows:
-        draw(table)
+        draw(table, keeps_lines=True)
     for one in lists:
         if one.failure and named:
             say(f"{one.endpoint}: {safe(one.failure)}", style="yellow")

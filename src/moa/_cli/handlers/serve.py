@@ -26,12 +26,12 @@ def start(serving: ServeSettings) -> None:
     Raises:
         MoaError: The server can't start.
     """
-    threading.Thread(target=_warn_of_lifecycles, args=(serving,), daemon=True, name="moa-lifecycles").start()
+    threading.Thread(target=warn_of_lifecycles, args=(serving,), daemon=True, name="moa-lifecycles").start()
     with reduced_gc():
         serve(serving, partial(_announce, serving.log_format))
 
 
-def _warn_of_lifecycles(serving: ServeSettings) -> None:
+def warn_of_lifecycles(serving: ServeSettings) -> None:
     """Tell which models are gone or will be; beside the server, whose start doesn't wait for it."""
     try:
         settings = load_settings(serving.config)
