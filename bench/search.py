@@ -23,10 +23,9 @@ from bench.report import Row, Table, options, publish
 from moa._config.settings import Settings
 from moa._pricing.price import Price
 from moa.evaluation._runner.preparing import Options
-from moa.evaluation._search.candidates import Candidate, Usage
+from moa.evaluation._search.candidates import Answers, Candidate
 from moa.evaluation._search.conclusion import Conclusion, conclude
 from moa.evaluation._search.search import (
-    Answers,
     Ask,
     Found,
     Raced,
@@ -239,7 +238,7 @@ def everything(world: World, search: Search, seed: int) -> Found:
             candidate=one,
             prompts=len(search.everything),
             advantages=answers[one.name].advantages[search.evidence],
-            usd=float(answers[one.name].usage.usd.mean()),
+            usd=float(answers[one.name].usd.mean()),
             p95_s=1.0,
         )
         for one in (*search.singles, *pool)
@@ -251,7 +250,7 @@ def everything(world: World, search: Search, seed: int) -> Found:
         raced=raced,
         critical=critical,
         lead_critical=lead_critical,
-        baseline_usd=float(answers["lab/big"].usage.usd.mean()),
+        baseline_usd=float(answers["lab/big"].usd.mean()),
         baseline_s=1.0,
         spent_usd=0.0,
         calls=len(pool) * len(search.everything),
@@ -296,8 +295,13 @@ def asking(world: World, search: Search, seed: int) -> Ask:
 def _answers(advantages: Floats, size: int, n: int, usd: float) -> Answers:
     answered = np.arange(n) < size
     blank = np.where(answered, 1.0, math.nan)
-    usage = Usage(usd=usd * blank, seconds=blank, output_tokens=TOKENS * blank)
-    return Answers(advantages=np.where(answered, advantages, math.nan), answered=answered, usage=usage)
+    return Answers(
+        advantages=np.where(answered, advantages, math.nan),
+        answered=answered,
+        usd=usd * blank,
+        seconds=blank,
+        output_tokens=TOKENS * blank,
+    )
 
 
 if __name__ == "__main__":

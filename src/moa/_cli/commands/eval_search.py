@@ -45,14 +45,20 @@ def search(
     Exit codes: 0 done, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     from moa._cli.handlers.eval_search import find
-    from moa.evaluation._search.search import Wanted
 
-    wanted = Wanted(
-        aggregators=[one.strip() for one in (aggregators or models).split(",") if one.strip()],
-        max_tokens=max_tokens,
-        max_cost_ratio=max_cost_ratio,
-        deadline_s=deadline,
-        holdout=holdout,
+    raise typer.Exit(
+        find(
+            prompts,
+            _references(models),
+            given,
+            aggregators=_references(aggregators or ""),
+            max_tokens=max_tokens,
+            max_cost_ratio=max_cost_ratio,
+            deadline_s=deadline,
+            holdout=holdout,
+        )
     )
-    proposers = [one.strip() for one in models.split(",") if one.strip()]
-    raise typer.Exit(find(prompts, proposers, given, wanted))
+
+
+def _references(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]

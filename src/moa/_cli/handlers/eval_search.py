@@ -3,7 +3,9 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from moa._cli.console import say
 from moa._cli.eval_options import SearchOptions
@@ -18,11 +20,17 @@ from moa.evaluation._runner.preparing import references
 from moa.evaluation._search.conclusion import conclude
 from moa.evaluation._search.planning import plan_search
 from moa.evaluation._search.report import as_dict, write_search
-from moa.evaluation._search.search import Found, Search, Wanted, prepare_search, run_search
+from moa.evaluation._search.search import Found, Search, prepare_search, run_search
 
 
-def find(prompts: str, models: Sequence[str], given: SearchOptions, wanted: Wanted) -> int:
+def find(prompts: str, models: Sequence[str], given: SearchOptions, **wanted: Any) -> int:
     """Plan a search or carry it out, show what came of it, and return the exit code.
+
+    Args:
+        prompts: What to search on.
+        models: References of the models to mix.
+        given: The options that a search shares with an evaluation.
+        **wanted: As for `prepare_search`.
 
     Raises:
         MoaError: It can't be done.
@@ -33,7 +41,7 @@ def find(prompts: str, models: Sequence[str], given: SearchOptions, wanted: Want
         show_judge(search.prepared)
     if plan_only:
         plan = plan_search(search)
-        print(json.dumps(plan.as_dict(), indent=2) if as_json else "\n".join(plan.sentences))
+        print(json.dumps(asdict(plan), indent=2) if as_json else "\n".join(plan.sentences))
         return COMPLETE
     if out is None:
         raise UsageError("give the folder for the results: --out runs/NAME")

@@ -10,7 +10,7 @@ import altair as alt
 from moa.evaluation._analysis.summary import Summary, SystemSummary
 from moa.evaluation._report.label_placement import Place, Point, placed
 from moa.evaluation._report.palette import INK, MUTED, PAPER, ROLE_COLOURS, ROLE_SHAPES
-from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, short
+from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, pareto_front, short
 
 _HEIGHT = 230
 _PANEL = WIDTH - 60
@@ -115,7 +115,7 @@ def _panel(rows: Sequence[Row], field: str, title: str) -> Any:
     )
     # Drawn last, they are on top of the others.
     base = chart_of(shown[::-1], width=_PANEL, height=_HEIGHT)
-    front = chart_of(_front(shown, field)).mark_line(color=MUTED, strokeWidth=1, interpolate="step-after")
+    front = chart_of(pareto_front(shown, field, "rate")).mark_line(color=MUTED, strokeWidth=1, interpolate="step-after")
     spread = base.mark_rule(strokeWidth=1.25).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     dots = base.mark_point(filled=True, size=110, opacity=1, stroke=PAPER, strokeWidth=1).encode(
         x=x, y=y, color=colour, shape=shape
@@ -160,12 +160,3 @@ def _up(rows: Sequence[Row]) -> _Axis:
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     room = max(2.0, 0.08 * (high - low))
     return _Axis(low=low - room, high=high + room)
-
-
-def _front(rows: Sequence[Row], field: str) -> list[dict[str, float]]:
-    """The systems that none beats in both, from the cheapest on."""
-    front: list[dict[str, float]] = []
-    for row in sorted(rows, key=lambda row: (row[field], -row["rate"])):
-        if not front or row["rate"] > front[-1]["rate"]:
-            front.append({field: row[field], "rate": row["rate"]})
-    return front

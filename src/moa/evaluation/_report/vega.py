@@ -72,3 +72,12 @@ def finished(chart: alt.TopLevelMixin) -> dict[str, Any]:
         "mark": {"color": GREEN},
     }
     return document
+
+
+def pareto_front(rows: Sequence[Mapping[str, Any]], cost: str, quality: str) -> list[dict[str, Any]]:
+    """Return those that none beats in both, from the cheapest on, with these two fields alone."""
+    front: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: (row[cost], -row[quality])):
+        if not front or row[quality] > front[-1][quality]:
+            front.append({cost: row[cost], quality: row[quality]})
+    return front

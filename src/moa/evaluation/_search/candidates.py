@@ -12,7 +12,7 @@ from moa._mixture.loading import single
 from moa._mixture.schema import Agent, Layer, Mixture
 from moa._usage import TokenUsage
 from moa.evaluation._runner.systems import System, self_moa_of
-from moa.evaluation._statistics.array_types import Floats
+from moa.evaluation._statistics.array_types import Bools, Floats
 
 MAX_MEMBERS = 5
 """The largest subset of models that is tried."""
@@ -49,15 +49,20 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What one model's answers alone took, prompt by prompt; NaN where unknown.
+class Answers:
+    """What one system has answered, prompt by prompt in the order of `Search.everything`; NaN where there is nothing.
 
     Attributes:
-        usd: US dollars. Shape: (prompts,).
+        advantages: Points above the baseline; also NaN where the baseline failed or a verdict is missing. All of shape
+            (prompts,).
+        answered: Whether there is an answer, or the failure to give one.
+        usd: US dollars.
         seconds: Likewise.
         output_tokens: Likewise.
     """
 
+    advantages: Floats
+    answered: Bools
     usd: Floats
     seconds: Floats
     output_tokens: Floats
@@ -141,18 +146,18 @@ def _labels(references: Sequence[str]) -> dict[str, str]:
 
 
 def bounds_of(
-    candidate: Candidate, usage: Mapping[str, Usage], prompt_tokens: Floats, price: Pricer, max_tokens: int | None
+    candidate: Candidate, alone: Mapping[str, Answers], prompt_tokens: Floats, price: Pricer, max_tokens: int | None
 ) -> Bounds:
     """Return what a mixture takes per prompt at least and at most.
 
     Args:
         candidate: A mixture.
-        usage: Of its members' answers alone, by reference.
+        alone: What its members answered alone, by reference.
         prompt_tokens: Of each prompt, by estimate. Shape: (prompts,).
         price: Of its aggregator.
         max_tokens: What its aggregator may write.
     """
-    parts = [usage[one] for one in candidate.members]
+    parts = [alone[one] for one in candidate.members]
     members_usd = float(np.nanmean(np.sum([one.usd for one in parts], axis=0)))
     shown = TOKENIZER_SLACK * float(np.nanmean(prompt_tokens + np.sum([one.output_tokens for one in parts], axis=0)))
     slowest_s = np.max([one.seconds for one in parts], axis=0)
@@ -168,7 +173,7 @@ def bounds_of(
 
 
 def affordable_samples(
-    model: Usage, prompt_tokens: Floats, price: Pricer, limit_usd: float, max_samples: int = MAX_SAMPLES
+    model: Answers, prompt_tokens: Floats, price: Pricer, limit_usd: float, max_samples: int = MAX_SAMPLES
 ) -> int:
     """Return how many samples of a model, and an aggregator that reads them, a limit of dollars per prompt pays for."""
     each, tokens = float(np.nanmean(model.usd)), float(np.nanmean(model.output_tokens))

@@ -1,7 +1,6 @@
 """What a search can show and would cost, before anything is bought."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from scipy.special import ndtri
 
@@ -28,16 +27,6 @@ class SearchPlan:
     candidates: int
     alone_usd: float | None
     most_usd: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return {
-            "sentences": list(self.sentences),
-            "prompts_needed": self.prompts_needed,
-            "candidates": self.candidates,
-            "alone_usd": self.alone_usd,
-            "most_usd": self.most_usd,
-        }
 
 
 def plan_search(search: Search) -> SearchPlan:

@@ -43,14 +43,12 @@ class AdvantageBounds:
 
     Attributes:
         value: The mean.
-        standard_error: Of it.
         low: Simultaneous lower bound of all candidates' advantages (one-sided).
         high: Simultaneous upper bound.
         n: How many prompts.
     """
 
     value: float
-    standard_error: float
     low: float
     high: float
     n: int
@@ -82,7 +80,7 @@ def shown(advantages: Floats, critical: float) -> AdvantageBounds:
     n, value = len(known), float(known.mean()) if len(known) else math.nan
     error = standard_deviation(advantages) / math.sqrt(max(1, n))
     reach = float(stdtrit(max(1, n - 1), ndtr(critical))) * error
-    return AdvantageBounds(value=value, standard_error=error, low=value - reach, high=value + reach, n=n)
+    return AdvantageBounds(value=value, low=value - reach, high=value + reach, n=n)
 
 
 def critical_value(columns: Floats, level: float = LEVEL) -> float:

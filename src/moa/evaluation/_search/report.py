@@ -13,7 +13,7 @@ from moa.evaluation._report import format as figures
 from moa.evaluation._report.chart_export import svg
 from moa.evaluation._report.html_report import asset, content_policy, environment
 from moa.evaluation._report.palette import BLUE, GREEN, GREY, MUTED, ORANGE, with_page_colours
-from moa.evaluation._report.vega import WIDTH, chart_of, finished, short
+from moa.evaluation._report.vega import WIDTH, chart_of, finished, pareto_front, short
 from moa.evaluation._search.conclusion import Conclusion, Standing
 from moa.evaluation._search.search import Found
 
@@ -128,7 +128,11 @@ def _chart(found: Found, tried: Sequence[Standing], marked: Collection[str]) -> 
     shape = alt.Shape("state:N", title=None, scale=alt.Scale(domain=states, range=shapes), legend=legend)
     base = chart_of(rows, width=WIDTH - 60, height=320)
     margin = chart_of([{"points": -found.search.prepared.setup.margin}]).mark_rule(strokeDash=[4, 3], color=MUTED)
-    front = chart_of(_front(rows)).mark_line(color=MUTED, strokeWidth=1, interpolate="step-after").encode(x=x, y=y)
+    front = (
+        chart_of(pareto_front(rows, "usd", "points"))
+        .mark_line(color=MUTED, strokeWidth=1, interpolate="step-after")
+        .encode(x=x, y=y)
+    )
     # What isn't shown either way steps back: its bounds are wide, and would cover what is shown.
     strength = alt.condition(alt.datum.state == "not shown", alt.value(0.25), alt.value(0.9))
     encoded = {"x": x, "color": colour, "opacity": strength}
@@ -137,12 +141,3 @@ def _chart(found: Found, tried: Sequence[Standing], marked: Collection[str]) -> 
     named = [row for row in rows if row["state"] == "baseline" or row["name"] in marked]
     names = chart_of(named).mark_text(align="left", dx=8, dy=-6, fontSize=10).encode(x=x, y=y, text="name:N")
     return finished(alt.layer(margin.encode(y="points:Q"), front, spread, dots, names))
-
-
-def _front(rows: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Those that none beats in both, from the cheapest on."""
-    front: list[dict[str, float]] = []
-    for row in sorted(rows, key=lambda row: (row["usd"], -row["points"])):
-        if not front or row["points"] > front[-1]["points"]:
-            front.append({"usd": row["usd"], "points": row["points"]})
-    return front

@@ -6,13 +6,11 @@ interruption comes to the same ones and buys nothing again, and a further model 
 
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
 from moa._ledger import Pricer
 from moa._messages import conversation
@@ -29,9 +27,9 @@ from moa.evaluation._runner.systems import System
 from moa.evaluation._runner.table import Table, table_of
 from moa.evaluation._search import race
 from moa.evaluation._search.candidates import (
+    Answers,
     Bounds,
     Candidate,
-    Usage,
     affordable_samples,
     bounds_of,
     mixtures_of,
@@ -49,25 +47,6 @@ MIN_GOING_ON = 3
 """How many mixtures go on after a look at least, if as many may still be shown good enough."""
 
 
-class Wanted(TypedDict, total=False):
-    """What a search looks for.
-
-    Attributes:
-        aggregators: References of the models that may aggregate; the models themselves unless given.
-        max_tokens: The most tokens that each model writes.
-        max_cost_ratio: The most that a winner costs, in relation to the baseline.
-        deadline_s: Seconds within which a winner answers 95% of the prompts.
-        holdout: Share of the prompts, 0-1, that the race does not see and the evidence comes from; 0: the race is the
-            evidence.
-    """
-
-    aggregators: Sequence[str]
-    max_tokens: int | None
-    max_cost_ratio: float
-    deadline_s: float | None
-    holdout: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """A search that can begin.
@@ -79,8 +58,8 @@ class Search:
         aggregators: References of those that may aggregate.
         race: The prompts of the race in their random order.
         holdout: Those that it does not see, likewise.
-        max_cost_ratio: See `Wanted`.
-        deadline_s: See `Wanted`.
+        max_cost_ratio: The most that a winner costs, in relation to the baseline.
+        deadline_s: Seconds within which a winner answers 95% of the prompts.
     """
 
     prepared: Prepared
@@ -173,21 +152,6 @@ class Found:
     unpriced: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What one system has answered, prompt by prompt in the order of `Search.everything`; NaN where there is nothing.
-
-    Attributes:
-        advantages: Points above the baseline; also NaN where the baseline failed or a verdict is missing.
-        answered: Whether there is an answer, or the failure to give one.
-        usage: What the answers took.
-    """
-
-    advantages: Floats
-    answered: npt.NDArray[np.bool_]
-    usage: Usage
-
-
 Ask = Callable[[Sequence[Candidate], int], Awaitable[Mapping[str, Answers]]]
 """Has mixtures, the models alone and the baseline answer the first so many prompts, and returns all that is there."""
 
@@ -196,19 +160,34 @@ class BudgetUsedUp(Exception):
     """Not all that was asked for could be bought."""
 
 
-def prepare_search(prompts: Prompts, models: Sequence[str], options: Options, **wanted: Unpack[Wanted]) -> Search:
+def prepare_search(
+    prompts: Prompts,
+    models: Sequence[str],
+    options: Options,
+    *,
+    aggregators: Sequence[str] = (),
+    max_tokens: int | None = None,
+    max_cost_ratio: float = 1.0,
+    deadline_s: float | None = None,
+    holdout: float = 0.0,
+) -> Search:
     """Return a search that can begin; nothing has been bought.
 
     Args:
         prompts: See `load_instructions`.
         models: References of the proposers, at least two.
         options: As of an evaluation: baseline, measures or judge, budget, margin, seed …
-        **wanted: See `Wanted`.
+        aggregators: References of the models that may aggregate; the models themselves unless given.
+        max_tokens: The most tokens that each model writes.
+        max_cost_ratio: The most that a winner costs, in relation to the baseline.
+        deadline_s: Seconds within which a winner answers 95% of the prompts.
+        holdout: Share of the prompts, 0-1, that the race does not see and the evidence comes from; 0: the race is the
+            evidence.
 
     Raises:
         MoaError: Something can't be used as it is; it says what and why.
     """
-    models, aggregators = _distinct(models), _distinct(wanted.get("aggregators") or models)
+    models, aggregators = tuple(dict.fromkeys(models)), tuple(dict.fromkeys(aggregators or models))
     if len(models) < 2:
         raise UsageError("--models: give at least two, separated by commas")
     if options.get("baseline") is None:
@@ -217,15 +196,12 @@ def prepare_search(prompts: Prompts, models: Sequence[str], options: Options, **
         raise UsageError("a search goes by one measure: give one --measure, or a judge (--judge, --judge-model)")
     if options["baseline"] in models:
         raise UsageError(f"--models: {options['baseline']} is the baseline already")
-    ratio, holdout = wanted.get("max_cost_ratio", 1.0), wanted.get("holdout", 0.0)
-    if not ratio > 0:
-        raise UsageError(f"--max-cost-ratio is a number above 0, not {ratio:g}")
+    if not max_cost_ratio > 0:
+        raise UsageError(f"--max-cost-ratio is a number above 0, not {max_cost_ratio:g}")
     if not 0 <= holdout < 1:
         raise UsageError(f"--holdout is a share from 0 to below 1, not {holdout:g}")
     singles = tuple(
-        single_model(one, wanted.get("max_tokens"))
-        for one in dict.fromkeys((*models, *aggregators))
-        if one != options["baseline"]
+        single_model(one, max_tokens) for one in dict.fromkeys((*models, *aggregators)) if one != options["baseline"]
     )
     if len(singles) < len({*models, *aggregators}):
         raise UsageError(f"--aggregators: {options['baseline']} is the baseline: a mixture with it costs more")
@@ -245,16 +221,15 @@ def prepare_search(prompts: Prompts, models: Sequence[str], options: Options, **
         aggregators=aggregators,
         race=tuple(order[held_out:]),
         holdout=tuple(order[:held_out]),
-        max_cost_ratio=ratio,
-        deadline_s=wanted.get("deadline_s"),
+        max_cost_ratio=max_cost_ratio,
+        deadline_s=deadline_s,
     )
 
 
 def _require_price(prepared: Prepared) -> None:
     """Make sure that it will be known what the baseline costs."""
     baseline, what = prepared.setup.baseline, "a search compares costs, and the baseline's"
-    if baseline is None:
-        raise UsageError("a search compares with something: give --baseline (a model, a mixture or an outputs file)")
+    assert baseline is not None  # `prepare_search` has refused a search without one
     if baseline.outputs is not None:
         if baseline.price is None or any(output.usage is None for output in baseline.outputs.values()):
             raise UsageError(f"{what} is unknown: give --baseline-price, and a file whose rows have `usage`")
@@ -263,10 +238,6 @@ def _require_price(prepared: Prepared) -> None:
         unpriced = [reference for reference, price in rates.items() if None in price.values()]
         if unpriced:
             raise UsageError(f"{what} is unknown: set `prices:` for the endpoint of {', '.join(unpriced)}")
-
-
-def _distinct(references: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(references))
 
 
 def candidates_of(search: Search, affordable: Mapping[tuple[str, str], int] | None = None) -> list[Candidate]:
@@ -310,21 +281,20 @@ def _answers_of(search: Search, table: Table) -> dict[str, Answers]:
         system: Answers(
             advantages=np.array([_advantage(search, table, system, one) for one in search.everything]),
             answered=np.array([one.index in records for one in search.everything]),
-            usage=_usage([records.get(one.index) for one in search.everything]),
+            **_usage([records.get(one.index) for one in search.everything]),
         )
         for system, records in table.records.items()
     }
 
 
-def _usage(records: Sequence[Record | None]) -> Usage:
-    def column(values: Iterable[float | None]) -> Floats:
-        return np.array([math.nan if value is None else value for value in values])
-
-    return Usage(
-        usd=column(None if one is None else one.cost_usd for one in records),
-        seconds=column(None if one is None else one.seconds for one in records),
-        output_tokens=column(None if one is None or one.usage is None else one.usage.output_tokens for one in records),
-    )
+def _usage(records: Sequence[Record | None]) -> dict[str, Floats]:
+    """What answers took; what is unknown becomes NaN."""
+    tokens = [None if one is None or one.usage is None else one.usage.output_tokens for one in records]
+    return {
+        "usd": np.array([None if one is None else one.cost_usd for one in records], dtype=np.float64),
+        "seconds": np.array([None if one is None else one.seconds for one in records], dtype=np.float64),
+        "output_tokens": np.array(tokens, dtype=np.float64),
+    }
 
 
 def _advantage(search: Search, table: Table, system: str, instruction: Instruction) -> float:
@@ -397,8 +367,8 @@ class _Race:
                 candidate=one,
                 prompts=size,
                 advantages=advantages[:last],
-                usd=_mean(answers.usage.usd),
-                p95_s=_p95(answers.usage.seconds),
+                usd=_mean(answers.usd),
+                p95_s=_p95(answers.seconds),
                 bounds=None if before is None else before.bounds,
             )
 
@@ -408,10 +378,10 @@ class _Race:
         prompt_tokens = np.array(
             [float(estimated_conversation_tokens(conversation(one.prompt))) for one in search.everything]
         )
-        usage = {one.aggregator: self._answers[one.name].usage for one in search.singles}
+        alone = {one.aggregator: self._answers[one.name] for one in search.singles}
         limit_usd = search.max_cost_ratio * self._baseline_usd
         affordable = {
-            (model, aggregator): affordable_samples(usage[model], prompt_tokens, search.price(aggregator), limit_usd)
+            (model, aggregator): affordable_samples(alone[model], prompt_tokens, search.price(aggregator), limit_usd)
             for model in search.models
             for aggregator in search.aggregators
         }
@@ -419,7 +389,7 @@ class _Race:
         pool = candidates_of(search, affordable)
         for one in pool:
             agent = search.agents[one.aggregator]
-            bounds = bounds_of(one, usage, prompt_tokens, search.price(one.aggregator), agent.max_tokens)
+            bounds = bounds_of(one, alone, prompt_tokens, search.price(one.aggregator), agent.max_tokens)
             members = dict.fromkeys(one.members)
             scores = np.column_stack([self._answers[member].advantages for member in members])
             reason = self._out_of_bounds(one, bounds, scores)
@@ -470,14 +440,14 @@ class _Race:
 
     @property
     def _baseline_usd(self) -> float:
-        return _mean(self._answers[self._search.baseline.name].usage.usd) or 0.0
+        return _mean(self._answers[self._search.baseline.name].usd) or 0.0
 
     def found(self, ended: Ended) -> Found:
         """What there is by now."""
         search = self._search
         mixtures = [one for one in self._raced.values() if one.candidate.form != "single"]
         mixtures = [one for one in mixtures if one.left_out in (None, UNPROMISING)]
-        seconds = self._answers[search.baseline.name].usage.seconds if self._answers else np.array([])
+        seconds = self._answers[search.baseline.name].seconds if self._answers else np.array([])
         return Found(
             search=search,
             ended=ended,
