@@ -16,7 +16,6 @@ from moa.evaluation._analysis.calibration import (
     on_official_scale,
     read_calibration,
     sample,
-    spread_models,
     why_unreadable,
     write_calibration,
 )
@@ -76,11 +75,6 @@ def test_pairs_are_drawn_for_each_system_on_its_own_and_more_hold_the_fewer(
     assert [pair.index for pair in many] == list(range(350))
 
 
-def test_systems_are_spread_over_their_win_rates(official: dict[str, list[Annotation]]) -> None:
-    assert spread_models(official, 3) == ("m0", "m3", "m6")
-    assert spread_models(official, 99) == tuple(official)
-
-
 def test_figures_of_both_judges_agreement_and_a_file_that_holds_them(calibration: Calibration, tmp_path: Path) -> None:
     write_calibration(tmp_path / "calibration.json", calibration)
 
@@ -137,6 +131,8 @@ def test_a_folder_of_results_holds_the_official_judges_files_only(
     write("base/weighted_alpaca_eval_gpt4_turbo", official["m1"], generator_2="base")
 
     assert list(official_annotations([tmp_path])) == ["m1", "m2"]
+    write("m5/weighted_alpaca_eval_gpt4_turbo", official["m5"])
+    assert list(official_annotations([tmp_path], most=2)) == ["m1", "m5"], "spread over win rates"
     with pytest.raises(EvaluationDataError, match="one annotator"):
         official_annotations([tmp_path, tmp_path / "m1/chatgpt_fn/annotations.json"])
     with pytest.raises(EvaluationDataError, match="has no weighted_alpaca_eval_gpt4_turbo"):

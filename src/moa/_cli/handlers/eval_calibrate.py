@@ -19,7 +19,6 @@ from moa.evaluation._analysis.calibration import (
     calibrate,
     official_annotations,
     sample,
-    spread_models,
     write_calibration,
 )
 from moa.evaluation._data.reference_data import BASELINE
@@ -53,8 +52,7 @@ class CalibrateOptions:
 
 def calibrate_judge(wanted: CalibrateOptions) -> int:
     """Judge a sample again, write annotations and figures, say what they show, and return the exit code."""
-    everything = official_annotations(wanted.results)
-    official = {name: everything[name] for name in spread_models(everything, wanted.systems)}
+    official = official_annotations(wanted.results, most=wanted.systems)
     if len(official) < MIN_SYSTEMS:
         raise EvaluationDataError(
             f"verdicts on {count(len(official), 'system')} make no line from one judge to another: give those on at "

@@ -120,41 +120,60 @@ class OnOfficialScale:
         )
 
 
-def official_annotations(paths: Sequence[Path]) -> dict[str, list[Annotation]]:
+def official_annotations(paths: Sequence[Path], most: int | None = None) -> dict[str, list[Annotation]]:
     """Return verdicts by the system that they are about.
 
     Args:
         paths: Files of annotations, or folders of AlpacaEval's results: of these, the files `annotations.json` of the
             leaderboard's judge are taken wherever they are.
+        most: At most of so many systems, spread evenly over their win rates; None returns all.
 
     Raises:
         EvaluationDataError: A file can't be read, a folder has none, or verdicts are of several judges or against
             several outputs for one instruction.
     """
+    files = [file for path in paths for file in _files_in(path)]
+    means: dict[str, float] = {}
+    for file in files:  # a results folder has gigabytes: what is not wanted is not kept
+        for name, rows in _by_system(file).items():
+            means[name] = float(np.nanmean([_preference(row) for row in rows]))
+    wanted = set(_spread(means, len(means) if most is None else most))
     found: dict[str, list[Annotation]] = {}
-    for path in paths:
-        files = sorted(path.rglob(f"{OFFICIAL}/annotations.json*")) if path.is_dir() else [path]
-        if not files:
-            raise EvaluationDataError(f"has no {OFFICIAL}/annotations.json in any folder", path=path)
-        for file in files:
-            for row in read_annotations(file):
-                found.setdefault(row.generator_2, []).append(row)
-    rows = [row for some in found.values() for row in some]
+    for file in files:
+        for name, rows in _by_system(file).items():
+            if name in wanted:
+                found.setdefault(name, []).extend(rows)
+    everything = [row for rows in found.values() for row in rows]
     for field in ("annotator", "generator_1"):
-        if len(names := sorted({str(getattr(row, field)) for row in rows})) > 1:
+        if len(names := sorted({str(getattr(row, field)) for row in everything})) > 1:
             raise EvaluationDataError(f"verdicts of one {field} are needed, not of {', '.join(names)}", path=paths[0])
     against: dict[str, str] = {}
-    for row in rows:
+    for row in everything:
         if against.setdefault(words_of(row.instruction), row.output_1) != row.output_1:
             raise EvaluationDataError(
                 f"two outputs of {row.generator_1} are judged against for one instruction", path=paths[0]
             )
-    return {name: some for name, some in found.items() if name != some[0].generator_1}
+    return found
 
 
-def spread_models(official: Mapping[str, Sequence[Annotation]], most: int) -> tuple[str, ...]:
-    """Return at most so many systems, spread evenly over their win rates."""
-    means = {name: float(np.nanmean([_preference(row) for row in rows])) for name, rows in official.items()}
+def _files_in(path: Path) -> list[Path]:
+    files = sorted(path.rglob(f"{OFFICIAL}/annotations.json*")) if path.is_dir() else [path]
+    if not files:
+        raise EvaluationDataError(f"has no {OFFICIAL}/annotations.json in any folder", path=path)
+    return files
+
+
+def _by_system(file: Path) -> dict[str, list[Annotation]]:
+    """The verdicts of a file, but for those on the baseline itself and those that are missing throughout."""
+    found: dict[str, list[Annotation]] = {}
+    for row in read_annotations(file):
+        if row.generator_2 != row.generator_1:
+            found.setdefault(row.generator_2, []).append(row)
+    return {name: rows for name, rows in found.items() if not all(np.isnan(_preference(row)) for row in rows)}
+
+
+def _spread(means: Mapping[str, float], most: int) -> tuple[str, ...]:
+    """At most so many systems, spread evenly over their win rates."""
     ranked = sorted(means, key=lambda name: (means[name], name))
     if len(ranked) <= most:
         return tuple(ranked)
