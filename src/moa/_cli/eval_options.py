@@ -162,6 +162,10 @@ class JudgedRunOptions(PartOptions, JudgeOptions):
         bool,
         typer.Option("--judge-checks/--no-judge-checks", help="Try the judge first and on control pairs (default)."),
     ]
+    half_price: Annotated[
+        bool,
+        typer.Option("--half-price", help="Ask judges and rubrics by batch jobs: half the price, but it takes hours."),
+    ]
     rejudge: Annotated[bool, typer.Option("--rejudge", help="Judge every pair once more.")]
     reference: Annotated[
         str | None,

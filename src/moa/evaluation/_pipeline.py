@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -105,11 +105,13 @@ class Opened:
         folder: The directory, which nobody else may fill meanwhile.
         store: Its cells.
         engine: Asks; its cache is the run's own, and its budget what earlier sessions have left.
+        judging: Asks judges and measures: the same one, or with the same budget by batch jobs.
     """
 
     folder: RunDirectory
     store: CellStore
     engine: Engine
+    judging: Engine
 
     def spent(self) -> Paid:
         """Return what all sessions have spent: also on replies that a killed process had not made a cell of yet."""
@@ -124,8 +126,12 @@ async def opened(prepared: Prepared, out: Path) -> AsyncIterator[Opened]:
     try:
         store = CellStore(folder.cells)
         try:
-            async with _engine(prepared, folder, _spent(folder, store)) as engine:
-                yield Opened(folder=folder, store=store, engine=engine)
+            async with AsyncExitStack() as engines:
+                engine = await engines.enter_async_context(_engine(prepared, folder, _spent(folder, store)))
+                judging = engine
+                if prepared.half_price:
+                    judging = await engines.enter_async_context(_judging_engine(prepared, folder, engine))
+                yield Opened(folder=folder, store=store, engine=engine, judging=judging)
         finally:
             store.close()
     finally:
@@ -150,7 +156,9 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
             await table.judge_again()
         fill = Fill(spec, table, note_progress)
         try:
-            await fill.run(run.engine, run.spent())
+            await fill.run(run.engine, run.spent(), judging=run.judging)
+            if fill.ended == "complete" and run.judging is not run.engine:
+                run.judging.remove_batch_jobs()
         finally:
             run.folder.write_settlement(fill.settlement)
             export(spec, table, run.folder)
@@ -190,6 +198,16 @@ def _engine(prepared: Prepared, folder: RunDirectory, spent: Paid) -> Engine:
         budget_usd = max(budget_usd - spent.cached_usd - spent.lost_usd, _NEXT_TO_NOTHING_USD)
     cache = _replies(folder) if prepared.setup.shares_replies else None
     return Engine(settings=prepared.settings, providers=prepared.providers, budget_usd=budget_usd, cache=cache)
+
+
+def _judging_engine(prepared: Prepared, folder: RunDirectory, answering: Engine) -> Engine:
+    """The engine that asks judges by batch jobs, with the budget and the cache of the one that asks for answers."""
+    cache = _replies(folder) if prepared.setup.shares_replies else None
+    engine = Engine(
+        settings=prepared.settings, providers=prepared.providers, cache=cache, batch_jobs=folder.verdict_jobs
+    )
+    engine.budget = answering.budget
+    return engine
 
 
 def export(spec: Spec, table: Table, folder: RunDirectory) -> None:

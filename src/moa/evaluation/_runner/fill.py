@@ -36,6 +36,9 @@ from moa.evaluation._runner.table import Table, is_final
 
 Ended = Literal["complete", "budget", "decided"]
 
+_JUDGED_AT_ONCE = 20_000
+"""Most prompts whose verdicts are asked for by the same batch jobs."""
+
 _PROMPTS_AHEAD = 2
 """Prompts under way, as a multiple of the places: enough that no place is ever empty."""
 
@@ -61,7 +64,7 @@ class Fill:
         self._random = random.Random(f"order/{self._spec.seed}")
         self._order = self._random.sample(self._spec.instructions, len(self._spec.instructions))
         self._looks = StoppingMonitor(self._spec, table, self._order)
-        self._places = _Places(self._spec.concurrency)
+        self._places = self._verdict_places = _Places(self._spec.concurrency)
         self._began_at, self._steps = time.monotonic(), 0
         self._spent = Paid()
         mixtures = [system.mixture for system in spec.asked if system.mixture is not None and system.mixture.layers]
@@ -73,25 +76,31 @@ class Fill:
         """Under `until`, what the verdicts have settled by now; None if nobody asked or nothing can be said yet."""
         return self._looks.settlement()
 
-    async def run(self, engine: Engine, spent: Paid) -> None:
+    async def run(self, engine: Engine, spent: Paid, *, judging: Engine | None = None) -> None:
         """Do all that is left to do.
 
         Args:
             engine: Asks.
             spent: By earlier sessions.
+            judging: Asks judges and measures; None: the same engine. With batch jobs, where a verdict takes hours, all
+                prompts are under way at once, and only answers are limited by the concurrency.
 
         Raises:
             EvaluationDataError: The judge can't be used, or can't be read.
             MoaError: Asking on is of no use, or nothing can be written down.
         """
-        self._engine, self._spent = engine, spent
+        self._engine, self._judging, self._spent = engine, judging or engine, spent
+        prompts_at_once = _PROMPTS_AHEAD * self._spec.concurrency
+        if self._judging.batch_jobs is not None:
+            self._verdict_places = _Places(_JUDGED_AT_ONCE)
+            prompts_at_once = min(_JUDGED_AT_ONCE, len(self._order))
         judge = self._spec.judge
         if judge is not None and self._spec.checks_judge and not any(self._table.verdicts.values()):
             await self._try(judge)
         self._look()
         self._report_progress()
         prompts = enumerate(self._order)
-        await together(*(self._prompts(prompts) for _ in range(_PROMPTS_AHEAD * self._spec.concurrency)))
+        await together(*(self._prompts(prompts) for _ in range(prompts_at_once)))
 
     async def _prompts(self, prompts: Iterator[tuple[int, Instruction]]) -> None:
         for rank, instruction in prompts:
@@ -190,13 +199,13 @@ class Fill:
         return await generate(self._engine, system.name, mixture, instruction, self._spec.seed)
 
     async def _score(self, rank: int, measure: Measure, system: str, instruction: Instruction) -> None:
-        async with self._places.at(rank):
+        async with self._verdict_places.at(rank):
             if self._stopped:
                 return
             output = self._table.records[system][instruction.index].output
             case = Case(prompt=instruction.text, output=output, row=instruction.row)
             try:
-                score = await measure.score(self._engine, case)
+                score = await measure.score(self._judging, case)
             except EngineError as error:
                 await self._give_up(error)
                 return
@@ -215,12 +224,12 @@ class Fill:
         self._stop("budget")
 
     async def _judge(self, rank: int, judge: Judge, pair: Pair) -> None:
-        async with self._places.at(rank):
+        async with self._verdict_places.at(rank):
             if self._stopped:
                 return
             try:
                 again = self._table.asked_before(pair)
-                verdict = replace(await judge.judge(self._engine, pair, again=again), again=again)
+                verdict = replace(await judge.judge(self._judging, pair, again=again), again=again)
             except EngineError as error:
                 await self._give_up(error)
                 return

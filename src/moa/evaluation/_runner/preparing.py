@@ -89,6 +89,8 @@ class Options(TypedDict, total=False):
         judge_checks: Whether the judge is tried before anything is bought, shown the other order of some pairs if it is
             shown one only, and shown some control pairs.
         rejudge: Whether every pair is judged once more.
+        half_price: Whether judges and measures ask by file jobs of the services' batch APIs: half the price, in hours.
+            Answers are asked for at once, as their times are measured.
         self_moa: A member, `aggregator` or a model reference for a Self-MoA of the same shape; see `parts_of`.
         selection: Whether the aggregator also picks one of layer 1's proposals.
         leave_one_out: Whether it also answers from the same proposals without each proposer's in turn.
@@ -126,6 +128,7 @@ class Options(TypedDict, total=False):
     judge_orders: Orders | None
     judge_checks: bool
     rejudge: bool
+    half_price: bool
     self_moa: str | None
     selection: bool
     leave_one_out: bool
@@ -158,6 +161,7 @@ class Prepared:
         protocol: What must be the same when it is resumed.
         data_dir: Folder of AlpacaEval's files, if they don't come from the hub.
         rejudge: Whether every pair is judged once more.
+        half_price: Whether judges and measures ask by batch jobs.
     """
 
     setup: Spec
@@ -166,6 +170,7 @@ class Prepared:
     protocol: Mapping[str, Any]
     data_dir: Path | None = None
     rejudge: bool = False
+    half_price: bool = False
 
     def session(self) -> dict[str, Any]:
         """What may differ from session to session, for the manifest; looks up prices, which takes a second."""
@@ -269,6 +274,8 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     if setup.budget_usd is not None:
         asked = {system.name: system.mixture for system in systems if system.mixture is not None}
         require_worst_cases(settings, asked, setup.judge.models if setup.judge else ())
+    if options.get("half_price", False):
+        _require_batch_api(setup, settings)
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
     entry = {
         "source": name,
@@ -284,6 +291,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         protocol=_protocol(setup, entry),
         data_dir=data_dir,
         rejudge=options.get("rejudge", False),
+        half_price=options.get("half_price", False),
     )
 
 
@@ -400,6 +408,16 @@ def _require_sensible(setup: Spec) -> None:
         raise UsageError(f"--margin is a number above 0, not {setup.margin:g}")
     if setup.budget_usd is not None and setup.budget_usd <= 0:
         raise UsageError(f"--budget is a number above 0, not {setup.budget_usd:g}")
+
+
+def _require_batch_api(setup: Spec, settings: Settings) -> None:
+    models = [*(setup.judge.models if setup.judge else ()), *(name for one in setup.measures for name in one.models)]
+    names = {reference.partition("/")[0] for reference in models}
+    if not any(name in settings.endpoints and settings.endpoints[name].batch for name in names):
+        raise UsageError(
+            f"--half-price is for judges whose endpoint has a batch API; {', '.join(sorted(names)) or 'no judge'} has "
+            "none that is known here: if it has one, set `batch: true` for the endpoint in moa.yaml"
+        )
 
 
 def _for_measuring(settings: Settings) -> Settings:

@@ -39,6 +39,11 @@ class RunDirectory:
         return self.path / "manifest.json"
 
     @property
+    def verdict_jobs(self) -> Path:
+        """The batch jobs of judges and measures that are under way; `moa batch -o RUN/verdicts --status` shows them."""
+        return self.path / "verdicts.jobs"
+
+    @property
     def settlement_path(self) -> Path:
         """What the last session's verdicts have settled, if it was to stop early."""
         return self.path / "settlement.json"

@@ -41,7 +41,8 @@ ATTEMPTS = 6
 """Attempts of an upload or download."""
 
 MISSES = 3
-"""A job that the service doesn't know so many times in a row is lost."""
+MOST_MISSES = 20
+"""A job that the service doesn't know so many times in a row is lost: the larger number if its list has it."""
 
 AT_A_TIME = 500
 """Replies that are written down together."""
@@ -258,7 +259,7 @@ class Batcher:
     async def _looked_up(self, job: BatchJob) -> BatchJob:
         remote_id = await self._persistently(lambda: self._service.find(job), f"looking up batch job {job.token}")
         if remote_id is None:
-            return job
+            return replace(job, remote_id=None)
         self._store.note(job.token, remote_id=remote_id)
         return replace(job, remote_id=remote_id)
 
@@ -345,7 +346,8 @@ class Batcher:
                 status = await self._persistently(lambda: self._service.status(job), f"status of batch job {job.token}")
             except ModelNotFound as error:
                 misses += 1
-                if misses >= MISSES:
+                # A list may know a new job sooner, and a lost one longer, than its own address does.
+                if misses >= MOST_MISSES or (misses >= MISSES and (await self._looked_up(job)).remote_id is None):
                     self._store.end(job.token)
                     message = f"the service doesn't know batch job {job.remote_id} any more"
                     raise ServiceFailed(message, model=f"{job.endpoint}/{job.model}") from error

@@ -1,0 +1,62 @@
+"""Judges by batch jobs: answers at once, verdicts at half the price, and nothing twice."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moa._config.settings import Settings
+from moa.errors import UsageError
+from moa.evaluation._pipeline import aevaluate
+from tests.batch.test_half_price import RAPID, settings
+from tests.support.batch_server import BatchServer
+from tests.support.evaluations import PROMPTS, VERDICT, judged, models, rows, trio
+
+
+async def evaluate(out: Path, configured: Settings, **options: Any) -> Any:
+    given = judged(judge_model="lab/judge", judge_checks=False, seed=0, half_price=True, **options)
+    return await aevaluate(
+        PROMPTS, trio(), out=out, settings=configured, providers={"fake": models()}, concurrency=2, **given
+    )
+
+
+async def test_verdicts_are_a_batch_and_answers_are_not(tmp_path: Path) -> None:
+    async with BatchServer() as server:
+        server.answer = lambda body: (VERDICT, 200)
+        result = await evaluate(tmp_path, settings(server, replace(RAPID, quiet_s=0.3)))
+
+    assert result.ended == "complete"
+    assert server.asked_at_once == 0
+    assert len(server.batches) <= 2
+    assert set(server.processed.values()) == {1}
+    assert len(rows(tmp_path / "annotations" / "test.json")) == 6
+    assert not (tmp_path / "verdicts.jobs").exists()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["protocol"]["judge"]["models"] == ["lab/judge"]
+
+
+async def test_another_session_collects_the_verdicts_that_an_interrupted_one_has_asked_for(tmp_path: Path) -> None:
+    async with BatchServer() as server:
+        server.answer, server.polls = lambda body: (VERDICT, 200), 10**6
+        configured = settings(server, replace(RAPID, quiet_s=0.3))
+        running = asyncio.ensure_future(evaluate(tmp_path, configured))
+        await server.until(lambda: bool(server.batches))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        server.polls = 1
+        result = await evaluate(tmp_path, configured)
+
+    assert result.ended == "complete"
+    assert set(server.processed.values()) == {1}
+    assert len(rows(tmp_path / "annotations" / "test.json")) == 6
+
+
+async def test_a_judge_without_a_batch_api_is_refused_before_anything_is_bought(tmp_path: Path) -> None:
+    async with BatchServer() as server:
+        with pytest.raises(UsageError, match="batch: true"):
+            await evaluate(tmp_path / "run", settings(server, None))
+
+    assert not (tmp_path / "run").exists()
