@@ -269,7 +269,9 @@ class AttemptRecord:
         duration_s = (now if self.ended_at is None else self.ended_at) - self.sent_at
         cost_usd, uncached_usd = None if self.usage is None else price(self.usage), None
         if self.usage is not None and (self.usage.cached_input_tokens or self.usage.cache_write_tokens):
-            uncached_usd = price(replace(self.usage, cached_input_tokens=0, cache_write_tokens=0))
+            uncached_usd = price(
+                replace(self.usage, cached_input_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
+            )
         return Attempt(
             status=self.status,
             started_s=self.asked_at - run_started_at,

@@ -133,6 +133,7 @@ class Message:
         cache_points: Where the prompt up to here is worth caching, for services that want to be told: positions in
             `content` (characters of a text, parts of parts), its length for the end. They are advice, and no part of
             what is said: messages that differ only in them are equal.
+        cache_ttl: For how long the prompt up to its cache points is to be kept: `1h`, or None for the usual time.
         state: What the service that wrote an assistant turn wants back with it; None if nothing.
     """
 
@@ -142,6 +143,7 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     cache_points: tuple[int, ...] = field(default=(), compare=False)
+    cache_ttl: str | None = field(default=None, compare=False)
     state: ServiceState | None = None
 
     @property
@@ -212,7 +214,8 @@ class ReplyOptions:
     """What a caller asks of the answer beyond sampling; every mapping in the OpenAI API's shape.
 
     Attributes:
-        tools: Functions that the model may call.
+        tools: Functions that the model may call; a `cache_control` beside `type` and `function` marks the end of a
+            prefix worth caching, as in messages.
         tool_choice: `auto`, `none`, `required`, or one function.
         response_format: e.g. a JSON schema that the reply must satisfy.
         top_logprobs: How many alternatives to report for each token; None for no log probabilities at all.
@@ -325,10 +328,17 @@ def _message(value: object, number: int) -> Message:
         role=role,
         content=content,
         cache_points=cache_points,
+        cache_ttl=longest_ttl([value, *(value["content"] if isinstance(value.get("content"), list | tuple) else ())]),
         tool_calls=tuple(_tool_call(call) for call in value.get("tool_calls") or ()),
         tool_call_id=value.get("tool_call_id"),
         name=value.get("name"),
     )
+
+
+def longest_ttl(marked: Iterable[object]) -> str | None:
+    """Return `1h` if the `cache_control` of anything asks for it, else None: the usual time."""
+    marks = (each.get("cache_control") for each in marked if isinstance(each, Mapping))
+    return "1h" if any(isinstance(mark, Mapping) and mark.get("ttl") == "1h" for mark in marks) else None
 
 
 def _content(value: object) -> tuple[str | tuple[Part, ...], tuple[int, ...]]:

@@ -25,6 +25,7 @@ class TokenUsage:
         output_tokens: All tokens that the model wrote, reasoning included.
         cached_input_tokens: The part of `input_tokens` that was read from the service's prompt cache.
         cache_write_tokens: The part of `input_tokens` that was written to it.
+        cache_write_1h_tokens: The part of `cache_write_tokens` that is kept for an hour, which costs more.
         reasoning_tokens: The part of `output_tokens` that was reasoning.
         tier: The service tier that these tokens were served in, in the service's word (`flex`, `priority`, `batch` …);
             None for its usual one. Of tokens of several tiers added up: None.
@@ -36,6 +37,7 @@ class TokenUsage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     tier: str | None = None
+    cache_write_1h_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -51,10 +53,11 @@ class TokenUsage:
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             tier=self.tier if self.tier == other.tier else None,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The five counts and their total, by name; and the tier, if it isn't the usual one."""
+        """The five counts and their total, by name; the tier and tokens kept for an hour, if there are any."""
         return {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
@@ -63,6 +66,7 @@ class TokenUsage:
             "reasoning_tokens": self.reasoning_tokens,
             "total_tokens": self.total_tokens,
             **({"tier": self.tier} if self.tier is not None else {}),
+            **({"cache_write_1h_tokens": self.cache_write_1h_tokens} if self.cache_write_1h_tokens else {}),
         }
 
 

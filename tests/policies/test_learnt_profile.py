@@ -393,6 +393,65 @@ async def test_the_first_call_failing_lets_the_others_go_at_once() -> None:
     assert [type(outcome) for outcome in outcomes] == [ServiceFailed] * 3
 
 
+@pytest.mark.parametrize(
+    ("refused", "message", "status", "requests"),
+    [
+        # Source: https://github.com/earendil-works/pi/issues/7938
+        ("tools", "tools.0.cache_control: Extra inputs are not permitted", 400, 2),
+        ("ttl", "messages.0.content.0.cache_control.ephemeral.ttl: Extra inputs are not permitted", 400, 2),
+        ("content", "messages.0.content.0.text.cache_control: Extra inputs are not permitted", 400, 2),
+        ("content", "Prompt caching is not available for this model", 403, 2),
+    ],
+)
+async def test_marks_for_the_prompt_cache_go_one_kind_at_a_time_and_nothing_else_with_them(
+    refused: str, message: str, status: int, requests: int
+) -> None:
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    marked = {
+        "tools": lambda body: "cache_control" in str(body["tools"]),
+        "ttl": lambda body: "'ttl'" in str(body),
+        "content": lambda body: "cache_control" in str(body["messages"]),
+    }
+
+    def behave(body: dict[str, Any], number: int) -> Behaviour:
+        return Status(status, {"error": {"message": message}}) if marked[refused](body) else HAIKU
+
+    async with ModelServer() as server:
+        server.behave("small", behave)
+        inner = open_openai_compatible(lab(server.base_url, options={"takes_cache_control": True}))
+        provider = learning(inner)
+        question = Message(role="user", content="hi", cache_points=(2,), cache_ttl="1h")
+        sampling = Sampling(extra={"prompt_cache_key": "k"})
+        options = ReplyOptions(tools=(TOOL | {"cache_control": mark},))
+        asked = ask(messages=(question,), sampling=sampling, options=options)
+        for _ in range(2):
+            await collect(provider, asked)
+        await inner.aclose()
+
+    assert len(server.requests) == requests + 1
+    last = server.requests[-1].body
+    assert last["prompt_cache_key"] == "k"
+    kept = {name for name, has in marked.items() if has(last)}
+    assert kept == {"tools": {"ttl", "content"}, "ttl": {"tools", "content"}, "content": set()}[refused]
+
+
+async def test_a_refused_cache_key_is_no_refusal_of_marks() -> None:
+    def behave(body: dict[str, Any], number: int) -> Behaviour:
+        if "prompt_cache_key" in body:
+            return Status(400, {"error": {"message": "property 'prompt_cache_key' is unsupported"}})
+        return HAIKU
+
+    async with ModelServer() as server:
+        server.behave("small", behave)
+        inner = open_openai_compatible(lab(server.base_url, options={"takes_cache_control": True}))
+        question = Message(role="user", content="hi", cache_points=(2,))
+        await collect(learning(inner), ask(messages=(question,), sampling=Sampling(extra={"prompt_cache_key": "k"})))
+        await inner.aclose()
+
+    assert len(server.requests) == 2
+    assert "cache_control" in str(server.requests[-1].body)
+
+
 UNCACHED = "You invoked an unsupported model or your request did not allow prompt caching."
 """What Bedrock says of models without a prompt cache, with either status."""
 

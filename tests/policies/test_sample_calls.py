@@ -1,5 +1,6 @@
 """Samples of one question that are asked for by one call, and one by one where the service doesn't have that."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,11 +11,19 @@ from typing import Any
 import pytest
 
 from moa._config.settings import Settings
+from moa._policies.profile_store import GOOD_FOR_S, ProfileStore
+from moa._policies.sample_calls import SampleCalls
 from moa._pricing.price import Price
 from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa._usage import TokenUsage
+from moa.errors import BadRequest
+from moa.providers._base import collect
+from moa.providers._call_context import CallContext, SampleBatch
 from moa.providers._endpoint import Endpoint, LimitSettings, RetrySettings
+from moa.providers._openai_compatible import open_openai_compatible
+from tests.providers.requests import ask as request
+from tests.providers.requests import lab
 from tests.support.behaviours import Behaviour, Hang
 from tests.support.model_server import ModelServer, Raw, Status, Text
 
@@ -106,6 +115,51 @@ async def test_a_service_that_refuses_n_is_asked_sample_by_sample_and_not_for_n_
     assert _asked(server) == [6] + [1] * 12
     assert [answer.status for answer in answers] == ["complete"] * 2
     assert [len(call.attempts) for call in answers[0].ledger.calls] == [1] * 7
+
+
+async def test_that_a_service_refuses_n_is_kept_on_disk_and_tried_again_by_one_batch(tmp_path: Path) -> None:
+    times, refuses = [1000.0], [True]
+
+    def behave(body: dict[str, Any], number: int) -> Behaviour:
+        refused = {"error": {"message": "'n' : number must be at most 1"}}
+        return Status(400, refused) if refuses[0] and "n" in body else _choices(body, number)
+
+    async def ask(count: int) -> list[int]:
+        """What a process of its own asks for, by this many runs at once."""
+        store = ProfileStore(tmp_path / "profiles.sqlite", now=lambda: times[0])
+        async with ModelServer() as server:
+            server.behave("m", behave)
+            inner = open_openai_compatible(lab(server.base_url))
+            calls = SampleCalls(inner, endpoint="lab", store=store)
+            batches = [SampleBatch(size=2) for _ in range(count)]
+            contexts = [CallContext(batch=batch) for batch in batches for _ in range(2)]
+            await asyncio.gather(*(collect(calls, request("m", context=context)) for context in contexts))
+            await calls.aclose()
+        return [one.body.get("n", 1) for one in server.requests]
+
+    assert await ask(1) == [2, 1, 1]
+    assert await ask(1) == [1, 1], "another process knows it"
+    times[0] += GOOD_FOR_S
+    assert sorted(await ask(2)) == [1, 1, 1, 1, 2], "one of two batches tries again"
+    assert await ask(1) == [1, 1]
+    times[0] += GOOD_FOR_S
+    refuses[0] = False
+    assert await ask(1) == [2]
+    assert await ask(1) == [2]
+
+
+async def test_a_refusal_that_asking_alone_does_not_mend_is_no_lesson_about_n(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / "profiles.sqlite")
+    async with ModelServer() as server:
+        server.behave("m", Status(400, {"error": {"message": "no chat completions for you"}}))
+        inner = open_openai_compatible(lab(server.base_url))
+        calls, batch = SampleCalls(inner, endpoint="lab", store=store), SampleBatch(size=2)
+        asked = (collect(calls, request("m", context=CallContext(batch=batch))) for _ in range(2))
+        failures = await asyncio.gather(*asked, return_exceptions=True)
+        await calls.aclose()
+
+    assert [type(failure) for failure in failures] == [BadRequest] * 2
+    assert store.lessons() == ()
 
 
 async def test_a_service_that_ignores_n_gives_the_first_sample_and_is_asked_for_the_others() -> None:

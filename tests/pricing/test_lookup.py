@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moa._pricing.lookup import ANY_MODEL, FREE, find_price, preload
-from moa._pricing.price import Price
+from moa._pricing.price import Price, cost_of
 from moa._usage import TokenUsage
 from moa.providers._endpoint import Endpoint
 
@@ -222,3 +222,11 @@ def test_a_tier_of_bedrock_is_not_taken_for_a_part_of_the_models_version() -> No
 
     assert find_price(source("aws"), "us.amazon.nova-lite-v1:0")(USAGE) is not None
     assert find_price(source("aws"), "us.amazon.nova-lite-v1:0")(reserved) is None
+
+
+def test_tokens_that_are_cached_for_an_hour_cost_twice_an_uncached_one() -> None:
+    # Source: Anthropic's price list: 1.25 and 2 times the price of input.
+    price = Price(input=Decimal(4), output=Decimal(0), cached_input=Decimal("0.4"), cache_write=Decimal(5))
+    usage = TokenUsage(input_tokens=3_000_000, cache_write_tokens=2_000_000, cache_write_1h_tokens=1_000_000)
+
+    assert cost_of(price, usage) == 4 + 5 + 8

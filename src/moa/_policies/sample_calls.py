@@ -13,8 +13,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
+from moa._policies.profile_store import GOOD_FOR_S, Lesson, ProfileStore
 from moa._usage import TokenUsage
-from moa.errors import BadRequest, ContextTooLong, ProviderError
+from moa.errors import BadRequest, ContextTooLong, ProviderError, Rejection
 from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream
 from moa.providers._call_context import SampleBatch
 from moa.providers._token_estimates import size_bytes
@@ -26,6 +27,8 @@ WINDOW_S = 0.02
 
 _ABOUT_N = re.compile(r"(?<!\w)n(?!\w|['’]t)|multiple|candidate|choices|completions", re.IGNORECASE)
 """Services refuse `n` as "'n' : number must be at most 1" or "Multiple candidates is not enabled for this model"."""
+
+_N = Rejection("n")
 
 Reply = Sequence[ReplyEvent]
 
@@ -48,13 +51,21 @@ class AsksForSamples(Protocol):
 class SampleCalls:
     """Asks for the samples of a batch by one call; each alone where the service doesn't have that.
 
+    Which models of a service don't is kept with what else services refuse, and tried again after the same time.
+
     Args:
         inner: The provider; also an `AsksForSamples`.
+        endpoint: The endpoint's name and address, the key of what is remembered.
+        store: Where lessons are kept; None forgets them at the end.
     """
 
-    def __init__(self, inner: Provider) -> None:
-        self._inner = inner
-        self._without_n: set[str] = set()
+    def __init__(self, inner: Provider, *, endpoint: str = "", store: ProfileStore | None = None) -> None:
+        self._inner, self._endpoint = inner, endpoint
+        self._store = store or ProfileStore()
+        lessons = (one for one in self._store.lessons() if one.endpoint == endpoint and one.rejection == _N)
+        self._lessons = {lesson.model: lesson for lesson in lessons}
+        self._suspected: dict[str, str] = {}
+        self._retrying: dict[str, SampleBatch] = {}
 
     @property
     def takes_seed(self) -> bool:
@@ -64,9 +75,18 @@ class SampleCalls:
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply; that of a batch comes whole, with the others."""
         context = request.context
-        if context.batch is None or context.hedge or request.reference in self._without_n:
+        if context.batch is None or context.hedge or self._refuses(request.model, context.batch):
             return self._inner.stream(request)
         return _Sample(self, context.batch, request)
+
+    def _refuses(self, model: str, batch: SampleBatch) -> bool:
+        """Whether a model is known to give one reply to a request; one batch tries again after a while."""
+        lesson = self._lessons.get(model)
+        if lesson is None:
+            return False
+        if lesson.learnt_at + GOOD_FOR_S > self._store.now():
+            return True
+        return self._retrying.setdefault(model, batch) is not batch
 
     def alone(self, request: ModelRequest) -> ReplyStream:
         """Open a reply for one sample."""
@@ -86,20 +106,39 @@ class SampleCalls:
         except ContextTooLong:
             raise
         except BadRequest as error:
-            if _ABOUT_N.search(str(error.args[0])):
-                self._learn(first.reference)
+            message = str(error.args[0])
+            if _ABOUT_N.search(message):
+                self._suspected[first.model] = message
             elif error.rejects:
                 # Each alone would be refused for the same: the learnt profile leaves it out and asks for all again.
                 return [error] * count
             return [None] * count
+        finally:
+            self._retrying.pop(first.model, None)
         if len(replies) < count:
-            self._learn(first.reference)
+            self._learn(first, "the service gives fewer replies than were asked for")
+        elif self._lessons.pop(first.model, None) is not None:
+            self._store.unlearn(self._endpoint, first.model, _N)
         shared = _with_shared_usage(replies[:count])
         return [*shared, *[None] * (count - len(shared))]
 
-    def _learn(self, reference: str) -> None:
-        self._without_n.add(reference)
-        log.info("%s gives one reply to a request: samples are asked for one by one from now on", reference)
+    def note_taken_alone(self, request: ModelRequest) -> None:
+        """Take in that a request for one sample was taken: if several were refused before, that is a lesson."""
+        if (message := self._suspected.pop(request.model, None)) is not None:
+            self._learn(request, message)
+
+    def _learn(self, request: ModelRequest, message: str) -> None:
+        if request.model not in self._lessons:
+            sentence = "%s gives one reply to a request: samples are asked for one by one from now on"
+            log.info(sentence, request.reference)
+        lesson = self._lessons[request.model] = Lesson(
+            endpoint=self._endpoint,
+            model=request.model,
+            rejection=_N,
+            learnt_at=self._store.now(),
+            message=message,
+        )
+        self._store.learn(lesson)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
@@ -160,7 +199,9 @@ class _Sample:
         if reply is not None:
             return _events(reply)
         self._own = self._calls.alone(self._request)
-        return await self._own.__aenter__()
+        events = await self._own.__aenter__()
+        self._calls.note_taken_alone(self._request)
+        return events
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

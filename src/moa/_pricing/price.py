@@ -11,6 +11,10 @@ from moa._usage import TokenUsage
 
 _MILLION = Decimal(1_000_000)
 
+HOUR_FACTOR = Decimal(2) / Decimal("1.25")
+"""What writing to a cache for an hour costs, as a factor on writing for five minutes. Source: the price lists of
+Anthropic and Amazon Bedrock: 2 and 1.25 times an uncached token; no other service has two times."""
+
 
 def _number(value: object) -> object:
     if isinstance(value, bool | str):
@@ -55,4 +59,6 @@ def cost_of(price: Price, usage: TokenUsage) -> Decimal:
         total += cached * (price.input if price.cached_input is None else price.cached_input)
     if written:
         total += written * (price.input if price.cache_write is None else price.cache_write)
+    if usage.cache_write_1h_tokens and price.cache_write is not None:
+        total += min(usage.cache_write_1h_tokens, written) * price.cache_write * (HOUR_FACTOR - 1)
     return total / _MILLION

@@ -7,12 +7,13 @@ result is used only if the names match exactly.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache, lru_cache, partial
 from typing import Any
 
 from moa._ledger import Pricer
-from moa._pricing.price import Price, cost_of
+from moa._pricing.price import HOUR_FACTOR, Price, cost_of
 from moa._usage import TokenUsage
 
 BEDROCK = "aws"
@@ -144,4 +145,15 @@ def _calculate(provider: Any, info: Any, usage: TokenUsage) -> Decimal | None:
         output_reasoning_tokens=min(usage.reasoning_tokens, usage.output_tokens),
     )
     total: Decimal = info.calc_price(tokens, provider).total_price
-    return total
+    return total + _for_an_hour(provider, info, usage)
+
+
+def _for_an_hour(provider: Any, info: Any, usage: TokenUsage) -> Decimal:
+    """What tokens that are kept for an hour cost beyond those that are kept for the usual time."""
+    long = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
+    if not long:
+        return Decimal(0)
+    usual = replace(usage, cache_write_1h_tokens=0)
+    fewer = replace(usual, input_tokens=usage.input_tokens - long, cache_write_tokens=usage.cache_write_tokens - long)
+    whole, rest = (_calculate(provider, info, each) for each in (usual, fewer))
+    return Decimal(0) if whole is None or rest is None else (whole - rest) * (HOUR_FACTOR - 1)

@@ -164,16 +164,13 @@ class ModelPool:
         return SharedRates(store=self._state, name=name, on_failure=self._settings.state.on_failure)
 
     def _profile(self, endpoint: Endpoint, model_id: str) -> Profile:
-        url = endpoint.base_url or endpoint.endpoint_url
-        address = shown_address(url) if url else endpoint.region or ""  # it is stored and logged
+        known, store = known_refusals(endpoint, model_id), self._lessons_of(endpoint)
+        return Profile(_named(endpoint), model_id, known=known, store=store)
+
+    def _lessons_of(self, endpoint: Endpoint) -> ProfileStore | None:
         # What was given or scripted has no address by which another process could know it again.
         shared = endpoint.kind not in ("given", "scripted") and endpoint.name not in self._given
-        return Profile(
-            f"{endpoint.name} {address}".strip(),
-            model_id,
-            known=known_refusals(endpoint, model_id),
-            store=self._lessons if shared else None,
-        )
+        return self._lessons if shared else None
 
     def _cached(self, provider: Provider, endpoint: Endpoint) -> Provider:
         if self._cache.mode == "off":
@@ -184,7 +181,10 @@ class ModelPool:
 
     def _endpoint_provider(self, endpoint: Endpoint) -> Provider:
         if endpoint.name not in self._shared:
-            shared: Provider = Metered(_with_samples(self._given.get(endpoint.name) or self._open(endpoint)))
+            shared = self._given.get(endpoint.name) or self._open(endpoint)
+            if isinstance(shared, AsksForSamples):
+                shared = SampleCalls(shared, endpoint=_named(endpoint), store=self._lessons_of(endpoint))
+            shared = Metered(shared)
             limits = endpoint.limits
             if limits.is_unlimited and self._batch_jobs is not None:
                 # A wave of rows is under way at once, and this endpoint isn't asked by jobs.
@@ -233,5 +233,8 @@ class ModelPool:
             await store.aclose()
 
 
-def _with_samples(provider: Provider) -> Provider:
-    return SampleCalls(provider) if isinstance(provider, AsksForSamples) else provider
+def _named(endpoint: Endpoint) -> str:
+    """An endpoint's name and address, by which what was learnt of it is kept."""
+    url = endpoint.base_url or endpoint.endpoint_url
+    address = shown_address(url) if url else endpoint.region or ""  # it is stored and logged
+    return f"{endpoint.name} {address}".strip()

@@ -61,6 +61,7 @@ def joined(turns: Iterable[Message]) -> Message:
             whole,
             content=_joined_content(whole.content, turn.content),
             cache_points=(*whole.cache_points, *_shifted(turn, whole.content)),
+            cache_ttl=whole.cache_ttl or turn.cache_ttl,
             tool_calls=whole.tool_calls + turn.tool_calls,
             state=turn.state or whole.state,
         )

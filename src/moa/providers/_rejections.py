@@ -6,11 +6,13 @@ sentence; and whether the sentence turns the part itself down or only its value 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from moa._messages import Message
 from moa.errors import Rejection
 from moa.providers._base import ModelRequest
+from moa.providers._cache_marks import tool_mark
 from moa.providers._reshaping import HINTS
 
 # In the order in which a text is searched: a name that contains another one comes first.
@@ -151,7 +153,7 @@ _TURNS = (
 """Complaints about the turns of a conversation, by what they speak of."""
 
 _PATH = re.compile(r"(?<![\w.])(?:body\.)?(?:messages|tools|input)[.\[][\w.\[\]-]+|(?<=loc['\"]: )[\[(][^\])]*[\])]")
-_CACHING = re.compile(r"prompt[\s_-]?cach|cache[\s_-]?(?:points?|control)", re.IGNORECASE)
+_CACHING = re.compile(r"prompt[\s_-]?cach(?!e[_-](?:key|retention|options))|cache[\s_-]?(?:points?|control)", re.I)
 _OF_TURNS = frozenset({"whole", "alternation", "user_after_tool", "prefill", "null_content"})
 _STATUS = frozenset({400, 403, 404, 405, 406, 415, 422, 500, 501})
 _ACCESS = re.compile(
@@ -181,9 +183,11 @@ def rejections(
         request: What was sent: only its own parts can be turned down.
     """
     sent = parts_of(request)
-    if "cache_points" in sent and _CACHING.search(message):
+    if "cache_points" in sent and _CACHING.search(f"{parameter} {message}"):
         # Bedrock says so with status 403 too.
-        return (Rejection("cache_points"),)
+        words = f"{parameter} {message}".lower()
+        fewer = [part for part, word in (("cache_ttl", "ttl"), ("tool_cache_points", "tools")) if word in words]
+        return tuple(map(Rejection, (*(part for part in fewer if part in sent), "cache_points")))
     if status is not None and status not in _STATUS:
         return ()
     if status == 403 and _ACCESS.search(message):
@@ -290,6 +294,7 @@ def parts_of(request: ModelRequest) -> frozenset[str]:
         parts.add("tools")
         if any(isinstance(tool.get("function"), dict) and "strict" in tool["function"] for tool in options.tools):
             parts.add("strict")
+        parts |= _parts_of_marks(options.tools)
     if options.tool_choice is not None:
         parts.add("tool_choice")
     if options.response_format is not None:
@@ -298,6 +303,12 @@ def parts_of(request: ModelRequest) -> frozenset[str]:
         parts.add("logprobs")
     parts |= {"stream", "stream_options"} if request.deltas else {"whole"}
     return frozenset(parts.union(_parts_of_turns(request.messages)))
+
+
+def _parts_of_marks(tools: Iterable[Mapping[str, Any]]) -> set[str]:
+    marks = [mark for tool in tools if (mark := tool_mark(tool)) is not None]
+    ttl = {"cache_ttl"} if any(mark.get("ttl") for mark in marks) else set()
+    return {"cache_points", "tool_cache_points", *ttl} if marks else set()
 
 
 def _parts_of_turns(messages: tuple[Message, ...]) -> Iterator[str]:
@@ -310,7 +321,7 @@ def _parts_of_turns(messages: tuple[Message, ...]) -> Iterator[str]:
         if message.role == before != "tool":
             yield "alternation"
         if message.cache_points:
-            yield "cache_points"
+            yield from ("cache_points", "cache_ttl") if message.cache_ttl else ("cache_points",)
         if message.role == "user" and before == "tool":
             yield "user_after_tool"
         if message.name is not None:

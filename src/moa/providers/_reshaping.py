@@ -7,6 +7,7 @@ from typing import Any
 
 from moa.errors import Rejection
 from moa.providers._base import ModelRequest
+from moa.providers._cache_marks import cache_control, tool_mark, without_tool_marks
 from moa.providers._conversations import RESHAPED, normal_form
 
 _SAMPLING = frozenset({"temperature", "top_p", "top_k", "seed", "reasoning_effort"})
@@ -30,6 +31,10 @@ _TUNING = frozenset(
 """Fields of `extra` that tune the sampling, as temperature does."""
 
 
+_CACHE_MARKS = frozenset({"cache_ttl", "tool_cache_points", "cache_points"})
+"""Advice to a service's prompt cache: its time, the marks on tools, all of it."""
+
+
 def without(request: ModelRequest, part: str) -> ModelRequest | None:
     """Return the request without a part; None if it would then be another question than the one that was asked.
 
@@ -47,8 +52,8 @@ def without(request: ModelRequest, part: str) -> ModelRequest | None:
         return replace(request, sampling=replace(sampling, extra=MappingProxyType(extra)))
     if part in RESHAPED:
         return replace(request, messages=RESHAPED[part](normal_form(request.messages)))
-    if part == "cache_points":
-        return replace(request, messages=tuple(replace(message, cache_points=()) for message in request.messages))
+    if part in _CACHE_MARKS:
+        return _with_fewer_marks(request, part)
     if part in _WRITTEN_OTHERWISE:
         return None if part in request.avoid else replace(request, avoid=request.avoid | {part})
     return _with_other_options(request, part)
@@ -70,6 +75,19 @@ def _with_other_options(request: ModelRequest, part: str) -> ModelRequest | None
         case "response_format" if options.format_is_optional:
             return replace(request, options=replace(options, response_format=None))
     return None
+
+
+def _with_fewer_marks(request: ModelRequest, part: str) -> ModelRequest:
+    options, messages = request.options, request.messages
+    if part == "cache_ttl":
+        messages = tuple(replace(message, cache_ttl=None) for message in messages)
+        tools = tuple(
+            {**tool, "cache_control": cache_control(None)} if tool_mark(tool) else tool for tool in options.tools
+        )
+        return replace(request, messages=messages, options=replace(options, tools=tools))
+    if part == "cache_points":
+        messages = tuple(replace(message, cache_points=(), cache_ttl=None) for message in messages)
+    return replace(request, messages=messages, options=replace(options, tools=without_tool_marks(options.tools)))
 
 
 def without_all(request: ModelRequest, rejections: Iterable[Rejection]) -> ModelRequest:

@@ -225,11 +225,19 @@ def test_reply_that_bedrock_cant_read_is_a_broken_reply(stop: str) -> None:
 
 
 def test_cached_tokens_are_part_of_the_input_tokens() -> None:
-    usage = {"inputTokens": 5, "outputTokens": 2, "cacheReadInputTokens": 100, "cacheWriteInputTokens": 30}
+    usage: dict[str, Any] = {"inputTokens": 5, "outputTokens": 2}
+    usage |= {"cacheReadInputTokens": 100, "cacheWriteInputTokens": 30}
+    usage["cacheDetails"] = [{"ttl": "5m", "inputTokens": 10}, {"ttl": "1h", "inputTokens": 20}]
 
     assert whole(reply({"text": "a"}, usage=usage))[-1] == Finish(
         reason="stop",
-        usage=TokenUsage(input_tokens=135, output_tokens=2, cached_input_tokens=100, cache_write_tokens=30),
+        usage=TokenUsage(
+            input_tokens=135,
+            output_tokens=2,
+            cached_input_tokens=100,
+            cache_write_tokens=30,
+            cache_write_1h_tokens=20,
+        ),
     )
 
 

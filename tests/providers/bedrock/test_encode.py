@@ -445,3 +445,57 @@ def test_of_more_than_four_cache_points_the_last_ones_are_sent() -> None:
         {"role": "assistant", "content": [{"text": "yes"}, POINT]},
         {"role": "user", "content": [{"text": "four"}, POINT, {"text": "five"}, POINT]},
     ]
+
+
+HOUR = {"cachePoint": {"type": "default", "ttl": "1h"}}
+
+
+def _tool(name: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}, **fields}
+
+
+def test_a_clients_marks_on_tools_and_calls_become_cache_points_behind_them() -> None:
+    marked = _tool("look", cache_control={"type": "ephemeral"})
+    call = ToolCall(id="c1", name="look", arguments="{}")
+    request = ask(
+        messages=(
+            _marked("user", "hi"),
+            _marked("assistant", "", 0, tool_calls=(call,)),
+            _marked("tool", "found", tool_call_id="c1"),
+        ),
+        options=ReplyOptions(tools=(marked, _tool("find"))),
+    )
+
+    encoded = encode.fields(request)
+
+    assert faults(request) == ""
+    assert ["cachePoint" in tool for tool in encoded["toolConfig"]["tools"]] == [False, True, False]
+    assert encoded["messages"][1]["content"] == [{"toolUse": {"toolUseId": "c1", "name": "look", "input": {}}}, POINT]
+
+
+def test_a_mark_for_an_hour_is_kept_and_none_for_less_stands_in_front_of_it() -> None:
+    # Source: https://github.com/strands-agents/sdk-typescript/pull/1089: times don't grow from the tools to the turns.
+    tools = (_tool("look", cache_control={"type": "ephemeral"}),)
+    messages = (
+        _marked("system", "Be brief.", 9),
+        _marked("user", "a book", 6, cache_ttl="1h"),
+        _marked("user", "well?", 5),
+    )
+    request = ask(messages=messages, options=ReplyOptions(tools=tools))
+
+    encoded = encode.fields(request)
+
+    assert faults(request) == ""
+    assert encoded["toolConfig"]["tools"][-1] == HOUR
+    assert encoded["system"][-1] == HOUR
+    assert encoded["messages"] == [{"role": "user", "content": [{"text": "a book"}, HOUR, {"text": "well?"}, POINT]}]
+
+
+def test_marks_on_tools_are_the_first_to_go_of_more_than_four() -> None:
+    tools = (_tool("look", cache_control={"type": "ephemeral"}),)
+    talk = tuple(_marked("user", text, len(text)) for text in ("one", "two", "three", "four"))
+
+    encoded = encode.fields(ask(messages=talk, options=ReplyOptions(tools=tools)))
+
+    assert len(encoded["toolConfig"]["tools"]) == 1
+    assert str(encoded["messages"]).count("cachePoint") == 4

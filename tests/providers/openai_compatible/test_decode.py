@@ -487,6 +487,14 @@ def test_logprobs_keep_the_apis_shape_both_ways() -> None:
             },
             TokenUsage(input_tokens=9, output_tokens=3, cached_input_tokens=4, reasoning_tokens=2),
         ),
+        (
+            {
+                **USAGE,
+                "cache_creation_input_tokens": 6,
+                "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 4},
+            },
+            TokenUsage(input_tokens=9, output_tokens=3, cache_write_tokens=6, cache_write_1h_tokens=4),
+        ),
         ({**USAGE, "prompt_cache_hit_tokens": 4}, TokenUsage(input_tokens=9, output_tokens=3, cached_input_tokens=4)),
         (
             {**USAGE, "total_tokens": 17, "completion_tokens_details": {"reasoning_tokens": 5}},

@@ -113,3 +113,34 @@ def test_encode_avoids_what_the_service_refuses() -> None:
 def test_encode_turns_down_what_json_can_not_hold(extra: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="can't be written as JSON"):
         encode(ask(sampling=Sampling(extra=extra)))
+
+
+MARK = {"type": "ephemeral"}
+
+
+def test_marks_for_the_prompt_cache_are_parts_where_the_service_takes_them_and_else_nothing() -> None:
+    request = ask(
+        messages=(
+            Message(role="system", content="Be brief.", cache_points=(9,), cache_ttl="1h"),
+            Message(role="user", content="A book\nWhat of it?", cache_points=(6,)),
+        ),
+        options=ReplyOptions(tools=(TOOL | {"cache_control": MARK},)),
+        deltas=False,
+    )
+
+    marked, plain = json.loads(encode(request, takes_cache_control=True)), body_of(request)
+
+    hour = MARK | {"ttl": "1h"}
+    assert marked["tools"] == [TOOL | {"cache_control": hour}]
+    assert marked["messages"] == [
+        {"role": "system", "content": [{"type": "text", "text": "Be brief.", "cache_control": hour}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "A book", "cache_control": MARK},
+                {"type": "text", "text": "\nWhat of it?"},
+            ],
+        },
+    ]
+    assert plain["tools"] == [TOOL]
+    assert [message["content"] for message in plain["messages"]] == ["Be brief.", "A book\nWhat of it?"]

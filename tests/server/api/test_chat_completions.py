@@ -450,9 +450,19 @@ async def test_a_clients_cache_marks_reach_a_service_that_wants_them_and_no_othe
         {"type": "text", "text": "A book", "cache_control": {"type": "ephemeral"}},
         {"type": "text", "text": "What of it?"},
     ]
-    body = {"model": "moa/solo", "messages": [{"role": "user", "content": content}]}
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    body: Any = {"model": "moa/solo", "messages": [{"role": "system", "content": "Be brief.", **mark}]}
+    body["messages"].append({"role": "user", "content": content})
+    body["tools"] = [
+        {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}, **mark},
+        {"type": "function", "function": {"name": "g", "parameters": {"type": "object"}, **mark}},
+    ]
     async with served() as server:
         await server.openai.chat.completions.create(**body)
 
-    assert read_chat_request(body).messages[0].cache_points == (len("A book"),)
-    assert server.upstream.requests[0].body["messages"] == [{"role": "user", "content": "A book\nWhat of it?"}]
+    request = read_chat_request(body)
+    assert [(one.cache_points, one.cache_ttl) for one in request.messages] == [((9,), "1h"), ((6,), None)]
+    assert [tool["cache_control"] for tool in request.options.tools] == [mark["cache_control"]] * 2
+    assert "cache_control" not in str(server.upstream.requests[0].body)
+    sent = [message["content"] for message in server.upstream.requests[0].body["messages"]]
+    assert sent == ["Be brief.", "A book\nWhat of it?"]

@@ -135,13 +135,16 @@ async def test_a_clients_cache_marks_are_carried_to_where_they_stood() -> None:
         "model": "moa/solo",
         "max_tokens": 50,
         "system": [{"type": "text", "text": "Be brief.", **mark}, {"type": "text", "text": "Be kind.", **mark}],
-        "tools": [WEATHER],
+        "tools": [WEATHER | {"cache_control": {"type": "ephemeral", "ttl": "1h"}}],
         "messages": [
             {
                 "role": "user",
                 "content": [{"type": "text", "text": "A book", **mark}, {"type": "text", "text": "Well?"}],
             },
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {}}]},
+            {
+                "role": "assistant",
+                "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {}, **mark}],
+            },
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "20 C", **mark}]},
         ],
     }
@@ -151,6 +154,8 @@ async def test_a_clients_cache_marks_are_carried_to_where_they_stood() -> None:
     assert [(message.role, message.content, message.cache_points) for message in request.messages] == [
         ("system", "Be brief.\n\nBe kind.", (9, 19)),
         ("user", "A book\nWell?", (6,)),
-        ("assistant", "", ()),
+        ("assistant", "", (0,)),
         ("tool", "20 C", (4,)),
     ]
+    assert {message.cache_ttl for message in request.messages} == {None}
+    assert [tool["cache_control"] for tool in request.options.tools] == [{"type": "ephemeral", "ttl": "1h"}]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from moa._messages import Message, message_dict
+from moa._messages import Message, ReplyOptions, message_dict
 from moa.providers._base import ModelRequest
+from moa.providers._cache_marks import without_tool_marks
 from moa.providers._endpoint import Endpoint
 
 VERSION = 1
@@ -57,10 +58,15 @@ def _content(request: ModelRequest) -> dict[str, Any]:
         "model": request.model,
         "sample": request.context.sample,
         "sampling": sampling,
-        # Whether a format may be omitted does not change the reply.
-        "options": {name: value for name, value in _fields(request.options).items() if name != "format_is_optional"},
+        "options": _options(request.options),
         "messages": [message_dict(message) for message in request.messages],
     }
+
+
+def _options(options: ReplyOptions) -> dict[str, Any]:
+    """What may change a reply: not whether a format may be omitted, and no marks for a service's prompt cache."""
+    given = {name: value for name, value in _fields(options).items() if name != "format_is_optional"}
+    return given | {"tools": without_tool_marks(options.tools)}
 
 
 def _fields(value: Any) -> dict[str, Any]:

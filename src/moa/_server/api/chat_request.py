@@ -50,6 +50,7 @@ class ChatMessage(RequestModel):
     content: Content = None
     name: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    cache_control: dict[str, Any] | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
@@ -63,6 +64,7 @@ class ChatFunction(RequestModel):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class ChatCustomTool(RequestModel):
@@ -79,6 +81,7 @@ class ChatTool(RequestModel):
     type: Literal["function", "custom"]
     function: ChatFunction | None = None
     custom: ChatCustomTool | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class ChatReasoning(RequestModel):
@@ -190,6 +193,7 @@ def _turns(messages: list[ChatMessage]) -> Iterator[dict[str, Any]]:
             "tool_calls": [_tool_call(call) for call in message.tool_calls or ()],
             "tool_call_id": message.tool_call_id,
             "state": _carried(message.reasoning_details),
+            "cache_control": message.cache_control,
         }
 
 
@@ -230,7 +234,8 @@ def _tools(tools: Sequence[ChatTool]) -> TranslatedTools:
     functions, originals = [], {}
     for number, tool in enumerate(tools):
         if tool.type == "function" and tool.function is not None:
-            functions.append(function_tool(tool.function.model_dump()))
+            mark = tool.cache_control or tool.function.cache_control
+            functions.append(function_tool(tool.function.model_dump(exclude={"cache_control"}), mark))
         elif tool.type == "custom" and tool.custom is not None:
             grammar = (tool.custom.format or {}).get("grammar")
             functions.append(custom_as_function(tool.custom.name, tool.custom.description, grammar))

@@ -136,9 +136,9 @@ CHAT: Table = {
         "include_usage", harmless="include_obfuscation continuous_usage_stats chunk_include_usage"
     ),
     "message": _known(
-        "role content name tool_calls tool_call_id refusal reasoning_content reasoning_details",
+        "role content name tool_calls tool_call_id refusal reasoning_content reasoning_details cache_control",
         harmless="reasoning reasoning_text reasoning_opaque reasoning_signature thinking "
-        "thinking_blocks annotations cache_control parsed id created_at createdAt timestamp status type model usage "
+        "thinking_blocks annotations parsed id created_at createdAt timestamp status type model usage "
         "finish_reason logprobs metadata citations images is_error experimental_attachments prefix thought_signature "
         f"{_CLIENT_KEYS}",
         refused={
@@ -174,13 +174,13 @@ CHAT: Table = {
     "tool_call:custom": _known("id type custom", harmless="index", nested={"custom": "called_custom"}),
     "called_custom": _known("name input"),
     "tool:function": _known(
-        "type function",
-        harmless=f"cache_control defer_loading eager_input_streaming allowed_callers input_examples {_CLIENT_KEYS}",
+        "type function cache_control",
+        harmless=f"defer_loading eager_input_streaming allowed_callers input_examples {_CLIENT_KEYS}",
         nested={"function": "function"},
     ),
     "function": _known(
-        "name description parameters strict",
-        harmless="cache_control returns examples defer_loading eager_input_streaming allowed_callers input_examples "
+        "name description parameters strict cache_control",
+        harmless="returns examples defer_loading eager_input_streaming allowed_callers input_examples "
         "additionalProperties type",
     ),
     "tool:custom": _known("type custom", nested={"custom": "custom"}),
@@ -315,7 +315,7 @@ RESPONSES: Table = {
 }
 """OpenAI's Responses."""
 
-_TOOL_HINTS = "allowed_callers cache_control defer_loading eager_input_streaming input_examples"
+_TOOL_HINTS = "allowed_callers defer_loading eager_input_streaming input_examples"
 _SERVER_TOOLS = (
     "code_execution_20250522 code_execution_20250825 code_execution_20260120 code_execution_20260521 "
     "web_search_20250305 web_fetch_20250910 web_search_20260209 web_fetch_20260209 web_fetch_20260309 "
@@ -380,7 +380,7 @@ MESSAGES: Table = {
     ),
     "block:thinking": _known("type thinking signature", harmless="cache_control"),
     "block:redacted_thinking": _known("type data", harmless="cache_control"),
-    "block:tool_use": _known("type id name input", harmless="cache_control caller toolset_name"),
+    "block:tool_use": _known("type id name input cache_control", harmless="caller toolset_name"),
     "block:tool_result": _known(
         "type tool_use_id content is_error cache_control", harmless="toolset_name", nested={"content": "block"}
     ),
@@ -398,9 +398,9 @@ MESSAGES: Table = {
     "block:container_upload": _NO_FILES,
     "block:tool_addition": Refusal(why="give all tools in `tools`"),
     "block:tool_removal": Refusal(why="give all tools in `tools`"),
-    "tool": _known("name description input_schema strict", harmless=_TOOL_HINTS),
-    "tool:custom": _known("type name description input_schema strict", harmless=_TOOL_HINTS),
-    **_each("tool", _CLIENT_TOOLS, _known("type name", harmless=f"{_TOOL_HINTS} strict max_characters")),
+    "tool": _known("name description input_schema strict cache_control", harmless=_TOOL_HINTS),
+    "tool:custom": _known("type name description input_schema strict cache_control", harmless=_TOOL_HINTS),
+    **_each("tool", _CLIENT_TOOLS, _known("type name cache_control", harmless=f"{_TOOL_HINTS} strict max_characters")),
     **_each("tool", _SERVER_TOOLS, _NO_SERVER_TOOLS),
     **_each("tool", _SCREEN_TOOLS, Refusal(why="only Anthropic's models know it; give functions of your own")),
     "tool_choice": _known("type name disable_parallel_tool_use"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, WithJsonSchema
 
-from moa._messages import Message, ReplyOptions, Sampling
+from moa._messages import Message, ReplyOptions, Sampling, longest_ttl
 from moa._server.api.client_tools import description_and_schema
 from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, titled
@@ -45,6 +45,7 @@ class ClientTool(RequestModel):
     description: str | None = None
     input_schema: dict[str, Any] | None = None
     strict: bool | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class ToolChoice(RequestModel):
@@ -204,9 +205,12 @@ def _system(value: object) -> Iterator[Message]:
     text = "" if value is None else _text(value, "system")
     if text:
         blocks = value if isinstance(value, list) else []
-        marked = (at for at, block in enumerate(blocks, 1) if block.get("cache_control"))
+        marked = [at for at, block in enumerate(blocks, 1) if block.get("cache_control")]
         yield Message(
-            role="system", content=text, cache_points=tuple(len(_text(blocks[:at], "system")) for at in marked)
+            role="system",
+            content=text,
+            cache_points=tuple(len(_text(blocks[:at], "system")) for at in marked),
+            cache_ttl=longest_ttl(blocks),
         )
 
 
@@ -340,7 +344,9 @@ def _assistant_turn(content: object, at: str) -> dict[str, Any]:
     if isinstance(content, str):
         return {"role": "assistant", "content": content}
     texts, calls, carried = [], [], None
+    mark: dict[str, Any] = {}
     for number, block in enumerate(_blocks(content, at)):
+        mark = (_mark(block) if isinstance(block, dict) else {}) or mark
         match block:
             case {"type": "tool_use", "id": str(call), "name": str(name), "input": dict(arguments)}:
                 calls.append({"id": call, "function": {"name": name, "arguments": orjson.dumps(arguments).decode()}})
@@ -350,7 +356,7 @@ def _assistant_turn(content: object, at: str) -> dict[str, Any]:
                 continue  # what a former reply thought is shown to no model
             case _:
                 texts.append(_block_text(block, f"{at}.{number}"))
-    return {"role": "assistant", "content": "\n\n".join(texts), "tool_calls": calls, "state": carried}
+    return {"role": "assistant", "content": "\n\n".join(texts), "tool_calls": calls, "state": carried, **mark}
 
 
 def _tool(tool: ClientTool, at: str) -> dict[str, Any]:
@@ -359,7 +365,7 @@ def _tool(tool: ClientTool, at: str) -> dict[str, Any]:
         param = f"{at}.input_schema"
         raise RequestError(400, "invalid_request", f"{param}: a tool needs it", param=param)
     described = {"name": tool.name, "description": description, "strict": tool.strict}
-    return function_tool({**described, "parameters": schema})
+    return function_tool({**described, "parameters": schema}, tool.cache_control)
 
 
 def _tool_choice(choice: ToolChoice | None, *, has_tools: bool) -> str | Mapping[str, Any] | None:

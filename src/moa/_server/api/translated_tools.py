@@ -51,9 +51,16 @@ class TranslatedTools:
 NO_TOOLS = TranslatedTools()
 
 
-def function_tool(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a function in the shape of Chat Completions; what is None is left out."""
-    return {"type": "function", "function": {name: value for name, value in fields.items() if value is not None}}
+def function_tool(fields: Mapping[str, Any], cache_control: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a function in the shape of Chat Completions; what is None is left out.
+
+    Args:
+        fields: Of the function.
+        cache_control: The client's cache mark on the tool, if it has one.
+    """
+    function = {name: value for name, value in fields.items() if value is not None}
+    marked = {"cache_control": cache_control} if cache_control else {}
+    return {"type": "function", "function": function, **marked}
 
 
 def flat_name(namespace: str | None, name: str) -> str:

@@ -10,6 +10,7 @@ from moa._usage import TokenUsage
 from moa.errors import BrokenReply, Refused
 from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers._bedrock.error_mapping import from_event
+from moa.providers._cache_marks import HOUR
 from moa.providers._lenient_json import TextJoiner, loads, loads_whole, whole_characters
 from moa.providers._redaction import NO_SECRETS, Secrets
 from moa.providers._service_state import ServiceState, owner_of
@@ -261,8 +262,19 @@ def _usage(data: Any, reference: str) -> TokenUsage | None:
                     output_tokens=output,
                     cached_input_tokens=read,
                     cache_write_tokens=written,
+                    cache_write_1h_tokens=min(_written_for_an_hour(data), written),
                 )
     raise BrokenReply("the reported token counts are not numbers", model=reference)
+
+
+def _written_for_an_hour(data: Mapping[str, Any]) -> int:
+    details = data.get("cacheDetails")
+    counts = (
+        one.get("inputTokens")
+        for one in (details if isinstance(details, list) else ())
+        if isinstance(one, dict) and one.get("ttl") == HOUR
+    )
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def _object(content: bytes, reference: str, *, whole: bool = False) -> dict[str, Any]:

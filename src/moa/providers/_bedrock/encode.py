@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import orjson
 
-from moa._messages import Conversation, ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
+from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart, ToolCall
 from moa.errors import BadRequest, Rejection, UnsupportedInput
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock.families import Family, Fields, family_of
+from moa.providers._cache_marks import tool_mark, with_marks_that_fit
 from moa.providers._conversations import normal_form, short_id
 from moa.providers._reshaping import HINTS
 from moa.providers._service_state import owner_of
@@ -21,11 +22,6 @@ OPENING = "(The conversation begins with your turn.)"
 
 NOTHING = "(no output)"
 """A tool's result without content, which some models refuse."""
-
-CACHE_POINT: Fields = {"cachePoint": {"type": "default"}}
-
-MOST_CACHE_POINTS = 4
-"""Cache points that a request may have. Source: Amazon Bedrock's guide to prompt caching."""
 
 _CALL_ID = re.compile("[a-zA-Z0-9_-]{1,64}")
 """Source: botocore's service model, `ToolUseId`."""
@@ -65,6 +61,8 @@ def body(request: ModelRequest) -> bytes:
 def fields(request: ModelRequest) -> Fields:
     """Return the body as a mapping; raises as `body`."""
     family = family_of(request.model)
+    messages, tools = with_marks_that_fit(request.messages, request.options.tools)
+    request = replace(request, messages=messages, options=replace(request.options, tools=tools))
     parts = (
         _conversation(request),
         _inference(request.sampling),
@@ -155,24 +153,11 @@ def _no_field(name: str, reference: str) -> BadRequest:
 
 
 def _conversation(request: ModelRequest) -> Fields:
-    messages = _with_few_cache_points(request.messages)
+    messages = request.messages
     turns = _turns(request, [message for message in normal_form(messages) if message.role != "system"])
     system = [_content(message, request.reference) for message in messages if message.role == "system"]
     blocks = [block for content in system for block in content if "image" not in block]
     return {"messages": turns, "system": blocks} if blocks else {"messages": turns}
-
-
-def _with_few_cache_points(messages: Conversation) -> Conversation:
-    """The messages with the last cache points alone: what they cache includes what earlier ones would."""
-    spare = sum(len(message.cache_points) for message in messages) - MOST_CACHE_POINTS
-    if spare <= 0:
-        return messages
-    marked = []
-    for message in messages:
-        points = tuple(sorted(message.cache_points)[max(spare, 0) :])
-        spare -= len(message.cache_points)
-        marked.append(replace(message, cache_points=points))
-    return tuple(marked)
 
 
 def _turns(request: ModelRequest, messages: Sequence[Message]) -> list[Fields]:
@@ -198,11 +183,14 @@ def _blocks(message: Message, reference: str) -> list[Fields]:
     content = _content(message, reference)
     if message.role == "tool":
         # Inside of a result there is no place for a cache point.
-        shown = [block for block in content if block != CACHE_POINT]
+        shown = [block for block in content if "cachePoint" not in block]
         result = {"toolUseId": _call_id(message.tool_call_id or ""), "content": shown or [{"text": NOTHING}]}
-        return [{"toolResult": result}, *([CACHE_POINT] if message.cache_points else [])]
+        return [{"toolResult": result}, *([_cache_point(message.cache_ttl)] if message.cache_points else [])]
     calls = [_tool_use(call, reference) for call in message.tool_calls]
-    return [*_thoughts(message, reference), *_with_point_last([*content, *calls], content)]
+    blocks = _with_point_last([*content, *calls], content)
+    if calls and not content and message.cache_points:
+        blocks.append(_cache_point(message.cache_ttl))
+    return [*_thoughts(message, reference), *blocks]
 
 
 def _thoughts(message: Message, reference: str) -> list[Fields]:
@@ -230,10 +218,14 @@ def _plain_blocks(message: Message, names: Mapping[str, str], reference: str) ->
 
 def _with_point_last(blocks: list[Fields], content: list[Fields]) -> list[Fields]:
     """The blocks with a cache point that ends the content behind the calls that follow it."""
-    if content and content[-1] == CACHE_POINT and len(blocks) > len(content):
+    if content and "cachePoint" in content[-1] and len(blocks) > len(content):
         at = len(content) - 1
-        return [*blocks[:at], *blocks[at + 1 :], CACHE_POINT]
+        return [*blocks[:at], *blocks[at + 1 :], content[-1]]
     return blocks
+
+
+def _cache_point(ttl: str | None) -> Fields:
+    return {"cachePoint": {"type": "default", **({"ttl": ttl} if ttl else {})}}
 
 
 def _content(message: Message, reference: str) -> list[Fields]:
@@ -244,7 +236,7 @@ def _content(message: Message, reference: str) -> list[Fields]:
         parts = (TextPart(text=piece),) if isinstance(piece, str) else piece
         blocks += _part_blocks(parts, reference)
         if blocks and end in message.cache_points:
-            blocks.append(CACHE_POINT)
+            blocks.append(_cache_point(message.cache_ttl))
         start = end
     return blocks
 
@@ -296,10 +288,15 @@ def _tools(options: ReplyOptions, reference: str) -> Fields:
     tools = _offered(options)
     if not tools:
         return {}
-    config: Fields = {"tools": [_tool(tool, reference) for tool in tools]}
+    config: Fields = {"tools": [entry for tool in tools for entry in _tool_entries(tool, reference)]}
     if options.tool_choice is not None:
         config["toolChoice"] = _choice(options.tool_choice, reference)
     return {"toolConfig": config}
+
+
+def _tool_entries(tool: Mapping[str, Any], reference: str) -> list[Fields]:
+    mark = tool_mark(tool)
+    return [_tool(tool, reference), *([] if mark is None else [_cache_point(mark.get("ttl"))])]
 
 
 def _tool(tool: Mapping[str, Any], reference: str) -> Fields:

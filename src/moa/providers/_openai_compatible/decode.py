@@ -11,6 +11,7 @@ from moa._ledger import ErrorInfo
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply, ProviderError, Refused
 from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
+from moa.providers._cache_marks import asks_for_an_hour
 from moa.providers._lenient_json import TextJoiner, loads, whole_characters
 from moa.providers._openai_compatible.error_body import error_body_of, is_error
 from moa.providers._openai_compatible.error_mapping import map_error
@@ -431,7 +432,7 @@ class _Events:
             reason = "tool_calls"
         finish = Finish(
             reason=reason,
-            usage=self._usage if self._usage is None or self._tier is None else replace(self._usage, tier=self._tier),
+            usage=self._whole_usage(),
             served_by=self._served_by,
             request_id=self._request_id,
             notes=() if has_reason else (NO_REASON,),
@@ -439,6 +440,17 @@ class _Events:
             state=ServiceState(self._owner, self._state) if self._state and self._tools else None,
         )
         return [*found, finish]
+
+    def _whole_usage(self) -> TokenUsage | None:
+        usage = self._usage
+        if usage is None:
+            return None
+        if self._tier is not None:
+            usage = replace(usage, tier=self._tier)
+        written = usage.cache_write_tokens
+        if written and not usage.cache_write_1h_tokens and self._request and asks_for_an_hour(self._request):
+            usage = replace(usage, cache_write_1h_tokens=written)
+        return usage
 
     def error(self, reply: Mapping[str, Any]) -> ProviderError:
         """Our error for one that came inside of a reply."""

@@ -1,6 +1,7 @@
 """A request as the JSON body of the chat completions API."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,16 +9,28 @@ import orjson
 from moa._messages import ReplyOptions, Sampling, message_dict
 from moa.errors import BadRequest
 from moa.providers._base import ModelRequest
+from moa.providers._cache_marks import marked_content, with_marks_that_fit, without_tool_marks
 from moa.providers._conversations import normal_form, with_images_behind_results
 from moa.providers._service_state import ServiceState, owner_of
 
 
-def encode(request: ModelRequest) -> bytes:
+def encode(request: ModelRequest, *, takes_cache_control: bool = False) -> bytes:
     """Return the request's JSON body.
+
+    Args:
+        request: What is asked.
+        takes_cache_control: Whether cache marks are sent, as `cache_control` of parts and tools.
 
     Raises:
         BadRequest: Something in it can't be written as JSON.
     """
+    messages, tools = request.messages, request.options.tools
+    if takes_cache_control:
+        messages, tools = with_marks_that_fit(messages, tools)
+    else:
+        tools = without_tool_marks(tools)
+    if messages is not request.messages or tools is not request.options.tools:
+        request = replace(request, messages=messages, options=replace(request.options, tools=tools))
     fields = _sampling(request.sampling, request.avoid) | _options(request.options)
     if request.deltas:
         fields["stream"] = True
@@ -25,7 +38,7 @@ def encode(request: ModelRequest) -> bytes:
             fields["stream_options"] = {"include_usage": True}
     body = {
         "model": request.model,
-        "messages": _messages(request),
+        "messages": _messages(request, marks=takes_cache_control),
         **fields,
         **request.sampling.extra,
     }
@@ -41,10 +54,12 @@ _OF_CALLS = ("extra_content",)
 """Fields that a service hangs on its messages and tool calls: nothing else of a state is sent, it may be forged."""
 
 
-def _messages(request: ModelRequest) -> list[dict[str, Any]]:
+def _messages(request: ModelRequest, *, marks: bool) -> list[dict[str, Any]]:
     owner, avoid, messages = owner_of(request.reference), request.avoid, []
     for message in with_images_behind_results(normal_form(request.messages)):
         fields = message_dict(message)
+        if marks and message.cache_points and (content := marked_content(message)):
+            fields["content"] = content
         if message.role == "assistant":
             fields |= _own_fields(message.state, owner, _OF_MESSAGES)
             for call, its_fields in zip(message.tool_calls, fields.get("tool_calls", ()), strict=True):

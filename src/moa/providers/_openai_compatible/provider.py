@@ -25,7 +25,9 @@ def open_openai_compatible(endpoint: Endpoint, transport: Transport | None = Non
     """Return a provider for models behind the OpenAI chat completions API.
 
     Args:
-        endpoint: Where they are. `options` may hold `takes_seed` (default true); if false, no seed is sent.
+        endpoint: Where they are. `options` may hold `takes_seed` (default true; if false, no seed is sent) and
+            `takes_cache_control` (whether marks for the prompt cache are sent; default true for routers known to pass
+            them on).
         transport: What requests are sent with; by default the endpoint's own connections.
 
     Raises:
@@ -43,8 +45,10 @@ class OpenAICompatible:
     """
 
     def __init__(self, endpoint: Endpoint, transport: Transport | None = None) -> None:
-        self.takes_seed = _takes_seed(endpoint)
         self._url = address(endpoint, "chat/completions")
+        options = _options(endpoint)
+        self.takes_seed = options.get("takes_seed", True)
+        self._takes_cache_control = options.get("takes_cache_control", _passes_marks_on(self._url))
         self._headers = headers_of(endpoint)
         self.secrets = Secrets(texts_of(endpoint))
         self._own = None
@@ -78,7 +82,7 @@ class OpenAICompatible:
             HttpRequest(
                 url=self._url,
                 headers=self._headers,
-                body=encode(request),
+                body=encode(request, takes_cache_control=self._takes_cache_control),
                 reference=request.reference,
                 idle_timeout_s=request.idle_timeout_s if request.deltas else None,
             )
@@ -258,14 +262,25 @@ def _is_stream(response: HttpResponse, request: ModelRequest) -> bool:
     return "event-stream" in kind or (request.deltas and "json" not in kind and "html" not in kind)
 
 
-def _takes_seed(endpoint: Endpoint) -> bool:
+_OPTIONS = ("takes_seed", "takes_cache_control")
+_PASS_MARKS_ON = ("openrouter.ai", "aliyuncs.com", "ai-gateway.vercel.sh")
+"""Services that take `cache_control` in parts of messages. Sources: the guides to prompt caching of OpenRouter, Alibaba
+Cloud Model Studio and Vercel AI Gateway."""
+
+
+def _options(endpoint: Endpoint) -> dict[str, bool]:
     for option, value in endpoint.options.items():
         key = f"endpoints.{endpoint.name}.options.{option}"
-        if option != "takes_seed":
-            raise ConfigError("unknown option: an endpoint of kind openai takes only takes_seed", key=key)
+        if option not in _OPTIONS:
+            raise ConfigError(f"unknown option: an endpoint of kind openai takes {' and '.join(_OPTIONS)}", key=key)
         if not isinstance(value, bool):
             raise ConfigError(f"must be true or false, not {value!r}", key=key)
-    return bool(endpoint.options.get("takes_seed", True))
+    return dict(endpoint.options)
+
+
+def _passes_marks_on(url: str) -> bool:
+    host = URL(url).host or ""
+    return any(host == name or host.endswith(f".{name}") for name in _PASS_MARKS_ON)
 
 
 def address(endpoint: Endpoint, path: str) -> str:

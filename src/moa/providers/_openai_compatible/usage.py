@@ -42,7 +42,14 @@ def read_usage(usage: object) -> TokenUsage | None:
         cached_input_tokens=cached,
         cache_write_tokens=written,
         reasoning_tokens=min(reasoning, completion),
+        cache_write_1h_tokens=min(_written_for_an_hour(usage, details), written),
     )
+
+
+def _written_for_an_hour(usage: dict[str, Any], details: dict[str, Any]) -> int:
+    """What was written for an hour, as Anthropic's API counts it, or LiteLLM's proxy."""
+    by_time = _details(usage, "cache_creation") or _details(details, "cache_creation_token_details")
+    return _count(by_time, "ephemeral_1h_input_tokens")
 
 
 def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
