@@ -1,9 +1,6 @@
 """Prompts and answers in S3, against MiniStack, an emulator of AWS by others."""
 
 import json
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 from moa.batch import arun
 from moa.errors import UsageError
 from tests.batch.test_batch import MIXTURE, Model
+from tests.support.ministack import ministack
 
 pytestmark = pytest.mark.slow
 
@@ -20,26 +18,19 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[object]:
     """A client of an emulator that botocore's own environment variables point to."""
-    command = [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", "127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            assert process.stdout is not None
-            found = (re.search(r"http://127\.0\.0\.1:\d+", line) for line in process.stdout)
-            url = next(match[0] for match in found if match)
-            monkeypatch.chdir(tmp_path)
-            for name, value in {
-                "AWS_ENDPOINT_URL_S3": url,
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_DEFAULT_REGION": "us-east-1",
-            }.items():
-                monkeypatch.setenv(name, value)
-            client = boto3.client("s3", endpoint_url=url)
-            client.create_bucket(Bucket="prompts")
-            yield client
-            client.close()
-        finally:
-            process.kill()
+    with ministack() as url:
+        monkeypatch.chdir(tmp_path)
+        for name, value in {
+            "AWS_ENDPOINT_URL_S3": url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("s3", endpoint_url=url)
+        client.create_bucket(Bucket="prompts")
+        yield client
+        client.close()
 
 
 async def test_prompts_come_from_s3_and_answers_go_there(s3: object, tmp_path: Path) -> None:

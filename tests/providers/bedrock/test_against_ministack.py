@@ -1,8 +1,5 @@
 """Against MiniStack, an emulator of AWS by others: its Bedrock runtime answers what it is asked in AWS's own shapes."""
 
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +10,7 @@ from moa.providers._base import collect
 from moa.providers._endpoint import Endpoint
 from moa.providers._model_lists import list_models
 from tests.support.bedrock_calls import ask, provider_at
+from tests.support.ministack import ministack
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
@@ -22,13 +20,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Its address on loopback, while it runs in a process of its own."""
-    command = [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", "127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-        finally:
-            process.kill()
+    with ministack() as address:
+        yield address
 
 
 @pytest.mark.parametrize("deltas", [True, False])
