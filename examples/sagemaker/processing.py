@@ -8,8 +8,8 @@ an unfinished run resumes it, and buys nothing twice, except for what the last m
     python processing.py --mixture bedrock-current --baseline bedrock/us.anthropic.claude-opus-5-5 --budget-usd 20
 
 It needs `mixture-of-agents[bedrock,eval]` (see the Dockerfile beside it), and a role with
-`examples/bedrock-policy.json` for the models of mixture, baseline and judge. `launch.py` starts it on SageMaker. Without
-`--judge-model`, a model of a maker that is on neither side judges, at an endpoint of the mixture's.
+`examples/bedrock-policy.json` for the models of mixture, baseline and judge. `launch.py` starts it on SageMaker.
+Without `--judge-model`, a model of a maker that is on neither side judges, at an endpoint of the mixture's.
 """
 
 import argparse
