@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import pydoc
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from moa._policies.cache.settings import CacheSettings
 from moa._pricing.price import Price
 from moa._runtime.engine import Engine
 from moa._runtime.model_pool import ModelPool
-from moa.errors import ConfigError, UsageError
+from moa.errors import ConfigError, EngineError, UsageError
 from moa.events import RunStarted
 from moa.providers._endpoint import Endpoint, LimitSettings
 from tests.support.model_server import Hang, ModelServer, Status, Text
@@ -210,3 +211,26 @@ async def test_an_engine_has_no_synchronous_methods_and_says_what_to_use(name: s
             getattr(engine, name)
         with pytest.raises(AttributeError, match="no attribute 'ran'"):
             engine.ran  # noqa: B018
+
+
+async def test_what_complete_replies_took_is_what_the_next_engine_expects(tmp_path: Path) -> None:
+    price = Price(input=Decimal(1), output=Decimal(2))
+    async with ModelServer() as server:
+        server.behave("*", Text("fine", usage=(100, 30)))
+        settings = replace(_lab(server, prices={"*": price}, retry=None), profiles=tmp_path / "profiles.sqlite")
+        async with Engine(settings=settings) as engine:
+            before = await engine.aforecast(MIXTURE, "hi")
+            for _ in range(3):
+                answer = await engine.arun(MIXTURE, "hi")
+            server.behave("agg", Status(500))
+            with pytest.raises(EngineError):
+                await engine.arun(MIXTURE, "hi")
+        async with Engine(settings=settings) as engine:
+            after = await engine.aforecast(MIXTURE, "hi")
+            measured = engine.expectations.measured
+
+    assert [call.usage.output_tokens for layer in before.expected for call in layer] == [400] * 4
+    assert [call.usage.output_tokens for layer in after.expected for call in layer] == [30] * 4
+    assert {model: one.calls for (_, model, _), one in measured.items()} == {"a": 4, "b": 8, "agg": 3}
+    took_s = sum(attempt.duration_s for attempt in answer.ledger.attempts)
+    assert 0 < sum(one.seconds / one.calls for one in measured.values()) < 100 * took_s

@@ -243,7 +243,7 @@ def _largest_that_fits(
     """The largest rest of the run whose worst case fits, and its calls."""
     least = _NOTHING
     for layers in _candidates(rest, plan):
-        calls = list(worst_case(plan, rest, layers))
+        calls = worst_case(plan, rest, layers)
         least = sum((call.usd for call in calls), _NOTHING)
         if least <= left_usd:
             return layers, calls

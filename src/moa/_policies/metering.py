@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from types import TracebackType
 
@@ -29,6 +29,9 @@ MOST_READ_OF_CUT = 0.5
 code have a token for every three to five characters."""
 
 
+OnEnd = Callable[[ModelRequest, AttemptRecord], None]
+
+
 class Metered:
     """A provider that reports each of its attempts to the request's call record.
 
@@ -41,15 +44,16 @@ class Metered:
     Args:
         inner: The provider.
         cached: Its replies come from our own cache and are charged nothing.
+        on_end: Is called with the request and the record of each attempt that has ended.
     """
 
-    def __init__(self, inner: Provider, *, cached: bool = False) -> None:
+    def __init__(self, inner: Provider, *, cached: bool = False, on_end: OnEnd | None = None) -> None:
         self.takes_seed = inner.takes_seed
-        self._inner, self._cached = inner, cached
+        self._inner, self._cached, self._on_end = inner, cached, on_end
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply and record its attempt in the ledger."""
-        return _Metering(self._inner, request, cached=self._cached)
+        return _Metering(self._inner, request, cached=self._cached, on_end=self._on_end)
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
@@ -72,10 +76,10 @@ def _unread(request: ModelRequest) -> CallRecord:
 class _Metering:
     """One call's attempts, on entering: mostly one. A class in place of a generator: every call passes here."""
 
-    __slots__ = ("_cached", "_call", "_inner", "_provider", "_request", "_watched")
+    __slots__ = ("_cached", "_call", "_inner", "_on_end", "_provider", "_request", "_watched")
 
-    def __init__(self, provider: Provider, request: ModelRequest, *, cached: bool) -> None:
-        self._provider, self._request, self._cached = provider, request, cached
+    def __init__(self, provider: Provider, request: ModelRequest, *, cached: bool, on_end: OnEnd | None) -> None:
+        self._provider, self._request, self._cached, self._on_end = provider, request, cached, on_end
         self._call = request.context.call or _unread(request)
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
@@ -132,6 +136,8 @@ class _Metering:
         _note_end(self._watched, self._request, self._call, error)
         if (on_attempt_end := self._request.context.on_attempt_end) is not None:
             on_attempt_end(self._watched.record)
+        if self._on_end is not None:
+            self._on_end(self._request, self._watched.record)
 
 
 def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, error: BaseException | None) -> None:

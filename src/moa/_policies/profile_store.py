@@ -1,14 +1,15 @@
-"""What services refuse, remembered by endpoint and model: in memory, and in a small file that processes share."""
+"""What services refuse and how fast they are, by endpoint and model, in a small file that processes share."""
 
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moa._policies.call_statistics import CallStatistics
 from moa.errors import Rejection
 
 log = logging.getLogger(__name__)
@@ -16,12 +17,22 @@ log = logging.getLogger(__name__)
 GOOD_FOR_S = 7 * 24 * 3600.0
 """Seconds after which one call tries again whether the service still refuses what was learnt."""
 
+_MEASURES = ("calls", "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "seconds")
+
+EARLIER_CALLS = 50.0
+"""Calls by which what was measured before counts, beside what is measured now: services change."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS refused (
     endpoint TEXT, model TEXT, part TEXT, beside TEXT, learnt_at REAL, message TEXT,
     PRIMARY KEY (endpoint, model, part, beside)
 );
 CREATE TABLE IF NOT EXISTS taken (endpoint TEXT, model TEXT, parts TEXT, PRIMARY KEY (endpoint, model, parts));
+CREATE TABLE IF NOT EXISTS measured (
+    endpoint TEXT, model TEXT, kind TEXT,
+    calls REAL, input_tokens REAL, cached_input_tokens REAL, output_tokens REAL, reasoning_tokens REAL, seconds REAL,
+    PRIMARY KEY (endpoint, model, kind)
+);
 """
 
 
@@ -92,6 +103,23 @@ class ProfileStore:
         """Forget a lesson that no longer holds."""
         query = "DELETE FROM refused WHERE endpoint = ? AND model = ? AND part = ? AND beside = ?"
         self._execute(query, endpoint, model, rejection.part, rejection.beside or "")
+
+    def statistics(self) -> dict[tuple[str, str, str], CallStatistics]:
+        """Return what was measured of replies, by endpoint, model and kind of call."""
+        rows = self._execute("SELECT * FROM measured", read=True)
+        return {
+            (endpoint, model, kind): CallStatistics(**dict(zip(_MEASURES, sums, strict=True)))
+            for endpoint, model, kind, *sums in rows
+        }
+
+    def add_statistics(self, measured: Mapping[tuple[str, str, str], CallStatistics]) -> None:
+        """Add what was measured; of what was measured before, as much as `EARLIER_CALLS` calls goes on counting."""
+        weight = f"MIN(1.0, {EARLIER_CALLS} / measured.calls)"
+        sums = ", ".join(f"{column} = excluded.{column} + {weight} * measured.{column}" for column in _MEASURES)
+        marks = ", ".join("?" * len(_MEASURES))
+        query = f"INSERT INTO measured VALUES (?, ?, ?, {marks}) ON CONFLICT DO UPDATE SET {sums}"
+        for key, each in measured.items():
+            self._execute(query, *key, *(getattr(each, column) for column in _MEASURES))
 
     def forget(self) -> int:
         """Forget everything, and return how many lessons there were."""

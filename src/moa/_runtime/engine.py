@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from moa._config.settings import Settings, load_settings
-from moa._engine.forecast import RemainingRun, RunForecast, worst_case
+from moa._engine.forecast import Expectations, RemainingRun, RunForecast, total_usd, worst_case
 from moa._engine.plan import Planner, RunOptions
 from moa._engine.proposal_reuse import OwnedProposals, ProposalStore
 from moa._engine.run import execute
@@ -29,6 +29,7 @@ from moa._state.opening import open_state
 from moa._traces.recording import Recorder, Run
 from moa.errors import UsageError
 from moa.providers._base import Provider
+from moa.providers._token_estimates import estimated_conversation_tokens
 
 MixtureLike = Mixture | str | Path | Mapping[str, Any]
 """A mixture, the name of a preset, the path of a mixture file, or what such a file holds."""
@@ -215,7 +216,7 @@ class Engine:
         return RunStream(run, meter)
 
     async def aforecast(self, mixture: MixtureLike, prompt: Prompt) -> RunForecast:
-        """Return what a run would take at most, each planned call made once; nothing is sent.
+        """Return what a run would take at most and as expected, each planned call made once; nothing is sent.
 
         Args:
             mixture: As in `arun`.
@@ -230,14 +231,20 @@ class Engine:
         await self._models.prices_ready()
         if self.budget is not None or self._shared_budgets:
             require_priced(plan)
-        rest = RemainingRun(layers=plan.layers, conversation=conversation(prompt))
-        calls = list(worst_case(plan, rest, plan.layers))
-        is_known = all(
-            call.slot.sampling.max_tokens is not None and call.slot.models[0].price(call.usage) is not None
-            for call in calls
+        messages = conversation(prompt)
+        worst = worst_case(plan, RemainingRun(layers=plan.layers, conversation=messages), plan.layers)
+        is_bounded = all(call.slot.sampling.max_tokens is not None for call in worst)
+        expected = self.expectations.calls(plan, estimated_conversation_tokens(messages))
+        return RunForecast(
+            expected=tuple(expected),
+            worst_usd=total_usd(worst) if is_bounded else None,
+            expected_usd=total_usd(call for calls in expected for call in calls),
         )
-        worst_usd = sum((call.usd for call in calls), Decimal(0)) if is_known else None
-        return RunForecast(calls=len(calls), worst_usd=worst_usd)
+
+    @cached_property
+    def expectations(self) -> Expectations:
+        """What replies are expected to be like: as those that were measured before this engine was first asked."""
+        return self._models.expectations
 
     def _prepare(
         self,

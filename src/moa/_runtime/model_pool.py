@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from moa._config.settings import Settings
+from moa._engine.forecast import Expectations
 from moa._engine.plan import Model
 from moa._ledger import Now
 from moa._policies.budget import BudgetPolicy
@@ -15,6 +16,7 @@ from moa._policies.cache.async_store import AsyncStore
 from moa._policies.cache.key import cache_key
 from moa._policies.cache.policy import Cache
 from moa._policies.cache.settings import CacheSettings
+from moa._policies.call_statistics import CallRecorder
 from moa._policies.circuit_breaker import Breaker
 from moa._policies.hedge import Hedged
 from moa._policies.learnt_profile import LearntProfile, Profile
@@ -36,7 +38,7 @@ from moa.providers._batch_jobs.service import TIER, JobStatus
 from moa.providers._batch_jobs.store import BatchJob, JobStore
 from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._known_refusals import known_refusals
-from moa.providers._redaction import shown_address
+from moa.providers._redaction import endpoint_label
 from moa.providers._registry import open_batch_service, open_provider
 
 AT_ONCE = 16
@@ -76,6 +78,7 @@ class ModelPool:
         self._shared: dict[str, Provider] = {}
         self._models: dict[tuple[str, Price | None], Model] = {}
         self._lessons = ProfileStore(settings.profiles)
+        self._call_recorder = CallRecorder()
         self._warming: asyncio.Future[None] | None = None
 
     def model(self, reference: str, price: Price | None) -> Model:
@@ -118,7 +121,7 @@ class ModelPool:
         if self.uses_batch(endpoint):
             return self._with_batch_policies(endpoint, model_id)
         # Also without any limit: a model whose service throttles lets no call through while it asks to wait.
-        limits, name = endpoint.model_limits.get(model_id, LimitSettings()), f"{endpoint.name}/{model_id}"
+        limits, name = endpoint.limits_of(model_id), f"{endpoint.name}/{model_id}"
         provider: Provider = Limits(
             self._endpoint_provider(endpoint),
             Limiter(limits, self._now, self._shared_rates(f"{endpoint.name}/{model_id}")),
@@ -165,7 +168,7 @@ class ModelPool:
 
     def _profile(self, endpoint: Endpoint, model_id: str) -> Profile:
         known, store = known_refusals(endpoint, model_id), self._lessons_of(endpoint)
-        return Profile(_named(endpoint), model_id, known=known, store=store)
+        return Profile(endpoint_label(endpoint), model_id, known=known, store=store)
 
     def _lessons_of(self, endpoint: Endpoint) -> ProfileStore | None:
         # What was given or scripted has no address by which another process could know it again.
@@ -183,8 +186,9 @@ class ModelPool:
         if endpoint.name not in self._shared:
             shared = self._given.get(endpoint.name) or self._open(endpoint)
             if isinstance(shared, AsksForSamples):
-                shared = SampleCalls(shared, endpoint=_named(endpoint), store=self._lessons_of(endpoint))
-            shared = Metered(shared)
+                shared = SampleCalls(shared, endpoint=endpoint_label(endpoint), store=self._lessons_of(endpoint))
+            record = partial(self._call_recorder.add, endpoint_label(endpoint))
+            shared = Metered(shared, on_end=record if self._lessons_of(endpoint) else None)
             limits = endpoint.limits
             if limits.is_unlimited and self._batch_jobs is not None:
                 # A wave of rows is under way at once, and this endpoint isn't asked by jobs.
@@ -212,6 +216,11 @@ class ModelPool:
         self._opened[endpoint.name] = provider
         return provider
 
+    @property
+    def expectations(self) -> Expectations:
+        """Return what the next replies are expected to be like, by those that were measured."""
+        return Expectations(endpoints=self._settings.endpoints, measured=self._lessons.statistics())
+
     async def prices_ready(self) -> None:
         """Wait until prices can be asked without blocking the event loop."""
         if self._warming is not None and not self._warming.done():
@@ -224,6 +233,7 @@ class ModelPool:
         self._shared.clear()
         self._models.clear()
         await self.prices_ready()
+        self._lessons.add_statistics(self._call_recorder.take())
         for provider in opened.values():
             await provider.aclose()
         self._batchers.clear()
@@ -231,10 +241,3 @@ class ModelPool:
             self._job_store.close()
         if store is not None:
             await store.aclose()
-
-
-def _named(endpoint: Endpoint) -> str:
-    """An endpoint's name and address, by which what was learnt of it is kept."""
-    url = endpoint.base_url or endpoint.endpoint_url
-    address = shown_address(url) if url else endpoint.region or ""  # it is stored and logged
-    return f"{endpoint.name} {address}".strip()

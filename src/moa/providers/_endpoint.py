@@ -1,7 +1,7 @@
 """Where models are called: one endpoint with its address, credentials and limits, as a value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -145,3 +145,11 @@ class Endpoint:
     tier: str | None = None
     batch: BatchSettings | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def limits_of(self, model: str) -> LimitSettings:
+        """Return the further limits of one model; the embedded one writes as many replies at once as it has slots."""
+        limits = self.model_limits.get(model, LimitSettings())
+        if self.kind == "local" and limits.max_concurrency is None:
+            slots = self.options.get("slots", self.limits.max_concurrency or 1)
+            return replace(limits, max_concurrency=slots) if isinstance(slots, int) and slots > 0 else limits
+        return limits

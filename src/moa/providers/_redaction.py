@@ -77,6 +77,12 @@ def texts_of(endpoint: Endpoint) -> tuple[str, ...]:
     return (*key, *endpoint.headers.values(), *credentials, *endpoint.query.values(), *passwords, *paths)
 
 
+def endpoint_label(endpoint: Endpoint) -> str:
+    """Return an endpoint's name, and its address or region without secrets: what tells it from others of its name."""
+    url = endpoint.base_url or endpoint.endpoint_url
+    return f"{endpoint.name} {shown_address(url) if url else endpoint.region or ''}".strip()
+
+
 def shown_address(address: str) -> str:
     """Return an address without user, password and query, and of its path the public words: so it may be kept."""
     parts = urlsplit(address)

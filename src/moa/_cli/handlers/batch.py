@@ -122,7 +122,7 @@ def show_jobs(output: str, config: Path | None, *, cancel: bool) -> int:
 
 
 def show_plan(options: BatchOptions) -> int:
-    """Show what a batch would take at most, and return the exit code.
+    """Show what a batch would take as expected and at most, and return the exit code.
 
     Raises:
         MoaError: A file, the mixture or an endpoint can't be used.
@@ -135,16 +135,27 @@ def show_plan(options: BatchOptions) -> int:
             async with Engine(options.config, batch_jobs=folder) as engine:
                 planned = mixture if folder is None else for_batch_jobs(mixture, engine.settings)[0]
                 return await plan_batch(
-                    options.prompts, planned, engine=engine, column=options.column, limit=options.limit
+                    options.prompts,
+                    planned,
+                    engine=engine,
+                    column=options.column,
+                    limit=options.limit,
+                    at_once=options.at_once,
                 )
 
     plan = asyncio.run(work())
     say(f"{count(plan.rows, 'row')} with {mixture.name}: {plan.calls:,} calls")
+    expected = "of unknown price" if plan.expected_usd is None else f"about {usd(plan.expected_usd)}"
+    saved = f" ({usd(plan.saved_usd)} saved by prompt caches)" if plan.saved_usd else ""
+    took = "" if plan.seconds is None else f", about {seconds(plan.seconds)}"
+    basis = "earlier replies of the same kind" if plan.is_measured else "assumed lengths and speeds of replies"
+    say(f"expected: {expected}{saved}{took}, by {basis}")
     if plan.worst_usd is None:
         say("what they cost at most is unknown: a model has no known price or no `max_tokens`")
     else:
         say(f"at most {usd(plan.worst_usd)}, if every reply used up its `max_tokens`; usually much less")
-    say("what it really costs, and how long it takes: the same command with --limit 20")
+    if not plan.is_measured:
+        say("to measure instead: the same command with --limit 20, then --plan again")
     return COMPLETE
 
 

@@ -43,8 +43,12 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         table.add_row(need.name, f"{need.calls:,}", f"{need.input_tokens:,}", f"{need.output_tokens:,}", _cost(need))
     console.print(table)
     console.print(f"\n{count(plan.prompts, 'prompt')}, about {seconds(60 * plan.minutes)}.", soft_wrap=True)
-    if plan.total.unpriced:
-        console.print(f"Unknown prices: {', '.join(plan.total.unpriced)}.", soft_wrap=True)
+    total = plan.total
+    if total.cached_input_tokens:
+        share = f"{total.cached_input_tokens / total.input_tokens:.0%}"
+        console.print(f"Services' prompt caches: {share} of input, {usd(total.saved_usd)} saved.", soft_wrap=True)
+    if total.unpriced:
+        console.print(f"Unknown prices: {', '.join(total.unpriced)}.", soft_wrap=True)
     for assumption in plan.assumptions:
         console.print(f"- {assumption}", soft_wrap=True)
 

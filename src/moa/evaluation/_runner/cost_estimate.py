@@ -1,20 +1,28 @@
 """What an evaluation would take before anything is bought: calls, tokens, dollars, minutes, and what they rest on."""
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from moa._engine.forecast import prompt_tokens
-from moa._ledger import Pricer
+from moa._config.settings import Settings
+from moa._engine.forecast import (
+    FROM_SERVICE,
+    CallForecast,
+    Expectations,
+    Workload,
+    reply_assumptions,
+)
+from moa._engine.plan import Model, Planner, RunOptions, RunPlan
 from moa._messages import conversation
 from moa._mixture.loading import single
-from moa._mixture.schema import Agent
+from moa._mixture.schema import Mixture
+from moa._policies.profile_store import ProfileStore
 from moa._pricing.price import Price
-from moa._usage import TokenUsage
 from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.pricing import pricer_of
@@ -22,26 +30,12 @@ from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.store import CellStore
 from moa.evaluation._runner.systems import System
 from moa.evaluation._runner.table import Table, table_of
+from moa.providers._scripted import ScriptedProvider
 from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
-
-OUTPUT_TOKENS = 400
-"""What an answer is assumed to have, or max_tokens if that is less.
-
-Source: outputs of the 223 models on AlpacaEval's leaderboard have 1,552 characters on average.
-"""
-
-CHOICE_TOKENS = 10
-"""What an aggregator writes that only picks a proposal: its number, as JSON."""
 
 VERDICT_TOKENS = 60
 JUDGE_PROMPT_TOKENS = 400
 """What a judge's prompt has besides the instruction and both outputs: the official template has 1,655 bytes."""
-
-TOKENS_PER_S = 60.0
-"""How fast a model is assumed to write."""
-
-FIRST_TOKEN_S = 0.6
-"""What a call is assumed to take until the first token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +46,21 @@ class Need:
         name: The system's name, or `judging`.
         calls: How many.
         input_tokens: Of all prompts, by estimate.
-        output_tokens: Of all replies, by assumption.
+        cached_input_tokens: Those of `input_tokens` that services are expected to read from their prompt caches.
+        output_tokens: Of all replies, as expected.
         priced_usd: US dollars of the calls whose price is known.
+        saved_usd: What the prompt caches save of it.
         unpriced: References of the models whose price is not.
-        seconds: Of all prompts one after another, the calls of a layer side by side.
     """
 
     name: str
     calls: int = 0
     input_tokens: int = 0
+    cached_input_tokens: int = 0
     output_tokens: int = 0
     priced_usd: Decimal = Decimal(0)
+    saved_usd: Decimal = Decimal(0)
     unpriced: tuple[str, ...] = ()
-    seconds: float = 0.0
 
     def __add__(self, other: "Need") -> "Need":
         """Add all but the name."""
@@ -72,10 +68,11 @@ class Need:
             name=self.name,
             calls=self.calls + other.calls,
             input_tokens=self.input_tokens + other.input_tokens,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             priced_usd=self.priced_usd + other.priced_usd,
+            saved_usd=self.saved_usd + other.saved_usd,
             unpriced=tuple(sorted({*self.unpriced, *other.unpriced})),
-            seconds=self.seconds + other.seconds,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,9 +81,11 @@ class Need:
             "name": self.name,
             "calls": self.calls,
             "input_tokens": self.input_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
             "output_tokens": self.output_tokens,
             "cost_usd": None if self.unpriced else float(self.priced_usd),
             "priced_usd": float(self.priced_usd),
+            "saved_usd": float(self.saved_usd),
             "unpriced": list(self.unpriced),
         }
 
@@ -99,21 +98,20 @@ class Plan:
         needs: Of each system that has calls, and of the judging.
         prompts: How many prompts.
         concurrency: Answers and verdicts under way at once.
+        minutes: Of wall time, if no call fails.
+        measured: How many of the calls are of a kind whose earlier replies were measured.
     """
 
     needs: tuple[Need, ...]
     prompts: int
     concurrency: int
+    minutes: float
+    measured: int
 
     @property
     def total(self) -> Need:
         """All of it."""
         return sum(self.needs, Need(name="total"))
-
-    @property
-    def minutes(self) -> float:
-        """Of wall time, if nobody limits the rate."""
-        return self.total.seconds / self.concurrency / 60.0
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -128,10 +126,12 @@ class Plan:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What the figures rest on, in sentences."""
+        measured = f"{self.measured:,} calls are taken to be like earlier calls of the same kind, and all others thus:"
         return (
-            f"An answer has {OUTPUT_TOKENS} tokens, or max_tokens if that is less; a prompt has one for every 4 bytes.",
-            f"A model takes {FIRST_TOKEN_S:g} s to its first token and writes {TOKENS_PER_S:g} tokens a second.",
-            f"{self.concurrency} answers and verdicts are under way at once; nobody limits the rate, no call fails.",
+            *((measured,) if self.measured else ()),
+            *reply_assumptions(),
+            f"{self.concurrency} answers and verdicts are under way at once, within each endpoint's limits; "
+            "no call fails.",
             "What two systems ask alike is bought once: members alone cost nothing beside their mixture.",
             f"A judge's prompt has both outputs and {JUDGE_PROMPT_TOKENS} tokens more.",
             "All outputs differ: systems with the same one share a verdict, which costs less.",
@@ -151,7 +151,7 @@ def plan(prepared: Prepared, table: Table | None = None) -> Plan:
         for system in spec.asked
     }
     for system in spec.asked:
-        calls.answers(system, there[system.name])
+        calls.skip(system, there[system.name])
     everything = {one.index for one in spec.instructions}
     needs = [calls.answers(system, everything - there[system.name]) for system in spec.asked]
     if spec.judge is not None:
@@ -160,7 +160,13 @@ def plan(prepared: Prepared, table: Table | None = None) -> Plan:
         needs.append(sum(map(calls.verdicts, open_pairs), Need(name="judging")))
         if spec.checks_judge:
             needs.append(sum(map(calls.checks, open_pairs), Need(name="judge checks")))
-    return Plan(needs=tuple(needs), prompts=len(spec.instructions), concurrency=spec.concurrency)
+    return Plan(
+        needs=tuple(needs),
+        prompts=len(spec.instructions),
+        concurrency=spec.concurrency,
+        minutes=calls.workload.seconds(spec.concurrency) / 60.0,
+        measured=calls.measured,
+    )
 
 
 def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
@@ -179,39 +185,63 @@ def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
         store.close()
 
 
+class _PricedModels:
+    """Models that have a price and are not asked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._provider = ScriptedProvider("")
+
+    def model(self, reference: str, price: Price | None) -> Model:
+        pricer = cache(pricer_of(self._settings, reference, price))  # most calls of a system have the same tokens
+        return Model(reference=reference, id=reference, provider=self._provider, price=pricer)
+
+    async def prices_ready(self) -> None:
+        """They are looked up when they are asked for."""
+
+
 class _Calls:
     """What answers and verdicts take. A call that two systems make alike about a prompt counts once."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self._settings, self._spec = prepared.settings, prepared.setup
+        self._spec = prepared.setup
         self._conversation_tokens = {
             one.index: estimated_conversation_tokens(conversation(one.prompt)) for one in prepared.setup.instructions
         }
         self._made: dict[object, set[int]] = {}
-        self._pricers: dict[tuple[str, Price | None], Pricer] = {}
+        self._planner = Planner(_PricedModels(prepared.settings))
+        measured = ProfileStore(prepared.settings.profiles).statistics()
+        self._expectations = Expectations(endpoints=prepared.settings.endpoints, measured=measured)
+        self._longest_answer_s = 0.0
+        self._answer_tokens = round(fmean(map(self._tokens_of_answer, prepared.setup.systems)))
+        self.workload, self.measured = Workload(self._expectations), 0
+
+    def skip(self, system: System, indices: set[int]) -> None:
+        """Count a system's calls about some prompts as made."""
+        for calls in self._layers(system.mixture):
+            for call, before in calls:
+                self._still_to_make(call, indices, before)
 
     def answers(self, system: System, indices: set[int]) -> Need:
         """Return what a system takes for some prompts, besides calls that were counted before."""
-        total, mixture = Need(name=system.name), system.mixture
-        if mixture is None:
-            return total
-        shown, before = list[int](), ""
-        for layer in mixture.layers:
-            total += self._calls(layer.proposers, indices, prompt_tokens(shown), before)
-            shown = [_output_tokens(agent) for agent in layer.proposers for _ in range(agent.samples)]
-            before += repr((layer.proposers, mixture.prompt, mixture.aggregation))
-        picks = mixture.aggregation == "selection" and bool(mixture.layers)
-        last = mixture.aggregator.model_copy(update={"max_tokens": CHOICE_TOKENS}) if picks else mixture.aggregator
-        return total + self._calls((last,), indices, prompt_tokens(shown), before)
+        layers = [
+            [(call, self._still_to_make(call, indices, before)) for call, before in calls]
+            for calls in self._layers(system.mixture)
+        ]
+        self._longest_answer_s = max(self._longest_answer_s, self._add(layers, len(indices)))
+        return sum((self._need(call, new) for calls in layers for call, new in calls), Need(name=system.name))
 
     def verdicts(self, indices: set[int]) -> Need:
         """Return what verdicts take: two replies of a judge that is shown both orders, one word of the others."""
-        judge = self._spec.judge
+        judge, total = self._spec.judge, Need(name="")
         both = judge is not None and judge.shows_both
-        models = () if judge is None else judge.models
-        agents = [single(model, max_tokens=VERDICT_TOKENS if both else 1).aggregator for model in models]
-        once = self._calls(agents, indices, JUDGE_PROMPT_TOKENS + 2 * OUTPUT_TOKENS, None)
-        return replace(once + once, seconds=once.seconds) if both else once
+        calls = []
+        for model in () if judge is None else judge.models:
+            planned = self._plan(single(model, max_tokens=VERDICT_TOKENS if both else 1))
+            ((call,),) = self._expectations.calls(planned, JUDGE_PROMPT_TOKENS + 2 * self._answer_tokens)
+            calls += [(self._expectations.as_verdict(call), indices)] * 2 if both else [(call, indices)]
+        self._add([calls], len(indices), after_s=self._longest_answer_s)
+        return sum((self._need(call, new) for call, new in calls), total)
 
     def checks(self, indices: set[int]) -> Need:
         """Return what checking the judge on one system's pairs takes: the other order of some, and control pairs."""
@@ -222,44 +252,63 @@ class _Calls:
         tried = self.verdicts(set(sorted(indices)[:ORDER_PAIRS]))
         return tried + self.verdicts(controls) + self.verdicts(controls)
 
-    def _calls(self, agents: Sequence[Agent], indices: set[int], tokens: int, before: str | None) -> Need:
-        """What agents take that are asked side by side; those before them tell their prompts apart."""
-        total, slowest_s, numbers = Need(name=""), 0.0, Counter[object]()
-        for agent in agents:
-            content = (agent.model, agent.role, agent.sampling)
-            for _ in range(agent.samples):
-                new = indices
-                if before is not None and self._spec.shares_replies:
-                    made = self._made.setdefault((before, repr(content), numbers[repr(content)]), set())
-                    numbers[repr(content)] += 1
-                    new = indices - made
-                    made |= new
-                total += self._call(agent, new, tokens)
-                slowest_s = max(slowest_s, len(new) * (FIRST_TOKEN_S + _output_tokens(agent) / TOKENS_PER_S))
-        return replace(total, seconds=slowest_s)
+    def _tokens_of_answer(self, system: System) -> float:
+        if system.mixture is None:
+            outputs = [one for one in (system.outputs or {}).values() if one.output]
+            return fmean(estimated_tokens(one.output) for one in outputs) if outputs else FROM_SERVICE.output_tokens
+        *_, (last,) = self._expectations.calls(self._plan(system.mixture))
+        return last.usage.output_tokens if system.mixture.aggregation == "synthesis" else FROM_SERVICE.output_tokens
 
-    def _call(self, agent: Agent, indices: set[int], tokens: int) -> Need:
+    def _plan(self, mixture: Mixture) -> RunPlan:
+        return self._planner.plan(mixture, RunOptions())
+
+    def _layers(self, mixture: Mixture | None) -> Iterator[list[tuple[CallForecast, str]]]:
+        """Each planned call, without the conversation, and what was asked before it, which tells prompts apart."""
+        if mixture is None:
+            return
+        before = ""
+        for number, calls in enumerate(self._expectations.calls(self._plan(mixture))):
+            yield [(call, before) for call in calls]
+            if number < len(mixture.layers):
+                before += repr((mixture.layers[number].proposers, mixture.prompt, mixture.aggregation))
+
+    def _still_to_make(self, call: CallForecast, indices: set[int], before: str) -> set[int]:
+        """The prompts about which a call is still to be made; from now on it counts as made."""
+        if not self._spec.shares_replies:
+            return indices
+        agent = call.slot.agent
+        made = self._made.setdefault((before, repr((agent.model, agent.role, agent.sampling)), call.slot.sample), set())
+        new = indices - made
+        made |= new
+        return new
+
+    def _add(
+        self, layers: Iterable[Iterable[tuple[CallForecast, set[int]]]], runs: int, *, after_s: float = 0.0
+    ) -> float:
+        return self.workload.add(
+            [[(self._of_mean_prompt(call, new), len(new)) for call, new in calls] for calls in layers],
+            runs,
+            after_s=after_s,
+        )
+
+    def _of_mean_prompt(self, call: CallForecast, indices: set[int]) -> CallForecast:
+        """The call with the mean prompt, as the price of a token may depend on how long its prompt is."""
+        tokens = round(sum(self._conversation_tokens[index] for index in indices) / len(indices)) if indices else 0
+        return self._expectations.with_prompt(call, tokens)
+
+    def _need(self, call: CallForecast, indices: set[int]) -> Need:
         if not indices:
             return Need(name="")
-        n, each = len(indices), tokens + estimated_tokens(agent.role or "")
-        input_tokens, output_tokens = (
-            sum(self._conversation_tokens[index] for index in indices) + n * each,
-            _output_tokens(agent),
-        )
-        key = (agent.model, agent.price)
-        if key not in self._pricers:
-            self._pricers[key] = pricer_of(self._settings, *key)
-        # Of the mean prompt, as the price of a token may depend on how long its prompt is.
-        price = self._pricers[key](TokenUsage(input_tokens=round(input_tokens / n), output_tokens=output_tokens))
+        n, mean = len(indices), self._of_mean_prompt(call, indices)
+        self.measured += n if self._expectations.is_measured(call) else 0
+        cost, uncached = mean.cost_usd, mean.uncached_usd
         return Need(
             name="",
             calls=n,
-            input_tokens=input_tokens,
-            output_tokens=n * output_tokens,
-            priced_usd=n * (price or Decimal(0)),
-            unpriced=() if price is not None else (agent.model,),
+            input_tokens=n * call.usage.input_tokens + sum(self._conversation_tokens[index] for index in indices),
+            cached_input_tokens=n * mean.usage.cached_input_tokens,
+            output_tokens=n * mean.usage.output_tokens,
+            priced_usd=n * (cost or Decimal(0)),
+            saved_usd=Decimal(0) if cost is None or uncached is None else n * (uncached - cost),
+            unpriced=() if cost is not None else (call.slot.models[0].reference,),
         )
-
-
-def _output_tokens(agent: Agent) -> int:
-    return min(agent.max_tokens or OUTPUT_TOKENS, OUTPUT_TOKENS)
