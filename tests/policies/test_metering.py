@@ -253,3 +253,22 @@ async def test_a_whole_reply_that_was_cut_off_unseen_counts_as_long_as_it_may_ha
     (attempt,) = books.attempts
     assert attempt.usage is not None
     assert (attempt.usage_source, attempt.usage.output_tokens) == ("upper_bound", 300)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [([], ("upper_bound", 300)), ([TextDelta("12345678")], ("estimated", 2))],
+    ids=["none", "some"],
+)
+async def test_a_stream_that_was_cut_off_before_its_first_word_may_have_been_thinking(
+    seen: list[ReplyEvent], expected: tuple[str, int]
+) -> None:
+    """Somebody who leaves each stream before its first word would have the thoughts for nothing."""
+    books = Books()
+    request = ask(context=books.context, deltas=True, sampling=Sampling(max_tokens=300))
+    with pytest.raises(BrokenReply):
+        await collect(Metered(Scripted([*seen, failing(BrokenReply)])), request)
+
+    (attempt,) = books.attempts
+    assert attempt.usage is not None
+    assert (attempt.usage_source, attempt.usage.output_tokens) == expected

@@ -36,8 +36,8 @@ class Metered:
     """A provider that reports each of its attempts to the request's call record.
 
     Usage that the service reports is written down as reported. A reply that was cut off (cancelled, timed out, broken)
-    may have been billed all the same: its prompt and what had come of it are written down as estimated; of a reply that
-    was to come whole, the most that it can have been (`max_tokens`), as an upper bound.
+    may have been billed all the same: its prompt and what had come of it are written down as estimated; of a reply of
+    which nothing had come, the most that it can have been (`max_tokens`), as an upper bound.
 
     A request that met a kept connection just as the server closed it is sent once more, as a further attempt.
 
@@ -216,8 +216,10 @@ def _close(watched: _Watched, request: ModelRequest, call: CallRecord, error: Pr
     elif error is None or error.maybe_billed or watched.written_bytes:
         record.usage, record.usage_source = _estimate(request, watched.written_bytes), "estimated"
         longest = request.sampling.max_tokens
-        if record.status != "ok" and not request.deltas and longest is not None:
-            # Nothing is seen of a reply that comes whole until it is there: it may be as long as it was allowed to be.
+        is_unseen = not request.deltas or not watched.written_bytes
+        if record.status != "ok" and is_unseen and longest is not None:
+            # Nothing is seen of a reply that comes whole until it is there, nor of thoughts that a service keeps to
+            # itself: it may be as long as it was allowed to be.
             record.usage, record.usage_source = replace(record.usage, output_tokens=longest), "upper_bound"
 
 
