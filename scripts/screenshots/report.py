@@ -73,9 +73,13 @@ def _answer(request: ModelRequest) -> Script:
 
 
 def _verdict(request: ModelRequest) -> Script:
-    """The answer that the judge likes; none or both are a tie."""
+    """The answer that the judge likes; none or both are a tie. Of a control pair it likes the one that is in order."""
     text = request.messages[-1].text
-    first, second = (re.findall(r"Answer of ([\w-]+)", text) or [""])[:2]
+    answers = re.findall(r"<Response_[AB]>\s*(.*?)\s*</Response_[AB]>", text, re.DOTALL)
+    authors = [re.match(r"Answer of ([\w-]+):", answer) for answer in answers]
+    if None in authors:
+        return f'{{"reason": "a script, no model", "verdict": "{"A" if authors[0] else "B"}"}}'
+    first, second = (author.group(1) for author in authors if author)
     instruction = (re.findall(r"<Instruction>(.*?)</Instruction>", text, re.DOTALL) or [""])[0]
     likes = [_chance(who, instruction) < _STRENGTH[who] for who in (first, second)]
     verdict = "tie" if likes[0] == likes[1] else "A" if likes[0] else "B"

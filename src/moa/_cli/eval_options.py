@@ -150,8 +150,7 @@ class JudgedRunOptions(PartOptions, JudgeOptions):
         typer.Option(
             "--measure",
             metavar="NAME[:ARGUMENT]",
-            help="exact, contains, regex, number, json_schema, choice, python or rubric; the verdict rests on the "
-            "first.",
+            help="How each output is scored, e.g. exact, number or rubric:MODEL; repeatable, the first one decides.",
         ),
     ]
     annotations: Annotated[
