@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 MOST_TRIES = 16
 """Requests of one attempt at most: each leaves out one part more, and none has more parts that can be left out."""
 
+SAME_WITHIN_S = 60.0
+"""Seconds in which the same lesson isn't written down again."""
+
 SCOUT_S = 1.0
 """Seconds that calls wait for the first one of their kind: refusals come well within it, and replies need not."""
 
@@ -76,12 +79,15 @@ class Profile:
 
     def learn(self, rejection: Rejection, message: str) -> None:
         """Take in that a request was refused with this part and taken without it."""
-        is_news = rejection not in self._lessons and rejection not in self._known
+        known, now = self._lessons.get(rejection), self._store.now()
+        if known is not None and rejection not in self._retrying and now < known.learnt_at + SAME_WITHIN_S:
+            return  # of many requests that were sent before the first was refused, each says the same
+        is_news = known is None and rejection not in self._known
         entry = Lesson(
             endpoint=self.endpoint,
             model=self.model,
             rejection=rejection,
-            learnt_at=self._store.now(),
+            learnt_at=now,
             message=message,
         )
         self._lessons[rejection] = entry

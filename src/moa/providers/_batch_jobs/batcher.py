@@ -121,6 +121,7 @@ class Batcher:
         self._askers: dict[str, _Asker] = {}
         self._failures: dict[str, ProviderError] = {}
         self._accepted: dict[str, int] = {}
+        self._delivering = 0
         self._refusals: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[asyncio.Task[None]] = set()
@@ -187,13 +188,17 @@ class Batcher:
         return _Input(token=token, model=model, file=file, started_at=now, added_at=now)
 
     def _look_later(self, current: _Input) -> None:
-        quiet_s = time.monotonic() - current.added_at
-        loop = asyncio.get_running_loop()
-        current.timer = loop.call_later(max(self._settings.quiet_s - quiet_s, 0.001), self._look, current)
+        wait_s = self._settings.quiet_s - (time.monotonic() - current.added_at)
+        wait_s = wait_s if wait_s > 0 else self._settings.quiet_s / 4
+        due_at = time.monotonic() + wait_s
+        current.timer = asyncio.get_running_loop().call_later(wait_s, self._look, current, due_at)
 
-    def _look(self, current: _Input) -> None:
-        now = time.monotonic()
-        if now - current.added_at >= self._settings.quiet_s or now - current.started_at >= OLDEST_S:
+    def _look(self, current: _Input, due_at: float) -> None:
+        now, quiet_s = time.monotonic(), self._settings.quiet_s
+        # While replies are given out, or the event loop is behind, more requests are about to come.
+        is_busy = self._delivering > 0 or now - due_at > quiet_s / 4
+        is_quiet = now - current.added_at >= quiet_s and not is_busy
+        if is_quiet or now - current.started_at >= OLDEST_S:
             self._send(current)
         else:
             self._look_later(current)
@@ -364,9 +369,13 @@ class Batcher:
         missing = set(keys)
         if not missing:
             return  # an earlier process has them all
-        await self._persistently(
-            lambda: self._take(job, missing, status), f"downloading the replies of batch job {job.token}"
-        )
+        self._delivering += 1
+        try:
+            await self._persistently(
+                lambda: self._take(job, missing, status), f"downloading the replies of batch job {job.token}"
+            )
+        finally:
+            self._delivering -= 1
         reference = f"{job.endpoint}/{job.model}"
         if status.cancelled and not job.cancelled:
             self._fail(missing, lambda: Abandoned("its batch job was cancelled", model=reference))
