@@ -154,6 +154,7 @@ class BatchServer:
         self.batches[batch_id] = {
             "id": batch_id,
             "object": "batch",
+            "created_at": 1,
             "status": "validating",
             "asked": 0,
             "number": len(self.batches),

@@ -111,6 +111,8 @@ class BedrockBatchService:
                 timeoutDurationInHours=max(self._settings.hours, LEAST_HOURS),
             ),
         )
+        if not isinstance(created.get("jobArn"), str):
+            raise BrokenReply("the created job has no ARN", model=f"{job.endpoint}/{job.model}")
         return str(created["jobArn"])
 
     def _output(self, job: BatchJob) -> str:
@@ -122,7 +124,7 @@ class BedrockBatchService:
             job, lambda: self._client("bedrock").list_model_invocation_jobs(nameContains=job.token, maxResults=10)
         )
         jobs = found.get("invocationJobSummaries", [])
-        return next((str(one["jobArn"]) for one in jobs if one.get("jobName") == job.token), None)
+        return next((str(one["jobArn"]) for one in jobs if one.get("jobName") == job.token and "jobArn" in one), None)
 
     async def status(self, job: BatchJob) -> JobStatus:
         """Return how a job is doing."""
