@@ -147,7 +147,7 @@ class Playground:
         """Answer whether a mixture file can be used; if not, where it is wrong."""
         text = (await self._parsed(YamlText, exchange)).yaml
         # Parsing YAML is slow, but in Python throughout: in a thread it lets the event loop have its turns.
-        reply = await self._service.in_turn(max(len(text), INLINE_BYTES + 1), lambda: self._checked(text))
+        reply = await self._service.in_turn(exchange, max(len(text), INLINE_BYTES + 1), lambda: self._checked(text))
         await exchange.reply(200, encode(reply))
 
     def _checked(self, text: str) -> dict[str, Any]:
@@ -170,20 +170,20 @@ class Playground:
             mixture = self._service.models.from_request(fields)
             return yaml.safe_dump(mixture.as_dict(), sort_keys=False, allow_unicode=True, width=100)
 
-        await exchange.reply(200, encode({"yaml": await self._service.in_turn(INLINE_BYTES + 1, write)}))
+        await exchange.reply(200, encode({"yaml": await self._service.in_turn(exchange, INLINE_BYTES + 1, write)}))
 
     async def _parsed(self, model: type[M], exchange: HttpExchange) -> M:
         body = await self._service.body(exchange)
-        return await self._service.in_turn(len(body), lambda: parse(model, body))
+        return await self._service.in_turn(exchange, len(body), lambda: parse(model, body))
 
     async def run(self, exchange: HttpExchange) -> None:
         """Run a mixture and stream every event."""
         service = self._service
         service.inflight.check(exchange.caller)
         text = await service.body(exchange)
-        body, messages = await service.in_turn(len(text), lambda: _read_run(text))
+        body, messages = await service.in_turn(exchange, len(text), lambda: _read_run(text))
         with service.inflight.acquire(exchange):
-            served = await self._resolve(body.mixture)
+            served = await self._resolve(exchange, body.mixture)
             request = ApiRequest(
                 model=served.id,
                 messages=messages,
@@ -199,13 +199,13 @@ class Playground:
                 encoder = EventStreamEncoder(run, show_details=service.options.shows_error_details)
                 await stream_reply(service, exchange, served, run, encoder)
 
-    async def _resolve(self, mixture: object) -> ServedModel:
+    async def _resolve(self, exchange: HttpExchange, mixture: object) -> ServedModel:
         models = self._service.models
         if isinstance(mixture, str):
             return models.get(mixture)
         if not isinstance(mixture, dict):
             raise MixtureError("expected a name or a mapping", key="mixture")
-        own = await self._service.in_turn(INLINE_BYTES + 1, lambda: models.from_request(mixture))
+        own = await self._service.in_turn(exchange, INLINE_BYTES + 1, lambda: models.from_request(mixture))
         return ServedModel(id=own.name, mixture=own, label=CUSTOM)
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from opentelemetry.trace import Tracer
 
@@ -39,6 +40,22 @@ class ServedRun:
     status: str = "cancelled"
 
 
+class Turns:
+    """Work in a thread, one piece at a time; callers take turns, however much each of them asks for."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._caller_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def run(self, caller: str, work: Callable[[], T]) -> T:
+        """Return what some work gives: of each caller's, one piece waits with those of other callers."""
+        own = self._caller_locks.get(caller)
+        if own is None:
+            own = self._caller_locks[caller] = asyncio.Lock()
+        async with own, self._lock:
+            return await asyncio.to_thread(work)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """What the handlers share."""
@@ -52,7 +69,7 @@ class Service:
     store: StateStore
     bodies: BodyMemory
     running: BodyMemory
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turns: Turns = field(default_factory=Turns)
 
     async def body(self, exchange: HttpExchange) -> bytes:
         """Return a request's body, within the bounds that the server has for it.
@@ -63,14 +80,11 @@ class Service:
         """
         return await exchange.body(self.options.max_body_bytes, self.options.body_timeout_s, self.bodies)
 
-    async def in_turn(self, size: int, work: Callable[[], T]) -> T:
-        """Return what some work over so many bytes gives: small work at once, larger in a thread, one at a time."""
-        if size <= INLINE_BYTES:
-            return work()
-        async with self.reading:
-            return await asyncio.to_thread(work)
+    async def in_turn(self, exchange: HttpExchange, size: int, work: Callable[[], T]) -> T:
+        """Return what some work over so many bytes gives: small work at once, larger in a thread, in turn."""
+        return work() if size <= INLINE_BYTES else await self.turns.run(exchange.payer, work)
 
-    async def resolve(self, request: ApiRequest) -> ServedModel:
+    async def resolve(self, exchange: HttpExchange, request: ApiRequest) -> ServedModel:
         """Return what a request asks for, with the request's own changes.
 
         Raises:
@@ -79,7 +93,9 @@ class Service:
         """
         served = self.models.get(request.model)
         if changes := request.moa.mixture:
-            mixture = await self.in_turn(INLINE_BYTES + 1, lambda: self.models.with_overrides(served, changes))
+            mixture = await self.in_turn(
+                exchange, INLINE_BYTES + 1, lambda: self.models.with_overrides(served, changes)
+            )
             served = replace(served, mixture=mixture)
         return served
 

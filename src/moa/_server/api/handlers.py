@@ -59,7 +59,7 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
     with service.inflight.acquire(exchange):
         if options.log_prompts:
             exchange.log_fields["prompt"] = request.messages[-1].text
-        served = await service.resolve(request)
+        served = await service.resolve(exchange, request)
         with service.run_memory(exchange, request, served):
             await _run(service, api, exchange, request, served)
 
@@ -86,14 +86,14 @@ async def read(
         RequestError: It can't be honoured; for one in another API's shape, the error names the right address.
     """
     text = await service.body(exchange)
-    body = await service.in_turn(len(text), lambda: read_json(text))
+    body = await service.in_turn(exchange, len(text), lambda: read_json(text))
     if exchange.path == api.path and (meant := meant_api(api, body)) is not None:
         message = f"this is a request of {meant.name}: send it to {meant.path}, not to {exchange.path}"
         raise RequestError(400, "wrong_api", message)
     conversations = conversations_of(service, exchange)
     body = await api.look_up(body, conversations)
     size = len(text) + conversations.looked_up_bytes
-    return replace(await service.in_turn(size, lambda: reader(body)), size_bytes=size)
+    return replace(await service.in_turn(exchange, size, lambda: reader(body)), size_bytes=size)
 
 
 async def count_tokens(service: Service, exchange: HttpExchange) -> None:
@@ -104,7 +104,7 @@ async def count_tokens(service: Service, exchange: HttpExchange) -> None:
         MixtureError: The changed mixture can't be used.
     """
     request = await read(service, MESSAGES, exchange, read_count_request)
-    await service.resolve(request)
+    await service.resolve(exchange, request)
     tokens = estimated_prompt_tokens(request.messages, request.options)
     counted = {"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}}
     await exchange.reply(200, encode(counted if request.echo else {"input_tokens": tokens}))
