@@ -128,3 +128,28 @@ def test_an_image_alone_is_a_prompt() -> None:
 def test_content_that_makes_no_sense_is_refused(content: object) -> None:
     with pytest.raises(UsageError):
         conversation([{"role": "user", "content": content}])
+
+
+def test_half_of_a_character_is_read_as_the_replacement_character_wherever_a_text_stands() -> None:
+    call = {"id": "c", "function": {"name": "f", "arguments": '{"x": "\ud83d"}'}}
+    turns = conversation(
+        [
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a \ud83d"}, {"type": "text", "text": "\ude00 b 😀"}],
+            },
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "half \ud83d"},
+        ],
+        system="\ud83d",
+    )
+
+    assert [turn.content for turn in turns] == ["\ufffd", "a \ufffd\n\ufffd b 😀", "", "half \ufffd"]
+    assert turns[2].tool_calls[0].arguments == '{"x": "\ufffd"}'
+
+
+def test_a_conversation_that_ends_with_calls_of_tools_is_refused_before_anything_is_bought() -> None:
+    call = ToolCall(id="c", name="weather", arguments="{}")
+
+    with pytest.raises(UsageError, match=r"calls of tools \(weather\): add a tool message"):
+        conversation([Message(role="user", content="hi"), Message(role="assistant", tool_calls=(call,))])

@@ -161,6 +161,17 @@ class Message:
         return tuple(part for part in self.content if isinstance(part, ImagePart))
 
 
+def whole_characters(text: str) -> str:
+    """Return a text with U+FFFD for each half of a character (half an emoji), which no encoding of Unicode can hold."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 Conversation = tuple[Message, ...]
 """Messages in the order in which they were said."""
 
@@ -238,15 +249,18 @@ def conversation(
 ) -> Conversation:
     """Return a prompt, or messages in the OpenAI API's shape, as a conversation.
 
+    Half of a character in a text (half an emoji) becomes U+FFFD.
+
     Args:
         prompt: One user turn, or all turns (`Message`, or mappings with `role` and `content`).
         system: A system message to put in front.
         images: Images to add to the last user turn.
 
     Raises:
-        UsageError: No turn, no user turn for the images, an empty last one, or something that is no turn or image.
+        UsageError: No turn, no user turn for the images, an empty last one, calls of tools without results at the end,
+            or something that is no turn or image.
     """
-    turns = _turns(prompt)
+    turns = [_with_whole_characters(turn) for turn in _turns(prompt)]
     if not any(turn.role != "system" for turn in turns):
         raise UsageError("the conversation is empty: give a prompt or at least one user message")
     if images:
@@ -254,9 +268,28 @@ def conversation(
     last = turns[-1]
     if (last.role == "user" or len(turns) == 1) and not last.text.strip() and not last.images:
         raise UsageError("the prompt is empty: write something into the last user message")
+    if last.tool_calls:
+        names = ", ".join(call.name for call in last.tool_calls)
+        raise UsageError(
+            f"the conversation ends with calls of tools ({names:.200}): add a tool message for each result"
+        )
     if system:
-        turns.insert(0, Message(role="system", content=system))
+        turns.insert(0, Message(role="system", content=whole_characters(system)))
     return tuple(turns)
+
+
+def _with_whole_characters(turn: Message) -> Message:
+    content = turn.content
+    if isinstance(content, str):
+        whole: str | tuple[Part, ...] = whole_characters(content)
+    else:
+        whole = tuple(
+            replace(part, text=whole_characters(part.text)) if isinstance(part, TextPart) else part for part in content
+        )
+    calls = tuple(replace(call, arguments=whole_characters(call.arguments)) for call in turn.tool_calls)
+    if whole == content and calls == turn.tool_calls:
+        return turn
+    return replace(turn, content=whole, tool_calls=calls)
 
 
 def _turns(prompt: object) -> list[Message]:

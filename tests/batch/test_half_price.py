@@ -249,7 +249,7 @@ async def test_rows_that_cant_be_asked_stop_nothing(place: Place) -> None:
         refused = body["messages"][-1]["content"] == "p1" and body["model"] == "a"
         return ({"message": "no"}, 400) if refused else ("yes", 200)
 
-    odd = ["not JSON", '{"other": 1}', '{"prompt": "half an emoji \\ud83d"}', '{"prompt": ""}', "[]", '"p1"']
+    odd = ["not JSON", '{"other": 1}', '{"messages": [{"role": "user"}]}', '{"prompt": ""}', "[]", '"p1"']
     place.source.write_text("\n".join([*odd[:5] * 4, odd[5], '{"prompt": "p2"}', '{"prompt": "line\u2028end"}']))
     async with BatchServer() as server:
         server.answer = answer

@@ -8,6 +8,7 @@ from moa._messages import ImagePart, Message, TextPart, ToolCall
 from moa._server.api.chat_request import read_chat_request
 from moa._server.api.conversations import Conversations
 from moa._server.api.messages_request import read_messages_request
+from moa._server.api.request_model import read_json
 from moa._server.api.responses_request import read_responses_request, with_stored_items
 from moa._server.http.errors import RequestError
 from moa._state.memory import MemoryStore
@@ -166,3 +167,16 @@ async def test_a_responses_request_becomes_the_conversation_that_it_is() -> None
         Message(role="assistant", content="Sunny."),
         Message(role="user", content="Thanks"),
     )
+
+
+def test_half_of_a_character_in_a_body_is_read_as_the_replacement_character() -> None:
+    """JavaScript writes a text that was cut inside of an emoji with an escape of its half."""
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "Deploy failed \\ud83d, \\ud83d\\ude00"}]}'
+
+    assert read_json(body)["messages"][0]["content"] == "Deploy failed \ufffd, 😀"
+
+
+@pytest.mark.parametrize("body", [b'{"a": "\\ud83d", "b": NaN}', b'{"a": "\\ud83d"', b'{"a": "\xed\xa0\xbd"}'])
+def test_half_of_a_character_excuses_nothing_else(body: bytes) -> None:
+    with pytest.raises(RequestError, match="not valid JSON"):
+        read_json(body)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from moa._messages import Message, conversation
+from moa._messages import Message, conversation, whole_characters
 from moa.errors import UsageError
 
 PROMPT_COLUMNS = ("prompt", "instruction", "messages")
@@ -19,7 +19,7 @@ def prompt_in(row: Mapping[str, Any], column: str | None = None) -> str | tuple[
         column: Where the prompt stands; None looks into `PROMPT_COLUMNS`.
 
     Raises:
-        UsageError: There is none, or it can't be sent: no conversation, or a text with half of a surrogate pair.
+        UsageError: There is none, or it is no conversation.
     """
     columns = PROMPT_COLUMNS if column is None else (column,)
     value = next((row[name] for name in columns if row.get(name)), None)
@@ -31,11 +31,7 @@ def prompt_in(row: Mapping[str, Any], column: str | None = None) -> str | tuple[
         turns = conversation(value)
     except (UsageError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"the prompt can't be used: {error}") from error
-    try:
-        "".join(message.text for message in turns).encode()
-    except UnicodeEncodeError:
-        raise UsageError("the prompt holds half of a surrogate pair, e.g. half an emoji, which is no text") from None
-    return value if isinstance(value, str) else turns
+    return whole_characters(value) if isinstance(value, str) else turns
 
 
 def messages_in(text: str) -> Any:

@@ -79,7 +79,7 @@ def json_rows(file: IO[bytes]) -> Iterator[Row]:
 
 def _json_row(number: int, line: bytes) -> Row:
     try:
-        # Python's own parser accepts an unpaired surrogate; the prompt is then refused, with a clearer error.
+        # Python's own parser accepts half of a character, which a prompt's text is read without.
         value = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         return Row(number=number, columns={}, fault=f"not JSON: {error}")

@@ -228,9 +228,12 @@ def test_image_that_bedrock_cant_take_is_refused(image: ImagePart) -> None:
         encode.fields(ask(messages=(said("user", (image,)),)))
 
 
-def test_text_that_is_not_unicode_is_refused() -> None:
-    with pytest.raises(BadRequest, match="can't be written as JSON"):
-        encode.body(ask("a lone surrogate: \ud800"))
+def test_half_of_a_character_is_written_as_the_replacement_character() -> None:
+    tool = {"type": "function", "function": {"name": "f", "description": "half \ud83d", "parameters": {}}}
+
+    content = encode.body(ask("half \ud83d", options=ReplyOptions(tools=(tool,)))).decode()
+
+    assert content.count("half \ufffd") == 2
 
 
 # ── tools and formats ────────────────────────────────────────────────────────────────────────────────────────────────

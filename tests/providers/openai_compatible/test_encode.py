@@ -109,7 +109,16 @@ def test_encode_avoids_what_the_service_refuses() -> None:
     assert body["messages"][1]["content"] == ""
 
 
-@pytest.mark.parametrize("extra", [{"x": Decimal(1)}, {"x": "\ud800"}, {"x": 2**70}])
+def test_half_of_a_character_is_written_as_the_replacement_character() -> None:
+    tool = {"type": "function", "function": {"name": "f", "description": "half \ud83d"}}
+
+    body = body_of(ask("half \ud83d", sampling=Sampling(extra={"user": "\ud83d"}), options=ReplyOptions(tools=(tool,))))
+
+    assert body["messages"] == [{"role": "user", "content": "half \ufffd"}]
+    assert (body["user"], body["tools"][0]["function"]["description"]) == ("\ufffd", "half \ufffd")
+
+
+@pytest.mark.parametrize("extra", [{"x": Decimal(1)}, {"x": 2**70}])
 def test_encode_turns_down_what_json_can_not_hold(extra: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="can't be written as JSON"):
         encode(ask(sampling=Sampling(extra=extra)))

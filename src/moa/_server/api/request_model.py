@@ -1,11 +1,14 @@
 """Request bodies as checked values: fields are sorted by the tables of known fields, then checked for their types."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from moa._messages import whole_characters
 from moa._server.api.known_fields import DROPPED, Known, Refusal, Table, rule_for, variants
 from moa._server.http.errors import RequestError
 from moa._validation.strict_model import explain
@@ -17,6 +20,8 @@ class RequestModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 M = TypeVar("M", bound=RequestModel)
 
@@ -30,10 +35,20 @@ def read_json(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RequestError(400, "invalid_json", f"the body is not valid JSON (UTF-8): {error}") from None
+        value = _with_whole_characters(body, error)
     if not isinstance(value, dict):
         raise RequestError(400, "invalid_json", "the body is not a JSON object")
     return value
+
+
+def _with_whole_characters(body: bytes, error: ValueError) -> Any:
+    """A body with half of a character in it, as JavaScript writes a text that was cut, with U+FFFD in its place."""
+    try:
+        if not _HALF.search(body):
+            raise error
+        return orjson.loads(whole_characters(json.dumps(json.loads(body), ensure_ascii=False, allow_nan=False)))
+    except (ValueError, RecursionError):
+        raise RequestError(400, "invalid_json", f"the body is not valid JSON (UTF-8): {error}") from None
 
 
 def parse(model: type[M], body: bytes) -> M:

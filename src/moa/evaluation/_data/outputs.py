@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moa._messages import whole_characters
 from moa._usage import TokenUsage
 from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
@@ -20,8 +21,6 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 UNFINISHED = ".unfinished"
 """How the names of files end that are being written; a process that was killed leaves them behind."""
-
-_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +135,7 @@ def _text(row: dict[str, Any], key: str, path: Path, number: int) -> str:
         found = "missing" if key not in row else "null" if value is None else type(value).__name__
         hint = ': write "" where there is no answer' if key == "output" else ""
         raise EvaluationDataError(f"is {found} where text is expected{hint}", path=path, row=number, key=key)
-    if _HALF.search(value):
-        raise EvaluationDataError("holds half of a surrogate pair, which is no text", path=path, row=number, key=key)
-    return value
+    return whole_characters(value)
 
 
 def _usage(row: dict[str, Any], path: Path, number: int) -> TokenUsage | None:

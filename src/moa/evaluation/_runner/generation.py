@@ -5,7 +5,7 @@ from typing import Any
 
 from moa._engine.plan import derived_seed
 from moa._ledger import ErrorInfo, Ledger
-from moa._messages import conversation
+from moa._messages import conversation, whole_characters
 from moa._mixture.schema import Mixture
 from moa._pricing.price import cost_of
 from moa._results import Answer, LayerResult, Proposal
@@ -125,7 +125,7 @@ def _answered(answer: Answer) -> dict[str, Any]:
         first_token_s = None if last is None else seconds - answer.aggregation_s + last
     return {
         "status": answer.status,
-        "output": without_halves(answer.text),
+        "output": whole_characters(answer.text),
         "finish_reason": answer.finish_reason,
         "agent": answer.agent,
         "model": answer.model,
@@ -136,11 +136,6 @@ def _answered(answer: Answer) -> dict[str, Any]:
         "degraded": tuple(reason.as_dict() for reason in answer.degraded),
         "selected": answer.selected,
     }
-
-
-def without_halves(text: str) -> str:
-    """Return a text with each half of a surrogate pair, which is no text and fits in no file, as U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def paid_for(ledger: Ledger) -> Paid:

@@ -14,6 +14,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._bedrock.families import Family, Fields, family_of
 from moa.providers._cache_marks import tool_mark, with_marks_that_fit
 from moa.providers._conversations import normal_form, short_id
+from moa.providers._lenient_json import dumps
 from moa.providers._reshaping import HINTS
 from moa.providers._service_state import owner_of
 
@@ -50,10 +51,10 @@ def body(request: ModelRequest) -> bytes:
 
     Raises:
         UnsupportedInput: Something that Converse can't carry: an image by its address, a kind of tool, JSON mode.
-        BadRequest: A parameter that the model or Converse doesn't have, or text that isn't Unicode.
+        BadRequest: A parameter that the model or Converse doesn't have.
     """
     try:
-        return orjson.dumps(fields(request))
+        return dumps(fields(request))
     except TypeError as error:
         raise BadRequest(f"the request can't be written as JSON: {error}", model=request.reference) from error
 

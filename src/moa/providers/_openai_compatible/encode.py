@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from moa._messages import ReplyOptions, Sampling, message_dict
 from moa.errors import BadRequest
 from moa.providers._base import ModelRequest
 from moa.providers._cache_marks import marked_content, with_marks_that_fit, without_tool_marks
 from moa.providers._conversations import normal_form, with_images_behind_results
+from moa.providers._lenient_json import dumps
 from moa.providers._service_state import ServiceState, owner_of
 
 
@@ -43,8 +42,7 @@ def encode(request: ModelRequest, *, takes_cache_control: bool = False) -> bytes
         **request.sampling.extra,
     }
     try:
-        # Copied, as what orjson gives keeps the room in which it was written: 4 kB for every call that waits.
-        return bytes(memoryview(orjson.dumps(body)))
+        return dumps(body)
     except TypeError as error:
         raise BadRequest(f"the request can't be written as JSON: {error}", model=request.reference) from error
 
