@@ -3,6 +3,7 @@
 import gc
 import ipaddress
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,15 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+MOST_PROCESSES = 4
+"""Beyond that, the slowest file is what a run waits for, and each takes a gigabyte."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for each core for many tests; none besides pytest itself for one file, which would start later."""
+    files = [argument for argument in config.args if ".py" in argument]
+    return 0 if files else min(os.cpu_count() or 1, MOST_PROCESSES)
 
 
 class OutsideCallError(AssertionError):
