@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 from openai import AsyncOpenAI
 
 from moa import Engine, Settings
-from moa.batch import arun
+from moa.batch import arun, run
 from moa.batch._half_price import job_states
 from moa.errors import UsageError
 from moa.providers import Endpoint, Price, RetrySettings
@@ -259,6 +260,20 @@ async def test_rows_that_cant_be_asked_stop_nothing(place: Place) -> None:
     assert [row["answer_status"] for row in place.answers] == ["failed"] * 21 + ["complete"] * 2
 
 
+async def test_endpoints_have_jobs_of_their_own_side_by_side(place: Place) -> None:
+    async with BatchServer() as one, BatchServer() as other:
+        both = {"lab": settings(one).endpoints["lab"], "den": replace(settings(other).endpoints["lab"], name="den")}
+        mixture = {
+            "name": "mine",
+            "layers": [{"proposers": [{"model": "lab/a"}, {"model": "den/b"}], "wait": {"min_proposals": 2}}],
+            "aggregator": {"model": "den/m"},
+        }
+        await place.answer(Settings(endpoints=both), mixture)
+
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+    assert (len(one.batches), len(other.batches)) == (1, 2)
+
+
 async def test_the_fake_service_is_one_for_openais_own_client(tmp_path: Path) -> None:
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": []}}
     line["body"]["messages"] = [{"role": "user", "content": "hi"}]  # type: ignore[index]
@@ -426,6 +441,15 @@ async def test_the_command_shows_its_jobs_and_ends_them(place: Place) -> None:
     assert "at most $0.075" in plan.err
     assert [batch["status"] for batch in server.batches.values()] == ["cancelled"]
     assert "the next start with --half-price collects" in ended.err
+
+
+async def test_synchronous_code_has_half_the_price_too(place: Place) -> None:
+    async with BatchServer() as server:
+        config = settings_file(place.source.parent, server)
+        result = await asyncio.to_thread(run, place.source, ALONE, place.target, config=config, half_price=True)
+
+    assert (result.stopped, len(server.batches), server.asked_at_once) == (None, 1, 0)
+    assert not place.jobs.exists()
 
 
 def test_the_command_without_prompts_says_so(place: Place) -> None:

@@ -246,7 +246,6 @@ class Batcher:
 
     async def _recover(self) -> None:
         """Take up the jobs of an earlier process; those that the service never got are forgotten."""
-        self._store.remove_unsent_inputs()
         for job in self._store.jobs(self._endpoint):
             if job.token in self.running:
                 continue  # an earlier recovery has failed after this job

@@ -81,6 +81,8 @@ class JobStore:
                 folder / "jobs.sqlite", timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
             self._prepare()
+            if not shared:
+                self._remove_unsent_inputs()
         except (OSError, sqlite3.Error) as error:
             raise UsageError(f"{folder} can't hold batch jobs: {error}") from error
 
@@ -168,7 +170,7 @@ class JobStore:
             self._db.execute("DELETE FROM jobs WHERE token = ?", (token,))
         self.input_of(token).unlink(missing_ok=True)
 
-    def remove_unsent_inputs(self) -> None:
+    def _remove_unsent_inputs(self) -> None:
         """Remove input files that belong to no job: their process ended while it wrote them."""
         known = {job.token for job in self.jobs()}
         for path in self._folder.glob("moa-*.jsonl"):
