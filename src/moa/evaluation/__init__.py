@@ -6,7 +6,7 @@ Needs the `eval` extra. Nothing here is imported by `import moa`.
 
     from moa.evaluation import evaluate, write_report
 
-    done = evaluate("starter", "bedrock-current", baseline="sonnet.json", judge="alpaca_eval_gpt4_turbo", out="runs/a")
+    done = evaluate("starter", "bedrock-current", baseline="sonnet.json", judge="pairwise", out="runs/a")
     print(write_report(done.folder).summary.conclusion.sentence)
 
 Raises:
