@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from moa._messages import ServiceState
 from moa._mixture.loading import load
+from moa._mixture.schema import Mixture
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
-from tests.support.model_server import ModelServer, Text
+from tests.support.model_server import Hang, ModelServer, Text
 from tests.support.served import DUO, HELLO, PRICE, SOLO, ServedModel, served
 
 FREE = load(
@@ -105,6 +106,40 @@ async def test_what_stays_within_them_is_taken(guarded: ServedModel) -> None:
     for model, mixture in changes:
         status, reply = await guarded.chat(model=model, moa={"mixture": mixture})
         assert status == 200, reply
+
+
+def _with(name: str, **limits: float) -> Mixture:
+    return load({**SOLO.as_dict(), "name": name, **limits})
+
+
+async def test_a_request_can_not_take_away_the_limits_of_the_operators_mixture() -> None:
+    poor, short = _with("poor", budget_usd=0.00001), _with("short", deadline_s=0.05)
+    async with served(poor, short) as server:
+        server.upstream.behave("writer", Hang())
+        for model, changes, expected in (
+            ("moa/poor", {"budget_usd": 1e9}, 402),
+            ("moa/poor", {"budget_usd": None}, 402),
+            ("moa/short", {"deadline_s": 600}, 504),
+            ("moa/short", {"deadline_s": None}, 504),
+        ):
+            async with asyncio.timeout(10):
+                status, reply = await server.chat(model=model, moa={"mixture": changes})
+            assert status == expected, reply
+            status, reply = await server.chat(model=model, moa={next(iter(changes)): 600})
+            assert status == expected, reply
+
+
+async def test_the_size_of_a_mixture_is_bounded_at_every_address() -> None:
+    large = {"layers": [{"proposers": [{"model": "lab/one", "extra": {"a": [1] * 5_000}}]}]}
+    bodies = {
+        "/v1/chat/completions": {"model": "moa/solo", "messages": HELLO, "moa": {"mixture": large}},
+        "/api/runs": {"mixture": {**SOLO.as_dict(), **large}, "messages": HELLO},
+        "/api/yaml": {"mixture": {**SOLO.as_dict(), **large}},
+    }
+    async with served(SOLO) as server:
+        for path, body in bodies.items():
+            status, reply = await server.post(path, body)
+            assert (status, reply["error"]["message"].startswith("too large")) == (400, True), reply
 
 
 async def test_an_operator_may_let_keys_name_models_that_are_not_served_but_never_unpriced_ones() -> None:
