@@ -6,14 +6,15 @@ from typing import Literal
 from moa._mixture.loading import single
 from moa.errors import EvaluationDataError
 from moa.evaluation._judges.alpaca_eval import OFFICIAL, AlpacaEvalJudge, load_evaluator, single_model
-from moa.evaluation._judges.arena_hard import NAME as ARENA_HARD
-from moa.evaluation._judges.arena_hard import ArenaHardJudge
+from moa.evaluation._judges.arena_hard import ARENA_HARD
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import BothOrders
-from moa.evaluation._judges.pairwise import NAME, PairwiseJudge
+from moa.evaluation._judges.pairwise import PAIRWISE, PairwiseJudge
 from moa.evaluation._judges.panel import Panel
 
-ASKS_ANY_MODEL = (NAME, ARENA_HARD)
+_PROMPTS = {prompt.name: prompt for prompt in (PAIRWISE, ARENA_HARD)}
+
+ASKS_ANY_MODEL = tuple(_PROMPTS)
 """Judges that have no model of their own."""
 
 ALIASES = {"alpaca_eval_gpt4_turbo": OFFICIAL}
@@ -57,17 +58,13 @@ def load_judge(
 
 
 def _one(name: str, model: str | None, sampling: Mapping[str, float | int], orders: Orders | None) -> Judge:
-    if name == NAME:
+    if name in _PROMPTS:
         if model is None:
-            raise EvaluationDataError("the judge pairwise asks any model: say which by --judge-model ENDPOINT/MODEL")
+            raise EvaluationDataError(f"the judge {name} asks any model: say which by --judge-model ENDPOINT/MODEL")
+        if orders == "one" and name == ARENA_HARD.name:
+            raise EvaluationDataError("the judge arena_hard is shown both orders: leave --judge-orders out")
         asked = single(model, **{"temperature": 0.0, "max_tokens": TOKENS, **sampling})
-        return PairwiseJudge(model=asked, orders=orders or "both")
-    if name == ARENA_HARD:
-        if model is None:
-            raise EvaluationDataError("the judge arena_hard asks any model: say which by --judge-model ENDPOINT/MODEL")
-        if orders == "one":
-            raise EvaluationDataError("the judge arena_hard is shown both orders: leave --orders out")
-        return ArenaHardJudge(model=single(model, **{"temperature": 0.0, "max_tokens": TOKENS, **sampling}))
+        return PairwiseJudge(model=asked, orders=orders or "both", prompt=_PROMPTS[name])
     evaluator = load_evaluator(ALIASES.get(name, name))
     judge = AlpacaEvalJudge(evaluator=evaluator, model=single_model(evaluator, model, **sampling))
     return BothOrders(judge_of_one=judge) if orders == "both" else judge

@@ -1,9 +1,8 @@
 """Our own judge: any model, shown both orders, says which response is better or that neither is."""
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from moa._messages import Message, ReplyOptions
@@ -51,6 +50,53 @@ _FORMAT: Mapping[str, Any] = {
 }
 
 
+Grade = tuple[float, int]
+"""Preference in the order of showing (1 to 2), and how many times it counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgePrompt:
+    """What a judge of pairs is asked, and how its reply is read.
+
+    Attributes:
+        name: What annotations call it, with the model.
+        system: The system message.
+        question: The user message, with places for `instruction`, `first` and `second`.
+        marks: Those around the texts, which none of them may hold.
+        grade: Reads a reply; None if it states no verdict.
+        options: What the reply has to be like.
+    """
+
+    name: str
+    system: str
+    question: str
+    marks: Delimiter
+    grade: Callable[[str], Grade | None]
+    options: ReplyOptions = field(default_factory=ReplyOptions)
+
+    def messages(self, instruction: str, first: str, second: str) -> tuple[Message, ...]:
+        """Return what the judge is asked; our own marks inside of a text are escaped, so that none breaks out."""
+        texts = {"instruction": instruction, "first": first, "second": second}
+        safe = {name: escape(text, (self.marks,)) for name, text in texts.items()}
+        return Message(role="system", content=self.system), Message(role="user", content=self.question.format(**safe))
+
+
+def _grade(text: str) -> Grade | None:
+    preference = verdict_in(text)
+    return None if preference is None else (preference, 1)
+
+
+PAIRWISE = JudgePrompt(
+    name=NAME,
+    system=SYSTEM,
+    question=_QUESTION,
+    marks=_MARKS,
+    grade=_grade,
+    options=ReplyOptions(response_format=_FORMAT, format_is_optional=True),
+)
+"""A reason, and which response is better or that neither is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairwiseJudge:
     """Shows a pair in both orders and takes the mean; a verdict that is missing under one order is missing.
@@ -58,15 +104,17 @@ class PairwiseJudge:
     Attributes:
         model: The model to ask, as a mixture.
         orders: `both`, or `one`: by lot, which costs half as much and says less about each pair.
+        prompt: What it is asked.
     """
 
     model: Mixture
     orders: Literal["both", "one"] = "both"
+    prompt: JudgePrompt = PAIRWISE
 
     @property
     def name(self) -> str:
         """The prompt's name and the model's."""
-        return f"{NAME}{'' if self.shows_both else '-one-order'}@{self.models[0]}"
+        return f"{self.prompt.name}{'' if self.shows_both else '-one-order'}@{self.models[0]}"
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -92,12 +140,15 @@ class PairwiseJudge:
             shown = [random.Random(f"one-order/{pair.instruction}").random() < 0.5]
         replies = await together(*(self._ask(engine, pair, again, swapped=swapped) for swapped in shown))
         orders: list[float | None] = [None, None]
+        known = list[Grade]()
         for swapped, reply in zip(shown, replies, strict=True):
             if reply.value is not None:
-                orders[swapped] = 3.0 - reply.value if swapped else reply.value
-        known = [preference for preference in orders if preference is not None]
+                preference, weight = reply.value
+                orders[swapped] = 3.0 - preference if swapped else preference
+                known.append((3.0 - preference if swapped else preference, weight))
+        total = sum(weight for _, weight in known)
         return Verdict(
-            preference=fmean(known) if len(known) == len(shown) else None,
+            preference=sum(one * weight for one, weight in known) / total if len(known) == len(shown) else None,
             raw=tuple(reply.raw for reply in replies),
             orders=tuple(orders),
             ledger=judgements(reply.ledger for reply in replies),
@@ -105,21 +156,14 @@ class PairwiseJudge:
             failure=next((reply.failure for reply in replies if reply.failure is not None), None),
         )
 
-    async def _ask(self, engine: Engine, pair: Pair, again: int, *, swapped: bool) -> JudgeReply[float]:
-        shown = (pair.output_2, pair.output_1) if swapped else (pair.output_1, pair.output_2)
+    async def _ask(self, engine: Engine, pair: Pair, again: int, *, swapped: bool) -> JudgeReply[Grade]:
+        first, second = (pair.output_2, pair.output_1) if swapped else (pair.output_1, pair.output_2)
         return await ask(
             engine,
             self.model,
-            question(pair.instruction, *shown),
-            lambda answer: verdict_in(answer.text),
+            self.prompt.messages(pair.instruction, first, second),
+            lambda answer: self.prompt.grade(answer.text),
             judge=self.name,
-            options=ReplyOptions(response_format=_FORMAT, format_is_optional=True),
+            options=self.prompt.options,
             again=again,
         )
-
-
-def question(instruction: str, first: str, second: str) -> tuple[Message, ...]:
-    """Return what the judge is asked; our own marks inside of a text are escaped, so that none breaks out."""
-    texts = {"instruction": instruction, "first": first, "second": second}
-    safe = {name: escape(text, (_MARKS,)) for name, text in texts.items()}
-    return (Message(role="system", content=SYSTEM), Message(role="user", content=_QUESTION.format(**safe)))
