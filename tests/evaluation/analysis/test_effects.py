@@ -1,5 +1,6 @@
-from moa.evaluation._analysis.effects import Effect, Side, effect
-from moa.evaluation._data.annotations import Annotation
+from moa.evaluation._analysis.collected import Evaluated
+from moa.evaluation._analysis.effects import Effect, effect
+from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._runner.records import Record
 
 GOOD = [1.9, 1.8, 2.0, 1.7] * 10
@@ -7,9 +8,9 @@ BAD = [1.1, 1.3, 1.0, 1.2] * 10
 TEXT = "the quick brown fox jumps over the lazy dog"
 
 
-def side(name: str, preferences: list[float], text: str = TEXT) -> Side:
+def side(name: str, preferences: list[float], text: str = TEXT) -> Evaluated:
     annotations = [
-        Annotation(
+        Judgement(
             instruction=f"q{n}",
             output_1="w" * (5 * n % 19),
             output_2="w" * (7 * n % 23),
@@ -20,7 +21,7 @@ def side(name: str, preferences: list[float], text: str = TEXT) -> Side:
         for n, preference in enumerate(preferences)
     ]
     records = {n: Record(system=name, index=n, status="complete", output=text) for n in range(len(preferences) or 3)}
-    return Side(name=name, records=records, annotations=annotations)
+    return Evaluated(name=name, role="mixture", records=records, outputs={}, annotations=annotations)
 
 
 def found(mine: list[float], theirs: list[float], *, leaves_out: bool = True, of: int = 1) -> Effect:

@@ -2,7 +2,8 @@ from dataclasses import replace
 from typing import Any
 
 from moa._mixture.loading import single
-from moa.evaluation._analysis.summary import Collected, Evaluated, summarize
+from moa.evaluation._analysis.collected import Collected, Evaluated
+from moa.evaluation._analysis.summary import summarize
 from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._metrics.stopping import Settlement

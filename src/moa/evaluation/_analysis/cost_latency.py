@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -39,14 +39,7 @@ class Cost:
 
     def as_dict(self) -> dict[str, float | None]:
         """The figures by name."""
-        return {
-            "usd": self.usd,
-            "priced_usd": self.priced_usd,
-            "estimated_usd": self.estimated_usd,
-            "about_usd": self.about_usd,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +57,7 @@ class Percentiles:
 
     def as_dict(self) -> dict[str, float | int]:
         """The figures by name."""
-        return {"p50": self.p50, "p95": self.p95, "p99": self.p99, "n": self.n}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

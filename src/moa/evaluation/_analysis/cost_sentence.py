@@ -3,8 +3,8 @@
 from decimal import Decimal
 
 from moa._render.format import seconds, usd
+from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.cost_latency import CostLatency, economics
-from moa.evaluation._analysis.summary import Collected, Evaluated
 
 _AS_MUCH = 0.995
 

@@ -1,14 +1,12 @@
 """What each proposer adds to a mixture, and what the order of proposals does to its answers."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from moa.evaluation._analysis.collected import Evaluated
 from moa.evaluation._analysis.verbatim_overlap import differs
-from moa.evaluation._data.annotations import Annotation
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._metrics.paired_difference import compare
-from moa.evaluation._runner.records import Record
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
 
 
@@ -51,17 +49,14 @@ class Effect:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """One of the two that are compared: its records by the prompt's index, and its annotations."""
-
-    name: str
-    records: Mapping[int, Record]
-    annotations: Sequence[Annotation]
-
-
 def effect(
-    mixture: Side, other: Side, *, leaves_out: bool, of: int = 1, data: AlpacaEvalData | None = None, seed: int = 0
+    mixture: Evaluated,
+    other: Evaluated,
+    *,
+    leaves_out: bool,
+    of: int = 1,
+    data: AlpacaEvalData | None = None,
+    seed: int = 0,
 ) -> Effect:
     """Return how the mixture compares with one of its variants.
 
@@ -95,7 +90,9 @@ def effect(
     )
 
 
-def _difference(mixture: Side, other: Side, level: float, data: AlpacaEvalData | None, seed: int) -> Estimate | None:
+def _difference(
+    mixture: Evaluated, other: Evaluated, level: float, data: AlpacaEvalData | None, seed: int
+) -> Estimate | None:
     if not (mixture.annotations and other.annotations):
         return None
     both = compare(mixture.annotations, other.annotations, data, seed=seed, level=level)

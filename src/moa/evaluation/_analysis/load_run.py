@@ -11,9 +11,9 @@ from typing import Any
 from moa._mixture.loading import load
 from moa._mixture.schema import Mixture
 from moa.errors import EvaluationDataError
+from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.human import HumanCheck, human_check
 from moa.evaluation._analysis.measured import Measured, judged_by, measured_by
-from moa.evaluation._analysis.summary import Collected, Evaluated
 from moa.evaluation._data.annotations import judgements_of
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._data.outputs import file_name, read_outputs, read_rows

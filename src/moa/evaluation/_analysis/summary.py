@@ -1,7 +1,7 @@
 """Everything that an evaluation found, as plain values: what `summary.json` holds and the report shows."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,8 +14,9 @@ from moa.evaluation._analysis.calibration import (
     on_official_scale,
     why_unreadable,
 )
+from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.cost_latency import CostLatency, economics
-from moa.evaluation._analysis.effects import Effect, Side, effect
+from moa.evaluation._analysis.effects import Effect, effect
 from moa.evaluation._analysis.human import HumanCheck
 from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
 from moa.evaluation._analysis.measured import Measured
@@ -32,8 +33,7 @@ from moa.evaluation._analysis.recommendation import (
 )
 from moa.evaluation._analysis.stopped import Stopped
 from moa.evaluation._analysis.verbatim_overlap import Copied, copied, mean_copied
-from moa.evaluation._data.annotations import Annotation, Judgement, win_probabilities
-from moa.evaluation._data.outputs import Output
+from moa.evaluation._data.annotations import Annotation, win_probabilities
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
 from moa.evaluation._length_control.models import FoldSensitivity, fold_sensitivity
 from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
@@ -42,7 +42,6 @@ from moa.evaluation._metrics.leaderboard import Rank, rank
 from moa.evaluation._metrics.metrics import Metrics, choose_model, comparable_verdicts, metrics
 from moa.evaluation._metrics.paired_difference import common_to_all
 from moa.evaluation._metrics.single_model import SingleModel, weigh_all
-from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._statistics.findings import Assessment, Finding
 from moa.evaluation._statistics.sample_means import MARGIN, ByCategory, by_category
@@ -52,87 +51,6 @@ _NAMED = 3
 
 FEW_PROMPTS = 200
 """Prompts below which a warning says how wide intervals are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
-    """One system with all that is known of it.
-
-    Attributes:
-        name: Its name.
-        role: As in `systems.System`; likewise mixture and parent.
-        records: By the prompt's index.
-        outputs: By the prompt's index.
-        is_precomputed: Whether its outputs, and times if any, come out of a file.
-        traces: Gives how its records came about, by the prompt's index; read when it is called, as that is much.
-        annotations: What the judge said of its outputs, if it was judged.
-    """
-
-    name: str
-    role: str
-    records: Mapping[int, Record]
-    outputs: Mapping[int, Output]
-    mixture: Mixture | None = None
-    parent: str | None = None
-    is_precomputed: bool = False
-    traces: Callable[[], Mapping[int, AnswerTrace]] = dict
-    annotations: Sequence[Judgement] = ()
-
-    @property
-    def models(self) -> Sequence[str]:
-        """References of its models; of given outputs all that is known is the name."""
-        return (self.name,) if self.mixture is None else self.mixture.references
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
-    """What an evaluation left behind.
-
-    Attributes:
-        systems: The candidate first.
-        opponent: Name of the system that all others were judged against; None if nothing was judged.
-        judge: The judge's name.
-        comparable: Whether its verdicts may be compared with the published leaderboard.
-        warnings: What has to be known to read the figures right.
-        how: How it was measured, by topic: versions, seeds, prices.
-        settlement: What the verdicts have settled, if judging was to stop as soon as it was; else None.
-        planned: How many prompts there are in all.
-        human: What people's labels say, by system.
-        measured: What measures of one output say, by measure and system.
-        baseline: Name of the system that the mixture is to replace; None if it is the opponent.
-        rests_on: Name of the measure that the verdict rests on; None if it rests on the judge.
-    """
-
-    systems: tuple[Evaluated, ...]
-    opponent: str | None
-    judge: str | None
-    comparable: bool
-    warnings: tuple[str, ...]
-    how: Mapping[str, Any]
-    settlement: Settlement | None = None
-    planned: int = 0
-    human: tuple[HumanCheck, ...] = ()
-    measured: tuple[Measured, ...] = ()
-    rests_on: str | None = None
-    baseline: str | None = None
-
-    @property
-    def candidate(self) -> Evaluated:
-        """The system that the verdict is about."""
-        return self.systems[0]
-
-    @property
-    def replaced(self) -> Evaluated | None:
-        """The system that the candidate is to replace: one that was judged like it, or else the opponent."""
-        name = self.baseline or self.opponent
-        return next((system for system in self.systems if system.name == name), None)
-
-    @property
-    def single_models(self) -> tuple[Evaluated, ...]:
-        """The models alone that could do in the candidate's place."""
-        others = {self.candidate.name, self.baseline, self.opponent}
-        alone = (one for one in self.systems if one.mixture is not None and not one.mixture.layers)
-        return tuple(one for one in alone if one.name not in others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,17 +265,12 @@ def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int) -> t
     ]
     kinds = [leaves_out for _, leaves_out in found]
     return tuple(
-        effect(_side(mixture), _side(one), leaves_out=kind, of=kinds.count(kind), data=data, seed=seed)
-        for one, kind in found
+        effect(mixture, one, leaves_out=kind, of=kinds.count(kind), data=data, seed=seed) for one, kind in found
     )
 
 
 def _proposals(mixture: Mixture) -> int:
     return sum(layer.size for layer in mixture.layers)
-
-
-def _side(system: Evaluated) -> Side:
-    return Side(name=system.name, records=system.records, annotations=system.annotations)
 
 
 def _system_summary(system: Evaluated, data: AlpacaEvalData | None, board: Mapping[str, float] | None) -> SystemSummary:

@@ -12,8 +12,9 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from moa.evaluation._analysis.collected import Collected
 from moa.evaluation._analysis.recommendation import MEASURES, MODEL_NAMES, table
-from moa.evaluation._analysis.summary import Collected, Summary, SystemSummary
+from moa.evaluation._analysis.summary import Summary, SystemSummary
 from moa.evaluation._report import format as chart_format
 from moa.evaluation._report.chart_export import svg
 from moa.evaluation._report.charts import median_run, pictures

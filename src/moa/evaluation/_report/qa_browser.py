@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.output_issues import is_cut_off
-from moa.evaluation._analysis.summary import Collected, Evaluated
 from moa.evaluation._analysis.text_heuristics import leaks, refuses
 from moa.evaluation._data.annotations import DRAW, Judgement
 from moa.evaluation._data.outputs import Output
