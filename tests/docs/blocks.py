@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ _FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _REASON = re.compile(r"<!-- not run: (?P<reason>[^\n]+?) -->\s*$")
-_REFERENCE = re.compile(rf"""["'\s]((?:{"|".join(BUILT_IN)})/[^\s"',}}\]#]+)""")
+_REFERENCE = re.compile(rf"""["'\s\[]((?:{"|".join(BUILT_IN)})/[^\s"',}}\]#]+)""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,14 @@ def blocks_of(text: str, page: str) -> Iterator[Block]:
 BLOCKS = [
     block for page in PAGES for block in blocks_of(page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix())
 ]
+
+
+def commands_of(block: Block) -> list[list[str]]:
+    """Return the command lines of a block that are ours, as words after `moa`."""
+    lines = [line[2:] for line in block.code.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
+    words = [shlex.split(line.rpartition(" | ")[2], comments=True) for line in lines]
+    words = [line[line.index("moa") :] if line[:2] == ["uv", "run"] and "moa" in line else line for line in words]
+    return [line[1:] for line in words if line[:1] == ["moa"]]
 
 
 def scripted_settings(blocks: Iterable[Block]) -> str:

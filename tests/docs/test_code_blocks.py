@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import shlex
 import subprocess
 import sys
 from functools import cache
@@ -17,7 +16,7 @@ from moa._cli.app import app
 from moa._config.settings import load_settings
 from moa._mixture.loading import load, preset_names
 from moa._server.api_keys import load_keys
-from tests.docs.blocks import BLOCKS, OUTCOMES, ROOT, Block, blocks_of, scripted_settings
+from tests.docs.blocks import BLOCKS, OUTCOMES, ROOT, Block, blocks_of, commands_of, scripted_settings
 
 pytestmark = pytest.mark.slow
 
@@ -94,14 +93,6 @@ def test_a_json_block_is_json(block: Block) -> None:
         json.loads(document)
 
 
-def _commands(block: Block) -> list[list[str]]:
-    """The command lines of a block that are ours, as words."""
-    lines = [line[2:] for line in block.code.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
-    words = [shlex.split(line.rpartition(" | ")[2], comments=True) for line in lines]
-    words = [line[line.index("moa") :] if line[:2] == ["uv", "run"] and "moa" in line else line for line in words]
-    return [line[1:] for line in words if line[:1] == ["moa"]]
-
-
 @cache
 def _moa() -> Any:
     return get_command(app)
@@ -122,7 +113,7 @@ def _parse(words: list[str]) -> None:
 
 @_of("console")
 def test_a_console_block_has_commands_that_exist(block: Block) -> None:
-    commands = _commands(block)
+    commands = commands_of(block)
 
     assert commands, "nothing in it is ours: say `<!-- not run: REASON -->` before it"
     for words in commands:
