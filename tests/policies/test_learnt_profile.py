@@ -178,7 +178,10 @@ async def test_a_refusal_inside_of_a_stream_is_learnt_as_well() -> None:
 
 # -- any subset, on both kinds of service ---------------------------------------------------------------------------
 
-DROPPABLE = ("temperature", "top_p", "top_k", "seed", "reasoning_effort", "user", "presence_penalty", "store")
+DROPPABLE = (
+    *("temperature", "top_p", "top_k", "seed", "reasoning_effort", "user", "presence_penalty", "store"),
+    *("prompt_cache_key", "verbosity", "frequency_penalty"),
+)
 ON_BEDROCK = {
     "temperature": ("inferenceConfig", "temperature"),
     "top_p": ("inferenceConfig", "topP"),
@@ -191,7 +194,10 @@ FULL = Sampling(
     top_k=5,
     seed=1,
     reasoning_effort="low",
-    extra={"user": "u", "presence_penalty": 0.1, "store": True},
+    extra={
+        **{"user": "u", "presence_penalty": 0.1, "store": True},
+        **{"prompt_cache_key": "k", "verbosity": "low", "frequency_penalty": 0.1},
+    },
 )
 SINGLE = "`{0}` is not something that this model accepts."
 PAIR = "`{0}` and `{1}` cannot both be specified for this model."

@@ -158,7 +158,7 @@ _OF_TURNS = frozenset({"whole", "alternation", "user_after_tool", "prefill", "nu
 _STATUS = frozenset({400, 403, 404, 405, 406, 415, 422, 500, 501})
 _ACCESS = re.compile(
     r"\bkey\b|token(?!s)|credential|permission|permitted to|access|authori[sz]|denied|billing|credit|quota|\bplan\b"
-    r"|subscri|verif|countr|region|signature|\bmodel\b",
+    r"|subscri|verif|countr|region|signature",
     re.IGNORECASE,
 )
 """What an error with status 403 is mostly about; some gateways say so too of a field that they don't let through."""

@@ -112,7 +112,9 @@ def test_encode_avoids_what_the_service_refuses() -> None:
 def test_half_of_a_character_is_written_as_the_replacement_character() -> None:
     tool = {"type": "function", "function": {"name": "f", "description": "half \ud83d"}}
 
-    body = body_of(ask("half \ud83d", sampling=Sampling(extra={"user": "\ud83d"}), options=ReplyOptions(tools=(tool,))))
+    body = body_of(
+        ask(prompt="half \ud83d", sampling=Sampling(extra={"user": "\ud83d"}), options=ReplyOptions(tools=(tool,)))
+    )
 
     assert body["messages"] == [{"role": "user", "content": "half \ufffd"}]
     assert (body["user"], body["tools"][0]["function"]["description"]) == ("\ufffd", "half \ufffd")

@@ -1,9 +1,10 @@
+import itertools
 import json
 from typing import Any
 
 import pytest
 
-from moa._messages import ImagePart, Message, TextPart
+from moa._messages import ImagePart, Message, ReplyOptions, Sampling, TextPart
 from moa.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -13,6 +14,7 @@ from moa.errors import (
     QuotaExhausted,
     RateLimited,
     Refused,
+    Rejection,
     ServiceFailed,
     UnsupportedInput,
 )
@@ -166,3 +168,73 @@ def test_failure_shows_a_gateways_cause() -> None:
 
 def test_failure_carries_the_servers_wait() -> None:
     assert error_of(429, "", {"retry-after": "7"}).retry_after_s == 7.0
+
+
+WORDINGS = (
+    "`{0}` is not something that this model accepts.",
+    "Unsupported parameter: '{0}'",
+    "{0}: Extra inputs are not permitted",
+    'json: unknown field "{0}"',
+    "This model doesn't support the {0} parameter",
+    "[{{'type': 'extra_forbidden', 'loc': ('body', '{0}'), 'msg': 'Extra inputs are not permitted'}}]",
+    "1 validation error for Request {0} Extra inputs are not permitted [type=extra_forbidden]",
+    "不支持参数 {0}",
+    "{0} 字段不被支持",
+    "パラメータ「{0}」はサポートされていません",
+    "Der Parameter „{0}“ wird nicht unterstützt.",
+    "Le paramètre « {0} » n'est pas pris en charge",
+    "El parámetro '{0}' no es compatible con este modelo",
+)
+"""How a service may say that it doesn't take a part."""
+
+
+def _shapes(sentence: str, name: str) -> dict[str, str]:
+    """The bodies in which a sentence may come."""
+    fault = {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted"}
+    bodies: dict[str, Any] = {
+        "openai": {"error": {"message": sentence, "type": "invalid_request_error", "param": None, "code": None}},
+        "code as a number": {"error": {"code": 400, "message": sentence, "status": "INVALID_ARGUMENT"}},
+        "list": [{"error": {"message": sentence}}],
+        "error as a text": {"error": sentence},
+        "detail": {"detail": sentence},
+        "detail list": {"detail": [fault]},
+        "message holds detail": {"object": "error", "message": {"detail": [fault]}},
+        "errors": {"success": False, "errors": [{"code": 7003, "message": sentence}]},
+        "problem": {"title": "Bad Request", "status": 400, "detail": sentence},
+        "json inside of a text": {"error": {"message": json.dumps({"error": {"message": sentence}})}},
+        "msg": {"code": 1210, "msg": sentence},
+    }
+    texts = {shape: json.dumps(body, ensure_ascii=False) for shape, body in bodies.items()}
+    page = f"<html><head><style>p {{}}</style></head><body><p>{sentence}</p></body></html>"
+    return texts | {"text": sentence, "page": page}
+
+
+PARTS = Sampling(
+    temperature=0.5,
+    top_p=0.9,
+    top_k=5,
+    seed=1,
+    reasoning_effort="low",
+    extra={
+        **{"user": "u", "presence_penalty": 0.1, "store": True, "prompt_cache_key": "k", "verbosity": "low"},
+        **{"safety_identifier": "s", "parallel_tool_calls": True, "frequency_penalty": 0.1, "metadata": {"a": "b"}},
+    },
+)
+
+
+@pytest.mark.parametrize(
+    "part", ["temperature", "top_p", "top_k", "seed", "reasoning_effort", "logprobs", "cache_points", *PARTS.extra]
+)
+def test_a_refused_part_is_found_in_any_wording_shape_and_status(part: str) -> None:
+    marked = Message(role="user", content="hi", cache_points=(2,))
+    request = ask(messages=(marked,), sampling=PARTS, options=ReplyOptions(top_logprobs=2))
+    # None is an error inside of a reply with status 200.
+    statuses = itertools.cycle((400, 403, 404, 405, 406, 415, 422, 500, 501, None))
+    name = "cache_control" if part == "cache_points" else part
+    for wording in WORDINGS:
+        for shape, body in _shapes(wording.format(name), name).items():
+            status = next(statuses)
+            complaint = parse_error_body(body.encode())
+            error = map_error(complaint, reference="lab/small", request=request, status=status)
+            assert error.rejects[:1] == (Rejection(part),), (wording, shape, status)
+            assert type(error) is BadRequest

@@ -96,6 +96,9 @@ def _invalid_field(message: str, fault: Mapping[str, Any]) -> ErrorBody:
 
 def _flat(error: Mapping[str, Any]) -> ErrorBody:
     message = next((error[key] for key in _KEYS_OF_MESSAGE if error.get(key)), error)
+    if (inner := _json_in(message)) is not None:
+        # A gateway gives what the service behind it said as a text.
+        return _found(inner)
     raw = error.get("metadata", {}).get("raw") if isinstance(error.get("metadata"), dict) else None
     codes = [str(error[key]).lower() for key in ("code", "type", "status") if error.get(key)]
     return ErrorBody(
@@ -104,6 +107,16 @@ def _flat(error: Mapping[str, Any]) -> ErrorBody:
         status=next((int(code) for code in codes if code.isdigit() and 400 <= int(code) <= 599), None),
         parameter=error["param"] if isinstance(error.get("param"), str) else "",
     )
+
+
+def _json_in(message: object) -> dict[str, Any] | None:
+    if not isinstance(message, str) or not message.lstrip().startswith("{"):
+        return None
+    try:
+        value = orjson.loads(message)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _words(value: object) -> str:
