@@ -219,6 +219,40 @@ async def test_64_runs_that_a_shared_budget_can_afford_all_complete() -> None:
     assert plan_usd * 64 < 5
 
 
+@virtual_time
+async def test_128_runs_of_five_agents_with_samples_and_faults_complete_with_no_more_than_their_worst_case() -> None:
+    runs, random = 128, Random(128)
+    members = [
+        {"model": model, "max_tokens": 400, "price": CENTS, "samples": 1 + number % 3}
+        for number, model in enumerate("abcde")
+    ]
+    aggregator = {"model": "agg", "max_tokens": 400, "price": CENTS}
+    mixture = mixture_of(members, members[:3], aggregator=aggregator)
+
+    faults: dict[object, int] = {}
+
+    def shaky(request: ModelRequest) -> Script:
+        # A call fails twice in a row at most: that more attempts don't help is no question of the budget.
+        key = (request.context.call.run, request.context.call.id) if request.context.call else None
+        if random.random() < 0.1 and faults.get(key, 0) < 2:
+            faults[key] = faults.get(key, 0) + 1
+            return [Pause(1), ServiceFailed("down", model=request.reference)]
+        return _writes_all(request)
+
+    settings = Settings(endpoints={"fake": Endpoint(name="fake", kind="given", breaker=None)})
+    arguments = {"settings": settings, "providers": {"fake": scripted(dict.fromkeys([*"abcde", "agg"], shaky))}}
+    async with Engine(**arguments) as engine:
+        worst_usd = (await engine.aforecast(mixture, f"question {runs}")).worst_usd
+    assert worst_usd is not None
+    async with Engine(**arguments, clock=loop_time, budget_usd=runs * worst_usd) as engine:
+        answers = await asyncio.gather(*(engine.arun(mixture, f"question {n}") for n in range(runs)))
+
+        assert engine.budget is not None
+        assert engine.budget.spent_usd <= runs * worst_usd
+    assert all(answer.agent == "aggregator" for answer in answers)
+    assert sum(attempt.status == "failed" for answer in answers for attempt in answer.ledger.attempts) > runs
+
+
 def _priced(scripts: Any, **arguments: Any) -> Engine:
     """An engine whose every model costs a dollar for each written token, fallbacks too; nothing is tried again."""
     price = Price(input=Decimal(0), output=Decimal(1_000_000))

@@ -7,13 +7,19 @@ from typing import Any
 
 import pytest
 
+from moa._config.settings import Settings
+from moa._mixture.loading import load
 from moa._pricing.price import Price
+from moa._usage import TokenUsage
 from moa.errors import UsageError
 from moa.evaluation._analysis.cost_latency import economics
-from moa.evaluation._analysis.cost_sentence import cost_sentence
+from moa.evaluation._analysis.cost_sentence import caching_sentence, cost_sentence
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._pipeline import aevaluate
+from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.run_directory import RunDirectory
+from moa.providers._base import Finish
+from moa.providers._scripted import ScriptedProvider
 
 PROMPT = "one two three four"  # 5 tokens by the rule of 4 bytes, and 4 for the message
 
@@ -81,3 +87,34 @@ async def test_without_a_baseline_the_system_stands_alone(tmp_path: Path) -> Non
 async def test_the_price_of_outputs_that_were_not_given_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--outputs-price typo=…: there is no --outputs typo=FILE"):
         await sentence(tmp_path, MEASURED, None, outputs_prices={"typo": HAIKU})
+
+
+@pytest.mark.parametrize(
+    ("cached_input", "read", "said"),
+    [
+        (0.25, 750, "alone: cached 75% of input, saved $0.56 per 1,000 prompts; mix"),
+        (1, 750, "alone: cached 75% of input; mix"),
+        (0.25, 0, ""),
+    ],
+)
+async def test_what_prompt_caches_saved_is_in_the_report(
+    tmp_path: Path, cached_input: float, read: int, said: str
+) -> None:
+    usage = TokenUsage(input_tokens=1000, output_tokens=1, cached_input_tokens=read)
+    provider = ScriptedProvider(lambda request: ["an answer of " + request.model, Finish(reason="stop", usage=usage)])
+    price = {"input": 1, "output": 1, "cached_input": cached_input}
+    agents = [{"model": f"fake/{name}", "price": price} for name in ("a", "agg")]
+    mix = load({"name": "mix", "layers": [{"proposers": agents[:1]}], "aggregator": agents[1]})
+    alone = load({"name": "alone", "layers": [], "aggregator": agents[0]})
+    await aevaluate(
+        ["hi", "ho"], [mix, alone], out=tmp_path, settings=Settings(endpoints={}), providers={"fake": provider}
+    )
+    figures = {one.name: economics(tuple(one.records.values())) for one in collect(RunDirectory(tmp_path)).systems}
+
+    sentence = caching_sentence((name, figures[name]) for name in ("alone", "mix"))
+    assert (said in sentence) if said else sentence == ""
+    write_report(tmp_path)
+    for name in ("report.html", "report.md"):
+        page = (tmp_path / name).read_text()
+        assert said.partition(";")[0].partition(": ")[2] in page
+        assert ("prompt caches" in page) == bool(said)

@@ -11,7 +11,7 @@ from moa._cli.console import out_console, print_json, say
 from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
 from moa.evaluation._analysis.cost_latency import Percentiles, economics
-from moa.evaluation._analysis.cost_sentence import cost_sentence
+from moa.evaluation._analysis.cost_sentence import caching_sentence, cost_sentence
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.measured import Measured
 from moa.evaluation._analysis.recommendation import MEASURES
@@ -200,7 +200,9 @@ def show_latency(folder: Path, *, as_json: bool) -> None:
     console.print()
     console.print(first)
     console.print()
-    console.print(cost_sentence(evaluation), soft_wrap=True, markup=False, highlight=False)
+    for sentence in (cost_sentence(evaluation), caching_sentence(known.items())):
+        if sentence:
+            console.print(sentence, soft_wrap=True, markup=False, highlight=False)
 
 
 def show_cost(folder: Path, *, as_json: bool) -> None:

@@ -27,7 +27,9 @@ class Cost:
             others.
         about_usd: Of all calls, with what had to be estimated; None if any has no known price.
         input_tokens: Tokens per prompt, mean; None if unknown.
-        output_tokens: Likewise.
+        cached_input_tokens: Those of them that services read from their prompt caches; None if unknown.
+        output_tokens: Tokens per prompt, mean; None if unknown.
+        saved_usd: What these caches saved of `priced_usd`, below 0 if only writing to them was paid; None if unknown.
     """
 
     usd: float | None
@@ -35,7 +37,9 @@ class Cost:
     estimated_usd: float
     about_usd: float | None
     input_tokens: float | None
+    cached_input_tokens: float | None
     output_tokens: float | None
+    saved_usd: float | None
 
     def as_dict(self) -> dict[str, float | None]:
         """The figures by name."""
@@ -167,13 +171,16 @@ def _system_cost(records: Sequence[Record]) -> Cost:
     ]
     priced = sum(record.priced_usd for record in records)
     n = len(records)
+    saved = [record.saved_usd for record in records if record.saved_usd is not None]
     return Cost(
         usd=None if None in costs else 1000 * sum(cost for cost in costs if cost is not None) / n,
         priced_usd=1000 * priced / n,
         estimated_usd=1000 * sum(record.estimated_usd for record in records) / n,
         about_usd=1000 * sum(abouts) / n if len(abouts) == n else None,
         input_tokens=sum(usage.input_tokens for usage in usages) / n if known else None,
+        cached_input_tokens=sum(usage.cached_input_tokens for usage in usages) / n if known else None,
         output_tokens=sum(usage.output_tokens for usage in usages) / n if known else None,
+        saved_usd=1000 * sum(saved) / n if len(saved) == n else None,
     )
 
 
@@ -201,5 +208,7 @@ def _cost_of_calls(calls: Sequence[Call], prompts: int) -> Cost:
         estimated_usd=1000 * float(spend.estimated_usd) / prompts,
         about_usd=None if spend.cost_usd is None else 1000 * float(spend.cost_usd + spend.estimated_usd) / prompts,
         input_tokens=usage.input_tokens / prompts,
+        cached_input_tokens=usage.cached_input_tokens / prompts,
         output_tokens=usage.output_tokens / prompts,
+        saved_usd=1000 * float(spend.saved_usd) / prompts,
     )

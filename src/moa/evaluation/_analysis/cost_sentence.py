@@ -1,10 +1,11 @@
 """What a system costs and how long it takes beside the baseline, in one sentence."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from moa._render.format import seconds, usd
 from moa.evaluation._analysis.collected import Collected, Evaluated
-from moa.evaluation._analysis.cost_latency import CostLatency, economics
+from moa.evaluation._analysis.cost_latency import Cost, CostLatency, economics
 
 _AS_MUCH = 0.995
 
@@ -27,6 +28,26 @@ def cost_sentence(evaluation: Collected) -> str:
     relations = [*_relation("cost", _usd(mine), _usd(theirs)), *_relation("time", _median(mine), _median(theirs))]
     relation = f"{first.name} takes {' and '.join(relations)}" if relations else "Neither cost nor time can be compared"
     return f"{'; '.join(parts)}. {relation}{_elsewhere(first, baseline)}."
+
+
+def caching_sentence(systems: Iterable[tuple[str, CostLatency | None]]) -> str:
+    """Return what the services' prompt caches did for each system, in one sentence; empty if they did nothing.
+
+    Args:
+        systems: Each system's name, and what it costs.
+    """
+    parts = [f"{name}: {text}" for name, found in systems if found is not None and (text := _caching(found.cost))]
+    return f"Read from the services' prompt caches: {'; '.join(parts)}." if parts else ""
+
+
+def _caching(cost: Cost) -> str:
+    if not cost.cached_input_tokens or not cost.input_tokens:
+        return ""
+    share = f"cached {cost.cached_input_tokens / cost.input_tokens:.0%} of input"
+    if not cost.saved_usd:
+        return share
+    word = "saved" if cost.saved_usd > 0 else "lost"
+    return f"{share}, {word} {_money(abs(cost.saved_usd))} per 1,000 prompts"
 
 
 def _figures(found: CostLatency | None) -> str:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from moa.evaluation._analysis.collected import Collected
+from moa.evaluation._analysis.cost_sentence import caching_sentence
 from moa.evaluation._analysis.recommendation import MEASURES, MODEL_NAMES, table
 from moa.evaluation._analysis.summary import Summary, SystemSummary
 from moa.evaluation._report import format as chart_format
@@ -67,6 +68,7 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         "guessed_ends": any(system.output_issues.cut_off is None for system in summary.systems),
         "agents": _agents(summary.systems[0]),
         "layers": _layers(summary.systems[0]),
+        "caching": caching_sentence((system.name, system.economics) for system in summary.systems),
         "judging": _judging(summary),
         "how": {topic: _as_text(value) for topic, value in summary.how.items()},
         "f": chart_format,

@@ -49,6 +49,7 @@ class Record:
         cost_usd: Price of all calls in US dollars; None if any has no known price.
         priced_usd: Price of those whose price is known.
         estimated_usd: Price of usage that had to be estimated, not part of `priced_usd`.
+        saved_usd: What the services' prompt caches saved of `priced_usd`; None if nobody noted it down.
         used: Names of the proposers of layer 1 whose proposals were used.
         degraded: Why it is less than the mixture planned, as JSON values.
         selected: Under selection, the index of the chosen proposal among those used.
@@ -71,6 +72,7 @@ class Record:
     cost_usd: float | None = None
     priced_usd: float = 0.0
     estimated_usd: float = 0.0
+    saved_usd: float | None = None
     used: tuple[str, ...] = ()
     degraded: tuple[Mapping[str, str], ...] = ()
     selected: int | None = None
@@ -94,6 +96,7 @@ def sums_of(ledger: Ledger) -> dict[str, Any]:
         "cost_usd": json_usd(spend.cost_usd),
         "priced_usd": float(spend.priced_usd),
         "estimated_usd": float(spend.estimated_usd),
+        "saved_usd": float(spend.saved_usd),
     }
 
 
