@@ -22,8 +22,19 @@ USAGE = TokenUsage(input_tokens=1000, output_tokens=500)
 MIXED = TokenUsage(
     input_tokens=300_000, output_tokens=777, cached_input_tokens=120_000, cache_write_tokens=5_000, reasoning_tokens=77
 )
+FOR_AN_HOUR = replace(MIXED, cache_write_1h_tokens=3_000)
 OWN = Price(input=Decimal(1), output=Decimal(2))
-BUILT_IN = ("aws", "openai", "together", "groq", "openrouter", "mistral", "deepseek", "fireworks")
+BUILT_IN = (
+    "aws",
+    "openai",
+    "together",
+    "groq",
+    "openrouter",
+    "mistral",
+    "deepseek",
+    "fireworks",
+    "google",
+)
 
 
 def cost(provider: str | None, model: str, usage: TokenUsage = USAGE) -> Decimal | None:
@@ -53,6 +64,7 @@ def oracle(provider: str, model: str, usage: TokenUsage) -> Decimal:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_input_tokens,
         cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
         output_reasoning_tokens=usage.reasoning_tokens,
     )
     return calc_price(tokens, model, provider_id=provider).total_price
@@ -70,7 +82,7 @@ def chat_models(provider_id: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("provider", BUILT_IN)
-@pytest.mark.parametrize("usage", [USAGE, MIXED], ids=["plain", "cached"])
+@pytest.mark.parametrize("usage", [USAGE, MIXED, FOR_AN_HOUR], ids=["plain", "cached", "for an hour"])
 def test_every_listed_model_costs_what_the_library_says(provider: str, usage: TokenUsage) -> None:
     names = list(chat_models(provider))
 
@@ -230,3 +242,39 @@ def test_tokens_that_are_cached_for_an_hour_cost_twice_an_uncached_one() -> None
     usage = TokenUsage(input_tokens=3_000_000, cache_write_tokens=2_000_000, cache_write_1h_tokens=1_000_000)
 
     assert cost_of(price, usage) == 4 + 5 + 8
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "fresh", "read", "written", "hour"),
+    [
+        # Sources: the vendors' price lists, in US dollars per million tokens.
+        ("anthropic", "claude-opus-4-5", "5", "0.5", "6.25", "10"),
+        ("anthropic", "claude-haiku-4-5", "1", "0.1", "1.25", "2"),
+        ("aws", "global.anthropic.claude-haiku-4-5-20251001-v1:0", "1", "0.1", "1.25", "2"),
+        ("aws", "us.amazon.nova-lite-v1:0", "0.06", "0.015", "0.06", "0.06"),
+        ("openai", "gpt-4o", "2.5", "1.25", "2.5", "2.5"),
+        ("openai", "gpt-5", "1.25", "0.125", "1.25", "1.25"),
+        ("google", "gemini-2.5-flash", "0.3", "0.03", "0.3", "0.3"),
+    ],
+)
+def test_reading_and_writing_a_cache_costs_what_the_vendor_lists(
+    provider: str, model: str, fresh: str, read: str, written: str, hour: str
+) -> None:
+    price, tokens = find_price(source(provider), model), 100_000
+    usages = (
+        TokenUsage(input_tokens=tokens),
+        TokenUsage(input_tokens=tokens, cached_input_tokens=tokens),
+        TokenUsage(input_tokens=tokens, cache_write_tokens=tokens),
+        TokenUsage(input_tokens=tokens, cache_write_tokens=tokens, cache_write_1h_tokens=tokens),
+    )
+
+    assert [price(usage) for usage in usages] == [Decimal(rate) / 10 for rate in (fresh, read, written, hour)]
+
+
+def test_the_users_own_price_of_an_hour_is_taken() -> None:
+    usage = TokenUsage(input_tokens=1_000_000, cache_write_tokens=1_000_000, cache_write_1h_tokens=1_000_000)
+    price = Price(input=Decimal(1), output=Decimal(0), cache_write=Decimal(2), cache_write_1h=Decimal(7))
+
+    assert cost_of(price, usage) == 7
+    assert cost_of(replace(price, cache_write_1h=None), usage) == Decimal("3.2")
+    assert cost_of(replace(price, cache_write=None, cache_write_1h=None), usage) == 1

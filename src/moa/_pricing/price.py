@@ -41,6 +41,8 @@ class Price:
         output: Price of written tokens, reasoning included.
         cached_input: Price of prompt tokens that come from the service's cache; None: as `input`.
         cache_write: Price of prompt tokens that are written to it; None: as `input`.
+        cache_write_1h: Price of those of them that are kept for an hour; None: 1.6 times `cache_write`, or as `input`
+            without it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -49,6 +51,7 @@ class Price:
     output: UsDollars
     cached_input: UsDollars | None = None
     cache_write: UsDollars | None = None
+    cache_write_1h: UsDollars | None = None
 
 
 def cost_of(price: Price, usage: TokenUsage) -> Decimal:
@@ -59,6 +62,8 @@ def cost_of(price: Price, usage: TokenUsage) -> Decimal:
         total += cached * (price.input if price.cached_input is None else price.cached_input)
     if written:
         total += written * (price.input if price.cache_write is None else price.cache_write)
-    if usage.cache_write_1h_tokens and price.cache_write is not None:
-        total += min(usage.cache_write_1h_tokens, written) * price.cache_write * (HOUR_FACTOR - 1)
+    if long := min(usage.cache_write_1h_tokens, written):
+        short = price.input if price.cache_write is None else price.cache_write
+        usual = short if price.cache_write is None else short * HOUR_FACTOR
+        total += long * ((usual if price.cache_write_1h is None else price.cache_write_1h) - short)
     return total / _MILLION

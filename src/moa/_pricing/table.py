@@ -7,13 +7,12 @@ result is used only if the names match exactly.
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from functools import cache, lru_cache, partial
 from typing import Any
 
 from moa._ledger import Pricer
-from moa._pricing.price import HOUR_FACTOR, Price, cost_of
+from moa._pricing.price import Price, cost_of
 from moa._usage import TokenUsage
 
 BEDROCK = "aws"
@@ -126,10 +125,12 @@ def _flat_price(prices: Any) -> Price | None:
     """
     if isinstance(prices, list) or prices.output_reasoning_mtok is not None:
         return None
-    rates = (prices.input_mtok, prices.output_mtok, prices.cache_read_mtok, prices.cache_write_mtok)
+    # Without a rate of its own, the library prices what is kept for an hour as any other write.
+    hour = prices.cache_write_mtok if prices.cache_write_1h_mtok is None else prices.cache_write_1h_mtok
+    rates = (prices.input_mtok, prices.output_mtok, prices.cache_read_mtok, prices.cache_write_mtok, hour)
     if not all(rate is None or isinstance(rate, Decimal) for rate in rates):
         return None
-    return Price(input=rates[0], output=rates[1], cached_input=rates[2], cache_write=rates[3])
+    return Price(input=rates[0], output=rates[1], cached_input=rates[2], cache_write=rates[3], cache_write_1h=hour)
 
 
 def _calculate(provider: Any, info: Any, usage: TokenUsage) -> Decimal | None:
@@ -141,19 +142,9 @@ def _calculate(provider: Any, info: Any, usage: TokenUsage) -> Decimal | None:
         input_tokens=max(usage.input_tokens, parts),
         cache_read_tokens=usage.cached_input_tokens,
         cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=min(usage.cache_write_1h_tokens, usage.cache_write_tokens),
         output_tokens=usage.output_tokens,
         output_reasoning_tokens=min(usage.reasoning_tokens, usage.output_tokens),
     )
     total: Decimal = info.calc_price(tokens, provider).total_price
-    return total + _for_an_hour(provider, info, usage)
-
-
-def _for_an_hour(provider: Any, info: Any, usage: TokenUsage) -> Decimal:
-    """What tokens that are kept for an hour cost beyond those that are kept for the usual time."""
-    long = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
-    if not long:
-        return Decimal(0)
-    usual = replace(usage, cache_write_1h_tokens=0)
-    fewer = replace(usual, input_tokens=usage.input_tokens - long, cache_write_tokens=usage.cache_write_tokens - long)
-    whole, rest = (_calculate(provider, info, each) for each in (usual, fewer))
-    return Decimal(0) if whole is None or rest is None else (whole - rest) * (HOUR_FACTOR - 1)
+    return total

@@ -1,7 +1,7 @@
 """The lines of a trace file as values: one definition for writing and reading, whatever the engine calls its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -40,9 +40,8 @@ def _decimals(price: object) -> object:
 
 
 def _texts(price: Price) -> dict[str, str | None]:
-    amounts = (price.input, price.output, price.cached_input, price.cache_write)
-    names = ("input", "output", "cached_input", "cache_write")
-    return {name: None if usd is None else str(usd) for name, usd in zip(names, amounts, strict=True)}
+    amounts = ((each.name, getattr(price, each.name)) for each in fields(price))
+    return {name: None if usd is None else str(usd) for name, usd in amounts}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
