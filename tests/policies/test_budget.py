@@ -1,6 +1,7 @@
 """Budgets: reserved at worst, settled at what was charged."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -131,3 +132,16 @@ def test_calls_at_once_never_spend_more_than_the_budget(limit: int, outputs: lis
 
     assert budget.spent_usd <= limit
     assert budget.left_usd == budget.limit_usd - budget.spent_usd, "nothing stays reserved"
+
+
+def test_what_the_services_own_fields_may_add_is_reserved() -> None:
+    plain = plain_request()
+    for extra, prompt, reply in (
+        ({"thinking_budget": 500}, 6, 500),
+        ({"thinking": {"type": "enabled", "budget_tokens": 300}}, 14, 300),
+        ({"thinking_budget": -1}, 6, 0),
+        ({"chat_template_kwargs": {"text": "x" * 4_000}}, 1_000, 0),
+    ):
+        worst = worst_case(replace(plain, sampling=replace(plain.sampling, extra=extra)))
+        assert worst.input_tokens - worst_case(plain).input_tokens >= prompt * 0.9
+        assert worst.output_tokens - worst_case(plain).output_tokens == reply
