@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ REPORT_EVERY = 50
 """Answers and verdicts between two lines of the job's log."""
 
 SAVE_EVERY_S = 60.0
-NOT_SAVED = (".lock", ".tmp", "-shm", "-wal")
+NOT_SAVED = (".lock", ".tmp", ".unfinished", "-shm", "-wal")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -189,14 +189,14 @@ def save(folder: Path, client: Any, bucket: str, prefix: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(NOT_SAVED)):
         key = prefix + path.relative_to(folder).as_posix()
-        if path.suffix != ".sqlite":
-            with path.open("rb") as file:
-                client.put_object(Bucket=bucket, Key=key, Body=file)
-            continue
-        with tempfile.NamedTemporaryFile() as copy:
-            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy.name)) as target:
-                source.backup(target)
-            with open(copy.name, "rb") as file:
+        with (
+            suppress(FileNotFoundError),
+            tempfile.NamedTemporaryFile() as copy,
+        ):  # it may have got another name meanwhile
+            if path.suffix == ".sqlite":
+                with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy.name)) as target:
+                    source.backup(target)
+            with open(copy.name if path.suffix == ".sqlite" else path, "rb") as file:
                 client.put_object(Bucket=bucket, Key=key, Body=file)
 
 

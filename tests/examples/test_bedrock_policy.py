@@ -83,6 +83,8 @@ def _allowed(kind: str) -> set[str]:
 
 
 def test_models_behind_a_profile_are_allowed_through_that_profile_only() -> None:
+    # Both are needed, the models in every region of the geography: MattJColes/lgtmaybe #73,
+    # aws-samples/well-architected-iac-analyzer #181
     behind = {
         resource.partition("/")[2]
         for one in STATEMENTS.values()
@@ -91,3 +93,5 @@ def test_models_behind_a_profile_are_allowed_through_that_profile_only() -> None
     }
 
     assert behind == {profile.removeprefix("us.") for profile in _allowed("inference-profile")}
+    regions = {one.split(":")[3] for one in STATEMENTS["AskModelsBehindTheseProfilesOnly"]["Resource"]}
+    assert regions == {"us-*"}

@@ -1,9 +1,11 @@
 """The SageMaker job and its launcher, as plain processes: MiniStack has the files, scripted models answer."""
 
+import asyncio
 import json
 import os
 import re
 import runpy
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -216,6 +218,35 @@ def test_the_command_of_the_docstring_runs_on_bedrock_with_aws_credentials_alone
 
     assert STEPS.search(capsys.readouterr().out)
     assert "us.moonshotai.kimi-k3" in {seen.model for seen in server.seen}
+
+
+@pytest.mark.slow
+def test_a_job_that_is_stopped_saves_what_it_has_and_ends(
+    given: Path, tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # SageMaker sends SIGTERM and kills after two minutes: aws-samples/amazon-sagemaker-managed-spot-training #3
+    (given / "pair.yaml").write_text(json.dumps({"name": "pair", "layers": [], "aggregator": {"model": "aws/hangs"}}))
+    for name, value in zip(("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"), CREDENTIALS[:3], strict=True):
+        monkeypatch.setenv(f"AWS_{name}", str(value))
+
+    def answer(model: str) -> Says:
+        return Says("never ", "whole", hold=asyncio.Event())
+
+    with bedrock_in_thread(answer) as server:
+        endpoint = {"kind": "bedrock", "endpoint_url": server.url, "region": REGION}
+        (given / "moa.yaml").write_text(CONFIG + f"  aws: {json.dumps(endpoint)}\n")
+        folders = ["--input-dir", str(given), "--output-dir", str(tmp_path / "out"), "--s3", "s3://jobs/stopped"]
+        command = [sys.executable, str(FOLDER / "processing.py"), *folders, *ASKED]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=60)
+
+    assert "steps" in line
+    assert (process.returncode, told.splitlines()[-1:]) == (130, ["stopped: the same job continues"])
+    keys = {item["Key"] for item in s3.list_objects_v2(Bucket="jobs", Prefix="stopped/")["Contents"]}
+    assert "stopped/run/cells.sqlite" in keys
 
 
 def test_compose_passes_what_bedrock_needs_on_and_the_image_gets_no_more_than_the_package() -> None:
