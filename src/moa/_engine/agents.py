@@ -167,6 +167,8 @@ class FallbackChain:
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt so far, in the order of starting."""
         started_at = self._context.meter.started_at
+        if len(self._calls) == 1:
+            return self._calls[0].values(started_at)
         return tuple(attempt for call in self._calls for attempt in call.values(started_at))
 
     @property
@@ -175,10 +177,12 @@ class FallbackChain:
 
         Kept replies count with the time of the call that bought them: what an agent takes doesn't depend on a cache.
         """
-        now = self._context.meter.now()
-        attempts = [record for call in self._calls for record in call.attempts]
-        last = max((now if record.ended_at is None else record.ended_at for record in attempts), default=now)
-        return last + sum(record.saved_s for record in attempts)
+        now, last, saved_s = self._context.meter.now(), -math.inf, 0.0
+        for call in self._calls:
+            for record in call.attempts:
+                last = max(last, now if record.ended_at is None else record.ended_at)
+                saved_s += record.saved_s
+        return (now if last == -math.inf else last) + saved_s
 
 
 def _may_be_marked(request: AgentRequest) -> bool:

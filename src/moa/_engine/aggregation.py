@@ -192,8 +192,8 @@ def _failure(
 
 
 def _written(reply: Reply, chain: FallbackChain, forwarder: _AnswerForwarder, duration_s: float) -> AggregationResult:
-    degraded = list(_fallback_used(chain))
-    degraded += degradations_noted(chain.slot.name, chain.attempts)
+    attempts = chain.attempts
+    degraded = [*_fallback_used(chain), *degradations_noted(chain.slot.name, attempts)]
     if reply.finish.reason in ("length", "content_filter"):
         degraded.append(_cut_off(chain.slot.name, reply.finish.reason))
     return AggregationResult(
@@ -202,7 +202,7 @@ def _written(reply: Reply, chain: FallbackChain, forwarder: _AnswerForwarder, du
         agent=chain.slot.name,
         model=chain.model.reference,
         duration_s=duration_s,
-        attempts=chain.attempts,
+        attempts=attempts,
         reasoning=reply.reasoning,
         tool_calls=reply.tool_calls,
         state=reply.finish.state,

@@ -28,7 +28,10 @@ _CLOSINGS = {
 """Each opening tag with what closes it. Sources: the chat templates of DeepSeek R1, Qwen3, Nova, Seed-OSS, Magistral,
 Kimi-VL and Sky-T1, and OpenAI's harmony format, as their servers send them without a parser."""
 
-_FIRST = frozenset({"", "a", *(opening[0] for opening in _CLOSINGS)})
+_OPENINGS = tuple(_CLOSINGS)
+_LONGEST_OPENING = max(map(len, _OPENINGS))
+
+_FIRST = frozenset({"", "a", *(opening[0] for opening in _OPENINGS)})
 """First characters of what may open thoughts; nothing yet may become anything."""
 
 _ALONE = ("</think>", "</thinking>", "</seed:think>", "[/THINK]", "◁/think▷")
@@ -101,13 +104,16 @@ class ThoughtSplitter:
             logprobs, self._held, self._held_logprobs = self._held_logprobs + logprobs, "", ()
             self._state = self._in_text
             return self._in_text(held, logprobs)
-        for opening, closings in _CLOSINGS.items():
-            if begun.startswith(opening):
+        if begun.startswith(_OPENINGS):
+            for opening, closings in _CLOSINGS.items():
+                if not begun.startswith(opening):
+                    continue
                 self._held, self._held_logprobs, self._closings, self._state = "", (), closings, self._in_thoughts
                 self._is_harmony = closings is _HARMONY
                 return self._in_thoughts(begun[len(opening) :], ())
         self._held_logprobs += logprobs
-        if any(opening.startswith(begun) for opening in (*_CLOSINGS, "analysis")):
+        # "analysis" is shorter than the longest opening, too.
+        if len(begun) < _LONGEST_OPENING and any(opening.startswith(begun) for opening in (*_OPENINGS, "analysis")):
             self._held = held
             return []
         logprobs, self._held, self._held_logprobs = self._held_logprobs, "", ()
@@ -187,7 +193,7 @@ class ThoughtSplitter:
 
 def starts_with_thoughts(text: str) -> bool:
     """Return whether a text may contain thoughts: it begins with an opening tag, or has a closing one."""
-    return text.lstrip().startswith(tuple(_CLOSINGS)) or any(closing in text for closing in _ALONE)
+    return text.lstrip().startswith(_OPENINGS) or any(closing in text for closing in _ALONE)
 
 
 def text_after_thoughts(reasoning: str) -> str:

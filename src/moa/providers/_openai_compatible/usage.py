@@ -1,7 +1,6 @@
 """Token counts as services report them."""
 
 import math
-from typing import Any
 
 from moa._usage import TokenUsage
 
@@ -14,22 +13,29 @@ def read_usage(usage: object) -> TokenUsage | None:
     """
     if not isinstance(usage, dict):
         return None
-    prompt, completion, total = (_count(usage, f"{name}_tokens") for name in ("prompt", "completion", "total"))
+    counts = _counts(usage)
+    get, total = counts.get, counts.get("total_tokens", 0)
+    prompt, completion = get("prompt_tokens", 0), get("completion_tokens", 0)
     if not prompt + completion:
         # Some gateways pass another API's names on.
-        prompt, completion = _count(usage, "input_tokens"), _count(usage, "output_tokens")
+        prompt, completion = get("input_tokens", 0), get("output_tokens", 0)
     if not prompt + completion:
         return None
-    details = _details(usage, "prompt_tokens_details")
-    cached = _count(details, "cached_tokens") or _first(
-        usage, "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"
+    details = usage.get("prompt_tokens_details")
+    of_prompt = _counts(details).get
+    cached = (
+        of_prompt("cached_tokens")
+        or get("prompt_cache_hit_tokens")
+        or get("cached_tokens")
+        or get("cache_read_input_tokens", 0)
     )
-    written = _first(details, "cache_write_tokens", "cache_creation_tokens") or _first(
-        usage, "cache_creation_input_tokens", "cache_write_tokens"
+    written = (
+        of_prompt("cache_write_tokens")
+        or of_prompt("cache_creation_tokens")
+        or get("cache_creation_input_tokens")
+        or get("cache_write_tokens", 0)
     )
-    reasoning = _count(_details(usage, "completion_tokens_details"), "reasoning_tokens") or _count(
-        usage, "reasoning_tokens"
-    )
+    reasoning = _counts(usage.get("completion_tokens_details")).get("reasoning_tokens") or get("reasoning_tokens", 0)
     missing = total - prompt - completion
     if missing > 0 and missing == cached + written:
         prompt += missing
@@ -46,22 +52,19 @@ def read_usage(usage: object) -> TokenUsage | None:
     )
 
 
-def _written_for_an_hour(usage: dict[str, Any], details: dict[str, Any]) -> int:
+def _written_for_an_hour(usage: dict[str, object], details: object) -> int:
     """What was written for an hour, as Anthropic's API counts it, or LiteLLM's proxy."""
-    by_time = _details(usage, "cache_creation") or _details(details, "cache_creation_token_details")
-    return _count(by_time, "ephemeral_1h_input_tokens")
+    by_time = usage.get("cache_creation")
+    if not isinstance(by_time, dict) and isinstance(details, dict):
+        by_time = details.get("cache_creation_token_details")
+    return _counts(by_time).get("ephemeral_1h_input_tokens", 0)
 
 
-def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
-    details = usage.get(name)
-    return details if isinstance(details, dict) else {}
-
-
-def _first(counts: dict[str, Any], *names: str) -> int:
-    return next((count for name in names if (count := _count(counts, name))), 0)
-
-
-def _count(counts: dict[str, Any], name: str) -> int:
-    count = counts.get(name)
+def _counts(usage: object) -> dict[str, int]:
+    """The numbers of tokens in an object, without those that are 0 or none at all."""
+    if not isinstance(usage, dict):
+        return {}
     # Some gateways write every number as a float.
-    return int(count) if isinstance(count, int | float) and 0 < count < math.inf else 0
+    return {
+        name: int(count) for name, count in usage.items() if isinstance(count, int | float) and 0 < count < math.inf
+    }
