@@ -1,9 +1,12 @@
 """Streaming readers of the rows of prompts, and writers of the rows of answers: no file is read into memory whole."""
 
+import codecs
 import csv
 import json
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,8 @@ import orjson
 from moa.errors import MissingDependency, UsageError
 
 FORMATS = (".jsonl", ".csv", ".parquet")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _SLICE = 2_000
 """Number of rows of a Parquet file that are read at a time."""
@@ -57,45 +62,62 @@ def read_rows(path: Path) -> Iterator[Row]:
     try:
         if ending == ".parquet":
             yield from _parquet_rows(path)
-        elif ending == ".csv":
+            return
+        with path.open("rb") as binary:
+            if binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise UsageError(f"{path} is in UTF-16: save it as UTF-8")
+        if ending == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
                 yield from _csv_rows(file)
         else:
             with path.open("rb") as binary:
                 yield from json_rows(binary)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not in UTF-8 ({error}): save it as UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise UsageError(f"{path}: {error}") from error
 
 
 def json_rows(file: IO[bytes]) -> Iterator[Row]:
     """Yield the rows of JSON Lines; only a line feed ends a row, not the other line separators of Unicode."""
     number = 0
-    for line in file:
+    for at, line in enumerate(file, 1):
         if not line.strip():
             continue
-        yield _json_row(number, line)
+        yield _json_row(number, line, at)
         number += 1
 
 
-def _json_row(number: int, line: bytes) -> Row:
+def _json_row(number: int, line: bytes, at: int) -> Row:
     try:
         # Python's own parser accepts half of a character, which a prompt's text is read without.
         value = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        fault = f"line {at} is not JSON: {error.msg}, at its character {error.pos + 1}"
+        return Row(number=number, columns={}, fault=fault)
     except (ValueError, RecursionError) as error:
-        return Row(number=number, columns={}, fault=f"not JSON: {error}")
+        return Row(number=number, columns={}, fault=f"line {at} is not JSON: {error}")
     if isinstance(value, str):
         value = {"prompt": value}
     if not isinstance(value, dict):
-        return Row(number=number, columns={}, fault="expected an object with a prompt, or a text")
+        return Row(number=number, columns={}, fault=f"line {at}: expected an object with a prompt, or a text")
     return Row(number=number, columns=value)
 
 
 def _csv_rows(file: IO[str]) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
-    for number, columns in enumerate(csv.DictReader(file)):
-        surplus = columns.pop(None, None)
-        fault = "more cells than the first row names columns" if surplus else None
-        yield Row(number=number, columns=columns, fault=fault)
+    # Strict: a quote that is never closed would make one prompt of all the rest.
+    rows = csv.DictReader(file, strict=True)
+    names = Counter(rows.fieldnames or ())
+    if double := [name for name, count in names.items() if count > 1]:
+        raise csv.Error(f"two columns are called {double[0]!r}: rename one")
+    try:
+        for number, columns in enumerate(rows):
+            surplus = columns.pop(None, None)
+            fault = f"more cells than the first row names columns: {surplus}" if surplus else None
+            yield Row(number=number, columns=columns, fault=fault)
+    except csv.Error as error:
+        raise csv.Error(f"the row that begins in line {rows.line_num + 1}: {error}") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -126,14 +148,21 @@ class RowWriter(Protocol):
         ...
 
 
-def write_rows(path: Path) -> AbstractContextManager[RowWriter]:
+def write_rows(path: Path, columns: Iterable[str]) -> AbstractContextManager[RowWriter]:
     """Return a writer of rows to a file, which replaces the target atomically once it is complete.
+
+    Args:
+        path: The file.
+        columns: Names of all columns that a row may have, for a format whose first row names them.
 
     Raises:
         MissingDependency: Parquet needs a package that isn't installed.
         OSError: It can't be written.
     """
-    return {".jsonl": _json_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}[format_of(path)](path)
+    ending = format_of(path)
+    if ending == ".csv":
+        return _csv_writer(path, columns)
+    return _json_writer(path) if ending == ".jsonl" else _parquet_writer(path)
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
@@ -162,18 +191,11 @@ def _json_writer(path: Path) -> Iterator[RowWriter]:
 
 
 @contextmanager
-def _csv_writer(path: Path) -> Iterator[RowWriter]:
+def _csv_writer(path: Path, columns: Iterable[str]) -> Iterator[RowWriter]:
     with _whole(path) as beside, beside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        table: csv.DictWriter[str] | None = None
-
-        def write(row: Mapping[str, Any]) -> None:
-            nonlocal table
-            if table is None:
-                table = csv.DictWriter(file, list(row), extrasaction="ignore")
-                table.writeheader()
-            table.writerow({name: _cell(value) for name, value in row.items()})
-
-        yield write
+        table = csv.DictWriter(file, list(columns))
+        table.writeheader()
+        yield lambda row: _drop(table.writerow({name: _cell(value) for name, value in row.items()}))
 
 
 def _cell(value: Any) -> Any:
@@ -186,11 +208,48 @@ def _parquet_writer(path: Path) -> Iterator[RowWriter]:
     lines = path.with_name(f".{path.name}.jsonl")
     try:
         with _json_writer(lines) as write:
-            yield write
+            yield lambda row: write(_without_surrogates(row))
         with _whole(path) as beside:
-            _polars().scan_ndjson(lines, infer_schema_length=None).sink_parquet(beside)
+            _to_parquet(lines, beside)
     finally:
         lines.unlink(missing_ok=True)
+
+
+def _to_parquet(lines: Path, target: Path) -> None:
+    polars = _polars()
+
+    def convert() -> None:
+        polars.scan_ndjson(lines, infer_schema_length=None).sink_parquet(target)
+
+    try:
+        convert()
+    except polars.exceptions.PolarsError:
+        # Lists and objects that no single type fits become JSON texts, as in a CSV file; so do all other mixed values.
+        rows = (row.columns for row in read_rows(lines))
+        with _json_writer(lines) as write:
+            for columns in rows:
+                write({name: _as_text(name, value) for name, value in columns.items()})
+        try:
+            convert()
+        except polars.exceptions.PolarsError as error:
+            raise ValueError(f"no Parquet file can hold these rows ({error}): choose a .jsonl or .csv file") from error
+
+
+def _as_text(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, str) or name.startswith("answer"):
+        return value
+    return json.dumps(value)
+
+
+def _without_surrogates(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row for a format that takes no half of a surrogate pair: it is written as its escape sequence."""
+    try:
+        orjson.dumps(row, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        text = json.dumps(row, default=str, ensure_ascii=False)
+        fixed: Mapping[str, Any] = json.loads(_SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text))
+        return fixed
+    return row
 
 
 def _drop(_: object) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -23,7 +23,7 @@ from moa._validation.file_errors import os_reason
 from moa.batch._answers import COLUMNS, answered, failed
 from moa.batch._half_price import WAVE, for_batch_jobs, jobs_folder, refuse_open_jobs
 from moa.batch._journal import Journal, row_key
-from moa.batch._rows import Row, count_rows, format_of, json_line, json_rows, read_rows, write_rows
+from moa.batch._rows import Row, format_of, json_line, json_rows, read_rows, write_rows
 from moa.batch._storage import fetched, is_remote, upload
 from moa.errors import BudgetExceeded, EngineError, MoaError, OverBudget, UsageError
 
@@ -250,7 +250,7 @@ class _Batch:
     ) -> BatchResult:
         """Answer the rows of a file, resuming from its journal, and write the answers."""
         path = target.with_name(f"{target.name}.journal")
-        rows = await asyncio.to_thread(_checked_count, source, target, path)
+        rows, columns = await asyncio.to_thread(_check_rows, source, target, path)
         self._total = rows if limit is None else min(rows, limit)
         journal = Journal(path, self._identity(), retries_failed=retry_failed)
         try:
@@ -263,7 +263,7 @@ class _Batch:
                     # Not sooner: rows fail in the first layer hours before any is answered by the last.
                     self._stop_if_hopeless()
             if self._stopped is None:
-                await asyncio.to_thread(_write, source, target, journal, limit)
+                await asyncio.to_thread(_write, source, target, journal, limit, columns)
         finally:
             journal.close()
         written = None if self._stopped else str(target)
@@ -400,18 +400,21 @@ def _waves(rows: Iterator[tuple[Row, int]], size: int) -> Iterator[Iterator[tupl
         yield iter(wave)
 
 
-def _checked_count(source: Path, target: Path, journal: Path) -> int:
-    """Check that the answers can be written, and return the number of rows."""
+def _check_rows(source: Path, target: Path, journal: Path) -> tuple[int, list[str]]:
+    """Check that the answers can be written, and return the number of rows and the names of all columns."""
     format_of(target)
     if source.resolve() == target.resolve():
         raise UsageError(f"{target}: the answers would overwrite the prompts: give another file")
     if target.exists() and not journal.exists():
         raise UsageError(f"{target} exists already: give another file with -o, or remove it")
-    first = next(iter(read_rows(source)), None)
-    taken = [name for name in COLUMNS if first is not None and name in first.columns]
-    if taken:
-        raise UsageError(f"{source} has a column {taken[0]!r} already, where the answer would go: rename it")
-    return count_rows(source)
+    rows = 0
+    columns: dict[str, None] = {}
+    for rows, row in enumerate(read_rows(source), 1):
+        columns.update(dict.fromkeys(row.columns))
+        if not columns.keys().isdisjoint(COLUMNS):
+            taken = next(name for name in COLUMNS if name in columns)
+            raise UsageError(f"row {rows} of {source} has a column {taken!r}, where the answer would go: rename it")
+    return rows, [*columns, *COLUMNS]
 
 
 @contextmanager
@@ -428,9 +431,9 @@ def _opened(target: str) -> Iterator[IO[bytes]]:
         raise UsageError(f"{target}: {os_reason(error)}: give another file with -o") from error
 
 
-def _write(source: Path, target: Path, journal: Journal, limit: int | None) -> None:
+def _write(source: Path, target: Path, journal: Journal, limit: int | None, columns: Sequence[str]) -> None:
     try:
-        with write_rows(target) as write:
+        with write_rows(target, columns) as write:
             for row in islice(read_rows(source), limit):
                 answer = journal.get(row.number)
                 if answer is None:
