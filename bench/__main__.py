@@ -7,7 +7,19 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("orchestration", "batch", "growth", "startup", "lc", "server", "caching", "heartbeat", "disconnect", "verdict")
+NAMES = (
+    "orchestration",
+    "batch",
+    "batch_file",
+    "growth",
+    "startup",
+    "lc",
+    "server",
+    "caching",
+    "heartbeat",
+    "disconnect",
+    "verdict",
+)
 
 
 def main() -> int:

@@ -46,13 +46,13 @@ def model_process(behaviour: Behaviour) -> Iterator[str]:
 
 
 async def _serve(behaviour: Behaviour) -> None:
-    loop, throttle = asyncio.get_running_loop(), _Throttle(behaviour)
-    server = await loop.create_server(lambda: _Chat(behaviour, throttle), "127.0.0.1", 0, backlog=4096)
+    loop, throttle = asyncio.get_running_loop(), Throttle(behaviour)
+    server = await loop.create_server(lambda: Chat(behaviour, throttle), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
-class _Throttle:
+class Throttle:
     """A token bucket, as services have them: it holds what may be asked within `burst_s`, and fills up steadily."""
 
     def __init__(self, behaviour: Behaviour) -> None:
@@ -62,6 +62,7 @@ class _Throttle:
         self._left, self._looked_at = self._most, 0.0
 
     def refuses(self, now: float) -> bool:
+        """Whether a request comes too soon; else it is counted."""
         if self._rate is None:
             return False
         self._left = min(self._most, self._left + (now - self._looked_at) * self._rate)
@@ -72,19 +73,21 @@ class _Throttle:
         return False
 
 
-class _Chat(asyncio.Protocol):
+class Chat(asyncio.Protocol):
     """One connection: requests in, the same reply out, streamed if the request wants it."""
 
-    def __init__(self, behaviour: Behaviour, throttle: _Throttle) -> None:
+    def __init__(self, behaviour: Behaviour, throttle: Throttle) -> None:
         self._behaviour, self._throttle = behaviour, throttle
         self._loop = asyncio.get_running_loop()
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep where replies go."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Answer every whole request."""
         self._received += data
         while (body := self._next_body()) is not None:
             self._answer(body)

@@ -1,7 +1,9 @@
 """A mixture as a step of a data engine: Ray Data, Spark, pandas or polars pass it batches of columns."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,12 @@ from moa._runtime.engine import Engine, MixtureLike
 from moa._runtime.prompt_rows import prompt_in
 from moa.batch._answers import COLUMNS, answered, failed
 from moa.errors import EngineError, UsageError
+
+Lifetime = AsyncGenerator[tuple[Engine, asyncio.Semaphore]]
+"""An engine with its places for rows, until it is closed; an event loop that shuts down closes its generators."""
+
+CLOSE_WITHIN_S = 2.0
+"""Seconds that connections get to be closed at the end of a process."""
 
 
 class MixtureTransform:
@@ -64,7 +72,9 @@ class MixtureTransform:
 
     def _open(self) -> None:
         load_settings(self._config)  # report an error in them here, and not in the first batch
-        self._engines: dict[asyncio.AbstractEventLoop, tuple[Engine, asyncio.Semaphore]] = {}
+        self._engines: dict[asyncio.AbstractEventLoop, Lifetime] = {}
+        # A data engine only drops the object, and its loop never shuts down: nobody else closes the connections.
+        weakref.finalize(self, _close_all, self._engines)
 
     def __getstate__(self) -> Mapping[str, Any]:
         """Return the state without the engines."""
@@ -100,9 +110,8 @@ class MixtureTransform:
     async def _answer(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         loop = asyncio.get_running_loop()
         if loop not in self._engines:
-            engine = Engine(self._config, budget_usd=self._budget_usd)
-            self._engines[loop] = engine, asyncio.Semaphore(self._at_once)
-        engine, places = self._engines[loop]
+            self._engines[loop] = _lifetime(Engine(self._config, budget_usd=self._budget_usd), self._at_once)
+        engine, places = await anext(self._engines[loop])
         async with places:
             try:
                 prompt = prompt_in(row, self._column)
@@ -122,9 +131,34 @@ class MixtureTransform:
 
     async def aclose(self) -> None:
         """Close the engine of the running event loop."""
-        engine, _ = self._engines.pop(asyncio.get_running_loop(), (None, None))
-        if engine is not None:
-            await engine.aclose()
+        lifetime = self._engines.pop(asyncio.get_running_loop(), None)
+        if lifetime is not None:
+            await lifetime.aclose()
+
+
+async def _lifetime(engine: Engine, at_once: int) -> Lifetime:
+    places = asyncio.Semaphore(at_once)
+    async with engine:
+        while True:
+            yield engine, places
+
+
+def _close_all(engines: dict[asyncio.AbstractEventLoop, Lifetime]) -> None:
+    """Close engines whose transform is gone, in the event loops that they were used in, as far as those still exist."""
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    while engines:
+        loop, lifetime = engines.popitem()
+        if loop is running:
+            loop.create_task(lifetime.aclose())
+        elif loop.is_running():
+            closing = asyncio.run_coroutine_threadsafe(lifetime.aclose(), loop)
+            with suppress(TimeoutError):
+                closing.result(CLOSE_WITHIN_S)
+        elif running is None and not loop.is_closed():
+            loop.run_until_complete(lifetime.aclose())
 
 
 def _plain(value: Any) -> Any:
