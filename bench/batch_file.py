@@ -2,7 +2,8 @@
 
 A model server on loopback, one call a row. *Ideal* is the time in which nobody could do better: every place taken all
 the time. With `--kills`, the command is killed (SIGKILL) so many times at random moments and started again; the
-server counts what it was asked, and what was under way at each kill: that is all that may be paid for twice.
+server counts what it was asked, and what was under way at each kill. A row that is not done is begun again: with the
+cache, only what was under way is then paid for twice; without it, also the row's earlier calls.
 """
 
 import asyncio
@@ -122,18 +123,30 @@ async def throughput(rows: int, at_once: int, delay_s: float) -> Row:
     }
 
 
-async def kills(rows: int, at_once: int, delay_s: float, count: int, seed: int) -> Row:
-    """Return what so many kills at random moments cost."""
+MIXTURE = """
+name: one
+layers: [{proposers: [{model: lab/a}, {model: lab/b}, {model: lab/c}]}]
+aggregator: {model: lab/m}
+"""
+CALLS = 4
+
+
+async def kills(rows: int, at_once: int, delay_s: float, count: int, seed: int, *, cached: bool) -> Row:
+    """Return what so many kills at random moments cost a mixture of three proposers and an aggregator."""
     rng, under_way = random.Random(seed), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with _serving(delay_s) as server:
             _prepare(folder, server, rows)
+            (folder / "one.yaml").write_text(MIXTURE)
+            if cached:
+                with (folder / "moa.yaml").open("a") as file:
+                    file.write("cache: {mode: read_write, path: calls.sqlite}\n")
             for kill in range(count + 1):
                 process = await _start(folder, at_once)
                 ended = asyncio.ensure_future(process.wait())
                 if kill < count:
-                    wanted = server.asked + rng.randint(1, max(2, (rows - server.asked) // (count - kill)))
+                    wanted = server.asked + rng.randint(1, max(2, (rows * CALLS - server.asked) // (count - kill)))
                     while server.asked < wanted and not ended.done():
                         server.changed.clear()
                         waiting = asyncio.ensure_future(server.changed.wait())
@@ -147,12 +160,13 @@ async def kills(rows: int, at_once: int, delay_s: float, count: int, seed: int) 
             lines = sum(1 for _ in (folder / "answers.jsonl").open("rb"))
     return {
         "kills": count,
+        "cache": "yes" if cached else "no",
         "rows": rows,
         "at once": at_once,
         "exit code at the end": code,
         "answers": lines,
         "calls": server.asked,
-        "more than rows": server.asked - rows,
+        "more than uninterrupted": server.asked - rows * CALLS,
         "under way at the kills": under_way,
     }
 
@@ -176,8 +190,9 @@ def main() -> None:
         ),
     ]
     if chosen.kills:
-        killed = kills(50 * chosen.kills, min(8, chosen.at_once), min(0.05, chosen.delay), chosen.kills, chosen.seed)
-        tables.append(Table(title="a batch that is killed", rows=[asyncio.run(killed)]))
+        size = 50 * chosen.kills, min(8, chosen.at_once), min(0.05, chosen.delay), chosen.kills, chosen.seed
+        rows = [asyncio.run(kills(*size, cached=cached)) for cached in (False, True)]
+        tables.append(Table(title="a batch that is killed", rows=rows))
     publish("batch_file", chosen.json, tables)
 
 
