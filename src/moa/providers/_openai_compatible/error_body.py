@@ -63,7 +63,16 @@ def is_error(reply: Mapping[str, Any]) -> bool:
     own = reply.get("base_resp")
     if isinstance(own, dict):
         return bool(own.get("status_code"))
-    return any(reply.get(key) for key in ("detail", "message", "error_msg", "msg"))
+    if reply.get("detail") or reply.get("error_msg"):
+        return True
+    # A message alone may be progress: "loading the model".
+    fails = any(_is_failure(reply.get(key)) for key in ("code", "status", "status_code", "type"))
+    return fails and bool(reply.get("message") or reply.get("msg"))
+
+
+def _is_failure(code: object) -> bool:
+    text = str(code).lower()
+    return int(text) >= 400 if text.isdecimal() else any(word in text for word in ("err", "fail", "invalid"))
 
 
 def _found(value: object) -> ErrorBody:
