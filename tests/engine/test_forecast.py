@@ -122,7 +122,7 @@ async def test_the_embedded_model_writes_one_reply_at_a_time_unless_it_has_more_
     assert seconds(limits=LimitSettings(max_concurrency=2)) == pytest.approx(4 * one)
 
 
-async def test_a_kind_of_call_that_was_not_measured_takes_its_tokens_at_the_models_own_rate() -> None:
+async def test_a_kind_of_call_that_was_not_measured_is_like_the_models_others() -> None:
     endpoint = Endpoint(name="fake", kind="given")
     measured = {
         ("fake", "agg", kind_of_call(2, 600, has_format=False)): CallStatistics(
@@ -134,7 +134,7 @@ async def test_a_kind_of_call_that_was_not_measured_takes_its_tokens_at_the_mode
     ((call,),) = expectations.calls(Planner(_Models(endpoint)).plan(mixture_of(aggregator=_agent("agg")), RunOptions()))
 
     assert not expectations.is_measured(call)
-    assert expectations.seconds(call) == pytest.approx(400 * 0.5)
+    assert expectations.seconds(call) == pytest.approx(50 * 0.5)
 
 
 async def test_what_caches_are_expected_to_save_is_as_it_was_measured() -> None:

@@ -249,11 +249,8 @@ class Expectations:
         """Return how long a call is expected to take from sending to the end."""
         if (measured := self._measured(call.slot, call.kind)) is not None:
             return measured.seconds / measured.calls
-        endpoint, model = self._endpoint(call.slot)
-        label = "" if endpoint is None else endpoint_label(endpoint)
-        others = [each for key, each in self.measured.items() if key[:2] == (label, model)]
-        if (known := sum(others, CallStatistics())).output_tokens:
-            return call.usage.output_tokens * known.seconds / known.output_tokens
+        if (others := self._others(call.slot)).output_tokens:
+            return call.usage.output_tokens * others.seconds / others.output_tokens
         typical = self._typical(call.slot)
         reading = call.usage.input_tokens / typical.input_per_s
         return typical.first_token_s + reading + call.usage.output_tokens / typical.output_per_s
@@ -267,7 +264,10 @@ class Expectations:
             return round(measured.output_tokens / measured.calls), round(measured.reasoning_tokens / measured.calls)
         longest = slot.sampling.max_tokens
         picks = kind == kind_of_call(slot.layer, longest, has_format=True)
+        others = self._others(slot, "text")
         expected = CHOICE_TOKENS if picks else self._typical(slot).output_tokens
+        if others.calls and not picks:
+            expected = round(others.output_tokens / others.calls)
         return expected if longest is None else min(expected, longest), 0
 
     def limits(self, reference: str) -> Iterator[tuple[str, LimitSettings]]:
@@ -276,6 +276,13 @@ class Expectations:
         if (endpoint := self.endpoints.get(name)) is not None:
             yield name, endpoint.limits
             yield reference, endpoint.limits_of(model)
+
+    def _others(self, slot: AgentSlot, form: str = "") -> CallStatistics:
+        """What was measured of all of a model's calls, or of those whose kind names a form."""
+        endpoint, model = self._endpoint(slot)
+        label = "" if endpoint is None else endpoint_label(endpoint)
+        found = [each for key, each in self.measured.items() if key[:2] == (label, model) and form in key[2]]
+        return sum(found, CallStatistics())
 
     def _typical(self, slot: AgentSlot) -> TypicalReply:
         endpoint, _ = self._endpoint(slot)
