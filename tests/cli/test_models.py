@@ -19,6 +19,7 @@ from tests.cli.moa_command import moa
 
 LONG = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 ROWS = [{"id": "gpt-6-luna", "context_window": 400_000}, {"id": "gpt-4o", "shutdown_date": "2020-01-15"}]
+NEXT = "a page/with+signs="
 BEDROCK = [
     {"modelId": "moonshotai.kimi-k3", "modelLifecycle": {"status": "ACTIVE"}},
     {"modelId": LONG.removeprefix("us."), "modelLifecycle": {"status": "LEGACY"}},
@@ -43,8 +44,12 @@ async def _foundation_models(request: web.Request) -> web.Response:
 
 
 async def _profiles(request: web.Request) -> web.Response:
-    profiles = [{"inferenceProfileId": name} for name in (LONG, "us.moonshotai.kimi-k3")]
-    return web.json_response({"inferenceProfileSummaries": profiles})
+    """Two pages, as `ListInferenceProfiles` of botocore's model has them."""
+    if "nextToken" not in request.query:
+        profiles = [{"inferenceProfileId": "us.moonshotai.kimi-k3"}]
+        return web.json_response({"inferenceProfileSummaries": profiles, "nextToken": NEXT})
+    assert request.query["nextToken"] == NEXT
+    return web.json_response({"inferenceProfileSummaries": [{"inferenceProfileId": LONG}]})
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from moa.errors import ConnectionFailed, ProviderError
 from moa.providers._endpoint import Endpoint
@@ -30,6 +32,7 @@ SOON_DAYS = 120
 Status = Literal["active", "legacy", "retired"]
 
 _REGION = re.compile(r"^(?:us|us-gov|eu|apac|jp|au|ca|sa|me|af|global)\.")
+_PAGE = 1_000  # the most that ListInferenceProfiles gives at once
 _ENDS = ("shutdown_date", "retires_at", "deprecation", "retirement_date", "endOfLifeTime")
 _WINDOWS = ("context_window", "context_length", "max_context_length", "max_model_len", "max_input_tokens")
 
@@ -91,7 +94,7 @@ async def list_models(endpoint: Endpoint) -> tuple[ListedModel, ...]:
     return ()
 
 
-async def _json(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], name: str) -> Any:
+async def _json(session: aiohttp.ClientSession, url: str | URL, headers: Mapping[str, str], name: str) -> Any:
     async with session.get(url, headers=headers, allow_redirects=False) as response:
         if response.status != 200:
             raise ProviderError(f"lists no models: HTTP {response.status}", model=name, status=response.status)
@@ -114,14 +117,21 @@ async def _bedrock(session: aiohttp.ClientSession, endpoint: Endpoint) -> tuple[
 
     async def get(path: str) -> Any:
         url, headers = await aws.signed(path, b"", reference=endpoint.name, method="GET")
-        return await _json(session, url, headers, endpoint.name)
+        return await _json(session, URL(url, encoded=True), headers, endpoint.name)
 
     models = {one.id: one for one in _from_bedrock(await get("/foundation-models"))}
-    try:
-        profiles = await get("/inference-profiles")
-    except ProviderError:
-        profiles = {}  # another permission; the models are known without it
-    for profile in _dicts(profiles, "inferenceProfileSummaries"):
+    profiles: list[dict[str, Any]] = []
+    page: str | None = f"/inference-profiles?maxResults={_PAGE}"
+    while page is not None and len(profiles) < MOST_MODELS:
+        try:
+            found = await get(page)
+        except ProviderError:
+            break  # another permission; the models are known without it
+        profiles += _dicts(found, "inferenceProfileSummaries")
+        token = found.get("nextToken") if isinstance(found, dict) else None
+        more = isinstance(token, str) and token and _dicts(found, "inferenceProfileSummaries")
+        page = f"/inference-profiles?maxResults={_PAGE}&nextToken={quote(str(token), safe='')}" if more else None
+    for profile in profiles:
         name = profile.get("inferenceProfileId")
         if isinstance(name, str) and base_id(name) in models and name not in models:
             base = models[base_id(name)]

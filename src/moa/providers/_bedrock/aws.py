@@ -82,7 +82,8 @@ class _Signer:
         from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 
         query = urlencode(self.endpoint.query, safe="-_.~", quote_via=quote)
-        url = f"{self.address.url}{path}{'?' if query else ''}{query}"
+        joint = "" if not query else "&" if "?" in path else "?"
+        url = f"{self.address.url}{path}{joint}{query}"
         headers = {"Content-Type": "application/json", **self.endpoint.headers}
         request = AWSRequest(method=method, url=url, data=body, headers=headers)
         self.auth.add_auth(request)
