@@ -16,10 +16,12 @@ from typing import Any
 
 import polars
 import pytest
+from bench.batch_file import kills
 
 from moa import Engine, Settings
 from moa.batch import MixtureTransform, arun
 from moa.batch._answers import COLUMNS
+from moa.batch._runner import answer_file
 from moa.errors import ServiceFailed, UsageError
 from moa.providers import Endpoint, ModelRequest, Price, ScriptedProvider
 from tests.support.behaviours import Text
@@ -254,6 +256,36 @@ async def test_kills_at_random_moments_cost_nothing_but_the_calls_under_way(fold
 
         assert len(lines(folder / "out.jsonl")) == 600
         assert len(server.requests) <= 600 + 5 * 4
+
+
+@pytest.mark.slow
+async def test_kills_of_a_mixture_buy_no_finished_call_of_a_row_in_progress_again() -> None:
+    row = await kills(rows=150, at_once=8, delay_s=0.02, count=6, seed=4)
+
+    assert (row["exit code at the end"], row["answers"]) == (0, 150)
+    # What had arrived when the process was killed, but was not on the disk yet, is bought again, too.
+    assert int(row["more than uninterrupted"]) <= int(row["under way at the kills"]) + row["kills"] * 3
+
+
+async def test_until_all_rows_are_answered_each_has_replies_of_its_own_beside_the_answers(folder: Path) -> None:
+    write(folder / "in.jsonl", [{"prompt": "the same"} for _ in range(6)])
+    async with ModelServer() as server:
+        server.behave("m", Text("yes"))
+        (folder / "moa.yaml").write_text(MOA_YAML.format(url=server.base_url))
+        given = {"config": folder / "moa.yaml", "half_price": False, "at_once": 1}
+        files = (folder / "in.jsonl", folder / "mine.yaml", folder / "out.jsonl")
+        result = await answer_file(*files, budget_usd=0.00006, **given)
+        kept = (folder / "out.jsonl.replies.sqlite").exists()
+        asked = len(server.requests)
+        again = await answer_file(*files, budget_usd=None, **given)
+
+    assert result.stopped == "budget"
+    assert kept
+    assert 0 < asked < 6
+    assert again.stopped is None
+    assert len(server.requests) == 6, "rows with the same prompt are asked each"
+    assert (folder / "out.jsonl").exists()
+    assert not (folder / "out.jsonl.replies.sqlite").exists()
 
 
 @pytest.mark.slow

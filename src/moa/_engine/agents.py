@@ -139,6 +139,7 @@ class FallbackChain:
             context=CallContext(
                 call=call,
                 sample=slot.sample,
+                cache_scope=self._context.plan.options.cache_scope,
                 batch=request.batch if model is slot.models[0] and slot.agent.hedge is None else None,
                 replayable=request.replayable,
                 time=time,

@@ -66,6 +66,7 @@ class RunOptions:
         sampling: Parameters that override the aggregator's own.
         proposal_deltas: Whether proposals are yielded piece by piece.
         answer_deltas: Whether the answer is yielded piece by piece.
+        cache_scope: As in `CallContext`.
     """
 
     seed: int | None = None
@@ -75,6 +76,7 @@ class RunOptions:
     sampling: Sampling | None = None
     proposal_deltas: bool = False
     answer_deltas: bool = False
+    cache_scope: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ class Engine:
         settings: The settings in use.
         budget: The engine's own budget, with what has been spent of it; None if none was set.
         state: Where limits and budgets are shared with other processes; None if they aren't.
+        cache: Where replies are kept, and how they are used.
         batch_jobs: The folder of file jobs; None: all calls are made at once.
 
     Raises:
@@ -92,9 +93,8 @@ class Engine:
         if isinstance(cache, str | Path):
             cache = CacheSettings(path=Path(cache))
         self.batch_jobs = None if batch_jobs is None else Path(batch_jobs)
-        self._models = ModelPool(
-            self.settings, providers or {}, clock, cache or self.settings.cache, self.state, self.batch_jobs
-        )
+        self.cache = cache or self.settings.cache
+        self._models = ModelPool(self.settings, providers or {}, clock, self.cache, self.state, self.batch_jobs)
         self._planner = Planner(self._models)
         self._turns = self.state or MemoryStore()
         self._clock = clock
@@ -123,6 +123,7 @@ class Engine:
         sampling: Sampling | None = None,
         trace: str | Path | None = None,
         owner: str = "",
+        cache_scope: str = "",
     ) -> Answer:
         """Run a mixture and return its answer.
 
@@ -139,6 +140,7 @@ class Engine:
             sampling: Parameters that override the aggregator's own.
             trace: A file to write the run to, as `moa trace show` and `moa trace replay` read it; it holds no secrets.
             owner: Whose run it is: the steps of a tool loop reuse proposals of the same owner's runs only.
+            cache_scope: Stored replies of runs with the same scope only are used; "" for those without one.
 
         Raises:
             MixtureError: The mixture can't be used.
@@ -149,7 +151,7 @@ class Engine:
         run, _ = self._prepare(
             mixture,
             conversation(prompt, system=system, images=images),
-            _run_options(seed, deadline_s, budget_usd, options, sampling),
+            _run_options(seed, deadline_s, budget_usd, options, sampling, cache_scope=cache_scope),
             shared_budget,
             trace,
             OwnedProposals(self._turns, owner),
@@ -171,6 +173,7 @@ class Engine:
         sampling: Sampling | None = None,
         trace: str | Path | None = None,
         owner: str = "",
+        cache_scope: str = "",
         proposal_deltas: bool = True,
         answer_deltas: bool = True,
     ) -> RunStream:
@@ -191,6 +194,7 @@ class Engine:
             sampling: As in `arun`.
             trace: As in `arun`.
             owner: As in `arun`.
+            cache_scope: As in `arun`.
             proposal_deltas: Whether proposals are yielded piece by piece.
             answer_deltas: Whether the answer is; if not, services may be asked in a cheaper way.
 
@@ -208,6 +212,7 @@ class Engine:
                 sampling,
                 proposal_deltas=proposal_deltas,
                 answer_deltas=answer_deltas,
+                cache_scope=cache_scope,
             ),
             shared_budget,
             trace,
@@ -316,6 +321,7 @@ def _run_options(
     *,
     proposal_deltas: bool = False,
     answer_deltas: bool = False,
+    cache_scope: str = "",
 ) -> RunOptions:
     """What is asked of a run, checked.
 
@@ -334,6 +340,7 @@ def _run_options(
         sampling=_checked(sampling, Sampling, "sampling"),
         proposal_deltas=proposal_deltas,
         answer_deltas=answer_deltas,
+        cache_scope=cache_scope,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moa._config.settings import Settings
 from moa._mixture.schema import Agent, Layer, Mixture, Wait
-from moa.batch._storage import is_remote
+from moa.batch._storage import beside
 from moa.errors import ProviderError, UsageError
 from moa.providers._batch_jobs.service import JobService
 from moa.providers._batch_jobs.store import BatchJob, JobStore
@@ -25,8 +25,7 @@ def jobs_folder(answers: str) -> Path:
     """
     if answers == "-":
         raise UsageError("half the price needs a file for the answers, beside which its jobs are written down")
-    path = Path(answers.rpartition("/")[2]) if is_remote(answers) else Path(answers)
-    return path.with_name(f"{path.name}.jobs")
+    return beside(answers, ".jobs")
 
 
 def for_batch_jobs(mixture: Mixture, settings: Settings) -> tuple[Mixture, list[str]]:

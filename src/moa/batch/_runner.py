@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict, Unpack
 
+from moa._config.settings import load_settings
 from moa._messages import Message
 from moa._mixture.loading import load
 from moa._mixture.schema import Mixture
+from moa._policies.cache.settings import CacheSettings
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine, MixtureLike
 from moa._runtime.prompt_rows import prompt_in
@@ -24,13 +26,16 @@ from moa.batch._answers import COLUMNS, answered, failed
 from moa.batch._half_price import WAVE, for_batch_jobs, jobs_folder, refuse_open_jobs
 from moa.batch._journal import Journal, row_key
 from moa.batch._rows import Row, format_of, json_line, json_rows, read_rows, write_rows
-from moa.batch._storage import fetched, is_remote, upload
+from moa.batch._storage import beside, fetched, is_remote, upload
 from moa.errors import BudgetExceeded, EngineError, MoaError, OverBudget, UsageError
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 64
 """Default number of concurrent rows."""
+
+REPLIES = ".replies.sqlite"
+"""Ending of the file beside the answers that keeps replies until all rows are answered."""
 
 HOPELESS = 10
 """The batch stops after this many failed runs without a single answer: the fault likely affects every row."""
@@ -85,6 +90,18 @@ class BatchResult:
 OnProgress = Callable[[BatchProgress], None]
 
 
+class _Options(TypedDict, total=False):
+    """What `arun` takes besides its files, its mixture and its engine."""
+
+    seed: int | None
+    system: str | None
+    column: str | None
+    at_once: int | None
+    limit: int | None
+    retry_failed: bool
+    on_progress: OnProgress | None
+
+
 def run(
     prompts: str | Path,
     mixture: MixtureLike,
@@ -106,25 +123,50 @@ def run(
     With `half_price`, the calls go into file jobs of the services' batch APIs, which are written down beside the
     answers; this takes hours, and may be interrupted.
     """
+    return in_background(
+        answer_file(
+            prompts,
+            mixture,
+            answers,
+            config=config,
+            budget_usd=budget_usd,
+            half_price=half_price,
+            seed=seed,
+            system=system,
+            column=column,
+            at_once=at_once,
+            limit=limit,
+            retry_failed=retry_failed,
+            on_progress=on_progress,
+        )
+    )
 
-    async def work() -> BatchResult:
-        folder = jobs_folder(str(answers)) if half_price else None
-        async with Engine(config, budget_usd=budget_usd, batch_jobs=folder) as engine:
-            return await arun(
-                prompts,
-                mixture,
-                answers,
-                engine=engine,
-                seed=seed,
-                system=system,
-                column=column,
-                at_once=at_once,
-                limit=limit,
-                retry_failed=retry_failed,
-                on_progress=on_progress,
-            )
 
-    return in_background(work())
+async def answer_file(
+    prompts: str | Path,
+    mixture: MixtureLike,
+    answers: str | Path,
+    *,
+    config: str | Path | None,
+    budget_usd: float | Decimal | None,
+    half_price: bool,
+    **options: Unpack[_Options],
+) -> BatchResult:
+    """Do what `run` does, from asynchronous code; arguments and errors as there.
+
+    Until all rows are answered, replies are kept beside the answers, each for its row: what a killed batch has bought
+    for rows in progress is not bought again. Where the settings name a cache, that one keeps them.
+    """
+    settings = load_settings(config)
+    replies = None
+    if not half_price and settings.cache.mode == "off" and "-" not in (str(prompts), str(answers)):
+        replies = CacheSettings(path=beside(str(answers), REPLIES))
+    folder = jobs_folder(str(answers)) if half_price else None
+    async with Engine(settings=settings, budget_usd=budget_usd, batch_jobs=folder, cache=replies) as engine:
+        result = await arun(prompts, mixture, answers, engine=engine, **options)
+    if replies is not None and result.stopped is None and not result.progress.failed:
+        replies.path.unlink(missing_ok=True)
+    return result
 
 
 async def arun(
@@ -220,6 +262,8 @@ class _Batch:
         self._started_at = time.monotonic()
         self._stopped: str | None = None
         self._jobs = (0, 0, 0)
+        # A cache of this batch alone keeps replies row by row: equal prompts get replies of their own, as without it.
+        self._has_own_replies = engine.cache.path.name.endswith(REPLIES) and engine.cache.mode != "off"
         engine.watch_batch_jobs(self._note_jobs)
 
     @property
@@ -352,7 +396,10 @@ class _Batch:
         try:
             if isinstance(prompt, UsageError):
                 raise prompt
-            answer = await self._engine.arun(self._mixture, prompt, seed=self._seed, system=self._system)
+            scope = str(row.number) if self._has_own_replies else ""
+            answer = await self._engine.arun(
+                self._mixture, prompt, seed=self._seed, system=self._system, cache_scope=scope
+            )
         except OverBudget as error:
             if self._mixture.budget_usd is not None and not self._has_budget:
                 return self._note_failure(error)

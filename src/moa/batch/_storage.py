@@ -14,6 +14,12 @@ def is_remote(name: str) -> bool:
     return name.startswith("s3://")
 
 
+def beside(answers: str, ending: str) -> Path:
+    """Return the path beside the answers with their name and this ending; of answers in S3, in the working folder."""
+    path = Path(answers.rpartition("/")[2]) if is_remote(answers) else Path(answers)
+    return path.with_name(f"{path.name}{ending}")
+
+
 @contextmanager
 def fetched(name: str) -> Iterator[Path]:
     """Yield a local path: the file itself, or a temporary copy.

@@ -57,6 +57,7 @@ class CallContext:
     Attributes:
         call: The call's record in the ledger; None if attempts are not recorded (tests of a bare provider).
         sample: Number of the sample when the same question is asked several times, from 0; part of a cache's key.
+        cache_scope: Names the run that a cache keeps the reply for, part of its key; "" for any run.
         batch: The other samples of the question that are asked for at the same time; None if there are none.
         replayable: Whether the reply may start again after part of it has arrived; never once a user has seen it.
         time: The time that the call may take; None for no limit.
@@ -71,6 +72,7 @@ class CallContext:
 
     call: CallRecord | None = None
     sample: int = 0
+    cache_scope: str = ""
     batch: SampleBatch | None = None
     replayable: bool = False
     time: TimeLimit | None = None

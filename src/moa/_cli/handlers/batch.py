@@ -22,7 +22,7 @@ from moa._runtime.engine import Engine
 from moa._runtime.gc_tuning import reduced_gc
 from moa.batch._half_price import for_batch_jobs, job_states, jobs_folder
 from moa.batch._plan import BatchPlan, plan_batch
-from moa.batch._runner import BatchProgress, BatchResult, arun
+from moa.batch._runner import BatchProgress, BatchResult, answer_file
 
 LINE_EVERY_S = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -64,21 +64,21 @@ def run_batch(options: BatchOptions) -> int:
             last = progress
             show(progress)
 
-        folder = jobs_folder(options.output) if options.half_price else None
-        async with Engine(options.config, budget_usd=options.budget_usd, batch_jobs=folder) as engine:
-            return await arun(
-                options.prompts,
-                mixture,
-                options.output,
-                engine=engine,
-                seed=options.seed,
-                system=options.system,
-                column=options.column,
-                at_once=options.at_once,
-                limit=options.limit,
-                retry_failed=options.retry_failed,
-                on_progress=note,
-            )
+        return await answer_file(
+            options.prompts,
+            mixture,
+            options.output,
+            config=options.config,
+            budget_usd=options.budget_usd,
+            half_price=options.half_price,
+            seed=options.seed,
+            system=options.system,
+            column=options.column,
+            at_once=options.at_once,
+            limit=options.limit,
+            retry_failed=options.retry_failed,
+            on_progress=note,
+        )
 
     try:
         with reduced_gc(), _watching() as show:

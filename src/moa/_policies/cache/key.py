@@ -19,10 +19,12 @@ def cache_key(endpoint: Endpoint, request: ModelRequest) -> str | None:
     """Return the address of a call, 64 hexadecimal digits; None if a value in it has no JSON form.
 
     It includes everything that may change the reply: the endpoint (never the credentials), the model, every parameter,
-    the messages with their images, and the number of the sample. It excludes the delivery: streamed and complete
-    replies share an entry.
+    the messages with their images, the number of the sample, and the run that alone may use it, if one is named. It
+    excludes the delivery: streamed and complete replies share an entry.
     """
     content = {"version": VERSION, "endpoint": _identity(endpoint), "request": _content(request)}
+    if request.context.cache_scope:
+        content["scope"] = request.context.cache_scope
     if states := [state for message in request.messages for state in _states(message)]:
         content["states"] = states
     return _digest(content)
