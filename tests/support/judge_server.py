@@ -87,6 +87,13 @@ def _digest(messages: list[dict[str, Any]]) -> bytes:
     return hashlib.sha256(json.dumps([[m["role"], m["content"]] for m in messages]).encode()).digest()
 
 
+class _Listener(ThreadingHTTPServer):
+    request_queue_size = 1024
+    """The default of 5 drops connections of a client that asks a hundred things at once, who then waits in vain."""
+
+    daemon_threads = True
+
+
 class JudgeServer:
     """The server; `base_url` is known inside of its `with` block, `asked` holds every request's body.
 
@@ -115,8 +122,7 @@ class JudgeServer:
             def log_message(self, *arguments: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Listener(("127.0.0.1", 0), Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> Self:

@@ -121,16 +121,17 @@ async def _bedrock(session: aiohttp.ClientSession, endpoint: Endpoint) -> tuple[
 
     models = {one.id: one for one in _from_bedrock(await get("/foundation-models"))}
     profiles: list[dict[str, Any]] = []
-    page: str | None = f"/inference-profiles?maxResults={_PAGE}"
-    while page is not None and len(profiles) < MOST_MODELS:
+    token: str | None = ""
+    while token is not None and len(profiles) < MOST_MODELS:
+        next_page = f"&nextToken={quote(token, safe='')}" if token else ""
         try:
-            found = await get(page)
+            found = await get("/inference-profiles" + f"?maxResults={_PAGE}{next_page}")
         except ProviderError:
             break  # another permission; the models are known without it
-        profiles += _dicts(found, "inferenceProfileSummaries")
-        token = found.get("nextToken") if isinstance(found, dict) else None
-        more = isinstance(token, str) and token and _dicts(found, "inferenceProfileSummaries")
-        page = f"/inference-profiles?maxResults={_PAGE}&nextToken={quote(str(token), safe='')}" if more else None
+        page = _dicts(found, "inferenceProfileSummaries")
+        profiles += page
+        more = found.get("nextToken") if isinstance(found, dict) else None
+        token = more if page and isinstance(more, str) and more else None
     for profile in profiles:
         name = profile.get("inferenceProfileId")
         if isinstance(name, str) and base_id(name) in models and name not in models:
