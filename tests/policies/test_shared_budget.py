@@ -1,5 +1,6 @@
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -19,13 +20,17 @@ class Unreliable(MemoryStore):
     def __init__(self) -> None:
         super().__init__(lambda: 1_800_000_000.0 + loop_time())
         self.is_gone, self.asked = False, 0
+        self.answers_lost: Callable[[], bool] = lambda: False
 
     async def exchange(self, account: str, claim: Claim) -> Share:
         self.asked += 1
         await asyncio.sleep(0.001)
         if self.is_gone:
             raise StateUnavailable("lab: gone")
-        return await super().exchange(account, claim)
+        share = await super().exchange(account, claim)
+        if self.answers_lost():
+            raise StateUnavailable("lab: it broke off before it answered")
+        return share
 
 
 def budget(store: MemoryStore, usd: str = "1", **options: str) -> SharedBudget:
@@ -60,6 +65,35 @@ async def test_processes_never_spend_more_than_the_total_and_can_spend_nearly_al
     assert processes[0].limit_usd - max(shared.spent_usd for shared in processes) < Decimal("0.02")
     assert store.asked < 2 * 800
     await asyncio.gather(*(shared.aclose() for shared in processes))
+
+
+@pytest.mark.parametrize("seed", [0, 68, 573, 579, 580, 640])
+@virtual_time
+async def test_an_answer_of_the_store_that_is_lost_lets_nobody_spend_more(seed: int) -> None:
+    rng, store, spent = random.Random(seed), Unreliable(), Decimal(0)
+    store.answers_lost = lambda: rng.random() < 0.3
+
+    async def run(shared: SharedBudget) -> None:
+        nonlocal spent
+        await asyncio.sleep(rng.uniform(0, 20))
+        while True:
+            worst = Decimal(rng.randrange(5, 20)) / 1000
+            try:
+                settle = await shared.reserve(worst, "lab/m")
+            except StateUnavailable:
+                await asyncio.sleep(SYNC_S)
+                continue
+            await asyncio.sleep(rng.uniform(0.01, 3))
+            charged = worst * Decimal(rng.randrange(50, 101)) / 100
+            settle(charged)
+            spent += charged
+            assert spent <= 1
+
+    processes = [budget(store) for _ in range(4)]
+    ended = await asyncio.gather(*(run(shared) for shared in processes for _ in range(10)), return_exceptions=True)
+    assert {type(error) for error in ended} == {BudgetExceeded}
+    assert Decimal("0.9") < spent <= 1
+    await asyncio.gather(*(shared.aclose() for shared in processes), return_exceptions=True)
 
 
 @virtual_time

@@ -202,8 +202,8 @@ class SharedBudget:
                 if self._clock_offset_s is None:
                     await self._learn_clock()
                 claim = self._claim(need)
-                # Until the answer arrives, commit no more than this claim: it may be the last one of this process.
-                self._committed = min(self._committed, claim.spent + claim.reserved + claim.headroom)
+                # Until the answer arrives, commit no more than the store surely has of this claim: it may be lost.
+                self._committed = min(self._committed, self._certain(claim))
                 share = await self._store.exchange(f"{self._account}@{self._period}", claim)
             except StateUnavailable as error:
                 self._failed_at, self._failure = self._now(), error
@@ -247,6 +247,13 @@ class SharedBudget:
             ttl_s=self._lease_s,
             renews=self._is_known,
         )
+
+    def _certain(self, claim: Claim) -> int:
+        """What the store holds at least for this process once it has read the claim, as `counters.exchange` decides."""
+        block = min(claim.block, max(0, self._committed - claim.spent))
+        if block < claim.least:
+            block = 0
+        return claim.spent + min(max(claim.reserved, block), claim.reserved + claim.headroom)
 
     def _go_on_without(self, need: int) -> None:
         if not need:
