@@ -89,6 +89,6 @@ class CallRecorder:
         )
 
     def take(self) -> dict[tuple[str, str, str], CallStatistics]:
-        """Return the sums by endpoint, model and kind, and begin anew."""
+        """Return the sums by endpoint, model and kind, and start again from zero."""
         taken, self._sums = dict(self._sums), defaultdict(CallStatistics)
         return taken

@@ -103,6 +103,21 @@ ReplyStream = AbstractAsyncContextManager[AsyncIterator[ReplyEvent]]
 """An open reply: entering it gives the events, leaving it closes the connection."""
 
 
+class WholeReply:
+    """The events of a reply that is all there."""
+
+    def __init__(self, events: list[ReplyEvent]) -> None:
+        self._events = iter(events)
+
+    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
+        return self
+
+    async def __anext__(self) -> ReplyEvent:
+        for event in self._events:
+            return event
+        raise StopAsyncIteration
+
+
 class Provider(Protocol):
     """Calls models of one endpoint. Policies wrap a provider and are providers themselves."""
 

@@ -37,7 +37,7 @@ _ONLY_ON_BEDROCK = ("nova", "mistral", "llama")
 def successor(model: str) -> str | None:
     """Return the id of the model that is served in place of an older one, as its endpoint would name it, or None.
 
-    A model of another owner, or with a name of its own, has none: whoever serves a fork decides when it ends.
+    A model of another owner, or with a name of its own, has none: a fork is retired by the service that hosts it.
 
     Args:
         model: The older one's id at its service; on Bedrock with the region of its inference profile and its maker, at

@@ -1,16 +1,14 @@
 """What `moa eval calibrate` does once its command line is understood."""
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 from moa._cli.console import print_json, say
 from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
-from moa._cli.handlers.eval_files import judged_with_progress
+from moa._cli.handlers.eval_files import JudgingOptions, judged
 from moa._cli.handlers.eval_output import reference_data
-from moa._config.settings import load_settings
 from moa._render.format import count
-from moa.errors import EngineError, EvaluationDataError
+from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.calibration import (
     FILE,
     Calibration,
@@ -22,30 +20,19 @@ from moa.evaluation._analysis.calibration import (
     write_calibration,
 )
 from moa.evaluation._data.reference_data import BASELINE
-from moa.evaluation._judges.default_model import default_judge_model
-from moa.evaluation._judges.judge_calls import is_out_of_money
-from moa.evaluation._judges.loading import ASKS_ANY_MODEL, Orders, load_judge
 from moa.evaluation._statistics.transfer import MIN_SYSTEMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrateOptions:
+class CalibrateOptions(JudgingOptions):
     """What the command line asks; see the options of `moa eval calibrate`."""
 
     results: tuple[Path, ...]
     out: Path
-    judge: str
-    judge_models: tuple[str, ...]
-    temperature: float | None
-    max_tokens: int | None
-    orders: Orders | None
     systems: int
     pairs: int
     seed: int
     data_dir: Path | None
-    concurrency: int
-    budget_usd: float | None
-    config: Path | None
     plan: bool
     as_json: bool
 
@@ -59,16 +46,7 @@ def calibrate_judge(wanted: CalibrateOptions) -> int:
             f"least {MIN_SYSTEMS}",
             path=wanted.results[0],
         )
-    models = wanted.judge_models
-    if not models and wanted.judge in ASKS_ANY_MODEL:
-        models = (default_judge_model({name: (name,) for name in official}, load_settings(wanted.config)),)
-    judge = load_judge(
-        wanted.judge,
-        judge_model=models or None,
-        temperature=wanted.temperature,
-        max_tokens=wanted.max_tokens,
-        orders=wanted.orders,
-    )
+    judge = wanted.load({name: (name,) for name in official})
     pairs = sample(official, pairs=wanted.pairs, seed=wanted.seed)
     calls = len(pairs) * (2 if judge.shows_both else 1) * len(judge.models)
     say(f"judge: {judge.name}")
@@ -77,21 +55,8 @@ def calibrate_judge(wanted: CalibrateOptions) -> int:
         return COMPLETE
     against = next(iter(official.values()))[0].generator_1
     data = reference_data(wanted.data_dir) if wanted.data_dir or against == BASELINE else None
-    try:
-        rows = asyncio.run(
-            judged_with_progress(
-                judge,
-                pairs,
-                out=wanted.out / "annotations.json",
-                config=wanted.config,
-                budget_usd=wanted.budget_usd,
-                concurrency=wanted.concurrency,
-            )
-        )
-    except EngineError as error:
-        if not is_out_of_money(error):
-            raise
-        say("stopped: the budget is used up. The same command continues with the same amount again", style="yellow")
+    rows = judged(judge, pairs, wanted, out=wanted.out / "annotations.json")
+    if rows is None:
         return STOPPED
     failure = next((row.failure for row in rows if row.failure is not None), None)
     if failure is not None:

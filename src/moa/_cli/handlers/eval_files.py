@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -40,21 +40,40 @@ from moa.evaluation._runner.run_directory import RunDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeFilesOptions:
-    """What the command line asks; see the options of `moa eval judge`."""
+class JudgingOptions:
+    """What the command line says about a judge and how it works."""
 
-    outputs: Path
-    reference: Path
-    out: Path
     judge: str
     judge_models: tuple[str, ...]
     temperature: float | None
     max_tokens: int | None
     orders: Orders | None
     concurrency: int
-    limit: int | None
     budget_usd: float | None
     config: Path | None
+
+    def load(self, sides: Mapping[str, tuple[str, ...]]) -> Judge:
+        """Return the judge; without a model, one of a maker that is on none of the sides."""
+        models = self.judge_models
+        if not models and self.judge in ASKS_ANY_MODEL:
+            models = (default_judge_model(sides, load_settings(self.config)),)
+        return load_judge(
+            self.judge,
+            judge_model=models or None,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            orders=self.orders,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeFilesOptions(JudgingOptions):
+    """What the command line asks; see the options of `moa eval judge`."""
+
+    outputs: Path
+    reference: Path
+    out: Path
+    limit: int | None
 
 
 def judge_files(wanted: JudgeFilesOptions) -> int:
@@ -62,56 +81,38 @@ def judge_files(wanted: JudgeFilesOptions) -> int:
     reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
     pairs = pairs_of(reference, outputs)
     sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}
-    models = wanted.judge_models
-    if not models and wanted.judge in ASKS_ANY_MODEL:
-        models = (default_judge_model(sides, load_settings(wanted.config)),)
-    judge = load_judge(
-        wanted.judge,
-        judge_model=models or None,
-        temperature=wanted.temperature,
-        max_tokens=wanted.max_tokens,
-        orders=wanted.orders,
-    )
+    judge = wanted.load(sides)
     if not wanted.judge_models:
         say(f"judge: {judge.name}; --judge and --judge-model change it")
     warnings = (*left_out(reference, outputs), *conflicts(judge.models, sides))
     say((f"warning: {sentence}" for sentence in warnings), style="yellow")
-    try:
-        rows = asyncio.run(
-            judged_with_progress(
-                judge,
-                pairs,
-                out=wanted.out,
-                config=wanted.config,
-                budget_usd=wanted.budget_usd,
-                concurrency=wanted.concurrency,
-                limit=wanted.limit,
-            )
-        )
-    except EngineError as error:
-        if not is_out_of_money(error):
-            raise
-        say("stopped: the budget is used up. The same command continues with the same amount again", style="yellow")
-        return STOPPED
-    return _show_judging(rows, judge, wanted.out)
+    rows = judged(judge, pairs, wanted, out=wanted.out, limit=wanted.limit)
+    return STOPPED if rows is None else _show_judging(rows, judge, wanted.out)
 
 
-async def judged_with_progress(
-    judge: Judge,
-    pairs: Sequence[Pair],
-    *,
-    out: Path,
-    config: Path | None,
-    budget_usd: float | None,
-    concurrency: int,
-    limit: int | None = None,
-) -> list[Judgement]:
+def judged(
+    judge: Judge, pairs: Sequence[Pair], options: JudgingOptions, *, out: Path, limit: int | None = None
+) -> list[Judgement] | None:
     """Return the annotations of the pairs, once they are in the file `out`; what it has already is kept.
+
+    None: the budget is used up, which is said.
 
     Raises:
         EvaluationDataError: The file can't be read or written, is of other outputs, or the judge can't be read.
         ConfigError, EngineError: As `Judge.judge`.
     """
+    try:
+        return asyncio.run(_with_progress(judge, pairs, options, out, limit))
+    except EngineError as error:
+        if not is_out_of_money(error):
+            raise
+        say("stopped: the budget is used up. The same command continues with the same amount again", style="yellow")
+        return None
+
+
+async def _with_progress(
+    judge: Judge, pairs: Sequence[Pair], options: JudgingOptions, out: Path, limit: int | None
+) -> list[Judgement]:
     columns = (
         TextColumn("judging"),
         BarColumn(),
@@ -131,8 +132,10 @@ async def judged_with_progress(
             progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
         cache = replies_beside(out)
-        async with Engine(config, budget_usd=budget_usd, cache=cache) as engine:
-            rows = await judge_into(out, judge, pairs, engine, concurrency=concurrency, on_verdict=note, limit=limit)
+        async with Engine(options.config, budget_usd=options.budget_usd, cache=cache) as engine:
+            rows = await judge_into(
+                out, judge, pairs, engine, concurrency=options.concurrency, on_verdict=note, limit=limit
+            )
         cache.path.unlink(missing_ok=True)
         return rows
 

@@ -18,7 +18,7 @@ from itertools import count
 from typing import IO, Any, TypeVar
 
 from moa.errors import Abandoned, BadRequest, ModelNotFound, ProviderError, ProviderFault, RateLimited, ServiceFailed
-from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, WholeReply
 from moa.providers._batch_jobs.service import TIER, JobService, JobStatus
 from moa.providers._batch_jobs.store import BatchJob, JobStore, new_job, sync
 from moa.providers._endpoint import BatchSettings
@@ -137,7 +137,7 @@ class Batcher:
             async with self._at_once.stream(request) as now:
                 yield now
             return
-        yield _ReadyEvents(events)
+        yield WholeReply(events)
 
     async def _reply(self, request: ModelRequest) -> list[ReplyEvent]:
         if self._recovery is None or (self._recovery.done() and self._recovery.exception() is not None):
@@ -279,7 +279,7 @@ class Batcher:
                 self._failures[job.token] = failure
             self._fail(keys, lambda: copy.copy(failure))
         except Exception as error:
-            # A bug, or a full disk: whoever waits has to know, and what is at the service can be collected later.
+            # A bug, or a full disk: the waiting calls fail with it, and a later process can collect the job.
             message = f"batch job {job.token}: {type(error).__name__}: {error}"
             fault = self._failures[job.token] = ProviderFault(message, model=f"{job.endpoint}/{job.model}")
             self._fail(keys, lambda: copy.copy(fault))
@@ -494,21 +494,6 @@ class Batcher:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._service.aclose()
         await self._inner.aclose()
-
-
-class _ReadyEvents:
-    """The events of a reply that is complete."""
-
-    def __init__(self, events: list[ReplyEvent]) -> None:
-        self._events = iter(events)
-
-    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
-        return self
-
-    async def __anext__(self) -> ReplyEvent:
-        for event in self._events:
-            return event
-        raise StopAsyncIteration
 
 
 def _as_batch(events: list[ReplyEvent]) -> list[ReplyEvent]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from yarl import URL
 
 from moa.errors import BrokenReply, ConfigError, IdleTimedOut, ProviderError
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WholeReply
 from moa.providers._endpoint import Endpoint
 from moa.providers._http import HttpRequest, HttpResponse, HttpTransport, Transport, drain
 from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply, split_choices
@@ -166,7 +166,7 @@ class _OpenReply:
             raise self._provider.rejection(request, response, await response.read())
         if _is_stream(response, request):
             return _StreamedReply(response, request, self._provider)
-        return _WholeReply(
+        return WholeReply(
             decode_reply(
                 await response.read(),
                 reference=request.reference,
@@ -182,21 +182,6 @@ class _OpenReply:
         await self._exchange.__aexit__(kind, error, trace)
         if isinstance(error, ProviderError):
             self._provider.secrets.redact(error)
-
-
-class _WholeReply:
-    """The events of a reply that is all there."""
-
-    def __init__(self, events: list[ReplyEvent]) -> None:
-        self._events = iter(events)
-
-    def __aiter__(self) -> AsyncIterator[ReplyEvent]:
-        return self
-
-    async def __anext__(self) -> ReplyEvent:
-        for event in self._events:
-            return event
-        raise StopAsyncIteration
 
 
 class _StreamedReply:
