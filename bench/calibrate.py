@@ -28,7 +28,7 @@ from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._metrics.leaderboard import read_ratings
 from moa.evaluation._metrics.metrics import metrics
 from moa.evaluation._statistics.array_types import Floats
-from moa.evaluation._statistics.transfer import transfer
+from moa.evaluation._statistics.transfer import NoLine, transfer
 
 PROMPTS = 805
 OFFICIAL = "weighted_alpaca_eval_gpt4_turbo"
@@ -61,7 +61,7 @@ def cell(systems: int, pairs: int, taste: float, form: Taste, own: int, *, runs:
         errors = _errors(theirs, np.array([pairs] * systems + [own]))
         seen = theirs + rng.normal(0.0, 1.0, systems + 1) * errors
         line = transfer(seen[:-1], errors[:-1], official[:-1])
-        if line is None:
+        if isinstance(line, NoLine):
             continue
         found, ends = line.read(float(seen[-1]), float(errors[-1])).interval, line.slope_interval()
         read += 1

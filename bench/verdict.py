@@ -26,10 +26,10 @@ from bench.reference import read_gamed, read_models
 from bench.report import Row, Table, options, publish
 from moa.evaluation._analysis.recommendation import (
     Alternative,
-    Case,
     JudgeChecks,
     Ratio,
     Recommendation,
+    VerdictBasis,
     recommend,
 )
 from moa.evaluation._length_control.models import GamedBaselines, Judged, LengthModel, design_for, fit_length_model
@@ -161,7 +161,7 @@ def run(cell: Cell, seed: int) -> tuple[Recommendation, float | None]:
         cost, to_baseline = Ratio(value=cell.member_cost), Ratio(value=ratio)
         alternative = Alternative(name=single.name, found=single, cost=cost, cost_to_baseline=to_baseline)
     said = recommend(
-        Case(
+        VerdictBasis(
             mixture="mixture",
             baseline="baseline",
             evidence=evidence,

@@ -1,6 +1,7 @@
 """The benchmarks' own parts: the model process, the errors of a contender, the file of figures."""
 
 import asyncio
+import importlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from bench.contender import Work
 from bench.model_process import REPLY_TEXT, Behaviour, model_process
 from bench.report import Table, publish
 from bench.rounds import HERE, Contender, ContenderFailed
+
+import bench
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(bench.__file__).parent.glob("[a-z]*.py")))
+def test_a_benchmark_can_be_imported_beside_the_code_that_it_measures(name: str) -> None:
+    importlib.import_module(f"bench.{name}")
 
 
 def test_a_contender_that_fails_says_why() -> None:

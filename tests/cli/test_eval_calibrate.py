@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from moa.evaluation._analysis.calibration import official_annotations, read_calibration, why_unreadable
 from tests.cli.moa_command import moa
 from tests.support.judge_server import JudgeServer, written
 
@@ -20,7 +21,9 @@ def quality(text: str) -> float:
 
 
 def verdict(body: dict[str, Any]) -> dict[str, Any]:
-    """The better output by the quality that stands in it."""
+    """The better output by the quality that stands in it; the model `first` prefers what it is shown first."""
+    if body["model"] == "first":
+        return written(body, json.dumps({"reason": "r", "verdict": "A"}))
     first, second = body["messages"][-1]["content"].split("<Response_B>")
     gap = quality(first) - quality(second)
     return written(body, json.dumps({"reason": "r", "verdict": "tie" if abs(gap) < 0.05 else "A" if gap > 0 else "B"}))
@@ -115,3 +118,21 @@ def test_few_systems_are_refused_before_anything_is_bought(results: JudgeServer)
     assert ended.code == 2
     assert "verdicts on 1 system make no line from one judge to another" in ended.err
     assert results.asked == []
+
+
+def test_a_judge_that_rates_all_systems_alike_is_told_so_and_not_to_judge_more_pairs(
+    results: JudgeServer, tmp_path: Path
+) -> None:
+    arguments = tuple("lab/first" if one == "lab/judge" else one for one in ARGUMENTS)
+
+    ended = moa(*arguments)
+
+    assert ended.code == 0, ended.err
+    assert ended.out.count("no line: this judge rates all systems alike") == 2
+    assert "sampling errors" not in ended.out
+    again = json.loads(moa(*arguments, "--json").out)
+    assert again["raw"]["no_line"].startswith("this judge rates all systems alike")
+
+    calibration = read_calibration(tmp_path / "calibration")
+    rows = official_annotations([tmp_path / "results"])["m1"]
+    assert "rates all systems alike" in str(why_unreadable(calibration, "pairwise@lab/first", rows))

@@ -172,6 +172,8 @@ def test_the_plan_says_first_whether_the_prompts_can_show_the_margin() -> None:
     assert plan.alone_usd is not None
     assert plan.most_usd is not None
     assert plan.most_usd > plan.alone_usd
+    assert 0 < plan.alone_minutes < plan.most_minutes
+    assert all(" s." in text or " min " in text for text in plan.sentences[1:3])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from moa.evaluation._statistics.transfer import MIN_SYSTEMS, transfer
+from moa.evaluation._statistics.transfer import MIN_SYSTEMS, NoLine, Transfer, transfer
 
 
 def test_a_line_without_errors_is_found_and_read_exactly() -> None:
@@ -9,7 +9,7 @@ def test_a_line_without_errors_is_found_and_read_exactly() -> None:
 
     line = transfer(theirs, np.zeros(6), 5.0 + 0.5 * theirs)
 
-    assert line is not None
+    assert isinstance(line, Transfer)
     assert line.slope == pytest.approx(0.5)
     found = line.read(36.0, 0.0)
     assert (found.value, found.interval.low, found.interval.high) == pytest.approx((23.0, 23.0, 23.0), abs=1e-6)
@@ -25,7 +25,7 @@ def test_without_sampling_errors_it_is_the_least_squares_line_with_its_predictio
 
     line = transfer(theirs, np.zeros(6), official)
 
-    assert line is not None
+    assert isinstance(line, Transfer)
     assert line.slope == pytest.approx(slope)
     assert line.slope_error == pytest.approx((scatter / 17.5) ** 0.5)
     found = line.read(5.0, 0.0)
@@ -41,21 +41,21 @@ def test_sampling_errors_are_taken_out_of_the_slope_and_widen_what_is_read() -> 
     corrected = transfer(seen, np.full(200, 7.0), true)
     plain = transfer(seen, np.zeros(200), true)
 
-    assert corrected is not None
-    assert plain is not None
+    assert isinstance(corrected, Transfer)
+    assert isinstance(plain, Transfer)
     assert plain.slope < 0.9 < corrected.slope < 1.1
     assert corrected.slope == pytest.approx(1.0, abs=3 * corrected.slope_error)
     known, unsure = corrected.read(30.0, 0.0).interval, corrected.read(30.0, 15.0).interval
     assert unsure.high - unsure.low > known.high - known.low
 
 
-def test_there_is_no_line_through_few_systems_or_where_errors_hide_how_they_differ() -> None:
+def test_there_is_no_line_through_few_systems_equal_figures_or_where_errors_hide_how_they_differ() -> None:
     few = np.linspace(10.0, 60.0, MIN_SYSTEMS - 1)
     alike = np.array([30.0, 31.0, 29.0, 30.5, 31.5, 28.0, 30.0])
 
-    assert transfer(few, np.zeros(len(few)), few) is None
-    assert transfer(alike, np.full(7, 5.0), alike) is None
-    assert transfer(np.full(7, 30.0), np.zeros(7), alike) is None
+    assert transfer(few, np.zeros(len(few)), few) is NoLine.FEW
+    assert transfer(alike, np.full(7, 5.0), alike) is NoLine.NOISE
+    assert transfer(np.full(7, 30.0), np.zeros(7), alike) is NoLine.ALIKE
     with pytest.raises(ValueError, match="same systems"):
         transfer(alike, np.zeros(3), alike)
 

@@ -20,7 +20,7 @@ from moa.evaluation._analysis.calibration import (
     write_calibration,
 )
 from moa.evaluation._data.reference_data import BASELINE
-from moa.evaluation._statistics.transfer import MIN_SYSTEMS
+from moa.evaluation._statistics.transfer import MIN_SYSTEMS, NoLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +93,8 @@ def _lines(found: Calibration) -> list[str]:
 def _line(found: Calibration, name: str, scale: Scale) -> str:
     line, ranks = found.line(scale), found.ranks(scale)
     order = "" if ranks is None else f"; rank correlation {ranks:.2f}"
-    if line is None:
-        return f"{name}: no line: sampling errors hide how the systems differ; judge more --pairs{order}"
+    if isinstance(line, NoLine):
+        return f"{name}: no line: {line}{order}"
     ends, middle = line.slope_interval(), line.read(line.center, 0.0)
     reach = (middle.interval.high - middle.interval.low) / 2
     return (

@@ -20,7 +20,8 @@ from moa.evaluation._judges.alpaca_eval import OFFICIAL
 from moa.evaluation._judges.base import Pair
 from moa.evaluation._metrics.metrics import Metrics, metrics
 from moa.evaluation._statistics.agreement import cohen_kappa, rank_correlation
-from moa.evaluation._statistics.transfer import Reading, Transfer, transfer
+from moa.evaluation._statistics.array_types import Floats
+from moa.evaluation._statistics.transfer import NoLine, Reading, Transfer, transfer
 
 _Format = Literal["moa.judge-calibration/1"]
 FILE = "calibration.json"
@@ -79,17 +80,21 @@ class Calibration:
     opponent: tuple[str, ...]
     format: _Format = "moa.judge-calibration/1"
 
-    def line(self, scale: Scale) -> Transfer | None:
-        """Return the line from the judge's figures to the official ones, None where there can't be one."""
-        known = [one for one in (_figures(each, scale) for each in self.rated) if one is not None]
-        columns = np.array(known, dtype=np.float64).reshape(-1, 3).T
-        return transfer(*columns)
+    def line(self, scale: Scale) -> Transfer | NoLine:
+        """Return the line from the judge's figures to the official ones, or why there is none."""
+        if scale == "controlled" and self.line("raw") is NoLine.ALIKE:
+            return NoLine.ALIKE  # verdicts that are all equal say nothing at equal length either
+        return transfer(*self._columns(scale))
 
     def ranks(self, scale: Scale) -> float | None:
         """Return Spearman's correlation of both judges' figures over the systems, None for fewer than three."""
+        theirs, _, official = self._columns(scale)
+        return rank_correlation(theirs, official)
+
+    def _columns(self, scale: Scale) -> Floats:
+        """The systems' figures by this judge, their errors, and the official figures; shape (3, systems)."""
         known = [one for one in (_figures(each, scale) for each in self.rated) if one is not None]
-        columns = np.array(known, dtype=np.float64).reshape(-1, 3).T
-        return rank_correlation(columns[0], columns[2])
+        return np.array(known, dtype=np.float64).reshape(-1, 3).T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,13 +277,12 @@ def on_official_scale(
         ("raw", found.counts.win_rate, own[0]),
         ("controlled", found.length_controlled_win_rate, own[1]),
     ]
-    lines = {scale: calibration.line(scale) for scale, _, _ in wanted}
     if found.lc_model != calibration.length_model:
-        lines["controlled"] = None
+        wanted.pop()
     return tuple(
         OnOfficialScale(system=system, scale=scale, figure=figure, reading=line.read(figure, error))
         for scale, figure, error in wanted
-        if figure is not None and error is not None and (line := lines[scale]) is not None
+        if figure is not None and error is not None and isinstance(line := calibration.line(scale), Transfer)
     )
 
 
@@ -293,7 +297,8 @@ def why_unreadable(calibration: Calibration, judge: str | None, rows: Sequence[A
             f"{others:,} of {len(rows):,} verdicts are on other prompts, or against other outputs, than those that "
             f"{calibration.annotator} judged"
         )
-    return None
+    line = calibration.line("raw")
+    return str(line) if isinstance(line, NoLine) else None
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
@@ -384,10 +389,10 @@ def as_dict(calibration: Calibration) -> dict[str, Any]:
     scales: tuple[Scale, ...] = ("raw", "controlled")
     for scale in scales:
         line = calibration.line(scale)
-        ends = None if line is None else line.slope_interval()
-        found[scale] = {
-            "spearman": calibration.ranks(scale),
-            "slope": None if line is None else line.slope,
-            "slope_interval": None if ends is None else [ends.low, ends.high],
-        }
+        found[scale] = {"spearman": calibration.ranks(scale), "slope": None, "slope_interval": None}
+        if isinstance(line, NoLine):
+            found[scale]["no_line"] = str(line)
+        else:
+            ends = line.slope_interval()
+            found[scale] |= {"slope": line.slope, "slope_interval": [ends.low, ends.high]}
     return found

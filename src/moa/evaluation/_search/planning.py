@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from scipy.special import ndtri
 
+from moa._render.format import seconds
 from moa.evaluation._runner.cost_estimate import plan
 from moa.evaluation._search import race
 from moa.evaluation._search.conclusion import prompts_sentence
@@ -20,6 +21,8 @@ class SearchPlan:
         candidates: How many mixtures there are.
         alone_usd: US dollars of the models alone and the baseline; None if a price is unknown.
         most_usd: US dollars if every mixture that enters the race answers as many prompts as it can.
+        alone_minutes: Of wall time, for the models alone and the baseline, if no call fails.
+        most_minutes: The same as `most_usd` is of dollars.
     """
 
     sentences: tuple[str, ...]
@@ -27,6 +30,8 @@ class SearchPlan:
     candidates: int
     alone_usd: float | None
     most_usd: float | None
+    alone_minutes: float
+    most_minutes: float
 
 
 def plan_search(search: Search) -> SearchPlan:
@@ -43,12 +48,14 @@ def plan_search(search: Search) -> SearchPlan:
     all_usd = None if everything.total.unpriced else float(everything.total.priced_usd)
     share = _most_share(len(search.race), len(candidates))
     most_usd = None if alone_usd is None or all_usd is None else alone_usd + share * (all_usd - alone_usd)
+    most_minutes = alone.minutes + share * (everything.minutes - alone.minutes)
     needed = race.prompts_needed(setup.margin, critical)
     sentences = [
         prompts_sentence(evidence, setup.margin, critical) or "",
-        f"{len(search.singles)} models alone and the baseline: {_about(alone_usd)}.",
-        f"{len(candidates)} mixtures, of which {raced} at most enter the race: {_about(most_usd)} with the "
-        f"models alone; each on every prompt would be {_about(all_usd)}.",
+        f"{len(search.singles)} models alone and the baseline: {_about(alone_usd, alone.minutes)}.",
+        f"{len(candidates)} mixtures, of which {raced} at most enter the race: {_about(most_usd, most_minutes)} with "
+        f"the models alone; each on every prompt would be {_about(all_usd, everything.minutes)}.",
+        *everything.assumptions,
     ]
     return SearchPlan(
         sentences=tuple(sentences),
@@ -56,11 +63,14 @@ def plan_search(search: Search) -> SearchPlan:
         candidates=len(candidates),
         alone_usd=alone_usd,
         most_usd=most_usd,
+        alone_minutes=alone.minutes,
+        most_minutes=most_minutes,
     )
 
 
-def _about(amount: float | None) -> str:
-    return "of unknown price" if amount is None else f"about ${amount:.2f}"
+def _about(usd: float | None, minutes: float) -> str:
+    price = "of unknown price" if usd is None else f"about ${usd:.2f}"
+    return f"{price}, about {seconds(60 * minutes)}"
 
 
 def _most_share(prompts: int, candidates: int) -> float:

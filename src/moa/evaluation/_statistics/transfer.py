@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from scipy.special import stdtrit
@@ -14,6 +15,19 @@ MIN_SYSTEMS = 6
 
 MIN_RELIABILITY = 0.6
 """Least share of the figures' variance that is between systems and not sampling error."""
+
+_NOTHING = 1e-9  # points squared: figures that are equal but for rounding
+
+
+class NoLine(StrEnum):
+    """Why figures of two judges make no line."""
+
+    FEW = f"fewer than {MIN_SYSTEMS} systems have a figure by both judges"
+    ALIKE = "this judge rates all systems alike: it can't tell them apart, and more pairs won't change that"
+    NOISE = (
+        "the systems' figures by this judge differ no more than sampling errors explain: judge more pairs of each "
+        "(--pairs), and if that doesn't help, the judge can't tell them apart"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +96,7 @@ class Transfer:
         return Interval(low=self.slope - reach, high=self.slope + reach, level=level)
 
 
-def transfer(one: Floats, errors: Floats, other: Floats) -> Transfer | None:
+def transfer(one: Floats, errors: Floats, other: Floats) -> Transfer | NoLine:
     """Return the line from one judge's figures to another's, by the method of moments with known sampling errors.
 
     Args:
@@ -91,7 +105,7 @@ def transfer(one: Floats, errors: Floats, other: Floats) -> Transfer | None:
         other: The other judge's figures of the same systems, as they would be repeated: without sampling error.
 
     Returns:
-        The line, or None for fewer than `MIN_SYSTEMS`, or where sampling errors hide the systems' differences.
+        The line, or why there is none.
 
     Raises:
         ValueError: The shapes differ.
@@ -103,12 +117,14 @@ def transfer(one: Floats, errors: Floats, other: Floats) -> Transfer | None:
         raise ValueError("figures, errors and the other's figures are of the same systems")
     n = len(one)
     if n < MIN_SYSTEMS:
-        return None
+        return NoLine.FEW
     noise = float(np.mean(errors**2))
     observed = float(np.var(one, ddof=1))
     true = observed - noise
-    if observed == 0.0 or true < MIN_RELIABILITY * observed:
-        return None
+    if observed <= _NOTHING:
+        return NoLine.ALIKE
+    if true < MIN_RELIABILITY * observed:
+        return NoLine.NOISE
     center, level = float(one.mean()), float(other.mean())
     slope = float((one - center) @ (other - level)) / (n - 1) / true
     scatter = float(np.sum((other - level - slope * (one - center)) ** 2)) / (n - 2)
