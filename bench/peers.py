@@ -9,6 +9,7 @@ ENVIRONMENTS = Path(__file__).parent / ".peers"
 INSTALL = {
     "mixture-llm": ("mixture-llm", "openai"),
     "litellm": ("litellm",),
+    "litellm-proxy": ("litellm[proxy]",),
     "optillm": ("optillm",),
 }
 """What has to be installed for each. optillm brings PyTorch and more: 7 GB."""

@@ -2,10 +2,11 @@
 
 Starts a bare upstream, the server and the clients as processes of their own on this machine; the same clients against
 the upstream alone show what the clients themselves can do:
-`uv run python -m bench.server [--seconds 5] [--streams 1000]`.
+`uv run python -m bench.server [--seconds 5] [--streams 1000] [--proxies litellm,portkey]`.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import socket
@@ -14,6 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -21,10 +25,16 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
+from bench.peers import PeerMissing
+from bench.proxies import STARTS, Target, proxy
 from bench.report import Row, Table, options, publish
 
 CHUNKS = 100
 MESSAGES = [{"role": "user", "content": "What are 3 fun things to do in San Francisco?"}]
+
+
+class Refused(Exception):
+    """A reply was not the one of a model; its first line."""
 
 
 class Upstream:
@@ -67,27 +77,34 @@ class Upstream:
 
 def upstream(port: int, hold_s: float) -> None:
     """Serve the bare upstream."""
-    uvicorn.run(Upstream(hold_s), host="127.0.0.1", port=port, log_level="error", access_log=False, lifespan="off")
+    uvicorn.run(
+        Upstream(hold_s),
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=600,  # gateways keep their connections while others are measured
+    )
 
 
 async def request(port: int, path: str, body: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a connection of its own and send one request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(_head(path, body) + body)
+    writer.write(_message(path, body, {}))
     return reader, writer
 
 
-def _head(path: str, body: bytes) -> bytes:
-    return (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
-    ).encode()
+def _message(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    own = {"host": "127.0.0.1", "content-type": "application/json", "content-length": str(len(body)), **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in own.items())
+    return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
 async def _read_reply(reader: asyncio.StreamReader) -> None:
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(head.decode())
+        raise Refused(head.decode().splitlines()[0])
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             await reader.readexactly(int(line.partition(b":")[2]))
@@ -95,31 +112,42 @@ async def _read_reply(reader: asyncio.StreamReader) -> None:
     await reader.readuntil(b"0\r\n\r\n")
 
 
-async def _client(port: int, path: str, body: bytes, ends_at: float, times: list[float]) -> None:
-    reader, writer = await request(port, path, body)
+async def _client(port: int, message: bytes, ends_at: float, times: list[float]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while True:
         started = time.perf_counter()
+        writer.write(message)
         await _read_reply(reader)
         times.append(time.perf_counter() - started)
         if time.perf_counter() >= ends_at:
             break
-        writer.write(_head(path, body) + body)
     writer.close()
 
 
-async def _load(port: int, path: str, model: str, *, streamed: bool, clients: int, seconds: float) -> list[float]:
-    body = json.dumps({"model": model, "messages": MESSAGES, "stream": streamed}).encode()
+async def _load(target: Target, *, streamed: bool, clients: int, seconds: float) -> list[float]:
+    body = json.dumps({"model": target.model, "messages": MESSAGES, "stream": streamed}).encode()
+    message = _message("/v1/chat/completions", body, target.headers)
     times: list[float] = []
     ends_at = time.perf_counter() + seconds
-    await asyncio.gather(*(_client(port, path, body, ends_at, times) for _ in range(clients)))
+    await asyncio.gather(*(_client(target.port, message, ends_at, times) for _ in range(clients)))
     return times
 
 
-def load(port: int, model: str, streamed: bool, clients: int, seconds: float) -> tuple[float, float]:
-    """Return replies per second and the median latency in milliseconds."""
-    work = _load(port, "/v1/chat/completions", model, streamed=streamed, clients=clients, seconds=seconds)
-    times = uvloop.run(work)
-    return len(times) / seconds, statistics.median(times) * 1000
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What clients saw: how many replies in how many seconds, and the median latency of one in milliseconds."""
+
+    replies: int
+    seconds: float
+    median_ms: float
+
+
+def load(target: Target, *, streamed: bool, clients: int, seconds: float) -> Load:
+    """Let so many clients ask one request after another; each finishes the one that it has begun."""
+    started = time.perf_counter()
+    times = uvloop.run(_load(target, streamed=streamed, clients=clients, seconds=seconds))
+    elapsed_s = time.perf_counter() - started
+    return Load(replies=len(times), seconds=elapsed_s, median_ms=statistics.median(times) * 1000)
 
 
 def memory_mb(pid: int) -> float:
@@ -153,6 +181,7 @@ def main() -> None:
     parser = options("server", __doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--proxies", default="", help=f"of {', '.join(STARTS)}; none by default")
     parser.add_argument("--upstream", type=int, help="serve the bare upstream on this port, and nothing else")
     parser.add_argument("--hold", type=float, default=0.0, help="seconds for which its streams stay open")
     chosen = parser.parse_args()
@@ -161,11 +190,12 @@ def main() -> None:
         return
     seconds, streams = (0.2, 4) if chosen.quick else (chosen.seconds, chosen.streams)
     with tempfile.TemporaryDirectory() as folder:
-        publish("server", chosen.json, measure(Path(folder), seconds, streams))
+        names = [name for name in chosen.proxies.split(",") if name]
+        publish("server", chosen.json, measure(Path(folder), seconds, streams, names))
 
 
-def measure(folder: Path, seconds: float, streams: int) -> list[Table]:
-    """Return what the server does in so many seconds, and holds with so many open streams."""
+def measure(folder: Path, seconds: float, streams: int, proxies: Sequence[str] = ()) -> list[Table]:
+    """Return what the server and other gateways do in so many seconds, and what it holds with so many open streams."""
     settings = {
         "endpoints": {
             name: {
@@ -190,8 +220,19 @@ def measure(folder: Path, seconds: float, streams: int) -> list[Table]:
     try:
         for port in (9401, 9402, 9400):
             wait_for(port)
-        pids = {9401: processes[0].pid, 9400: processes[2].pid}
-        return [_rates(seconds, pids), _memory(streams, pids[9400])]
+        ours = Target(label="through moa", port=9400, pid=processes[2].pid, model="moa/fast")
+        targets = [Target(label="upstream alone", port=9401, pid=processes[0].pid), ours]
+        with ExitStack() as stack:
+            notes: list[str] = []
+            for port, name in enumerate(proxies, 9403):
+                try:
+                    targets.append(stack.enter_context(proxy(name, port, "http://127.0.0.1:9401/v1", folder)))
+                except PeerMissing as error:
+                    notes.append(f"{name} was skipped: {error}")
+                else:
+                    wait_for(port)
+            rates = _rates(seconds, targets, notes)
+        return [rates, _memory(streams, ours.pid)]
     finally:
         for process in processes:
             process.kill()  # asked politely, the upstream would wait for its open streams
@@ -200,7 +241,7 @@ def measure(folder: Path, seconds: float, streams: int) -> list[Table]:
 
 def wait_for(port: int) -> None:
     """Wait until something listens at a port of this machine."""
-    for _ in range(200):
+    for _ in range(600):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -208,25 +249,31 @@ def wait_for(port: int) -> None:
     raise RuntimeError(f"nothing listens at {port}")
 
 
-def _rates(seconds: float, pids: dict[int, int]) -> Table:
-    load(9400, "moa/fast", False, 4, min(seconds, 1.0))
+def _rates(seconds: float, targets: Sequence[Target], notes: list[str]) -> Table:
+    for target in targets:
+        load(target, streamed=False, clients=4, seconds=min(seconds, 1.0))
     rows: list[Row] = []
-    for what, streamed in (("requests", False), ("streams", True)):
-        for label, port, model in (("upstream alone", 9401, "zero"), ("through moa", 9400, "moa/fast")):
-            used_s = cpu_s(pids[port])
-            rate, busy_ms = load(port, model, streamed, 32, seconds)
-            each_ms = (cpu_s(pids[port]) - used_s) / (rate * seconds) * 1000
-            _, alone_ms = load(port, model, streamed, 1, seconds / 2)
-            rows.append(
-                {
-                    "what": f"{what}, {label}",
-                    "per second": rate,
-                    "median ms of 32 clients": busy_ms,
-                    "median ms of one": alone_ms,
-                    "CPU ms each": each_ms,
-                }
-            )
-    return Table(title=f"a model of 0 ms passed through, streams of {CHUNKS} chunks", rows=rows)
+    for streamed, target in itertools.product((False, True), targets):
+        what = f"{'streams' if streamed else 'requests'}, {target.label}"
+        try:
+            rows.append({"what": what, **_rate(target, seconds, streamed)})
+        except Refused as error:
+            notes.append(f"{what}: {error}")
+    return Table(title=f"a model of 0 ms passed through, streams of {CHUNKS} chunks", rows=rows, notes=notes)
+
+
+def _rate(target: Target, seconds: float, streamed: bool) -> Row:
+    used_s = cpu_s(target.pid)
+    busy = load(target, streamed=streamed, clients=32, seconds=seconds)
+    used_s = cpu_s(target.pid) - used_s
+    alone = load(target, streamed=streamed, clients=1, seconds=seconds / 2)
+    return {
+        "per second": busy.replies / busy.seconds,
+        "median ms of 32 clients": busy.median_ms,
+        "median ms of one": alone.median_ms,
+        "CPU ms each": used_s / busy.replies * 1000,
+        "MB": memory_mb(target.pid),
+    }
 
 
 def _memory(streams: int, pid: int) -> Table:

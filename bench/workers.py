@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.proxies import Target
 from bench.report import Row, Table, options, publish
 from bench.server import cpu_s, load, wait_for
 
@@ -88,10 +89,11 @@ def _measured(where: str | None, workers: int, seconds: float, *, has_limits: bo
         process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             wait_for(SERVER)
-            load(SERVER, "moa/fast", False, 32, min(seconds, 2.0))  # every worker has begun
+            target = Target(label="workers", port=SERVER, pid=process.pid, model="moa/fast")
+            load(target, streamed=False, clients=32, seconds=min(seconds, 2.0))  # every worker has begun
             before = _cpu_of_all(process.pid)
-            rate, _ = load(SERVER, "moa/fast", False, 32, seconds)
-            return (_cpu_of_all(process.pid) - before) / (rate * seconds) * 1000, rate
+            done = load(target, streamed=False, clients=32, seconds=seconds)
+            return (_cpu_of_all(process.pid) - before) / done.replies * 1000, done.replies / done.seconds
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
