@@ -1,7 +1,7 @@
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -67,15 +67,29 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.kill()
 
 
+OpenStore = Callable[..., StateStore]
+
+
 @pytest.fixture(params=["memory", "sqlite", "redis"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StateStore]:
-    opened: StateStore
-    if request.param == "memory":
-        opened = MemoryStore()
-    elif request.param == "sqlite":
-        opened = SqliteStore(tmp_path / "state.sqlite")
-    else:
-        opened = RedisStore(f"{request.getfixturevalue('redis_server').url}?prefix={tmp_path.name}")
-    yield opened
-    await opened.aclose()
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
+    opened: list[StateStore] = []
+
+    def make(**options: int) -> StateStore:
+        if request.param == "memory":
+            store: StateStore = MemoryStore(**options)
+        elif request.param == "sqlite":
+            store = SqliteStore(tmp_path / "state.sqlite", **options)
+        else:
+            store = RedisStore(f"{request.getfixturevalue('redis_server').url}?prefix={tmp_path.name}", **options)
+        opened.append(store)
+        return store
+
+    yield make
+    for store in opened:
+        await store.aclose()
     await asyncio.sleep(0)
+
+
+@pytest.fixture
+def store(open_store: OpenStore) -> StateStore:
+    return open_store()

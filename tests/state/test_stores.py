@@ -3,10 +3,13 @@
 import asyncio
 import os
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from moa._state.counters import AccountState, WindowState, exchange, permits
 from moa._state.memory import MemoryStore
@@ -14,6 +17,7 @@ from moa._state.redis import RedisStore
 from moa._state.sqlite import SqliteStore
 from moa._state.store import SLOT_S, SLOTS_PER_MINUTE, Claim, PermitClaim, StateStore
 from moa.errors import StateUnavailable
+from tests.state.conftest import OpenStore, RedisServer
 
 
 def claim(holder: str = "a", **changed: int | float | bool) -> Claim:
@@ -202,8 +206,8 @@ async def test_memory_forgets_items_of_groups_that_are_gone() -> None:
     assert [await store.get(f"k{number}") is not None for number in (80, 95)] == [False, True]
 
 
-async def test_memory_has_a_limit_for_all_groups_and_the_largest_group_makes_room() -> None:
-    store = MemoryStore(max_item_bytes=100)
+async def test_all_groups_together_have_a_limit_and_the_largest_group_makes_room(open_store: OpenStore) -> None:
+    store = open_store(max_item_bytes=100)
     await store.put("a1", b"x" * 30, ttl_s=60, group="a")
     for number in range(4):
         await store.put(f"b{number}", b"x" * 30, ttl_s=60, group="b")
@@ -211,3 +215,49 @@ async def test_memory_has_a_limit_for_all_groups_and_the_largest_group_makes_roo
 
     found = [name for name in ("a1", "b0", "b1", "b2", "b3") if await store.get(name) is not None]
     assert found == ["a1", "b2", "b3"]
+
+
+async def test_items_that_have_expired_or_were_replaced_take_no_room(open_store: OpenStore) -> None:
+    store = open_store(max_item_bytes=100)
+    await store.put("brief", b"x" * 60, ttl_s=0.001, group="a")
+    await asyncio.sleep(0.01)
+    for _ in range(3):
+        await store.put("long", b"x" * 60, ttl_s=60, group="a")
+    await store.put("other", b"x" * 40, ttl_s=60, group="b")
+
+    assert [len(await store.get(name) or b"") for name in ("brief", "long", "other")] == [0, 60, 40]
+
+
+async def test_an_item_that_is_larger_than_the_limit_is_not_stored(open_store: OpenStore) -> None:
+    store = open_store(max_item_bytes=100)
+    await store.put("large", b"x" * 101, ttl_s=60, group="a")
+    await store.put("small", b"x", ttl_s=60, group="a")
+
+    assert [await store.get(name) for name in ("large", "small")] == [None, b"x"]
+
+
+async def test_the_limit_counts_the_items_of_a_file_from_before_there_was_one(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.sqlite")
+    for number in range(3):
+        await store.put(f"k{number}", b"x" * 30, ttl_s=60, group="g")
+    await store.aclose()
+    with closing(sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)) as db:
+        db.executescript("DROP TRIGGER item_stored; DROP TRIGGER item_deleted; DROP TABLE owners")
+
+    store = SqliteStore(tmp_path / "state.sqlite", max_item_bytes=70)
+    await store.put("new", b"x" * 10, ttl_s=60, group="other")
+    found = [name for name in ("k0", "k1", "k2", "new") if await store.get(name) is not None]
+    await store.aclose()
+    assert found == ["k1", "k2", "new"]
+
+
+async def test_what_redis_notes_of_items_goes_with_them(redis_server: RedisServer, tmp_path: Path) -> None:
+    store = RedisStore(f"{redis_server.url}?prefix={tmp_path.name}")
+    async with redis.asyncio.from_url(redis_server.url) as client:
+        await store.put("key", b"value", ttl_s=60, group="g")
+        names = await client.keys(f"{tmp_path.name}:*")
+        expiries = [await client.pttl(name) for name in names]
+    await store.aclose()
+
+    assert len(expiries) == 6
+    assert all(30_000 < expiry <= 60_001 for expiry in expiries)

@@ -6,10 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from moa._state.counters import AccountState, WindowState, exchange, permits
-from moa._state.store import Claim, PermitClaim, Permits, Share
-
-MAX_ITEM_BYTES = 512 * 1024 * 1024
-"""Most bytes of all items together."""
+from moa._state.store import MAX_ITEM_BYTES, Claim, PermitClaim, Permits, Share
 
 
 class _StoredValue(NamedTuple):
@@ -23,7 +20,7 @@ class MemoryStore:
 
     Args:
         now: Seconds since 1970.
-        max_item_bytes: Most bytes of all items; beyond it, the group that has most of them loses its oldest ones.
+        max_item_bytes: Maximum bytes of all items.
     """
 
     def __init__(self, now: Callable[[], float] = time.time, *, max_item_bytes: int = MAX_ITEM_BYTES) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-from moa._state.store import SLOT_S, SLOTS_PER_MINUTE, Claim, PermitClaim, Permits, Share
+from moa._state.store import MAX_ITEM_BYTES, SLOT_S, SLOTS_PER_MINUTE, Claim, PermitClaim, Permits, Share
 from moa.errors import StateUnavailable
 
 VERSION = 1
@@ -26,12 +26,14 @@ class RedisStore:
     Args:
         url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password where the server wants them. `prefix` in
             its query is what every key begins with, for a server that others use too; the rest of it is redis-py's.
+        max_item_bytes: Maximum bytes of all items.
 
     Raises:
         StateUnavailable: The address can't be used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, max_item_bytes: int = MAX_ITEM_BYTES) -> None:
+        self._max_item_bytes = max_item_bytes
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query))
         self._prefix = f"{query.pop('prefix', 'moa')}:{VERSION}:"
@@ -80,8 +82,9 @@ class RedisStore:
 
     async def put(self, key: str, value: bytes, *, ttl_s: float, group: str = "", most: int | None = None) -> None:
         """Store an item."""
-        keys = [f"{self._prefix}item:{key}", f"{self._prefix}group:{group}"]
-        await self._answer(self._put(keys=keys, args=[value, round(ttl_s * 1000), most or 0]))
+        names = (f"item:{key}", f"group:{group}", "items:expiry", "items:facts", "items:groups", "items:bytes")
+        args: list[bytes | int] = [value, round(ttl_s * 1000), most or 0, self._max_item_bytes]
+        await self._answer(self._put(keys=[self._prefix + name for name in names], args=args))
 
     async def aclose(self) -> None:
         """Close the connections."""

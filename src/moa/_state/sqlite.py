@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from moa._state.counters import AccountState, Holding, WindowState, exchange, permits
-from moa._state.store import Claim, PermitClaim, Permits, Share
+from moa._state.store import MAX_ITEM_BYTES, Claim, PermitClaim, Permits, Share
 from moa.errors import StateUnavailable
 
 APPLICATION_ID = 0x6D6F6173
@@ -31,6 +31,17 @@ CREATE TABLE IF NOT EXISTS items (
 );
 CREATE INDEX IF NOT EXISTS items_by_owner ON items (whose);
 CREATE INDEX IF NOT EXISTS items_by_expiry ON items (expires_at);
+CREATE TABLE IF NOT EXISTS owners (whose TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS item_stored AFTER INSERT ON items BEGIN
+    INSERT INTO owners VALUES (NEW.whose, LENGTH(NEW.value))
+    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER IF NOT EXISTS item_deleted AFTER DELETE ON items BEGIN
+    UPDATE owners SET bytes = bytes - LENGTH(OLD.value) WHERE whose = OLD.whose;
+    DELETE FROM owners WHERE whose = OLD.whose AND bytes <= 0;
+END;
+INSERT INTO owners SELECT whose, SUM(LENGTH(value)) FROM items
+    WHERE NOT EXISTS (SELECT 1 FROM owners) GROUP BY whose;
 """
 
 Result = TypeVar("Result")
@@ -42,13 +53,16 @@ class SqliteStore:
     Args:
         path: The file; created, with its folder, if missing. It contains conversations: only its owner may read it.
         now: Seconds since 1970.
+        max_item_bytes: Maximum bytes of all items.
 
     Raises:
         StateUnavailable: The file can't be opened, or is another kind of file; then it is unchanged.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._path, self._now = path, now
+    def __init__(
+        self, path: Path, now: Callable[[], float] = time.time, *, max_item_bytes: int = MAX_ITEM_BYTES
+    ) -> None:
+        self._path, self._now, self._max_item_bytes = path, now, max_item_bytes
         self._thread = ThreadPoolExecutor(1, "moa-state")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +86,7 @@ class SqliteStore:
         self._enter_wal_mode()
         # A committed write survives the end of its process, even by SIGKILL, but not a power failure.
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_TABLES)
+        self._db.executescript(f"BEGIN IMMEDIATE;{_TABLES}COMMIT;")
 
     def _enter_wal_mode(self) -> None:
         # SQLite waits for no lock here: of several processes that begin together, all but one are refused at first.
@@ -132,6 +146,11 @@ class SqliteStore:
                         "DELETE FROM items WHERE whose = ? AND rowid NOT IN "
                         "(SELECT rowid FROM items WHERE whose = ? ORDER BY rowid DESC LIMIT ?)",
                         (group, group, most),
+                    )
+                while self._db.execute("SELECT TOTAL(bytes) FROM owners").fetchone()[0] > self._max_item_bytes:
+                    self._db.execute(
+                        "DELETE FROM items WHERE rowid = (SELECT MIN(rowid) FROM items WHERE whose = "
+                        "(SELECT whose FROM owners ORDER BY bytes DESC LIMIT 1))"
                     )
 
         await self._in_thread(change)

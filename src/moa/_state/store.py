@@ -15,6 +15,9 @@ SLOT_S = 5.0
 SLOTS_PER_MINUTE = 13
 """Maximum number of slots that overlap any minute: the limit applies to their sum, and so to any minute."""
 
+MAX_ITEM_BYTES = 512 * 1024 * 1024
+"""Maximum bytes of all items of a store; beyond it, the group that has most of them loses its oldest ones."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:

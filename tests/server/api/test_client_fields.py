@@ -382,3 +382,23 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(api: Api) -> None:
 
     with pytest.raises(RequestError, match="did you mean 'temperature'"):
         api.read(body)
+
+
+def test_cache_marks_on_tools_are_carried_whatever_the_api_and_the_kind_of_tool() -> None:
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    free_text = {"name": "patch", "description": "Apply a patch"}
+    inner = {"type": "function", **FUNCTION, **mark}
+
+    requests = [
+        chat(tools=[{"type": "function", "function": FUNCTION, **mark}]),
+        chat(tools=[{"type": "function", "function": {**FUNCTION, **mark}}]),
+        chat(tools=[{"type": "custom", "custom": free_text, **mark}]),
+        responses(tools=[inner]),
+        responses(tools=[{"type": "custom", **free_text, **mark}]),
+        responses(tools=[{"type": "namespace", "name": "files", "tools": [inner]}]),
+    ]
+
+    for request in requests:
+        [tool] = request.options.tools
+        assert tool["cache_control"] == mark["cache_control"]
+        assert "cache_control" not in tool["function"]

@@ -10,7 +10,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from tests.support.model_server import Text
+from tests.support.behaviours import completion
+from tests.support.model_server import Raw, Text
 from tests.support.served import HELLO, ServedModel, served
 
 CALL = {"index": 0, "id": "call_7", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
@@ -110,3 +111,21 @@ async def test_a_messages_streams_first_input_tokens_are_an_estimate_and_its_las
     [end] = [event for event in events if event["type"] == "message_delta"]
     assert 10 < start["message"]["usage"]["input_tokens"] < 70
     assert end["usage"]["input_tokens"] == 70
+
+
+async def test_cache_writes_are_split_by_the_time_for_which_they_are_kept() -> None:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 2,
+        "total_tokens": 102,
+        "cache_creation_input_tokens": 60,
+        "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 40},
+    }
+    reply = json.loads(completion(Text("It is", usage=(100, 2)), {"model": "writer"})) | {"usage": usage}
+    async with served() as server:
+        server.upstream.behave("writer", Raw(json.dumps(reply).encode(), "application/json"))
+        body = await _whole(server, "messages")
+
+    assert body["usage"]["input_tokens"] == 40
+    assert body["usage"]["cache_creation_input_tokens"] == 60
+    assert body["usage"]["cache_creation"] == {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 40}

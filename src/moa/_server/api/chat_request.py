@@ -238,7 +238,7 @@ def _tools(tools: Sequence[ChatTool]) -> TranslatedTools:
             functions.append(function_tool(tool.function.model_dump(exclude={"cache_control"}), mark))
         elif tool.type == "custom" and tool.custom is not None:
             grammar = (tool.custom.format or {}).get("grammar")
-            functions.append(custom_as_function(tool.custom.name, tool.custom.description, grammar))
+            functions.append(custom_as_function(tool.custom.name, tool.custom.description, grammar, tool.cache_control))
             originals[tool.custom.name] = OriginalTool(kind="custom", name=tool.custom.name)
         else:
             param = f"tools.{number}.{tool.type}"

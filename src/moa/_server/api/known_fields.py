@@ -183,7 +183,7 @@ CHAT: Table = {
         harmless="returns examples defer_loading eager_input_streaming allowed_callers input_examples "
         "additionalProperties type",
     ),
-    "tool:custom": _known("type custom", nested={"custom": "custom"}),
+    "tool:custom": _known("type custom cache_control", nested={"custom": "custom"}),
     "custom": _known("name description format", nested={"format": "custom_format"}),
     "custom_format:text": _known("type"),
     "custom_format:grammar": _known("type grammar", nested={"grammar": "grammar"}),
@@ -198,7 +198,7 @@ CHAT: Table = {
 
 _BREAKPOINT = "prompt_cache_breakpoint"
 _ITEM = "id status"
-_FUNCTION_HINTS = "async allowed_callers defer_loading output_schema cache_control"
+_FUNCTION_HINTS = "async allowed_callers defer_loading output_schema"
 
 RESPONSES: Table = {
     "request": _known(
@@ -281,8 +281,10 @@ RESPONSES: Table = {
     ),
     "part:reasoning_text": DROPPED,
     "part:input_audio": Refusal(why="send its transcript as text"),
-    "tool:function": _known("type name description parameters strict", harmless=_FUNCTION_HINTS),
-    "tool:custom": _known("type name description format", harmless=_FUNCTION_HINTS, nested={"format": "custom_format"}),
+    "tool:function": _known("type name description parameters strict cache_control", harmless=_FUNCTION_HINTS),
+    "tool:custom": _known(
+        "type name description format cache_control", harmless=_FUNCTION_HINTS, nested={"format": "custom_format"}
+    ),
     "custom_format:text": _known("type"),
     "custom_format:grammar": _known("type definition syntax"),
     "tool:namespace": _known("type name description tools", nested={"tools": "tool"}),

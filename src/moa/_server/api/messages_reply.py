@@ -43,7 +43,15 @@ def _usage(usage: TokenUsage) -> dict[str, Any]:
 
 
 def _message(exchange: HttpExchange, request: ApiRequest, usage: TokenUsage) -> dict[str, Any]:
-    place = {"cache_creation": None, "inference_geo": None, "service_tier": "standard"}
+    written, for_an_hour = usage.cache_write_tokens, usage.cache_write_1h_tokens
+    only_in_messages = {
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written - for_an_hour,
+            "ephemeral_1h_input_tokens": for_an_hour,
+        },
+        "inference_geo": None,
+        "service_tier": "standard",
+    }
     return {
         "id": f"msg_{exchange.id.removeprefix('req-')}",
         "type": "message",
@@ -54,7 +62,7 @@ def _message(exchange: HttpExchange, request: ApiRequest, usage: TokenUsage) -> 
         "stop_sequence": None,
         "stop_details": None,
         "container": None,
-        "usage": {**_usage(usage), **place},
+        "usage": {**_usage(usage), **only_in_messages},
         **request.echo,
     }
 

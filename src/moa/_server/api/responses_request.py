@@ -39,6 +39,7 @@ class ResponsesTool(RequestModel):
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
     format: dict[str, Any] | None = None
+    cache_control: dict[str, Any] | None = None
     tools: "list[ResponsesTool] | None" = None
 
 
@@ -210,10 +211,10 @@ def translated_tools(tools: Sequence[ResponsesTool], namespace: str | None = Non
             continue
         if tool.type == "custom":
             grammar = tool.format if tool.format and tool.format.get("type") == "grammar" else None
-            functions.append(custom_as_function(name, tool.description, grammar))
+            functions.append(custom_as_function(name, tool.description, grammar, tool.cache_control))
         else:
             described = {"name": name, "description": tool.description, "parameters": tool.parameters}
-            functions.append(function_tool({**described, "strict": tool.strict}))
+            functions.append(function_tool({**described, "strict": tool.strict}, tool.cache_control))
         if tool.type == "custom" or namespace:
             originals[name] = OriginalTool(kind=tool.type, name=tool.name, namespace=namespace)
     return TranslatedTools(functions=tuple(functions), originals=originals)

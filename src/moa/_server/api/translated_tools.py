@@ -71,13 +71,19 @@ def flat_name(namespace: str | None, name: str) -> str:
     return f"{joined[: MAX_NAME - 9]}_{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
 
 
-def custom_as_function(name: str, description: str | None, grammar: Mapping[str, Any] | None) -> dict[str, Any]:
+def custom_as_function(
+    name: str,
+    description: str | None,
+    grammar: Mapping[str, Any] | None,
+    cache_control: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return a tool that takes free text as a function.
 
     Args:
         name: Of the function.
         description: What the tool does.
         grammar: `syntax` and `definition` of what the text has to be; None if anything will do.
+        cache_control: The client's cache mark on the tool, if it has one.
     """
     expected = "The whole input, as plain text."
     if grammar is not None:
@@ -88,7 +94,7 @@ def custom_as_function(name: str, description: str | None, grammar: Mapping[str,
         "required": [_INPUT],
         "additionalProperties": False,
     }
-    return function_tool({"name": name, "description": description, "parameters": parameters})
+    return function_tool({"name": name, "description": description, "parameters": parameters}, cache_control)
 
 
 def custom_arguments(text: str) -> str:
