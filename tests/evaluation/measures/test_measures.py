@@ -79,6 +79,93 @@ def test_outputs_are_scored_as_a_person_would(measure: str, output: str, row: di
 
 
 @pytest.mark.parametrize(
+    ("output", "reference", "value"),
+    [
+        ("The total is 72 clips, altogether.", "72", 1),  # helm 4337, omlx 3484: a comma was taken for the number
+        ("answer is 3 5", "5", 1),  # helm 4289: two numbers were taken for one
+        (r"\boxed{8{,}000}", "8000", 1),  # opencompass 2648: 000
+        (r"so $8{,}500$ in all", "8500", 1),
+        (r"8\,500 and \boxed{\text{72 clips}}", "72", 1),
+        (r"The domain has \boxed{x = \frac34}", "0.75", 1),  # braces within the box
+        (r"\boxed{-\dfrac{1}{2}}", "-0.5", 1),
+        (r"\boxed{\$1,234.50}", "1234.5", 1),
+        ("it dropped from 2 to -3", "#### -3", 1),  # proeval 19: the sign was lost
+        ("from 2 to \u20133", "-3", 1),
+        ("from 3-5", "5", 1),
+        ("x = - 5", "-5", 1),
+        ("- 5 apples", "5", 1),
+        ("#### 42\n\nQuestion: 5 apples and 7 pears", "42", 1),  # sglang 29933: the model ran on
+        ("Answer: 42 (see step 3)", "42", 1),
+        ("The final answer is **42**.\n\nShall I show 2 more examples?", "42", 1),
+        ("The answer is 5 + 3 = 8", "8", 1),
+        ("The answer is that 3 boxes of 4 make 12", "12", 1),
+        ("__42__", "42", 1),
+        ("about 1.5 × 10^3 units", "1500", 1),
+        (r"$1.5 \times 10^{-3}$", "0.0015", 1),
+        ("1.234,50 €", "1234.5", 1),
+        ("₹1,00,000", "100000", 1),
+        ("1\u202f234", "1234", 1),
+        ("version 2.0.1", "1", 0),
+        ("90 100", "90100", 0),
+        ("8000", "8", 0),
+    ],
+)
+def test_numbers_are_read_as_models_write_them(output: str, reference: str, value: float) -> None:
+    assert scored("number", output, reference=reference).value == value
+
+
+@pytest.mark.parametrize(
+    ("output", "reference", "value"),
+    [
+        ("ANSWER: b", "B", 1),  # inspect_ai 3910
+        ("Answer: this asks which is a colour\nANSWER: B", "B", 1),
+        ("ANSWER: A ... actually, ANSWER: B", "B", 1),  # evals 1767
+        ("ANSWER: AB", "A", 0),
+        ("ANSWER: None of the above", "A", 0),  # inspect_ai 2216
+        ("ANSWER: Don't know", "D", 0),
+        ("The answer is B. Note that A is a common distractor.", "B", 1),  # omlx 3668
+        ("The answer is B, and A is a distractor.", "B", 1),
+        ("The answer is A. Options (B) and (C) are wrong.", "A", 1),
+        ("The best option is A. Option B is wrong.", "A", 1),
+        ("The answer is A, B and C", "A", 0),
+        ("Answer: A or B", "A", 0),
+        ("I considered (A), but it is incorrect. Final answer: D.", "D", 1),  # OPD-V 2
+        ("Both data of A and B point to wear.\n\nC", "C", 1),  # AssetOpsBench 477
+        (r"So A is wrong. $\boxed{\text{B}}$", "B", 1),
+        ("A is out. <answer>B</answer>", "B", 1),
+        ("B) because A is wrong", "B", 1),
+        ("My answer would be B, not A", "B", 1),
+        ("**Answer:** B", "B", 1),
+        ("the answer is a good question", "A", 0),
+    ],
+)
+def test_choices_are_read_as_models_state_them(output: str, reference: str, value: float) -> None:
+    assert scored("choice:A,B,C,D", output, reference=reference).value == value
+
+
+@pytest.mark.parametrize(
+    ("output", "value"),
+    [
+        ('```JSON\n{"a": 1}\n```', 1),  # deepeval 3166, harness-evals 28
+        ('```json {"a": 1} ```', 1),
+        ('~~~\n{"a": 1}\n~~~\nThat is all.', 1),
+        ('```json\r\n{"a": "```py\\nx```"}\r\n```', 1),
+        ('\ufeff{"a": 1}', 1),
+        ('{"a": NaN}', 0),
+        ('{"a": 1} that is all', 0),
+        ('```json\n{"a": 1}\n```\nor\n```json\n{"a": 2}\n```', 0),
+    ],
+)
+def test_json_is_read_as_models_write_it(output: str, value: float) -> None:
+    assert scored("json_schema", output, schema={"required": ["a"], "type": "object"}).value == value
+
+
+@pytest.mark.parametrize(("output", "reference"), [("U.S.A.", "USA"), ("it's", "its"), ("`Paris`", "Paris")])
+def test_punctuation_is_left_out_as_in_squads_exact_match(output: str, reference: str) -> None:
+    assert scored("exact:ignore_punctuation", output, reference=reference).value == 1
+
+
+@pytest.mark.parametrize(
     ("measure", "output", "row", "why"),
     [
         ("regex", "x", {"pattern": "("}, "is no pattern"),

@@ -153,7 +153,8 @@ def messages(template: str, instruction: str, first: str, second: str) -> tuple[
     """Return the filled template as messages, exactly as the official code makes them.
 
     That includes its weakness: a text that holds a placeholder or ChatML's own marks changes the prompt around it.
-    `output_issues` counts outputs that do.
+    `output_issues` counts outputs that do. One thing differs on the wire: a system turn that an output forges is sent
+    at the end of the system text, as all system turns are here, and not in its place.
 
     Args:
         template: ChatML with placeholders.

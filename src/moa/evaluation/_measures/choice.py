@@ -7,17 +7,28 @@ from collections.abc import Mapping
 from moa.errors import UsageError
 from moa.evaluation._measures.base import Case, Grade, Graded, Measure
 
-_STATED = re.compile(
-    r"""(?:answer|choice|option|label|verdict|category|class)\W{0,4}(?:\s*(?:is|:|=)\s*|\s+)\W{0,4}$""", re.IGNORECASE
+_NOUN = "(?:answer|choice|option|label|verdict|category|class|答案)"
+_FORMS = (
+    r"(?:\\boxed\s*\{|<answer>)(?:\s*\\text\w*\s*\{)?\W{0,4}LABEL",
+    rf"{_NOUN}\W{{0,4}}(?:\b(?:is|are|was|(?:w|sh)ould be|must be)\b|[:：=\n–-])\W{{0,8}}"
+    rf"(?:(?:the )?(?:{_NOUN}|letter)\W{{1,3}})?LABEL",
+    r"^[^\w\n]*LABEL[^\w\n]*$",
+    rf"(?<=\()LABEL(?=\))|\b{_NOUN}\W{{1,4}}LABEL",
 )
+"""How a choice is stated, the clearest way first; of several in the same way the last one counts."""
+
+_SEVERAL = r"\W{0,4}(?:(?:,|/|&|\band\b|\bor\b)\s*){1,2}LABEL(?!\s+(?:is|was|would|does|can)\b)"
+_WEAK_FORMS = (r"^[^\w\n]*LABEL\s*[).:]", "LABEL")
+"""What states a choice only if no other one is mentioned in the same way."""
 
 
 def choice(argument: str) -> Measure:
     """Return the measure that an output states the right one of several: `choice:A,B,C`, or the `choices` of each row.
 
     `choices` is a list of labels, or a mapping of labels to texts; the reference is a label or its text. Counted is a
-    JSON object's `answer`, a label or text that is all of the output, what follows "answer is" and its like, or a label
-    in parentheses, the last one of them; else the only label or text that occurs. An output that states none scores 0.
+    JSON object's `answer`; else what a box or an answer tag holds, what follows "answer is" and its like, what is alone
+    on its line, or what is in parentheses, the last one of them; else the only label or text that begins a line as
+    `B)`, or that occurs. An output that states none, or several at once, scores 0.
 
     Raises:
         UsageError: There are fewer than two choices.
@@ -41,17 +52,27 @@ def stated(output: str, choices: Mapping[str, str]) -> str | None:
     """Return the label of the choice that an output states; None if it states none, or several alike."""
     text = _answer_of(output)
     names = {name.casefold(): label for label, full in choices.items() for name in (label, full)}
-    whole = names.get(text.strip().strip(".()[]*\"'`").casefold())
-    if whole is not None:
-        return whole
     longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    found = list(re.finditer(rf"(?<!\w)({longest_first})(?!\w)", text.casefold()))
-    marked = [one for one in found if _STATED.search(text[: one.start()]) or _is_bracketed(text, one)]
-    if marked:
-        return names[marked[-1].group(1)]
-    # A label of one letter is also a word: `a` alone says nothing in prose.
-    labels = {names[one.group(1)] for one in found if len(one.group(1)) > 1 or text[one.start()].isupper()}
-    return labels.pop() if len(labels) == 1 else None
+    # A label of one letter is also a word: a small "a" before another word is an article.
+    label = rf"(?<!\w)(?!(?-i:[a-z])\s+\w)(?:{longest_first})(?!\w)"
+
+    def found(form: str) -> list[re.Match[str]]:
+        pattern = form.replace("LABEL", f"(?P<one>{label})", 1).replace("LABEL", f"(?P<other>{label})")
+        return list(re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE))
+
+    def named(match: re.Match[str]) -> str:
+        return names[next(one for one in match.groups() if one).casefold()]
+
+    for form in _FORMS:
+        if matches := found(form):
+            more = re.compile(_SEVERAL.replace("LABEL", label), re.IGNORECASE).match(text, matches[-1].end())
+            return None if more else named(matches[-1])
+    for form in _WEAK_FORMS:
+        # "a" alone says nothing in prose.
+        labels = {named(one) for one in found(form) if not re.search(r"(?<!\w)[a-z](?!\w)", one.group())}
+        if labels:
+            return labels.pop() if len(labels) == 1 else None
+    return None
 
 
 def _answer_of(output: str) -> str:
@@ -64,10 +85,6 @@ def _answer_of(output: str) -> str:
         if isinstance(value, dict) and isinstance(value.get("answer"), str | int):
             return str(value["answer"])
     return output
-
-
-def _is_bracketed(text: str, match: re.Match[str]) -> bool:
-    return text[max(match.start() - 1, 0) : match.start()] == "(" and text[match.end() : match.end() + 1] == ")"
 
 
 def _choices(given: object) -> dict[str, str]:

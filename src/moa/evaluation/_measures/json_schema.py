@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonschema import SchemaError
 from jsonschema.protocols import Validator
@@ -14,7 +14,8 @@ from referencing.exceptions import Unresolvable
 from moa.errors import UsageError
 from moa.evaluation._measures.base import Case, Grade, Graded, Measure
 
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
+# Three backticks inside of a JSON text end no line: it has no line breaks in its strings.
+_FENCED = re.compile(r"(?ims)(```+|~~~+)[ \t]*(?:json\w*|javascript|js)?\s(.*?)\s*\1[ \t]*\r?$")
 
 
 def json_schema(argument: str) -> Measure:
@@ -29,10 +30,10 @@ def json_schema(argument: str) -> Measure:
 
     def grade(case: Case) -> Grade:
         validator = _validator(fixed if fixed is not None else case.row["schema"])
-        text = case.output.strip()
+        text = case.output.strip("\ufeff \t\r\n")
         fenced = _FENCED.findall(text)
         try:
-            value = json.loads(fenced[0] if len(fenced) == 1 else text)
+            value = json.loads(fenced[0][1] if len(fenced) == 1 else text, parse_constant=_refused)
         except (ValueError, RecursionError) as error:
             return 0.0, f"no JSON: {error!s:.100}"
         try:
@@ -43,6 +44,11 @@ def json_schema(argument: str) -> Measure:
 
     needs = () if argument else ("schema",)
     return Graded(name=f"json_schema:{argument}" if argument else "json_schema", grade=grade, needs=needs)
+
+
+def _refused(constant: str) -> NoReturn:
+    """NaN and Infinity, which Python reads and no other reader of JSON has to."""
+    raise ValueError(f"{constant} is no JSON value")
 
 
 def _validator(schema: Any) -> Validator:
