@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,22 @@ def test_doctor_lists_what_services_refuse_and_forgets_it(folder: Path, monkeypa
     assert "lab/thinker: top_p beside temperature, since 1970-01-01: cannot both" in told
     assert "forgot 1 refusals" in forgotten.err
     assert "thinker" not in forgotten.out
+
+
+def test_doctor_says_which_package_is_missing_also_where_it_looks_for_models_that_are_retired(tmp_path: Path) -> None:
+    script = (
+        "import importlib.util as util\n"
+        "found = util.find_spec\n"
+        "util.find_spec = lambda name, package=None: None if name == 'botocore' else found(name, package)\n"
+        "import sys\n"
+        "sys.modules['botocore'] = None\n"
+        "from moa._cli.main import main\n"
+        "main(['doctor', '-m', 'bedrock-current'])\n"
+    )
+    kept = {"XDG_CACHE_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=kept)
+
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert 'pip install "mixture-of-agents[bedrock]"' in " ".join(ended.stderr.split())

@@ -78,6 +78,12 @@ def likeliest(message: str, *, parameter: str = "", status: int = 400, deltas: b
         ("parallel tool calls are not supported for this model", "parallel_tool_calls"),
         ("tools.0.function.strict: Extra inputs are not permitted", "strict"),
         ("Stream mode is not supported", "stream"),
+        # github.com/strands-agents/harness-sdk/issues/1241
+        (
+            "This model doesn't support the toolConfig.toolChoice.any field. Remove toolConfig.toolChoice.any",
+            "tool_choice",
+        ),
+        ("This model doesn't support the toolConfig field. Remove toolConfig and try again.", "tools"),
         ("The last message must be from the user", "prefill"),
         ("messages.0.role: Input should be 'user' or 'assistant'", "system"),
         ("Unexpected role 'user' after role 'tool'", "user_after_tool"),
@@ -87,6 +93,7 @@ def likeliest(message: str, *, parameter: str = "", status: int = 400, deltas: b
         ("`reasoning_effort` must be one of `none` or `default`", None),
         ("'reasoning_effort' does not support 'minimal' with this model. Supported values are: 'low'", None),
         ("temperature: range: 0..1", None),
+        ("Malformed input request: #/inferenceConfig/topP: 2.0 is not less or equal to 1, please reformat it", None),
         ("temperature should be a number", None),
         ("top_p must be in (0, 1], got 0.0", None),
         ("max_tokens is too large: 10000. This model supports at most 4096 completion tokens", None),

@@ -132,10 +132,9 @@ async def _check_openai(endpoint: Endpoint, variable: str | None, connect: Conne
 
 async def _check_bedrock(endpoint: Endpoint, connect: Connect | None) -> Health:
     # Imported here: Bedrock is optional, and not everybody's concern.
-    from moa.providers._bedrock.aws import Aws, require_botocore
+    from moa.providers._bedrock.aws import Aws
 
     try:
-        require_botocore()
         # Signing something shows whether there are credentials, and where it would go; nothing is sent.
         url, _ = await Aws(endpoint).signed("/", b"", reference=endpoint.name)
     except MissingDependency as error:

@@ -77,6 +77,7 @@ async def list_models(endpoint: Endpoint) -> tuple[ListedModel, ...]:
 
     Raises:
         ProviderError: It can't be asked, or its answer isn't a list of models.
+        MissingDependency: It is on Bedrock, and botocore isn't installed.
     """
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:

@@ -41,7 +41,7 @@ _NAMES = {
     "seed": r"(?:random[_ -]?)?seed",
     "stop": r"stop[_ -]?(?:sequences?|words?|strings?)",
     "stream": r"streaming|streamed|stream[ _-]mode",
-    "tools": r"tool[_ -]?(?:use|calls?|calling|config|specs?)|function[_ -]?call(?:s|ing)",
+    "tools": r"tool[_ -]?(?:use|calls?|calling|config(?!\.toolchoice)|specs?)|function[_ -]?call(?:s|ing)",
 }
 """Names that stand for a part of a request wherever they occur."""
 
@@ -93,7 +93,7 @@ _ONE_VALUE = re.compile(
     re.IGNORECASE,
 )
 _VALUE = re.compile(
-    r"between|\brange\b|[<>]=?|≤|≥|(?:less|greater|smaller|larger|more|lower|higher|longer|shorter) than"
+    r"between|\brange\b|[<>]=?|≤|≥|(?:less|greater|smaller|larger|more|lower|higher|longer|shorter) (?:than|or equal)"
     r"|at (?:most|least)|maximum|minimum|\bmax\b|\bmin\b|\babove\b|\bbelow\b|exceed|one of"
     r"|too (?:large|small|high|low|long|short|many|big)"
     r"|\b(?:supported|allowed|valid|permitted|accepted) (?:values?|options?)|expected .{0,40}(?:got|but)|non-?negative"

@@ -1,7 +1,7 @@
 """Amazon Bedrock: Converse and ConverseStream over our own transport, with botocore for what is AWS's own."""
 
 from moa.errors import ConfigError
-from moa.providers._bedrock.aws import Aws, SessionFactory, require_botocore
+from moa.providers._bedrock.aws import Aws, SessionFactory
 from moa.providers._bedrock.provider import BedrockProvider
 from moa.providers._endpoint import Endpoint
 from moa.providers._http import HttpTransport, Transport
@@ -26,7 +26,6 @@ def open_bedrock(
     """
     if endpoint.options:
         raise ConfigError("an endpoint of kind bedrock takes no options", key=f"endpoints.{endpoint.name}.options")
-    require_botocore()
     aws = Aws(endpoint, make_session)
     if transport is not None:
         return BedrockProvider(aws, transport, aclose=_nothing_to_close)

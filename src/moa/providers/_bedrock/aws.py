@@ -127,11 +127,15 @@ class Aws:
         endpoint: Region, profile, address, headers and query; an `api_key` is sent as a Bedrock API key.
         make_session: Makes the botocore session; None for one of the endpoint's profile.
         service: AWS's name of the API; an endpoint's own address is that of all of them.
+
+    Raises:
+        MissingDependency: botocore isn't installed.
     """
 
     def __init__(
         self, endpoint: Endpoint, make_session: SessionFactory | None = None, *, service: str = "bedrock-runtime"
     ) -> None:
+        require_botocore()
         self._endpoint, self._secrets, self._service = endpoint, texts_of(endpoint), service
         self._make_session = make_session or self._profile_session
         self._address: _Address | None = None

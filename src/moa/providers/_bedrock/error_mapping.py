@@ -1,6 +1,5 @@
 """Bedrock's failures as our errors: by AWS's error code first, then by what the message says, then by HTTP status."""
 
-import re
 from collections.abc import Mapping
 
 import orjson
@@ -16,6 +15,7 @@ from moa.errors import (
     ServiceFailed,
 )
 from moa.providers._base import ModelRequest
+from moa.providers._failure_words import failure_by_words
 from moa.providers._redaction import NO_SECRETS, Secrets
 from moa.providers._rejections import rejections
 from moa.providers._retry_after import retry_after_s
@@ -24,18 +24,11 @@ from moa.providers._successors import successor
 _MESSAGE_LIMIT = 600
 """Most characters of the service's own words that go into an error."""
 
-_TOO_LONG = re.compile(
-    r"(input|prompt|request|conversation)\b.{0,60}\b(too (long|large)|exceed\w*)"
-    r"|too many (input )?tokens"
-    r"|(maximum )?context (length|limit|window)"
-    r"|expected maxlength",
-    re.IGNORECASE,
-)
-
 _ACCESS_HINT = (
     "ask for access to the model in the Amazon Bedrock console (Model access), in this region, "
     "and allow bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream"
 )
+_PAYMENT_HINT = "set a valid means of payment for the AWS account, then try again"
 _PROFILE_HINT = "use the id of an inference profile, e.g. with us., eu., apac. or global. before the model's id"
 _CREDENTIALS_HINT = "renew the AWS credentials (e.g. `aws sso login`), or check keys, region and this machine's clock"
 
@@ -67,6 +60,9 @@ _KINDS: dict[str, type[ProviderError]] = {
     "invalidclienttokenid": AuthenticationFailed,
     "optinrequired": AuthenticationFailed,
 }
+
+_SEVERAL: dict[type[ProviderError], int] = {BadRequest: 400, AuthenticationFailed: 403}
+"""Kinds whose codes cover other failures too, with their usual status: exceptions in a stream have none."""
 
 
 def from_response(
@@ -113,7 +109,7 @@ def _error(
 ) -> ProviderError:
     # The code may come with a namespace before it (`com.amazon.coral#`) and an address after it (`:http://…`).
     name = code.rpartition("#")[2].partition(":")[0].strip()
-    kind = _refined(_KINDS.get(name.lower()) or _by_status(status), message)
+    kind = _refined(_KINDS.get(name.lower()) or _by_status(status), message, request)
     text = secrets.beginning(_shown_text(message, kind), _MESSAGE_LIMIT)
     description = ": ".join(filter(None, (name or f"HTTP {status}", text)))
     hint = _hint(name.lower(), kind, message, request)
@@ -123,11 +119,14 @@ def _error(
     return error
 
 
-def _refined(kind: type[ProviderError], message: str) -> type[ProviderError]:
-    if kind is BadRequest and "model identifier is invalid" in message:
-        return ModelNotFound
-    if kind is BadRequest and _TOO_LONG.search(message):
-        return ContextTooLong
+def _refined(kind: type[ProviderError], message: str, request: ModelRequest | None) -> type[ProviderError]:
+    """The kind of failure by the message, where AWS's code covers several."""
+    if kind in _SEVERAL:
+        has_images = request is not None and any(one.images for one in request.messages)
+        return failure_by_words(message, _SEVERAL[kind], has_images=has_images) or kind
+    # Access to the model was not asked for, which a 404 tells: the model is there.
+    if kind is ModelNotFound and "use case" in message:
+        return AuthenticationFailed
     # A day's allowance doesn't come back while a run waits.
     return QuotaExhausted if kind is RateLimited and "per day" in message else kind
 
@@ -153,7 +152,9 @@ def _hint(name: str, kind: type[ProviderError], message: str, request: ModelRequ
         return f"`moa models` lists what there is{f'; a later model is {instead}' if instead else ''}"
     if kind is BadRequest and "on-demand throughput" in message:
         return _PROFILE_HINT
-    if name == "accessdeniedexception":
+    if kind is QuotaExhausted and name == "accessdeniedexception":
+        return _PAYMENT_HINT
+    if kind is AuthenticationFailed and name in ("accessdeniedexception", "resourcenotfoundexception"):
         return _ACCESS_HINT
     return _CREDENTIALS_HINT if kind is AuthenticationFailed else ""
 

@@ -13,47 +13,17 @@ from moa.errors import (
     ProviderError,
     QuotaExhausted,
     RateLimited,
-    Refused,
     Rejection,
     ServiceFailed,
     UnsupportedInput,
 )
 from moa.providers._base import ModelRequest
+from moa.providers._failure_words import NO_MODEL, failure_by_words
 from moa.providers._openai_compatible.error_body import ErrorBody
 from moa.providers._rejections import rejections
 from moa.providers._retry_after import retry_after_s
 from moa.providers._successors import successor
 
-_CONTEXT = re.compile(
-    r"context.?(?:length|size|window).{0,40}exceed|exceed.{0,60}context|maximum context length|max_model_len"
-    r"|longer than the (?:model's|maximum)|prompt is too long|input is too long|maximum prompt length"
-    r"|`inputs` (?:tokens \+|must have less)|input token count.{0,40}exceed"
-    r"|reduce the length of the (?:messages|prompt)"
-    r"|greater than the context|too many (?:input )?tokens|exceed_context_size|exceeds the maximum allowed length"
-    r"|prompt contains .{0,40}tokens.{0,40}too large|larger than the context",
-    re.IGNORECASE,
-)
-_QUOTA = re.compile(
-    # Not "exceeded your current quota": Gemini says so of its limits per minute too.
-    r"insufficient_quota|insufficient[_ ](?:balance|credits?|funds)|out of credits?"
-    r"|billing_hard_limit|billing[_ ]not[_ ]active|credit balance|payment required",
-    re.IGNORECASE,
-)
-_FILTER = re.compile(
-    r"content_filter|content_policy|content management policy|responsibleaipolicy|moderation|flagged"
-    r"|data_inspection_failed|content exists risk|safety system|prohibited_content",
-    re.IGNORECASE,
-)
-_NO_IMAGES = re.compile(
-    r"(?:image|vision|multi-?modal|mmproj).{0,60}(?:support|only|not a|missing|required)"
-    r"|(?:support|not a).{0,40}(?:image|vision|multi-?modal)",
-    re.IGNORECASE,
-)
-_NO_MODEL = re.compile(
-    r"model_not_found|no such model|invalid model"
-    r"|model.{0,200}(?:not found|does(?:n't| not) exist|not available|unknown)",
-    re.IGNORECASE,
-)
 _RATE = re.compile(r"rate.?limit|too many requests|throttl|resource_exhausted", re.IGNORECASE)
 _AUTH = re.compile(r"invalid_api_key|authentication|unauthorized|permission_(?:denied|error)", re.IGNORECASE)
 _OVERLOAD = re.compile(r"overloaded|server_error|internal|unavailable|timeout", re.IGNORECASE)
@@ -71,10 +41,12 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     404: ModelNotFound,
     408: ServiceFailed,
     409: ServiceFailed,
+    410: ModelNotFound,
     413: ContextTooLong,
     425: ServiceFailed,
     429: RateLimited,
     498: RateLimited,
+    499: ServiceFailed,  # what is behind a gateway hung up
     501: BadRequest,  # not implemented: asking again is of no use
 }
 _MAY_REJECT = (AuthenticationFailed, BadRequest, ModelNotFound, ServiceFailed, UnsupportedInput)
@@ -143,18 +115,10 @@ def _kind(complaint: ErrorBody, status: int | None, *, has_images: bool) -> type
         return BadRequest
     if _MODELS_OWN.search(text):
         return BrokenReply
-    if _CONTEXT.search(text) and status not in (401, 403, 404, 429):
-        return ContextTooLong
-    if _FILTER.search(text) and (status is None or status in (400, 403, 422, 451)):
-        return Refused
-    if _QUOTA.search(text) and (status is None or status in (400, 402, 403, 429)):
-        return QuotaExhausted
-    if has_images and _NO_IMAGES.search(text) and status in (400, 404, 415, 422, 500, 501):
-        return UnsupportedInput
+    if (kind := failure_by_words(text, status, has_images=has_images)) is not None:
+        return kind
     if status is None:
         return _kind_in_words(text)
-    if status in (400, 422) and _NO_MODEL.search(text):
-        return ModelNotFound
     return _BY_STATUS.get(status) or (ServiceFailed if status >= 500 else BadRequest)
 
 
@@ -162,7 +126,7 @@ def _kind_in_words(text: str) -> type[ProviderError]:
     table: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
         (_RATE, RateLimited),
         (_AUTH, AuthenticationFailed),
-        (_NO_MODEL, ModelNotFound),
+        (NO_MODEL, ModelNotFound),
         (_OVERLOAD, ServiceFailed),
         (_INVALID, BadRequest),
     )
