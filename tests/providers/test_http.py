@@ -5,6 +5,7 @@ import inspect
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, ProviderError
-from moa.providers._http import MAX_BODY_BYTES, HttpRequest, HttpTransport
+from moa.providers._http import LARGE_BODY_BYTES, MAX_BODY_BYTES, HttpRequest, HttpTransport
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -50,9 +51,14 @@ def answering(*replies: bytes, close: bool = True) -> Serve:
 
 
 async def request_on(reader: asyncio.StreamReader) -> None:
+    _, length = await head_on(reader)
+    await reader.readexactly(length)
+
+
+async def head_on(reader: asyncio.StreamReader) -> tuple[bytes, int]:
     head = await reader.readuntil(b"\r\n\r\n")
     (length,) = (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
-    await reader.readexactly(length)
+    return head, length
 
 
 def response(body: bytes, *headers: bytes, length: int | None = None) -> bytes:
@@ -276,17 +282,115 @@ def example(kind: type[aiohttp.ClientError]) -> aiohttp.ClientError:
     raise AssertionError(f"no way to make a {kind.__name__}")
 
 
+@pytest.mark.parametrize("size", [10, LARGE_BODY_BYTES], ids=["small", "large"])
 @pytest.mark.parametrize("kind", list(client_errors()), ids=lambda kind: kind.__name__)
-async def test_every_client_error_becomes_ours(kind: type[aiohttp.ClientError]) -> None:
+async def test_every_client_error_becomes_ours(kind: type[aiohttp.ClientError], size: int) -> None:
     class Failing(HttpTransport):
         def _open_session(self) -> Any:
             async def fail(*args: object, **fields: object) -> None:
                 raise example(kind)
 
-            return SimpleNamespace(request=fail)
+            return SimpleNamespace(request=fail, connector=SimpleNamespace(connect=fail), timeout=None)
 
     with pytest.raises(ProviderError) as caught:
-        await read(Failing(), "http://models.test/v1?key=secret")
+        async with Failing()(replace(post("http://models.test/v1?key=secret"), body=b" " * size)):
+            pass
 
     assert type(caught.value) in (ConnectionFailed, BrokenReply)
     assert caught.value.retryable
+
+
+# -- small requests, which are written without aiohttp's session ---------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [{}, {"Accept": "text/plain", "X-Api-Key": "k", "Content-Type": "text/json"}])
+async def test_small_and_large_request_have_the_same_beginning(
+    transport: HttpTransport, headers: dict[str, str]
+) -> None:
+    heads: list[list[bytes]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            head, length = await head_on(reader)
+            await reader.readexactly(length)
+            of_the_body = (b"Content-Length", b"Content-Type: application/octet-stream")
+            heads.append(sorted(line for line in head.split(b"\r\n") if not line.startswith(of_the_body)))
+            writer.write(response(b"ok"))
+
+    async with listening(serve) as url:
+        for size in (10, LARGE_BODY_BYTES):
+            request = replace(post(f"{url}/a%20b?c=%C3%A4"), headers=headers, body=b" " * size)
+            async with transport(request) as reply:
+                assert await reply.read() == b"ok"
+
+    assert heads[0] == heads[1]
+    assert heads[0][-1].startswith(b"X-Api-Key" if headers else b"User-Agent")
+
+
+async def test_body_of_each_request_is_sent_whole(transport: HttpTransport) -> None:
+    bodies = [b"", b"{}", b"x" * (LARGE_BODY_BYTES - 1), b"y" * LARGE_BODY_BYTES, b"{}"]
+    received: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in bodies:
+            _, length = await head_on(reader)
+            received.append(await reader.readexactly(length))
+            writer.write(response(b"ok"))
+
+    async with listening(serve) as url:
+        for body in bodies:
+            async with transport(replace(post(url), body=body)) as reply:
+                assert await reply.read() == b"ok"
+
+    assert received == bodies
+
+
+async def test_headers_may_change_from_request_to_request(transport: HttpTransport) -> None:
+    signatures: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            head, length = await head_on(reader)
+            await reader.readexactly(length)
+            signatures.append(next(line for line in head.split(b"\r\n") if line.startswith(b"Authorization")))
+            writer.write(response(b"ok"))
+
+    async with listening(serve) as url:
+        for signature in ("one", "two"):
+            async with transport(replace(post(url), headers={"Authorization": signature})) as reply:
+                await reply.read()
+
+    assert signatures == [b"Authorization: one", b"Authorization: two"]
+
+
+async def test_header_with_a_line_break_is_not_sent(transport: HttpTransport) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        async with transport(replace(post("http://127.0.0.1:9/"), headers={"X": "a\r\nInjected: b"})):
+            pass
+
+
+async def test_interim_responses_are_passed_over(transport: HttpTransport) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+
+    async with listening(answering(early + early + response(b"hello"))) as url:
+        assert await read(transport, url) == b"hello"
+
+
+async def test_body_without_a_length_ends_with_its_connection(transport: HttpTransport) -> None:
+    async with listening(answering(b"HTTP/1.1 200 OK\r\n\r\nhello")) as url:
+        assert await read(transport, url) == b"hello"
+
+
+async def test_connection_is_kept_after_a_whole_reply_and_not_if_the_server_says_so(transport: HttpTransport) -> None:
+    connections = 0
+    replies = [response(b"one"), response(b"two", b"Connection: close")]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await answering(*replies)(reader, writer)
+
+    async with listening(serve) as url:
+        got = [await read(transport, url) for _ in range(4)]
+
+    assert (got, connections) == ([b"one", b"two"] * 2, 2)

@@ -15,10 +15,12 @@ from types import TracebackType
 from typing import IO, Protocol
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, OutOfDescriptors, ProviderError
 from moa.providers._descriptors import connection_descriptors, descriptor_limit
+from moa.providers._http_writing import READ_BUFFER, RequestHead, is_interim
 
 CONNECT_TIMEOUT_S = 30.0
 """Seconds to connect, TLS included; long enough for a thousand runs that begin at once on a busy machine."""
@@ -37,6 +39,9 @@ DESCRIPTOR_PAUSE_S = 0.05
 
 LARGE_BODY_BYTES = 256 * 1024
 """Size from which a request's body is sent in pieces: in one, it would be copied first, with the headers before it."""
+
+MOST_HEADS = 64
+"""Addresses whose beginning of a request is kept."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Most bytes that we take of one reply; no model writes that much."""
@@ -104,6 +109,7 @@ class HttpTransport:
         self._limit, self._proxy = limit or 0, _proxy(proxy)
         self._ssl = _ssl_context(ca_bundle)
         self._session: aiohttp.ClientSession | None = None
+        self._heads: dict[URL, RequestHead] = {}
 
     def __call__(self, request: HttpRequest) -> AbstractAsyncContextManager[HttpResponse]:
         """Send a request and give its response; leaving the block early closes the connection.
@@ -119,35 +125,26 @@ class HttpTransport:
         """
         return _Exchange(self, request)
 
-    async def post(self, request: HttpRequest) -> aiohttp.ClientResponse:
+    async def send(self, request: HttpRequest) -> "_Response":
         """Send a request; what comes back has to be closed. Raises as the call does, except for what the body does."""
-        give_up_at = time.monotonic() + DESCRIPTORS_WITHIN_S
-        while True:
-            try:
-                return await self._post(request)
-            except OutOfDescriptors:
-                # Nothing was sent, and it is no fault of the service: wait while others give back what they hold.
-                if time.monotonic() >= give_up_at:
-                    raise
-            await asyncio.sleep(DESCRIPTOR_PAUSE_S)
-
-    async def _post(self, request: HttpRequest) -> aiohttp.ClientResponse:
+        session, sent_at = self._open_session(), time.perf_counter()
         # Built in advance and told to be `encoded`: parsing the address again costs more than sending the request.
         url = URL(request.url, encoded=True)
-        session, connecting, sent_at = self._open_session(), _Connecting(), time.perf_counter()
-        token = _connecting.set(connecting)
+        connecting = _Connecting()
         try:
             body = request.body
-            if isinstance(body, bytes) and len(body) >= LARGE_BODY_BYTES:
-                body = BytesIO(body)
-            return await session.request(
-                request.method,
-                url,
-                data=body,
-                headers=request.headers,
-                proxy=self._proxy,
-                allow_redirects=False,
-            )
+            if self._proxy is None and isinstance(body, bytes) and len(body) < LARGE_BODY_BYTES:
+                return await self._send_small(session, self._head(request, url), body, request, connecting)
+            with connecting:
+                response = await session.request(
+                    request.method,
+                    url,
+                    data=BytesIO(body) if isinstance(body, bytes) else body,
+                    headers=request.headers,
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                )
+            return _Response(response.status, response.headers, response.content, response.release, request)
         except aiohttp.ClientResponseError as error:
             raise _no_http(error, url, request.reference) from None  # its text holds the whole address: maybe a key
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -163,8 +160,37 @@ class HttpTransport:
             # A server that closes an established connection may have read the request, and may charge for it.
             failed.maybe_billed = hung_up and not failed.ask_again
             raise failed from None
-        finally:
-            _connecting.reset(token)
+
+    async def _send_small(
+        self,
+        session: aiohttp.ClientSession,
+        head: RequestHead,
+        body: bytes,
+        request: HttpRequest,
+        connecting: "_Connecting",
+    ) -> "_Response":
+        with connecting:
+            connection = await head.connect(session)
+        try:
+            protocol = head.write(connection, body)
+            message, content = await protocol.read()
+            while is_interim(message):
+                message, content = await protocol.read()
+        except HttpProcessingError as error:
+            connection.close()
+            raise head.broken(error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return _Response(message.code, message.headers, content, connection.release, request)
+
+    def _head(self, request: HttpRequest, url: URL) -> RequestHead:
+        head = self._heads.get(url)
+        if head is None or head.headers is not request.headers or head.method != request.method:
+            if len(self._heads) >= MOST_HEADS:
+                self._heads.clear()
+            head = self._heads[url] = RequestHead(request.method, url, request.headers)
+        return head
 
     def _open_session(self) -> aiohttp.ClientSession:
         # Opened on first use, as aiohttp ties a session to the running loop.
@@ -178,7 +204,7 @@ class HttpTransport:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-                read_bufsize=2**18,
+                read_bufsize=READ_BUFFER,
             )
         return self._session
 
@@ -187,15 +213,23 @@ class HttpTransport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            self._heads.clear()
 
 
 class _Connecting:
-    """Whether a request had to open a connection of its own, or could go over one that was kept."""
+    """Whether a request had to open a connection of its own, or could go over a kept one; entered to find out."""
 
-    __slots__ = ("begun", "found_no_descriptor")
+    __slots__ = ("_token", "begun", "found_no_descriptor")
 
     def __init__(self) -> None:
         self.begun = self.found_no_descriptor = False
+
+    def __enter__(self) -> None:
+        self._token = _connecting.set(self)
+
+    def __exit__(self, *raised: object) -> None:
+        _connecting.reset(self._token)
+        del self._token
 
 
 _connecting: ContextVar[_Connecting] = ContextVar("connecting")
@@ -223,38 +257,56 @@ def _open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 class _Exchange:
     """A request and its response. A class in place of a generator: every call passes here."""
 
-    __slots__ = ("_reply", "_request", "_response", "_transport")
+    __slots__ = ("_reply", "_request", "_transport")
 
     def __init__(self, transport: HttpTransport, request: HttpRequest) -> None:
         self._transport, self._request = transport, request
 
     async def __aenter__(self) -> HttpResponse:
-        self._response = await self._transport.post(self._request)
-        self._reply = _Response(self._response, self._request)
-        return self._reply
+        give_up_at: float | None = None
+        while True:
+            try:
+                self._reply = await self._transport.send(self._request)
+            except OutOfDescriptors:
+                # Nothing was sent, and it is no fault of the service: wait while others give back what they hold.
+                give_up_at = give_up_at or time.monotonic() + DESCRIPTORS_WITHIN_S
+                if time.monotonic() >= give_up_at:
+                    raise
+            else:
+                return self._reply
+            await asyncio.sleep(DESCRIPTOR_PAUSE_S)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reply.close()
-        await self._response.__aexit__(kind, error, trace)
+        self._reply.leave()
 
 
 class _Response:
-    """A reply of aiohttp's. It is its own iterator over the body's pieces: no generator that could be left behind."""
+    """A reply of aiohttp's. It is its own iterator over the body's pieces: no generator that could be left behind.
 
-    def __init__(self, response: aiohttp.ClientResponse, request: HttpRequest) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self._content, self._length = response.content, response.content_length or 0
-        self._request = request
+    Args:
+        release: Keeps the connection if the whole body was read, else closes it.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        content: aiohttp.StreamReader,
+        release: Callable[[], object],
+        request: HttpRequest,
+    ) -> None:
+        self.status, self.headers = status, headers
+        self._content, self._release, self._request = content, release, request
         self._seen = 0
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
-        if self._length > self._request.max_bytes:
+        length = self.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > self._request.max_bytes:
             raise self._too_large()
         return b"".join([chunk async for chunk in self.chunks()])
 
@@ -293,9 +345,10 @@ class _Response:
         else:
             self._content.set_exception(IdleTimedOut(f"silent for {idle_s:g} s", model=self._request.reference))
 
-    def close(self) -> None:
+    def leave(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._release()
 
     def _too_large(self) -> BrokenReply:
         return BrokenReply(f"the reply is larger than {self._request.max_bytes:,} bytes", model=self._request.reference)
