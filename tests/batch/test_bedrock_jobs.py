@@ -1,10 +1,13 @@
 """Batches through Bedrock's batch inference: jobs of at least 100 records in S3, and the rest in the flexible tier."""
 
+import random
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from moa import Engine, Settings
 from moa.batch import arun
@@ -16,8 +19,16 @@ from tests.batch.test_s3 import s3
 
 __all__ = ["s3"]  # a fixture
 from tests.support.bedrock_jobs import ROLE, BedrockJobs
+from tests.support.kills import killed_and_finished
 
 ALONE = {"name": "mine", "layers": [], "aggregator": {"model": "lab/amazon.nova-lite-v1:0", "max_tokens": 10}}
+MIXTURE = {
+    "name": "mine",
+    "layers": [
+        {"proposers": [{"model": f"lab/amazon.nova-{size}-v1:0", "max_tokens": 10} for size in ("lite", "pro")]}
+    ],
+    "aggregator": {"model": "lab/amazon.nova-premier-v1:0", "max_tokens": 10},
+}
 HALF = 15 * 1000 / 1e6 / 2
 
 
@@ -134,7 +145,7 @@ async def test_a_job_whose_creation_was_not_confirmed_is_created_once(place: Pla
 async def test_another_process_collects_a_job_and_the_command_ends_it(place: Place, server: BedrockJobs) -> None:
     server.polls = 10**6
 
-    await interrupted(place, settings(server), server.created.wait, ALONE)
+    await interrupted(place, settings(server), lambda: server.until(lambda: bool(server.jobs)), ALONE)
     [state] = await job_states(place.jobs, settings(server))
     assert (state.word, state.job.requests) == ("InProgress", 120)
     server.polls = 1
@@ -147,6 +158,43 @@ async def test_a_missing_bucket_or_role_is_said_before_anything_is_sent(place: P
     async with Engine(settings=settings(server, role_arn=None), batch_jobs=place.jobs) as engine:
         with pytest.raises(ConfigError, match="role_arn"):
             await arun(place.source, ALONE, place.target, engine=engine)
+
+
+@pytest.mark.slow
+async def test_kills_at_random_moments_buy_no_record_twice(place: Place, server: BedrockJobs) -> None:
+    place.write(*(f"p{number}" for number in range(250)))
+    folder, chance, failed = place.source.parent, random.Random(11), Counter[str]()
+    (folder / "mine.yaml").write_text(yaml.safe_dump(MIXTURE))
+    endpoint = {
+        "kind": "bedrock",
+        "region": "us-east-1",
+        "endpoint_url": server.url,
+        "max_concurrency": 1,
+        "prices": {"*": {"input": 1000, "output": 1000}},
+        "price_factor": {"batch": 0.5, "flex": 0.5},
+        "batch": {"poll_s": 0.02, "quiet_s": 0.3, "s3": "s3://prompts/moa", "role_arn": ROLE},
+        "retry": {"base_s": 0.001, "max_attempts": 6},
+    }
+    (folder / "moa.yaml").write_text(yaml.safe_dump({"endpoints": {"lab": endpoint}}))
+
+    def answer(prompt: str) -> tuple[int, str]:
+        failed[prompt] += 1
+        return (503, "busy") if chance.random() < 0.1 and failed[prompt] < 2 else (200, f"re: {prompt[:10]}")
+
+    server.polls, server.answer = 4, answer
+    server.lose_create, server.refuse_create, server.ends_as = {1, 3}, {2}, {1: "Expired"}
+    command = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "mine.yaml", "--config", "moa.yaml", "--half-price"]
+    await killed_and_finished(*command, folder=folder, server=server, chance=chance, steps=24)
+
+    bill = server.processed + server.processed_at_once
+    again = {request: times for request, times in bill.items() if times > 1}
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+    assert (len(place.answers), len(bill)) == (250, 3 * 250)
+    # Records of jobs are looked up; of calls made at once, one may be under way at each kill.
+    assert not again.keys() & server.processed.keys()
+    assert bill.total() - 3 * 250 <= 20
+    assert len(server.jobs) >= 3
+    assert not server.objects
 
 
 @pytest.mark.slow

@@ -3,9 +3,6 @@
 import asyncio
 import json
 import random
-import signal
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -24,6 +21,7 @@ from moa.providers import Endpoint, Price, RetrySettings
 from moa.providers._endpoint import BatchSettings
 from tests.cli.moa_command import moa
 from tests.support.batch_server import BatchServer
+from tests.support.kills import killed_and_finished
 
 RAPID = BatchSettings(poll_s=0.001, quiet_s=0.02)
 RETRY = RetrySettings(base_s=0.001, cap_s=0.001)
@@ -476,24 +474,8 @@ async def test_kills_at_random_moments_send_no_job_twice(place: Place) -> None:
         server.polls, server.answer = 4, answer
         server.lose_create, server.refuse_create, server.expire = {1, 6}, {3: 503}, {2: 10, 5: 0}
         settings_file(folder, server)
-        main = "from moa._cli.main import main; main()"
-        command = [sys.executable, "-c", main, "batch", "in.jsonl", "-o", "out.jsonl", "-m", "mine.yaml"]
-        for kill in range(21):
-            process = await asyncio.create_subprocess_exec(
-                *command, "--config", "moa.yaml", "--half-price", "--at-once", "60", cwd=folder, stderr=subprocess.PIPE
-            )
-            if kill < 20:
-                wanted = server.requests + chance.randint(1, 12)
-                waiting = asyncio.ensure_future(server.until(lambda wanted=wanted: server.requests >= wanted))
-                ending = asyncio.ensure_future(process.communicate())
-                await asyncio.wait([waiting, ending], return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if process.returncode is None:
-                    process.send_signal(signal.SIGKILL)
-                await ending
-            else:
-                _, errors = await process.communicate()
-                assert process.returncode == 0, errors.decode()
+        command = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "mine.yaml", "--config", "moa.yaml", "--half-price"]
+        await killed_and_finished(*command, "--at-once", "60", folder=folder, server=server, chance=chance)
 
     assert len(place.answers) == 120
     # A call in flight is one whose request reached the service while its process was killed: jobs are looked up, so

@@ -9,20 +9,21 @@
         server.expire = {1: 10}                # the second batch expires after ten of its requests
 """
 
-import asyncio
 import json
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.support.loopback import LoopbackServer
 
 Answer = Callable[[dict[str, Any]], tuple[object, int]]
 """Returns the text (or, with another status than 200, the error object) for the body of a request."""
 
 
-class BatchServer:
+class BatchServer(LoopbackServer):
     """The server; `base_url` is known inside of its `async with` block.
 
     Attributes:
@@ -44,6 +45,7 @@ class BatchServer:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.answer: Answer = lambda body: (f"re: {body['messages'][-1]['content']}", 200)
         self.polls = 1
         self.processed: Counter[tuple[str, str]] = Counter()
@@ -60,50 +62,33 @@ class BatchServer:
         self.files: dict[str, tuple[str, bytes]] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.deleted: list[str] = []
-        self.creations = self.requests = 0
-        self.base_url = ""
-        self._changed = asyncio.Condition()
+        self.creations = 0
         self._random = random.Random(7)
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds; it is looked at after each request to the server."""
-        async with self._changed:
-            await self._changed.wait_for(condition)
+    @property
+    def base_url(self) -> str:
+        """Where the API is."""
+        return f"{self.url}/v1"
 
-    async def __aenter__(self) -> Self:
-        @web.middleware
-        async def counted(request: web.Request, handler: Any) -> web.StreamResponse:
-            self.requests += 1
-            try:
-                if self.unauthorized:
-                    return _error(401, "wrong key")
-                response: web.StreamResponse = await handler(request)
-                return response
-            finally:
-                async with self._changed:
-                    self._changed.notify_all()
+    def routes(self) -> list[web.RouteDef]:
+        """Return what the server answers."""
+        return [
+            web.post("/v1/files", self._upload),
+            web.put("/elsewhere/{id}", self._put),
+            web.post("/v1/files/{id}/preprocess", self._preprocess),
+            web.get("/v1/files", self._list_files),
+            web.get("/v1/files/{id}/content", self._content),
+            web.delete("/v1/files/{id}", self._delete),
+            web.post("/v1/batches", self._create),
+            web.get("/v1/batches", self._list),
+            web.get("/v1/batches/{id}", self._status),
+            web.post("/v1/batches/{id}/cancel", self._cancel),
+            web.post("/v1/chat/completions", self._chat),
+        ]
 
-        app = web.Application(client_max_size=2**30, middlewares=[counted])
-        app.router.add_post("/v1/files", self._upload)
-        app.router.add_put("/elsewhere/{id}", self._put)
-        app.router.add_post("/v1/files/{id}/preprocess", self._preprocess)
-        app.router.add_get("/v1/files", self._list_files)
-        app.router.add_get("/v1/files/{id}/content", self._content)
-        app.router.add_delete("/v1/files/{id}", self._delete)
-        app.router.add_post("/v1/batches", self._create)
-        app.router.add_get("/v1/batches", self._list)
-        app.router.add_get("/v1/batches/{id}", self._status)
-        app.router.add_post("/v1/batches/{id}/cancel", self._cancel)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        host, port = self._runner.addresses[0][:2]
-        self.base_url = f"http://{host}:{port}/v1"
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._runner.cleanup()
+    async def answered(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Answer a request, if its key is good."""
+        return _error(401, "wrong key") if self.unauthorized else await super().answered(request, handler)
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()

@@ -4,18 +4,19 @@ Requests are checked with botocore's service model. S3 is another server's, or t
 bucket and key, as much of the API as botocore uses for a job.
 """
 
-import asyncio
 import json
 import random
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote
 
 import botocore.session
 from aiohttp import web
 from botocore.validate import ParamValidator
+
+from tests.support.loopback import LoopbackServer
 
 ROLE = "arn:aws:iam::123456789012:role/batch"
 _ARN = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/{:012d}"
@@ -25,14 +26,15 @@ _PATTERNS = {
 }
 
 
-class BedrockJobs:
+class BedrockJobs(LoopbackServer):
     """The server; `url` is known inside of its `async with` block.
 
     Attributes:
         answer: Returns Converse's output for a request, or an error's code and message.
         polls: Number of questions for its state after which a job ends.
         ends_as: The final status of each job, by its number; else `Completed`.
-        processed: How often each prompt was processed in a job: the bill.
+        processed: How often each prompt was processed in a job, by model and prompt: one half of the bill.
+        processed_at_once: The same without a job: the other half.
         at_once: The tier of each request that came without a job; None for the usual one.
         has_flex: Whether models have the flexible tier.
         lose_create: Numbers of the creations that aren't confirmed.
@@ -40,40 +42,35 @@ class BedrockJobs:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.answer: Callable[[str], tuple[int, str]] = lambda prompt: (200, f"re: {prompt}")
         self.polls = 1
         self.ends_as: dict[int, str] = {}
-        self.processed: Counter[str] = Counter()
+        self.processed: Counter[tuple[str, str]] = Counter()
+        self.processed_at_once: Counter[tuple[str, str]] = Counter()
         self.at_once: list[str | None] = []
         self.has_flex = True
         self.lose_create: set[int] = set()
         self.refuse_create: set[int] = set()
         self.jobs: dict[str, dict[str, Any]] = {}
         self.objects: dict[tuple[str, str], bytes] = {}
-        self.creations, self.created = 0, asyncio.Event()
-        self.url = ""
+        self.creations = 0
         self.storage: Any = None
         self._random = random.Random(3)
         model = botocore.session.get_session().get_service_model("bedrock")
         self._shape = model.operation_model("CreateModelInvocationJob").input_shape
 
-    async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=2**30)
-        app.router.add_post("/model-invocation-job", self._create)
-        app.router.add_get("/model-invocation-jobs", self._list)
-        app.router.add_get("/model-invocation-job/{arn:.+}", self._get)
-        app.router.add_post("/model-invocation-job/{arn:.+}/stop", self._stop)
-        app.router.add_post("/model/{model}/converse", self._converse)
-        app.router.add_get("/{bucket}", self._list_objects)
-        app.router.add_route("*", "/{bucket}/{key:.+}", self._object)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._runner.cleanup()
+    def routes(self) -> list[web.RouteDef]:
+        """Return what the server answers."""
+        return [
+            web.post("/model-invocation-job", self._create),
+            web.get("/model-invocation-jobs", self._list),
+            web.get("/model-invocation-job/{arn:.+}", self._get),
+            web.post("/model-invocation-job/{arn:.+}/stop", self._stop),
+            web.post("/model/{model}/converse", self._converse),
+            web.get("/{bucket}", self._list_objects),
+            web.route("*", "/{bucket}/{key:.+}", self._object),
+        ]
 
     def _read(self, address: str) -> bytes:
         bucket, _, key = address.removeprefix("s3://").partition("/")
@@ -101,7 +98,6 @@ class BedrockJobs:
             return _refused(400, "ServiceQuotaExceededException", "too many jobs")
         known = [arn for arn, job in self.jobs.items() if job["clientRequestToken"] == body["clientRequestToken"]]
         arn = known[0] if known else _ARN.format(len(self.jobs))
-        self.created.set()
         self.jobs.setdefault(arn, {**body, "jobArn": arn, "status": "Submitted", "asked": 0, "number": len(self.jobs)})
         if number in self.lose_create:
             assert request.transport is not None
@@ -141,19 +137,19 @@ class BedrockJobs:
         if status != "Completed":
             rows = rows[: len(rows) // 2]
         job["processedRecordCount"] = len(rows)
-        lines = [json.dumps(self._record(row)) for row in rows]
+        lines = [json.dumps(self._record(job["modelId"], row)) for row in rows]
         self._random.shuffle(lines)
         place = job["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]
         folder = f"{place.rstrip('/')}/{job['jobArn'].rpartition('/')[2]}"
         self._write(f"{folder}/input.jsonl.out", "\n".join(lines).encode())
         self._write(f"{folder}/manifest.json.out", b"{}")
 
-    def _record(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _record(self, model: str, row: dict[str, Any]) -> dict[str, Any]:
         prompt = row["modelInput"]["messages"][-1]["content"][0]["text"]
         code, text = self.answer(prompt)
         if code != 200:
             return {**row, "error": {"errorCode": code, "errorMessage": text}}
-        self.processed[prompt] += 1
+        self.processed[model, prompt] += 1
         return {**row, "modelOutput": output(text)}
 
     async def _converse(self, request: web.Request) -> web.Response:
@@ -162,7 +158,11 @@ class BedrockJobs:
         if tier == "flex" and not self.has_flex:
             return _refused(400, "ValidationException", "The provided service tier is not supported for this model.")
         self.at_once.append(tier)
-        _, text = self.answer(body["messages"][-1]["content"][0]["text"])
+        prompt = body["messages"][-1]["content"][0]["text"]
+        code, text = self.answer(prompt)
+        if code != 200:
+            return _refused(code, "ServiceUnavailableException", text)
+        self.processed_at_once[unquote(request.match_info["model"]), prompt] += 1
         return web.json_response({**output(text), **({"serviceTier": {"type": tier}} if tier else {})})
 
     async def _list_objects(self, request: web.Request) -> web.Response:

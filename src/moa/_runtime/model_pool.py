@@ -36,6 +36,7 @@ from moa.providers._base import Provider
 from moa.providers._batch_jobs.batcher import Batcher
 from moa.providers._batch_jobs.service import TIER, JobStatus
 from moa.providers._batch_jobs.store import BatchJob, JobStore
+from moa.providers._batch_jobs.stored_replies import StoredReplies
 from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._known_refusals import known_refusals
 from moa.providers._redaction import endpoint_label
@@ -187,6 +188,8 @@ class ModelPool:
             shared = self._given.get(endpoint.name) or self._open(endpoint)
             if isinstance(shared, AsksForSamples):
                 shared = SampleCalls(shared, endpoint=endpoint_label(endpoint), store=self._lessons_of(endpoint))
+            if self._job_store is not None and not self.uses_batch(endpoint):
+                shared = StoredReplies(shared, self._job_store, endpoint.name, partial(cache_key, endpoint))
             record = partial(self._call_recorder.add, endpoint_label(endpoint))
             shared = Metered(shared, on_end=record if self._lessons_of(endpoint) else None)
             limits = endpoint.limits

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+from moa._sqlite import connected, transaction, use_log
 from moa._state.counters import AccountState, Holding, WindowState, exchange, permits
 from moa._state.store import MAX_ITEM_BYTES, Claim, PermitClaim, Permits, Share
 from moa.errors import StateUnavailable
@@ -67,7 +68,7 @@ class SqliteStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            self._db = connected(path, busy_s=BUSY_S)
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             message = f"{path} can't hold shared state: {error}; `state` in moa.yaml or MOA_STATE names another place"
@@ -83,28 +84,16 @@ class SqliteStore:
         elif (application, version) != (APPLICATION_ID, FORMAT):
             self._db.close()
             raise StateUnavailable(f"{self._path} is not a state file of this version: give another path")
-        self._enter_wal_mode()
+        use_log(self._db, busy_s=BUSY_S)
         # A committed write survives the end of its process, even by SIGKILL, but not a power failure.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(f"BEGIN IMMEDIATE;{_TABLES}COMMIT;")
-
-    def _enter_wal_mode(self) -> None:
-        # SQLite waits for no lock here: of several processes that begin together, all but one are refused at first.
-        give_up_at = time.monotonic() + BUSY_S
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError:
-                if time.monotonic() > give_up_at:
-                    raise
-                time.sleep(0.01)
 
     async def exchange(self, account: str, claim: Claim) -> Share:
         """Report the spending on an account, and claim a block of the rest."""
 
         def change() -> Share:
-            with self._writing():
+            with transaction(self._db):
                 state, share = exchange(self._account(account), claim, self._now())
                 self._set(f"account {account}", asdict(state))
                 return share
@@ -115,7 +104,7 @@ class SqliteStore:
         """Claim permits of a rate limit for the current slot."""
 
         def change() -> Permits:
-            with self._writing():
+            with transaction(self._db):
                 state, granted = permits(self._window(window), claim, self._now())
                 self._set(f"window {window}", state)
                 return granted
@@ -138,7 +127,7 @@ class SqliteStore:
 
         def change() -> None:
             now = self._now()
-            with self._writing():
+            with transaction(self._db):
                 self._db.execute("DELETE FROM items WHERE expires_at <= ? OR key = ?", (now, key))
                 self._db.execute("INSERT INTO items VALUES (?, ?, ?, ?)", (key, group, now + ttl_s, value))
                 if most is not None:
@@ -183,16 +172,6 @@ class SqliteStore:
                 return work()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:

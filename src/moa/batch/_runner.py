@@ -262,8 +262,10 @@ class _Batch:
         self._started_at = time.monotonic()
         self._stopped: str | None = None
         self._jobs = (0, 0, 0)
-        # A cache of this batch alone keeps replies row by row: equal prompts get replies of their own, as without it.
-        self._has_own_replies = engine.cache.path.name.endswith(REPLIES) and engine.cache.mode != "off"
+        # What keeps replies for this batch alone keeps them row by row: equal prompts get replies of their own.
+        self._has_own_replies = (
+            engine.batch_jobs is not None if engine.cache.mode == "off" else engine.cache.path.name.endswith(REPLIES)
+        )
         engine.watch_batch_jobs(self._note_jobs)
 
     @property

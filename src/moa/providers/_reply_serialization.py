@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, TypeAdapter
 
-from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
+from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, ReplyFold, Restarted, TextDelta, ToolCallDelta
 
 
 def _checked_usage(finish: Finish) -> Finish:
@@ -89,3 +89,15 @@ def joined(events: Sequence[ReplyEvent]) -> tuple[ReplyEvent, ...]:
             case _:
                 whole.append(event)
     return tuple(whole)
+
+
+def is_worth_keeping(reply: Sequence[ReplyEvent]) -> bool:
+    """Return whether a reply is complete: it has a finish reason and content, and no content filter was applied."""
+    if not reply or not isinstance(reply[-1], Finish) or reply[-1].reason == "content_filter":
+        return False
+    if any(isinstance(event, Finish | Restarted) for event in reply[:-1]):
+        return False
+    fold = ReplyFold()
+    for event in reply:
+        fold.add(event)
+    return not fold.reply("").is_empty

@@ -9,20 +9,8 @@ from pydantic import AfterValidator, PlainSerializer, TypeAdapter, ValidationErr
 
 from moa._usage import json_usd
 from moa._validation.strict_model import first_finding
-from moa.providers._base import Finish, ReplyEvent, ReplyFold, Restarted
-from moa.providers._reply_serialization import StoredReplyEvent
-
-
-def is_worth_keeping(reply: tuple[ReplyEvent, ...]) -> bool:
-    """Whether a reply is complete: it has a finish reason and content, and no content filter was applied."""
-    if not reply or not isinstance(reply[-1], Finish) or reply[-1].reason == "content_filter":
-        return False
-    if any(isinstance(event, Finish | Restarted) for event in reply[:-1]):
-        return False
-    fold = ReplyFold()
-    for event in reply:
-        fold.add(event)
-    return not fold.reply("").is_empty
+from moa.providers._base import ReplyEvent
+from moa.providers._reply_serialization import StoredReplyEvent, is_worth_keeping
 
 
 def _checked_reply(reply: tuple[ReplyEvent, ...]) -> tuple[ReplyEvent, ...]:

@@ -8,12 +8,12 @@ from functools import partial
 
 from moa._ledger import CallRecord
 from moa._policies.cache.async_store import AsyncStore
-from moa._policies.cache.entry import Entry, is_worth_keeping
+from moa._policies.cache.entry import Entry
 from moa._policies.cache.key import cache_key
 from moa._policies.metering import Metered
 from moa.providers._base import ModelRequest, Provider, ReplyEvent
 from moa.providers._endpoint import Endpoint
-from moa.providers._reply_serialization import joined
+from moa.providers._reply_serialization import is_worth_keeping, joined
 
 
 class Cache:

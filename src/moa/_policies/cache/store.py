@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from moa._policies.cache.entry import Entry, entry_from
 from moa._policies.cache.settings import DEFAULT_MODE, CacheSettings
+from moa._sqlite import connected, transaction, use_log
 from moa._validation.file_errors import os_reason
 from moa.errors import ConfigError
 
@@ -310,7 +311,7 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Open a transaction, which also records the pending uses."""
-        with _transaction(self._db, "BEGIN IMMEDIATE"):
+        with transaction(self._db):
             uses = [(used_at, key) for key, used_at in self._touched.items()]
             self._db.executemany("UPDATE replies SET used_at = ? WHERE key = ?", uses)
             yield
@@ -403,7 +404,7 @@ def _hint(error: sqlite3.Error) -> str:
 
 
 def _open(settings: CacheSettings) -> sqlite3.Connection:
-    path, mode = settings.path, "rw" if settings.writes else "ro"
+    path = settings.path
     try:
         if settings.writes:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -416,9 +417,7 @@ def _open(settings: CacheSettings) -> sqlite3.Connection:
             )
     except OSError as error:
         raise ConfigError(f"the cache can't be used: {os_reason(error)}", path=path) from error
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    # The store is opened in one thread and used in another, never in two concurrently.
-    db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db = connected(path, busy_s=BUSY_S, mode="rw" if settings.writes else "ro")
     # Text that is no longer UTF-8 differs from its checksum, like any corruption.
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
@@ -441,35 +440,23 @@ def _prepare(db: sqlite3.Connection, settings: CacheSettings) -> None:
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it belongs to another program or version")
     if settings.writes:
-        _use_log(db)
+        use_log(db, busy_s=BUSY_S)
         db.execute("PRAGMA synchronous = NORMAL")
 
 
 def _format_of(db: sqlite3.Connection) -> tuple[int | None, bool]:
     """Return the version of a cache's tables (None: not a cache), and whether the database is empty."""
     # In one transaction: another process may be creating the tables.
-    with _transaction(db, "BEGIN"):
+    with transaction(db, "BEGIN"):
         mark, version = _pragma(db, "application_id"), _pragma(db, "user_version")
         things = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     return version if mark == APPLICATION_ID else None, (mark, version) == (0, 0) and not things
 
 
-@contextmanager
-def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
-    db.execute(begin)
-    try:
-        yield
-    except BaseException:
-        if db.in_transaction:  # some errors have ended it already
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
 def _convert(db: sqlite3.Connection) -> None:
     """Add checksums to the rows of version 1."""
     db.create_function("checksum_of", 2, _checksum, deterministic=True)
-    with _transaction(db, "BEGIN IMMEDIATE"):
+    with transaction(db):
         if _pragma(db, "user_version") == FORMAT:  # another process was faster
             return
         db.execute("ALTER TABLE replies ADD COLUMN checksum BLOB")
@@ -484,19 +471,6 @@ def _make_tables(db: sqlite3.Connection) -> None:
         f"BEGIN IMMEDIATE; {_TABLES} {_LEASES} "
         f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
     )
-
-
-def _use_log(db: sqlite3.Connection) -> None:
-    # While another process switches to the log too, SQLite reports "locked" immediately, despite the busy timeout.
-    give_up_at = time.monotonic() + BUSY_S
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL").fetchall()
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() >= give_up_at:
-                raise
-            time.sleep(0.01)
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

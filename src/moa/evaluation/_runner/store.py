@@ -15,10 +15,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
+from moa._sqlite import connected, transaction, use_log
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.datasets import Instruction
 
 T = TypeVar("T")
+
+BUSY_S = 5.0
+"""Seconds to wait for another process that is writing."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -78,22 +82,20 @@ class CellStore:
         self.damaged: list[str] = []
         self._thread = ThreadPoolExecutor(1, "moa-cells")
         with self._translated_errors():
-            uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+            self._db = connected(path, busy_s=BUSY_S, mode="ro" if read_only else "rwc")
             if not read_only:
-                self._db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_TABLES}")
+                use_log(self._db, busy_s=BUSY_S)
+                self._db.executescript(f"PRAGMA synchronous = NORMAL; {_TABLES}")
 
     def write_prompts(self, prompts: Iterable[Instruction]) -> None:
         """Keep the prompts of this session, in their order, in place of those of the last one."""
-        with self._translated_errors():
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._translated_errors(), transaction(self._db):
             self._db.execute("DELETE FROM prompts")
             rows = (
                 (one.index, one.key, one.text, one.category, one.reference, one.dataset, row_text(one))
                 for one in prompts
             )
             self._db.executemany("INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            self._db.execute("COMMIT")
 
     def prompts(self) -> tuple[Instruction, ...]:
         """Return the prompts of the last session in their order, as texts."""
@@ -161,18 +163,12 @@ class CellStore:
 
     async def _write(self, statement: str | None, row: tuple[Any, ...], paid: Paid) -> None:
         def write() -> None:
-            with self._translated_errors():
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    if statement is not None:
-                        self._db.execute(statement, row)
-                    if paid != Paid():
-                        values = (paid.cached_usd, paid.lost_usd, paid.unpriced)
-                        self._db.execute("INSERT INTO spent VALUES (?, ?, ?)", values)
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+            with self._translated_errors(), transaction(self._db):
+                if statement is not None:
+                    self._db.execute(statement, row)
+                if paid != Paid():
+                    values = (paid.cached_usd, paid.lost_usd, paid.unpriced)
+                    self._db.execute("INSERT INTO spent VALUES (?, ?, ?)", values)
 
         await self.in_thread(write)
 

@@ -21,7 +21,9 @@ from moa.errors import Abandoned, BadRequest, ModelNotFound, ProviderError, Prov
 from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, WholeReply
 from moa.providers._batch_jobs.service import TIER, JobService, JobStatus
 from moa.providers._batch_jobs.store import BatchJob, JobStore, new_job, sync
+from moa.providers._batch_jobs.stored_replies import Key, StoredReplies
 from moa.providers._endpoint import BatchSettings
+from moa.providers._reply_serialization import is_worth_keeping
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +48,6 @@ MOST_MISSES = 20
 
 AT_A_TIME = 500
 """Replies that are written down together."""
-
-Key = Callable[[ModelRequest], str | None]
-"""Returns the durable identity of a request."""
 
 OnJobs = Callable[[], None]
 """Called whenever the state of a job has changed."""
@@ -114,7 +113,8 @@ class Batcher:
         self.running: dict[str, tuple[BatchJob, JobStatus | None]] = {}
         self._inner, self._service, self._store, self._endpoint = inner, service, store, endpoint
         self._settings, self._key, self._on_jobs = settings, key, on_jobs
-        self._at_once = service.at_once(inner)
+        # StoredReplies like the replies of jobs: the other calls of its row may take hours.
+        self._at_once = StoredReplies(service.at_once(inner), store, endpoint, key)
         self._recovery: asyncio.Task[None] | None = None
         self._inputs: dict[str, _Input] = {}
         self._sent: dict[str, str] = {}
@@ -150,19 +150,25 @@ class Batcher:
         # The same request at the same time, e.g. of two equal prompts, is another request: each has its own reply.
         key = next(key for number in count() if (key := _numbered(base, number)) not in self._askers)
         if (reply := self._store.reply(self._endpoint, key)) is not None:
-            return self._decoded(reply, request)
+            return self._handed_out(key, _as_batch(self._decoded(reply, request)))
         if (failure := self._failures.get(self._sent.get(key, ""))) is not None:
             raise copy.copy(failure)
         asker = self._askers[key] = _Asker(request, asyncio.get_running_loop().create_future())
         try:
             if key not in self._sent:
                 self._add(key, request)
-            return await asker.events
+            return self._handed_out(key, await asker.events)
         finally:
             del self._askers[key]
 
     def _decoded(self, reply: bytes, request: ModelRequest) -> list[ReplyEvent]:
-        return _as_batch(self._service.decode(reply, reference=request.reference, request=request))
+        return self._service.decode(reply, reference=request.reference, request=request)
+
+    def _handed_out(self, key: str, reply: list[ReplyEvent]) -> list[ReplyEvent]:
+        """Return a reply. One that isn't whole is handed out once only: a row that failed can be tried again."""
+        if not is_worth_keeping(reply):
+            self._store.forget(self._endpoint, key)
+        return reply
 
     def _add(self, key: str, request: ModelRequest) -> None:
         line, service = self._service.line(key, request), self._service

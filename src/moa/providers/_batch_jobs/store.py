@@ -7,12 +7,13 @@ at the service that the next one doesn't know of, and nothing that was paid for 
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from moa._sqlite import connected, transaction, use_log
 from moa.errors import UsageError
 
 FORMAT = 1
@@ -30,6 +31,9 @@ CREATE TABLE IF NOT EXISTS requests (
     endpoint TEXT NOT NULL, key TEXT NOT NULL, token TEXT, reply BLOB, PRIMARY KEY (endpoint, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_by_job ON requests (token);
+CREATE TABLE IF NOT EXISTS at_once (
+    endpoint TEXT NOT NULL, key TEXT NOT NULL, reply TEXT NOT NULL, PRIMARY KEY (endpoint, key)
+) WITHOUT ROWID;
 """
 
 
@@ -77,9 +81,7 @@ class JobStore:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not shared:
                 self._lock = _locked(folder)
-            self._db = sqlite3.connect(
-                folder / "jobs.sqlite", timeout=BUSY_S, isolation_level=None, check_same_thread=False
-            )
+            self._db = connected(folder / "jobs.sqlite", busy_s=BUSY_S)
             self._prepare()
             if not shared:
                 self._remove_unsent_inputs()
@@ -87,7 +89,7 @@ class JobStore:
             raise UsageError(f"{folder} can't hold batch jobs: {error}") from error
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL").fetchall()
+        use_log(self._db, busy_s=BUSY_S)
         # What is written down must survive a power failure, too: a job that is forgotten would be sent and paid twice.
         self._db.execute("PRAGMA synchronous = FULL")
         [(version,)] = self._db.execute("PRAGMA user_version").fetchall()
@@ -122,7 +124,7 @@ class JobStore:
 
     def add(self, job: BatchJob, keys: Sequence[str]) -> None:
         """Write a job down, before it is sent."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "INSERT INTO jobs (token, endpoint, model, requests, created_at) VALUES (?, ?, ?, ?, ?)",
                 (job.token, job.endpoint, job.model, job.requests, job.created_at),
@@ -150,7 +152,7 @@ class JobStore:
 
     def put(self, endpoint: str, replies: Mapping[str, bytes]) -> None:
         """Write down replies, as the service sent them."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany(
                 "UPDATE requests SET reply = ?, token = NULL WHERE endpoint = ? AND key = ?",
                 ((reply, endpoint, key) for key, reply in replies.items()),
@@ -163,9 +165,22 @@ class JobStore:
         ).fetchone()
         return None if found is None else found[0]
 
+    def forget(self, endpoint: str, key: str) -> None:
+        """Forget the reply to a request: the next one that is equal gets a reply of its own."""
+        self._db.execute("DELETE FROM requests WHERE endpoint = ? AND key = ? AND token IS NULL", (endpoint, key))
+
+    def store_reply(self, endpoint: str, key: str, reply: str) -> None:
+        """Write down the reply to a request that went into no job."""
+        self._db.execute("INSERT OR IGNORE INTO at_once VALUES (?, ?, ?)", (endpoint, key, reply))
+
+    def stored_reply(self, endpoint: str, key: str) -> str | None:
+        """Return the reply to a request that went into no job; None if there is none."""
+        found = self._db.execute("SELECT reply FROM at_once WHERE endpoint = ? AND key = ?", (endpoint, key)).fetchone()
+        return None if found is None else found[0]
+
     def end(self, token: str) -> None:
         """Forget a job, with those of its requests that got no reply, and its input file."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute("DELETE FROM requests WHERE token = ?", (token,))
             self._db.execute("DELETE FROM jobs WHERE token = ?", (token,))
         self.input_of(token).unlink(missing_ok=True)
@@ -179,7 +194,8 @@ class JobStore:
 
     def close(self) -> None:
         """Close the file, and let other processes use it; remove it if it was temporary."""
-        is_unused = self.is_temporary or not self._db.execute("SELECT 1 FROM requests LIMIT 1").fetchall()
+        anything = "SELECT 1 FROM requests UNION ALL SELECT 1 FROM at_once LIMIT 1"
+        is_unused = self.is_temporary or not self._db.execute(anything).fetchall()
         self._db.close()
         if is_unused and self._lock is not None:
             self._remove()
@@ -191,16 +207,6 @@ class JobStore:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # it holds what isn't ours
             self._folder.rmdir()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 def new_job(token: str, endpoint: str, model: str, requests: int) -> BatchJob:
