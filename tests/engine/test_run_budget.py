@@ -13,9 +13,17 @@ from moa._mixture.schema import Mixture
 from moa._pricing.price import Price
 from moa._runtime.engine import Engine
 from moa._usage import TokenUsage
-from moa.errors import BrokenReply, EngineError, OverBudget, ServiceFailed, UsageError
+from moa.errors import (
+    AggregationFailed,
+    BrokenReply,
+    ConnectionFailed,
+    EngineError,
+    OverBudget,
+    ServiceFailed,
+    UsageError,
+)
 from moa.providers._base import Finish, ModelRequest
-from moa.providers._endpoint import Endpoint
+from moa.providers._endpoint import Endpoint, RetrySettings
 from moa.providers._scripted import Pause, Script
 from tests.support.engines import engine_of, mixture_of, scripted
 from tests.support.virtual_clock import loop_time, virtual_time
@@ -283,6 +291,55 @@ async def test_a_further_attempt_without_money_costs_a_proposal_and_never_the_ru
     assert [(reason.agent, "left for a further attempt" in reason.message) for reason in answer.degraded] == [
         ("b", True)
     ]
+
+
+def _with_retries(scripts: Any) -> Engine:
+    """An engine whose every model costs a dollar for each written token; failed calls are retried at once."""
+    retry = RetrySettings(max_attempts=20, base_s=0.0, cap_s=0.0, per_call=9.0)
+    prices = {"*": Price(input=Decimal(0), output=Decimal(1_000_000))}
+    settings = Settings(
+        endpoints={"fake": Endpoint(name="fake", kind="given", retry=retry, breaker=None, prices=prices)}
+    )
+    return Engine(settings=settings, providers={"fake": scripted(scripts)}, clock=loop_time)
+
+
+@virtual_time
+async def test_an_error_for_want_of_money_says_what_had_used_it_up() -> None:
+    async with _with_retries({**SCRIPTS, "agg": _breaking_off(9)}) as engine:
+        with pytest.raises(AggregationFailed) as caught:
+            await engine.arun(_mixture("a", budget_usd=20), "hi")
+        kept = await engine.arun(_mixture("a", budget_usd=20, on_aggregator_failure="best_proposal"), "hi")
+
+    (cause,) = caught.value.failures
+    assert "broke off; $" in str(cause)
+    assert "more is not left for a further attempt" in str(cause)
+    assert (kept.text, kept.status) == ("from a", "degraded")
+    assert "broke off" in kept.degraded[0].message
+
+
+@virtual_time
+async def test_with_exactly_its_worst_case_a_run_is_lost_only_for_attempts_that_may_have_been_charged() -> None:
+    random = Random(7)
+
+    def shaky(request: ModelRequest) -> Script:
+        faults = [ServiceFailed, ConnectionFailed, BrokenReply]
+        if random.random() < 0.25:
+            return [random.choice(faults)("down", model=request.reference)]
+        return ["fine", Finish(reason="stop", usage=TokenUsage(input_tokens=0, output_tokens=random.randint(1, 10)))]
+
+    lost = 0
+    async with _with_retries(dict.fromkeys(("a", "b", "c", "agg"), shaky)) as engine:
+        for _ in range(300):
+            try:
+                ledger = (await engine.arun(_mixture("abc"), "hi", budget_usd=40)).ledger
+            except EngineError as error:
+                ledger = error.ledger
+                lost += 1
+                charged = [attempt for attempt in ledger.attempts if attempt.usage_source == "upper_bound"]
+                assert charged, "nothing that was not charged takes money away from a retry"
+            assert ledger.spend.charged_usd <= 40
+
+    assert 0 < lost < 30
 
 
 @pytest.mark.parametrize(("times", "budget"), [(1, 30), (2, 100)])

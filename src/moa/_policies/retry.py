@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 
 from moa._ledger import Now
-from moa.errors import ProviderError, RateLimited
+from moa.errors import BudgetExceeded, ProviderError, RateLimited
 from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, Restarted
 from moa.providers._endpoint import RetrySettings
 
@@ -123,11 +123,12 @@ class _Attempts:
     A class instead of two generators for speed, as every call uses it.
     """
 
-    __slots__ = ("_begun", "_count", "_events", "_manager", "_request", "_retry")
+    __slots__ = ("_begun", "_count", "_events", "_failed", "_manager", "_request", "_retry")
 
     def __init__(self, retry: Retry, request: ModelRequest) -> None:
         self._retry, self._request = retry, request
         self._count, self._begun = 1, False
+        self._failed: ProviderError | None = None
         self._manager: ReplyStream | None = None
         self._events: AsyncIterator[ReplyEvent] | None = None
 
@@ -147,9 +148,12 @@ class _Attempts:
             try:
                 event = await anext(await self._begin() if self._events is None else self._events)
             except ProviderError as error:
+                if isinstance(error, BudgetExceeded) and self._failed is not None:
+                    raise _unpaid(self._failed, error) from error
                 pause_s = self._retry.pause_s(error, self._request, self._count, begun=self._begun)
                 if pause_s is None:
                     raise
+                self._failed = error
                 await self._leave(error)
                 log.debug("%s; attempt %d follows in %.2f s", error, self._count + 1, pause_s)
             else:
@@ -172,3 +176,8 @@ class _Attempts:
         self._manager = self._events = None
         if manager is not None and opened:
             await manager.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+
+def _unpaid(failed: ProviderError, error: BudgetExceeded) -> BudgetExceeded:
+    """The error for a retry without money: what the call has failed of comes first."""
+    return BudgetExceeded(f"{failed.args[0]}; {error.args[0]}", model=error.model)
