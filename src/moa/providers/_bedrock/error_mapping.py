@@ -12,6 +12,7 @@ from moa.errors import (
     ProviderError,
     QuotaExhausted,
     RateLimited,
+    Rejection,
     ServiceFailed,
 )
 from moa.providers._base import ModelRequest
@@ -109,13 +110,16 @@ def _error(
 ) -> ProviderError:
     # The code may come with a namespace before it (`com.amazon.coral#`) and an address after it (`:http://…`).
     name = code.rpartition("#")[2].partition(":")[0].strip()
-    kind = _refined(_KINDS.get(name.lower()) or _by_status(status), message, request)
+    by_code = _KINDS.get(name.lower()) or _by_status(status)
+    kind, rejects = _refined(by_code, message, request), tuple[Rejection, ...]()
+    if by_code in _SEVERAL and kind in (by_code, ModelNotFound) and request is not None:
+        rejects = rejections(status=status, code=name, parameter="", message=message, request=request)
+        kind = by_code if rejects else kind
     text = secrets.beginning(_shown_text(message, kind), _MESSAGE_LIMIT)
     description = ": ".join(filter(None, (name or f"HTTP {status}", text)))
     hint = _hint(name.lower(), kind, message, request)
     error = kind(f"{description} ({hint})" if hint else description, model=reference, status=status)
-    if kind in (BadRequest, AuthenticationFailed) and request is not None:
-        error.rejects = rejections(status=status, code=name, parameter="", message=message, request=request)
+    error.rejects = rejects
     return error
 
 
