@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from moa._cli.handlers.eval_output import compare_runs
 from moa._config.settings import Settings
 from moa._mixture.loading import load, single
 from moa._pricing.price import Price
@@ -20,6 +21,7 @@ from moa.evaluation._data.outputs import Output, read_outputs, write_outputs
 from moa.evaluation._judges.pairwise import PairwiseJudge
 from moa.evaluation._pipeline import aevaluate, evaluate
 from moa.evaluation._reporting import write_report
+from moa.evaluation._runner.manifest import PromptsEntry, Protocol, Session
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
@@ -431,6 +433,27 @@ async def test_four_mixtures_over_three_members_buy_each_proposal_once(tmp_path:
     assert asked(provider)["agg"] == 3 * (4 + 1)
 
 
+@pytest.mark.parametrize("measures", [(), ("exact",)])
+async def test_outputs_that_are_added_without_judging_hide_nothing_that_was_judged(
+    measures: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = [{**one, "reference": "answer of agg"} for one in PROMPTS]
+    await evaluated(tmp_path, prompts=prompts, **judged(measures=measures))
+    before, files = collect(RunDirectory(tmp_path)), read_annotations(tmp_path / "annotations" / "test.json")
+
+    await evaluated(tmp_path, prompts=prompts[:2], mixture=mixture_of(["two"], name="other"))
+
+    after = collect(RunDirectory(tmp_path))
+    assert (after.judge, after.opponent, after.baseline) == (before.judge, before.opponent, before.baseline)
+    assert (after.candidate.name, after.rests_on, after.planned) == ("test", before.rests_on, 6)
+    assert after.candidate.annotations == before.candidate.annotations
+    assert len(after.measured) >= len(before.measured)
+    assert read_annotations(tmp_path / "annotations" / "test.json") == files
+    assert len(read_outputs(tmp_path / "outputs" / "other.json")) == 2
+    compare_runs(tmp_path, tmp_path, margin=3.0, seed=0, data_dir=None, as_json=True)
+    assert json.loads(capsys.readouterr().out)["n"] == 6
+
+
 async def test_what_was_generated_can_be_judged_later(tmp_path: Path) -> None:
     await evaluated(tmp_path, baseline="fake/big")
     again = models()
@@ -481,7 +504,8 @@ async def test_a_changed_evaluation_is_refused_and_what_changed_is_named(
 
 async def test_a_run_directory_that_is_in_use_is_refused(tmp_path: Path) -> None:
     holder = RunDirectory(tmp_path)
-    holder.open({"seed": 0, "shares_replies": True, "systems": []}, {})
+    prompts = PromptsEntry(source="given", count=0, sha256="")
+    holder.open(Protocol(prompts=prompts, candidate="test", baseline=None, systems=(), seed=0), Session())
 
     with pytest.raises(UsageError, match="another process is working"):
         await evaluated(tmp_path)

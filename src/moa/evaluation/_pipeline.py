@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -11,13 +11,13 @@ from moa._policies.cache.settings import CacheSettings
 from moa._policies.cache.store import Store
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine
+from moa.evaluation._analysis.load_run import table_in
 from moa.evaluation._data.outputs import write_json, write_outputs
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.fill import Ended, Fill
 from moa.evaluation._runner.preparing import Candidates, Options, Prepared, Prompts, prepare
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
-from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid
 from moa.evaluation._runner.table import Table, table_of
 
@@ -140,8 +140,7 @@ async def opened(prepared: Prepared, out: Path) -> AsyncIterator[Opened]:
 
 async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> Evaluation:
     """Do what was prepared, or the rest of it; errors as in `aevaluate`."""
-    folder, last_progress = RunDirectory(out), list[Progress]()
-    prepared = prepared.with_earlier(folder.manifest() if folder.manifest_path.exists() else {})
+    prepared, last_progress = _beside_earlier(prepared, RunDirectory(out)), list[Progress]()
     spec = prepared.setup
 
     def note_progress(progress: Progress) -> None:
@@ -149,7 +148,8 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
         on_progress(progress)
 
     async with opened(prepared, out) as run:
-        run.store.write_prompts(spec.instructions)
+        if len(spec.instructions) == prepared.protocol.prompts.count:
+            run.store.write_prompts(spec.instructions)
         table = table_of(spec, run.store)
         await table.keep_given()
         if prepared.rejudge:
@@ -160,8 +160,9 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
             if fill.ended == "complete" and run.judging is not run.engine:
                 run.judging.remove_batch_jobs()
         finally:
-            run.folder.write_settlement(fill.settlement)
-            export(spec, table, run.folder)
+            if spec.is_judged:
+                run.folder.write_settlement(fill.settlement)
+            export(table if spec.is_judged else table_in(run.folder.manifest(), run.store), run.folder)
         damaged = tuple(run.store.damaged)
     return Evaluation(
         folder=out,
@@ -172,6 +173,24 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
         is_fruitless=fill.is_fruitless,
         damaged=damaged,
     )
+
+
+def _beside_earlier(prepared: Prepared, folder: RunDirectory) -> Prepared:
+    """What was prepared, beside what the run has; a session that judges nothing takes none of its prompts away."""
+    if not folder.exists:
+        return prepared
+    manifest = folder.manifest()
+    prepared = prepared.with_earlier(manifest)
+    if prepared.setup.is_judged or not folder.cells.exists():
+        return prepared
+    store = CellStore(folder.cells, read_only=True)
+    try:
+        known = {one.key for one in store.prompts()}
+    finally:
+        store.close()
+    if not all(one.key in known for one in prepared.setup.instructions):
+        return prepared
+    return replace(prepared, protocol=replace(prepared.protocol, prompts=manifest.protocol.prompts))
 
 
 def _spent(folder: RunDirectory, store: CellStore) -> Paid:
@@ -210,9 +229,9 @@ def _judging_engine(prepared: Prepared, folder: RunDirectory, answering: Engine)
     return engine
 
 
-def export(spec: Spec, table: Table, folder: RunDirectory) -> None:
+def export(table: Table, folder: RunDirectory) -> None:
     """Write outputs and annotations as AlpacaEval's files have them, in the prompts' order."""
-    for system in spec.systems:
-        write_outputs(folder.outputs(system.name), table.outputs(system.name).values())
-    for system in spec.judged:
-        write_json(folder.annotations(system.name), [one.as_dict() for one in table.judgements(system.name)])
+    for name in table.records:
+        write_outputs(folder.outputs(name), table.outputs(name).values())
+    for name in table.verdicts:
+        write_json(folder.annotations(name), [one.as_dict() for one in table.judgements(name)])

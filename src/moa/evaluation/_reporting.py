@@ -7,7 +7,7 @@ from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError, MissingDependency
 from moa.evaluation._analysis.calibration import FILE as CALIBRATION
 from moa.evaluation._analysis.calibration import read_calibration
-from moa.evaluation._analysis.load_run import collect, margin_of
+from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.summary import Summary, summarize
 from moa.evaluation._data.outputs import write_json
 from moa.evaluation._data.reference_data import AlpacaEvalData
@@ -46,7 +46,7 @@ def write_report(run: Path, data: AlpacaEvalData | None = None, *, margin: float
     collected = collect(folder)
     board = _board() if collected.comparable else None
     calibration = read_calibration(run / CALIBRATION) if (run / CALIBRATION).exists() else None
-    margin = margin_of(folder) if margin is None else margin
+    margin = folder.manifest().session.margin if margin is None else margin
     summary = summarize(collected, data, margin=margin, board=board, calibration=calibration)
     report = make_report(summary, collected, title=run.resolve().name)
     write_json(run / "summary.json", summary.as_dict())

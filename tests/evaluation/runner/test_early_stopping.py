@@ -17,7 +17,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.evaluation.conftest import Reference
 from tests.support.engines import user_text
-from tests.support.evaluations import VERDICT, asked, evaluated, judged, models
+from tests.support.evaluations import VERDICT, asked, evaluated, judged, models, trio
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +71,17 @@ async def test_a_decided_evaluation_asks_nothing_when_it_is_resumed(tmp_path: Pa
 
     assert asked(again) == {}
     assert (second.ended, second.settlement) == ("decided", first.settlement)
+
+
+async def test_outputs_that_are_added_leave_what_was_decided(tmp_path: Path) -> None:
+    prompts = [f"question {number} ?" for number in range(240)]
+    first = await evaluated(tmp_path, _prefers(5), prompts=prompts, until="decided", concurrency=4, **judged())
+
+    await evaluated(tmp_path, _prefers(5), mixture=trio(name="other"), prompts=prompts[:2])
+
+    stopped = summarize(collect(RunDirectory(tmp_path))).stopped
+    assert stopped is not None
+    assert stopped.settlement == first.settlement
 
 
 async def test_a_decided_evaluation_that_goes_on_with_all_prompts_is_a_plain_one_again(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> in
     elif prepared.setup.is_judged and not (done.ended == "budget" and done.is_fruitless):
         show_report(done.folder, prepared, data_dir=options.get("data_dir"), as_json=as_json)
     elif not done.is_fruitless and not prepared.setup.is_judged:
-        show_cost(done.folder, as_json=as_json)
+        show_cost(done.folder, prepared.setup.candidate.name, as_json=as_json)
     if done.ended == "budget":
         return STOPPED
     return FAILED if done.is_fruitless else COMPLETE

@@ -213,8 +213,9 @@ def report_on(run: Path, data_dir: Path | None, margin: float | None, calibratio
     folder = RunDirectory(run)
     if calibration is not None:
         write_calibration(run / FILE, read_calibration(calibration))
-    official = folder.manifest()["protocol"]["prompts"]["source"] == ALPACA_EVAL
-    data_dir = data_dir or data_dir_of(folder)
+    manifest = folder.manifest()
+    official = manifest.protocol.prompts.source == ALPACA_EVAL
+    data_dir = data_dir or data_dir_of(manifest)
     data = reference_data(data_dir) if official or data_dir else None
     written = write_report(run, data, margin=margin)
     show_findings(written.summary)

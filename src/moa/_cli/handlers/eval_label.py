@@ -38,13 +38,13 @@ def label(wanted: LabelOptions, ask: Callable[[str], str] = input) -> None:
     """Have pairs labelled, and say what the labels say so far."""
     folder = RunDirectory(wanted.run)
     manifest = folder.manifest()
-    protocol = manifest["protocol"]
-    if not folder.cells.exists() or not protocol.get("judge"):
+    protocol = manifest.protocol
+    if not folder.cells.exists() or protocol.judge is None:
         raise UsageError(f"{wanted.run}: nothing has been judged in this run: labels correct a judge's win rate")
     store = CellStore(folder.cells)
     try:
         table = table_in(manifest, store)
-        labels = Labels(table, store, wanted.system or protocol["candidate"], seed=wanted.seed)
+        labels = Labels(table, store, wanted.system or protocol.candidate, seed=wanted.seed)
         if wanted.csv is not None:
             say(f"{count(asyncio.run(labels.read(wanted.csv, wanted.rater)), 'label')} read from {wanted.csv}")
         else:

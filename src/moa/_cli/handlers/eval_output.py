@@ -1,6 +1,7 @@
 """What the commands of `moa eval` show: plans, endings, verdicts, cost and latency."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_j
     # Imported here: it loads what draws charts, which plans and latencies do without.
     from moa.evaluation._reporting import write_report
 
-    official = prepared.protocol["prompts"]["source"] == ALPACA_EVAL
+    official = prepared.protocol.prompts.source == ALPACA_EVAL
     written = write_report(
         folder, reference_data(data_dir) if official or data_dir else None, margin=prepared.setup.margin
     )
@@ -205,10 +206,12 @@ def show_latency(folder: Path, *, as_json: bool) -> None:
             console.print(sentence, soft_wrap=True, markup=False, highlight=False)
 
 
-def show_cost(folder: Path, *, as_json: bool) -> None:
-    """Print what the first system's outputs cost and how long they took, beside the baseline's."""
-    evaluation = collect(RunDirectory(folder))
-    print_json({"sentence": cost_sentence(evaluation)}) if as_json else print(cost_sentence(evaluation))
+def show_cost(folder: Path, candidate: str, *, as_json: bool) -> None:
+    """Print what a system's outputs cost and how long they took, beside the baseline's."""
+    found = collect(RunDirectory(folder))
+    systems = sorted(found.systems, key=lambda one: one.name != candidate)
+    sentence = cost_sentence(replace(found, systems=tuple(systems)))
+    print_json({"sentence": sentence}) if as_json else print(sentence)
 
 
 def _table(what: str, *headings: str) -> Table:
@@ -248,15 +251,14 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
         print(f"verdict with a margin of {margin:g} points: A is {verdict.finding.value}{more}")
 
 
-def _annotations(path: Path) -> list[Annotation]:
+def _annotations(path: Path) -> Sequence[Annotation]:
     """The annotations of a file, or of the mixture of a run directory."""
     if not path.is_dir():
         return read_annotations(path)
-    folder = RunDirectory(path)
-    protocol = folder.manifest()["protocol"]
-    if not protocol.get("judge"):
+    rows = collect(RunDirectory(path)).candidate.annotations
+    if not rows:
         raise EvaluationDataError("nothing has been judged in this run: give it a --judge", path=path)
-    return read_annotations(folder.annotations(protocol.get("candidate") or protocol["mixture"]))
+    return rows
 
 
 def _points(found: Estimate | None) -> str:

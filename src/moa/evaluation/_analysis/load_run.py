@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moa._mixture.loading import load
-from moa._mixture.schema import Mixture
 from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.human import HumanCheck, human_check
@@ -20,12 +18,12 @@ from moa.evaluation._data.outputs import file_name, read_outputs, read_rows
 from moa.evaluation._data.reference_data import BASELINE
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._runner.labels import labels_of
+from moa.evaluation._runner.manifest import FORMAT, JudgeEntry, Manifest, Protocol, Session, SystemEntry
 from moa.evaluation._runner.preparing import BASELINE_FILE
 from moa.evaluation._runner.records import RECORDS, TRACES, AnswerTrace, Record
-from moa.evaluation._runner.run_directory import FORMAT, RunDirectory
+from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.store import CellStore
 from moa.evaluation._runner.table import Table
-from moa.evaluation._statistics.sample_means import MARGIN
 
 
 def collect(folder: RunDirectory) -> Collected:
@@ -38,65 +36,63 @@ def collect(folder: RunDirectory) -> Collected:
         EvaluationDataError: It is no run directory, nothing has been answered yet, or a file can't be read.
     """
     manifest = folder.manifest()
-    protocol, session = manifest["protocol"], (manifest.get("sessions") or [{}])[-1]
-    judge = protocol.get("judge") or {}
+    protocol, judge = manifest.protocol, manifest.protocol.judge
     human: tuple[HumanCheck, ...] = ()
     measured: tuple[Measured, ...] = ()
-    if manifest.get("format") == FORMAT:
-        entries, candidate, baseline = protocol["systems"], protocol["candidate"], protocol["baseline"]
+    damaged: list[str] = []
+    if manifest.format == FORMAT:
         store = CellStore(folder.cells, read_only=True)
         try:
-            measures = protocol.get("measures", ())
             table = table_in(manifest, store)
             systems, human = _systems(folder, protocol, table), _human(table, store)
-            measured = (*measured_by(table, measures, baseline), *_by_former_judges(manifest, store, baseline))
+            former = _by_former_judges(manifest, store)
+            measured = (*measured_by(table, protocol.measures, protocol.baseline), *former)
             damaged = store.damaged
         finally:
             store.close()
     else:
-        third = judge.get("reference")
-        entries, damaged = [*protocol["systems"], *([third] if third else ())], []
-        candidate = protocol["mixture"]
-        systems = tuple(_system_of_format_1(folder.path, one, candidate) for one in entries)
-        baseline = next((one["name"] for one in entries if one["role"] == "baseline"), None)
-    first = next((system for system in systems if system.name == candidate), None)
+        systems = tuple(_system_of_format_1(folder.path, one) for one in protocol.systems)
+    first = next((system for system in systems if system.name == protocol.candidate), None)
     if first is None or not first.outputs:
         raise EvaluationDataError("nothing has been answered yet: run the evaluation first", path=folder.path)
     return Collected(
         systems=(first, *(system for system in systems if system is not first)),
-        opponent=judge.get("against"),
-        judge=judge.get("name"),
-        comparable=bool(judge.get("comparable")),
+        opponent=None if judge is None else judge.against,
+        judge=None if judge is None else judge.name,
+        comparable=judge is not None and judge.comparable,
         warnings=(
-            *conflicts(judge.get("models", ()), {one.name: one.models for one in systems}),
-            *_head_to_head(protocol["prompts"]["source"], baseline, judge),
+            *conflicts(() if judge is None else judge.models, {one.name: one.models for one in systems}),
+            *_head_to_head(protocol),
             *(f"The {one} was damaged on the disk, and is left out: run the evaluation again." for one in damaged),
         ),
-        how=_how(protocol, session),
+        how=_how(protocol, manifest.session),
         settlement=folder.settlement(),
-        planned=int(protocol["prompts"]["count"]),
+        planned=protocol.prompts.count,
         human=human,
         measured=measured,
-        baseline=baseline,
-        rests_on=next(iter(protocol.get("measures", ())), None),
+        baseline=protocol.baseline,
+        rests_on=next(iter(protocol.measures), None),
     )
 
 
-def table_in(manifest: Mapping[str, Any], store: CellStore) -> Table:
+def table_in(manifest: Manifest, store: CellStore) -> Table:
     """Return what a run has, by what its manifest says; errors as in `collect`."""
-    protocol = manifest["protocol"]
-    judge, names = protocol["judge"] or {}, [one["name"] for one in protocol["systems"]]
-    measures = manifest.get("measures", protocol.get("measures", ()))
-    opponent, name = judge.get("against"), judge.get("name")
+    return _table(manifest, store, manifest.protocol.judge, manifest.measures)
+
+
+def _table(manifest: Manifest, store: CellStore, judge: JudgeEntry | None, measures: Sequence[str] = ()) -> Table:
+    names = [one.name for one in manifest.protocol.systems]
+    opponent, name = (None, None) if judge is None else (judge.against, judge.name)
     return Table(store.prompts(), names, store, opponent=opponent, judge=name, measures=measures)
 
 
-def _by_former_judges(manifest: Mapping[str, Any], store: CellStore, baseline: str | None) -> tuple[Measured, ...]:
-    protocol, found = manifest["protocol"], list[Measured]()
-    names = [one["name"] for one in protocol["systems"]]
-    for judge, opponent in manifest.get("judges", {}).items():
-        if judge != (protocol["judge"] or {}).get("name") and opponent in names:
-            found += judged_by(Table(store.prompts(), names, store, opponent=opponent, judge=judge), baseline)
+def _by_former_judges(manifest: Manifest, store: CellStore) -> tuple[Measured, ...]:
+    protocol, found = manifest.protocol, list[Measured]()
+    names = [one.name for one in protocol.systems]
+    for judge, opponent in manifest.judges.items():
+        if judge != (protocol.judge and protocol.judge.name) and opponent in names:
+            table = _table(manifest, store, JudgeEntry(name=judge, against=opponent))
+            found += judged_by(table, protocol.baseline)
     return tuple(found)
 
 
@@ -112,23 +108,23 @@ def _traces(
     return {index: trace for key, trace in found.items() for index in keys.get(key, ()) if index in known}
 
 
-def _systems(folder: RunDirectory, protocol: Mapping[str, Any], table: Table) -> tuple[Evaluated, ...]:
+def _systems(folder: RunDirectory, protocol: Protocol, table: Table) -> tuple[Evaluated, ...]:
     keys: defaultdict[str, list[int]] = defaultdict(list)
     for one in table.instructions:
         keys[one.key].append(one.index)
     return tuple(
         Evaluated(
-            name=one["name"],
-            role=one["role"],
-            mixture=_mixture(one),
-            parent=one["parent"],
-            records=table.records[one["name"]],
-            outputs=table.outputs(one["name"]),
-            is_precomputed=one["outputs"] is not None,
-            traces=partial(_traces, folder.cells, one["name"], keys, table.records[one["name"]]),
-            annotations=table.judgements(one["name"]),
+            name=one.name,
+            role=one.role,
+            mixture=one.load(),
+            parent=one.parent,
+            records=table.records[one.name],
+            outputs=table.outputs(one.name),
+            is_precomputed=one.outputs is not None,
+            traces=partial(_traces, folder.cells, one.name, keys, table.records[one.name]),
+            annotations=table.judgements(one.name),
         )
-        for one in protocol["systems"]
+        for one in protocol.systems
     )
 
 
@@ -141,9 +137,9 @@ def _human(table: Table, store: CellStore) -> tuple[HumanCheck, ...]:
     return tuple(one for one in found if one is not None)
 
 
-def _system_of_format_1(run: Path, entries: Mapping[str, Any], candidate: str) -> Evaluated:
+def _system_of_format_1(run: Path, entry: SystemEntry) -> Evaluated:
     """A system of a run of the first format: lines of JSON, and the files in AlpacaEval's format."""
-    name, stem = entries["name"], file_name(entries["name"])
+    stem = file_name(entry.name)
     found, traces = dict[int, Record](), dict[int, AnswerTrace]()
     for line in _lines(run / "calls" / f"{stem}.jsonl"):
         record = RECORDS.validate_python(line)
@@ -155,13 +151,13 @@ def _system_of_format_1(run: Path, entries: Mapping[str, Any], candidate: str) -
     rows = read_rows(path) if path.exists() else ()
     outputs = read_outputs(run / "outputs" / f"{stem}.json") if found else ()
     return Evaluated(
-        name=name,
-        role=entries["role"],
-        mixture=_mixture(entries),
-        parent=candidate if entries["role"] in ("without", "shuffled") else None,
+        name=entry.name,
+        role=entry.role,
+        mixture=entry.load(),
+        parent=entry.parent,
         records=found,
         outputs=dict(zip(sorted(found), outputs, strict=False)),
-        is_precomputed=entries.get("outputs") is not None,
+        is_precomputed=entry.outputs is not None,
         traces=lambda: traces,
         annotations=judgements_of(rows, path),
     )
@@ -194,9 +190,11 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         raise EvaluationDataError(f"is no file of JSON lines: {error}", path=path) from error
 
 
-def _head_to_head(prompts: str, baseline: str | None, judge: Mapping[str, Any]) -> tuple[str, ...]:
-    against = judge.get("against")
-    if prompts != ALPACA_EVAL or against in (None, BASELINE) or (baseline is not None and baseline != against):
+def _head_to_head(protocol: Protocol) -> tuple[str, ...]:
+    against = None if protocol.judge is None else protocol.judge.against
+    if protocol.prompts.source != ALPACA_EVAL or against in (None, BASELINE):
+        return ()
+    if protocol.baseline not in (None, against):
         return ()
     return (
         f"Judged head-to-head against {against}: AlpacaEval's difficulties were measured against {BASELINE} and do not "
@@ -205,44 +203,33 @@ def _head_to_head(prompts: str, baseline: str | None, judge: Mapping[str, Any]) 
     )
 
 
-def margin_of(folder: RunDirectory) -> float:
-    """Return the margin of the last session, in percentage points."""
-    sessions = folder.manifest().get("sessions") or [{}]
-    return float(sessions[-1].get("margin", MARGIN))
-
-
-def data_dir_of(folder: RunDirectory) -> Path | None:
+def data_dir_of(manifest: Manifest) -> Path | None:
     """Return where the last session had AlpacaEval's files, if not from the hub and if they are still there."""
-    sessions = folder.manifest().get("sessions") or [{}]
-    entries = sessions[-1].get("data_dir")
-    return Path(entries) if entries and Path(entries).is_dir() else None
+    folder = manifest.session.data_dir
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
-def _mixture(entries: Mapping[str, Any]) -> Mixture | None:
-    return None if entries["mixture"] is None else load(entries["mixture"])
-
-
-def _asking(models: Sequence[str]) -> str:
-    return f"asking {', '.join(models)}" if models else "as files of annotations have it, asking nobody"
-
-
-def _how(protocol: Mapping[str, Any], session: Mapping[str, Any]) -> dict[str, Any]:
-    prompts, judge = protocol["prompts"], protocol.get("judge")
-    entries: dict[str, Any] = {
-        "Prompts": f"{prompts['count']} of {prompts['source']}, SHA-256 {prompts['sha256'][:16]}…",
-        "Judge": "none" if judge is None else f"{judge['name']} {_asking(judge['models'])}, against {judge['against']}",
-        "Seed": str(protocol["seed"]),
-        "Load": f"{session.get('concurrency')} at once; all systems interleaved in random order",
-    }
+def _how(protocol: Protocol, session: Session) -> dict[str, Any]:
+    prompts, judge = protocol.prompts, protocol.judge
+    told = "none"
+    if judge is not None:
+        asking = (
+            f"asking {', '.join(judge.models)}" if judge.models else "as files of annotations have it, asking nobody"
+        )
+        told = f"{judge.name} {asking}, against {judge.against}"
     topics = {
-        "Begun": "started",
-        "Python": "python",
-        "Platform": "platform",
-        "Versions": "versions",
-        "Endpoints": "endpoints",
-        "Prices": "prices",
+        "Begun": session.started,
+        "Python": session.python,
+        "Platform": session.platform,
+        "Versions": session.versions,
+        "Endpoints": session.endpoints,
+        "Prices": session.prices,
     }
-    entries |= {topic: session[key] for topic, key in topics.items() if session.get(key)}
-    return entries | {
-        "Systems": [{key: one[key] for key in ("name", "role", "mixture")} for one in protocol["systems"]]
+    return {
+        "Prompts": f"{prompts.count} of {prompts.source}, SHA-256 {prompts.sha256[:16]}…",
+        "Judge": told,
+        "Seed": str(protocol.seed),
+        "Load": f"{session.concurrency} at once; all systems interleaved in random order",
+        **{topic: value for topic, value in topics.items() if value},
+        "Systems": [{"name": one.name, "role": one.role, "mixture": one.mixture} for one in protocol.systems],
     }

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal
 
 from moa.evaluation._length_control.models import GamedBaselines, LengthModel
 from moa.evaluation._metrics.evidence import Evidence, Verdicts, weigh
@@ -41,17 +41,6 @@ class Settlement:
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
         return asdict(self)
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """The settlement that `as_dict` gave.
-
-        Raises:
-            TypeError, ValueError, KeyError: It is none.
-        """
-        if values["until"] not in get_args(Until):
-            raise ValueError(f"{values['until']} is no moment to stop")
-        return cls(**{**values, "prompts": tuple(int(index) for index in values["prompts"])})
 
 
 def look_sizes(prompts: int) -> list[int]:

@@ -26,6 +26,7 @@ from moa.evaluation._measures.base import Measure, require_rows
 from moa.evaluation._measures.registry import load_measure
 from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
 from moa.evaluation._metrics.stopping import Until
+from moa.evaluation._runner.manifest import JudgeEntry, Manifest, PromptsEntry, Protocol, Session
 from moa.evaluation._runner.pricing import price_list, require_known, require_worst_cases, versions
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.systems import (
@@ -167,45 +168,45 @@ class Prepared:
     setup: Spec
     settings: Settings
     providers: Mapping[str, Provider]
-    protocol: Mapping[str, Any]
+    protocol: Protocol
     data_dir: Path | None = None
     rejudge: bool = False
     half_price: bool = False
 
-    def session(self) -> dict[str, Any]:
+    def session(self) -> Session:
         """What may differ from session to session, for the manifest; looks up prices, which takes a second."""
         setup, endpoints = self.setup, self.settings.endpoints
         used = sorted({reference.partition("/")[0] for reference in references(setup)} & endpoints.keys())
         mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return {
-            "started": now,
-            "concurrency": setup.concurrency,
-            "budget_usd": setup.budget_usd,
-            "until": setup.until,
-            "margin": setup.margin,
-            "data_dir": None if self.data_dir is None else str(self.data_dir.resolve()),
-            "python": python_version(),
-            "platform": platform(),
-            "versions": versions(_PACKAGES),
-            "endpoints": {name: _place(self.settings, name) for name in used},
-            "prices": {
+        return Session(
+            started=now,
+            concurrency=setup.concurrency,
+            budget_usd=setup.budget_usd,
+            until=setup.until,
+            margin=setup.margin,
+            data_dir=None if self.data_dir is None else str(self.data_dir.resolve()),
+            python=python_version(),
+            platform=platform(),
+            versions=versions(_PACKAGES),
+            endpoints={name: _place(self.settings, name) for name in used},
+            prices={
                 "date": now[:10],
                 "unit": "US dollars per million tokens",
                 "models": price_list(self.settings, mixtures, references(setup)),
             },
-        }
+        )
 
-    def with_earlier(self, manifest: Mapping[str, Any]) -> "Prepared":
+    def with_earlier(self, manifest: Manifest) -> "Prepared":
         """The same with the systems that the run has besides: what was filled once stays in the report.
 
         Args:
             manifest: The run directory's.
         """
         names = {system.name for system in self.setup.systems}
-        earlier = [entry for name, entry in manifest.get("systems", {}).items() if name not in names]
+        earlier = [entry for name, entry in manifest.systems.items() if name not in names]
         systems = (*self.setup.systems, *map(earlier_system, earlier))
-        protocol = {**self.protocol, "systems": [*self.protocol["systems"], *earlier]}
+        protocol = replace(self.protocol, systems=(*self.protocol.systems, *earlier))
         return replace(self, setup=replace(self.setup, systems=systems), protocol=protocol)
 
 
@@ -277,13 +278,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     if options.get("half_price", False):
         _require_batch_api(setup, settings)
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
-    entry = {
-        "source": name,
-        "count": len(instructions),
-        "sha256": digest(instructions),
-        "limit": limit,
-        "sample": sample,
-    }
+    entry = PromptsEntry(source=name, count=len(instructions), sha256=digest(instructions), limit=limit, sample=sample)
     return Prepared(
         setup=setup,
         settings=settings,
@@ -426,22 +421,17 @@ def _for_measuring(settings: Settings) -> Settings:
     return replace(settings, endpoints=endpoints, cache=replace(settings.cache, mode="off"))
 
 
-def _protocol(setup: Spec, prompts: Mapping[str, Any]) -> dict[str, Any]:
-    judge = None
-    if setup.judge is not None and setup.opponent is not None:
-        judge = {
-            "name": setup.judge.name,
-            "models": list(setup.judge.models),
-            "comparable": setup.judge.comparable,
-            "against": setup.opponent.name,
-        }
-    return {
-        "prompts": prompts,
-        "candidate": setup.candidate.name,
-        "baseline": None if setup.baseline is None else setup.baseline.name,
-        "systems": [system.as_dict() for system in setup.systems],
-        "judge": judge,
-        "measures": [measure.name for measure in setup.measures],
-        "seed": setup.seed,
-        "shares_replies": setup.shares_replies,
-    }
+def _protocol(setup: Spec, prompts: PromptsEntry) -> Protocol:
+    judge = setup.judge
+    return Protocol(
+        prompts=prompts,
+        candidate=setup.candidate.name,
+        baseline=None if setup.baseline is None else setup.baseline.name,
+        systems=tuple(system.entry() for system in setup.systems),
+        judge=None
+        if judge is None or setup.opponent is None
+        else JudgeEntry(name=judge.name, models=judge.models, comparable=judge.comparable, against=setup.opponent.name),
+        measures=tuple(measure.name for measure in setup.measures),
+        seed=setup.seed,
+        shares_replies=setup.shares_replies,
+    )

@@ -16,6 +16,7 @@ from moa._mixture.schema import Agent, Layer, Mixture
 from moa._pricing.price import Price
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.outputs import SUFFIXES, Output, read_outputs
+from moa.evaluation._runner.manifest import SystemEntry
 
 REFERENCES = "reference"
 """As a baseline: the answers that the dataset itself has."""
@@ -49,16 +50,16 @@ class System:
         """Whether it is one model alone."""
         return self.mixture is not None and not self.mixture.layers
 
-    def as_dict(self) -> dict[str, Any]:
-        """What a manifest says of it: all that is needed to ask it again."""
-        return {
-            "name": self.name,
-            "role": self.role,
-            "mixture": None if self.mixture is None else self.mixture.as_dict(),
-            "price": None if self.price is None else [float(self.price.input), float(self.price.output)],
-            "outputs": None if self.outputs is None else _digest(self.outputs),
-            "parent": self.parent,
-        }
+    def entry(self) -> SystemEntry:
+        """What a manifest says of it."""
+        return SystemEntry(
+            name=self.name,
+            role=self.role,
+            mixture=None if self.mixture is None else self.mixture.as_dict(),
+            price=None if self.price is None else (float(self.price.input), float(self.price.output)),
+            outputs=None if self.outputs is None else _digest(self.outputs),
+            parent=self.parent,
+        )
 
 
 def _digest(outputs: Mapping[str, Output]) -> str:
@@ -279,10 +280,9 @@ def _from_file(path: Path, price: Price | None, role: str) -> System:
     return System(name=names[0], role=role, outputs=by_instruction, price=price)
 
 
-def earlier_system(entry: Mapping[str, Any]) -> System:
+def earlier_system(entry: SystemEntry) -> System:
     """Return the system that a manifest tells of; given outputs are with the run's answers."""
-    mixture = None if entry["mixture"] is None else load(entry["mixture"])
-    return System(name=entry["name"], role=entry["role"], mixture=mixture, parent=entry["parent"])
+    return System(name=entry.name, role=entry.role, mixture=entry.load(), parent=entry.parent)
 
 
 def check_names(systems: Sequence[System]) -> None:

@@ -262,7 +262,7 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
 
         async def ask(pool: Sequence[Candidate], size: int) -> Mapping[str, Answers]:
             setup = search.prepared.setup
-            run.folder.add_systems([one.system.as_dict() for one in pool])
+            run.folder.add_systems(one.system.entry() for one in pool)
             systems = (*setup.systems, *(one.system for one in pool))
             spec = replace(setup, systems=systems, instructions=search.everything[:size])
             fill = Fill(spec, table_of(spec, run.store), on_progress)
