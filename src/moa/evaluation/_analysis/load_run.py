@@ -211,12 +211,12 @@ def data_dir_of(manifest: Manifest) -> Path | None:
 
 def _how(protocol: Protocol, session: Session) -> dict[str, Any]:
     prompts, judge = protocol.prompts, protocol.judge
-    told = "none"
+    described = "none"
     if judge is not None:
         asking = (
             f"asking {', '.join(judge.models)}" if judge.models else "as files of annotations have it, asking nobody"
         )
-        told = f"{judge.name} {asking}, against {judge.against}"
+        described = f"{judge.name} {asking}, against {judge.against}"
     topics = {
         "Begun": session.started,
         "Python": session.python,
@@ -227,7 +227,7 @@ def _how(protocol: Protocol, session: Session) -> dict[str, Any]:
     }
     return {
         "Prompts": f"{prompts.count} of {prompts.source}, SHA-256 {prompts.sha256[:16]}…",
-        "Judge": told,
+        "Judge": described,
         "Seed": str(protocol.seed),
         "Load": f"{session.concurrency} at once; all systems interleaved in random order",
         **{topic: value for topic, value in topics.items() if value},
