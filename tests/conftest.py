@@ -40,6 +40,11 @@ def _is_loopback(host: str) -> bool:
         return host in ("localhost", "")
 
 
+# Tests start many processes. Where the environment says to keep no bytecode, as in many containers, each of them would
+# compile every library that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # An audit hook sees the sockets of every library, and nobody can take it away again.
 sys.addaudithook(_guard)
 
