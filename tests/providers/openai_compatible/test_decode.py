@@ -276,7 +276,7 @@ def test_stream_takes_error_events_by_their_name(line: bytes) -> None:
         sse(piece(content=[{"type": "audio"}])),
         sse(piece(tool_calls="x")),
         sse(piece(tool_calls=["x"])),
-        sse(piece(tool_calls=[{"id": "c"}])),
+        sse(piece(tool_calls=[{"id": "c"}]), piece("tool_calls")),
         b"<html><body>data: 1</body></html>",
         b"",
     ],
@@ -303,6 +303,8 @@ def test_reply_is_folded_to_text_usage_and_names() -> None:
         ("max_tokens", "length"),
         ("SAFETY", "content_filter"),
         ("COMPLETE", "stop"),
+        ("model_context_window_exceeded", "length"),
+        ("content-filter", "content_filter"),
         ("own", "own"),
         (None, "stop"),
     ],
@@ -550,6 +552,56 @@ def test_parallel_tool_calls_are_told_apart_by_id_and_name_as_well_as_by_index(p
     reply = streamed(sse(*pieces, piece("tool_calls")))
 
     assert [call.arguments for call in reply.tool_calls] == ['{"city":"Paris"}', '{"city":"Rome"}']
+
+
+def test_a_piece_of_a_call_needs_no_function_and_its_name_may_come_later() -> None:
+    # The types of OpenAI's SDK: `ChoiceDeltaToolCall.function` is optional.
+    pieces = [{"index": 0, "id": "a", "type": "function"}, {"index": 0, "function": PARIS}, {"index": 0, "id": "a"}]
+    reply = streamed(sse(*(piece(tool_calls=[each]) for each in pieces), piece("tool_calls")))
+
+    assert [(call.id, call.name, call.arguments) for call in reply.tool_calls] == [("a", *PARIS.values())]
+
+
+def test_calls_of_one_id_are_told_apart_and_get_ids_of_their_own() -> None:
+    calls = [{"id": "weather", "index": 0, "function": function} for function in (PARIS, ROME)]
+    replies = [whole({"tool_calls": calls}), streamed(sse(*(piece(tool_calls=[one]) for one in calls), piece("stop")))]
+
+    for reply in replies:
+        assert [(call.id, call.arguments) for call in reply.tool_calls] == [
+            ("weather", PARIS["arguments"]),
+            ("weather_1", ROME["arguments"]),
+        ]
+
+
+def test_a_call_that_is_repeated_whole_is_one_call() -> None:
+    again = call_piece(index=0, id="a", **PARIS)
+
+    assert [call.arguments for call in streamed(sse(again, again, piece("stop"))).tool_calls] == [PARIS["arguments"]]
+
+
+def test_calls_may_be_written_flat_and_one_alone_without_a_list() -> None:
+    reply = whole({"tool_calls": {"id": "a", "name": "weather", "arguments": {"city": "Paris"}}})
+
+    assert [(call.id, call.name, call.arguments) for call in reply.tool_calls] == [("a", *PARIS.values())]
+
+
+def test_the_first_choice_counts_wherever_it_stands_and_however_its_number_is_written() -> None:
+    choices = [{"index": "1", "delta": {"content": "other"}}, {"index": "0", "delta": {"content": "yes"}}]
+
+    assert streamed(sse({"choices": choices}, piece("stop"))).text == "yes"
+
+
+def test_events_may_follow_each_other_without_an_empty_line() -> None:
+    # https://github.com/rexxars/eventsource-parser/pull/31
+    stream = sse(piece(content="Ice "), piece(content="floats"), piece("stop"), "[DONE]").replace(b"\n\n", b"\n")
+    over_lines = json.dumps(piece("stop", content="yes"), indent=1).replace("\n", "\ndata: ")
+
+    assert streamed(stream).text == "Ice floats"
+    assert streamed(sse(over_lines)).text == "yes"
+
+
+def test_what_can_not_be_read_after_the_finish_reason_costs_no_answer() -> None:
+    assert streamed(sse(piece(content="yes"), piece("stop")) + b"event: close\ndata: bye\n\n").text == "yes"
 
 
 def test_a_name_that_is_repeated_with_every_piece_begins_no_call() -> None:

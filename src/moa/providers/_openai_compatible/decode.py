@@ -1,7 +1,8 @@
 """Replies of the chat completions API, whole or streamed, as our events."""
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,39 +24,26 @@ from moa.providers._service_state import ServiceState, owner_of
 from moa.providers._service_tier import tier_of
 from moa.providers._thoughts import Logprobs, ThoughtSplitter, starts_with_thoughts, text_after_thoughts
 
-REASONS = {
-    "function_call": "tool_calls",
-    "tool_use": "tool_calls",
-    "eos": "stop",
-    "eos_token": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "complete": "stop",
-    "max_tokens": "length",
-    "model_length": "length",
-    "safety": "content_filter",
-    "recitation": "content_filter",
-    "sensitive": "content_filter",
-    "prohibited_content": "content_filter",
-    "blocklist": "content_filter",
-    "spii": "content_filter",
-    "image_safety": "content_filter",
-    "language": "content_filter",
-    "content_filtered": "content_filter",
-    "guardrail_intervened": "content_filter",
-    "refusal": "content_filter",
-    "finish_reason_unspecified": "stop",
-}
-"""Other services' words for the OpenAI API's finish reasons."""
-
-_FAILED = frozenset(
-    {"error", "abort", "insufficient_system_resource", "malformed_function_call", "unexpected_tool_call"}
+_REASONS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"length|tokens|context_window"), "length"),
+    (
+        re.compile(r"safety|recitation|sensitive|prohibited|blocklist|spii|language|filter|guardrail|refusal"),
+        "content_filter",
+    ),
+    (re.compile(r"tool|function"), "tool_calls"),
+    (re.compile(r"stop|eos|end_turn|(?<!in)complete|finish_reason_unspecified"), "stop"),
 )
+"""Other services' words for the OpenAI API's finish reasons, e.g. `model_context_window_exceeded`, `content-filter`."""
 
+_FAILED = re.compile(r"error|abort|fail|time_?out|cancel|insufficient|malformed|unexpected")
+"""Words for replies that their services couldn't bring to an end."""
 
 NO_REASON = ErrorInfo(
     code="no_finish_reason", message="the service ended the reply without giving a reason: it may not be whole"
 )
+_FIRST = (0, None, "0")
+"""Indices of the only choice that we ask for."""
+
 NOT_LIKELY = -9999.0
 """The log probability of what is not likely at all. Source: OpenAI's API reference."""
 
@@ -129,6 +117,7 @@ class StreamDecoder:
         self._events = _Events(reference, request, request_id, secrets, holds=holds)
         self._sniffing = True
         self._held: list[bytes] = []
+        self._comes_in_deltas = False
 
     @property
     def thinks_in_text(self) -> bool:
@@ -149,7 +138,8 @@ class StreamDecoder:
         if self._sniffing:
             chunk = self._streamed(chunk)
         for name, data in self._reader.feed(chunk):
-            yield from self._event(name, data)
+            for document in _documents(data):
+                yield from self._event(name, document)
 
     def end(self) -> Iterator[ReplyEvent]:
         """Give the last events, `Finish` at their end; to be called once, after `done` or the last byte.
@@ -162,7 +152,8 @@ class StreamDecoder:
             return
         if not self.done:
             for name, data in self._reader.end():
-                yield from self._last_event(name, data)
+                for document in _documents(data):
+                    yield from self._event(name, document)
         if not self.whole and not (self.done and self._events.has_content):
             raise self._events.broken(
                 "it ended with [DONE] but without a finish reason" if self.done else "it ended without a finish reason"
@@ -188,24 +179,34 @@ class StreamDecoder:
         events = self._events
         if name == b"error":
             raise events.error(_error_event(data))
-        chunk = events.json_object(data)
+        try:
+            chunk = events.json_object(data)
+        except BrokenReply:
+            # After the finish reason only the usage may come, without which the reply is whole all the same.
+            if not self.whole:
+                raise
+            return []
         if choice := events.choice(chunk):
-            delta = choice.get("delta") or _message_of(choice)
+            # Some servers put messages into their events in place of deltas; others, behind deltas, the whole message.
+            delta = choice.get("delta") or (None if self._comes_in_deltas else _message_of(choice))
             if isinstance(delta, dict):
-                return events.delta(delta, choice)
+                found = events.delta(delta, choice)
+                self._comes_in_deltas = self._comes_in_deltas or (events.has_content and delta is choice.get("delta"))
+                return found
             if delta is not None:
                 raise events.broken("a delta is not an object", chunk)
         return []
 
-    def _last_event(self, name: bytes, data: bytes) -> list[ReplyEvent]:
-        # Bytes after the last line's end: a server that omits it, or half an event. Half an event after the finish
-        # reason can only be the usage, without which the reply is whole all the same.
-        try:
-            return self._event(name, data)
-        except BrokenReply:
-            if not self.whole:
-                raise
-            return []
+
+def _documents(data: bytes) -> Sequence[bytes]:
+    """The JSON documents in an event's data: one, or one a line from servers that leave empty lines out."""
+    if b"\n" not in data:
+        return (data,)
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data.split(b"\n")
+    return (data,)
 
 
 class _Events:
@@ -249,7 +250,7 @@ class _Events:
         if not isinstance(message, dict) and self.finish_reason is None:
             raise self.broken("its choice has no message", reply)
         # A filter leaves a reason and no message at all.
-        found = self.delta(message, choice) if isinstance(message, dict) else []
+        found = self.delta(_with_numbered_calls(message), choice) if isinstance(message, dict) else []
         # The body is whole, so a service that gives no reason can only mean that the model was done.
         self.finish_reason = self.finish_reason or "stop"
         return found + self.end()
@@ -282,7 +283,7 @@ class _Events:
             raise self.error(reply)
         if self._served_by is None or "service_tier" in reply:
             self._note_origin(reply)
-        choices = get("choices")
+        choices: Any = get("choices")
         if choices is None and (wrapped := self._wrapped(reply)) is not None:
             return self.choice(wrapped)
         choice: Any = choices[0] if isinstance(choices, list) and choices else None
@@ -293,10 +294,12 @@ class _Events:
             return None
         if not isinstance(choice, dict):
             raise self.broken("its choice is not an object", reply)
-        if choice.get("index"):
-            return None
+        if choice.get("index") not in _FIRST:
+            others = (other for other in choices if isinstance(other, dict) and other.get("index") in _FIRST)
+            if (choice := next(others, None)) is None:
+                return None
         if reason := choice.get("finish_reason"):
-            self._finish(str(reason).lower(), choice)
+            self._finish(str(reason).lower().replace("-", "_"), choice)
         return choice
 
     def _wrapped(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -324,9 +327,10 @@ class _Events:
             self._tier = tier
 
     def _finish(self, reason: str, choice: Mapping[str, Any]) -> None:
-        if reason in _FAILED:
+        if _FAILED.search(reason):
             raise self.error({"error": choice.get("error") or f"the model stopped with the reason {reason!r}"})
-        self.finish_reason = REASONS.get(reason, reason)
+        meant = (ours for words, ours in _REASONS if words.search(reason))
+        self.finish_reason = next(meant, reason)
 
     def delta(self, message: Mapping[str, Any], choice: Mapping[str, Any]) -> list[ReplyEvent]:
         """Return the events of a message or of a piece of one."""
@@ -356,9 +360,7 @@ class _Events:
         if isinstance(refusal := message.get("refusal"), str):
             self._refusal.append(refusal)
         if calls := message.get("tool_calls"):
-            if not isinstance(calls, list):
-                raise self.broken("its tool calls are not a list", message)
-            found += [self._tool(call) for call in calls]
+            found += [self._tool(call) for call in (calls if isinstance(calls, list) else [calls])]
         elif isinstance(function := message.get("function_call"), dict):
             # The API before there were several calls: at most one, without an id.
             found.append(self._tools.add({"index": 0}, function))
@@ -405,10 +407,11 @@ class _Events:
         return "".join(text)
 
     def _tool(self, call: object) -> ToolCallDelta:
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(call, dict) or not isinstance(function, dict):
-            raise self.broken("a tool call has no function", call)
-        return self._tools.add(call, function)
+        if not isinstance(call, dict):
+            raise self.broken("a tool call is not an object", call)
+        # A piece may do without a function; some servers write name and arguments beside the id.
+        function = call.get("function")
+        return self._tools.add(call, function if isinstance(function, dict) else call)
 
     def end(self, *, has_reason: bool = True) -> list[ReplyEvent]:
         """Return the last events of a whole reply, or of one that ended without giving a reason."""
@@ -421,6 +424,8 @@ class _Events:
         if not self.has_content and (tail := text_after_thoughts("".join(self._reasoning))):
             self._has_text = True
             found.append(TextDelta(tail))
+        if self._tools.has_nameless:
+            raise self.broken("a tool call has no function")
         found += self._tools.end()
         reason = self.finish_reason or "stop"
         if refusal := "".join(self._refusal):
@@ -428,8 +433,8 @@ class _Events:
             raise self._with_usage(Refused(f"the model refused: {shown}", model=self._reference))
         if reason == "content_filter" and not self._has_text:
             raise self._with_usage(Refused("a content filter kept the whole reply back", model=self._reference))
-        if reason == "stop" and self._tools:
-            reason = "tool_calls"
+        if reason in ("stop", "tool_calls"):
+            reason = "tool_calls" if self._tools else "stop"
         finish = Finish(
             reason=reason,
             usage=self._whole_usage(),
@@ -472,6 +477,15 @@ def _message_of(choice: Mapping[str, Any]) -> object:
     """A choice's message; some servers put one into their events, and those of the API before it a bare text."""
     message = choice.get("message") or choice.get("delta")
     return {"content": choice["text"]} if not message and isinstance(choice.get("text"), str) else message
+
+
+def _with_numbered_calls(message: dict[str, Any]) -> dict[str, Any]:
+    """A whole message whose tool calls are told apart by their places, whatever their ids and indices are."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list) or len(calls) < 2:
+        return message
+    numbered = [{**call, "index": at} if isinstance(call, dict) else call for at, call in enumerate(calls)]
+    return {**message, "tool_calls": numbered}
 
 
 def _error_event(data: bytes) -> dict[str, Any]:
