@@ -3,8 +3,8 @@
 import asyncio
 import json
 import multiprocessing
+import random
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,12 +16,14 @@ from moa.evaluation._pipeline import evaluate
 from tests.support.model_server import ModelServer, Text
 
 CONCURRENCY = 4
-PROMPTS = [f"question {number}" for number in range(14)]
-MIXTURE = {
-    "name": "m",
-    "layers": [{"proposers": [{"model": "lab/one"}, {"model": "lab/two"}]}],
-    "aggregator": {"model": "lab/agg"},
-}
+KILLS = 10
+PROMPTS = [{"prompt": f"question {number}", "reference": "agg"} for number in range(14)]
+LAYERS = [{"proposers": [{"model": "lab/one"}, {"model": "lab/two"}]}]
+MIXTURES = [
+    {"name": "m", "layers": LAYERS, "aggregator": {"model": "lab/agg"}},
+    {"name": "n", "layers": LAYERS, "aggregator": {"model": "lab/other"}},
+]
+GRADE = '{"reason": "r", "grade": 7}'
 VERDICT = '{"reason": "r", "verdict": "A"}'
 
 pytestmark = [
@@ -36,10 +38,11 @@ def run(folder: str) -> None:
     """The process that is killed."""
     evaluate(
         PROMPTS,
-        MIXTURE,
+        MIXTURES,
         baseline="lab/big",
         judge="pairwise",
         judge_model="lab/judge",
+        measures=["contains", "rubric:lab/grader"],
         selection=True,
         out=Path(folder) / "run",
         config=Path(folder) / "moa.yaml",
@@ -60,42 +63,56 @@ def started(folder: Path) -> BaseProcess:
     return process
 
 
-def committed(folder: Path) -> dict[tuple[str, int], str]:
-    """The outputs of all cells that are there."""
+def committed(folder: Path) -> dict[tuple[str, ...], str]:
+    """All cells that are there: answers by system and prompt, scores by measure, prompt and outputs."""
     cells = sqlite3.connect(folder / "run" / "cells.sqlite")
-    bodies = [json.loads(body) for (body,) in cells.execute("SELECT body FROM answers")]
+    answers = {
+        (system, prompt): body for system, prompt, body in cells.execute("SELECT system, prompt, body FROM answers")
+    }
+    scores = cells.execute("SELECT measure, prompt, outputs, body FROM scores")
+    found = answers | {(measure, prompt, outputs): body for measure, prompt, outputs, body in scores}
     cells.close()
-    return {(body["system"], body["index"]): body["output"] for body in bodies}
+    return found
 
 
-async def test_killing_it_again_and_again_loses_no_answer_and_buys_only_calls_in_flight_twice(tmp_path: Path) -> None:
+async def test_ten_kills_lose_no_answer_verdict_or_score_and_buy_only_calls_in_flight_twice(tmp_path: Path) -> None:
     async with ModelServer() as server:
         # Every reply is another one, so that an answer that was bought again would be seen.
-        for model in ("one", "two", "big"):
+        for model in ("one", "two", "other", "big"):
             server.behave(model, lambda body, number: Text(f"{body['model']} {number}", delay_s=0.005))
         server.behave("agg", aggregated)
         server.behave("judge", Text(VERDICT, delay_s=0.005))
-        (tmp_path / "moa.yaml").write_text(f"endpoints: {{lab: {{kind: openai, base_url: '{server.base_url}'}}}}")
-        kept: dict[tuple[str, int], str] = {}
-        for calls in (20, 70):
-            process = started(tmp_path)
-            await server.until(lambda calls=calls: len(server.requests) >= calls, timeout_s=30)  # type: ignore[misc]
+        server.behave("grader", Text(GRADE, delay_s=0.005))
+        for name in ("whole", "killed"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "moa.yaml").write_text(
+                f"endpoints: {{lab: {{kind: openai, base_url: '{server.base_url}'}}}}"
+            )
+        await asyncio.to_thread(started(tmp_path / "whole").join)
+        bill = len(server.requests)
+        server.requests.clear()
+
+        kept, in_flight, rng = dict[tuple[str, ...], str](), 0, random.Random(1)
+        for left in range(KILLS, 0, -1):
+            process = started(tmp_path / "killed")
+            calls = len(server.requests) + rng.randint(1, 2 * (bill - len(server.requests)) // (left + 1))
+            await server.until(lambda calls=calls: len(server.requests) >= calls, timeout_s=60)  # type: ignore[misc]
             process.kill()
+            in_flight += server.running
             await asyncio.to_thread(process.join)
-            kept |= committed(tmp_path)
-        process = started(tmp_path)
+            found = committed(tmp_path / "killed")
+            assert {key: found[key] for key in kept} == kept
+            kept = found
+        process = started(tmp_path / "killed")
         await asyncio.to_thread(process.join)
 
     assert process.exitcode == 0
-    assert len(kept) > 10
-    final = committed(tmp_path)
+    final, whole = committed(tmp_path / "killed"), committed(tmp_path / "whole")
     assert {key: final[key] for key in kept} == kept
-    assert len(final) == 6 * len(PROMPTS)
-    asked = Counter(json.dumps(request.body, sort_keys=True) for request in server.requests)
-    twice = sum(asked.values()) - len(asked)
-    # A mixture of two proposers, or a judge that is shown both orders, has two calls in flight at most; some replies
-    # may have arrived in the very last moment.
-    assert twice <= 2 * (2 * CONCURRENCY) + CONCURRENCY
-    for name in ("m", "m.member.two", "m.selection"):
-        rows = json.loads((tmp_path / "run" / "annotations" / f"{name}.json").read_text())
+    assert len(kept) > 100
+    assert sorted(key[:2] for key in final) == sorted(key[:2] for key in whole)
+    # Besides calls in flight: replies that had arrived and were not on the disk yet.
+    assert 0 <= len(server.requests) - bill <= in_flight + KILLS * CONCURRENCY
+    for name in ("m", "n", "m.member.two", "m.selection"):
+        rows = json.loads((tmp_path / "killed" / "run" / "annotations" / f"{name}.json").read_text())
         assert [row["preference"] for row in rows] == [1.5] * len(PROMPTS)
