@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa._render.format import count, seconds, spent, usd
+from moa._render.format import count, factor, seconds, spent, usd
 from moa._usage import Spend
 
 
@@ -22,6 +22,14 @@ from moa._usage import Spend
 )
 def test_usd_shows_the_digits_that_matter(amount: str, shown: str) -> None:
     assert usd(Decimal(amount)) == shown
+
+
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [(1.006, "1.01"), (1.0449, "1.04"), (1.05, "1.1"), (5.34, "5.3"), (99.6, "100"), (1400.2, "1400")],
+)
+def test_a_factor_that_is_not_one_is_never_shown_as_one(times: float, shown: str) -> None:
+    assert factor(times) == shown
 
 
 @given(st.decimals("0.000000000001", "1000", places=12))

@@ -36,6 +36,13 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def factor(times: float) -> str:
+    """Return how many times as much, of 1 or more: two digits, a third where two would say 1: `1.04`, `5.3`, `140`."""
+    if times < 1.05:
+        return f"{times:.3g}"
+    return f"{times:.2g}" if times < 99.5 else f"{times:.0f}"
+
+
 def spent(spend: Spend) -> str:
     """Return what was spent; estimates are marked, and calls without a known price are counted, not added as zero."""
     parts = []

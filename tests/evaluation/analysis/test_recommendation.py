@@ -87,6 +87,13 @@ def test_control_pairs_can_only_veto() -> None:
     assert passed == conclusion(better)
 
 
+def test_people_can_only_veto() -> None:
+    said = conclusion(evidence(10, 14), judge=JudgeChecks(contradicted="by people's labels mix wins 40%"))
+
+    assert (said.advice, said.line) == ("undecided", "judge cannot tell")
+    assert "can't tell mix from big: by people's labels mix wins 40%" in said.sentence
+
+
 def test_a_judge_whose_verdicts_are_missing_cannot_tell() -> None:
     said = conclusion(evidence(2, 6), judge=JudgeChecks(missing=0.3))
 

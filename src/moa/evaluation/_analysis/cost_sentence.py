@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from decimal import Decimal
 
-from moa._render.format import seconds, usd
+from moa._render.format import factor, seconds, usd
 from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.cost_latency import Cost, CostLatency, economics
 
@@ -71,7 +71,7 @@ def _relation(what: str, mine: tuple[float | None, bool], theirs: tuple[float | 
     ratio, about = mine[0] / theirs[0], "about " if mine[1] or theirs[1] else ""
     if _AS_MUCH <= ratio < 2 - _AS_MUCH:
         return [f"{about}the same {what}"]
-    return [f"{about}{100 * ratio:.2g}% of the {what}" if ratio < 1 else f"{about}{ratio:.2g} times the {what}"]
+    return [f"{about}{100 * ratio:.2g}% of the {what}" if ratio < 1 else f"{about}{factor(ratio)} times the {what}"]
 
 
 def _usd(found: CostLatency | None) -> tuple[float | None, bool]:

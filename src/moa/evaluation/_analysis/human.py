@@ -41,12 +41,35 @@ class HumanCheck:
         found, people = self.corrected.estimate, "1 person" if self.raters == 1 else f"{self.raters} people"
         low, high, n = found.interval.low, found.interval.high, self.corrected.n
         how = "by the labels alone, as they are few" if n < MIN_LABELS else "by the labels and the judge's verdicts"
-        kappa = "" if self.kappa is None else f" The judge agrees with them beyond chance (kappa {self.kappa:.2f})."
+        kappa = ""
+        if self.kappa is not None:
+            kappa = f" The judge's agreement with them is a kappa of {self.kappa:.2f} (chance is 0, full agreement 1)."
         alpha = "" if self.alpha is None else f" Among themselves they agree by an alpha of {self.alpha:.2f}."
         return (
             f"{people} labelled {n:,} pairs: {self.system} wins {found.value:.1f}% against {self.against} ({low:.1f} "
             f"to {high:.1f}, {how}); by the judge alone it is {self.judged:.1f}%.{kappa}{alpha} Figures at equal "
             "length are not corrected by labels."
+        )
+
+    def against_the_judge(self, margin: float) -> str:
+        """Return what people say against the judge's win rate, as a clause; empty if they bear it out.
+
+        They do unless the judge's figure is outside of the interval of theirs. Where both are above one half, or both
+        below it by more than the margin, they give the same advice all the same.
+
+        Args:
+            margin: Points by which a system may be worse and still be comparable.
+        """
+        found = self.corrected.estimate
+        low, high = found.interval.low, found.interval.high
+        better = min(low, self.judged) > 50.0
+        worse = max(high, self.judged) < 50.0 - margin
+        if low <= self.judged <= high or better or worse:
+            return ""
+        pairs = "1 pair" if self.corrected.n == 1 else f"{self.corrected.n:,} pairs"
+        return (
+            f"by people's labels of {pairs} {self.system} wins {found.value:.1f}% ({low:.1f} to {high:.1f}), by the "
+            f"judge {self.judged:.1f}%"
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from moa._render.format import factor
 from moa.evaluation._length_control.bounded_taste import STEEPEST
 from moa.evaluation._metrics.evidence import Evidence
 from moa.evaluation._metrics.single_model import SingleModel
@@ -59,11 +60,13 @@ class JudgeChecks:
         missing: Share of the verdicts, 0-1, that are missing.
         controls: Pairs with a known loser that it was shown, in both orders.
         controls_right: Those on which it preferred the right output both times.
+        contradicted: What people's labels say against its verdicts, as a clause; empty if they don't.
     """
 
     missing: float = 0.0
     controls: int = 0
     controls_right: int = 0
+    contradicted: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,13 +157,15 @@ def recommend(case: VerdictBasis) -> Recommendation:
 
 
 def judge_cannot_tell(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 1: the judge fails on control pairs, keeps its side on too few pairs, or gives no verdict on too many."""
+    """Line 1: the judge fails on control pairs, is contradicted by people, changes sides or gives no verdict often."""
     judge, consistency = case.judge, evidence.consistency
     if judge.controls >= MIN_CONTROLS and judge.controls_right < LEAST_CONTROLS_RIGHT * judge.controls:
         why = (
             f"of {judge.controls} control pairs, an answer and the same words in disorder, it got only "
             f"{judge.controls_right} right"
         )
+    elif judge.contradicted:
+        why = judge.contradicted
     elif consistency is not None and consistency.share < MIN_CONSISTENCY:
         habit = f"it changed sides on {100 * consistency.flips:.0f}% of the pairs when the two answers changed places"
         why = habit if consistency.flips >= MIN_CONSISTENCY else "it calls nearly everything a tie"
@@ -342,7 +347,7 @@ def times(of: Ratio, what: str) -> str:
         return f"{100 * of.value:.2g}% of its {whats}"
     if of.value < 2.0 - _AS_MUCH:
         return f"the same {whats}"
-    return f"{of.value:.2g} times its {whats}" if of.value < 100 else f"{of.value:.0f} times its {whats}"
+    return f"{factor(of.value)} times its {whats}"
 
 
 def is_fine(found: Assessment) -> bool:

@@ -387,12 +387,14 @@ def _case(
         checks = JudgeChecks(missing=scored.missing / (scored.n + scored.missing))
         opponent: str | None = "the right answers"
     else:
+        opponent = None if baseline.name == evaluation.opponent else evaluation.opponent
+        labels = next((one for one in evaluation.human if one.system == mixture.name), None)
         checks = JudgeChecks(
+            contradicted=labels.against_the_judge(evidence.controlled.margin) if labels and opponent is None else "",
             missing=judged.missing / judged.n if judged is not None and judged.n else 0.0,
             controls=len(controls),
             controls_right=sum(controls),
         )
-        opponent = None if baseline.name == evaluation.opponent else evaluation.opponent
     return VerdictBasis(
         mixture=mixture.name,
         baseline=baseline.name,

@@ -101,6 +101,8 @@ class Fill:
         self._report_progress()
         prompts = enumerate(self._order)
         await together(*(self._prompts(prompts) for _ in range(prompts_at_once)))
+        # An output that was judged before has its verdict without a step.
+        self._report_progress()
 
     async def _prompts(self, prompts: Iterator[tuple[int, Instruction]]) -> None:
         for rank, instruction in prompts:
