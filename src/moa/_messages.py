@@ -400,6 +400,8 @@ def _part(value: object) -> Part:
             return image_from_url(url, detail=detail)
         case {"type": "image_url", "image_url": {"url": str(url)}}:
             return image_from_url(url)
+        case {"type": "text" | "input_text" | "image_url" as known}:
+            raise UsageError(f"a content part of type {known!r} lacks its text or its address")
     kind = value.get("type") if isinstance(value, Mapping) else type(value).__name__
     raise UsageError(f"a content part of type {kind!r} is not supported: use text or image_url")
 
@@ -426,9 +428,21 @@ def _tool_call(value: object) -> ToolCall:
     match value:
         case ToolCall():
             return value
-        case {"id": str(call_id), "function": {"name": str(name), "arguments": str(arguments)}}:
-            return ToolCall(id=call_id, name=name, arguments=arguments)
+        case {"id": str(call_id), "function": {"name": str(name), **rest}}:
+            return ToolCall(id=call_id, name=name, arguments=_arguments(rest.get("arguments")))
     raise UsageError("a tool call needs `id` and `function` with `name` and `arguments` (JSON text)")
+
+
+def _arguments(value: object) -> str:
+    """Arguments as JSON text. Calls without any have an empty object: many services can't read an empty text."""
+    match value:
+        case None:
+            return "{}"
+        case str():
+            return value if value.strip() else "{}"
+        case Mapping():
+            return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))
+    raise UsageError(f"a tool call's arguments are {_kind(value)}: give JSON text")
 
 
 def message_dict(message: Message) -> dict[str, Any]:

@@ -30,6 +30,9 @@ def messages(**fields: Any) -> ApiRequest:
     return MESSAGES.read({"model": "m", "max_tokens": 9, "messages": HELLO, **fields})
 
 
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "seen"}
+
+
 def turns(request: ApiRequest) -> list[tuple[str, str]]:
     return [(message.role, message.text) for message in request.messages]
 
@@ -402,3 +405,88 @@ def test_cache_marks_on_tools_are_carried_whatever_the_api_and_the_kind_of_tool(
         [tool] = request.options.tools
         assert tool["cache_control"] == mark["cache_control"]
         assert "cache_control" not in tool["function"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        # JSON Schema, 6.3: a number whose fraction is zero is an integer. https://github.com/gpustack/gpustack/issues/4057
+        ({"max_tokens": 100.0, "seed": 7.0, "top_k": 40.0}, (100, 40, 7)),
+        # https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/1829: -1 is "no limit" at local servers.
+        ({"max_tokens": -1, "top_k": -1, "seed": -1}, (None, None, -1)),
+        ({"max_completion_tokens": -1.0}, (None, None, None)),
+    ],
+)
+def test_numbers_mean_what_other_servers_take_them_for(sent: dict[str, Any], meant: tuple[Any, ...]) -> None:
+    request = chat(**sent)
+
+    assert (request.sampling.max_tokens, request.sampling.top_k, request.seed) == meant
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "seed"])
+@pytest.mark.parametrize("value", [0.5, "100", True, 1e30])
+def test_what_is_no_whole_number_is_refused(field: str, value: object) -> None:
+    with pytest.raises(RequestError) as caught:
+        chat(**{field: value})
+    assert caught.value.param == field
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}},
+        {"type": "json_schema", "schema": {"type": "object"}},
+    ],
+)
+def test_a_schema_without_a_name_is_taken_as_local_servers_take_it(sent: dict[str, Any]) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
+
+    assert chat(response_format=sent).options.response_format == wanted
+    assert (
+        responses(text={"format": {"type": "json_schema", "schema": {"type": "object"}}}).options
+        == chat(response_format=sent).options
+    )
+
+
+@pytest.mark.parametrize("arguments", [None, "", " ", {}])
+def test_a_call_without_arguments_is_an_empty_object_for_the_service(arguments: object) -> None:
+    # https://github.com/agno-agi/agno/issues/10254: empty, null or an object in place of its text.
+    function = {"name": "look"} | ({} if arguments is None else {"arguments": arguments})
+    block = {"type": "tool_use", "id": "c", "name": "look", "input": arguments}
+    requests = [
+        chat(messages=[*HELLO, {"role": "assistant", "tool_calls": [{"id": "c", "function": function}]}, RESULT]),
+        messages(
+            messages=[
+                *HELLO,
+                {"role": "assistant", "content": [block]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "seen"}]},
+            ]
+        ),
+    ]
+
+    for request in requests:
+        assert [call.arguments for call in request.messages[1].tool_calls] == ["{}"]
+
+
+def test_arguments_may_be_an_object() -> None:
+    call = {"id": "c", "function": {"name": "look", "arguments": {"at": "é"}}}
+    request = chat(messages=[*HELLO, {"role": "assistant", "tool_calls": [call]}, RESULT])
+
+    assert request.messages[1].tool_calls[0].arguments == '{"at":"é"}'
+
+
+def test_parameters_of_local_servers_are_passed_on_and_what_only_their_replies_show_is_left_out() -> None:
+    sent = {"ignore_eos": True, "dry_multiplier": 0.8, "continue_final_message": True, "timings_per_token": True}
+
+    assert chat(**sent).sampling.extra == {
+        "ignore_eos": True,
+        "dry_multiplier": 0.8,
+        "continue_final_message": True,
+    }
+
+
+@pytest.mark.parametrize("api", [CHAT, RESPONSES, MESSAGES], ids=lambda api: api.name)
+def test_a_field_that_is_null_asks_for_nothing(api: Api) -> None:
+    prompt = {"input": "Hi"} if api is RESPONSES else {"messages": HELLO, "max_tokens": 9}
+
+    assert api.read({"model": "m", **prompt, "not_a_field": None}).model == "m"

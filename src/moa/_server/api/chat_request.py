@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.documents import document_text, split_data_url
 from moa._server.api.known_fields import CHAT
-from moa._server.api.openai_request import OpenAIRequest, Tokens, choose_tools
+from moa._server.api.openai_request import OpenAIRequest, Tokens, TopK, choose_tools, read_response_format
 from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields
-from moa._server.api.request_model import RequestModel, split_request, validate
+from moa._server.api.request_model import Integer, RequestModel, split_request, validate
 from moa._server.api.translated_tools import (
     OriginalTool,
     TranslatedTools,
@@ -34,7 +34,10 @@ Content = Annotated[
 ]
 """Text, or parts; checked where messages are read, whose sentences are better than those of a union."""
 
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Seed = Annotated[Integer, Field(ge=-(2**63), lt=2**63)]
+
+_NO_LIMIT = BeforeValidator(lambda value: None if value == -1 and not isinstance(value, bool) else value)
+"""Clients of llama.cpp's, LM Studio's and vLLM's servers write -1 for "no limit"."""
 
 
 class ChatMessage(RequestModel):
@@ -94,9 +97,9 @@ class ChatRequest(OpenAIRequest):
     """The fields that have their meaning here."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    max_tokens: Tokens | None = None
-    max_completion_tokens: Tokens | None = None
+    top_k: Annotated[TopK | None, _NO_LIMIT] = None
+    max_tokens: Annotated[Tokens | None, _NO_LIMIT] = None
+    max_completion_tokens: Annotated[Tokens | None, _NO_LIMIT] = None
     stop: Annotated[
         Any,
         WithJsonSchema(
@@ -167,7 +170,7 @@ def read_chat_request(body: dict[str, Any]) -> ApiRequest:
         options=ReplyOptions(
             tools=tools.functions,
             tool_choice=choice,
-            response_format=_response_format(request.response_format),
+            response_format=read_response_format(request.response_format, param="response_format"),
             top_logprobs=_top_logprobs(request),
         ),
         seed=request.seed,
@@ -279,18 +282,6 @@ def stop_texts(value: object, *, param: str) -> tuple[str, ...]:
             400, "invalid_request", f"{param}: expected text that is not empty, or a list of it", param=param
         )
     return tuple(texts)
-
-
-def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
-    match value:
-        case None | {"type": "text"}:
-            return None
-        case {"type": "json_object"} | {"type": "json_schema", "json_schema": {"name": str()}}:
-            return value
-    message = (
-        "response_format: expected {type: text}, {type: json_object}, or {type: json_schema, json_schema: {name, …}}"
-    )
-    raise RequestError(400, "invalid_request", message, param="response_format")
 
 
 def _top_logprobs(request: ChatRequest) -> int | None:

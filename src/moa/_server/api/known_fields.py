@@ -96,6 +96,20 @@ _OPENAI_PASSED_ON = (
     "user"
 )
 
+_OF_VLLM = (
+    "ignore_eos skip_special_tokens spaces_between_special_tokens include_stop_str_in_output stop_token_ids bad_words "
+    "allowed_token_ids add_generation_prompt continue_final_message add_special_tokens mm_processor_kwargs "
+    "structural_tag guided_decoding_backend guided_whitespace_pattern cache_salt"
+)
+"""Source: `ChatCompletionRequest` in vLLM's vllm/entrypoints/openai/protocol.py."""
+
+_OF_LLAMA_CPP = (
+    "tfs_z dynatemp_range dynatemp_exponent xtc_probability xtc_threshold dry_multiplier dry_base dry_allowed_length "
+    "dry_penalty_last_n dry_sequence_breakers top_n_sigma repeat_last_n penalize_nl samplers n_keep min_keep id_slot "
+    "reasoning_format parse_tool_calls"
+)
+"""Source: the README of llama.cpp's tools/server."""
+
 CHAT: Table = {
     "request": _known(
         "messages model temperature top_p top_k max_tokens max_completion_tokens stop seed tools tool_choice "
@@ -103,9 +117,12 @@ CHAT: Table = {
         passed_on=f"{_OPENAI_PASSED_ON} frequency_penalty presence_penalty logit_bias verbosity min_p top_a typical_p "
         "repetition_penalty repeat_penalty chat_template_kwargs enable_thinking thinking thinking_budget think "
         "mirostat mirostat_eta mirostat_tau grammar guided_json guided_regex guided_choice guided_grammar "
-        "structured_outputs min_tokens length_penalty safe_prompt cache_prompt num_ctx",
+        "structured_outputs min_tokens length_penalty safe_prompt cache_prompt num_ctx "
+        f"{_OF_VLLM} {_OF_LLAMA_CPP}",
         harmless="metadata store usage include_usage include_reasoning chat_id session_id client_metadata "
-        "keep_alive title tags trace user_info litellm_metadata litellm_session_id",
+        "keep_alive title tags trace user_info litellm_metadata litellm_session_id request_id ttl verbose "
+        "return_tokens_as_token_ids return_token_ids prompt_logprobs timings_per_token return_progress return_tokens "
+        "post_sampling_probs n_probs",
         refused={
             "n": Refusal(why="a mixture gives one answer", harmless=(1,)),
             "best_of": Refusal(why="a mixture gives one answer", harmless=(1,)),
@@ -121,6 +138,10 @@ CHAT: Table = {
             "provider": Refusal(why=_OPERATORS_CHOICE, harmless=({},)),
             "route": Refusal(why=_OPERATORS_CHOICE),
             "transforms": Refusal(why="nothing is left out silently", harmless=([],)),
+            "extra_body": Refusal(why="put its fields into the request itself, as OpenAI's SDK does", harmless=({},)),
+            "n_predict": Refusal(why="use max_tokens", harmless=(-1,)),
+            "chat_template": Refusal(why="the operator chooses how a model is prompted, by `extra` in the mixture"),
+            "priority": Refusal(why=_OPERATORS_CHOICE, harmless=(0,)),
             "echo": Refusal(why="the reply holds the answer alone", harmless=(False,)),
         },
         nested={
@@ -191,7 +212,9 @@ CHAT: Table = {
     **_each("tool", "web_search web_search_preview openrouter:web_search mcp code_interpreter", _NO_SERVER_TOOLS),
     "response_format:text": _known("type"),
     "response_format:json_object": _known("type schema"),
-    "response_format:json_schema": _known("type json_schema", nested={"json_schema": "json_schema"}),
+    "response_format:json_schema": _known(
+        "type json_schema name description schema strict", nested={"json_schema": "json_schema"}
+    ),
     "json_schema": _known("name description schema strict"),
 }
 """OpenAI's Chat Completions."""

@@ -12,9 +12,9 @@ from moa._server.api.client_tools import description_and_schema
 from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, titled
 from moa._server.api.known_fields import MESSAGES
-from moa._server.api.openai_request import Probability, Tokens
+from moa._server.api.openai_request import Probability, Tokens, TopK, read_response_format
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages, passthrough_fields
-from moa._server.api.request_model import RequestModel, split_request, validate
+from moa._server.api.request_model import Integer, RequestModel, split_request, validate
 from moa._server.api.translated_tools import TranslatedTools, function_tool
 from moa._server.http.errors import RequestError
 
@@ -73,7 +73,7 @@ class Thinking(RequestModel):
     """How much the model thinks."""
 
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
-    budget_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    budget_tokens: Annotated[Integer, Field(ge=0, lt=2**31)] | None = None
 
 
 class Thread(RequestModel):
@@ -92,7 +92,7 @@ class MessagesRequest(RequestModel):
     system: Blocks = None
     temperature: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     top_p: Probability | None = None
-    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    top_k: TopK | None = None
     stop_sequences: list[Annotated[str, Field(min_length=1)]] | None = None
     tools: list[ClientTool] | None = None
     tool_choice: ToolChoice | None = None
@@ -156,7 +156,10 @@ def _read(model: type[MessagesRequest], body: dict[str, Any]) -> ApiRequest:
         options=ReplyOptions(
             tools=tools.functions,
             tool_choice=_tool_choice(request.tool_choice, has_tools=bool(request.tools)),
-            response_format=_response_format(config.format or request.output_format),
+            response_format=read_response_format(
+                {"strict": True, **wanted} if (wanted := config.format or request.output_format) else None,
+                param="output_config.format",
+            ),
         ),
         stream=bool(request.stream),
         moa=request.moa,
@@ -348,8 +351,8 @@ def _assistant_turn(content: object, at: str) -> dict[str, Any]:
     for number, block in enumerate(_blocks(content, at)):
         mark = (_mark(block) if isinstance(block, dict) else {}) or mark
         match block:
-            case {"type": "tool_use", "id": str(call), "name": str(name), "input": dict(arguments)}:
-                calls.append({"id": call, "function": {"name": name, "arguments": orjson.dumps(arguments).decode()}})
+            case {"type": "tool_use", "id": str(call), "name": str(name), **rest}:
+                calls.append({"id": call, "function": {"name": name, "arguments": rest.get("input")}})
             case {"type": "redacted_thinking", "data": str(packed)}:
                 carried = packed
             case {"type": "thinking" | "redacted_thinking"}:
@@ -380,13 +383,3 @@ def _tool_choice(choice: ToolChoice | None, *, has_tools: bool) -> str | Mapping
             raise RequestError(400, "invalid_request", "tool_choice.name: which tool?", param="tool_choice.name")
         return {"type": "function", "function": {"name": choice.name}}
     return "required" if choice.type == "any" else choice.type
-
-
-def _response_format(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    match value:
-        case None:
-            return None
-        case {"type": "json_schema", "schema": dict(schema)}:
-            return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
-    message = "output_config.format: expected {type: json_schema, schema}"
-    raise RequestError(400, "invalid_request", message, param="output_config.format")

@@ -6,14 +6,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moa._server.api.request import MoaFields
-from moa._server.api.request_model import RequestModel
+from moa._server.api.request_model import Integer, RequestModel
 from moa._server.api.translated_tools import TranslatedTools
 from moa._server.http.errors import RequestError
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Tokens = Annotated[int, Field(ge=1, lt=2**31)]
-TopLogprobs = Annotated[int, Field(ge=0, le=20)]
+Tokens = Annotated[Integer, Field(ge=1, lt=2**31)]
+TopK = Annotated[Integer, Field(ge=0, lt=2**31)]
+TopLogprobs = Annotated[Integer, Field(ge=0, le=20)]
 Verbosity = Literal["low", "medium", "high"]
 
 
@@ -61,3 +62,25 @@ def choose_tools(value: object, tools: TranslatedTools) -> tuple[TranslatedTools
             return tools, {"type": "function", "function": {"name": name}}
     message = "tool_choice: expected none, auto, required, or one tool with its type and name"
     raise RequestError(400, "invalid_request", message, param="tool_choice")
+
+
+def read_response_format(value: Mapping[str, Any] | None, *, param: str) -> Mapping[str, Any] | None:
+    """Return how a reply has to be, in the shape of Chat Completions; None if it may be any text.
+
+    Args:
+        value: `{type: text}`, `{type: json_object}`, or `{type: json_schema}` with `name`, `schema` and others beside
+            the type or below `json_schema`. A schema may do without a name, as at llama.cpp's and vLLM's servers.
+        param: The request's field.
+
+    Raises:
+        RequestError: It is something else.
+    """
+    match value:
+        case None | {"type": "text"}:
+            return None
+        case {"type": "json_object"}:
+            return value
+        case {"type": "json_schema", "json_schema": dict(schema)} | {"type": "json_schema", **schema} if schema:
+            return {"type": "json_schema", "json_schema": {"name": "answer", **schema}}
+    message = f"{param}: expected the type text or json_object, or json_schema with a schema"
+    raise RequestError(400, "invalid_request", message, param=param)

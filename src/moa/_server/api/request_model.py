@@ -1,12 +1,13 @@
 """Request bodies as checked values: fields are sorted by the tables of known fields, then checked for their types."""
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from moa._messages import whole_characters
 from moa._server.api.known_fields import DROPPED, Known, Refusal, Table, rule_for, variants
@@ -26,6 +27,14 @@ _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 M = TypeVar("M", bound=RequestModel)
 
 
+def _as_integer(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_as_integer)]
+"""A whole number, also with a point and zeros behind it: JSON, and JSON Schema, know no difference."""
+
+
 def read_json(body: bytes) -> dict[str, Any]:
     """Return the JSON object in a body.
 
@@ -33,7 +42,7 @@ def read_json(body: bytes) -> dict[str, Any]:
         RequestError: It is none.
     """
     try:
-        value = orjson.loads(body)
+        value = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
         value = _with_whole_characters(body, error)
     if not isinstance(value, dict):
@@ -130,7 +139,7 @@ def _honoured_fields(table: Table, known: Known, fields: Mapping[str, Any], at: 
             found[name] = honoured(table, nested, value, place) if nested else value
         elif name in known.refused:
             _check_harmless(known.refused[name], name, value, place)
-        elif name not in known.names and not (at and value in (None, [], {}, "")):
+        elif name not in known.names and value is not None and not (at and value in ([], {}, "")):
             raise _unknown_field(known, name, place)
     return found
 

@@ -9,7 +9,7 @@ from moa._messages import ReplyOptions, Sampling
 from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, split_data_url
 from moa._server.api.known_fields import RESPONSES
-from moa._server.api.openai_request import OpenAIRequest, Tokens, Verbosity, choose_tools
+from moa._server.api.openai_request import OpenAIRequest, Tokens, Verbosity, choose_tools, read_response_format
 from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields
 from moa._server.api.request_model import RequestModel, split_request, validate
 from moa._server.api.translated_tools import (
@@ -114,7 +114,7 @@ def read_responses_request(body: dict[str, Any]) -> ApiRequest:
         options=ReplyOptions(
             tools=tools.functions,
             tool_choice=choice,
-            response_format=_response_format(text.format),
+            response_format=read_response_format(text.format, param="text.format"),
             top_logprobs=(request.top_logprobs or 0) if wants_logprobs else None,
         ),
         stream=bool(request.stream),
@@ -133,7 +133,8 @@ async def with_stored_items(body: dict[str, Any], conversations: Conversations) 
     """
     items = body.get("input")
     found: list[Any] = []
-    if isinstance(previous := body.get("previous_response_id"), str):
+    previous = body.get("previous_response_id")
+    if isinstance(previous, str) and previous:
         stored = await conversations.get(previous)
         if stored is None:
             raise _not_stored("previous_response_id", previous)
@@ -315,18 +316,6 @@ def _part(part: Any, at: str) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else type(part).__name__
     message = f"{at}: a part of type {kind!r:.40} is not supported, or lacks a field"
     raise RequestError(400, "invalid_request", message, param=at)
-
-
-def _response_format(value: dict[str, Any] | None) -> Mapping[str, Any] | None:
-    match value:
-        case None | {"type": "text"}:
-            return None
-        case {"type": "json_object"}:
-            return value
-        case {"type": "json_schema", "name": str()}:
-            return {"type": "json_schema", "json_schema": {k: v for k, v in value.items() if k != "type"}}
-    message = "text.format: expected {type: text}, {type: json_object}, or {type: json_schema, name, schema}"
-    raise RequestError(400, "invalid_request", message, param="text.format")
 
 
 def _echo(request: ResponsesRequest, body: Mapping[str, Any]) -> dict[str, Any]:

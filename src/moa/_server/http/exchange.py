@@ -8,6 +8,7 @@ from uuid import uuid4
 from starlette.types import Message, Receive, Scope, Send
 
 from moa._server.api_keys import ANONYMOUS, Caller
+from moa._server.http.body_decoding import body_decoder
 from moa._server.http.client_addresses import counted_address
 from moa._server.http.errors import ErrorResponse, RequestError
 from moa._server.http.json_bounds import JsonBounds
@@ -110,7 +111,8 @@ class HttpExchange:
             memory: Counts what all bodies take.
 
         Raises:
-            RequestError: It is too large, too deep or too slow, or other bodies take all the memory there is for them.
+            RequestError: It is too large, too deep, too slow, or compressed in an unknown way, or other bodies take all
+                the memory there is for them.
             ClientGone: It will never be whole.
         """
         announced = self.header(b"content-length")
@@ -119,17 +121,21 @@ class HttpExchange:
         caller = self.payer
         pieces: list[bytes] = []
         size, more, bounds = 0, True, JsonBounds()
+        decoder = body_decoder(self.header(b"content-encoding"))
         ends_at = asyncio.get_running_loop().time() + timeout_s
         try:
             while more:
                 message = await self._next(timeout_s, ends_at)
-                piece, more = message.get("body", b""), message.get("more_body", False)
-                if size + len(piece) > limit:
-                    raise _too_large(limit)
-                memory.take(caller, len(piece))
-                size += len(piece)
-                bounds.feed(piece)
-                pieces.append(piece)
+                arrived, more = message.get("body", b""), message.get("more_body", False)
+                for piece in decoder.feed(arrived, is_last=not more):
+                    if size + len(piece) > limit:
+                        raise _too_large(limit)
+                    memory.take(caller, len(piece))
+                    size += len(piece)
+                    bounds.feed(piece)
+                    pieces.append(piece)
+                    if piece is not arrived:
+                        await asyncio.sleep(0)  # a few bytes may stand for megabytes
         finally:
             memory.give_back(caller, size)
         return b"".join(pieces)

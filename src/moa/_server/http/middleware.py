@@ -17,7 +17,7 @@ from moa._server.http.address_rates import AddressRates
 from moa._server.http.client_addresses import forwarded_client
 from moa._server.http.errors import INTERNAL, ErrorResponse, RequestError, error_response
 from moa._server.http.exchange import CLIENT_CLOSED_REQUEST, ClientGone, HeaderList, HttpExchange
-from moa._server.http.routes import ClientConventions, Route, RouteTable
+from moa._server.http.routes import ClientConventions, Route, RouteTable, canonical_path
 from moa._server.options import ServerOptions
 from moa.errors import MoaError
 
@@ -77,6 +77,7 @@ class ApiMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["path"] = canonical_path(scope["path"])
         methods = self._routes.at(scope["path"])
         route = methods.get(scope["method"])
         is_page = route is not None and route.is_open and route.tag is None
@@ -144,6 +145,10 @@ class ApiMiddleware:
         if not methods:
             message = f"there is nothing at {exchange.path:.200}: GET /openapi.json lists all addresses"
             raise RequestError(404, "not_found", message)
+        if route is None and exchange.header(b"upgrade").lower() == "websocket":
+            # Codex goes on without WebSockets at this status alone; at others it tries again.
+            message = "there are no WebSockets here: send requests, and read streams as server-sent events"
+            raise RequestError(426, "upgrade_required", message)
         if route is None:
             allow = ", ".join(methods)
             message = f"{exchange.path:.200} takes {allow}, not {exchange.method:.20}"
@@ -195,6 +200,8 @@ def _error_headers(failure: ErrorResponse) -> HeaderList:
     headers: HeaderList = []
     if failure.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if failure.status == 426:
+        headers.append((b"upgrade", b"HTTP/1.1"))
     if failure.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, round(failure.retry_after_s))).encode()))
     if failure.allow is not None:

@@ -1,5 +1,6 @@
 """The addresses of the server: what each takes, who may use it, and what clients of each expect."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -55,6 +56,20 @@ class Route:
     body: type[BaseModel] | None = None
     streams: bool = False
     is_open: bool = False
+
+
+_API = "/v1/"
+_BASE = re.compile(r"(?:/v1)*/(?=(?:chat/completions|responses|messages|models)(?:/|$))")
+
+
+def canonical_path(path: str) -> str:
+    """Return an address of the client APIs as it is listed; any other path as it is.
+
+    Clients add paths to a base address that ends with a slash, or that has `/v1` where it should have none, or none
+    where it should have it.
+    """
+    plain = _BASE.sub(_API, re.sub("/{2,}", "/", path).rstrip("/"), count=1)
+    return plain if plain.startswith(_API) else path
 
 
 class RouteTable:
