@@ -138,18 +138,60 @@ async def test_what_expired_or_is_missing_is_sent_again_and_what_was_processed_i
     assert sorted(server.processed.values()) == [1] * 7 + [2] * 3
 
 
-async def test_a_parameter_that_is_refused_is_left_out_of_the_next_job(place: Place) -> None:
-    def answer(body: dict[str, Any]) -> tuple[object, int]:
-        if "temperature" in body:
-            return {"message": "Unsupported parameter: 'temperature'", "param": "temperature"}, 400
-        return "yes", 200
+def without_temperature(body: dict[str, Any]) -> tuple[object, int]:
+    if "temperature" in body:
+        return {"message": "Unsupported parameter: 'temperature'", "param": "temperature"}, 400
+    return "yes", 200
 
+
+WARM = {**ALONE, "aggregator": {**ALONE["aggregator"], "temperature": 0.5}}
+
+
+async def test_a_parameter_that_is_refused_is_left_out_of_the_next_job(place: Place) -> None:
     async with BatchServer() as server:
-        server.answer = answer
-        await place.answer(settings(server), {**ALONE, "aggregator": {**ALONE["aggregator"], "temperature": 0.5}})
+        server.answer = without_temperature
+        await place.answer(settings(server), WARM)
 
     assert {row["answer"] for row in place.answers} == {"yes"}
     assert len(server.batches) == 2
+
+
+async def test_a_parameter_that_is_refused_is_learnt_before_many_requests_wait_for_a_job(place: Place) -> None:
+    place.write(*(f"p{number}" for number in range(60)))
+    async with BatchServer() as server:
+        server.answer = without_temperature
+        await place.answer(settings(server), WARM)
+
+    assert {row["answer"] for row in place.answers} == {"yes"}
+    # One is refused and one answered without the parameter, at the usual price; the others are one job.
+    assert server.asked_at_once == 2
+    assert [batch["request_counts"] for batch in server.batches.values()] == [{"completed": 59, "failed": 0}]
+    usual = 15 * 1000 / 1e6
+    assert Counter(row["answer_cost_usd"] for row in place.answers) == {usual: 1, usual / 2: 59}
+
+
+async def test_a_request_that_was_answered_ahead_of_its_job_is_not_bought_again_after_a_kill(place: Place) -> None:
+    place.write(*(f"p{number}" for number in range(60)))
+    async with BatchServer() as server:
+        server.polls = 10**6
+        await interrupted(place, settings(server), lambda: server.until(lambda: bool(server.processed_at_once)))
+        server.polls = 1
+        await place.answer(settings(server))
+
+    bill = server.processed + server.processed_at_once
+    assert (len(bill), set(bill.values())) == (60, {1})
+
+
+async def test_a_deployment_that_has_batches_only_gets_all_requests_in_its_job(place: Place) -> None:
+    # Case: Azure's deployments of the type "global batch" refuse requests that come without a batch.
+    place.write(*(f"p{number}" for number in range(60)))
+    async with BatchServer() as server:
+        server.only_batches = True
+        await place.answer(settings(server))
+
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+    assert (server.asked_at_once, len(server.batches)) == (1, 1)
+    assert server.processed.total() == 60
 
 
 async def test_a_job_that_was_created_without_an_answer_is_found_and_not_sent_again(place: Place) -> None:
@@ -468,7 +510,9 @@ async def test_kills_at_random_moments_send_no_job_twice(place: Place) -> None:
     def answer(body: dict[str, Any]) -> tuple[object, int]:
         request = body["model"], body["messages"][-1]["content"]
         failures[request] += 1
-        return ({"message": "busy"}, 503) if chance.random() < 0.1 and failures[request] < 2 else ("yes", 200)
+        if chance.random() < 0.1 and failures[request] < 2:
+            return {"message": "busy"}, 503
+        return f"re: {request[1][:10]}", 200
 
     async with BatchServer() as server:
         server.polls, server.answer = 4, answer
@@ -478,8 +522,13 @@ async def test_kills_at_random_moments_send_no_job_twice(place: Place) -> None:
         await killed_and_finished(*command, "--at-once", "60", folder=folder, server=server, chance=chance)
 
     assert len(place.answers) == 120
-    # A call in flight is one whose request reached the service while its process was killed: jobs are looked up, so
-    # that none was processed twice.
-    assert server.processed.total() == 3 * 120
-    assert sum(row["answer_cost_usd"] for row in place.answers) == pytest.approx(3 * 120 * 15 * 1000 / 1e6 / 2)
+    # Jobs are looked up, so that no request is in two. Of those that are asked ahead of a job, one may be under way at
+    # each kill.
+    bill = server.processed + server.processed_at_once
+    assert set(server.processed.values()) == {1}
+    assert len(bill) == 3 * 120
+    assert bill.total() - 3 * 120 <= 20
+    dearer = len(server.processed_at_once.keys() - server.processed.keys())
+    cost = (3 * 120 + dearer) * 15 * 1000 / 1e6 / 2
+    assert sum(row["answer_cost_usd"] for row in place.answers) == pytest.approx(cost)
     assert sorted(set(server.files) - set(server.deleted)) == []

@@ -29,8 +29,10 @@ class BatchServer(LoopbackServer):
     Attributes:
         answer: What the models say.
         polls: Number of questions for its state after which a batch ends.
-        processed: How often each request was processed, by its model and last message: the bill.
+        processed: How often each request was processed in a batch, by its model and last message: the bill.
+        processed_at_once: The same without a batch, at twice the price.
         asked_at_once: Number of requests that came without a batch.
+        only_batches: Whether requests that come without a batch are refused, as deployments for batches do.
         lose_create: Numbers of the batches whose creation isn't confirmed.
         refuse_create: Numbers of creations that fail with a status, and create nothing.
         expire: Numbers of batches that expire, and after how many of their requests.
@@ -49,6 +51,7 @@ class BatchServer(LoopbackServer):
         self.answer: Answer = lambda body: (f"re: {body['messages'][-1]['content']}", 200)
         self.polls = 1
         self.processed: Counter[tuple[str, str]] = Counter()
+        self.processed_at_once: Counter[tuple[str, str]] = Counter()
         self.asked_at_once = 0
         self.lose_create: set[int] = set()
         self.refuse_create: dict[int, int] = {}
@@ -57,7 +60,7 @@ class BatchServer(LoopbackServer):
         self.refuse: dict[int, list[dict[str, Any]]] = {}
         self.most_enqueued = 10**9
         self.forget: set[int] = set()
-        self.lose_list = self.unauthorized = self.is_together = False
+        self.lose_list = self.unauthorized = self.is_together = self.only_batches = False
         self.upload_headers: set[str] = set()
         self.files: dict[str, tuple[str, bytes]] = {}
         self.batches: dict[str, dict[str, Any]] = {}
@@ -224,8 +227,12 @@ class BatchServer(LoopbackServer):
 
     async def _chat(self, request: web.Request) -> web.Response:
         self.asked_at_once += 1
+        if self.only_batches:
+            return _error(400, "The requested operation is unsupported.")
         body = await request.json()
         content, status = self.answer(body)
+        if status == 200:
+            self.processed_at_once[body["model"], body["messages"][-1]["content"]] += 1
         return web.json_response(reply_to(body, content, status), status=status)
 
 

@@ -111,12 +111,16 @@ class Profile:
         """Take in that a call which tried a refused part again came to nothing: another one will try."""
         self._retrying.difference_update(retried)
 
+    def has_taken(self, parts: frozenset[str]) -> bool:
+        """Return whether a request of these parts was taken, or is being answered."""
+        return parts in self._taken or parts in self._opened
+
     def scout(self, parts: frozenset[str]) -> asyncio.Event | None:
         """Return what to wait for before a request of these parts is sent; None if it is known, or the first.
 
         The first one is to set it: `scouted`.
         """
-        if parts in self._taken or parts in self._opened:
+        if self.has_taken(parts):
             return None
         ahead = self._scouts.get(parts)
         if ahead is None:
@@ -152,7 +156,7 @@ class LearntProfile:
     Args:
         inner: The provider.
         profile: What is known of the model's service.
-        scouts: Whether requests of a new kind wait for the first one of it.
+        scouts: Whether requests of a new kind wait for the first one of it; if not, they say that they are untried.
     """
 
     def __init__(self, inner: Provider, profile: Profile, *, scouts: bool = True) -> None:
@@ -180,12 +184,12 @@ class _AdaptedCall:
 
     __slots__ = (
         *("_begun", "_events", "_inner", "_manager", "_parts", "_profile", "_request", "_retried", "_scouts"),
-        *("_last_message", "_tried", "_useless"),
+        *("_last_message", "_says_untried", "_tried", "_useless"),
     )
 
     def __init__(self, inner: Provider, profile: Profile, request: ModelRequest, *, scouts: bool) -> None:
         self._inner, self._profile, self._request = inner, profile, request
-        self._scouts = scouts and request.context.batch is None
+        self._scouts, self._says_untried = scouts and request.context.batch is None, not scouts
         self._parts = parts_of(request)
         self._tried: list[Rejection] = []
         self._useless: list[Rejection] = []
@@ -227,6 +231,8 @@ class _AdaptedCall:
         """Open a reply, again without what its service turns down."""
         while True:
             request = self._without_what_is_refused()
+            if self._says_untried and not self._profile.has_taken(self._parts):
+                request = replace(request, context=replace(request.context, untried=True))
             try:
                 manager = self._inner.stream(request)
                 self._events = await manager.__aenter__()

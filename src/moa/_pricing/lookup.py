@@ -14,6 +14,9 @@ from moa._usage import TokenUsage
 ANY_MODEL = "*"
 """Among an endpoint's own prices: every model that isn't named."""
 
+STANDARD = "standard"
+"""The tier of the usual price, where usage without a tier means another one."""
+
 FREE = Price(input=Decimal(0), output=Decimal(0))
 """What models on one's own machine cost."""
 
@@ -74,7 +77,7 @@ def _unknown(usage: TokenUsage) -> Decimal | None:
 def _by_tier(
     usual: Pricer, factors: Mapping[str, Decimal], provider: str | None, model: str, usage: TokenUsage
 ) -> Decimal | None:
-    if usage.tier is None:
+    if usage.tier is None or usage.tier == STANDARD:
         return usual(usage)
     price = usual(usage)
     if price is not None and (usage.tier in factors or not price):

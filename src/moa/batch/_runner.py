@@ -40,6 +40,9 @@ REPLIES = ".replies.sqlite"
 HOPELESS = 10
 """The batch stops after this many failed runs without a single answer: the fault likely affects every row."""
 
+FEW = 0.02
+"""Answers of a wave of file jobs that are as good as none, as a share of its failures: some came ahead of the job."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProgress:
@@ -304,10 +307,11 @@ class _Batch:
             # A wave ends before the next one begins, so that the requests of its layers come together.
             waves = iter([missing]) if self._engine.batch_jobs is None else _waves(missing, at_once)
             for wave in waves:
+                self._good = self._failed_runs = 0
                 await self._answer(wave, at_once, lambda *done: journal.add(*done))
                 if self._stopped is None:
                     # Not sooner: rows fail in the first layer hours before any is answered by the last.
-                    self._stop_if_hopeless()
+                    self._stop_if_hopeless(FEW)
             if self._stopped is None:
                 await asyncio.to_thread(_write, source, target, journal, limit, columns)
         finally:
@@ -431,10 +435,11 @@ class _Batch:
             self._note(Decimal(0), Decimal(0))
         return failed(error)
 
-    def _stop_if_hopeless(self) -> None:
-        if not self._good and self._failed_runs >= HOPELESS:
+    def _stop_if_hopeless(self, most_good: float = 0) -> None:
+        if self._failed_runs >= HOPELESS and self._good <= most_good * self._failed_runs:
+            answered = f"{self._good} answered" if self._good else "none was answered"
             self._stopped = (
-                f"{self._here} rows failed and none was answered, so the batch stopped: {self._last_failure}"
+                f"{self._failed_runs} rows failed and {answered}, so the batch stopped: {self._last_failure}"
             )
 
     def _note(self, cost_usd: Decimal | None, priced_usd: Decimal) -> None:

@@ -68,6 +68,7 @@ class CallContext:
         hedge: This is a second attempt beside a slow one.
         tier: The service tier to ask for, `flex`, `standard` or `priority`; None: the endpoint's own.
         dropped: What was left out of the request, or told in another way, as its service refuses it.
+        untried: Whether its service may refuse parts of the request, as far as is known; only file jobs are told.
     """
 
     call: CallRecord | None = None
@@ -83,6 +84,7 @@ class CallContext:
     hedge: bool = False
     tier: str | None = None
     dropped: tuple[str, ...] = ()
+    untried: bool = False
 
     def seconds_left(self) -> float:
         """Seconds until the call is given up, infinity without a limit."""

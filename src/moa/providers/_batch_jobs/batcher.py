@@ -10,19 +10,21 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import IO, Any, TypeVar
 
+from moa._pricing.lookup import STANDARD
 from moa.errors import Abandoned, BadRequest, ModelNotFound, ProviderError, ProviderFault, RateLimited, ServiceFailed
 from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, WholeReply
 from moa.providers._batch_jobs.service import TIER, JobService, JobStatus
 from moa.providers._batch_jobs.store import BatchJob, JobStore, new_job, sync
 from moa.providers._batch_jobs.stored_replies import Key, StoredReplies
 from moa.providers._endpoint import BatchSettings
+from moa.providers._rejections import parts_of
 from moa.providers._reply_serialization import is_worth_keeping
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ ATTEMPTS = 6
 MISSES = 3
 MOST_MISSES = 20
 """A job that the service doesn't know so many times in a row is lost: the larger number if its list has it."""
+
+AHEAD_FROM = 50
+"""Fewest requests of one kind of which one is asked ahead of their job."""
 
 AT_A_TIME = 500
 """Replies that are written down together."""
@@ -79,6 +84,7 @@ class _Input:
     added_at: float
     size: int = 0
     keys: list[str] = field(default_factory=list)
+    untried: dict[frozenset[str], list[str]] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
 
 
@@ -123,6 +129,7 @@ class Batcher:
         self._accepted: dict[str, int] = {}
         self._delivering = 0
         self._refusals: dict[str, int] = {}
+        self._ahead: dict[tuple[str, frozenset[str]], asyncio.Task[ProviderError | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cleaning: set[asyncio.Task[None]] = set()
 
@@ -135,8 +142,7 @@ class Batcher:
                 events = await self._reply(whole)
         except _AskAtOnce:
             async with self._at_once.stream(request) as now:
-                yield now
-            return
+                events = _in_tier([event async for event in now], None)
         yield WholeReply(events)
 
     async def _reply(self, request: ModelRequest) -> list[ReplyEvent]:
@@ -150,7 +156,9 @@ class Batcher:
         # The same request at the same time, e.g. of two equal prompts, is another request: each has its own reply.
         key = next(key for number in count() if (key := _numbered(base, number)) not in self._askers)
         if (reply := self._store.reply(self._endpoint, key)) is not None:
-            return self._handed_out(key, _as_batch(self._decoded(reply, request)))
+            return self._handed_out(key, _in_tier(self._decoded(reply, request), TIER))
+        if self._store.stored_reply(self._endpoint, key) is not None:
+            raise _AskAtOnce  # it was, by an earlier process
         if (failure := self._failures.get(self._sent.get(key, ""))) is not None:
             raise copy.copy(failure)
         asker = self._askers[key] = _Asker(request, asyncio.get_running_loop().create_future())
@@ -183,6 +191,8 @@ class Batcher:
         current.file.write(line)
         current.size += len(line)
         current.keys.append(key)
+        if request.context.untried:
+            current.untried.setdefault(parts_of(request), []).append(key)
         self._sent[key] = current.token
         current.added_at = time.monotonic()
         if current.timer is None:
@@ -210,11 +220,29 @@ class Batcher:
             self._look_later(current)
 
     def _send(self, current: _Input) -> None:
-        """Make a job of an input; of too few requests none, if there is anybody to ask at once."""
+        """Make a job of an input."""
         del self._inputs[current.model]
         if current.timer is not None:
             current.timer.cancel()
-        if len(current.keys) < self._service.fewest:
+        self._start(self._work_on_input(current))
+
+    async def _work_on_input(self, current: _Input) -> None:
+        try:
+            current = await self._tried(current)
+            if len(current.keys) < self._service.fewest:
+                self._ask_all_at_once(current)
+                return
+            job = self._written_down(current)
+        except (OSError, sqlite3.Error) as error:
+            message = f"the batch job can't be written down: {error}"
+            self._fail(current.keys, lambda: ProviderFault(message, model=f"{self._endpoint}/{current.model}"))
+        else:
+            await self._work(job, set(current.keys))
+        finally:
+            current.file.close()
+
+    def _ask_all_at_once(self, current: _Input) -> None:
+        if current.keys:
             log.warning(
                 "%s/%s: %d requests are too few for a batch job (fewest: %d), so they are asked at once",
                 self._endpoint,
@@ -222,20 +250,53 @@ class Batcher:
                 len(current.keys),
                 self._service.fewest,
             )
-            current.file.close()
-            self._store.input_of(current.token).unlink(missing_ok=True)
-            self._fail(current.keys, lambda: _AskAtOnce())
-            return
-        self._start(self._work_on_input(current))
+        self._store.input_of(current.token).unlink(missing_ok=True)
+        self._fail(current.keys, lambda: _AskAtOnce())
 
-    async def _work_on_input(self, current: _Input) -> None:
+    async def _tried(self, current: _Input) -> _Input:
+        """Return an input without the requests that were answered, or refused, at once.
+
+        Of each kind of request that its service may refuse, one is asked ahead: a refusal would be known only at the
+        end of the job, for all of them.
+        """
+        for parts, keys in current.untried.items():
+            if len(keys) >= AHEAD_FROM and len(current.keys) > self._service.fewest:
+                ahead = self._ahead.get((current.model, parts))
+                if ahead is None:
+                    ahead = self._ahead[current.model, parts] = asyncio.ensure_future(self._ask_ahead(keys[0]))
+                refusal = await asyncio.shield(ahead)
+                if refusal is not None:
+                    self._fail(keys, partial(copy.copy, refusal))
+        left = [key for key in current.keys if self._sent.get(key) == current.token]
+        if len(left) == len(current.keys):
+            return current
+        current.file.close()
+        fresh = self._copied(current.token, current.model, left)
+        self._store.input_of(current.token).unlink()
+        return fresh
+
+    async def _ask_ahead(self, key: str) -> ProviderError | None:
+        """Ask for the reply to a request at once, and return how its service has refused a part of it, if it has."""
+        asker = self._askers.get(key)
+        if asker is None:
+            return None
         try:
-            job = self._written_down(current)
-        except (OSError, sqlite3.Error) as error:
-            message = f"the batch job can't be written down: {error}"
-            self._fail(current.keys, lambda: ProviderFault(message, model=f"{self._endpoint}/{current.model}"))
-        else:
-            await self._work(job, set(current.keys))
+            async with self._at_once.stream(asker.request) as events:
+                reply = [event async for event in events]
+        except ProviderError as error:
+            # Anything else, as of a deployment that has file jobs only, is for the job to find out.
+            return error if error.rejects else None
+        self._give(key, _in_tier(reply, None))
+        return None
+
+    def _copied(self, token: str, model: str, keys: Sequence[str]) -> _Input:
+        """Return an input of some requests of another one."""
+        fresh, wanted = self._new_input(model), frozenset(keys)
+        with self._store.input_of(token).open("rb") as lines:
+            fresh.file.writelines(line for line in lines if self._service.key_of(line) in wanted)
+        fresh.keys = list(keys)
+        self._sent.update(dict.fromkeys(keys, fresh.token))
+        return fresh
 
     def _written_down(self, current: _Input) -> BatchJob:
         """Bring an input to disk, and then its job."""
@@ -409,17 +470,20 @@ class Batcher:
             asker = self._askers.get(key)
             try:
                 events = self._service.decode(reply, reference=reference, request=asker.request if asker else None)
-                good[key] = _as_batch(events)
+                good[key] = _in_tier(events, TIER)
             except ProviderError as error:
                 failed[key] = error
         if good:
             self._store.put(self._endpoint, {key: replies[key] for key in good})
         for key, events in good.items():
-            self._sent.pop(key, None)
-            if (asker := self._askers.get(key)) is not None and not asker.events.done():
-                asker.events.set_result(events)
+            self._give(key, events)
         for key, failure in failed.items():
             self._fail([key], partial(copy.copy, failure))
+
+    def _give(self, key: str, reply: list[ReplyEvent]) -> None:
+        self._sent.pop(key, None)
+        if (asker := self._askers.get(key)) is not None and not asker.events.done():
+            asker.events.set_result(reply)
 
     def _refuse(self, job: BatchJob, keys: set[str], status: JobStatus) -> None:
         """Blame the requests that a job was refused for; the others may go into the next job."""
@@ -443,18 +507,15 @@ class Batcher:
         """Send a job again that exceeded the account's quota: later, and in two halves if it was alone."""
         await self._clean_up(job, None)
         is_alone = not any(other.model == job.model for other, _ in self.running.values())
-        lines = await asyncio.to_thread(self._store.input_of(job.token).read_bytes)
-        rows = lines.splitlines(keepends=True)
-        parts = [rows]
-        if is_alone and len(rows) > self._accepted.get(job.model, 1):
-            parts = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+        order = await asyncio.to_thread(self._order, job)
+        parts = [order]
+        if is_alone and len(order) > self._accepted.get(job.model, 1):
+            parts = [order[: len(order) // 2], order[len(order) // 2 :]]
         refusals = self._refusals[job.model] = self._refusals.get(job.model, 0) + 1
         await asyncio.sleep(min(self._settings.poll_s * 2 ** min(refusals, 10), LONGEST_WAIT_S))
+        inputs = [self._copied(job.token, job.model, part) for part in parts]
         self._store.end(job.token)
-        for part in parts:
-            fresh = self._new_input(job.model)
-            fresh.keys = [self._service.key_of(line) for line in part]
-            fresh.file.write(b"".join(part))
+        for fresh in inputs:
             await self._work(self._written_down(fresh), keys & set(fresh.keys))
 
     def _fail(self, keys: Iterable[str], error: Callable[[], Exception]) -> None:
@@ -494,7 +555,7 @@ class Batcher:
         self._inputs.clear()
         if self._cleaning:
             await asyncio.wait(self._cleaning, timeout=CLEANING_S)
-        tasks = [*self._tasks, *self._cleaning, *([self._recovery] if self._recovery else [])]
+        tasks = [*self._tasks, *self._cleaning, *self._ahead.values(), *([self._recovery] if self._recovery else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -502,10 +563,10 @@ class Batcher:
         await self._inner.aclose()
 
 
-def _as_batch(events: list[ReplyEvent]) -> list[ReplyEvent]:
-    """Return events whose usage is that of a job, whatever tier the service names."""
+def _in_tier(events: list[ReplyEvent], tier: str | None) -> list[ReplyEvent]:
+    """Return events whose usage is that of a tier, whatever the service names; None: of the one that it names."""
     return [
-        replace(event, usage=replace(event.usage, tier=TIER))
+        replace(event, usage=replace(event.usage, tier=tier or event.usage.tier or STANDARD))
         if isinstance(event, Finish) and event.usage is not None
         else event
         for event in events
