@@ -31,9 +31,6 @@ Kimi-VL and Sky-T1, and OpenAI's harmony format, as their servers send them with
 _OPENINGS = tuple(_CLOSINGS)
 _LONGEST_OPENING = max(map(len, _OPENINGS))
 
-_FIRST = frozenset({"", "a", *(opening[0] for opening in _OPENINGS)})
-"""First characters of what may open thoughts; nothing yet may become anything."""
-
 _ALONE = ("</think>", "</thinking>", "</seed:think>", "[/THINK]", "◁/think▷")
 """Closing tags whose opening one a chat template may have written already."""
 
@@ -41,6 +38,9 @@ _END_OF_HARMONY = re.compile(r"<\|(?:return|end)\|>")
 _BARE_HARMONY = re.compile(r"analysis(?=[A-Z])")
 """Harmony whose special tokens were left out on the way: `analysis…assistantfinal…`."""
 _BARE_FINAL = "assistantfinal"
+
+_BEGINNINGS = frozenset(opening[:size] for opening in (*_OPENINGS, "analysisX") for size in range(len(opening)))
+"""What a text may begin with that may yet open thoughts; nothing may become anything."""
 
 _QUOTES = frozenset("`'\"“”‘’")
 
@@ -100,10 +100,6 @@ class ThoughtSplitter:
     def _at_start(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
         held = self._held + text
         begun = held.lstrip()
-        if begun[:1] not in _FIRST:
-            logprobs, self._held, self._held_logprobs = self._held_logprobs + logprobs, "", ()
-            self._state = self._in_text
-            return self._in_text(held, logprobs)
         if begun.startswith(_OPENINGS):
             for opening, closings in _CLOSINGS.items():
                 if not begun.startswith(opening):
@@ -112,8 +108,7 @@ class ThoughtSplitter:
                 self._is_harmony = closings is _HARMONY
                 return self._in_thoughts(begun[len(opening) :], ())
         self._held_logprobs += logprobs
-        # "analysis" is shorter than the longest opening, too.
-        if len(begun) < _LONGEST_OPENING and any(opening.startswith(begun) for opening in (*_OPENINGS, "analysis")):
+        if begun[:_LONGEST_OPENING] in _BEGINNINGS:
             self._held = held
             return []
         logprobs, self._held, self._held_logprobs = self._held_logprobs, "", ()

@@ -336,8 +336,10 @@ class _Events:
         """Return the events of a message or of a piece of one."""
         found: list[ReplyEvent] = []
         get = message.get
-        if len(message) > 1 or "content" not in message:
-            self._beside_content(message, found)
+        for name, value in message.items():
+            if value is not None and name != "content" and name != "role":
+                self._beside_content(message, found)
+                break
         content = get("content")
         logprobs = _logprobs(choice)
         if isinstance(content, dict) and "type" in content:
