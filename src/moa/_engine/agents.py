@@ -12,7 +12,7 @@ from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import ReplyOptions
 from moa.errors import CallTimedOut, EmptyReply, ProviderError
 from moa.events import CallStarted, Event
-from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold
+from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold, WholeReply
 from moa.providers._call_context import CallContext, Hedging, SampleBatch
 from moa.providers._time_limit import TimeLimit
 
@@ -198,10 +198,16 @@ def _may_be_marked(request: AgentRequest) -> bool:
 async def _read(model: Model, model_request: ModelRequest, request: AgentRequest) -> Reply:
     fold = ReplyFold()
     async with model.provider.stream(model_request) as events:
-        async for event in events:
-            fold.add(event)
-            if request.on_event is not None:
-                request.on_event(event)
+        if isinstance(events, WholeReply):
+            for event in events.events:
+                fold.add(event)
+                if request.on_event is not None:
+                    request.on_event(event)
+        else:
+            async for event in events:
+                fold.add(event)
+                if request.on_event is not None:
+                    request.on_event(event)
         # Judged inside the block, so that the ledger shows a reply that is of no use as failed.
         reply = fold.reply(model.reference)
         # Proposers are given no tools: a wish to call one is nothing that the next layer could read.

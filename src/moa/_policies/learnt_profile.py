@@ -14,7 +14,7 @@ from types import TracebackType
 
 from moa._policies.profile_store import GOOD_FOR_S, Lesson, ProfileStore
 from moa.errors import BadRequest, ProviderError, Rejection
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WholeReply
 from moa.providers._rejections import parts_of, rejections
 from moa.providers._reshaping import without, without_all
 
@@ -201,21 +201,20 @@ class _AdaptedCall:
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         profile = self._profile
-        if not self._scouts:
-            # The samples of a batch go out together, by one call if the service has that: none is sent ahead.
-            await self._open()
-            return self
-        ahead = profile.scout(self._parts)
+        # The samples of a batch go out together, by one call if the service has that: none is sent ahead.
+        ahead = profile.scout(self._parts) if self._scouts else None
         if ahead is not None:
             await self._wait_for(ahead)
-            await self._open()
-            return self
         opened = False
         try:
             await self._open()
             opened = True
         finally:
-            profile.scouted(self._parts, opened=opened)
+            if self._scouts and ahead is None:
+                profile.scouted(self._parts, opened=opened)
+        if isinstance(self._events, WholeReply):
+            self._note_taken()
+            return self._events
         return self
 
     async def _wait_for(self, ahead: asyncio.Event) -> None:
@@ -292,11 +291,14 @@ class _AdaptedCall:
                     raise
                 await self._open()
             else:
-                self._begun = True
-                for rejection in self._tried:
-                    self._profile.learn(rejection, self._last_message)
-                self._profile.note_taken(self._parts, [again for again in self._retried if again not in self._tried])
+                self._note_taken()
                 return event
+
+    def _note_taken(self) -> None:
+        self._begun = True
+        for rejection in self._tried:
+            self._profile.learn(rejection, self._last_message)
+        self._profile.note_taken(self._parts, [again for again in self._retried if again not in self._tried])
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -18,6 +18,7 @@ from moa.providers._base import (
     ReplyStream,
     TextDelta,
     ToolCallDelta,
+    WholeReply,
 )
 from moa.providers._token_estimates import BYTES_PER_TOKEN, estimated_input_tokens, size_bytes, tokens_of
 
@@ -83,36 +84,40 @@ class _Metering:
         self._call = request.context.call or _unread(request)
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
-        try:
-            return await self._begin(self._request.context.asked_at)
-        except ProviderError as error:
-            # A kept connection is found closed once; if the next one is too, it isn't its age that is to blame.
-            if not error.ask_again:
+        request, is_first = self._request, True
+        while True:
+            self._watched = watched = self._begin(request.context.asked_at if is_first else None)
+            try:
+                self._inner = self._provider.stream(request)
+                events = await self._inner.__aenter__()
+            except ProviderError as error:
+                self._end(error)
+                # A kept connection is found closed once; if the next one is too, it isn't its age that is to blame.
+                if not (is_first and error.ask_again):
+                    raise
+                is_first = False
+            except Exception as error:
+                # Providers may come from other packages. This is the door through which their bugs come in: here each
+                # of them becomes the failure of one call, or it would take the whole run down.
+                fault = self._fault_of(error)
+                self._end(fault)
+                raise fault from error
+            except BaseException as stopped:
+                self._end(stopped)
                 raise
-        return await self._begin(None)
+            else:
+                if isinstance(events, WholeReply):
+                    for event in events.events:
+                        watched.see(event)
+                    return events
+                watched.inner = events
+                return watched
 
-    async def _begin(self, asked_at: float | None) -> AsyncIterator[ReplyEvent]:
+    def _begin(self, asked_at: float | None) -> "_Watched":
         request, call = self._request, self._call
         record = call.start(asked_at=asked_at, hedge=request.context.hedge, cached=self._cached)
         record.dropped = request.context.dropped
-        self._watched = _Watched(record, call, request)
-        try:
-            self._watched.inner = await self._enter()
-        except BaseException as error:
-            self._end(error)
-            raise
-        return self._watched
-
-    async def _enter(self) -> AsyncIterator[ReplyEvent]:
-        # Providers may come from other packages. This is the door through which their bugs come in: here each of them
-        # becomes the failure of one call, or it would take the whole run down.
-        try:
-            self._inner = self._provider.stream(self._request)
-            return await self._inner.__aenter__()
-        except ProviderError:
-            raise
-        except Exception as error:
-            raise _fault(error, self._request.reference) from error
+        return _Watched(record, call, request)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -174,16 +179,20 @@ class _Watched:
             raise
         except Exception as error:
             raise _fault(error, self._call.model) from error
+        self.see(event)
+        return event
+
+    def see(self, event: ReplyEvent) -> None:
+        """Write down what an event tells."""
         record = self.record
         if isinstance(event, Finish):
             self.finish = event
             record.finish_reason, record.served_by = event.reason, event.served_by
             record.notes = (*event.notes, *_notes_on_prompt(self._request, event))
-            return event
+            return
         if self._timed and record.first_token_at is None:
             record.first_token_at = self._call.now()
         self.written_bytes += _written_bytes(event)
-        return event
 
 
 def _notes_on_prompt(request: ModelRequest, finish: Finish) -> tuple[ErrorInfo, ...]:

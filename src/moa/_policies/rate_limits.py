@@ -16,7 +16,7 @@ from moa._policies.budget import worst_case
 from moa._policies.shared_window import SharedRates, SharedWindow
 from moa._policies.sliding_window import SlidingWindow, WindowEntry
 from moa.errors import RateLimited, StateUnavailable
-from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream, WholeReply
 from moa.providers._endpoint import LimitSettings
 
 LONGEST_PAUSE_S = 60.0
@@ -280,8 +280,12 @@ class _Admitted:
             raise
         if not self._limits.limiter.counts_tokens:
             return events
-        self._counted = _Counted(events)
-        return self._counted
+        self._counted = counted = _Counted(events)
+        if isinstance(events, WholeReply):
+            for event in events.events:
+                counted.see(event)
+            return events
+        return counted
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -317,6 +321,10 @@ class _Counted:
 
     async def __anext__(self) -> ReplyEvent:
         event = await anext(self._inner)
+        self.see(event)
+        return event
+
+    def see(self, event: ReplyEvent) -> None:
+        """Read the usage, if this event has it."""
         if isinstance(event, Finish) and event.usage:
             self.used_tokens = event.usage.total_tokens
-        return event

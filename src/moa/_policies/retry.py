@@ -10,7 +10,7 @@ from types import TracebackType
 
 from moa._ledger import Now
 from moa.errors import BudgetExceeded, ProviderError, RateLimited
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, Restarted
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, Restarted, WholeReply
 from moa.providers._endpoint import RetrySettings
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,13 @@ class _Attempts:
         self._events: AsyncIterator[ReplyEvent] | None = None
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
-        return self
+        while True:
+            try:
+                events = await self._open()
+            except ProviderError as error:
+                await self._pause_after(error)
+            else:
+                return events if isinstance(events, WholeReply) else self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -146,29 +152,33 @@ class _Attempts:
     async def __anext__(self) -> ReplyEvent:
         while True:
             try:
-                event = await anext(await self._begin() if self._events is None else self._events)
+                event = await anext(await self._open() if self._events is None else self._events)
             except ProviderError as error:
-                if isinstance(error, BudgetExceeded) and self._failed is not None:
-                    raise _unpaid(self._failed, error) from error
-                pause_s = self._retry.pause_s(error, self._request, self._count, begun=self._begun)
-                if pause_s is None:
-                    raise
-                self._failed = error
-                await self._leave(error)
-                log.debug("%s; attempt %d follows in %.2f s", error, self._count + 1, pause_s)
+                await self._pause_after(error)
             else:
                 self._begun = True
                 return event
-            self._count += 1
-            await asyncio.sleep(pause_s)
             if self._begun:
                 self._begun = False
                 return Restarted()
 
-    async def _begin(self) -> AsyncIterator[ReplyEvent]:
+    async def _open(self) -> AsyncIterator[ReplyEvent]:
         self._manager = self._retry.attempt(self._request)
         self._events = await self._manager.__aenter__()
         return self._events
+
+    async def _pause_after(self, error: ProviderError) -> None:
+        """Close the attempt that failed, and wait until the next one; raises the error if there is none."""
+        if isinstance(error, BudgetExceeded) and self._failed is not None:
+            raise _unpaid(self._failed, error) from error
+        pause_s = self._retry.pause_s(error, self._request, self._count, begun=self._begun)
+        if pause_s is None:
+            raise error
+        self._failed = error
+        await self._leave(error)
+        log.debug("%s; attempt %d follows in %.2f s", error, self._count + 1, pause_s)
+        self._count += 1
+        await asyncio.sleep(pause_s)
 
     async def _leave(self, error: BaseException | None) -> None:
         """Close the attempt, if one is open, with the given exception."""

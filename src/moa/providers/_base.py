@@ -4,7 +4,7 @@ A reply is a series of deltas with one `Finish` at its end; `collect` folds them
 `ProviderError`s and nothing else, and never puts an error's text into the reply.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -104,16 +104,23 @@ ReplyStream = AbstractAsyncContextManager[AsyncIterator[ReplyEvent]]
 
 
 class WholeReply:
-    """The events of a reply that is all there."""
+    """The events of a reply that is all there. A policy looks at them at once, and has no need to be called for each.
 
-    def __init__(self, events: list[ReplyEvent]) -> None:
-        self._events = iter(events)
+    Attributes:
+        events: All of them, in order.
+    """
+
+    __slots__ = ("_left", "events")
+
+    def __init__(self, events: Sequence[ReplyEvent]) -> None:
+        self.events = events
+        self._left = iter(events)
 
     def __aiter__(self) -> AsyncIterator[ReplyEvent]:
         return self
 
     async def __anext__(self) -> ReplyEvent:
-        for event in self._events:
+        for event in self._left:
             return event
         raise StopAsyncIteration
 
