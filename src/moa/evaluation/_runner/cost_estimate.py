@@ -1,8 +1,9 @@
 """What an evaluation would take before anything is bought: calls, tokens, dollars, minutes, and what they rest on."""
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -24,12 +25,13 @@ from moa._mixture.schema import Mixture
 from moa._policies.profile_store import ProfileStore
 from moa._pricing.price import Price
 from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
+from moa.evaluation._runner.generation import given_record
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
-from moa.evaluation._runner.store import CellStore
+from moa.evaluation._runner.spec import Spec
+from moa.evaluation._runner.store import CellStore, outputs_key
 from moa.evaluation._runner.systems import System
-from moa.evaluation._runner.table import Table, table_of
 from moa.providers._scripted import ScriptedProvider
 from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
 
@@ -138,25 +140,29 @@ class Plan:
         )
 
 
-def plan(prepared: Prepared, table: Table | None = None) -> Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """What a run has already: on which prompts, by index, each system has an output, and which of these are judged."""
+
+    answered: Mapping[str, set[int]] = field(default_factory=dict)
+    judged: Mapping[str, set[int]] = field(default_factory=dict)
+
+
+def plan(prepared: Prepared, filled: Filled = Filled()) -> Plan:
     """Return what is still to be bought; looks up prices, which takes a second.
 
     Args:
         prepared: The evaluation.
-        table: What is there already.
+        filled: What is there already.
     """
     spec, calls = prepared.setup, _Calls(prepared)
-    there = {
-        system.name: {one.index for one in spec.instructions if table and table.has_output(system.name, one.index)}
-        for system in spec.asked
-    }
+    everything = {one.index for one in spec.instructions}
+    there = {system.name: filled.answered.get(system.name, set()) for system in spec.asked}
     for system in spec.asked:
         calls.skip(system, there[system.name])
-    everything = {one.index for one in spec.instructions}
     needs = [calls.answers(system, everything - there[system.name]) for system in spec.asked]
     if spec.judge is not None:
-        judged = {system.name: table.verdicts[system.name].keys() if table else () for system in spec.judged}
-        open_pairs = [everything.difference(one) for one in judged.values()]
+        open_pairs = [everything - filled.judged.get(system.name, set()) for system in spec.judged]
         needs.append(sum(map(calls.verdicts, open_pairs), Need(name="judging")))
         if spec.checks_judge:
             needs.append(sum(map(calls.checks, open_pairs), Need(name="judge checks")))
@@ -180,9 +186,31 @@ def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
         return plan(prepared)
     prepared, store = prepared.with_earlier(folder.manifest()), CellStore(folder.cells, read_only=True)
     try:
-        return plan(prepared, table_of(prepared.setup, store))
+        return plan(prepared, _filled(prepared.setup, store))
     finally:
         store.close()
+
+
+def _filled(spec: Spec, store: CellStore) -> Filled:
+    """What a store has; the outputs of two systems at a time are in memory."""
+    keys = defaultdict[str, list[int]](list)
+    for one in spec.instructions:
+        keys[one.key].append(one.index)
+
+    def outputs(system: System) -> dict[str, str]:
+        given = [] if system.outputs is None else [(one, given_record(system, one)) for one in spec.instructions]
+        kept = {key: output for key, output in store.outputs(system.name) if key in keys}
+        return kept | {one.key: record.output for one, record in given if record.has_output}
+
+    theirs = {} if spec.opponent is None else outputs(spec.opponent)
+    verdicts = set() if spec.judge is None else store.final_keys(spec.judge.name)
+    answered, judged = dict[str, set[int]](), dict[str, set[int]]()
+    for system in spec.systems:
+        own = theirs if system is spec.opponent else outputs(system)
+        there = [key for key in own if key in theirs and (key, outputs_key(theirs[key], own[key])) in verdicts]
+        answered[system.name] = {index for key in own for index in keys[key]}
+        judged[system.name] = {index for key in there for index in keys[key]}
+    return Filled(answered=answered, judged=judged)
 
 
 class _PricedModels:

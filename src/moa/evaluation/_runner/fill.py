@@ -9,7 +9,7 @@ import heapq
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -20,10 +20,10 @@ from moa._mixture.roster import roster
 from moa._runtime.engine import Engine
 from moa.errors import EngineError
 from moa.evaluation._data.datasets import Instruction
-from moa.evaluation._judges.base import Judge, Pair
+from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.checks import UnreadableCounter, require_usable
 from moa.evaluation._judges.judge_calls import is_out_of_money, together
-from moa.evaluation._measures.base import Case, Measure
+from moa.evaluation._measures.base import Case, Measure, Score
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.early_stopping import StoppingMonitor
 from moa.evaluation._runner.generation import failed_record, generate, paid_for
@@ -32,7 +32,7 @@ from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System, as_arrived, request_of
-from moa.evaluation._runner.table import Table, is_final
+from moa.evaluation._runner.table import Table
 
 Ended = Literal["complete", "budget", "decided"]
 
@@ -143,16 +143,16 @@ class Fill:
             (measure, name)
             for measure in self._spec.measures
             for name in names.values()
-            if table.find_score(measure.name, name, index) is None
+            if table.measuring[measure.name].find(name, index) is None
         ]
 
     def _unjudged(self, instruction: Instruction) -> list[tuple[Judge, Pair]]:
-        judge, pairs = self._spec.judge, dict[str, Pair]()
-        if judge is None:
+        judge, judging, pairs = self._spec.judge, self._table.judging, dict[str, Pair]()
+        if judge is None or judging is None:
             return []
         for system in self._spec.judged:
             pair = self._table.pair(system.name, instruction)
-            if pair is not None and self._table.find_verdict(system.name, instruction.index) is None:
+            if pair is not None and judging.find(system.name, instruction.index) is None:
                 pairs.setdefault(pair.output_2, pair)
         return [(judge, pair) for pair in pairs.values()]
 
@@ -284,17 +284,19 @@ class Fill:
         if any(score.failure is None for score in scores):
             return False
         verdicts = self._table.verdicts.get(name, {}).values()
-        return self._spec.is_judged and not any(is_final(verdict) for verdict in verdicts)
+        return self._spec.is_judged and not any(verdict.failure is None for verdict in verdicts)
 
     @property
     def cause(self) -> str | None:
         """Why most of what failed has failed; None if nothing has."""
         records = (record for found in self._table.records.values() for record in found.values())
         causes = Counter(record.error["message"] for record in records if record.error is not None)
-        verdicts = (verdict for found in self._table.verdicts.values() for verdict in found.values())
-        causes.update(one.failure.message for one in verdicts if one.failure is not None and not is_final(one))
-        scores = (score for by in self._table.scores.values() for found in by.values() for score in found.values())
-        causes.update(score.failure.message for score in scores if score.failure is not None)
+        columns: list[Mapping[str, Mapping[int, Verdict | Score]]] = [
+            self._table.verdicts,
+            *self._table.scores.values(),
+        ]
+        scores = (one for column in columns for found in column.values() for one in found.values())
+        causes.update(one.failure.message for one in scores if one.failure is not None)
         return causes.most_common(1)[0][0] if causes else None
 
     def _report_progress(self) -> None:

@@ -119,6 +119,19 @@ class CellStore:
         rows = self._rows("SELECT prompt, body, digest, trace FROM answers WHERE system = ?", system)
         yield from self._whole(rows, f"answer of {system}")
 
+    def outputs(self, system: str) -> Iterator[tuple[str, str]]:
+        """Give the outputs of one system that there are, each with its prompt's key; for plans: nothing is verified."""
+        for key, body in self._rows("SELECT prompt, body FROM answers WHERE system = ?", system):
+            answer = json.loads(body)
+            if answer["status"] in ("complete", "degraded"):
+                yield key, answer["output"]
+
+    def final_keys(self, measure: str) -> set[tuple[str, str]]:
+        """Return the keys of prompt and outputs about which a measure has said something; likewise."""
+        query = "SELECT prompt, outputs FROM scores WHERE measure = ? AND instr(body, ?) > 0"
+        with self._translated_errors():
+            return set(self._db.execute(query, (measure, b'"failure": null')))
+
     def traces(self, system: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give the traces of one system's answers, each with its prompt's key; damaged ones are left out."""
         rows = self._rows("SELECT prompt, trace, digest, body FROM answers WHERE system = ?", system)
@@ -131,6 +144,17 @@ class CellStore:
         rows = self._rows("SELECT prompt, outputs, body, digest FROM scores WHERE measure = ?", measure)
         paired = (((prompt, outputs), body, digest, b"") for prompt, outputs, body, digest in rows)
         yield from self._whole(paired, f"score by {measure}")
+
+    def score(self, measure: str, key: tuple[str, str]) -> dict[str, Any] | None:
+        """Return one score; None if it isn't there, or is damaged."""
+        query = "SELECT body, digest FROM scores WHERE measure = ? AND prompt = ? AND outputs = ?"
+        with self._translated_errors():
+            row = self._db.execute(query, (measure, *key)).fetchone()
+        return (
+            next((body for _, body in self._whole(iter([(key, *row, b"")]), f"score by {measure}")), None)
+            if row
+            else None
+        )
 
     def _rows(self, query: str, name: str) -> Iterator[Any]:
         with self._translated_errors():

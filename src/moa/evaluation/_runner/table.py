@@ -1,13 +1,13 @@
 """What a run has: answers by system and prompt, verdicts by system and prompt, out of its store."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import nan
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter
 
-from moa._ledger import ErrorInfo
+from moa._ledger import ErrorInfo, Ledger
 from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
@@ -20,6 +20,9 @@ from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid, outputs_key, row_text
 
 T = TypeVar("T")
+V = TypeVar("V", Verdict, Score)
+Key = tuple[str, str]
+"""What tells a score from others of its measure: the key of the prompt, and that of the outputs."""
 
 JUDGED_AGAIN = "judged_again"
 """Code of a verdict that was given up, to be judged once more."""
@@ -28,6 +31,88 @@ LOST = 1.0
 """The preference where only the opponent has an output."""
 
 _VERDICTS, _SCORES = TypeAdapter(Verdict), TypeAdapter(Score)
+_NO_CALLS = Ledger()
+
+
+class Column(Generic[V]):
+    """What the judge, or a measure, says of outputs. Kept by the outputs: systems with the same one share it.
+
+    Of each verdict and score only the figures are held, and neither its calls nor what was written: `whole` reads them.
+
+    Args:
+        name: The judge's name, or the measure's.
+        systems: Names of the systems of which it says something.
+        store: Where all of it is.
+        kind: What it is written down as.
+        key: The key of a system's output on a prompt; None while there is nothing to be said about.
+
+    Attributes:
+        found: By system and by the prompt's index.
+        failed: Systems and indices where it failed, and is asked again when the run is resumed.
+        kept: All of it, also about outputs that no system has any more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        systems: Iterable[str],
+        store: CellStore,
+        kind: TypeAdapter[V],
+        key: Callable[[str, int], Key | None],
+    ) -> None:
+        self.name, self._store, self._key_of = name, store, key
+        self._kind: TypeAdapter[V] = kind
+        self.found: dict[str, dict[int, V]] = {system: {} for system in systems}
+        self.failed: set[tuple[str, int]] = set()
+        self._keys: dict[tuple[str, int], Key] = {}
+        self.kept: dict[Key, V] = {key: _light(kind.validate_python(body)) for key, body in store.scores(name)}
+
+    def key(self, system: str, index: int) -> Key | None:
+        """The key of a system's output on a prompt; None if there is nothing to be said about."""
+        known = self._keys.get((system, index)) or self._key_of(system, index)
+        if known is not None:
+            self._keys[system, index] = known
+        return known
+
+    def changed(self, system: str, index: int) -> None:
+        """Take note that a system's output on a prompt, or what it is compared with, is another one."""
+        self._keys.pop((system, index), None)
+
+    def find(self, system: str, index: int) -> V | None:
+        """What is said of a system's output, perhaps asked for as another system's; None if nothing is."""
+        key = self.key(system, index) if system in self.found else None
+        found = None if key is None else self.kept.get(key)
+        if found is not None:
+            self.found[system][index] = found
+            (self.failed.discard if found.failure is None else self.failed.add)((system, index))
+        return found
+
+    def whole(self, system: str, index: int) -> V | None:
+        """The same with all that is known of it."""
+        key = self.key(system, index)
+        body = None if key is None else self._store.score(self.name, key)
+        return None if body is None else self._kind.validate_python(body)
+
+    async def keep(self, key: Key, index: int, value: V, paid: Paid) -> None:
+        """Keep what is said about an output to the prompt of an index, for all systems that have this very one."""
+        await self._store.put_score(self.name, key, self._kind.dump_python(value, mode="json"), paid)
+        self.kept[key] = _light(value)
+        for system in self.found:
+            self.find(system, index)
+
+    def forget_failed(self) -> dict[Key, V]:
+        """Forget where it failed, so that it is asked again; return what was said there."""
+        failed = {key: one for key, one in self.kept.items() if one.failure is not None}
+        for key in failed:
+            del self.kept[key]
+        for system, index in self.failed:
+            del self.found[system][index]
+        self.failed.clear()
+        return failed
+
+
+def _light(one: V) -> V:
+    return replace(one, ledger=_NO_CALLS, raw=()) if isinstance(one, Verdict) else replace(one, ledger=_NO_CALLS)
 
 
 class Table:
@@ -44,9 +129,8 @@ class Table:
 
     Attributes:
         records: Answers by system and by the prompt's index.
-        verdicts: Verdicts on a system's output against the opponent's, likewise. They are kept by the outputs: systems
-            with the same output share one.
-        scores: What each measure says, by its name, the system and the prompt's index; kept by the output likewise.
+        judging: Verdicts on outputs against the opponent's; None if nothing is judged.
+        measuring: What each measure says, by its name.
         unjudgeable: How many pairs there are in which a side has failed.
     """
 
@@ -63,22 +147,19 @@ class Table:
     ) -> None:
         self.instructions, self.opponent, self.judge, self.store = instructions, opponent, judge, store
         self.records: dict[str, dict[int, Record]] = {name: {} for name in systems}
-        judged = () if judge is None or opponent is None else (name for name in systems if name != opponent)
-        self.verdicts: dict[str, dict[int, Verdict]] = {name: {} for name in judged}
         self.unjudgeable = 0
         self._failed: dict[int, set[str]] = {}
-        self._unjudged: set[tuple[str, int]] = set()
-        self._verdicts: dict[tuple[str, str], Verdict] = {}
-        self.scores = {measure: {name: dict[int, Score]() for name in systems} for measure in measures}
-        self._scores: dict[tuple[str, str, str], Score] = {}
-        self._rows = {one.index: row_text(one) for one in instructions} if measures else {}
-        self._asked: dict[tuple[str, str], int] = {}
         self._keys = {one.index: one.key for one in instructions}
+        self._rows = {one.index: row_text(one) for one in instructions} if measures else {}
+        judged = [name for name in systems if name != opponent] if judge is not None and opponent is not None else []
+        self.judging = Column(str(judge), judged, store, _VERDICTS, self._pair_key) if judged else None
+        self.measuring = {one: Column(one, systems, store, _SCORES, self._score_key) for one in measures}
+        self._columns = (*((self.judging,) if self.judging else ()), *self.measuring.values())
+        self._asked: dict[Key, int] = {}
         self._given = tuple(given)
-        self._load_answers()
-        self._load_scores()
+        self._load()
 
-    def _load_answers(self) -> None:
+    def _load(self) -> None:
         indices: dict[str, list[int]] = {}
         for index, key in self._keys.items():
             indices.setdefault(key, []).append(index)
@@ -89,30 +170,35 @@ class Table:
                     self.add(record if record.index == index else replace(record, index=index))
         for record in self._given:
             self.add(record)
-
-    def _load_scores(self) -> None:
-        if self.judge is not None:
-            scores = self.store.scores(self.judge)
-            self._verdicts = {key: _VERDICTS.validate_python(body) for key, body in scores}
-        for measure in self.scores:
-            for key, body in self.store.scores(measure):
-                self._scores[measure, *key] = _SCORES.validate_python(body)
-        for name, records in self.records.items():
-            for index in records:
-                self.find_verdict(name, index)
-                for measure in self.scores:
-                    self.find_score(measure, name, index)
+        for column in self._columns:
+            for name, records in self.records.items():
+                for index in records:
+                    column.find(name, index)
 
     def add(self, record: Record) -> None:
         """Take a record in; it isn't written down."""
-        failed, before = self._failed.setdefault(record.index, set()), self._lost_pairs(record.index)
+        index, before = record.index, self._lost_pairs(record.index)
+        failed = self._failed.setdefault(index, set())
         (failed.discard if record.has_output else failed.add)(record.system)
-        self.unjudgeable += self._lost_pairs(record.index) - before
-        self.records[record.system][record.index] = record
+        self.unjudgeable += self._lost_pairs(index) - before
+        self.records[record.system][index] = record
+        for column in self._columns:
+            for name in self.records if record.system == self.opponent else (record.system,):
+                column.changed(name, index)
 
     def _lost_pairs(self, index: int) -> int:
         failed = self._failed.get(index, set())
         return len(self.verdicts) if self.opponent in failed else len(failed & self.verdicts.keys())
+
+    @property
+    def verdicts(self) -> Mapping[str, Mapping[int, Verdict]]:
+        """Verdicts by system and by the prompt's index; nothing but figures, see `Column`."""
+        return {} if self.judging is None else self.judging.found
+
+    @property
+    def scores(self) -> Mapping[str, Mapping[str, Mapping[int, Score]]]:
+        """What each measure says, by its name, the system and the prompt's index; likewise."""
+        return {name: column.found for name, column in self.measuring.items()}
 
     @property
     def failed(self) -> int:
@@ -122,7 +208,7 @@ class Table:
     @property
     def unjudged(self) -> int:
         """How many verdicts are missing because the judge could not be asked."""
-        return len(self._unjudged)
+        return 0 if self.judging is None else len(self.judging.failed)
 
     def has_output(self, system: str | None, index: int) -> bool:
         """Whether there is an output to be judged."""
@@ -147,64 +233,42 @@ class Table:
             dataset=instruction.category or instruction.dataset,
         )
 
-    def find_verdict(self, system: str, index: int) -> Verdict | None:
-        """The verdict on a system's output, perhaps asked for as another system's; None if there is none."""
-        if system not in self.verdicts:
-            return None
+    def _pair_key(self, system: str, index: int) -> Key | None:
         if not (self.has_output(system, index) and self.has_output(self.opponent, index)):
             return None
         mine, theirs = self.records[system][index], self.records[str(self.opponent)][index]
-        found = self._verdicts.get((self._keys[index], outputs_key(theirs.output, mine.output)))
-        if found is not None:
-            self.verdicts[system][index] = found
-            (self._unjudged.discard if is_final(found) else self._unjudged.add)((system, index))
-        return found
+        return self._keys[index], outputs_key(theirs.output, mine.output)
+
+    def _score_key(self, system: str, index: int) -> Key | None:
+        if not self.has_output(system, index):
+            return None
+        return self._keys[index], outputs_key(self.records[system][index].output, self._rows[index])
 
     def forget_unjudged(self) -> None:
         """Forget what is missing, as a measure or the judge failed or could not be read: they are asked again."""
-        for found in (of for by_system in self.scores.values() for of in by_system.values()):
-            for index in [index for index, score in found.items() if score.failure is not None]:
-                del found[index]
-        self._scores = {key: score for key, score in self._scores.items() if score.failure is None}
-        # What a failed call had beside it stands, and so does its seed; what can't be read is asked for with another.
-        for key, one in self._verdicts.items():
-            if one.failure is not None:
-                self._asked[key] = one.again + (one.failure.code in (UNPARSEABLE, JUDGED_AGAIN))
-        self._verdicts = {key: verdict for key, verdict in self._verdicts.items() if is_final(verdict)}
-        for name, index in self._unjudged:
-            del self.verdicts[name][index]
-        self._unjudged.clear()
+        for column in self.measuring.values():
+            column.forget_failed()
+        if self.judging is not None:
+            # What a failed call had beside it stands, and so does its seed; what can't be read is asked with another.
+            for key, one in self.judging.forget_failed().items():
+                code = None if one.failure is None else one.failure.code
+                self._asked[key] = one.again + (code in (UNPARSEABLE, JUDGED_AGAIN))
 
     def preferences(self, system: str) -> dict[int, float]:
         """Return the judge's preference on each of a system's pairs, by index; missing verdicts are left out."""
         found = self.verdicts[system].items()
         return {index: verdict.preference for index, verdict in found if verdict.preference is not None}
 
-    def of_pairs(self, system: str, values: Mapping[tuple[str, str], T]) -> dict[int, T]:
+    def of_pairs(self, system: str, values: Mapping[Key, T]) -> dict[int, T]:
         """Return, of values that are kept by prompt and outputs, those of a system's pairs, by index."""
-        pairs = (pair for one in self.instructions if (pair := self.pair(system, one)) is not None)
-        keys = {pair.index: (self._keys[pair.index], outputs_key(pair.output_1, pair.output_2)) for pair in pairs}
-        return {index: values[key] for index, key in keys.items() if key in values}
-
-    def _score_key(self, system: str, index: int) -> tuple[str, str]:
-        return self._keys[index], outputs_key(self.records[system][index].output, self._rows[index])
-
-    def find_score(self, measure: str, system: str, index: int) -> Score | None:
-        """What a measure says of a system's output, perhaps asked for as another system's; None if it says nothing."""
-        if not self.has_output(system, index):
-            return None
-        found = self._scores.get((measure, *self._score_key(system, index)))
-        if found is not None:
-            self.scores[measure][system][index] = found
-        return found
+        keys = {} if self.judging is None else {one: self.judging.key(system, one) for one in self._keys}
+        return {index: values[key] for index, key in keys.items() if key is not None and key in values}
 
     async def keep_score(self, measure: str, system: str, index: int, score: Score, paid: Paid) -> None:
-        """Keep what a measure says, for all systems that have this very output."""
-        key = self._score_key(system, index)
-        await self.store.put_score(measure, key, _SCORES.dump_python(score, mode="json"), paid)
-        self._scores[measure, *key] = score
-        for name in self.records:
-            self.find_score(measure, name, index)
+        """Keep what a measure says of a system's output."""
+        column = self.measuring[measure]
+        if (key := column.key(system, index)) is not None:
+            await column.keep(key, index, score, paid)
 
     def asked_before(self, pair: Pair) -> int:
         """Return how often a pair was judged in vain, or to be judged once more."""
@@ -212,15 +276,13 @@ class Table:
 
     async def judge_again(self) -> None:
         """Give up every verdict: each pair is judged once more, also if that is interrupted."""
-        for key, verdict in self._verdicts.items():
-            failure = ErrorInfo(code=JUDGED_AGAIN, message="it is to be judged once more")
+        if self.judging is None:
+            return
+        failure = ErrorInfo(code=JUDGED_AGAIN, message="it is to be judged once more")
+        indices = {key: index for index, key in self._keys.items()}
+        for key, verdict in list(self.judging.kept.items()):
             given_up = Verdict(preference=None, again=verdict.again, failure=failure)
-            body = _VERDICTS.dump_python(given_up, mode="json")
-            await self.store.put_score(str(self.judge), key, body, Paid())
-            self._verdicts[key] = given_up
-        for name in self.verdicts:
-            for index in list(self.verdicts[name]):
-                self.find_verdict(name, index)
+            await self.judging.keep(key, indices.get(key[0], -1), given_up, Paid())
 
     def is_settled(self, system: str, index: int, measure: str | None) -> bool:
         """Whether all that is to come of a system on a prompt is there: its answer, and what is said of it.
@@ -244,30 +306,37 @@ class Table:
             return 0.0
         return nan if score is None or score.value is None else score.value
 
-    def judgement(self, system: str, instruction: Instruction) -> Judgement | None:
+    def judgement(self, system: str, instruction: Instruction, *, whole: bool = False) -> Judgement | None:
         """What the judge says of a system's output; None while that is to come.
 
         A system that has no output loses. A prompt on which the opponent has none says nothing about the system: its
         preference is missing, and counted as such. (The official command knows no failures: it reads the same outputs
         files and has its judge compare an empty text.)
+
+        Args:
+            system: Its name.
+            instruction: The prompt.
+            whole: Whether it comes with what the judge wrote and what that cost.
         """
         index = instruction.index
-        if index not in self.records[system] or index not in self.records[str(self.opponent)]:
+        if index not in self.records[system] or index not in self.records[str(self.opponent)] or self.judging is None:
             return None
-        pair, verdict = self._pair(system, instruction), self.verdicts[system].get(index)
+        pair, verdict = self._pair(system, instruction), self.judging.found[system].get(index)
         if verdict is not None:
-            return judgement_of(pair, verdict, str(self.judge))
+            verdict = (self.judging.whole(system, index) if whole else None) or verdict
+            return judgement_of(pair, verdict, self.judging.name)
         if not self.has_output(self.opponent, index):
-            return replace(judgement_of(pair, Verdict(preference=None), str(self.judge)), verdict="no_baseline")
+            return replace(judgement_of(pair, Verdict(preference=None), self.judging.name), verdict="no_baseline")
         if not self.has_output(system, index):
-            return replace(judgement_of(pair, Verdict(preference=LOST), str(self.judge)), verdict="no_output")
+            return replace(judgement_of(pair, Verdict(preference=LOST), self.judging.name), verdict="no_output")
         return None
 
     def judgements(self, system: str) -> list[Judgement]:
         """Return what the judge says of a system's outputs, in the prompts' order; nothing where it isn't judged."""
         if system not in self.verdicts:
             return []
-        return [found for one in self.instructions if (found := self.judgement(system, one)) is not None]
+        found = (self.judgement(system, one, whole=True) for one in self.instructions)
+        return [one for one in found if one is not None]
 
     def outputs(self, system: str) -> dict[int, Output]:
         """Return a system's outputs by index, in the prompts' order; of those that failed, the reason."""
@@ -287,11 +356,9 @@ class Table:
 
     async def keep_verdict(self, pair: Pair, verdict: Verdict, paid: Paid) -> None:
         """Keep a verdict, for all systems that have this very output."""
-        key = (self._keys[pair.index], outputs_key(pair.output_1, pair.output_2))
-        await self.store.put_score(str(self.judge), key, _VERDICTS.dump_python(verdict, mode="json"), paid)
-        self._verdicts[key] = verdict
-        for name in self.verdicts:
-            self.find_verdict(name, pair.index)
+        if self.judging is not None:
+            key = (self._keys[pair.index], outputs_key(pair.output_1, pair.output_2))
+            await self.judging.keep(key, pair.index, verdict, paid)
 
 
 def table_of(spec: Spec, store: CellStore) -> Table:
@@ -306,8 +373,3 @@ def table_of(spec: Spec, store: CellStore) -> Table:
         measures=[measure.name for measure in spec.measures],
         given=[given_record(system, one) for system in given for one in spec.instructions],
     )
-
-
-def is_final(verdict: Verdict) -> bool:
-    """Whether a verdict stands: a judge that failed, or could not be read, is asked again when a run is resumed."""
-    return verdict.failure is None
