@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 import typer
 
-from moa._cli.options import ConfigOption, SetOption
+from moa._cli.options import BudgetOption, ConfigOption, SetOption
 
 
 class JudgeOrders(StrEnum):
@@ -124,6 +124,17 @@ class JudgeModelOptions(TypedDict):
     ]
 
 
+class JudgingOptions(JudgeModelOptions):
+    """Who judges pairs that are in files, and how."""
+
+    judge: Annotated[
+        str, typer.Option("--judge", metavar="JUDGE", help="pairwise, arena_hard, or one of AlpacaEval's evaluators.")
+    ]
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent pairs.")]
+    budget: BudgetOption
+    config: ConfigOption
+
+
 class JudgeOptions(JudgeModelOptions):
     """Who judges, and how."""
 
@@ -188,18 +199,23 @@ _FIRST = ("mixture", "outputs", "baseline", "measure", "judge", "judge_model", "
 """What help lists first: what is most often given."""
 
 
-def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose `**given: Unpack[…]` is spelt out, so that Typer sees each option."""
+def with_shared_options(command: Callable[..., None], **defaults: Any) -> Callable[..., None]:
+    """Return a command whose `**given: Unpack[…]` is spelt out, so that Typer sees each option.
+
+    Args:
+        command: The command.
+        **defaults: What shared options are by default, where that is not the same for all commands.
+    """
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     (group,) = get_args(signature.parameters["given"].annotation)
-    options = get_type_hints(group, include_extras=True)
+    options, defaults = get_type_hints(group, include_extras=True), {**_DEFAULTS, **defaults}
     shared = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             annotation=options[name],
-            default=_DEFAULTS.get(name, False if get_args(options[name])[0] is bool else None),
+            default=defaults.get(name, False if get_args(options[name])[0] is bool else None),
         )
         for name in sorted(options, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
     ]

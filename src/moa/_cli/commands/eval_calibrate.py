@@ -5,8 +5,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moa._cli.eval_options import DataOption, JsonOption, JudgeModelOptions, with_shared_options
-from moa._cli.options import BudgetOption, ConfigOption
+from moa._cli.eval_options import DataOption, JsonOption, JudgingOptions, with_shared_options
 
 
 def calibrate(
@@ -17,21 +16,15 @@ def calibrate(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for annotations and calibration.json.")],
-    judge: Annotated[
-        str, typer.Option("--judge", metavar="JUDGE", help="pairwise, arena_hard, or one of AlpacaEval's evaluators.")
-    ] = "pairwise",
     systems: Annotated[
         int, typer.Option("--systems", metavar="N", min=6, help="Of how many systems, spread over their win rates.")
     ] = 12,
     pairs: Annotated[int, typer.Option("--pairs", metavar="N", min=20, help="Pairs of each to judge again.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Of the draw of pairs.")] = 0,
     data_dir: DataOption = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent pairs.")] = 64,
     plan: Annotated[bool, typer.Option("--plan", help="Say how many calls it takes, and stop.")] = False,
     as_json: JsonOption = False,
-    budget: BudgetOption = None,
-    config: ConfigOption = None,
-    **given: Unpack[JudgeModelOptions],
+    **given: Unpack[JudgingOptions],
 ) -> None:
     """Judge again what an official judge has judged, and say how the new judge's figures read on the official scale.
 
@@ -40,29 +33,12 @@ def calibrate(
     Exit codes: 0 calibrated, 1 failed or no verdict at all, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
-    from moa._cli.handlers.eval_calibrate import CalibrateOptions, calibrate_judge
+    from moa._cli.handlers.eval_calibrate import calibrate_judge
 
-    wanted = CalibrateOptions(
-        results=tuple(results),
-        out=out,
-        judge=judge,
-        judge_models=tuple(given["judge_model"] or ()),
-        temperature=given["judge_temperature"],
-        max_tokens=given["judge_max_tokens"],
-        orders=None if given["judge_orders"] is None else given["judge_orders"].value,
-        systems=systems,
-        pairs=pairs,
-        seed=seed,
-        data_dir=data_dir,
-        concurrency=concurrency,
-        budget_usd=budget,
-        config=config,
-        plan=plan,
-        as_json=as_json,
-    )
-    raise typer.Exit(calibrate_judge(wanted))
+    sample = {"systems": systems, "pairs": pairs, "seed": seed}
+    raise typer.Exit(calibrate_judge(results, out, given, **sample, data_dir=data_dir, plan=plan, as_json=as_json))
 
 
 def register(group: typer.Typer) -> None:
     """Add the command to the group `moa eval`."""
-    group.command()(with_shared_options(calibrate))
+    group.command()(with_shared_options(calibrate, judge="pairwise", concurrency=64))

@@ -6,8 +6,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moa._cli.eval_options import JudgeModelOptions, with_shared_options
-from moa._cli.options import BudgetOption, ConfigOption
+from moa._cli.eval_options import JudgingOptions, with_shared_options
 
 DataOption = Annotated[
     Path | None,
@@ -37,14 +36,8 @@ def judge(
     outputs: Annotated[Path, typer.Option("--outputs", metavar="FILE", help="The system's outputs.")],
     reference: Annotated[Path, typer.Option("--reference", metavar="FILE", help="The baseline's outputs.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File of annotations to write.")],
-    judge: Annotated[
-        str, typer.Option("--judge", metavar="JUDGE", help="pairwise, arena_hard, or one of AlpacaEval's evaluators.")
-    ] = "pairwise",
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent pairs.")] = 64,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N pairs.")] = None,
-    budget: BudgetOption = None,
-    config: ConfigOption = None,
-    **given: Unpack[JudgeModelOptions],
+    **given: Unpack[JudgingOptions],
 ) -> None:
     """Judge outputs against a baseline's, both in AlpacaEval's format.
 
@@ -54,23 +47,9 @@ def judge(
     Exit codes: 0 judged, 1 failed or no verdict at all, 2 usage, 4 the budget is used up, 130 interrupted.
     """
     # Imported here, as in every command: `moa --help` must not wait for numpy and aiohttp.
-    from moa._cli.handlers.eval_files import JudgeFilesOptions, judge_files
+    from moa._cli.handlers.eval_files import judge_files
 
-    wanted = JudgeFilesOptions(
-        outputs=outputs,
-        reference=reference,
-        out=out,
-        judge=judge,
-        judge_models=tuple(given["judge_model"] or ()),
-        temperature=given["judge_temperature"],
-        max_tokens=given["judge_max_tokens"],
-        orders=None if given["judge_orders"] is None else given["judge_orders"].value,
-        concurrency=concurrency,
-        limit=limit,
-        budget_usd=budget,
-        config=config,
-    )
-    raise typer.Exit(judge_files(wanted))
+    raise typer.Exit(judge_files(outputs, reference, out, given, limit=limit))
 
 
 def metrics(
@@ -167,5 +146,5 @@ def correlate(
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group `moa eval`."""
-    for command in (with_shared_options(judge), metrics, report, label, correlate):
+    for command in (with_shared_options(judge, judge="pairwise", concurrency=64), metrics, report, label, correlate):
         group.command()(command)

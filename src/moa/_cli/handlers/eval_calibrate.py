@@ -1,11 +1,12 @@
 """What `moa eval calibrate` does once its command line is understood."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from moa._cli.console import print_json, say
+from moa._cli.eval_options import JudgingOptions
 from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
-from moa._cli.handlers.eval_files import JudgingOptions, judged
+from moa._cli.handlers.eval_files import judged, loaded_judge
 from moa._cli.handlers.eval_output import reference_data
 from moa._render.format import count
 from moa.errors import EvaluationDataError
@@ -23,39 +24,36 @@ from moa.evaluation._data.reference_data import BASELINE
 from moa.evaluation._statistics.transfer import MIN_SYSTEMS, NoLine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrateOptions(JudgingOptions):
-    """What the command line asks; see the options of `moa eval calibrate`."""
-
-    results: tuple[Path, ...]
-    out: Path
-    systems: int
-    pairs: int
-    seed: int
-    data_dir: Path | None
-    plan: bool
-    as_json: bool
-
-
-def calibrate_judge(wanted: CalibrateOptions) -> int:
+def calibrate_judge(
+    results: Sequence[Path],
+    out: Path,
+    given: JudgingOptions,
+    *,
+    systems: int,
+    pairs: int,
+    seed: int,
+    data_dir: Path | None,
+    plan: bool,
+    as_json: bool,
+) -> int:
     """Judge a sample again, write annotations and figures, say what they show, and return the exit code."""
-    official = official_annotations(wanted.results, most=wanted.systems)
+    official = official_annotations(results, most=systems)
     if len(official) < MIN_SYSTEMS:
         raise EvaluationDataError(
             f"verdicts on {count(len(official), 'system')} make no line from one judge to another: give those on at "
             f"least {MIN_SYSTEMS}",
-            path=wanted.results[0],
+            path=results[0],
         )
-    judge = wanted.load({name: (name,) for name in official})
-    pairs = sample(official, pairs=wanted.pairs, seed=wanted.seed)
-    calls = len(pairs) * (2 if judge.shows_both else 1) * len(judge.models)
+    judge = loaded_judge(given, {name: (name,) for name in official})
+    drawn = sample(official, pairs=pairs, seed=seed)
+    calls = len(drawn) * (2 if judge.shows_both else 1) * len(judge.models)
     say(f"judge: {judge.name}")
-    say(f"{count(len(pairs), 'pair')} of {count(len(official), 'system')} to judge again: about {count(calls, 'call')}")
-    if wanted.plan:
+    say(f"{count(len(drawn), 'pair')} of {count(len(official), 'system')} to judge again: about {count(calls, 'call')}")
+    if plan:
         return COMPLETE
     against = next(iter(official.values()))[0].generator_1
-    data = reference_data(wanted.data_dir) if wanted.data_dir or against == BASELINE else None
-    rows = judged(judge, pairs, wanted, out=wanted.out / "annotations.json")
+    data = reference_data(data_dir) if data_dir or against == BASELINE else None
+    rows = judged(judge, drawn, given, out=out / "annotations.json")
     if rows is None:
         return STOPPED
     failure = next((row.failure for row in rows if row.failure is not None), None)
@@ -64,13 +62,13 @@ def calibrate_judge(wanted: CalibrateOptions) -> int:
     if all(row.preference is None for row in rows):
         return FAILED
     found = calibrate(official, rows, data)
-    write_calibration(wanted.out / FILE, found)
-    if wanted.as_json:
+    write_calibration(out / FILE, found)
+    if as_json:
         print_json(as_dict(found))
         return COMPLETE
     for line in _lines(found):
         print(line)
-    say(f"Calibration: {wanted.out / FILE}. `moa eval report RUN --calibration {wanted.out}` reads a run by it")
+    say(f"Calibration: {out / FILE}. `moa eval report RUN --calibration {out}` reads a run by it")
     return COMPLETE
 
 

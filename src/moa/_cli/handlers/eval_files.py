@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,6 +10,7 @@ from typing import Literal, get_args
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from moa._cli.console import err_console, print_json, say
+from moa._cli.eval_options import JudgingOptions
 from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
 from moa._cli.handlers.eval_output import reference_data, show_findings
 from moa._config.settings import load_settings
@@ -29,7 +29,7 @@ from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_
 from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.default_model import default_judge_model
 from moa.evaluation._judges.judge_calls import is_out_of_money
-from moa.evaluation._judges.loading import ASKS_ANY_MODEL, Orders, load_judge
+from moa.evaluation._judges.loading import ASKS_ANY_MODEL, load_judge
 from moa.evaluation._judges.panel import Agreement
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._length_control.models import LengthModel
@@ -39,59 +39,36 @@ from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.run_directory import RunDirectory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgingOptions:
-    """What the command line says about a judge and how it works."""
-
-    judge: str
-    judge_models: tuple[str, ...]
-    temperature: float | None
-    max_tokens: int | None
-    orders: Orders | None
-    concurrency: int
-    budget_usd: float | None
-    config: Path | None
-
-    def load(self, sides: Mapping[str, tuple[str, ...]]) -> Judge:
-        """Return the judge; without a model, one of a maker that is on none of the sides."""
-        models = self.judge_models
-        if not models and self.judge in ASKS_ANY_MODEL:
-            models = (default_judge_model(sides, load_settings(self.config)),)
-        return load_judge(
-            self.judge,
-            judge_model=models or None,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            orders=self.orders,
-        )
+def loaded_judge(given: JudgingOptions, sides: Mapping[str, tuple[str, ...]]) -> Judge:
+    """Return the judge of the command line; without a model, one of a maker that is on none of the sides."""
+    models = given["judge_model"]
+    if not models and given["judge"] in ASKS_ANY_MODEL:
+        models = [default_judge_model(sides, load_settings(given["config"]))]
+    return load_judge(
+        given["judge"],
+        judge_model=models,
+        temperature=given["judge_temperature"],
+        max_tokens=given["judge_max_tokens"],
+        orders=None if given["judge_orders"] is None else given["judge_orders"].value,
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeFilesOptions(JudgingOptions):
-    """What the command line asks; see the options of `moa eval judge`."""
-
-    outputs: Path
-    reference: Path
-    out: Path
-    limit: int | None
-
-
-def judge_files(wanted: JudgeFilesOptions) -> int:
+def judge_files(outputs: Path, reference: Path, out: Path, given: JudgingOptions, *, limit: int | None) -> int:
     """Judge, write the annotations, say what came out, and return the exit code."""
-    reference, outputs = read_outputs(wanted.reference), read_outputs(wanted.outputs)
-    pairs = pairs_of(reference, outputs)
+    theirs, mine = read_outputs(reference), read_outputs(outputs)
+    pairs = pairs_of(theirs, mine)
     sides = {name: (name,) for pair in pairs for name in (pair.generator_1, pair.generator_2)}
-    judge = wanted.load(sides)
-    if not wanted.judge_models:
+    judge = loaded_judge(given, sides)
+    if not given["judge_model"]:
         say(f"judge: {judge.name}; --judge and --judge-model change it")
-    warnings = (*left_out(reference, outputs), *conflicts(judge.models, sides))
+    warnings = (*left_out(theirs, mine), *conflicts(judge.models, sides))
     say((f"warning: {sentence}" for sentence in warnings), style="yellow")
-    rows = judged(judge, pairs, wanted, out=wanted.out, limit=wanted.limit)
-    return STOPPED if rows is None else _show_judging(rows, judge, wanted.out)
+    rows = judged(judge, pairs, given, out=out, limit=limit)
+    return STOPPED if rows is None else _show_judging(rows, judge, out)
 
 
 def judged(
-    judge: Judge, pairs: Sequence[Pair], options: JudgingOptions, *, out: Path, limit: int | None = None
+    judge: Judge, pairs: Sequence[Pair], given: JudgingOptions, *, out: Path, limit: int | None = None
 ) -> list[Judgement] | None:
     """Return the annotations of the pairs, once they are in the file `out`; what it has already is kept.
 
@@ -102,7 +79,7 @@ def judged(
         ConfigError, EngineError: As `Judge.judge`.
     """
     try:
-        return asyncio.run(_with_progress(judge, pairs, options, out, limit))
+        return asyncio.run(_with_progress(judge, pairs, given, out, limit))
     except EngineError as error:
         if not is_out_of_money(error):
             raise
@@ -111,7 +88,7 @@ def judged(
 
 
 async def _with_progress(
-    judge: Judge, pairs: Sequence[Pair], options: JudgingOptions, out: Path, limit: int | None
+    judge: Judge, pairs: Sequence[Pair], given: JudgingOptions, out: Path, limit: int | None
 ) -> list[Judgement]:
     columns = (
         TextColumn("judging"),
@@ -132,9 +109,9 @@ async def _with_progress(
             progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
         cache = replies_beside(out)
-        async with Engine(options.config, budget_usd=options.budget_usd, cache=cache) as engine:
+        async with Engine(given["config"], budget_usd=given["budget"], cache=cache) as engine:
             rows = await judge_into(
-                out, judge, pairs, engine, concurrency=options.concurrency, on_verdict=note, limit=limit
+                out, judge, pairs, engine, concurrency=given["concurrency"], on_verdict=note, limit=limit
             )
         cache.path.unlink(missing_ok=True)
         return rows
