@@ -199,8 +199,8 @@ def _filled(spec: Spec, store: CellStore) -> Filled:
 
     def outputs(system: System) -> dict[str, str]:
         given = [] if system.outputs is None else [(one, given_record(system, one)) for one in spec.instructions]
-        kept = {key: output for key, output in store.outputs(system.name) if key in keys}
-        return kept | {one.key: record.output for one, record in given if record.has_output}
+        stored = {key: output for key, output in store.outputs(system.name) if key in keys}
+        return stored | {one.key: record.output for one, record in given if record.has_output}
 
     theirs = {} if spec.opponent is None else outputs(spec.opponent)
     verdicts = set() if spec.judge is None else store.final_keys(spec.judge.name)

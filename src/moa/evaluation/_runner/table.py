@@ -49,7 +49,7 @@ class Column(Generic[V]):
     Attributes:
         found: By system and by the prompt's index.
         failed: Systems and indices where it failed, and is asked again when the run is resumed.
-        kept: All of it, also about outputs that no system has any more.
+        stored: All of it, also about outputs that no system has any more.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Column(Generic[V]):
         self.found: dict[str, dict[int, V]] = {system: {} for system in systems}
         self.failed: set[tuple[str, int]] = set()
         self._keys: dict[tuple[str, int], Key] = {}
-        self.kept: dict[Key, V] = {key: _light(kind.validate_python(body)) for key, body in store.scores(name)}
+        self.stored: dict[Key, V] = {key: _light(kind.validate_python(body)) for key, body in store.scores(name)}
 
     def key(self, system: str, index: int) -> Key | None:
         """The key of a system's output on a prompt; None if there is nothing to be said about."""
@@ -81,7 +81,7 @@ class Column(Generic[V]):
     def find(self, system: str, index: int) -> V | None:
         """What is said of a system's output, perhaps asked for as another system's; None if nothing is."""
         key = self.key(system, index) if system in self.found else None
-        found = None if key is None else self.kept.get(key)
+        found = None if key is None else self.stored.get(key)
         if found is not None:
             self.found[system][index] = found
             (self.failed.discard if found.failure is None else self.failed.add)((system, index))
@@ -96,15 +96,15 @@ class Column(Generic[V]):
     async def keep(self, key: Key, index: int, value: V, paid: Paid) -> None:
         """Keep what is said about an output to the prompt of an index, for all systems that have this very one."""
         await self._store.put_score(self.name, key, self._kind.dump_python(value, mode="json"), paid)
-        self.kept[key] = _light(value)
+        self.stored[key] = _light(value)
         for system in self.found:
             self.find(system, index)
 
     def forget_failed(self) -> dict[Key, V]:
         """Forget where it failed, so that it is asked again; return what was said there."""
-        failed = {key: one for key, one in self.kept.items() if one.failure is not None}
+        failed = {key: one for key, one in self.stored.items() if one.failure is not None}
         for key in failed:
-            del self.kept[key]
+            del self.stored[key]
         for system, index in self.failed:
             del self.found[system][index]
         self.failed.clear()
@@ -280,7 +280,7 @@ class Table:
             return
         failure = ErrorInfo(code=JUDGED_AGAIN, message="it is to be judged once more")
         indices = {key: index for index, key in self._keys.items()}
-        for key, verdict in list(self.judging.kept.items()):
+        for key, verdict in list(self.judging.stored.items()):
             given_up = Verdict(preference=None, again=verdict.again, failure=failure)
             await self.judging.keep(key, indices.get(key[0], -1), given_up, Paid())
 
