@@ -99,3 +99,39 @@ async def test_calls_that_hang_until_their_time_is_over_open_it() -> None:
                 await collect(switch.breaker, with_context(plain_request(Meter(loop_time)), time=limit))
 
     assert isinstance(await switch.ask(), CircuitOpen)
+
+
+@virtual_time
+async def test_quick_faults_among_many_calls_at_once_do_not_open_it() -> None:
+    numbers = iter(range(1000))
+    switch = Switch(BOOM)
+    switch.provider = ScriptedProvider(lambda request: BOOM if next(numbers) % 4 == 0 else [Pause(1), "fine"])
+    switch.breaker = Breaker(switch.provider, BreakerSettings(failures=3), loop_time)
+
+    errors = await asyncio.gather(*(switch.ask() for _ in range(200)))
+
+    assert sum(isinstance(error, ServiceFailed) for error in errors) == 50
+    assert not any(isinstance(error, CircuitOpen) for error in errors)
+
+
+@pytest.mark.parametrize("script", [BOOM, [Pause(60), *BOOM]])
+@virtual_time
+async def test_a_service_that_fails_every_call_is_skipped_after_few_also_with_many_at_once(script: Script) -> None:
+    switch = Switch(script)
+
+    await asyncio.gather(*(switch.ask() for _ in range(200)))
+
+    assert isinstance(await switch.ask(), CircuitOpen)
+
+
+@virtual_time
+async def test_one_slow_call_does_not_keep_it_closed() -> None:
+    switch = Switch([Pause(600), "fine"])
+    slow = asyncio.create_task(switch.ask())
+    await asyncio.sleep(1)
+    switch.script = BOOM
+
+    await switch.ask(4)
+
+    assert isinstance(await switch.ask(), CircuitOpen)
+    slow.cancel()

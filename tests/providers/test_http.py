@@ -133,8 +133,9 @@ async def test_answer_that_is_no_http_is_a_broken_reply_that_hides_the_address(
 )
 async def test_body_that_breaks_off_is_a_broken_reply(transport: HttpTransport, reply: bytes) -> None:
     async with listening(answering(reply)) as url:
-        with pytest.raises(BrokenReply):
+        with pytest.raises(BrokenReply) as caught:
             await read(transport, url)
+    assert ("the connection was closed before its end" in str(caught.value)) == (b"half" in reply)
 
 
 async def test_body_that_unpacks_to_far_more_than_a_reply_is_given_up(transport: HttpTransport) -> None:

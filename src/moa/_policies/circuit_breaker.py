@@ -25,6 +25,9 @@ FAULTS = (ServiceFailed, ConnectionFailed, IdleTimedOut, BrokenReply, ProviderFa
 class Breaker:
     """Skips a model whose service keeps failing; wraps the provider for one model.
 
+    Failures count as such in a row only once there are more of them than calls under way that began before: of many
+    calls at once, those whose connection is refused end first, and the good replies come later.
+
     Args:
         inner: The provider.
         settings: When to skip.
@@ -35,8 +38,11 @@ class Breaker:
         self.takes_seed = inner.takes_seed
         self._inner, self._settings, self._now = inner, settings, now
         self._in_a_row = 0
+        self._is_open = False
         self._open_until = 0.0
         self._probing = False
+        self._begun = 0
+        self._under_way: set[int] = set()
         self._last: ProviderError | None = None
 
     def stream(self, request: ModelRequest) -> ReplyStream:
@@ -47,22 +53,29 @@ class Breaker:
         """Open a reply, whatever the breaker says."""
         return self._inner.stream(request)
 
-    def note_end(self, error: BaseException | None, request: ModelRequest, *, is_probe: bool) -> None:
+    def begin(self) -> int:
+        """Take in that a call was let through, and return its number."""
+        self._begun += 1
+        self._under_way.add(self._begun)
+        return self._begun
+
+    def note_end(self, error: BaseException | None, request: ModelRequest, number: int, *, is_probe: bool) -> None:
         """Take in how a call ended; None: well."""
+        self._under_way.discard(number)
         if is_probe:
             self._probing = False
         if isinstance(error, FAULTS):
             # The samples that were asked for by one call share its failure.
             if request.context.batch is None or error is not self._last:
-                self._note_fault(error)
+                self._note_fault(error, number)
         elif isinstance(error, asyncio.CancelledError):
             if request.context.seconds_left() <= 0:
-                self._note_fault(None)
+                self._note_fault(None, number)
         elif isinstance(error, OutOfDescriptors):
             pass  # it was not asked
         elif error is None or isinstance(error, ProviderError):
             # It answered, if only to say no.
-            self._in_a_row = 0
+            self._in_a_row, self._is_open = 0, False
 
     def admit(self, request: ModelRequest) -> bool:
         """Let a call through; whether it is the probe of a breaker that cooled down.
@@ -70,7 +83,7 @@ class Breaker:
         Raises:
             CircuitOpen: The breaker is open.
         """
-        if self._in_a_row < self._settings.failures:
+        if not self._is_open:
             return False
         if self._now() >= self._open_until and not self._probing:
             self._probing = True
@@ -81,10 +94,12 @@ class Breaker:
             f"skipped for {wait_s:.0f} s more after {self._in_a_row} failures in a row{cause}", model=request.reference
         )
 
-    def _note_fault(self, error: ProviderError | None) -> None:
+    def _note_fault(self, error: ProviderError | None, number: int) -> None:
         self._in_a_row += 1
         self._last = error or self._last
-        if self._in_a_row >= self._settings.failures:
+        older = sum(one < number for one in self._under_way)
+        if self._is_open or self._in_a_row >= self._settings.failures + older:
+            self._is_open = True
             self._open_until = self._now() + self._settings.cooldown_s
 
     async def aclose(self) -> None:
@@ -95,7 +110,7 @@ class Breaker:
 class _BreakerCall:
     """One call behind a breaker. A class in place of a generator: every call passes here, though hardly any fails."""
 
-    __slots__ = ("_breaker", "_inner", "_is_probe", "_request")
+    __slots__ = ("_breaker", "_inner", "_is_probe", "_number", "_request")
 
     def __init__(self, breaker: Breaker, request: ModelRequest) -> None:
         self._breaker, self._request = breaker, request
@@ -104,14 +119,15 @@ class _BreakerCall:
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         self._is_probe = self._breaker.admit(self._request)
+        self._number = self._breaker.begin()
         try:
             return await self._inner.__aenter__()
         except BaseException as error:
-            self._breaker.note_end(error, self._request, is_probe=self._is_probe)
+            self._breaker.note_end(error, self._request, self._number, is_probe=self._is_probe)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        self._breaker.note_end(error, self._request, is_probe=self._is_probe)
+        self._breaker.note_end(error, self._request, self._number, is_probe=self._is_probe)
         return await self._inner.__aexit__(kind, error, trace)

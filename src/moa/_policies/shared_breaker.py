@@ -48,14 +48,14 @@ class SharedBreaker(Breaker):
             self._in_background(self._look())
         return super().admit(request)
 
-    def _note_fault(self, error: ProviderError | None) -> None:
-        super()._note_fault(error)
-        if self._in_a_row >= self._settings.failures:
+    def _note_fault(self, error: ProviderError | None, number: int) -> None:
+        super()._note_fault(error, number)
+        if self._is_open:
             self._in_background(self._store.put(self._key, b"open", ttl_s=self._settings.cooldown_s))
 
     async def _look(self) -> None:
         if await self._store.get(self._key) is not None:
-            self._in_a_row = max(self._in_a_row, self._settings.failures)
+            self._in_a_row, self._is_open = max(self._in_a_row, self._settings.failures), True
             self._open_until = max(self._open_until, self._now() + LOOK_S)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:

@@ -392,5 +392,7 @@ def _reason(error: Exception, url: URL) -> str:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientPayloadError) and "not completed" in str(error):
+        return "the connection was closed before its end"  # aiohttp words it as a status 400
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return " ".join(text.split()) or type(error).__name__
