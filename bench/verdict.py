@@ -37,8 +37,8 @@ from moa.evaluation._metrics.evidence import Verdicts, weigh
 from moa.evaluation._metrics.single_model import weigh_all
 from moa.evaluation._metrics.stopping import Until, look, look_sizes
 from moa.evaluation._statistics.array_types import Floats, Ints
-from moa.evaluation._statistics.findings import Finding, mean_with_interval
-from moa.evaluation._statistics.sample_means import MARGIN
+from moa.evaluation._statistics.findings import Finding
+from moa.evaluation._statistics.sample_means import MARGIN, mean_with_interval
 
 LIMIT = 2.5
 POOL_LIMIT = 3.0

@@ -100,6 +100,45 @@ def test_a_judge_whose_verdicts_are_missing_cannot_tell() -> None:
     assert "30% of its verdicts are missing or can't be read" in said.sentence
 
 
+def test_a_measure_that_gives_everything_the_same_score_tells_nothing_apart() -> None:
+    none, all_right = (conclusion(evidence(-2, 2), judge=JudgeChecks(all_equal=score)) for score in (0.0, 100.0))
+
+    assert none.line == "judge cannot tell"
+    assert "every answer of every system scores 0%" in none.sentence
+    assert (all_right.advice, all_right.system) == ("use", "mix")
+    assert all_right.sentence.endswith("Every answer scores 100%: harder prompts may tell them apart.")
+
+
+def test_a_baseline_that_often_gives_no_answer_is_not_the_judges_fault() -> None:
+    said = conclusion(evidence(2, 6), failures={"big": (90, 400)})
+
+    assert (said.advice, said.line) == ("undecided", "baseline missing")
+    assert "big gave no answer on 90 of 400 prompts" in said.sentence
+
+
+def test_what_a_verdict_rests_on_besides_its_data_stands_in_the_first_sentence() -> None:
+    """Missing answers, missing verdicts, a stated taste for length, and categories that say the opposite."""
+    rows = np.arange(400) >= 60
+    length = LengthCheck(ratio=1.8, moves=0.0, inflation=9.0, misfit=None, is_identified=True, is_bounded=True)
+
+    plain, clear = conclusion(evidence(2, 6)), conclusion(evidence(40, 46, rows=rows))
+    failed = conclusion(evidence(2, 6), failures={"mix": (36, 400), "big": (3, 400), "other": (99, 400)})
+    missing, worse = conclusion(evidence(2, 6, rows=rows)), conclusion(evidence(-14, -10, rows=rows))
+    longer = conclusion(evidence(2, 6, length=length))
+    apart = conclusion(evidence(2, 6), worse_in=("hard (win rate 0%, 0 to 22)",))
+
+    assert plain.sentence.endswith("at 12% of its cost and 1.4 times its latency.")
+    assert clear.sentence.endswith("its latency."), "it is better whatever the missing verdicts are"
+    assert failed.sentence == f"{plain.sentence} mix gave no answer on 36 of 400 prompts."
+    for found in (missing, worse):
+        assert found.sentence.endswith("60 of 400 prompts have no verdict: they are taken to be like the others.")
+    assert longer.sentence.endswith(
+        "This holds for a judge that gives up to 28 points for a doubled length, and no more: mix's answers are 1.8 "
+        "times as long."
+    )
+    assert apart.sentence.endswith("It is the other way round in hard (win rate 0%, 0 to 22).")
+
+
 def test_length_that_hides_quality_comes_before_any_win() -> None:
     length = LengthCheck(ratio=2.0, moves=21.0, inflation=9.0, misfit=None, is_identified=False)
 
@@ -122,7 +161,7 @@ def test_figures_with_opposite_advice_are_the_first_sentence() -> None:
 
 @pytest.mark.parametrize(("prompts", "share", "more"), [(20, 1.0, 10), (1, 1.0, 29), (50, 0.5, 10)])
 def test_less_than_thirty_prompts_worth_of_data_decides_nothing(prompts: int, share: float, more: int) -> None:
-    said = conclusion(evidence(10, 14, share=share, rows=np.ones(prompts, dtype=bool)))
+    said = conclusion(evidence(10, 14, share=share, raw_gaps=np.zeros(prompts), rows=np.ones(prompts, dtype=bool)))
 
     assert said.line == "too few prompts"
     assert f"at least {more} more are needed" in said.sentence
@@ -231,5 +270,5 @@ def test_a_baseline_that_costs_nothing_is_known_to() -> None:
 def test_the_table_shows_which_line_holds() -> None:
     lines = table(conclusion(evidence(-9, -4)))
 
-    assert len(lines) == len(LINES) == 9
-    assert [text for text, holds in lines if holds] == ["Line 8: the mixture is worse by more than the margin."]
+    assert len(lines) == len(LINES) == 10
+    assert [text for text, holds in lines if holds] == ["Line 9: the mixture is worse by more than the margin."]

@@ -31,7 +31,7 @@ def system(name: str, role: str, preferences: list[float | None], opponent: str 
 
 def collected(*systems: Evaluated, opponent: str | None = "third", **fields: Any) -> Collected:
     values: dict[str, Any] = {"judge": "judge", "comparable": False, "warnings": (), "how": {}, **fields}
-    return Collected(systems=systems, opponent=opponent, **values)
+    return Collected(systems=systems, about=systems[0].name, opponent=opponent, **values)
 
 
 MIXED = [1.0, 2.0, 1.9, 1.95, 1.8] * 8
@@ -47,10 +47,11 @@ def test_verdicts_that_are_all_equal_are_judged_by_an_interval_that_holds_for_th
 
 
 def test_mixture_and_baseline_judged_against_a_third_are_compared_by_their_difference() -> None:
-    better = [min(2.0, preference + 0.05 * (n % 3)) for n, preference in enumerate(MIXED)]
+    known = MIXED * 4
+    better = [min(2.0, preference + 0.01 * (n % 3)) for n, preference in enumerate(known)]
 
     found = summarize(
-        collected(system("mix", "mixture", better), system("big", "baseline", MIXED), THIRD, baseline="big")
+        collected(system("mix", "mixture", better), system("big", "baseline", known), THIRD, baseline="big")
     )
 
     assert "mix is as good as big to within 3 points" in found.conclusion.sentence
@@ -152,7 +153,7 @@ def test_missing_verdicts_and_another_judge_are_warned_of() -> None:
     mixture = system("mix", "mixture", [None, *MIXED])
     warnings = summarize(collected(mixture, THIRD)).warnings
 
-    assert "Verdicts are missing: 1 of 41 for mix; a missing verdict counts for neither side." in warnings
+    assert "Verdicts are missing: 1 of 41 for mix; what is missing counts for neither side." in warnings
     assert any("not the leaderboard's" in warning for warning in warnings)
 
 
@@ -203,11 +204,13 @@ def test_systems_that_never_differ_are_compared_all_the_same() -> None:
     found = summarize(
         collected(system("mix", "mixture", draws), system("big", "baseline", draws), THIRD, baseline="big")
     )
-    member = summarize(collected(system("mix", "mixture", draws), system("one", "member", draws), THIRD)).best_member
+    wins = [2.0, 1.0] * 30
+    member = summarize(collected(system("mix", "mixture", wins), system("one", "member", wins), THIRD)).best_member
 
     # A judge that calls all of it a tie can't tell.
     assert found.conclusion.line == "judge cannot tell"
     assert "it calls nearly everything a tie" in found.conclusion.sentence
+    assert found.best_member is None
     assert member is not None
     assert "is not told apart from the mixture yet" in member.sentence
 

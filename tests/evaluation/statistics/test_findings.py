@@ -5,8 +5,9 @@ import pytest
 
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
-from moa.evaluation._statistics.findings import Finding, assess, effective_number, either, mean_with_interval
+from moa.evaluation._statistics.findings import Finding, assess, effective_number, either, withstands
 from moa.evaluation._statistics.position_consistency import PositionConsistency
+from moa.evaluation._statistics.sample_means import mean_with_interval
 
 SERIES = 2_000
 
@@ -70,6 +71,15 @@ def test_either_spans_both_and_shows_only_what_both_show() -> None:
     assert (found.gap.interval.low, found.gap.interval.high) == (other.gap.interval.low, one.gap.interval.high)
 
 
+@pytest.mark.parametrize(("mean", "most_missing"), [(10.0, 0.15), (-10.0, 0.1), (-1.5, 0.01)])
+def test_a_finding_withstands_what_is_missing_while_that_could_not_turn_it(mean: float, most_missing: float) -> None:
+    found = assess(around(mean), sharp(400))
+
+    assert withstands(found, 0.0, 50.0)
+    assert withstands(found, most_missing, 50.0)
+    assert not withstands(found, 0.2, 50.0)
+
+
 def test_verdicts_that_never_varied_are_no_certainty() -> None:
     found = mean_with_interval(np.full(40, 50.0))
 
@@ -106,8 +116,10 @@ def test_a_forecast_is_the_number_for_which_the_present_figures_would_do() -> No
     found = assess(around(0.0, prompts=100, spread=80.0), sharp(100))
 
     assert found.finding is Finding.UNDECIDED
-    deviation = found.gap.standard_error * 10
-    assert found.more_prompts == pytest.approx(((1.96 + 0.8416) * deviation / 3.0) ** 2 - 100, rel=0.02)
+    deviation, more = around(0.0, prompts=100, spread=80.0).std(), 100 + float(found.more_prompts or 0)
+    # The four imagined values count now as they will then.
+    error = ((more * deviation**2 + 4 * 50.0**2) / more**2) ** 0.5
+    assert (1.96 + 0.8416) * error == pytest.approx(3.0, rel=0.02)
 
 
 def test_effective_number_counts_prompts_that_matter() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -151,16 +152,17 @@ def show_findings(summary: Summary) -> None:
         print(effect.sentence)
     for one in summary.human:
         print(one.sentence)
-    if summary.measured:
-        out_console().print(_measures(summary.measured))
+    for _, found in groupby(summary.measured, key=lambda one: one.measure):
+        out_console().print(_by_measure(list(found)))
     say((f"warning: {warning}" for warning in summary.warnings), style="yellow")
 
 
-def _measures(measured: Sequence[Measured]) -> Table:
-    table = _table("system", "measure", "score", "95% interval", "less baseline", "failed")
+def _by_measure(measured: Sequence[Measured]) -> Table:
+    """What one measure says of each system."""
+    table = _table(f"\n{measured[0].measure}", "score", "95% interval", "less baseline", "")
     for one in measured:
         score = "-" if one.score is None else f"{one.score:.1f}%"
-        table.add_row(one.system, one.measure, score, _interval(one.estimate), _less(one), f"{one.missing or ''}")
+        table.add_row(one.system, score, _interval(one.estimate), _less(one), one.remark)
     return table
 
 
@@ -208,9 +210,7 @@ def show_latency(folder: Path, *, as_json: bool) -> None:
 
 def show_cost(folder: Path, candidate: str, *, as_json: bool) -> None:
     """Print what a system's outputs cost and how long they took, beside the baseline's."""
-    found = collect(RunDirectory(folder))
-    systems = sorted(found.systems, key=lambda one: one.name != candidate)
-    sentence = cost_sentence(replace(found, systems=tuple(systems)))
+    sentence = cost_sentence(replace(collect(RunDirectory(folder)), about=candidate))
     print_json({"sentence": sentence}) if as_json else print(sentence)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from moa._mixture.schema import Mixture
 from moa.evaluation._analysis.human import HumanCheck
-from moa.evaluation._analysis.measured import Measured
+from moa.evaluation._analysis.measured import Measured, Scores
 from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._metrics.stopping import Settlement
@@ -38,6 +38,16 @@ class Evaluated:
     annotations: Sequence[Judgement] = ()
 
     @property
+    def was_timed_elsewhere(self) -> bool:
+        """Whether its times come out of a file: they were measured under another load."""
+        return self.is_precomputed and any(record.seconds is not None for record in self.records.values())
+
+    @property
+    def failed(self) -> int:
+        """On how many prompts it has no output."""
+        return sum(not record.has_output for record in self.records.values())
+
+    @property
     def models(self) -> Sequence[str]:
         """References of its models; of given outputs all that is known is the name."""
         return (self.name,) if self.mixture is None else self.mixture.references
@@ -48,7 +58,8 @@ class Collected:
     """What an evaluation left behind.
 
     Attributes:
-        systems: The candidate first.
+        systems: All of them; none of them is what it is by its place.
+        about: Name of the system that the verdict is about.
         opponent: Name of the system that all others were judged against; None if nothing was judged.
         judge: The judge's name.
         comparable: Whether its verdicts may be compared with the published leaderboard.
@@ -57,12 +68,13 @@ class Collected:
         settlement: What the verdicts have settled, if judging was to stop as soon as it was; else None.
         planned: How many prompts there are in all.
         human: What people's labels say, by system.
-        measured: What measures of one output say, by measure and system.
+        scores: What measures of one output, and former judges, say.
         baseline: Name of the system that the mixture is to replace; None if it is the opponent.
         rests_on: Name of the measure that the verdict rests on; None if it rests on the judge.
     """
 
     systems: tuple[Evaluated, ...]
+    about: str
     opponent: str | None
     judge: str | None
     comparable: bool
@@ -71,14 +83,28 @@ class Collected:
     settlement: Settlement | None = None
     planned: int = 0
     human: tuple[HumanCheck, ...] = ()
-    measured: tuple[Measured, ...] = ()
+    scores: tuple[Scores, ...] = ()
     rests_on: str | None = None
     baseline: str | None = None
 
     @property
     def candidate(self) -> Evaluated:
         """The system that the verdict is about."""
-        return self.systems[0]
+        return self.named(self.about)
+
+    @property
+    def measured(self) -> tuple[Measured, ...]:
+        """What measures say, by measure and system."""
+        return tuple(one for scores in self.scores for one in scores.measured(self.baseline))
+
+    @property
+    def deciding(self) -> Scores | None:
+        """The scores that the verdict rests on; None if it rests on a judge."""
+        return next((one for one in self.scores if one.measure == self.rests_on), None)
+
+    def named(self, name: str) -> Evaluated:
+        """Return the system of that name; KeyError if there is none."""
+        return {one.name: one for one in self.systems}[name]
 
     @property
     def replaced(self) -> Evaluated | None:
@@ -89,6 +115,6 @@ class Collected:
     @property
     def single_models(self) -> tuple[Evaluated, ...]:
         """The models alone that could do in the candidate's place."""
-        others = {self.candidate.name, self.baseline, self.opponent}
+        others = {self.about, self.baseline, self.opponent}
         alone = (one for one in self.systems if one.mixture is not None and not one.mixture.layers)
         return tuple(one for one in alone if one.name not in others)

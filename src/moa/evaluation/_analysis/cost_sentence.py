@@ -87,11 +87,7 @@ def _median(found: CostLatency | None) -> tuple[float | None, bool]:
 
 def _elsewhere(*systems: Evaluated) -> str:
     """Whose times were measured under another load."""
-    names = [
-        one.name
-        for one in systems
-        if one.is_precomputed and any(record.seconds is not None for record in one.records.values())
-    ]
+    names = [one.name for one in systems if one.was_timed_elsewhere]
     return f" (the times of {' and '.join(names)} come out of a file, measured elsewhere)" if names else ""
 
 

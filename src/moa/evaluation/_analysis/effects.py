@@ -57,6 +57,7 @@ def effect(
     of: int = 1,
     data: AlpacaEvalData | None = None,
     seed: int = 0,
+    is_compared: bool = True,
 ) -> Effect:
     """Return how the mixture compares with one of its variants.
 
@@ -67,11 +68,12 @@ def effect(
         of: How many variants are looked at together: the interval holds for all of them at once (Bonferroni).
         data: AlpacaEval's reference data, or None for other prompts.
         seed: Of the bootstrap.
+        is_compared: Whether the judge can tell: no difference is taken by one that can't.
 
     Raises:
         EvaluationDataError: Annotations don't belong together.
     """
-    difference = _difference(mixture, other, 1.0 - (1.0 - LEVEL) / of, data, seed)
+    difference = _difference(mixture, other, 1.0 - (1.0 - LEVEL) / of, data, seed) if is_compared else None
     pairs = [
         (mixture.records[index].output, record.output)
         for index, record in other.records.items()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moa.evaluation._data.annotations import DRAW, Judgement
+from moa.evaluation._data.annotations import DRAW, NO_BASELINE, Judgement
 from moa.evaluation._judges.panel import Agreement, agreement
 
 
@@ -14,7 +14,7 @@ class JudgeStats:
     """How a judge did on one system's pairs.
 
     Attributes:
-        n: Pairs.
+        n: Pairs; those in which the other side has no output are none.
         missing: Verdicts that could not be had.
         reasons: Why, with counts.
         ties: Share of the verdicts, 0-1, that are a draw; None without any.
@@ -62,6 +62,7 @@ class JudgeStats:
 
 def judge_record(rows: Sequence[Judgement]) -> JudgeStats:
     """Return how the judge did. Verdicts of other programs have no orders, prices or failures: these are unknown."""
+    rows = [row for row in rows if row.verdict != NO_BASELINE]
     given = [row.preference for row in rows if row.preference is not None]
     flips = [row.flipped for row in rows if row.flipped is not None]
     consistent = [(row.preference or DRAW) - 1.0 for row in rows if row.flipped is False and row.preference is not None]

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.human import HumanCheck, human_check
-from moa.evaluation._analysis.measured import Measured, judged_by, measured_by
+from moa.evaluation._analysis.measured import Scores, scores_of, scores_of_judge
 from moa.evaluation._data.annotations import judgements_of
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._data.outputs import file_name, read_outputs, read_rows
@@ -38,25 +38,24 @@ def collect(folder: RunDirectory) -> Collected:
     manifest = folder.manifest()
     protocol, judge = manifest.protocol, manifest.protocol.judge
     human: tuple[HumanCheck, ...] = ()
-    measured: tuple[Measured, ...] = ()
+    scores: tuple[Scores, ...] = ()
     damaged: list[str] = []
     if manifest.format == FORMAT:
         store = CellStore(folder.cells, read_only=True)
         try:
             table = table_in(manifest, store)
             systems, human = _systems(folder, protocol, table), _human(table, store)
-            former = _by_former_judges(manifest, store)
-            measured = (*measured_by(table, protocol.measures, protocol.baseline), *former)
+            scores = (*scores_of(table, protocol.measures), *_by_former_judges(manifest, store))
             damaged = store.damaged
         finally:
             store.close()
     else:
         systems = tuple(_system_of_format_1(folder.path, one) for one in protocol.systems)
-    first = next((system for system in systems if system.name == protocol.candidate), None)
-    if first is None or not first.outputs:
+    if not any(system.name == protocol.candidate and system.outputs for system in systems):
         raise EvaluationDataError("nothing has been answered yet: run the evaluation first", path=folder.path)
     return Collected(
-        systems=(first, *(system for system in systems if system is not first)),
+        systems=systems,
+        about=protocol.candidate,
         opponent=None if judge is None else judge.against,
         judge=None if judge is None else judge.name,
         comparable=judge is not None and judge.comparable,
@@ -69,7 +68,7 @@ def collect(folder: RunDirectory) -> Collected:
         settlement=folder.settlement(),
         planned=protocol.prompts.count,
         human=human,
-        measured=measured,
+        scores=scores,
         baseline=protocol.baseline,
         rests_on=next(iter(protocol.measures), None),
     )
@@ -86,14 +85,13 @@ def _table(manifest: Manifest, store: CellStore, judge: JudgeEntry | None, measu
     return Table(store.prompts(), names, store, opponent=opponent, judge=name, measures=measures)
 
 
-def _by_former_judges(manifest: Manifest, store: CellStore) -> tuple[Measured, ...]:
-    protocol, found = manifest.protocol, list[Measured]()
+def _by_former_judges(manifest: Manifest, store: CellStore) -> Iterator[Scores]:
+    protocol = manifest.protocol
     names = [one.name for one in protocol.systems]
     for judge, opponent in manifest.judges.items():
         if judge != (protocol.judge and protocol.judge.name) and opponent in names:
-            table = _table(manifest, store, JudgeEntry(name=judge, against=opponent))
-            found += judged_by(table, protocol.baseline)
-    return tuple(found)
+            found = scores_of_judge(_table(manifest, store, JudgeEntry(name=judge, against=opponent)))
+            yield from (found,) if found.points else ()
 
 
 def _traces(

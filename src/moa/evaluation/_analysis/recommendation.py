@@ -1,16 +1,18 @@
 """The one sentence that a user acts on: the first line of a table that holds."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from moa._render.format import factor
+import numpy as np
+
+from moa._render.format import count, factor
 from moa.evaluation._length_control.bounded_taste import STEEPEST
 from moa.evaluation._metrics.evidence import Evidence
 from moa.evaluation._metrics.single_model import SingleModel
 from moa.evaluation._statistics.estimates import Estimate
-from moa.evaluation._statistics.findings import MANY_PROMPTS, MIN_DATA, Assessment, Finding
+from moa.evaluation._statistics.findings import MANY_PROMPTS, MIN_DATA, Assessment, Finding, withstands
 
 Advice = Literal["use", "your call", "do not use", "undecided"]
 
@@ -19,13 +21,19 @@ MIN_CONSISTENCY = 0.25
 all."""
 
 MOST_MISSING = 0.2
-"""Share of the verdicts, 0-1, that may be missing."""
+"""Share of the verdicts, and of the baseline's answers, 0-1, that may be missing."""
+
+NOTABLE = 0.01
+"""Share of the prompts, 0-1, from which on it is said that a system has no answer to them."""
 
 LEAST_CONTROLS_RIGHT = 0.75
 """Share of the control pairs, 0-1, that a judge has to get right in both orders; a coin gets a quarter."""
 
 MIN_CONTROLS = 8
 """Fewest control pairs that say anything."""
+
+
+_WIN_RATE = "win rate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +65,15 @@ class JudgeChecks:
     """What is known of the judge besides its verdicts.
 
     Attributes:
-        missing: Share of the verdicts, 0-1, that are missing.
+        missing: Share of the verdicts that were asked for, 0-1, that are missing.
+        all_equal: The score, in percent, that a measure gives every output of every system; None if they differ.
         controls: Pairs with a known loser that it was shown, in both orders.
         controls_right: Those on which it preferred the right output both times.
         contradicted: What people's labels say against its verdicts, as a clause; empty if they don't.
     """
 
     missing: float = 0.0
+    all_equal: float | None = None
     controls: int = 0
     controls_right: int = 0
     contradicted: str = ""
@@ -100,6 +110,8 @@ class VerdictBasis:
         planned: Prompts in all.
         opponent: A third system, where mixture and baseline were both judged against one; else None.
         looked: Whether one looked before all prompts were judged.
+        failures: On how many prompts a system has no answer, and of how many, by what it is called here.
+        worse_in: Categories, in words, in which the mixture is shown to be on the other side of equality.
         measure: What a figure without a length model is.
     """
 
@@ -113,7 +125,9 @@ class VerdictBasis:
     planned: int = 0
     opponent: str | None = None
     looked: bool = False
-    measure: str = "win rate"
+    failures: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    worse_in: tuple[str, ...] = ()
+    measure: str = _WIN_RATE
 
     @property
     def is_indirect(self) -> bool:
@@ -152,13 +166,20 @@ def recommend(case: VerdictBasis) -> Recommendation:
     for line in LINES:
         found = line(case, evidence)
         if found is not None:
-            return found
+            caveats = () if found.advice == "undecided" else _caveats(case, evidence, found)
+            return replace(found, sentence=" ".join((found.sentence, *caveats)))
     raise AssertionError("the last line always holds")
 
 
 def judge_cannot_tell(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 1: the judge fails on control pairs, is contradicted by people, changes sides or gives no verdict often."""
+    """Line 1: the judge fails on controls, is contradicted by people, changes sides, or gives no or equal verdicts."""
     judge, consistency = case.judge, evidence.consistency
+    if judge.all_equal is not None and judge.all_equal < 100.0:
+        sentence = (
+            f"Undecided: {case.measure} tells nothing apart: every answer of every system scores {judge.all_equal:g}%. "
+            "Try it on answers that you know to be right."
+        )
+        return _found("undecided", sentence, case, evidence, judge_cannot_tell)
     if judge.controls >= MIN_CONTROLS and judge.controls_right < LEAST_CONTROLS_RIGHT * judge.controls:
         why = (
             f"of {judge.controls} control pairs, an answer and the same words in disorder, it got only "
@@ -180,23 +201,34 @@ def judge_cannot_tell(case: VerdictBasis, evidence: Evidence) -> Recommendation 
     return _found("undecided", sentence, case, evidence, judge_cannot_tell)
 
 
+def baseline_missing(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
+    """Line 2: the baseline has no answer on more than a fifth of the prompts."""
+    failed, asked = case.failures.get(case.baseline, (0, 0))
+    if failed <= MOST_MISSING * asked:
+        return None
+    sentence = (
+        f"Undecided: {case.baseline} gave no answer on {failed:,} of {asked:,} prompts, and nothing can be compared "
+        "with it there. The same command asks again."
+    )
+    return _found("undecided", sentence, case, evidence, baseline_missing)
+
+
 def length_hides_quality(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 2: a taste for length alone could have made the difference, and the verdicts can't say."""
+    """Line 3: a taste for length alone could have made the difference, and the verdicts can't say."""
     length = evidence.length
     if length.is_identified:
         return None
-    doubled = 100 / (1 + math.exp(-STEEPEST)) - 50
     sentence = (
         f"Undecided: length can't be told from quality. {case.mixture}'s answers are {length.ratio:.2g} times as long "
         f"as {evidence_against(case)}'s, and the win rate is {_figure(evidence.raw, case)}; a judge that gives up to "
-        f"{doubled:.0f} points for a doubled length could have made {length.moves:.0f} points of that. "
+        f"{_taste(2.0):.0f} points for a doubled length could have made {length.moves:.0f} points of that. "
         "Have both write answers of about the same length (by their prompts, or max_tokens) and compare again."
     )
     return _found("undecided", sentence, case, evidence, length_hides_quality)
 
 
 def figures_disagree(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 3: preferences as they are and preferences at equal length give opposite advice."""
+    """Line 4: preferences as they are and preferences at equal length give opposite advice."""
     if not evidence.disagree:
         return None
     longer = "longer" if evidence.length.ratio > 1 else "shorter"
@@ -209,21 +241,23 @@ def figures_disagree(case: VerdictBasis, evidence: Evidence) -> Recommendation |
 
 
 def too_few_prompts(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 4: there are less than 30 prompts' worth of data."""
+    """Line 5: there are less than 30 prompts' worth of data."""
     share = 1.0 if evidence.consistency is None else max(evidence.consistency.share, MIN_CONSISTENCY)
     missing = math.ceil(MIN_DATA / share) - evidence.n
     if missing <= 0:
         return None
-    verdicts = "1 prompt is" if evidence.n == 1 else f"{evidence.n} prompts are"
+    rows = np.count_nonzero(evidence.rows)
+    repeated = "" if rows == evidence.n else f" (in {rows:,} rows)"
+    few = f"{_prompts(evidence.n)}{repeated} {'is' if evidence.n == 1 else 'are'}"
     sentence = (
-        f"Undecided: {verdicts} too few to say anything about {case.mixture} and {case.baseline}; at least {missing} "
-        "more are needed."
+        f"Undecided: {few} too few to say anything about {case.mixture} and {case.baseline}; at least "
+        f"{missing} more are needed."
     )
     return _found("undecided", sentence, case, evidence, too_few_prompts)
 
 
 def use_single_model(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 5: a single model is not worse than the mixture and the baseline by the margin, and cheaper than both."""
+    """Line 6: a single model is not worse than the mixture and the baseline by the margin, and cheaper than both."""
     other = case.alternative
     if other is None or not (replaces(other) and other.cost.is_less and is_fine(other.found.to_mixture)):
         return None
@@ -245,7 +279,7 @@ def use_single_model(case: VerdictBasis, evidence: Evidence) -> Recommendation |
 
 
 def use_mixture(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 6: the mixture is better, or not worse by the margin, and cheaper."""
+    """Line 7: the mixture is better, or not worse by the margin, and cheaper."""
     if not (is_fine(evidence.controlled) and case.cost.is_less):
         return None
     other, name = case.alternative, case.mixture
@@ -263,7 +297,7 @@ def use_mixture(case: VerdictBasis, evidence: Evidence) -> Recommendation | None
 
 
 def your_call(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 7: worse by less than the margin; or as good or better, but not known to be cheaper."""
+    """Line 8: worse by less than the margin; or as good or better, but not known to be cheaper."""
     found = evidence.controlled
     if not (is_fine(found) or found.finding is Finding.SLIGHTLY_WORSE):
         return None
@@ -278,7 +312,7 @@ def your_call(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
 
 
 def do_not_use(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
-    """Line 8: the mixture is worse by more than the margin."""
+    """Line 9: the mixture is worse by more than the margin."""
     if evidence.controlled.finding is not Finding.WORSE:
         return None
     sentence = f"Don't use {case.mixture}: {_amount(evidence.controlled, case)}, at {_price(case)}."
@@ -286,7 +320,7 @@ def do_not_use(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
 
 
 def undecided(case: VerdictBasis, evidence: Evidence) -> Recommendation:
-    """Line 9: nothing is shown."""
+    """Line 10: nothing is shown."""
     found = evidence.controlled
     if evidence.consistency is None:
         why = (
@@ -303,6 +337,7 @@ def undecided(case: VerdictBasis, evidence: Evidence) -> Recommendation:
 
 LINES: tuple[Line, ...] = (
     judge_cannot_tell,
+    baseline_missing,
     length_hides_quality,
     figures_disagree,
     too_few_prompts,
@@ -313,6 +348,33 @@ LINES: tuple[Line, ...] = (
     undecided,
 )
 """The table of the verdict: the first line that holds is the first sentence."""
+
+
+def _taste(ratio: float) -> float:
+    """Points that a judge gives at most for answers that are so many times as long."""
+    return 100.0 / (1.0 + math.exp(-STEEPEST * abs(math.log2(ratio)))) - 50.0
+
+
+def _caveats(case: VerdictBasis, evidence: Evidence, found: Recommendation) -> Iterator[str]:
+    """What a reader of the first sentence has to know besides: on what it rests that the data don't show."""
+    single = case.alternative if case.alternative and found.system == case.alternative.found.name else None
+    for name, (failed, asked) in case.failures.items():
+        if name in found.sentence and failed > NOTABLE * asked:
+            yield f"{name} gave no answer on {failed:,} of {asked:,} prompts."
+    basis = evidence.controlled if single is None else single.found.to_baseline
+    if evidence.left_out and not withstands(basis, evidence.left_out, evidence.most):
+        what = "verdict" if case.measure == _WIN_RATE else "score"
+        missing = f"{np.count_nonzero(~evidence.rows):,} of {len(evidence.rows):,} prompts have no {what}"
+        yield f"{missing}: they are taken to be like the others."
+    if evidence.length.is_bounded and _taste(evidence.length.ratio) > basis.margin:
+        yield (
+            f"This holds for a judge that gives up to {_taste(2.0):.0f} points for a doubled length, and no more: "
+            f"{case.mixture}'s answers are {evidence.length.ratio:.2g} times as long."
+        )
+    if case.judge.all_equal is not None:
+        yield f"Every answer scores {case.judge.all_equal:g}%: harder prompts may tell them apart."
+    if case.worse_in:
+        yield f"It is the other way round in {' and '.join(case.worse_in)}."
 
 
 def ratio(system: tuple[str, float | None], baseline: tuple[str, float | None]) -> Ratio:
@@ -402,9 +464,10 @@ def _found(
         figures.insert(0, (MEASURES[evidence.model], evidence.controlled))
     lines = "; ".join(f"{measure} {_figure(found, case)}" for measure, found in figures)
     equal = "equal is 0" if case.is_indirect else "equal is 50%"
-    of = f" of {case.planned:,}" if evidence.n < case.planned else ""
+    of = f" of {case.planned:,}" if np.count_nonzero(evidence.rows) < case.planned else ""
     looks = "; every interval is valid at every look" if case.looked else ""
-    proof = f"{lines}; {equal}; {evidence.n:,}{of} prompts{looks}"
+    prompts = f"{evidence.n:,}{of} prompts" if of else _prompts(evidence.n)
+    proof = f"{lines}; {equal}; {prompts}{looks}"
     return Recommendation(advice=advice, sentence=sentence, proof=proof, line=title_of(line))
 
 
@@ -441,6 +504,10 @@ def _price(case: VerdictBasis) -> str:
 def _forecast(found: SingleModel) -> str:
     more = found.to_mixture.more_prompts
     return "" if more is None else f" (at least {_about(more)} more prompts would show it)"
+
+
+def _prompts(number: int) -> str:
+    return count(number, "prompt")
 
 
 def _about(prompts: int) -> str:

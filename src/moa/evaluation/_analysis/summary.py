@@ -1,6 +1,5 @@
 """Everything that an evaluation found, as plain values: what `summary.json` holds and the report shows."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,83 +11,33 @@ from moa.evaluation._analysis.calibration import (
     Calibration,
     OnOfficialScale,
     on_official_scale,
-    why_unreadable,
 )
+from moa.evaluation._analysis.cautions import cautions
 from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.cost_latency import CostLatency, economics
 from moa.evaluation._analysis.effects import Effect, effect
 from moa.evaluation._analysis.human import HumanCheck
-from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
-from moa.evaluation._analysis.measured import Measured
-from moa.evaluation._analysis.output_issues import OutputIssues, output_issues
+from moa.evaluation._analysis.measured import Measured, Scores
 from moa.evaluation._analysis.recommendation import (
-    MEASURES,
     Alternative,
     JudgeChecks,
     Recommendation,
     VerdictBasis,
+    judge_cannot_tell,
     ratio,
     recommend,
     times,
+    title_of,
 )
 from moa.evaluation._analysis.stopped import Stopped
-from moa.evaluation._analysis.verbatim_overlap import Copied, copied, mean_copied
-from moa.evaluation._data.annotations import Annotation, win_probabilities
+from moa.evaluation._analysis.system_summary import SystemSummary, system_summary
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
-from moa.evaluation._length_control.models import FoldSensitivity, fold_sensitivity
-from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
-from moa.evaluation._metrics.evidence import Evidence, scores_as_verdicts
-from moa.evaluation._metrics.leaderboard import Rank, rank
-from moa.evaluation._metrics.metrics import Metrics, choose_model, comparable_verdicts, metrics
+from moa.evaluation._metrics.evidence import Evidence
+from moa.evaluation._metrics.metrics import choose_model, comparable_verdicts
 from moa.evaluation._metrics.paired_difference import common_to_all
 from moa.evaluation._metrics.single_model import SingleModel, weigh_all
-from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._statistics.findings import Assessment, Finding
-from moa.evaluation._statistics.sample_means import MARGIN, ByCategory, by_category
-
-_NAMED = 3
-"""How many systems a warning names."""
-
-FEW_PROMPTS = 200
-"""Prompts below which a warning says how wide intervals are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemSummary:
-    """The figures of one system; None where they are unknown or make no sense."""
-
-    name: str
-    role: str
-    output_issues: OutputIssues
-    economics: CostLatency | None
-    avg_length: float
-    metrics: Metrics | None = None
-    folds: FoldSensitivity | None = None
-    categories: ByCategory | None = None
-    judged: JudgeStats | None = None
-    copied: Mapping[str, Copied] | None = None
-    rank: Rank | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping."""
-        return {
-            "name": self.name,
-            "role": self.role,
-            "avg_length": self.avg_length,
-            "metrics": None if self.metrics is None else self.metrics.as_dict(),
-            "fold_spread": None if self.folds is None else self.folds.spread,
-            "leaderboard": None if self.rank is None else {"place": self.rank.place, "of": self.rank.of},
-            "economics": None if self.economics is None else self.economics.as_dict(),
-            "hygiene": self.output_issues.as_dict(),
-            "copied": None
-            if self.copied is None
-            else {
-                agent: {"share": found.share, "only_here": found.only_here, "longest_run": found.longest_run}
-                for agent, found in self.copied.items()
-            },
-            "judge": None if self.judged is None else self.judged.as_dict(),
-            "categories": None if self.categories is None else _category_dict(self.categories),
-        }
+from moa.evaluation._statistics.sample_means import MARGIN, ByCategory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +45,8 @@ class Summary:
     """What an evaluation found.
 
     Attributes:
-        systems: The mixture first.
+        systems: In the order of the run.
+        about: Name of the system that the verdict is about.
         opponent: As in `Collected`; likewise judge, comparable, warnings, how.
         baseline: Name of the system that the mixture is to replace; None if nothing was judged.
         conclusion: What to do.
@@ -108,6 +58,7 @@ class Summary:
     """
 
     systems: tuple[SystemSummary, ...]
+    about: str
     opponent: str | None
     judge: str | None
     comparable: bool
@@ -123,10 +74,16 @@ class Summary:
     measured: tuple[Measured, ...] = ()
     readings: tuple[OnOfficialScale, ...] = ()
 
+    @property
+    def candidate(self) -> SystemSummary:
+        """The system that the verdict is about."""
+        return next(system for system in self.systems if system.name == self.about)
+
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
         best = self.best_member
         return {
+            "candidate": self.about,
             "verdict": self.conclusion.sentence,
             "advice": self.conclusion.advice,
             "use": self.conclusion.system,
@@ -189,31 +146,27 @@ def summarize(
         EvaluationDataError: Annotations don't belong together.
     """
     rated = board if evaluation.comparable and evaluation.opponent == BASELINE else None
-    first, *others = (_system_summary(system, data, rated) for system in evaluation.systems)
-    mixture = evaluation.candidate
-    # What takes long is shown for the system that it is all about.
-    first = replace(first, copied=_copied(mixture.records, mixture.traces()))
-    fit = None if first.metrics is None else first.metrics.fit
-    systems = (replace(first, folds=None if fit is None else fold_sensitivity(fit.design)), *others)
+    systems = tuple(system_summary(system, evaluation, data, rated) for system in evaluation.systems)
     stopped = _stopped(evaluation)
-    weighed = _weighed(evaluation, data, margin, None if stopped is None else evaluation.planned)
-    case = _case(evaluation, systems, *weighed)
+    evidence, single = _weighed(evaluation, data, margin, None if stopped is None else evaluation.planned)
+    case = _case(evaluation, systems, evidence, single)
+    conclusion = _nothing_judged(evaluation.about) if case is None else recommend(case)
+    is_compared = conclusion.line != title_of(judge_cannot_tell)
     return Summary(
         systems=systems,
+        about=evaluation.about,
         opponent=evaluation.opponent,
         judge=evaluation.judge,
         comparable=evaluation.comparable,
         baseline=None if case is None else case.baseline,
-        conclusion=_nothing_judged(first.name) if case is None else recommend(case),
-        evidence=weighed[0],
-        best_member=None if case is None or case.alternative is None else _best_member(case, case.alternative),
-        warnings=(
-            *evaluation.warnings,
-            *_warnings(evaluation, systems, weighed[0]),
-            *_uncalibrated(evaluation, calibration),
-        ),
+        conclusion=conclusion,
+        evidence=evidence,
+        best_member=None
+        if case is None or case.alternative is None or not is_compared
+        else _best_member(case.alternative),
+        warnings=(*evaluation.warnings, *cautions(evaluation, systems, evidence, calibration)),
         how=evaluation.how,
-        effects=_effects(evaluation, data, seed),
+        effects=_effects(evaluation, data, seed, is_compared=is_compared),
         stopped=stopped,
         human=evaluation.human,
         measured=evaluation.measured,
@@ -234,27 +187,21 @@ def _readings(
     )
 
 
-def _uncalibrated(evaluation: Collected, calibration: Calibration | None) -> list[str]:
-    """Say why a calibration says nothing here."""
-    if calibration is None:
-        return []
-    judged = [row for one in evaluation.systems if one.name != evaluation.opponent for row in one.annotations]
-    why = why_unreadable(calibration, evaluation.judge, judged)
-    if why is None:
-        return []
-    return [f"The calibration can't be used here: {why}."]
-
-
 def _stopped(evaluation: Collected) -> Stopped | None:
     if evaluation.settlement is None:
         return None
-    scored = next((one.n for one in evaluation.measured if one.measure == evaluation.rests_on), None)
-    judged = len(evaluation.candidate.annotations) if scored is None else scored
+    scores = evaluation.deciding
+    judged = len(evaluation.candidate.annotations)
+    if scores is not None:
+        judged = int(np.count_nonzero(~np.isnan(scores.points[evaluation.about])))
     return Stopped(settlement=evaluation.settlement, judged=judged, planned=evaluation.planned)
 
 
-def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int) -> tuple[Effect, ...]:
-    """Of other proposals alone: what answers from some of the candidate's, or from all in another order."""
+def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int, *, is_compared: bool) -> tuple[Effect, ...]:
+    """Of other proposals alone: what answers from some of the candidate's, or from all in another order.
+
+    Of a judge that can't tell, no difference is taken.
+    """
     mixture = evaluation.candidate
     if mixture.mixture is None:
         return ()
@@ -265,50 +212,13 @@ def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int) -> t
     ]
     kinds = [leaves_out for _, leaves_out in found]
     return tuple(
-        effect(mixture, one, leaves_out=kind, of=kinds.count(kind), data=data, seed=seed) for one, kind in found
+        effect(mixture, one, leaves_out=kind, of=kinds.count(kind), data=data, seed=seed, is_compared=is_compared)
+        for one, kind in found
     )
 
 
 def _proposals(mixture: Mixture) -> int:
     return sum(layer.size for layer in mixture.layers)
-
-
-def _system_summary(system: Evaluated, data: AlpacaEvalData | None, board: Mapping[str, float] | None) -> SystemSummary:
-    outputs, traces = list(system.outputs.values()), system.traces()
-    summary = SystemSummary(
-        name=system.name,
-        role=system.role,
-        output_issues=output_issues(outputs),
-        economics=economics(list(system.records.values()), traces),
-        avg_length=sum(len(output.output) for output in outputs) / len(outputs) if outputs else 0.0,
-    )
-    if not system.annotations:
-        return summary
-    found = metrics(system.annotations, data)
-    win_rate = found.length_controlled_win_rate
-    return replace(
-        summary,
-        metrics=found,
-        categories=_categories(system.annotations),
-        judged=judge_record(system.annotations),
-        rank=None if board is None or win_rate is None else rank(win_rate, board),
-    )
-
-
-def _categories(annotations: Sequence[Annotation]) -> ByCategory | None:
-    labels = [annotation.dataset or "" for annotation in annotations]
-    if len(set(labels)) < 2:
-        return None
-    return by_category(100.0 * win_probabilities(annotations), labels)
-
-
-def _copied(records: Mapping[int, Record], traces: Mapping[int, AnswerTrace]) -> Mapping[str, Copied] | None:
-    found = [
-        copied(record.output, {one.agent: one.text for one in trace.layers[-1].proposals})
-        for index, trace in traces.items()
-        if trace.layers and (record := records[index]).has_output
-    ]
-    return mean_copied(found) if found else None
 
 
 def _weighed(
@@ -319,8 +229,8 @@ def _weighed(
         seen = frozenset(evaluation.settlement.prompts)
         evaluation = replace(evaluation, systems=tuple(_only_at(one, seen) for one in evaluation.systems))
     mixture, baseline = evaluation.candidate, evaluation.replaced
-    if baseline is not None and evaluation.rests_on is not None:
-        return _weighed_by_scores(evaluation, baseline, margin, looks)
+    if baseline is not None and evaluation.deciding is not None:
+        return _weighed_by_scores(evaluation, evaluation.deciding, baseline, margin, looks)
     if baseline is None or not mixture.annotations:
         return None, None
     sides = [mixture, *(() if baseline.name == evaluation.opponent else (baseline,))]
@@ -340,19 +250,13 @@ def _weighed(
 
 
 def _weighed_by_scores(
-    evaluation: Collected, baseline: Evaluated, margin: float, looks: int | None
+    evaluation: Collected, scores: Scores, baseline: Evaluated, margin: float, looks: int | None
 ) -> tuple[Evidence | None, SingleModel | None]:
     """The same by a measure of one output: figures are shares of right answers, and their differences."""
-    seen = None if evaluation.settlement is None else set(evaluation.settlement.prompts)
-    scores = {
-        one.system: scores_as_verdicts(
-            np.array([point for index, point in one.points.items() if seen is None or index in seen]) / 100.0
-        )
-        for one in evaluation.measured
-        if one.measure == evaluation.rests_on
-    }
-    alone = {one.name: scores[one.name] for one in evaluation.single_models}
-    sides = [scores[one.name] for one in (evaluation.candidate, baseline)]
+    if evaluation.settlement is not None:
+        scores = scores.at(frozenset(evaluation.settlement.prompts))
+    alone = {one.name: scores.verdicts(one.name) for one in evaluation.single_models}
+    sides = [scores.verdicts(name) for name in (evaluation.about, baseline.name)]
     return weigh_all(sides, alone, None, margin=margin, looks=looks)
 
 
@@ -365,7 +269,7 @@ def _case(
     evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None, single: SingleModel | None
 ) -> VerdictBasis | None:
     """All that the first sentence depends on; None if nothing is judged."""
-    mixture, baseline, judged = evaluation.candidate, evaluation.replaced, systems[0].judged
+    mixture, baseline = evaluation.candidate, evaluation.replaced
     if baseline is None or evidence is None:
         return None
     common = sorted(set(mixture.records) & set(baseline.records))
@@ -373,25 +277,33 @@ def _case(
     cost = ratio((mixture.name, _usd(mine)), (baseline.name, _usd(theirs)))
     latency = ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs)))
     controls = [row.control for one in evaluation.systems for row in one.annotations if row.control is not None]
-    alternative = None
+    alternative, failures = None, {one.name: (one.failed, len(one.records)) for one in (mixture, baseline)}
+    figures = {one.name: one for one in systems}
     if single is not None:
-        summary = next(one for one in systems if one.name == single.name)
+        model, price = evaluation.named(single.name), (single.name, _usd(figures[single.name].economics))
         alternative = Alternative(
-            name=_plain_name(next(one for one in evaluation.systems if one.name == single.name), mixture.name),
+            name=_plain_name(model, mixture.name),
             found=single,
-            cost=ratio((single.name, _usd(summary.economics)), (mixture.name, _usd(systems[0].economics))),
-            cost_to_baseline=ratio((single.name, _usd(summary.economics)), (baseline.name, _usd(theirs))),
+            cost=ratio(price, (mixture.name, _usd(figures[mixture.name].economics))),
+            cost_to_baseline=ratio(price, (baseline.name, _usd(theirs))),
         )
-    scored = next((one for one in evaluation.measured if one.measure == evaluation.rests_on), None)
-    if scored is not None and scored.n + scored.missing:
-        checks = JudgeChecks(missing=scored.missing / (scored.n + scored.missing))
+        failures[alternative.name] = (model.failed, len(model.records))
+    if (scores := evaluation.deciding) is not None:
+        known = scores.measured(None)
+        scored = next(one for one in known if one.system == mixture.name)
+        equal = {one.all_equal for one in known if one.n}
+        checks = JudgeChecks(
+            missing=scored.missing / max(scored.n + scored.missing, 1),
+            all_equal=equal.pop() if len(equal) == 1 else None,
+        )
         opponent: str | None = "the right answers"
     else:
         opponent = None if baseline.name == evaluation.opponent else evaluation.opponent
         labels = next((one for one in evaluation.human if one.system == mixture.name), None)
+        asked = [one for one in mixture.annotations if one.verdict is None]
         checks = JudgeChecks(
             contradicted=labels.against_the_judge(evidence.controlled.margin) if labels and opponent is None else "",
-            missing=judged.missing / judged.n if judged is not None and judged.n else 0.0,
+            missing=sum(one.preference is None for one in asked) / max(len(asked), 1),
             controls=len(controls),
             controls_right=sum(controls),
         )
@@ -406,7 +318,20 @@ def _case(
         planned=evaluation.planned,
         opponent=opponent,
         looked=evaluation.settlement is not None,
-        measure=evaluation.rests_on or "win rate",
+        failures=failures,
+        worse_in=() if opponent else _other_way(figures[mixture.name].categories, evidence),
+        **({} if evaluation.rests_on is None else {"measure": evaluation.rests_on}),
+    )
+
+
+def _other_way(categories: ByCategory | None, evidence: Evidence) -> tuple[str, ...]:
+    """The categories in which a mixture is shown to be on the other side of equality than in all."""
+    known = {} if categories is None else {name: one for name, one in categories.estimates.items() if one is not None}
+    better = evidence.raw.gap.value > 0
+    return tuple(
+        f"{name} (win rate {one.value:.0f}%, {one.interval.low:.0f} to {one.interval.high:.0f})"
+        for name, one in known.items()
+        if (one.interval.high < 50.0 if better else one.interval.low > 50.0)
     )
 
 
@@ -421,7 +346,7 @@ def _nothing_judged(mixture: str) -> Recommendation:
     return Recommendation(advice="undecided", sentence=f"Undecided: nothing has judged {mixture} yet.")
 
 
-def _best_member(case: VerdictBasis, other: Alternative) -> BestMember:
+def _best_member(other: Alternative) -> BestMember:
     found, gap = other.found, other.found.to_mixture.gap
     of = f" of {found.of}, picked on other prompts than those that its figures come from" if found.of > 1 else ""
     price = "" if other.cost.value is None else f" at {times(other.cost, 'cost')}"
@@ -437,120 +362,12 @@ def _best_member(case: VerdictBasis, other: Alternative) -> BestMember:
     return BestMember(name=found.name, of=found.of, found=found, sentence=sentence)
 
 
-def _warnings(evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None) -> list[str]:
-    found = []
-    if evaluation.judge is not None and not evaluation.comparable:
-        found.append(f"The judge {evaluation.judge} is not the official one: not the leaderboard's scale.")
-    missing = [f"{s.judged.missing} of {s.judged.n} for {s.name}" for s in systems if s.judged and s.judged.missing]
-    if missing:
-        named, more = missing[:_NAMED], len(missing) - _NAMED
-        others = f", and some for {more} more" if more > 0 else ""
-        found.append(f"Verdicts are missing: {', '.join(named)}{others}; a missing verdict counts for neither side.")
-    if dropped := sorted({part for system in systems if system.judged for part in system.judged.dropped}):
-        found.append(
-            f"The judge's service refuses {', '.join(dropped)}: it was asked without, and not quite as its preset says."
-        )
-    found += _incomplete(evaluation, systems) + _elsewhere(evaluation) + _extrapolated(systems)
-    if evidence is not None:
-        found += _misfit(evidence)
-    if evaluation.settlement is not None:
-        found.append(
-            "Judging was to stop as soon as the answer was settled: the intervals of the first sentences allow for "
-            "that, those of the tables are for a number of prompts fixed beforehand, and too narrow."
-        )
-    for system in systems:
-        if system.output_issues.judge_marks:
-            found.append(
-                f"{system.name}: {system.output_issues.judge_marks} outputs hold marks that change a judge's prompt."
-            )
-    return found
-
-
-def _incomplete(evaluation: Collected, systems: Sequence[SystemSummary]) -> list[str]:
-    """Say what there is too little of."""
-    judged, planned = len(evaluation.candidate.annotations), evaluation.planned
-    found = []
-    if evaluation.settlement is None and 0 < judged < planned:
-        found.append(f"Only {judged:,} of {planned:,} prompts are judged so far: the same command goes on.")
-    if 0 < judged < FEW_PROMPTS:
-        wide = 100.0 / judged**0.5
-        found.append(f"{judged:,} prompts are few: a win rate is known to about ± {wide:.0f} points only.")
-    categories = systems[0].categories
-    if categories is not None and not any(categories.estimates.values()):
-        found.append("No category has enough prompts, or verdicts that differ, for a win rate of its own.")
-    for system in evaluation.systems:
-        failed = [record for record in system.records.values() if not record.has_output]
-        if failed:
-            codes = Counter(str((record.error or {}).get("code", record.status)) for record in failed)
-            (why, _), *_ = codes.most_common(1)
-            found.append(f"{system.name}: {len(failed):,} of {len(system.records):,} answers failed ({why}).")
-    return found
-
-
-def _elsewhere(evaluation: Collected) -> list[str]:
-    """Say whose times were not measured here."""
-    names = [
-        one.name
-        for one in evaluation.systems
-        if one.is_precomputed and any(record.seconds is not None for record in one.records.values())
-    ]
-    if not names:
-        return []
-    return [
-        f"The times of {', '.join(names)} come out of a file: they were measured elsewhere, under another load, and "
-        "are a hint at most."
-    ]
-
-
-def _extrapolated(systems: Sequence[SystemSummary]) -> list[str]:
-    """Say so where the length-controlled win rate is mostly an extrapolation."""
-    others = systems[1:]  # of the mixture, the first sentence says so
-    fits = [(one.name, one.metrics.fit) for one in others if one.metrics is not None and one.metrics.fit is not None]
-    found = [
-        f"{name} ({np.count_nonzero(fit.design.judged.shorter_by < 0):,} answers longer, "
-        f"{np.count_nonzero(fit.design.judged.shorter_by > 0):,} shorter than what they are judged against)"
-        for name, fit in fits
-        if length_inflation(fit.design) >= SERIOUS_INFLATION
-    ]
-    if not found:
-        return []
-    return [
-        f"Length can't be told from quality for {', '.join(found)}: the win rate at equal length extrapolates there, "
-        "and means little."
-    ]
-
-
-def _misfit(evidence: Evidence) -> list[str]:
-    """Say so where the length model does not fit the verdicts."""
-    length = evidence.length
-    if length.misfit is None or length.misfit >= 0.01 or evidence.model is None:
-        return []
-    return [
-        f"The model of length does not fit these verdicts well (p = {length.misfit:.2g}): take the "
-        f"{MEASURES[evidence.model]} with caution, and compare it with the win rate."
-    ]
-
-
 def _usd(found: CostLatency | None) -> float | None:
     return None if found is None else found.cost.usd
 
 
 def _median(found: CostLatency | None) -> float | None:
     return None if found is None or found.total is None else found.total.p50
-
-
-def _category_dict(categories: ByCategory) -> dict[str, Any]:
-    return {
-        name: None
-        if estimate is None
-        else {
-            "win_rate": estimate.value,
-            "interval": [estimate.interval.low, estimate.interval.high],
-            "n": estimate.n,
-            "p_value": categories.p_values.get(name),
-        }
-        for name, estimate in categories.estimates.items()
-    }
 
 
 def _evidence_dict(evidence: Evidence) -> dict[str, Any]:

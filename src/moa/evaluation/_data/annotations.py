@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 DRAW = 1.5
 
+NO_OUTPUT, NO_BASELINE = "no_output", "no_baseline"
+"""`Judgement.verdict` where nobody was asked, as the system, or what it is judged against, has no output."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
@@ -61,7 +64,7 @@ class Judgement(Annotation):
         dropped: What the judge's service refuses and was left out of what it was asked.
         by_judge: The preference of each member of a panel.
         failure: Code and message of why the verdict is missing.
-        verdict: `no_output` or `no_baseline` where a side has no output and nobody was asked.
+        verdict: `NO_OUTPUT` or `NO_BASELINE` where a side has no output and nobody was asked; else None.
     """
 
     index: int | None = None

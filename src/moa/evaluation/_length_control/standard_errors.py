@@ -9,7 +9,7 @@ from moa.evaluation._length_control.influence import influence_values, standard_
 from moa.evaluation._length_control.models import Design, LengthFit, fitted_rows, predict_win_rate, standard_deviation
 from moa.evaluation._length_control.refit import refit
 from moa.evaluation._statistics.array_types import Floats, Ints, sigmoid
-from moa.evaluation._statistics.estimates import LEVEL, Estimate, student_estimate
+from moa.evaluation._statistics.estimates import LEVEL, Estimate
 from moa.evaluation._statistics.sample_means import MIN_PROMPTS, RESAMPLES, bootstrap_counts, percentile_interval
 
 SERIOUS_INFLATION = 5.0
@@ -34,22 +34,19 @@ class Resampled:
     win_rates: Floats
 
 
-def lc_estimate(fit: LengthFit, level: float = LEVEL) -> Estimate | None:
-    """Return the length-controlled win rate with the standard error of its influence values.
+def lc_standard_error(fit: LengthFit) -> float | None:
+    """Return the standard error of the length-controlled win rate, by its influence values.
 
     Args:
         fit: The fitted model.
-        level: Confidence of the interval, between 0 and 1.
 
     Returns:
-        Percent 0-100, with a standard error in percentage points that includes the error of the weights; None
-        where all verdicts are equal and so say nothing about the sampling error, or for fewer than `MIN_PROMPTS`
-        prompts.
+        Percentage points, the error of the weights included; None where all verdicts are equal and so say nothing
+        about the sampling error, or for fewer than `MIN_PROMPTS` prompts.
     """
     if not varies(fit) or _prompts(fit) < MIN_PROMPTS:
         return None
-    error = standard_error_of(influence_values(fit), fit.design.judged.prompt)
-    return student_estimate(fit.win_rate, error, _prompts(fit), level)
+    return standard_error_of(influence_values(fit), fit.design.judged.prompt)
 
 
 def varies(fit: LengthFit) -> bool:

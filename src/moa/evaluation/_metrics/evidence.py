@@ -23,7 +23,7 @@ from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, le
 from moa.evaluation._statistics.array_types import Bools, Floats, Ints, sigmoid
 from moa.evaluation._statistics.findings import Assessment, Finding, assess, effective_number, either
 from moa.evaluation._statistics.position_consistency import PositionConsistency, position_consistency
-from moa.evaluation._statistics.sample_means import MARGIN
+from moa.evaluation._statistics.sample_means import DIFFERENCE, MARGIN, WIN, by_prompt
 
 MIN_EFFECTIVE = 10.0
 """Fewest prompts on which a figure's error may effectively rest (see `effective_number`) for it to decide anything."""
@@ -90,8 +90,13 @@ class Verdicts:
         )
 
 
-def scores_as_verdicts(scores: Floats) -> Verdicts:
-    """Return scores from 0 to 1, NaN where there is none, as verdicts against the right answers."""
+def scores_as_verdicts(scores: Floats, prompt: Ints | None) -> Verdicts:
+    """Return scores from 0 to 1, NaN where there is none, as verdicts against the right answers.
+
+    Args:
+        scores: Shape (rows,).
+        prompt: As in `Verdicts`.
+    """
     unknown, equal = np.full(len(scores), np.nan), np.ones(len(scores))
     return Verdicts(
         won=scores,
@@ -100,6 +105,7 @@ def scores_as_verdicts(scores: Floats) -> Verdicts:
         baseline_first=unknown,
         system_first=unknown,
         same=np.zeros(len(scores), dtype=np.bool_),
+        prompt=prompt,
     )
 
 
@@ -113,6 +119,7 @@ class LengthCheck:
         inflation: As `length_inflation`, the largest of all systems that are compared.
         misfit: Probability of verdicts that fit the model as badly, if the model holds; None where it was not tested.
         is_identified: Whether the figure at equal length means anything.
+        is_bounded: Whether it holds for any taste up to `STEEPEST`, as the verdicts don't say how strong the taste is.
     """
 
     ratio: float
@@ -120,6 +127,7 @@ class LengthCheck:
     inflation: float
     misfit: float | None
     is_identified: bool
+    is_bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,7 +142,8 @@ class Evidence:
         consistency: On which pairs the judge keeps its side; None if that was not tried.
         raw_gaps: One value in points for each prompt that counts.
         controlled_gaps: Pseudo-values in points, likewise.
-        rows: Which of the prompts count: those with all verdicts.
+        rows: Which of the rows count: those with all verdicts.
+        most: How far from equality one prompt can be; see `mean_with_interval`.
     """
 
     raw: Assessment
@@ -145,11 +154,17 @@ class Evidence:
     raw_gaps: Floats
     controlled_gaps: Floats
     rows: Bools
+    most: float = WIN
 
     @property
     def n(self) -> int:
-        """How many prompts count."""
-        return int(np.count_nonzero(self.rows))
+        """How many prompts count; several rows about one prompt are one."""
+        return len(self.raw_gaps)
+
+    @property
+    def left_out(self) -> float:
+        """Share of the rows, 0-1, that don't count, as a verdict is missing."""
+        return 1.0 - float(np.mean(self.rows))
 
     @property
     def disagree(self) -> bool:
@@ -179,10 +194,10 @@ def weigh(
     if not rows.any():
         return None
     sides = [side.at(rows) for side in sides]
-    consistency = PositionConsistency.all_of(len(sides[0].won)) if model is None else _least_consistency(sides)
-    prompt = sides[0].prompt
+    prompt, most = sides[0].prompt, WIN if len(sides) == 1 else DIFFERENCE
     raw_gaps = by_prompt(_gap([100.0 * side.won for side in sides]), prompt)
-    raw = assess(raw_gaps, consistency, margin=margin, looks=looks)
+    consistency = PositionConsistency.all_of(len(raw_gaps)) if model is None else _least_consistency(sides)
+    raw = assess(raw_gaps, consistency, margin=margin, most=most, looks=looks)
     fits = [] if model is None else [fit_decided(side, model, gamed, looks=looks) for side in sides]
     fitted = [fit for fit in fits if fit is not None]
     if model is None or len(fitted) < len(sides):
@@ -196,9 +211,10 @@ def weigh(
             raw_gaps=raw_gaps,
             controlled_gaps=raw_gaps,
             rows=rows,
+            most=most,
         )
     gaps = by_prompt(_gap([spread_out(*both) for both in zip(sides, fitted, strict=True)]), prompt)
-    controlled = assess(gaps, consistency, margin=margin, looks=looks)
+    controlled = assess(gaps, consistency, margin=margin, most=most, looks=looks)
     inflation = max(length_inflation(fit.design) for fit in fitted)
     misfit = min((p for fit in fitted if (p := fit_test(fit)) is not None), default=None)
     fits_well = model != "equal_length" or misfit is None or misfit >= MISFIT
@@ -213,11 +229,16 @@ def weigh(
     moves = abs(float(liked.mean() - disliked.mean())) / 2.0
     is_identified = True
     if not known:
-        bounds = (assess(one, consistency, margin=margin, looks=looks) for one in (liked, disliked))
+        bounds = (assess(one, consistency, margin=margin, most=most, looks=looks) for one in (liked, disliked))
         controlled, gaps = either(*bounds), 0.5 * (liked + disliked)
         is_identified = moves <= margin or controlled.finding is Finding.WORSE
     length = LengthCheck(
-        ratio=_ratio(sides[0]), moves=moves, inflation=inflation, misfit=misfit, is_identified=is_identified
+        ratio=_ratio(sides[0]),
+        moves=moves,
+        inflation=inflation,
+        misfit=misfit,
+        is_identified=is_identified,
+        is_bounded=not known,
     )
     return Evidence(
         raw=raw,
@@ -228,6 +249,7 @@ def weigh(
         raw_gaps=raw_gaps,
         controlled_gaps=gaps,
         rows=rows,
+        most=most,
     )
 
 
@@ -260,19 +282,6 @@ def fit_test(fit: LengthFit) -> float | None:
         return None
     statistic = float(np.sum((scores.sum(axis=0) @ axes[:, new]) ** 2 / values[new]))
     return float(gammaincc(np.count_nonzero(new) / 2.0, statistic / 2.0))
-
-
-def by_prompt(values: Floats, prompt: Ints | None) -> Floats:
-    """Return one value for each prompt, with the same mean, from one for each row.
-
-    Args:
-        values: Shape (rows,).
-        prompt: The prompt of each row, numbered from 0 without gaps; None where each row has its own.
-    """
-    if prompt is None:
-        return values
-    sums: Floats = np.bincount(prompt, weights=values).astype(np.float64)
-    return sums * (len(sums) / len(values))
 
 
 def fit_decided(

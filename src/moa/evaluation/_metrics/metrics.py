@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,11 +19,11 @@ from moa.evaluation._length_control.models import (
     design_for,
     fit_length_model,
 )
-from moa.evaluation._length_control.standard_errors import lc_estimate
-from moa.evaluation._metrics.evidence import Verdicts, by_prompt, fit_decided, spread_out
-from moa.evaluation._statistics.array_types import Floats, Ints
+from moa.evaluation._length_control.standard_errors import lc_standard_error
+from moa.evaluation._metrics.evidence import Verdicts, fit_decided, spread_out
+from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.estimates import LEVEL, Interval
-from moa.evaluation._statistics.findings import mean_with_interval
+from moa.evaluation._statistics.sample_means import by_prompt, mean_with_interval, numbered
 
 Align = Literal["instruction", "row"]
 """How a row finds its difficulty: by its instruction, or, as the official code does, by its position in the
@@ -41,7 +41,7 @@ class Metrics:
         length_controlled_win_rate: None on too few verdicts.
         lc_standard_error: Sampling error, with that of the weights (influence values); None where all verdicts
             are equal.
-        lc_interval: From the influence values; see `findings.mean_with_interval`.
+        lc_interval: From the influence values; see `sample_means.mean_with_interval`.
         official_lc_standard_error: What the official code calls `lc_standard_error`: 2 to 6 times too small.
         lc_model: Which length model.
         lc_reason: Why that model, or why there is no figure; for the report.
@@ -114,20 +114,17 @@ def metrics(
         reason = "50 by construction: the system is the baseline"
     elif fit is None:
         reason = f"no figure: fewer than {MIN_JUDGED} verdicts"
-    estimate = None if fit is None else lc_estimate(fit, level)
     interval, win_rate = None, by_construction if fit is None else fit.win_rate
-    if fit is not None and estimate is not None:
-        values = _values(annotations, fit)
-        found = mean_with_interval(values, center=50.0, level=level)
-        win_rate = found.value if name == "equal_length" else fit.win_rate
-        interval = replace(found.interval, low=max(found.interval.low, 0.0), high=min(found.interval.high, 100.0))
+    if fit is not None:
+        found = mean_with_interval(_values(annotations, fit), center=50.0, level=level)
+        interval, win_rate = found.interval, found.value if name == "equal_length" else fit.win_rate
     return Metrics(
         system=system,
         baseline=baseline,
         counts=count_wins(win_probabilities(annotations)),
         avg_length=int(np.mean([len(a.output_2) for a in annotations])),
         length_controlled_win_rate=win_rate,
-        lc_standard_error=None if estimate is None else estimate.standard_error,
+        lc_standard_error=None if fit is None else lc_standard_error(fit),
         lc_interval=interval,
         official_lc_standard_error=None if fit is None else fit.official_standard_error,
         lc_model=name,
@@ -244,7 +241,7 @@ def verdicts_of(annotations: Sequence[Annotation], difficulty: Floats | None = N
         system_first=tried[:, 1],
         same=np.array([a.output_1 == a.output_2 for a in annotations]),
         difficulty=difficulty,
-        prompt=_prompt_numbers(annotations),
+        prompt=numbered([a.instruction for a in annotations]),
     )
 
 
@@ -258,13 +255,6 @@ def _difficulties(annotations: Sequence[Annotation], data: AlpacaEvalData, align
             "align them by instruction"
         )
     return data.difficulty[: len(annotations)]
-
-
-def _prompt_numbers(annotations: Sequence[Annotation]) -> Ints | None:
-    """Return the prompt of each row as a number, None where each row has its own."""
-    numbers: dict[str, int] = {}
-    rows = [numbers.setdefault(a.instruction, len(numbers)) for a in annotations]
-    return None if len(numbers) == len(rows) else np.array(rows, dtype=np.int64)
 
 
 def _asked_for(model: LengthModel, baseline: str) -> str:

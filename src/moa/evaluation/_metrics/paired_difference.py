@@ -12,8 +12,13 @@ from moa.evaluation._length_control.standard_errors import predicted_estimate
 from moa.evaluation._metrics.evidence import Evidence, weigh
 from moa.evaluation._metrics.metrics import Align, choose_model, comparable_verdicts, fit_annotations
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
-from moa.evaluation._statistics.findings import mean_with_interval
-from moa.evaluation._statistics.sample_means import MARGIN, MIN_PROMPTS, RESAMPLES
+from moa.evaluation._statistics.sample_means import (
+    DIFFERENCE,
+    MARGIN,
+    MIN_PROMPTS,
+    RESAMPLES,
+    mean_with_interval,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +78,11 @@ def compare(
     evidence = weigh(sides, name, None if data is None else data.gamed, margin=margin)
     raw = gap = predicted = None
     if evidence is not None and len(evidence.raw_gaps) >= MIN_PROMPTS:
-        raw = mean_with_interval(evidence.raw_gaps, level=level)
-        gap = None if evidence.model is None else mean_with_interval(evidence.controlled_gaps, level=level)
+        raw, gap = (
+            mean_with_interval(gaps, most=DIFFERENCE, level=level)
+            for gaps in (evidence.raw_gaps, evidence.controlled_gaps)
+        )
+        gap = None if evidence.model is None else gap
     if name in WITH_DIFFICULTY and gap is not None:
         fits = [fit_annotations(rows, data, name, align) for rows in (mine, theirs)]
         if fits[0] is not None and fits[1] is not None:

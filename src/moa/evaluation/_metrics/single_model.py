@@ -10,7 +10,7 @@ from moa.evaluation._metrics.evidence import Evidence, Verdicts, weigh
 from moa.evaluation._statistics.array_types import Bools
 from moa.evaluation._statistics.findings import Assessment, assess
 from moa.evaluation._statistics.position_consistency import PositionConsistency
-from moa.evaluation._statistics.sample_means import MARGIN
+from moa.evaluation._statistics.sample_means import DIFFERENCE, MARGIN
 
 FOLDS = 2
 
@@ -70,9 +70,9 @@ def best_single_model(
     return SingleModel(
         name=name,
         of=len(names),
-        to_mixture=assess(picked - mixture.controlled_gaps, consistency, margin=margin, looks=looks),
-        to_baseline=assess(picked, consistency, margin=margin, looks=looks),
-        strictly=assess(picked, consistency, margin=margin, looks=looks, level=STRICT),
+        to_mixture=assess(picked - mixture.controlled_gaps, consistency, margin=margin, most=DIFFERENCE, looks=looks),
+        to_baseline=assess(picked, consistency, margin=margin, most=mixture.most, looks=looks),
+        strictly=assess(picked, consistency, margin=margin, most=mixture.most, looks=looks, level=STRICT),
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from moa._ledger import Call
 from moa._render.format import seconds
-from moa.evaluation._analysis.summary import Summary, SystemSummary
+from moa.evaluation._analysis.summary import Summary
+from moa.evaluation._analysis.system_summary import SystemSummary
 from moa.evaluation._data.annotations import Annotation, win_probabilities
 from moa.evaluation._length_control.models import LONGEST_RATIO, LengthFit, doublings, standard_deviation
 from moa.evaluation._report.palette import BLUE, GREY, INK, MUTED, ORANGE
@@ -16,7 +17,7 @@ from moa.evaluation._report.tradeoff import tradeoff
 from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, short
 from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._statistics.array_types import sigmoid
-from moa.evaluation._statistics.sample_means import ByCategory, mean_estimate
+from moa.evaluation._statistics.sample_means import MIN_PROMPTS, ByCategory, rows_with_interval
 
 _BINS = 10
 
@@ -29,7 +30,7 @@ def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Se
         annotations: Of the first system.
         median_run: Calls of the first system's run whose time is the median; none if there is no such run.
     """
-    first = summary.systems[0]
+    first = summary.candidate
     found = (
         tradeoff(summary),
         None if first.categories is None else by_category(first.name, first.categories),
@@ -45,8 +46,8 @@ def by_category(system: str, categories: ByCategory) -> Chart | None:
         {
             "category": name,
             "rate": found.value,
-            "low": max(0.0, found.interval.low),
-            "high": min(100.0, found.interval.high),
+            "low": found.interval.low,
+            "high": found.interval.high,
             "n": f"n = {found.n}",
         }
         for name, found in categories.estimates.items()
@@ -64,7 +65,7 @@ def by_category(system: str, categories: ByCategory) -> Chart | None:
     )
     labels = base.mark_text(align="left", color=MUTED, fontSize=11).encode(x=alt.datum(101), text="n:N")
     chart = even_line(vertical=True) + spread + dots + labels
-    caption = f"{system}, raw win rate. {categories.multiplicity}. Left out: fewer than 5 prompts, or equal verdicts."
+    caption = f"{system}, raw win rate. {categories.multiplicity}. Left out: fewer than {MIN_PROMPTS} prompts."
     return Chart(name="categories", title="By category", caption=caption, document=finished(chart))
 
 
@@ -151,11 +152,11 @@ def _bars(call: Call) -> list[dict[str, Any]]:
 
 
 def _bin(longer: Any, wins: Any) -> dict[str, float] | None:
-    found = mean_estimate(wins)
+    found = rows_with_interval(wins, range(len(wins)), center=50.0)
     if found is None:
         return None
-    low, high = max(0.0, found.interval.low), min(100.0, found.interval.high)
-    return {"longer": float(np.mean(longer)), "rate": found.value, "low": low, "high": high}
+    ends = {"low": found.interval.low, "high": found.interval.high}
+    return {"longer": float(np.mean(longer)), "rate": found.value, **ends}
 
 
 def _curve(fit: LengthFit, spread: float, usual: float, grid: Any) -> Any:

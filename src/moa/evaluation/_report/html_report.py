@@ -15,7 +15,8 @@ from markupsafe import Markup
 from moa.evaluation._analysis.collected import Collected
 from moa.evaluation._analysis.cost_sentence import caching_sentence
 from moa.evaluation._analysis.recommendation import MEASURES, MODEL_NAMES, table
-from moa.evaluation._analysis.summary import Summary, SystemSummary
+from moa.evaluation._analysis.summary import Summary
+from moa.evaluation._analysis.system_summary import SystemSummary
 from moa.evaluation._report import format as chart_format
 from moa.evaluation._report.chart_export import svg
 from moa.evaluation._report.charts import median_run, pictures
@@ -66,8 +67,8 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         "model": _model(summary),
         "lines": table(summary.conclusion),
         "guessed_ends": any(system.output_issues.cut_off is None for system in summary.systems),
-        "agents": _agents(summary.systems[0]),
-        "layers": _layers(summary.systems[0]),
+        "agents": _agents(summary.candidate),
+        "layers": _layers(summary.candidate),
         "caching": caching_sentence((system.name, system.economics) for system in summary.systems),
         "judging": _judging(summary),
         "how": {topic: _as_text(value) for topic, value in summary.how.items()},
@@ -127,13 +128,13 @@ def rows(summary: Summary) -> list[dict[str, Any]]:
 
 def _measure(summary: Summary) -> str:
     """What the figure at equal length is called, as a heading."""
-    found = summary.systems[0].metrics
+    found = summary.candidate.metrics
     text = MEASURES["equal_length" if found is None else found.lc_model]
     return text[0].upper() + text[1:]
 
 
 def _model(summary: Summary) -> str:
-    found = summary.systems[0].metrics
+    found = summary.candidate.metrics
     return "" if found is None else f"{MODEL_NAMES[found.lc_model]} ({found.lc_reason})"
 
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import altair as alt
 
-from moa.evaluation._analysis.summary import Summary, SystemSummary
+from moa.evaluation._analysis.summary import Summary
+from moa.evaluation._analysis.system_summary import SystemSummary
 from moa.evaluation._report.label_placement import Place, Point, placed
 from moa.evaluation._report.palette import INK, MUTED, PAPER, ROLE_COLOURS, ROLE_SHAPES
 from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, pareto_front, short
@@ -75,7 +76,7 @@ def _row(system: SystemSummary, summary: Summary) -> dict[str, Any] | None:
     cost = None if system.economics is None else system.economics.cost.usd
     total = None if system.economics is None else system.economics.total
     row = {
-        "name": _name(system.name, summary.systems[0].name),
+        "name": _name(system.name, summary.about),
         "role": system.role.replace("_", "-"),
         "usd": cost,
         "p50": None if total is None else total.p50,

@@ -10,6 +10,7 @@ from moa.evaluation._metrics.metrics import comparable_verdicts, model_for
 from moa.evaluation._metrics.stopping import Settlement, look, look_sizes
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.table import Table
+from moa.evaluation._statistics.sample_means import numbered
 
 
 class StoppingMonitor:
@@ -79,6 +80,6 @@ class StoppingMonitor:
         measure = self._spec.rests_on
         if measure is not None or self._length_model is None:
             scores = [self._table.score(str(measure), system, one.index) for one in prompts]
-            return scores_as_verdicts(np.array(scores))
+            return scores_as_verdicts(np.array(scores), numbered([one.key for one in prompts]))
         rows = [row for one in prompts if (row := self._table.judgement(system, one)) is not None]
         return comparable_verdicts([rows], self._spec.data, self._length_model)[0]

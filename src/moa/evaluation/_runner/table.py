@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from pydantic import TypeAdapter
 
 from moa._ledger import ErrorInfo, Ledger
-from moa.evaluation._data.annotations import Judgement
+from moa.evaluation._data.annotations import NO_BASELINE, NO_OUTPUT, Judgement
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._judges.base import Pair, Verdict, judgement_of
@@ -326,9 +326,9 @@ class Table:
             verdict = (self.judging.whole(system, index) if whole else None) or verdict
             return judgement_of(pair, verdict, self.judging.name)
         if not self.has_output(self.opponent, index):
-            return replace(judgement_of(pair, Verdict(preference=None), self.judging.name), verdict="no_baseline")
+            return replace(judgement_of(pair, Verdict(preference=None), self.judging.name), verdict=NO_BASELINE)
         if not self.has_output(system, index):
-            return replace(judgement_of(pair, Verdict(preference=LOST), self.judging.name), verdict="no_output")
+            return replace(judgement_of(pair, Verdict(preference=LOST), self.judging.name), verdict=NO_OUTPUT)
         return None
 
     def judgements(self, system: str) -> list[Judgement]:

@@ -55,23 +55,3 @@ def student_quantile(level: float, n: int) -> float:
     if n < 2:
         raise ValueError(f"an interval needs at least 2 independent values, not {n}")
     return float(stdtrit(n - 1, 0.5 + level / 2.0))
-
-
-def student_estimate(value: float, standard_error: float, n: int, level: float = LEVEL) -> Estimate:
-    """Return the estimate with Student's interval around its value.
-
-    Args:
-        value: The figure.
-        standard_error: In the figure's unit.
-        n: How many independent prompts it rests on, at least 2.
-        level: Confidence, between 0 and 1.
-
-    Returns:
-        The estimate.
-
-    Raises:
-        ValueError: The level or the number makes no interval.
-    """
-    reach = student_quantile(level, n) * standard_error
-    interval = Interval(low=value - reach, high=value + reach, level=level)
-    return Estimate(value=value, standard_error=standard_error, interval=interval, n=n)

@@ -7,23 +7,15 @@ from enum import StrEnum
 import numpy as np
 
 from moa.evaluation._statistics.array_types import Floats
-from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
-from moa.evaluation._statistics.estimates import LEVEL, Estimate, Interval, student_quantile
+from moa.evaluation._statistics.estimates import LEVEL, Estimate, Interval
 from moa.evaluation._statistics.position_consistency import PositionConsistency
-from moa.evaluation._statistics.sample_means import MARGIN, prompts_to_settle
+from moa.evaluation._statistics.sample_means import MARGIN, WIN, mean_with_interval, prompts_to_settle
 
 MIN_DATA = 30
 """Fewest prompts' worth of data on which anything is decided."""
 
 MANY_PROMPTS = 100_000
 """Nobody judges more: a forecast beyond it is none."""
-
-_IMAGINED = np.array([50.0, 50.0, -50.0, -50.0])
-"""Two imagined wins and two imagined losses, in points from equality.
-
-Source: Agresti & Coull 1998, The American Statistician 52(2). They keep the promise of intervals for few prompts, and
-those of win rates near 0 and 100%, where the verdicts seen so far hide how much they vary.
-"""
 
 
 class Finding(StrEnum):
@@ -66,6 +58,7 @@ def assess(
     consistency: PositionConsistency | None,
     *,
     margin: float = MARGIN,
+    most: float = WIN,
     looks: int | None = None,
     level: float = LEVEL,
 ) -> Assessment:
@@ -79,8 +72,8 @@ def assess(
         gaps: Points by which the system is better on each prompt, or a figure's pseudo-values; shape (prompts,).
         consistency: On which pairs the judge keeps its side, in the same order; None if that was not tried.
         margin: Percentage points by which the system may be worse.
-        looks: How many prompts are planned, if one looked before all of them were judged: the intervals then hold at
-            every look (for large numbers). None if the number was fixed beforehand.
+        most: As for `mean_with_interval`; likewise `looks`.
+        looks: How many prompts are planned, if one looked before all of them were judged.
         level: Confidence of both intervals, between 0 and 1.
 
     Raises:
@@ -88,14 +81,18 @@ def assess(
     """
     if margin <= 0:
         raise ValueError(f"a margin is above 0, not {margin}")
-    gap = mean_with_interval(gaps, looks=looks, level=level)
+    gap = mean_with_interval(gaps, most=most, looks=looks, level=level)
     beyond = None
     if consistency is not None:
         beyond = mean_with_interval(
-            gaps + margin * _spread_out(consistency), center=margin * consistency.share, looks=looks, level=level
+            gaps + margin * _spread_out(consistency),
+            center=margin * consistency.share,
+            most=most,
+            looks=looks,
+            level=level,
         )
     found = Assessment(finding=Finding.UNDECIDED, gap=gap, margin=margin, beyond_margin=beyond)
-    return decided(replace(found, more_prompts=_more_prompts(found)))
+    return decided(replace(found, more_prompts=_more_prompts(found, most)))
 
 
 def decided(found: Assessment) -> Assessment:
@@ -114,35 +111,30 @@ def decided(found: Assessment) -> Assessment:
     return replace(found, finding=finding, more_prompts=found.more_prompts if finding is Finding.UNDECIDED else None)
 
 
+def withstands(found: Assessment, missing: float, most: float) -> bool:
+    """Return whether the finding would stand if all that is missing were against it.
+
+    Args:
+        found: What is shown by the prompts that are there.
+        missing: Share of all prompts, 0-1, that are not.
+        most: How far from equality one prompt can be, in points.
+
+    Source:
+        The bounds of Manski 1989, Journal of Human Resources 24(3): nothing is assumed of what is missing.
+    """
+    gap, beyond = found.gap.interval, (found.beyond_margin or found.gap).interval
+    low, high = (gap.low, gap.high) if found.finding is Finding.BETTER else (beyond.low, beyond.high)
+    if found.finding is Finding.WORSE:
+        return (1.0 - missing) * high + missing * most < 0
+    return (1.0 - missing) * low - missing * most > 0
+
+
 def either(one: Assessment, other: Assessment) -> Assessment:
     """Return what is shown whichever of two assumptions holds: each interval spans both."""
     beyond = None
     if one.beyond_margin is not None and other.beyond_margin is not None:
         beyond = _span(one.beyond_margin, other.beyond_margin)
     return decided(replace(one, gap=_span(one.gap, other.gap), beyond_margin=beyond, more_prompts=None))
-
-
-def mean_with_interval(
-    values: Floats, *, center: float = 0.0, level: float = LEVEL, looks: int | None = None
-) -> Estimate:
-    """Return the mean of one value for each prompt, in points, with an interval that holds for few prompts too.
-
-    Args:
-        values: Points; shape (prompts,), at least one.
-        center: Points around which the imagined wins and losses lie.
-        level: Confidence, between 0 and 1.
-        looks: As for `assess`.
-    """
-    n = len(values)
-    filled = np.concatenate([values, center + _IMAGINED])
-    deviation = float(filled.std(ddof=1))
-    middle, error = float(filled.mean()), deviation / math.sqrt(len(filled))
-    if looks is None:
-        reach = student_quantile(level, len(filled)) * error
-    else:
-        reach = asymptotic_reach(len(filled), planned=max(1, looks // 2), level=level) * deviation
-    interval = Interval(low=middle - reach, high=middle + reach, level=level)
-    return Estimate(value=float(values.mean()), standard_error=error, interval=interval, n=n)
 
 
 def effective_number(values: Floats) -> float:
@@ -171,15 +163,19 @@ def _span(one: Estimate, other: Estimate) -> Estimate:
     return replace(one, value=(one.value + other.value) / 2.0, interval=interval)
 
 
-def _more_prompts(found: Assessment) -> int | None:
+def _more_prompts(found: Assessment, most: float) -> int | None:
     """Return the least number that would do if the present figures were the truth."""
     known = [one for one in (found.gap, found.beyond_margin) if one is not None and abs(one.value) > 0]
-    needed = [
-        prompts_to_settle(one.value, one.standard_error * math.sqrt(one.n), level=one.interval.level) for one in known
-    ]
+    needed = [prompts_to_settle(one.value, _deviation(one, most), most=most, level=one.interval.level) for one in known]
     if found.beyond_margin is not None and needed:
         # That it is worse decides nothing by itself: it may still be good enough.
         needed = needed if found.gap.value > 0 else needed[-1:]
     if not needed or min(needed) > MANY_PROMPTS:
         return None
     return max(1, min(needed) - found.gap.n, MIN_DATA - found.gap.n)
+
+
+def _deviation(found: Estimate, most: float) -> float:
+    """Of one prompt's value, about, without the four imagined ones."""
+    squares = found.standard_error**2 * (found.n + 4) * (found.n + 3) - 4.0 * most**2
+    return math.sqrt(max(0.0, squares / found.n))

@@ -1,8 +1,4 @@
-"""Intervals clustered by prompt, power, and categories with their number accounted for.
-
-Values may be in any unit (percent, dollars, seconds); the figures come back in the same one. Too little data
-gives None, never a width of 0.
-"""
+"""Intervals clustered by prompt, power, and categories with their number accounted for; never a width of 0."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -12,13 +8,18 @@ import numpy as np
 from scipy.special import ndtri, stdtr
 
 from moa.evaluation._statistics.array_types import Floats, Ints
-from moa.evaluation._statistics.estimates import LEVEL, Estimate, Interval, student_estimate
+from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
+from moa.evaluation._statistics.estimates import LEVEL, Estimate, Interval, student_quantile
 
 MIN_PROMPTS = 5
-"""Fewest independent prompts from which a sampling error is estimated."""
+"""Fewest prompts of a category, or that two runs have in common, for a figure."""
 
 MARGIN = 3.0
 """Default non-inferiority margin, in percentage points."""
+
+WIN, DIFFERENCE = 50.0, 100.0
+"""The most by which one prompt can count from equality, in points: by a win or a loss against the opponent; by the
+difference of two rates."""
 
 POWER = 0.8
 RESAMPLES = 1000
@@ -29,8 +30,8 @@ class ByCategory:
     """Means by category with the number of looks accounted for.
 
     Attributes:
-        estimates: For each category, None on too little data. Intervals are simultaneous (Bonferroni).
-        p_values: Two-sided, of a mean equal to the reference; adjusted by Holm's method.
+        estimates: For each category, None for fewer than `MIN_PROMPTS` prompts. Intervals hold together (Bonferroni).
+        p_values: Two-sided, of a mean of 50; adjusted by Holm's method.
         multiplicity: How the number of categories was counted, in words for the report.
     """
 
@@ -39,32 +40,81 @@ class ByCategory:
     multiplicity: str
 
 
-def mean_estimate(values: Floats, clusters: Sequence[Hashable] | None = None, level: float = LEVEL) -> Estimate | None:
-    """Return the mean with its analytic interval, clustered by prompt.
+def mean_with_interval(
+    values: Floats, *, center: float = 0.0, most: float = WIN, level: float = LEVEL, looks: int | None = None
+) -> Estimate:
+    """Return the mean of one value for each prompt, in points, with an interval that holds for few prompts too.
+
+    Two values at either end of what is possible are imagined beside those that were seen. They keep the promise of
+    intervals for few prompts and for means near either end, where the values seen so far, which may all be equal, hide
+    how much they vary.
 
     Args:
-        values: Shape (rows,); NaN rows are left out.
-        clusters: The prompt of each row; every row is its own if not given.
+        values: Points, one for each prompt; at least one.
+        center: The middle of what is possible: 0 for differences, 50 for rates in percent.
+        most: How far from it a prompt's value can be: `WIN`, or `DIFFERENCE` for the difference of two rates.
         level: Confidence, between 0 and 1.
-
-    Returns:
-        The estimate, or None for fewer than `MIN_PROMPTS` prompts, or where all are equal and so say nothing
-        about the sampling error (`findings.mean_with_interval` holds there too).
+        looks: How many prompts are planned, if one looked before all of them were there: the interval then holds at
+            every look (for large numbers). None if the number was fixed beforehand.
 
     Source:
-        Liang & Zeger 1986, Biometrika 73(1), as in Miller 2024, arXiv 2411.00640, section 2.2; with the
-        factor n / (n - 1) and Student's t for few prompts.
+        Agresti & Coull 1998, The American Statistician 52(2), for rates; the same imagined variance as in Agresti &
+        Min 2005, Statistics in Medicine 24(5), times four, for paired differences: theirs is too small where one
+        system fails on a few prompts and never wins any.
     """
-    sums, sizes = _cluster_sums(values, clusters)
-    n = len(sums)
-    if n < MIN_PROMPTS:
+    filled = np.concatenate([values, center + most * np.array([1.0, 1.0, -1.0, -1.0])])
+    deviation, middle = float(filled.std(ddof=1)), float(filled.mean())
+    error = deviation / math.sqrt(len(filled))
+    if looks is None:
+        reach = student_quantile(level, len(filled)) * error
+    else:
+        reach = asymptotic_reach(len(filled), planned=max(1, looks // 2), level=level) * deviation
+    low, high = max(middle - reach, center - most), min(middle + reach, center + most)
+    interval = Interval(low=low, high=high, level=level)
+    return Estimate(value=float(values.mean()), standard_error=error, interval=interval, n=len(values))
+
+
+def rows_with_interval(
+    values: Floats, prompts: Sequence[Hashable], *, center: float = 0.0, most: float = WIN, level: float = LEVEL
+) -> Estimate | None:
+    """Return the mean over rows, those about one prompt counted as one draw; None where no row has a value.
+
+    Args:
+        values: Points; shape (rows,), NaN where there is none.
+        prompts: The prompt of each row.
+        center: As in `mean_with_interval`.
+        most: Likewise.
+        level: Likewise.
+    """
+    known = ~np.isnan(values)
+    if not known.any():
         return None
-    mean = float(sums.sum() / sizes.sum())
-    squares = float(np.sum((sums - mean * sizes) ** 2))
-    if squares <= np.finfo(np.float64).eps * max(1.0, mean**2) * n:
-        return None
-    error = math.sqrt(n / (n - 1) * squares) / float(sizes.sum())
-    return student_estimate(mean, error, n, level)
+    numbers = numbered([prompt for prompt, is_known in zip(prompts, known, strict=True) if is_known])
+    return mean_with_interval(by_prompt(values[known], numbers), center=center, most=most, level=level)
+
+
+def numbered(prompts: Sequence[Hashable]) -> Ints | None:
+    """Return the prompt of each row as a number, from 0 without gaps; None where each row has its own."""
+    numbers: dict[Hashable, int] = {}
+    rows = [numbers.setdefault(one, len(numbers)) for one in prompts]
+    return None if len(numbers) == len(rows) else np.array(rows, dtype=np.int64)
+
+
+def by_prompt(values: Floats, prompt: Ints | None) -> Floats:
+    """Return one value for each prompt, with the same mean, from one for each row.
+
+    Args:
+        values: Shape (rows,).
+        prompt: As `numbered` gives it.
+
+    Source:
+        Liang & Zeger 1986, Biometrika 73(1), as in Miller 2024, arXiv 2411.00640, section 2.2: rows about one prompt
+        are one draw.
+    """
+    if prompt is None:
+        return values
+    sums: Floats = np.bincount(prompt, weights=values).astype(np.float64)
+    return sums * (len(sums) / len(values))
 
 
 def bootstrap_counts(n: int, *, seed: int, resamples: int = RESAMPLES) -> Ints:
@@ -82,12 +132,15 @@ def percentile_interval(values: Floats, level: float = LEVEL) -> Interval:
     return Interval(low=float(low), high=float(high), level=level)
 
 
-def prompts_to_settle(difference: float, deviation: float, *, power: float = POWER, level: float = LEVEL) -> int:
+def prompts_to_settle(
+    difference: float, deviation: float, *, most: float = 0.0, power: float = POWER, level: float = LEVEL
+) -> int:
     """Return how many prompts show a true difference with the given probability.
 
     Args:
         difference: What is to be told apart, in the values' unit; not 0.
         deviation: Standard deviation of one prompt's value (for pairs, of the difference), in the same unit.
+        most: As for `mean_with_interval`, whose imagined values count, too; 0 leaves them out.
         power: Probability 0-1 that the interval excludes 0.
         level: Confidence of the interval, between 0 and 1.
 
@@ -98,23 +151,25 @@ def prompts_to_settle(difference: float, deviation: float, *, power: float = POW
         ValueError: The difference is 0: no number of prompts settles it.
 
     Source:
-        Miller 2024, arXiv 2411.00640, section 5: ((z_level + z_power) deviation / difference)^2.
+        Miller 2024, arXiv 2411.00640, section 5: ((z_level + z_power) deviation / difference)^2 for `most` = 0; else
+        the n that solves (z_level + z_power)^2 (n deviation^2 + 4 most^2) = n^2 difference^2.
     """
     if difference == 0:
         raise ValueError("no number of prompts settles a difference of 0")
-    reach = _reach(power, level)
-    return max(MIN_PROMPTS, math.ceil((reach * deviation / difference) ** 2))
+    scale = (_reach(power, level) / difference) ** 2
+    half = scale * deviation**2 / 2.0
+    return max(MIN_PROMPTS, math.ceil(half + math.sqrt(half**2 + 4.0 * scale * most**2)))
 
 
 def by_category(
-    values: Floats, categories: Sequence[str], *, reference: float = 50.0, level: float = LEVEL
+    values: Floats, categories: Sequence[str], prompts: Sequence[Hashable], *, level: float = LEVEL
 ) -> ByCategory:
     """Return the mean of each category, with the number of categories accounted for.
 
     Args:
-        values: Shape (rows,), one row for each prompt; NaN rows are left out.
+        values: Win rates in percent; shape (rows,), NaN rows are left out. 50 is what each category is tested against.
         categories: The category of each row.
-        reference: What each category is tested against, in the values' unit.
+        prompts: The prompt of each row.
         level: Confidence that all intervals hold at once.
 
     Returns:
@@ -126,8 +181,13 @@ def by_category(
     names = sorted(set(categories))
     labels = np.array(categories, dtype=object)
     each_level = 1.0 - (1.0 - level) / max(1, len(names))
-    estimates = {name: mean_estimate(values[labels == name], level=each_level) for name in names}
-    raw = {name: _p_value(found, reference) for name, found in estimates.items() if found is not None}
+    keys = np.array(numbered(prompts) if len(set(prompts)) < len(prompts) else range(len(prompts)))
+    estimates = {}
+    for name in names:
+        rows = labels == name
+        found = rows_with_interval(values[rows], keys[rows].tolist(), center=50.0, level=each_level)
+        estimates[name] = None if found is None or found.n < MIN_PROMPTS else found
+    raw = {name: _p_value(found) for name, found in estimates.items() if found is not None}
     words = (
         f"{len(names)} categories: intervals hold together at {100 * level:g}% (Bonferroni), "
         "p-values adjusted by Holm's method"
@@ -154,25 +214,10 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def _p_value(estimate: Estimate, reference: float) -> float:
-    distance = abs(estimate.value - reference) / estimate.standard_error
-    return 2.0 * float(stdtr(estimate.n - 1, -distance))
+def _p_value(estimate: Estimate) -> float:
+    """Of a true mean of 50, by the error that the interval has, too."""
+    return 2.0 * float(stdtr(estimate.n - 1, -abs(estimate.value - 50.0) / estimate.standard_error))
 
 
 def _reach(power: float, level: float) -> float:
     return float(ndtri(0.5 + level / 2.0) + ndtri(power))
-
-
-def _cluster_sums(values: Floats, clusters: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
-    """Return the sum and the number of the present values of each cluster, in order of first appearance."""
-    present = ~np.isnan(values)
-    if clusters is None:
-        known = values[present]
-        return known, np.ones(len(known))
-    if len(clusters) != len(values):
-        raise ValueError(f"{len(values)} values but {len(clusters)} clusters")
-    numbers: dict[Hashable, int] = {}
-    known_clusters = [cluster for cluster, keep in zip(clusters, present, strict=True) if keep]
-    rows = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in known_clusters], dtype=np.int64)
-    sums = np.bincount(rows, weights=values[present], minlength=len(numbers)).astype(np.float64)
-    return sums, np.bincount(rows, minlength=len(numbers)).astype(np.float64)

@@ -1,0 +1,125 @@
+"""The figures of one system, as plain values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moa.evaluation._analysis.collected import Collected, Evaluated
+from moa.evaluation._analysis.cost_latency import CostLatency, economics
+from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
+from moa.evaluation._analysis.output_issues import OutputIssues, output_issues
+from moa.evaluation._analysis.verbatim_overlap import Copied, copied, mean_copied
+from moa.evaluation._data.annotations import Annotation, win_probabilities
+from moa.evaluation._data.reference_data import AlpacaEvalData
+from moa.evaluation._length_control.models import FoldSensitivity, fold_sensitivity
+from moa.evaluation._metrics.leaderboard import Rank, rank
+from moa.evaluation._metrics.metrics import Metrics, metrics
+from moa.evaluation._runner.records import AnswerTrace, Record
+from moa.evaluation._statistics.sample_means import ByCategory, by_category
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemSummary:
+    """The figures of one system; None where they are unknown or make no sense."""
+
+    name: str
+    role: str
+    output_issues: OutputIssues
+    economics: CostLatency | None
+    avg_length: float
+    metrics: Metrics | None = None
+    folds: FoldSensitivity | None = None
+    categories: ByCategory | None = None
+    judged: JudgeStats | None = None
+    copied: Mapping[str, Copied] | None = None
+    rank: Rank | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {
+            "name": self.name,
+            "role": self.role,
+            "avg_length": self.avg_length,
+            "metrics": None if self.metrics is None else self.metrics.as_dict(),
+            "fold_spread": None if self.folds is None else self.folds.spread,
+            "leaderboard": None if self.rank is None else {"place": self.rank.place, "of": self.rank.of},
+            "economics": None if self.economics is None else self.economics.as_dict(),
+            "hygiene": self.output_issues.as_dict(),
+            "copied": None
+            if self.copied is None
+            else {
+                agent: {"share": found.share, "only_here": found.only_here, "longest_run": found.longest_run}
+                for agent, found in self.copied.items()
+            },
+            "judge": None if self.judged is None else self.judged.as_dict(),
+            "categories": None if self.categories is None else _category_dict(self.categories),
+        }
+
+
+def system_summary(
+    system: Evaluated, evaluation: Collected, data: AlpacaEvalData | None, board: Mapping[str, float] | None
+) -> SystemSummary:
+    """Return the figures of one system.
+
+    Args:
+        system: Which one.
+        evaluation: Of which it is part.
+        data: AlpacaEval's reference data, or None for other prompts.
+        board: Published length-controlled win rates, for a rank; None if it would mean nothing.
+
+    Raises:
+        EvaluationDataError: Annotations don't belong together.
+    """
+    outputs, traces = list(system.outputs.values()), system.traces()
+    # What takes long is shown for the system that it is all about.
+    in_detail = system.name == evaluation.about
+    summary = SystemSummary(
+        name=system.name,
+        role=system.role,
+        output_issues=output_issues(outputs),
+        economics=economics(list(system.records.values()), traces),
+        avg_length=sum(len(output.output) for output in outputs) / len(outputs) if outputs else 0.0,
+        copied=_copied(system.records, traces) if in_detail else None,
+    )
+    if not system.annotations:
+        return summary
+    found = metrics(system.annotations, data)
+    win_rate = found.length_controlled_win_rate
+    return replace(
+        summary,
+        metrics=found,
+        categories=_categories(system.annotations),
+        judged=judge_record(system.annotations),
+        rank=None if board is None or win_rate is None else rank(win_rate, board),
+        folds=None if found.fit is None or not in_detail else fold_sensitivity(found.fit.design),
+    )
+
+
+def _categories(annotations: Sequence[Annotation]) -> ByCategory | None:
+    labels = [annotation.dataset or "" for annotation in annotations]
+    if len(set(labels)) < 2:
+        return None
+    return by_category(100.0 * win_probabilities(annotations), labels, [one.instruction for one in annotations])
+
+
+def _copied(records: Mapping[int, Record], traces: Mapping[int, AnswerTrace]) -> Mapping[str, Copied] | None:
+    found = [
+        copied(record.output, {one.agent: one.text for one in trace.layers[-1].proposals})
+        for index, trace in traces.items()
+        if trace.layers and (record := records[index]).has_output
+    ]
+    return mean_copied(found) if found else None
+
+
+def _category_dict(categories: ByCategory) -> dict[str, Any]:
+    return {
+        name: None
+        if estimate is None
+        else {
+            "win_rate": estimate.value,
+            "interval": [estimate.interval.low, estimate.interval.high],
+            "n": estimate.n,
+            "p_value": categories.p_values.get(name),
+        }
+        for name, estimate in categories.estimates.items()
+    }

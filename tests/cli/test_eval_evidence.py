@@ -1,0 +1,147 @@
+"""No verdict says more than its evidence: planted worlds through `moa eval run`, up to its first sentence.
+
+Each world is a way in which evaluations have misled: verdicts that are missing where it matters, prompts that are
+repeated, an error of exactly 0, a judge that goes by length, a measure that is broken, one category that hides another.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.moa_command import Ended, moa
+from tests.support.judge_server import JudgeServer, written
+
+Answer = Callable[[int], str | None]
+"""A system's answer to a prompt by its number; None where it has none."""
+
+PROMPTS = 80
+
+
+def judge(body: dict[str, Any]) -> dict[str, Any]:
+    """Prefers `good` to `poor` in either order, and by model: what is longer, or says nothing on some prompts."""
+    text = body["messages"][-1]["content"]
+    first, second = (text.split(f"<Response_{side}>")[1].split(f"</Response_{side}>")[0] for side in "AB")
+    if body["model"] == "silent" and "hard" in text:
+        return written(body, "I would rather not say.")
+    if body["model"] == "longest":
+        verdict = "tie" if len(first) == len(second) else "A" if len(first) > len(second) else "B"
+    else:
+        verdict = "tie" if ("good" in first) == ("good" in second) else "A" if "good" in first else "B"
+    return written(body, json.dumps({"reason": "r", "verdict": verdict}))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ended]]:
+    """Run an evaluation of given outputs; a judge's model is asked for by name, else there are measures."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MOA_CONFIG", raising=False)
+    with JudgeServer(judge) as server:
+        endpoint = {"kind": "openai", "base_url": server.base_url}
+        Path("moa.yaml").write_text(json.dumps({"endpoints": {"lab": endpoint}}))
+
+        def evaluated(mix: Answer, big: Answer, *more: str, rows: list[Mapping[str, Any]] | None = None) -> Ended:
+            rows = rows or [{"prompt": f"question {n} {'hard' if n % 10 < 2 else 'easy'}"} for n in range(PROMPTS)]
+            rows = [{"reference": "good", **row} for row in rows]
+            Path("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            for name, answer in (("mix", mix), ("big", big)):
+                known = {row["prompt"]: answer(n) for n, row in enumerate(rows)}
+                usage = {"input_token_usage": 10, "output_token_usage": 10}
+                outputs = [
+                    {"instruction": prompt, "output": text, "generator": name, **usage}
+                    for prompt, text in known.items()
+                    if text is not None
+                ]
+                Path(f"{name}.json").write_text(json.dumps(outputs))
+            price = ("--outputs-price", "mix=1,1", "--baseline-price", "10,10", "--no-judge-checks")
+            system = ("--outputs", "mix=mix.json", "--baseline", "big.json", *price, "--out", "run")
+            return moa("eval", "run", "prompts.jsonl", *system, *more)
+
+        yield evaluated
+
+
+def judged(model: str = "fair") -> tuple[str, ...]:
+    return ("--judge", "pairwise", "--judge-model", f"lab/{model}")
+
+
+def says(word: str) -> Answer:
+    return lambda number: f"{word} words about {number}"
+
+
+def test_repeated_prompts_are_one_draw_each_by_a_judge_and_by_a_measure(run: Callable[..., Ended]) -> None:
+    rows = [{"prompt": f"question {n % 5}"} for n in range(PROMPTS)]
+
+    for how in (judged(), ("--measure", "contains")):
+        ended = run(says("good"), says("poor"), *how, rows=rows)
+        assert ended.out.startswith("Undecided: 5 prompts (in 80 rows) are too few to say anything"), ended.err
+        assert "75 of 80 prompts repeat others" in " ".join(ended.err.split())
+
+
+def test_a_baseline_without_answers_is_not_called_a_judge_that_cannot_tell(run: Callable[..., Ended]) -> None:
+    ended = run(says("poor"), lambda n: None if n % 10 < 3 else says("good")(n), *judged())
+
+    assert ended.out.startswith("Undecided: big gave no answer on 24 of 80 prompts"), ended.err
+    assert "Verdicts are missing" not in ended.err
+
+
+def test_a_system_without_answers_to_some_prompts_says_so_where_it_is_recommended(run: Callable[..., Ended]) -> None:
+    ended = run(lambda n: None if n % 10 < 2 else says("good")(n), says("poor"), *judged())
+
+    assert "mix is better than big. mix gave no answer on 16 of 80 prompts." in ended.out.splitlines()[0], ended.out
+
+
+def test_verdicts_that_are_missing_on_the_hard_prompts_are_named_if_they_could_turn_the_verdict(
+    run: Callable[..., Ended],
+) -> None:
+    lost = {n for n in range(PROMPTS) if n % 10 in (2, 3) or n % 20 == 4}
+
+    ended = run(lambda n: says("poor" if n in lost else "good")(n), lambda n: says("good" if n in lost else "poor")(n),
+                *judged("silent"), "--concurrency", "1")  # fmt: skip
+    clear = run(says("good"), says("poor"), *judged("silent"), "--concurrency", "1", "--out", "clear")
+
+    assert ended.out.startswith("Use mix: better than big"), ended.err
+    assert "16 of 80 prompts have no verdict: they are taken to be like the others." in ended.out.splitlines()[0]
+    assert "no verdict" not in clear.out.splitlines()[0], "it is better even if all of them are losses"
+
+
+def test_a_judge_that_prefers_the_longer_answer_states_how_strong_a_taste_the_verdict_allows_for(
+    run: Callable[..., Ended],
+) -> None:
+    ended = run(lambda n: "words " * (40 + n % 3), lambda n: "words " * (20 + n % 3), *judged("longest"))
+
+    assert "length" in ended.out.splitlines()[0], ended.out
+    assert "This holds for a judge that gives up to 28 points for a doubled length, and no more" in ended.out
+
+
+def test_a_category_that_says_the_opposite_of_all_others_is_in_the_first_sentence(run: Callable[..., Ended]) -> None:
+    rows = [{"prompt": f"question {n}", "category": "hard" if n < 12 else "easy"} for n in range(PROMPTS)]
+
+    ended = run(lambda n: says("poor" if n < 12 else "good")(n), lambda n: says("good" if n < 12 else "poor")(n),
+                *judged(), rows=rows)  # fmt: skip
+
+    assert ended.out.startswith("Use mix: better than big"), ended.err
+    assert "It is the other way round in hard (win rate 0%, 0 to " in ended.out.splitlines()[0]
+
+
+def test_a_measure_that_scores_nothing_decides_nothing(run: Callable[..., Ended]) -> None:
+    ended = run(says("poor"), says("none"), "--measure", "contains")
+
+    assert ended.out.startswith("Undecided: contains tells nothing apart: every answer of every system scores 0%.")
+
+
+def test_scores_that_are_all_equal_have_an_interval_in_the_terminal_the_page_and_the_summary(
+    run: Callable[..., Ended],
+) -> None:
+    ended = run(says("good"), says("poor"), "--measure", "contains")
+
+    assert "Use mix: better than big at 10% of its cost" in " ".join(ended.out.split()), ended.err
+    assert "94.3 to 100.0" in ended.out
+    assert "all 80 equal" in ended.out
+    assert "all 80 equal" in Path("run/report.html").read_text()
+    told = json.loads(Path("run/summary.json").read_text())["measures"]
+    mine = next(one for one in told if one["system"] == "mix")
+    assert (mine["score"], mine["all_equal"], mine["interval"][1]) == (100.0, 100.0, 100.0)
+    # The exact interval (Clopper and Pearson's) begins at 95.5%.
+    assert 93.0 < mine["interval"][0] < 95.5
