@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moa._usage import TokenUsage
 from moa.errors import EvaluationDataError
-from moa.evaluation._data.outputs import Output, file_name, read_outputs, write_outputs
+from moa.evaluation._data.outputs import Output, file_name, read_outputs, write_json, write_outputs
 
 
 def test_outputs_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -89,3 +89,11 @@ def test_a_file_may_be_read_by_whom_other_new_files_may_be_read(tmp_path: Path) 
     write_outputs(tmp_path / "o.json", [Output(instruction="i", output="o", generator="g")])
 
     assert (tmp_path / "o.json").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("value", [["half of an emoji: \ud83d"], [{"a": [1.5, None, "\u2028\u00e9"]}], []])
+def test_what_is_written_as_json_is_read_again(value: list[object], tmp_path: Path) -> None:
+    write_json(tmp_path / "o.json", value)
+
+    assert json.loads((tmp_path / "o.json").read_bytes()) == value
+    assert (tmp_path / "o.json").read_bytes().endswith(b"]\n")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from moa._messages import whole_characters
 from moa._usage import TokenUsage
 from moa._validation.file_errors import os_reason
@@ -169,9 +171,8 @@ def write_json(path: Path, value: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         name = path.parent / f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}"
         try:
-            with name.open("x", encoding="utf-8") as file:
-                json.dump(value, file, ensure_ascii=False, indent=2)
-                file.write("\n")
+            with name.open("xb") as file:
+                file.write(_encoded(value))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(name, path)
@@ -180,6 +181,13 @@ def write_json(path: Path, value: Any) -> None:
             raise
     except OSError as error:
         raise EvaluationDataError(f"can't be written: {os_reason(error)}", path=path) from error
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half of a character in a text, or a kind of number that only the slow encoder knows
+        return json.dumps(value, indent=2).encode("ascii") + b"\n"
 
 
 def file_name(system: str) -> str:

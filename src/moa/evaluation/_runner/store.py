@@ -15,6 +15,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 from moa._sqlite import connected, transaction, use_log
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.datasets import Instruction
@@ -122,7 +124,7 @@ class CellStore:
     def outputs(self, system: str) -> Iterator[tuple[str, str]]:
         """Give the outputs of one system that there are, each with its prompt's key; for plans: nothing is verified."""
         for key, body in self._rows("SELECT prompt, body FROM answers WHERE system = ?", system):
-            answer = json.loads(body)
+            answer = _parsed(body)
             if answer["status"] in ("complete", "degraded"):
                 yield key, answer["output"]
 
@@ -137,7 +139,7 @@ class CellStore:
         rows = self._rows("SELECT prompt, trace, digest, body FROM answers WHERE system = ?", system)
         for key, trace, digest, body in rows:
             if _digest(body + trace) == digest:
-                yield key, json.loads(trace)
+                yield key, _parsed(trace)
 
     def scores(self, measure: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
         """Give the scores by one measure, each with the keys of prompt and outputs; damaged ones likewise."""
@@ -163,7 +165,7 @@ class CellStore:
     def _whole(self, rows: Iterator[tuple[T, bytes, bytes, bytes]], what: str) -> Iterator[tuple[T, dict[str, Any]]]:
         for key, body, digest, rest in rows:
             if _digest(body + rest) == digest:
-                yield key, json.loads(body)
+                yield key, _parsed(body)
             else:
                 self.damaged.append(f"{what} on prompt {key}")
 
@@ -227,6 +229,13 @@ class CellStore:
                 f"is damaged, move it away, and the same command makes it again from them",
                 path=self._path,
             ) from error
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError:  # half of a character in a text, which only the slow parser takes
+        return json.loads(body)
 
 
 def _digest(body: bytes) -> bytes:
