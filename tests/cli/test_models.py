@@ -155,3 +155,18 @@ def test_serve_warns_of_a_model_that_is_gone(caplog: pytest.LogCaptureFixture) -
     assert [record.getMessage() for record in caplog.records] == [
         "model lifecycle: lab/gpt-4o: retired since 2020-01-15"
     ]
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_endpoint_that_could_not_be_asked_is_asked_again_once_its_key_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    endpoints = json.loads((tmp_path / "given.yaml").read_text())["endpoints"]
+    lab = endpoints["lab"] | {"api_key_env": "LAB_KEY"}
+    (tmp_path / "given.yaml").write_text(json.dumps({"endpoints": {"lab": lab}}))
+    monkeypatch.delenv("LAB_KEY", raising=False)
+    without = moa("models", "lab")
+    monkeypatch.setenv("LAB_KEY", "k")
+
+    assert (without.code, "LAB_KEY is not set" in without.err) == (1, True)
+    assert moa("models", "lab").code == 0

@@ -95,8 +95,24 @@ async def test_transport_does_not_follow_redirects(transport: HttpTransport) -> 
 
 
 async def test_refused_connection_is_a_connection_failure(transport: HttpTransport, unused_tcp_port: int) -> None:
-    with pytest.raises(ConnectionFailed, match=f"no reply from http://127.0.0.1:{unused_tcp_port}"):
+    with pytest.raises(
+        ConnectionFailed, match=f"no reply from http://127.0.0.1:{unused_tcp_port}: connection refused$"
+    ):
         await read(transport, f"http://127.0.0.1:{unused_tcp_port}/v1?key=secret")
+
+
+async def test_a_server_without_tls_and_an_unknown_host_are_told_in_plain_words(transport: HttpTransport) -> None:
+    async def no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        writer.write(response(b"hello"))
+
+    async with listening(no_tls) as url:
+        with pytest.raises(ConnectionFailed, match=r": TLS failed: [a-z ]+$"):
+            await read(transport, url.replace("http://", "https://"))
+    with pytest.raises(ConnectionFailed) as caught:
+        await read(transport, "http://no-such-host.invalid/v1")
+
+    assert "ssl:" not in str(caught.value)
 
 
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200"])

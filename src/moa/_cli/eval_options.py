@@ -27,7 +27,8 @@ DataOption = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="AlpacaEval's files, instead of a download.")
 ]
 MarginOption = Annotated[
-    float, typer.Option("--margin", min=0.001, help="Largest difference, in points, that counts as none.")
+    float,
+    typer.Option("--margin", metavar="POINTS", min=0.001, help="Largest difference, in points, that counts as none."),
 ]
 
 
@@ -53,8 +54,12 @@ class BaselineOptions(TypedDict):
     sample: Annotated[
         int | None, typer.Option("--sample", metavar="N", help="N random prompts, stratified by category.")
     ]
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample, the order and all requests.")]
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent answers and verdicts.")]
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Seed of the sample, the order and all requests.")
+    ]
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", metavar="N", min=1, help="Concurrent answers and verdicts.")
+    ]
     budget: Annotated[
         float | None,
         typer.Option("--budget", metavar="USD", help="Budget for all sessions; rerun with a larger one to continue."),
@@ -114,7 +119,8 @@ class JudgeModelOptions(TypedDict):
         ),
     ]
     judge_temperature: Annotated[
-        float | None, typer.Option("--judge-temperature", min=0.0, help="Of the judge, in place of its own.")
+        float | None,
+        typer.Option("--judge-temperature", metavar="NUMBER", min=0.0, help="Of the judge, in place of its own."),
     ]
     judge_max_tokens: Annotated[
         int | None, typer.Option("--judge-max-tokens", metavar="N", min=1, help="The most that the judge writes.")
@@ -130,7 +136,7 @@ class JudgingOptions(JudgeModelOptions):
     judge: Annotated[
         str, typer.Option("--judge", metavar="JUDGE", help="pairwise, arena_hard, or one of AlpacaEval's evaluators.")
     ]
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Concurrent pairs.")]
+    concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Concurrent pairs.")]
     budget: BudgetOption
     config: ConfigOption
 

@@ -28,7 +28,9 @@ SetOption = Annotated[
     ),
 ]
 SystemOption = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="System message.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Seed, for models that support one.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", metavar="N", min=0, help="Seed, for models that support one.")
+]
 DeadlineOption = Annotated[
     float | None, typer.Option("--deadline", min=0.001, metavar="SECONDS", help="Time limit of a run.")
 ]

@@ -52,7 +52,12 @@ class ModelList:
 
 
 async def model_lists(
-    settings: Settings, names: Iterable[str], *, fresh: bool = False, now: Callable[[], float] = time.time
+    settings: Settings,
+    names: Iterable[str],
+    *,
+    fresh: bool = False,
+    retry_s: float = RETRY_S,
+    now: Callable[[], float] = time.time,
 ) -> tuple[ModelList, ...]:
     """Return what endpoints list, each as of the last day.
 
@@ -60,6 +65,7 @@ async def model_lists(
         settings: The endpoints, and the folder in which lists are kept.
         names: Of the endpoints.
         fresh: Whether to ask also where a list of the last day is there.
+        retry_s: Seconds until an endpoint that could not be asked is asked again.
         now: The time, in seconds of Unix time.
     """
     path = None if settings.profiles is None else settings.profiles.with_name("models.json")
@@ -68,7 +74,7 @@ async def model_lists(
     missing = []
     for endpoint in wanted:
         entry = known.get(_key(endpoint))
-        good_s = MAX_AGE_S if entry is not None and entry["failure"] is None else RETRY_S
+        good_s = MAX_AGE_S if entry is not None and entry["failure"] is None else retry_s
         if fresh or entry is None or not 0 <= now() - entry["at"] < good_s:
             missing.append(endpoint)
         else:

@@ -325,7 +325,7 @@ class _Response:
         try:
             chunk = await self._content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise BrokenReply(f"the reply broke off: {_words(error)}", model=self._request.reference) from error
+            raise BrokenReply(f"the reply broke off: {words_of(error)}", model=self._request.reference) from error
         finally:
             self._waiting_since = None
         if not chunk:
@@ -375,8 +375,8 @@ def _ssl_context(ca_bundle: str | None) -> ssl.SSLContext | bool:
 
 def _no_http(error: aiohttp.ClientResponseError, url: URL, reference: str) -> ProviderError:
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return ConnectionFailed(f"the proxy answered HTTP {error.status}: {_words(error)}", model=reference)
-    return BrokenReply(f"the reply of {url.host}:{url.port} is not HTTP: {_words(error)}", model=reference)
+        return ConnectionFailed(f"the proxy answered HTTP {error.status}: {words_of(error)}", model=reference)
+    return BrokenReply(f"the reply of {url.host}:{url.port} is not HTTP: {words_of(error)}", model=reference)
 
 
 def _hung_up(error: Exception) -> bool:
@@ -390,11 +390,29 @@ def _reason(error: Exception, url: URL) -> str:
     place = f"{url.scheme}://{url.host}:{url.port}"
     if isinstance(error, TimeoutError):
         return f"no connection to {place} within {CONNECT_TIMEOUT_S:g} s"
-    return f"no reply from {place}: {_words(error)}"
+    return f"no reply from {place}: {words_of(error)}"
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientPayloadError) and "not completed" in str(error):
-        return "the connection was closed before its end"  # aiohttp words it as a status 400
-    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+def words_of(error: Exception) -> str:
+    """Return what a failed exchange says of itself, without addresses and without a library's own words."""
+    cause = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    match cause:
+        case aiohttp.ClientPayloadError() if "not completed" in str(cause):
+            text = "the connection was closed before its end"  # aiohttp words it as a status 400
+        case ssl.SSLCertVerificationError(verify_message=str(reason)):
+            text = f"its certificate is not trusted: {reason}"
+        case ssl.SSLError(reason=str(reason)):
+            text = f"TLS failed: {reason.replace('_', ' ').lower()}"
+        case socket.gaierror(strerror=str(reason)):
+            text = reason.lower()
+        case OSError(errno=int(number)):
+            text = os.strerror(number).lower()
+        case aiohttp.ClientResponseError(message=text):
+            pass
+        case _:
+            text = str(cause)
     return " ".join(text.split()) or type(error).__name__

@@ -18,6 +18,7 @@ from yarl import URL
 
 from moa.errors import ConnectionFailed, ProviderError
 from moa.providers._endpoint import Endpoint
+from moa.providers._http import words_of
 
 TIMEOUT_S = 2.5
 """Seconds that a service has to list its models."""
@@ -91,7 +92,7 @@ async def list_models(endpoint: Endpoint) -> tuple[ListedModel, ...]:
                 url = f"{endpoint.base_url.rstrip('/')}/models"
                 return tuple(_from_openai(await _json(session, url, headers, endpoint.name)))
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ConnectionFailed(f"can't list models: {type(error).__name__}", model=endpoint.name) from error
+            raise ConnectionFailed(f"can't list models: {words_of(error)}", model=endpoint.name) from error
     return ()
 
 

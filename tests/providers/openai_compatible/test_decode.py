@@ -325,7 +325,6 @@ def test_reply_without_content_is_empty_and_has_no_text(content: str | None) -> 
     "body",
     [
         b"",
-        b"<html>Bad gateway</html>",
         b'{"choices":[{"mess',
         b'{"choices":[{"message":{"content":"\xff"}}]}',
         b"{}",
@@ -343,6 +342,12 @@ def test_reply_without_content_is_empty_and_has_no_text(content: str | None) -> 
 def test_reply_of_anything_else_is_broken(body: bytes) -> None:
     with pytest.raises(BrokenReply):
         decode_reply(body, reference="lab/small")
+
+
+def test_a_web_page_in_place_of_a_reply_is_no_reason_to_ask_again() -> None:
+    with pytest.raises(BadRequest, match="check the endpoint's base_url") as caught:
+        decode_reply(b"\n<!doctype html><title>Open WebUI</title>", reference="lab/small")
+    assert not caught.value.retryable
 
 
 def test_reply_cut_off_anywhere_is_broken() -> None:

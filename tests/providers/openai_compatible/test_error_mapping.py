@@ -238,3 +238,11 @@ def test_a_refused_part_is_found_in_any_wording_shape_and_status(part: str) -> N
             error = map_error(complaint, reference="lab/small", request=request, status=status)
             assert error.rejects[:1] == (Rejection(part),), (wording, shape, status)
             assert type(error) is BadRequest
+
+
+def test_an_address_that_has_moved_is_named_without_its_query() -> None:
+    headers = {"location": "https://x.test/v1/chat/completions?key=secret"}
+    error = map_error(parse_error_body(b"moved"), reference="lab/m", status=308, headers=headers)
+
+    assert "it has moved to https://x.test/v1/chat/completions: correct the endpoint's base_url" in str(error)
+    assert not error.retryable

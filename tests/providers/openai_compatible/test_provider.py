@@ -230,7 +230,7 @@ async def test_whole_reply_is_understood_whatever_its_content_type(
         (Status(307, headers={"location": "http://127.0.0.1:1/v1/chat/completions?key=x"}), BadRequest),
         (Reset(), ConnectionFailed),
         (Reset(after_bytes=40), BrokenReply),
-        (Raw(b"<html>Please log in</html>", content_type="text/html"), BrokenReply),
+        (Raw(b"<html>Please log in</html>", content_type="text/html"), BadRequest),
         (Raw(b"", content_type="application/json"), BrokenReply),
         (Raw(b"", content_type="text/event-stream"), BrokenReply),
         (Raw(b'{"choices":[]}', content_type="application/json"), BrokenReply),

@@ -20,13 +20,18 @@ def batch(
     overrides: SetOption = None,
     system: SystemOption = None,
     column: Annotated[
-        str | None, typer.Option("--column", help="Column with the prompt, if not prompt, instruction or messages.")
+        str | None,
+        typer.Option(
+            "--column", metavar="NAME", help="Column with the prompt, if not prompt, instruction or messages."
+        ),
     ] = None,
     at_once: Annotated[
         int | None,
-        typer.Option("--at-once", min=1, help="Rows under way at once: 64, or 20,000 with --half-price."),
+        typer.Option("--at-once", metavar="N", min=1, help="Rows under way at once: 64, or 20,000 with --half-price."),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first so many rows.")
+    ] = None,
     budget: Annotated[
         float | None,
         typer.Option("--budget", min=0.000001, metavar="USD", help="US dollars for this start of the batch."),

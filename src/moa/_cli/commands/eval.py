@@ -72,7 +72,7 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Run directory, or a file of annotations.")],
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="The same, judged against the same baseline.")],
     margin: MarginOption = 3.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the bootstrap.")] = 0,
     data_dir: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -20,7 +20,7 @@ def calibrate(
         int, typer.Option("--systems", metavar="N", min=6, help="Of how many systems, spread over their win rates.")
     ] = 12,
     pairs: Annotated[int, typer.Option("--pairs", metavar="N", min=20, help="Pairs of each to judge again.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Of the draw of pairs.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the draw of pairs.")] = 0,
     data_dir: DataOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say how many calls it takes, and stop.")] = False,
     as_json: JsonOption = False,

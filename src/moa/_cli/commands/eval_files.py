@@ -36,7 +36,7 @@ def judge(
     outputs: Annotated[Path, typer.Option("--outputs", metavar="FILE", help="The system's outputs.")],
     reference: Annotated[Path, typer.Option("--reference", metavar="FILE", help="The baseline's outputs.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File of annotations to write.")],
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N pairs.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first N pairs.")] = None,
     **given: Unpack[JudgingOptions],
 ) -> None:
     """Judge outputs against a baseline's, both in AlpacaEval's format.
@@ -83,7 +83,10 @@ def report(
     margin: Annotated[
         float | None,
         typer.Option(
-            "--margin", min=0.001, help="Largest difference, in points, that counts as none; default: the run's."
+            "--margin",
+            metavar="POINTS",
+            min=0.001,
+            help="Largest difference, in points, that counts as none; default: the run's.",
         ),
     ] = None,
     calibration: Annotated[
@@ -102,11 +105,13 @@ def label(
     system: Annotated[
         str | None, typer.Option("--system", metavar="NAME", help="Whose pairs; default: the verdict's.")
     ] = None,
-    number: Annotated[int, typer.Option("--count", min=1, help="How many pairs, drawn at random.")] = 100,
+    number: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many pairs, drawn at random.")] = 100,
     rater: Annotated[str, typer.Option("--rater", metavar="NAME", help="Who labels.")] = "me",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw; all raters need the same.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the draw; all raters need the same.")] = 0,
     page: Annotated[bool, typer.Option("--page", help="Label in a browser, on a page of this machine.")] = False,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Of the page; 0 takes a free one.")
+    ] = 0,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Read labels from a table, in place of asking."),
@@ -131,11 +136,11 @@ def correlate(
     leaderboard: Annotated[
         Path | None, typer.Option("--leaderboard", metavar="FILE", help="Leaderboard; default: AlpacaEval's.")
     ] = None,
-    column: Annotated[str | None, typer.Option("--column", help="Column of the ratings.")] = None,
+    column: Annotated[str | None, typer.Option("--column", metavar="NAME", help="Column of the ratings.")] = None,
     names: Annotated[
         Path | None, typer.Option("--names", metavar="FILE", help="JSON mapping of leaderboard names to rating names.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print the rank correlation of a leaderboard with other ratings (Spearman, bootstrap interval)."""

@@ -37,6 +37,7 @@ def models(
     for name in endpoint or ():
         if name not in settings.endpoints:
             raise UsageError(f"there is no endpoint {name!r}. Known are {', '.join(settings.endpoints)}")
-    lists = asyncio.run(model_lists(settings, endpoint or settings.endpoints, fresh=fresh))
+    # What was in the way may have been set right since.
+    lists = asyncio.run(model_lists(settings, endpoint or settings.endpoints, fresh=fresh, retry_s=0))
     show_models(lists, settings, named=bool(endpoint), as_json=as_json)
     raise typer.Exit(FAILED if endpoint and any(one.failure for one in lists) else COMPLETE)

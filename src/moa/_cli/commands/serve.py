@@ -34,10 +34,13 @@ def serve(
             help="Model to serve alone, for comparison in the playground; repeatable.",
         ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8080,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to listen on.")] = 8080,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes; they share limits and budgets, and have no /metrics.")
+        int,
+        typer.Option(
+            "--workers", metavar="N", min=1, help="Processes; they share limits and budgets, and have no /metrics."
+        ),
     ] = 1,
     api_keys_file: Annotated[
         Path | None, typer.Option("--api-keys-file", metavar="FILE", help="API keys; required beyond loopback.")
@@ -64,18 +67,22 @@ def serve(
         int | None,
         typer.Option(
             "--max-connections-per-address",
+            metavar="N",
             min=1,
             help="Maximum number of connections of one address. Default: a quarter of all, none on loopback.",
         ),
     ] = None,
     max_inflight: Annotated[
-        int, typer.Option("--max-inflight", min=1, help="Maximum number of concurrent runs.")
+        int, typer.Option("--max-inflight", metavar="N", min=1, help="Maximum number of concurrent runs.")
     ] = 1024,
     max_body: Annotated[
         int, typer.Option("--max-body", min=1000, metavar="BYTES", help="Maximum size of a request.")
     ] = 20_000_000,
     max_calls: Annotated[
-        int, typer.Option("--max-calls", min=1, help="Maximum calls of a mixture that a request defines or changes.")
+        int,
+        typer.Option(
+            "--max-calls", metavar="N", min=1, help="Maximum calls of a mixture that a request defines or changes."
+        ),
     ] = 128,
     any_model: Annotated[
         bool, typer.Option("--any-model", help="Allow requests with a key to name models that are not served.")

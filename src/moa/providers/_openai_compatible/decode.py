@@ -10,7 +10,7 @@ import orjson
 
 from moa._ledger import ErrorInfo
 from moa._usage import TokenUsage
-from moa.errors import BrokenReply, ProviderError, Refused
+from moa.errors import BadRequest, BrokenReply, ProviderError, Refused
 from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
 from moa.providers._cache_marks import asks_for_an_hour
 from moa.providers._lenient_json import TextJoiner, loads, whole_characters
@@ -271,6 +271,12 @@ class _Events:
         try:
             return loads(data)
         except ValueError:
+            if not data:
+                raise self.broken("it is empty") from None
+            if data.lstrip().startswith(b"<"):
+                # Asking again is of no use: it is another server, or another path, than the one that was meant.
+                message = "there is a web page in place of a reply: check the endpoint's base_url"
+                raise BadRequest(message, model=self._reference) from None
             raise self.broken(f"it is not JSON ({error})", data) from error
 
     def choice(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:

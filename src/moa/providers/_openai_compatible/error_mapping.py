@@ -96,6 +96,8 @@ def map_error(
         # Told to be another failure (templates fail with 500, routers with 404), but asking again is of no use.
         kind = BadRequest if rejects else kind
     words = complaint.message or complaint.code or "no reason given"
+    if status is not None and 300 <= status < 400 and (target := (headers or {}).get("location")):
+        words = f"it has moved to {target.partition('?')[0]}: correct the endpoint's base_url"
     place = f"HTTP {status}" if status else "error in the reply"
     advice = f" ({_ADVICE[kind]}{_instead(kind, request)})" if kind in _ADVICE else ""
     wait_s = retry_after_s(headers or {}, now)
