@@ -1,18 +1,16 @@
 """An evaluation that is killed (SIGKILL) at some moment and begun again: what is bought twice, and what is lost."""
 
-import asyncio
 import json
-import multiprocessing
 import random
 import sqlite3
 from collections.abc import Mapping
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moa.evaluation._pipeline import evaluate
+from tests.support.forked import exit_code, forked, needs_forks
 from tests.support.model_server import ModelServer, Text
 
 CONCURRENCY = 4
@@ -26,15 +24,10 @@ MIXTURES = [
 GRADE = '{"reason": "r", "grade": 7}'
 VERDICT = '{"reason": "r", "verdict": "A"}'
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        "forkserver" not in multiprocessing.get_all_start_methods(), reason="needs processes that start quickly"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_forks]
 
 
-def run(folder: str) -> None:
+def run(folder: Path) -> None:
     """The process that is killed."""
     evaluate(
         PROMPTS,
@@ -44,8 +37,8 @@ def run(folder: str) -> None:
         judge_model="lab/judge",
         measures=["contains", "rubric:lab/grader"],
         selection=True,
-        out=Path(folder) / "run",
-        config=Path(folder) / "moa.yaml",
+        out=folder / "run",
+        config=folder / "moa.yaml",
         concurrency=CONCURRENCY,
     )
 
@@ -53,14 +46,6 @@ def run(folder: str) -> None:
 def aggregated(body: Mapping[str, Any], number: int) -> Text:
     """Picks a proposal if asked to: then two systems have the same output, and the judge has to be asked once."""
     return Text('{"best": 2}' if "response_format" in body else f"agg {number}", delay_s=0.005)
-
-
-def started(folder: Path) -> BaseProcess:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "moa.evaluation._pipeline", "genai_prices.data_snapshot"])
-    process = context.Process(target=run, args=(str(folder),))
-    process.start()
-    return process
 
 
 def committed(folder: Path) -> dict[tuple[str, ...], str]:
@@ -88,23 +73,23 @@ async def test_ten_kills_lose_no_answer_verdict_or_score_and_buy_only_calls_in_f
             (tmp_path / name / "moa.yaml").write_text(
                 f"endpoints: {{lab: {{kind: openai, base_url: '{server.base_url}'}}}}"
             )
-        await asyncio.to_thread(started(tmp_path / "whole").join)
+        await exit_code(forked(run, tmp_path / "whole"))
         bill = len(server.requests)
         server.requests.clear()
 
         kept, in_flight, rng = dict[tuple[str, ...], str](), 0, random.Random(1)
         for left in range(KILLS, 0, -1):
-            process = started(tmp_path / "killed")
+            process = forked(run, tmp_path / "killed")
             calls = len(server.requests) + rng.randint(1, 2 * (bill - len(server.requests)) // (left + 1))
             await server.until(lambda calls=calls: len(server.requests) >= calls, timeout_s=60)  # type: ignore[misc]
             process.kill()
             in_flight += server.running
-            await asyncio.to_thread(process.join)
+            await exit_code(process)
             found = committed(tmp_path / "killed")
             assert {key: found[key] for key in kept} == kept
             kept = found
-        process = started(tmp_path / "killed")
-        await asyncio.to_thread(process.join)
+        process = forked(run, tmp_path / "killed")
+        await exit_code(process)
 
     assert process.exitcode == 0
     final, whole = committed(tmp_path / "killed"), committed(tmp_path / "whole")

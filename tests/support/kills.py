@@ -1,14 +1,11 @@
 """Commands that are killed at random moments and begun again, as machines do to long ones."""
 
 import asyncio
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.forked import exit_code, forked_moa
 from tests.support.loopback import LoopbackServer
 
 
@@ -32,20 +29,16 @@ async def killed_and_finished(
         steps: Most requests between a start and its kill.
         environment: Further environment variables.
     """
-    command = [sys.executable, "-c", "from moa._cli.main import main; main()", *arguments]
+    log = folder / "moa.log"
     for kill in range(kills + 1):
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=folder, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}
-        )
+        process = forked_moa(*arguments, folder=folder, log=log, environment=environment)
+        ending = asyncio.ensure_future(exit_code(process))
         if kill == kills:
-            _, errors = await process.communicate()
-            assert process.returncode == 0, errors.decode()
+            assert await ending == 0, log.read_text()
             return
         wanted = server.requests + chance.randint(1, steps)
         waiting = asyncio.ensure_future(server.until(lambda wanted=wanted: server.requests >= wanted))
-        ending = asyncio.ensure_future(process.communicate())
         await asyncio.wait([waiting, ending], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
+        process.kill()
         await ending

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import multiprocessing
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from moa.providers._endpoint import Endpoint
 from moa.providers._scripted import ScriptedProvider
 from tests.support.engines import proposals_text, scripted, user_text
 from tests.support.evaluations import asked
+from tests.support.forked import exit_code, forked, needs_forks
 from tests.support.model_server import ModelServer, Text
 
 PRICES = {"big": Price(input=Decimal(10), output=Decimal(50)), "*": Price(input=Decimal("0.1"), output=Decimal("0.5"))}
@@ -59,9 +58,7 @@ def wanted(provider: ScriptedProvider, models: str = "abc", rows: object = ROWS,
 
 async def searched(search: Search, out: Path) -> tuple[Found, Conclusion]:
     found = await run_search(search, out, lambda progress: None)
-    conclusion = conclude(found)
-    write_search(found, conclusion, out)
-    return found, conclusion
+    return found, conclude(found)
 
 
 def pair_wins(model: str, members: frozenset[str], number: int) -> bool:
@@ -75,6 +72,7 @@ async def test_the_pair_that_is_as_good_is_found_and_can_be_served(tmp_path: Pat
     provider = planted(pair_wins)
 
     found, conclusion = await searched(wanted(provider, max_cost_ratio=0.9), tmp_path)
+    write_search(found, conclusion, tmp_path)
 
     assert conclusion.winner is not None
     assert (conclusion.winner.name, conclusion.pays) == ("a+c@b", True)
@@ -91,22 +89,23 @@ async def test_the_pair_that_is_as_good_is_found_and_can_be_served(tmp_path: Pat
 @pytest.mark.slow
 async def test_the_same_search_again_buys_nothing_and_a_further_model_only_what_is_new(tmp_path: Path) -> None:
     first, again, more = planted(pair_wins), planted(pair_wins), planted(pair_wins)
-    _, conclusion = await searched(wanted(first), tmp_path)
+    _, conclusion = await searched(wanted(first, "ab", ROWS[:40]), tmp_path)
 
-    _, repeated = await searched(wanted(again), tmp_path)
-    await searched(wanted(more, models="abcd"), tmp_path)
+    _, repeated = await searched(wanted(again, "ab", ROWS[:40]), tmp_path)
+    await searched(wanted(more, "abc", ROWS[:40]), tmp_path)
 
     assert repeated.sentences == conclusion.sentences
     assert not again.requests
     alone = [one for one in more.requests if not proposals_text(one) and one.context.sample == 0]
-    assert {one.model for one in alone} == {"d"}
+    assert {one.model for one in alone} == {"c"}
 
 
 @pytest.mark.slow
 async def test_a_model_alone_that_is_good_enough_is_named_and_no_mixture_pays(tmp_path: Path) -> None:
     provider = planted(lambda model, members, number: model in ("a", "big") or number % 3 == 0)
 
-    _, conclusion = await searched(wanted(provider), tmp_path)
+    found, conclusion = await searched(wanted(provider, "ab"), tmp_path)
+    write_search(found, conclusion, tmp_path)
 
     assert conclusion.winner is not None
     assert (conclusion.winner.name, conclusion.pays) == ("fake/a", False)
@@ -135,7 +134,7 @@ async def test_a_baseline_that_never_answers_is_no_verdict_on_mixtures(tmp_path:
 
 
 async def test_what_is_open_is_not_called_a_no(tmp_path: Path) -> None:
-    _, conclusion = await searched(wanted(planted(lambda *_: True), rows=ROWS[:20]), tmp_path)
+    _, conclusion = await searched(wanted(planted(lambda *_: True), "ab", ROWS[:20]), tmp_path)
 
     assert conclusion.winner is None
     assert any(sentence.startswith("No mixture is shown to pay") for sentence in conclusion.sentences)
@@ -146,11 +145,11 @@ async def test_the_budget_ends_a_search_and_a_larger_one_goes_on(tmp_path: Path)
     small, large = planted(pair_wins), planted(pair_wins)
     whole = Options(baseline_max_tokens=50)
 
-    found, conclusion = await searched(wanted(small, rows=ROWS[:40], budget_usd=0.015, **whole), tmp_path)
-    on, _ = await searched(wanted(large, rows=ROWS[:40], budget_usd=5.0, **whole), tmp_path)
+    found, conclusion = await searched(wanted(small, "ab", ROWS[:40], budget_usd=0.008, **whole), tmp_path)
+    on, _ = await searched(wanted(large, "ab", ROWS[:40], budget_usd=5.0, **whole), tmp_path)
 
     assert (found.ended, on.ended) == ("budget", "complete")
-    assert found.spent_usd <= 0.015
+    assert found.spent_usd <= 0.008
     assert conclusion.sentences[0].startswith("The budget was used up")
 
 
@@ -197,25 +196,16 @@ def test_what_makes_no_sense_is_refused_before_anything_is_bought(
     assert not provider.requests
 
 
-def run(folder: str) -> None:
+def run(folder: Path) -> None:
     """The process that is killed."""
-    options = Options(
-        baseline="lab/big", measures=["contains"], config=Path(folder) / "moa.yaml", concurrency=4, seed=0
-    )
+    options = Options(baseline="lab/big", measures=["contains"], config=folder / "moa.yaml", concurrency=4, seed=0)
     search = prepare_search(ROWS[:48], ["lab/a", "lab/b"], options, max_tokens=50)
-    asyncio.run(searched(search, Path(folder) / "run"))  # type: ignore[arg-type]
-
-
-def started(folder: Path) -> BaseProcess:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "moa.evaluation._pipeline", "genai_prices.data_snapshot"])
-    process = context.Process(target=run, args=(str(folder),))
-    process.start()
-    return process
+    found, conclusion = asyncio.run(searched(search, folder / "run"))
+    write_search(found, conclusion, folder / "run")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs processes quickly")
+@needs_forks
 async def test_a_search_that_is_killed_goes_on_and_buys_only_calls_in_flight_again(tmp_path: Path) -> None:
     def bought(server: ModelServer) -> int:
         return len(server.requests)
@@ -230,21 +220,18 @@ async def test_a_search_that_is_killed_goes_on_and_buys_only_calls_in_flight_aga
         config = f"endpoints: {{lab: {{kind: openai, base_url: '{server.base_url}', prices: {prices}}}}}"
         (tmp_path / "moa.yaml").write_text(config)
         for calls in (60, 200):
-            process = started(tmp_path)
+            process = forked(run, tmp_path)
             await server.until(lambda calls=calls: bought(server) >= calls, timeout_s=60)  # type: ignore[misc]
             process.kill()
-            await asyncio.to_thread(process.join)
-        process = started(tmp_path)
-        await asyncio.to_thread(process.join)
-        killed, codes = bought(server), process.exitcode
+            await exit_code(process)
+        code, killed = await exit_code(forked(run, tmp_path)), bought(server)
         other = tmp_path / "other"
         other.mkdir()
         (other / "moa.yaml").write_text(config)
-        process = started(other)
-        await asyncio.to_thread(process.join)
+        await exit_code(forked(run, other))
         whole = bought(server) - killed
 
-    assert codes == 0
+    assert code == 0
     assert whole <= killed <= whole + 2 * 16
     first, second = (json.loads((where / "run" / "search.json").read_text()) for where in (tmp_path, other))
     assert _without_times(first) == _without_times(second)
