@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ import pytest
 from moa._config.settings import Settings
 from moa.errors import UsageError
 from moa.evaluation._pipeline import aevaluate
-from tests.batch.test_half_price import RAPID, settings
+from tests.batch.test_half_price import RAPID, settings, settings_file
+from tests.cli.moa_command import moa
 from tests.support.batch_server import BatchServer
 from tests.support.evaluations import PROMPTS, VERDICT, judged, models, rows, trio
+from tests.support.kills import killed_and_finished
 
 
 async def evaluate(out: Path, configured: Settings, **options: Any) -> Any:
@@ -60,3 +64,35 @@ async def test_a_judge_without_a_batch_api_is_refused_before_anything_is_bought(
             await evaluate(tmp_path / "run", settings(server, None))
 
     assert not (tmp_path / "run").exists()
+
+
+def outputs_of(folder: Path, pairs: int) -> tuple[str, ...]:
+    for name in ("base", "mine"):
+        found = [{"instruction": f"q{n}", "output": f"{name} {n}", "generator": name} for n in range(pairs)]
+        (folder / f"{name}.json").write_text(json.dumps(found))
+    return ("--outputs", "mine.json", "--reference", "base.json", "--out", "verdicts.json")
+
+
+async def test_a_judge_of_files_is_asked_by_batch_jobs_that_survive_kills(tmp_path: Path) -> None:
+    files = outputs_of(tmp_path, 30)
+    async with BatchServer() as server:
+        server.answer, server.polls = lambda body: (VERDICT, 200), 4
+        settings_file(tmp_path, server)
+        command = ("eval", "judge", *files, "--judge-model", "lab/judge", "--config", "moa.yaml", "--half-price")
+        await killed_and_finished(*command, folder=tmp_path, server=server, chance=random.Random(2), kills=3)
+
+    assert len(rows(tmp_path / "verdicts.json")) == 30
+    # Both orders of each pair; one that was asked ahead of the job may have been under way at each kill.
+    assert len(server.processed + server.processed_at_once) == 60
+    assert set(server.processed.values()) == {1}
+    assert [name for name in os.listdir(tmp_path) if name.startswith("verdicts")] == ["verdicts.json"]
+
+
+async def test_a_judge_of_files_without_a_batch_api_is_refused(tmp_path: Path) -> None:
+    files = outputs_of(tmp_path, 3)
+    (tmp_path / "moa.yaml").write_text("endpoints: {lab: {kind: openai, base_url: 'http://127.0.0.1:1/v1'}}")
+    paths = [str(tmp_path / one) if one.endswith(".json") else one for one in files]
+    common = ("--judge-model", "lab/judge", "--config", str(tmp_path / "moa.yaml"), "--half-price")
+    ended = await asyncio.to_thread(moa, "eval", "judge", *paths, *common)
+
+    assert (ended.code, "set `batch: true` for the endpoint" in ended.err) == (2, True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ from typing import Any
 import pytest
 
 from moa import Engine, Settings
+from moa._config.settings import load_settings
 from moa._mixture.schema import FLEX_TIMEOUT_S, Agent
+from moa._server.launcher import ServeSettings, make_options
 from moa.errors import UsageError
 from moa.providers import Endpoint, Price
 from tests.cli.moa_command import moa
@@ -93,6 +97,25 @@ async def test_a_budget_reserves_the_price_of_the_dearer_tier_and_the_usual_one_
     assert worst == {None: worst[None], "priority": 2 * worst[None], "flex": worst[None]}
 
 
+async def test_a_plan_expects_the_price_of_the_tier() -> None:
+    async with ModelServer() as server:
+        factors = {"priority": Decimal(2), "flex": Decimal("0.5")}
+        async with engine(server, price_factor=factors) as models:
+            tiers = (None, "standard", *factors)
+            cost = {tier: (await models.aforecast(alone(tier=tier), "hi")).expected_usd for tier in tiers}
+        async with engine(server) as models:
+            unpriced = (await models.aforecast(alone(tier="flex"), "hi")).expected_usd
+
+    assert cost[None] is not None
+    assert {tier: expected / cost[None] for tier, expected in cost.items() if expected} == {
+        None: 1,
+        "standard": 1,
+        "priority": 2,
+        "flex": Decimal("0.5"),
+    }
+    assert unpriced is None
+
+
 async def test_a_budget_needs_the_price_of_the_dearer_tier() -> None:
     async with ModelServer() as server, engine(server) as models:
         with pytest.raises(UsageError, match="price_factor"):
@@ -111,3 +134,39 @@ async def test_the_command_names_the_tier_of_all_agents(tmp_path: Path) -> None:
         )
 
     assert (ended.code, server.requests[0].body["service_tier"]) == (0, "priority")
+
+
+async def moa_process(*arguments: str) -> None:
+    command = [sys.executable, "-c", "from moa._cli.main import main; main()", *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+
+
+async def test_an_evaluation_asks_systems_and_judges_in_the_tier_of_its_command(tmp_path: Path) -> None:
+    config, prompts = tmp_path / "moa.yaml", tmp_path / "prompts.jsonl"
+    mixture, baseline = tmp_path / "mine.yaml", tmp_path / "base.json"
+    prompts.write_text('{"instruction": "hi"}\n{"instruction": "ho"}\n')
+    mixture.write_text("layers: []\naggregator: {model: lab/m, tier: priority}\n")
+    rows = [{"instruction": one, "output": "no", "generator": "base"} for one in ("hi", "ho")]
+    baseline.write_text(json.dumps(rows))
+    verdict = reply_to({"model": "m"}, '{"verdict": "A"}', 200)
+    async with ModelServer() as server:
+        server.behave("m", *[served("flex")] * 9)
+        server.behave("judge", *[Raw(json.dumps(verdict).encode(), "application/json")] * 9)
+        config.write_text(f"endpoints: {{lab: {{kind: openai, base_url: '{server.base_url}'}}}}")
+        common = ("--tier", "flex", "--judge-model", "lab/judge", "--config", str(config))
+        options = ("-m", str(mixture), "--baseline", str(baseline), "--no-judge-checks", "--out", str(tmp_path / "run"))
+        await moa_process("eval", "run", str(prompts), *options, *common)
+        outputs = ("--outputs", str(tmp_path / "run" / "outputs" / "mine.json"), "--reference", str(baseline))
+        await moa_process("eval", "judge", *outputs, "--out", str(tmp_path / "judged.json"), *common)
+
+    assert {request.model for request in server.requests} == {"m", "judge"}
+    assert {request.body.get("service_tier") for request in server.requests} == {"flex"}
+
+
+def test_a_server_has_its_mixtures_and_its_settings_in_the_tier_of_its_command() -> None:
+    serving = ServeSettings(mixtures=("local",), tier="flex")
+    options = make_options(serving, load_settings(environ={}))
+
+    assert [mixture.aggregator.tier for mixture in options.mixtures] == ["flex"]

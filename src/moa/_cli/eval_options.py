@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 import typer
 
-from moa._cli.options import BudgetOption, ConfigOption, SetOption
+from moa._cli.options import BudgetOption, ConfigOption, SetOption, TierOption
 
 
 class JudgeOrders(StrEnum):
@@ -32,7 +32,13 @@ MarginOption = Annotated[
 ]
 
 
-class BaselineOptions(TypedDict):
+class TierOptions(TypedDict):
+    """In which service tier models are asked."""
+
+    tier: TierOption
+
+
+class BaselineOptions(TierOptions):
     """What an evaluation and a search compare with, and what limits them."""
 
     baseline: Annotated[
@@ -107,6 +113,15 @@ class PartOptions(SystemOptions):
     shuffled: Annotated[bool, typer.Option("--shuffled", help="Add the same proposals in reverse order.")]
 
 
+class HalfPriceOptions(TypedDict):
+    """Whether judges are asked by batch jobs."""
+
+    half_price: Annotated[
+        bool,
+        typer.Option("--half-price", help="Ask judges and rubrics by batch jobs: half the price, but it takes hours."),
+    ]
+
+
 class JudgeModelOptions(TypedDict):
     """How a judge judges."""
 
@@ -130,7 +145,7 @@ class JudgeModelOptions(TypedDict):
     ]
 
 
-class JudgingOptions(JudgeModelOptions):
+class JudgingOptions(JudgeModelOptions, HalfPriceOptions, TierOptions):
     """Who judges pairs that are in files, and how."""
 
     judge: Annotated[
@@ -159,7 +174,7 @@ class SearchOptions(BaselineOptions, JudgeOptions):
     margin: MarginOption
 
 
-class JudgedRunOptions(PartOptions, JudgeOptions):
+class JudgedRunOptions(PartOptions, JudgeOptions, HalfPriceOptions):
     """All that `moa eval run` takes."""
 
     measure: Annotated[
@@ -177,10 +192,6 @@ class JudgedRunOptions(PartOptions, JudgeOptions):
     judge_checks: Annotated[
         bool,
         typer.Option("--judge-checks/--no-judge-checks", help="Try the judge first and on control pairs (default)."),
-    ]
-    half_price: Annotated[
-        bool,
-        typer.Option("--half-price", help="Ask judges and rubrics by batch jobs: half the price, but it takes hours."),
     ]
     rejudge: Annotated[bool, typer.Option("--rejudge", help="Judge every pair once more.")]
     reference: Annotated[

@@ -59,6 +59,12 @@ class Settings:
     default_judge: str | None = None
     default_judge_model: tuple[str, ...] = ()
 
+    def in_tier(self, tier: str | None) -> "Settings":
+        """Return the same with all endpoints in one service tier; None changes nothing."""
+        if tier is None:
+            return self
+        return replace(self, endpoints={name: replace(one, tier=tier) for name, one in self.endpoints.items()})
+
     def endpoint(self, reference: str) -> tuple[Endpoint, str]:
         """Return the endpoint that a model reference names, ready to be used, and the model's id.
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from operator import attrgetter
 
 from moa._engine.plan import AgentSlot, RunPlan
 from moa._messages import Conversation
@@ -130,6 +131,7 @@ def forecast(
     layers: Layers,
     reply: Callable[[AgentSlot, str], tuple[int, int]],
     *,
+    tier: Callable[[AgentSlot], str | None] = attrgetter("tier"),
     conversation_tokens: int = 0,
     shown: Sequence[int] = (),
 ) -> Iterator[tuple[CallForecast, ...]]:
@@ -139,6 +141,7 @@ def forecast(
         plan: The run.
         layers: The layers that are to be run.
         reply: How many tokens an agent writes in a call of this kind, and how many of them are reasoning.
+        tier: In which service tier an agent's calls are priced; by default, in the one that they ask for.
         conversation_tokens: Tokens of what the caller said.
         shown: Tokens of each proposal that the first of these layers is shown.
     """
@@ -154,9 +157,7 @@ def forecast(
             kind = kind_of_call(slot.layer, slot.sampling.max_tokens, has_format=picks)
             tokens = prompt + estimated_tokens(slot.agent.role or "")
             written, reasoning = reply(slot, kind)
-            usage = TokenUsage(
-                input_tokens=tokens, output_tokens=written, reasoning_tokens=reasoning, tier=slot.dearer_tier
-            )
+            usage = TokenUsage(input_tokens=tokens, output_tokens=written, reasoning_tokens=reasoning, tier=tier(slot))
             calls.append(CallForecast(slot=slot, kind=kind, usage=usage))
         yield tuple(calls)
         shown = [call.usage.output_tokens - call.usage.reasoning_tokens for call in calls]
@@ -177,6 +178,8 @@ def worst_case(plan: RunPlan, rest: RemainingRun, layers: Layers) -> list[CallFo
         plan,
         layers,
         lambda slot, kind: (slot.sampling.max_tokens or 0, 0),
+        # A call in a cheaper tier may be served, and charged, in the usual one.
+        tier=attrgetter("dearer_tier"),
         conversation_tokens=estimated_conversation_tokens(rest.conversation),
         shown=[estimated_tokens(text) for text in rest.shown],
     )

@@ -15,7 +15,7 @@ from moa._mixture.schema import Agent, FanOut, Mixture
 from moa._pricing.price import Price
 from moa.events import AgentInfo
 from moa.providers._base import Provider
-from moa.providers._service_tier import dearer_tier
+from moa.providers._service_tier import dearer_tier, tier_of
 
 _PLAIN = ReplyOptions()
 
@@ -105,9 +105,14 @@ class AgentSlot:
     info: AgentInfo
 
     @property
+    def tier(self) -> str | None:
+        """The tier that its calls ask for; None for the usual one."""
+        return tier_of(self.sampling.extra.get("service_tier") or self.agent.tier or self.models[0].tier)
+
+    @property
     def dearer_tier(self) -> str | None:
         """The tier of its calls if that may cost more than the usual one, else None."""
-        return dearer_tier(self.sampling.extra.get("service_tier") or self.agent.tier or self.models[0].tier)
+        return dearer_tier(self.tier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from moa._config.settings import Settings, load_settings, with_default_state
-from moa._mixture.schema import Mixture
+from moa._mixture.schema import Mixture, Tier
 from moa._policies.shared_budget import BudgetSettings
 from moa._runtime.engine import Engine
 from moa._runtime.gc_tuning import reduce_gc
@@ -77,6 +77,7 @@ class ServeSettings:
         max_calls: Most calls of a mixture that a request brings or changes.
         any_model: Whether requests may name models that are not served although there are keys.
         budget_usd: US dollars for everything until the server is restarted.
+        tier: Service tier of all calls, whatever agents and endpoints name; None: theirs.
         drain_s: Seconds for open streams to end after a stop signal.
         log_format: `text` or `json`.
         log_prompts: Whether prompts are logged.
@@ -99,6 +100,7 @@ class ServeSettings:
     max_calls: int = field(default=ServerOptions(mixtures=()).max_calls)
     any_model: bool = False
     budget_usd: float | None = None
+    tier: Tier | None = None
     drain_s: float = DRAIN_S
     log_format: LogFormat = "text"
     log_prompts: bool = False
@@ -130,6 +132,8 @@ def make_options(serving: ServeSettings, settings: Settings, state: StateStore |
             f"at {serving.host} anyone on the network could spend your money: give --api-keys-file, or use 127.0.0.1"
         )
     mixtures, left_out = usable_mixtures(serving.mixtures, settings)
+    if serving.tier is not None:
+        mixtures = tuple(mixture.in_tier(serving.tier) for mixture in mixtures)
     require_usable(serving.compare_with, settings)
     _require_bounded(mixtures, serving, settings, keys)
     if serving.workers > 1:
@@ -212,7 +216,7 @@ def _divided(endpoint: Endpoint, workers: int) -> Endpoint:
 
 def build_app(serving: ServeSettings) -> Starlette:
     """Return the application that a command line asks for; each worker builds its own."""
-    settings = shared_settings(serving, load_settings(serving.config))
+    settings = shared_settings(serving, load_settings(serving.config).in_tier(serving.tier))
     engine = Engine(settings=settings, budget_usd=serving.budget_usd if serving.workers == 1 else None)
     return create_app(engine, make_options(serving, settings, engine.state))
 
@@ -232,7 +236,7 @@ def serve(serving: ServeSettings, announce: Announce) -> None:
         MoaError: It can't be served.
     """
     if serving.workers > 1:
-        options = make_options(serving, load_settings(serving.config))
+        options = make_options(serving, load_settings(serving.config).in_tier(serving.tier))
         _serve_in_processes(replace(serving, start=uuid4().hex), partial(announce, options))
         return
     app = build_app(serving)

@@ -22,14 +22,12 @@ from moa._server.options import ServerOptions
 from moa._server.otel import trace_run
 from moa._state.store import StateStore
 from moa.errors import MoaError
+from moa.providers._service_tier import dearer_tier
 
 T = TypeVar("T")
 
 INLINE_BYTES = 16_384
 """Largest body that is parsed in the event loop itself: a thread costs more than parsing a small one."""
-
-TIERS = ("auto", "default", "flex")
-"""Tiers of a service that cost at most what its prices say."""
 
 
 @dataclass(slots=True)
@@ -132,11 +130,11 @@ class Service:
         deadlines = [limit for limit in (owners.deadline_s, request.moa.deadline_s) if limit is not None]
         budgets = [float(limit) for limit in (owners.budget_usd, request.moa.budget_usd) if limit is not None]
         has_budget = budgets or exchange.caller.budget or self.engine.budget
-        if has_budget and request.sampling.extra.get("service_tier", TIERS[0]) not in TIERS:
-            message = (
-                f"service_tier: under a budget it may be {', '.join(TIERS)}; others cost more than their price says"
-            )
+        if has_budget and dearer_tier(request.tier):
+            message = "service_tier: under a budget it may be auto, default or flex: others cost more"
             raise RequestError(400, "invalid_request", message, param="service_tier")
+        if request.tier is not None:
+            mixture = mixture.in_tier(request.tier)
         return self.engine.astream(
             mixture,
             request.messages,

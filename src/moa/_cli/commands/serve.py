@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moa._cli.options import ConfigOption
+from moa._cli.options import ConfigOption, TierOption
 
 
 class LogFormat(StrEnum):
@@ -90,6 +90,7 @@ def serve(
     budget: Annotated[
         float | None, typer.Option("--budget", min=0.000001, metavar="USD", help="Budget until the next restart.")
     ] = None,
+    tier: TierOption = None,
     drain: Annotated[
         float,
         typer.Option("--drain", min=0, metavar="SECONDS", help="Time for open streams to finish after a stop signal."),
@@ -136,6 +137,7 @@ def serve(
             max_calls=max_calls,
             any_model=any_model,
             budget_usd=budget,
+            tier=tier.value if tier else None,
             drain_s=drain,
             log_format=log_format.value,
             log_prompts=log_prompts,

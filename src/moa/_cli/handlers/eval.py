@@ -22,7 +22,7 @@ from moa._cli.handlers.eval_output import (
 from moa._cli.interrupts import stoppable
 from moa._cli.mixture_option import resolve_mixture
 from moa._config.settings import Settings, load_settings
-from moa._mixture.schema import Mixture
+from moa._mixture.schema import Mixture, Tier
 from moa._pricing.price import Price
 from moa._runtime.gc_tuning import reduced_gc
 from moa._runtime.health import require_ready
@@ -89,7 +89,7 @@ def read_judge(
 
 
 def read_mixtures(
-    given: Sequence[str], overrides: Sequence[str], config: Path | None, *, others: bool
+    given: Sequence[str], overrides: Sequence[str], config: Path | None, *, others: bool, tier: Tier | None = None
 ) -> list[Mixture]:
     """Return the mixtures of the command line; the default one if there is nothing else to evaluate.
 
@@ -101,7 +101,7 @@ def read_mixtures(
         raise UsageError("--set changes one mixture: give several mixtures as files")
     if not given and others:
         return []
-    return [resolve_mixture(name, None, overrides, config=config) for name in given or (None,)]
+    return [resolve_mixture(name, None, overrides, config=config, tier=tier) for name in given or (None,)]
 
 
 def read_prices(given: Sequence[str]) -> Mapping[str, Price]:
@@ -146,6 +146,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "annotations": lambda given: given or (),
     "judge_orders": lambda given: None if given is None else given.value,
     "until": read_until,
+    "tier": lambda given: None if given is None else given.value,
 }
 """How a value of the command line is read, where it is not taken as it is."""
 
@@ -189,7 +190,11 @@ def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> in
     if latency:
         options["cached"] = False
     mixtures = read_mixtures(
-        given["mixture"] or (), given["overrides"] or (), given["config"], others=bool(given["outputs"])
+        given["mixture"] or (),
+        given["overrides"] or (),
+        given["config"],
+        others=bool(given["outputs"]),
+        tier=options.get("tier"),
     )
     if out is None and not plan_only:
         raise UsageError("give the folder for the results: --out runs/NAME")

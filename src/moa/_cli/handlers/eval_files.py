@@ -13,7 +13,7 @@ from moa._cli.console import err_console, print_json, say
 from moa._cli.eval_options import JudgingOptions
 from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
 from moa._cli.handlers.eval_output import reference_data, show_findings
-from moa._config.settings import load_settings
+from moa._config.settings import Settings, load_settings
 from moa._render.format import count, usd
 from moa._runtime.engine import Engine
 from moa.errors import EngineError, EvaluationDataError
@@ -36,6 +36,7 @@ from moa.evaluation._length_control.models import LengthModel
 from moa.evaluation._metrics.leaderboard import MIN_MODELS, correlate, published, read_ratings
 from moa.evaluation._metrics.metrics import Metrics, metrics
 from moa.evaluation._reporting import write_report
+from moa.evaluation._runner.preparing import require_batch_api
 from moa.evaluation._runner.run_directory import RunDirectory
 
 
@@ -43,7 +44,7 @@ def loaded_judge(given: JudgingOptions, sides: Mapping[str, tuple[str, ...]]) ->
     """Return the judge of the command line; without a model, one of a maker that is on none of the sides."""
     models = given["judge_model"]
     if not models and given["judge"] in ASKS_ANY_MODEL:
-        models = [default_judge_model(sides, load_settings(given["config"]))]
+        models = [default_judge_model(sides, _settings(given))]
     return load_judge(
         given["judge"],
         judge_model=models,
@@ -51,6 +52,10 @@ def loaded_judge(given: JudgingOptions, sides: Mapping[str, tuple[str, ...]]) ->
         max_tokens=given["judge_max_tokens"],
         orders=None if given["judge_orders"] is None else given["judge_orders"].value,
     )
+
+
+def _settings(given: JudgingOptions) -> Settings:
+    return load_settings(given["config"]).in_tier(given["tier"])
 
 
 def judge_files(outputs: Path, reference: Path, out: Path, given: JudgingOptions, *, limit: int | None) -> int:
@@ -108,11 +113,15 @@ async def _with_progress(
             rate = f"{speed:.1f}/s " if speed else ""
             progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
 
-        cache = replies_beside(out)
-        async with Engine(given["config"], budget_usd=given["budget"], cache=cache) as engine:
-            rows = await judge_into(
-                out, judge, pairs, engine, concurrency=given["concurrency"], on_verdict=note, limit=limit
-            )
+        cache, settings, jobs = replies_beside(out), _settings(given), None
+        if given["half_price"]:
+            require_batch_api(judge.models, settings)
+            jobs = out.with_name(f"{out.name}.jobs")
+        async with Engine(settings=settings, budget_usd=given["budget"], cache=cache, batch_jobs=jobs) as engine:
+            # The pairs of a job are under way at the same time.
+            concurrency = given["concurrency"] if jobs is None else len(pairs)
+            rows = await judge_into(out, judge, pairs, engine, concurrency=concurrency, on_verdict=note, limit=limit)
+            engine.remove_batch_jobs()
         cache.path.unlink(missing_ok=True)
         return rows
 

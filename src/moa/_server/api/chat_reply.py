@@ -12,7 +12,7 @@ from moa._server.api.errors import openai_error
 from moa._server.api.request import ApiRequest
 from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
 from moa._server.api.translated_tools import custom_input
-from moa._server.api.usage import moa_field, openai_usage, total_headers
+from moa._server.api.usage import moa_field, openai_tier, openai_usage, total_headers
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
@@ -53,7 +53,7 @@ def chat_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, s
         "model": request.model,
         "choices": [choice],
         "usage": openai_usage(answer.usage),
-        "service_tier": "default",
+        "service_tier": openai_tier(answer),
     }
     if request.moa.ledger:
         body["moa"] = moa_field(request, answer, show_details=show_details)
@@ -153,8 +153,10 @@ class ChatStreamEncoder(BaseStreamEncoder):
             custom += self._chunk({"reasoning_details": [_carried(packed)]})
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish_reason(answer)}
         if not self._request.include_usage:
-            return custom + self._line({"choices": [choice], "moa": self._moa}) + b"data: [DONE]\n\n"
-        last = self._line({"choices": [], "usage": openai_usage(answer.usage), "moa": self._moa})
+            last = self._line({"choices": [choice], "service_tier": openai_tier(answer), "moa": self._moa})
+            return custom + last + b"data: [DONE]\n\n"
+        totals = {"usage": openai_usage(answer.usage), "service_tier": openai_tier(answer), "moa": self._moa}
+        last = self._line({"choices": [], **totals})
         return custom + self._line({"usage": None, "choices": [choice]}) + last + b"data: [DONE]\n\n"
 
     def _custom_call(self, index: int) -> bytes:

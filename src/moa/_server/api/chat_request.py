@@ -9,7 +9,7 @@ from moa._messages import ReplyOptions, Sampling
 from moa._server.api.documents import document_text, split_data_url
 from moa._server.api.known_fields import CHAT
 from moa._server.api.openai_request import OpenAIRequest, Tokens, TopK, choose_tools, read_response_format
-from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields
+from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields, wanted_tier
 from moa._server.api.request_model import Integer, RequestModel, split_request, validate
 from moa._server.api.translated_tools import (
     OriginalTool,
@@ -152,6 +152,7 @@ def read_chat_request(body: dict[str, Any]) -> ApiRequest:
         RequestError: It can't be honoured; names the field.
     """
     fields, passed_on = split_request(CHAT, body)
+    tier = wanted_tier(passed_on.pop("service_tier", None))
     request = validate(ChatRequest, fields)
     tools, choice = choose_tools(_flat_choice(request.tool_choice), _tools(request.tools or ()))
     effort = request.reasoning_effort or (request.reasoning and request.reasoning.effort) or None
@@ -177,6 +178,7 @@ def read_chat_request(body: dict[str, Any]) -> ApiRequest:
         stream=bool(request.stream),
         include_usage=request.stream_options is not None and bool(request.stream_options.include_usage),
         moa=request.moa,
+        tier=tier,
         tools=tools,
     )
 

@@ -12,7 +12,7 @@ from moa._server.api.errors import anthropic_error
 from moa._server.api.request import ApiRequest
 from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
-from moa._server.api.usage import moa_field, total_headers
+from moa._server.api.usage import moa_field, openai_tier, total_headers
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
 from moa._usage import TokenUsage
@@ -71,6 +71,8 @@ def messages_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, 
     """Return a whole reply."""
     content = _content(exchange, thinking(request, answer), answer)
     message = _message(exchange, request, answer.usage)
+    if openai_tier(answer) == "priority":
+        message["usage"]["service_tier"] = "priority"
     body = {**message, **_ending(answer), "content": content}
     if request.moa.ledger:
         body["moa"] = moa_field(request, answer, show_details=show_details)

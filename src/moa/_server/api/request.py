@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from moa._messages import Conversation, Message, ReplyOptions, Sampling, conversation
+from moa._mixture.schema import Tier
 from moa._server.api.carried_state import unpacked_states, with_state
 from moa._server.api.request_model import RequestModel
 from moa._server.api.translated_tools import NO_TOOLS, TranslatedTools
@@ -48,6 +49,7 @@ class ApiRequest:
         model: What the client calls the mixture or model.
         stream: Whether the answer is wanted piece by piece.
         include_usage: Whether a stream ends with the usage.
+        tier: The service tier of all calls; None: the operator's.
         tools: The tools as the client knows them.
         echo: Fields of the request that the API repeats in its reply.
         history: What to store of the conversation for requests that continue it; None if nothing.
@@ -62,6 +64,7 @@ class ApiRequest:
     stream: bool = False
     include_usage: bool = True
     moa: MoaFields = _NOTHING
+    tier: Tier | None = None
     tools: TranslatedTools = NO_TOOLS
     echo: Mapping[str, Any] = field(default_factory=dict)
     history: Mapping[str, Any] | None = None
@@ -119,9 +122,32 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "logit_bias": ({},),
     "parallel_tool_calls": (True,),
     "prompt_cache_options": ({},),
-    "service_tier": ("auto", "default"),
     "verbosity": ("medium",),
 }
+
+
+_TIERS: Mapping[str, Tier | None] = {
+    "auto": None,
+    "default": None,
+    "flex": "flex",
+    "priority": "priority",
+    "fast": "priority",
+}
+"""The tiers of the OpenAI API; `fast` is its further name of `priority`. The usual one is the operator's own."""
+
+
+def wanted_tier(value: object) -> Tier | None:
+    """Return the tier that a request asks for; None: the operator's.
+
+    Raises:
+        RequestError: It is none, or one that is an arrangement of an account with its service.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in _TIERS:
+        message = f"service_tier: give {', '.join(_TIERS)}; others are a matter between the operator and the services"
+        raise RequestError(400, "invalid_request", message, param="service_tier")
+    return _TIERS[value]
 
 
 def passthrough_fields(fields: Mapping[str, object]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from moa._server.api.request import ApiRequest
 from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.translated_tools import custom_input
-from moa._server.api.usage import moa_field, total_headers
+from moa._server.api.usage import moa_field, openai_tier, total_headers
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
 from moa._usage import TokenUsage
@@ -77,6 +77,7 @@ def _ended(response: dict[str, Any], answer: Answer, output: list[dict[str, Any]
         "incomplete_details": {"reason": why} if why else None,
         "output": output,
         "usage": _usage(answer.usage),
+        "service_tier": openai_tier(answer),
     }
 
 

@@ -10,7 +10,7 @@ from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, split_data_url
 from moa._server.api.known_fields import RESPONSES
 from moa._server.api.openai_request import OpenAIRequest, Tokens, Verbosity, choose_tools, read_response_format
-from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields
+from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields, wanted_tier
 from moa._server.api.request_model import RequestModel, split_request, validate
 from moa._server.api.translated_tools import (
     OriginalTool,
@@ -96,6 +96,7 @@ def read_responses_request(body: dict[str, Any]) -> ApiRequest:
         RequestError: It can't be honoured; names the field.
     """
     fields, passed_on = split_request(RESPONSES, body)
+    tier = wanted_tier(passed_on.pop("service_tier", None))
     request = _updated(validate(ResponsesRequest, fields))
     text = request.text or TextConfig()
     tools, choice = choose_tools(request.tool_choice, translated_tools(_all_tools(request)))
@@ -119,6 +120,7 @@ def read_responses_request(body: dict[str, Any]) -> ApiRequest:
         ),
         stream=bool(request.stream),
         moa=request.moa,
+        tier=tier,
         tools=tools,
         echo=_echo(request, body),
         history={"items": _as_items(body["input"])} if keeps else None,

@@ -60,6 +60,12 @@ def total_headers(answer: Answer) -> HeaderList:
     ]
 
 
+def openai_tier(answer: Answer) -> str:
+    """Return the service tier that all calls of a run were served in, as the OpenAI API names it."""
+    tiers = {attempt.usage.tier for attempt in answer.ledger.attempts if attempt.usage is not None}
+    return next(iter(tiers)) or "default" if len(tiers) == 1 and tiers <= {None, "flex", "priority"} else "default"
+
+
 def openai_usage(usage: TokenUsage) -> dict[str, Any]:
     """Return the usage of all calls in the shape of chat completions."""
     return {

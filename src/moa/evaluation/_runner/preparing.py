@@ -1,6 +1,6 @@
 """From what a user asks for to what is evaluated: prompts, systems, judge, and the protocol that may not change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from moa._config.settings import Settings, load_settings
 from moa._mixture.loading import load
-from moa._mixture.schema import Mixture
+from moa._mixture.schema import Mixture, Tier
 from moa._pricing.price import Price
 from moa._runtime.engine import MixtureLike
 from moa.errors import UsageError
@@ -114,6 +114,7 @@ class Options(TypedDict, total=False):
         margin: Percentage points by which the mixture may be worse and still be comparable.
         config: Path of a `moa.yaml`.
         settings: Ready-made settings in place of a file.
+        tier: Service tier of all calls whose agent names none: `flex` is cheaper and slower.
         providers: Providers in place of those of the settings, by endpoint name.
     """
 
@@ -148,6 +149,7 @@ class Options(TypedDict, total=False):
     margin: float
     config: str | Path | None
     settings: Settings | None
+    tier: Tier | None
     providers: Mapping[str, Provider]
 
 
@@ -244,6 +246,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     check_names(systems)
     given = options.get("judge")
     settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
+    settings = settings.in_tier(options.get("tier"))
     judge = _loaded_judge(given, systems, settings, options) if isinstance(given, str) else given
     checks_judge = judge is not None and options.get("judge_checks", True)
     if judge is not None and checks_judge:
@@ -276,7 +279,8 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         asked = {system.name: system.mixture for system in systems if system.mixture is not None}
         require_worst_cases(settings, asked, setup.judge.models if setup.judge else ())
     if options.get("half_price", False):
-        _require_batch_api(setup, settings)
+        judges = (*((setup.judge,) if setup.judge else ()), *measures)
+        require_batch_api([model for one in judges for model in one.models], settings)
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
     entry = PromptsEntry(source=name, count=len(instructions), sha256=digest(instructions), limit=limit, sample=sample)
     return Prepared(
@@ -405,8 +409,12 @@ def _require_sensible(setup: Spec) -> None:
         raise UsageError(f"--budget is a number above 0, not {setup.budget_usd:g}")
 
 
-def _require_batch_api(setup: Spec, settings: Settings) -> None:
-    models = [*(setup.judge.models if setup.judge else ()), *(name for one in setup.measures for name in one.models)]
+def require_batch_api(models: Iterable[str], settings: Settings) -> None:
+    """Check that one of the models that judge has an endpoint with a batch API.
+
+    Raises:
+        UsageError: None has.
+    """
     names = {reference.partition("/")[0] for reference in models}
     if not any(name in settings.endpoints and settings.endpoints[name].batch for name in names):
         raise UsageError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from moa._ledger import Pricer
 from moa._mixture.loading import single
-from moa._mixture.schema import Agent, Layer, Mixture
+from moa._mixture.schema import Agent, Layer, Mixture, Tier
 from moa._usage import TokenUsage
 from moa.evaluation._runner.systems import System, self_moa_of
 from moa.evaluation._statistics.array_types import Bools, Floats
@@ -83,13 +83,15 @@ class Bounds:
     low_s: float
 
 
-def single_model(reference: str, max_tokens: int | None) -> Candidate:
-    """Return a model alone.
+def single_model(reference: str, max_tokens: int | None, tier: Tier | None) -> Candidate:
+    """Return a model alone, in a service tier if one is named.
 
     Raises:
         MixtureError: The reference is none.
     """
     mixture = single(reference, **({} if max_tokens is None else {"max_tokens": max_tokens}))
+    if tier is not None:
+        mixture = mixture.in_tier(tier)
     system = System(name=reference, role="member", mixture=mixture)
     return Candidate(system=system, form="single", members=(), aggregator=reference)
 

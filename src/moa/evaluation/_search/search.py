@@ -201,7 +201,9 @@ def prepare_search(
     if not 0 <= holdout < 1:
         raise UsageError(f"--holdout is a share from 0 to below 1, not {holdout:g}")
     singles = tuple(
-        single_model(one, max_tokens) for one in dict.fromkeys((*models, *aggregators)) if one != options["baseline"]
+        single_model(one, max_tokens, options.get("tier"))
+        for one in dict.fromkeys((*models, *aggregators))
+        if one != options["baseline"]
     )
     if len(singles) < len({*models, *aggregators}):
         raise UsageError(f"--aggregators: {options['baseline']} is the baseline: a mixture with it costs more")
