@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from moa._cli.eval_progress import money_parts
 from moa._cli.handlers.eval_output import compare_runs
 from moa._config.settings import Settings
 from moa._mixture.loading import load, single
@@ -334,7 +335,9 @@ async def test_what_a_failed_proposal_cost_counts_for_the_member_and_is_paid_onc
     kept = sum(one.priced_usd for name in ("test.member.one", "test") for one in records(tmp_path, name).values())
     assert (alone.status, alone.estimated_usd > 0) == ("failed", True)
     assert first.progress.spent_usd > lost
+    assert first.progress.lost_usd == pytest.approx(lost)
     assert kept > 0
+    assert money_parts(first.progress)[1].endswith("for calls that broke off")
 
 
 def damage(run: Path, table: str) -> None:

@@ -72,12 +72,20 @@ class _Lines:
 def progress_text(progress: Progress) -> str:
     """Return rate, dollars, failures and time left in one line."""
     parts = [f"{progress.steps_per_s:.1f}/s"] if progress.steps_per_s else []
-    parts.append(f"{usd(Decimal(str(progress.spent_usd)))}{' + unknown prices' if progress.unpriced else ''}")
+    parts.append(" + ".join(money_parts(progress)))
     if progress.failed:
         parts.append(count(progress.failed, "failure"))
     if progress.left_s:
         parts.append(f"{seconds(progress.left_s)} left")
     return _dot().join(parts)
+
+
+def money_parts(progress: Progress) -> list[str]:
+    """Return what was spent, in words: for replies, for calls that broke off, at prices that nobody knows."""
+    parts = [usd(Decimal(str(progress.spent_usd)) - Decimal(str(progress.lost_usd)))]
+    if progress.lost_usd:
+        parts.append(f"at most {usd(Decimal(str(progress.lost_usd)))} for calls that broke off")
+    return [*parts, "unknown prices"] if progress.unpriced else parts
 
 
 def _dot() -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from moa._cli.console import out_console, print_json, say
+from moa._cli.eval_progress import money_parts
 from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
 from moa.evaluation._analysis.cost_latency import Percentiles, economics
@@ -81,7 +82,8 @@ def show_judge(prepared: Prepared) -> None:
 def show_ended(done: Evaluation, setup: Spec) -> None:
     """Print on standard error how an evaluation ended and where everything is."""
     progress = done.progress
-    spent = f"{usd(Decimal(str(progress.spent_usd)))} spent{', besides unknown prices' if progress.unpriced else ''}"
+    known, *besides = money_parts(progress)
+    spent = f"{known} spent{', besides ' if besides else ''}{' and '.join(besides)}"
     there = f"{progress.answers:,} of {progress.answers_total:,} answers"
     if progress.verdicts_total:
         there += f" and {progress.verdicts:,} of {progress.verdicts_total:,} verdicts"

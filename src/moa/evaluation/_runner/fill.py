@@ -319,6 +319,7 @@ class Fill:
                 failed=table.failed,
                 unjudged=table.unjudged,
                 spent_usd=self._spent.cached_usd + self._spent.lost_usd,
+                lost_usd=self._spent.lost_usd,
                 unpriced=self._spent.unpriced,
                 elapsed_s=elapsed_s,
                 steps_per_s=steps_per_s,

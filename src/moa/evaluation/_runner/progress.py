@@ -14,7 +14,8 @@ class Progress:
         verdicts_total: Verdicts that are wanted.
         failed: Prompts on which a system has no output.
         unjudged: Verdicts among those that are there that are missing, as the judge could not be asked.
-        spent_usd: US dollars known to be spent, by earlier sessions too.
+        spent_usd: US dollars that were spent as far as is known, by earlier sessions too.
+        lost_usd: Of that, for calls that brought no whole reply: at most, where their service reported nothing.
         unpriced: Whether something was bought at a price that nobody knows.
         elapsed_s: Seconds since this session began.
         steps_per_s: Answers and verdicts per second in this session; None before the first.
@@ -32,3 +33,4 @@ class Progress:
     elapsed_s: float
     steps_per_s: float | None
     left_s: float | None
+    lost_usd: float = 0.0

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
 
+from moa._render.format import usd
 from moa.evaluation._search import race
 from moa.evaluation._search.search import Found, Raced, is_eligible
 
@@ -181,10 +183,12 @@ def _sentences(
             sentences.append(f"The best model alone at this price is {single.name} ({_points(single)}).")
     open_ones = [one for one in standings if one.state == "not shown" and not one.is_single]
     tried = [one for one in standings if one.raced.prompts and not one.is_single]
+    broke_off = f", at most {usd(Decimal(found.lost_usd))} for calls that broke off," if found.lost_usd else ""
     sentences.append(
         f"{len(tried)} mixtures were tried with {found.calls:,} answers, where each on every prompt takes "
         f"{found.brute_force:,}; {len(open_ones)} are not shown either way. The search has cost "
-        f"${found.spent_usd:.2f}{' and unknown prices' if found.unpriced else ''} so far."
+        f"{usd(Decimal(found.spent_usd - found.lost_usd))}{broke_off}{' and unknown prices' if found.unpriced else ''} "
+        "so far."
     )
     return tuple(sentences)
 

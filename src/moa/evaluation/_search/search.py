@@ -134,6 +134,7 @@ class Found:
         baseline_usd: US dollars per prompt of the baseline.
         baseline_s: Its seconds, 95th percentile; None if unknown.
         spent_usd: What the search has cost, in all sessions, as far as prices are known.
+        lost_usd: Of that, for calls that brought no whole reply: at most, where their service reported nothing.
         unpriced: Whether the price of something is unknown.
         calls: Answers that were made.
         brute_force: Answers that trying every candidate on every prompt takes.
@@ -150,6 +151,7 @@ class Found:
     calls: int
     brute_force: int
     unpriced: bool = False
+    lost_usd: float = 0.0
 
 
 Ask = Callable[[Sequence[Candidate], int], Awaitable[Mapping[str, Answers]]]
@@ -275,7 +277,8 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
 
         found = await decide(search, ask)
         spent = run.spent()
-        return replace(found, spent_usd=spent.cached_usd + spent.lost_usd, unpriced=spent.unpriced)
+        total_usd = spent.cached_usd + spent.lost_usd
+        return replace(found, spent_usd=total_usd, lost_usd=spent.lost_usd, unpriced=spent.unpriced)
 
 
 def _answers_of(search: Search, table: Table) -> dict[str, Answers]:
