@@ -9,7 +9,7 @@ import heapq
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -23,7 +23,7 @@ from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.checks import UnreadableCounter, require_usable
 from moa.evaluation._judges.judge_calls import is_out_of_money, together
-from moa.evaluation._measures.base import Case, Measure, Score
+from moa.evaluation._measures.base import Case, Measure
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.early_stopping import StoppingMonitor
 from moa.evaluation._runner.generation import failed_record, generate, paid_for
@@ -32,7 +32,7 @@ from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System, as_arrived, request_of
-from moa.evaluation._runner.table import Table
+from moa.evaluation._runner.table import Column, Table, V
 
 Ended = Literal["complete", "budget", "decided"]
 
@@ -117,8 +117,16 @@ class Fill:
             systems = [system for system in turn if not self._table.has_output(system.name, instruction.index)]
             await together(*(self._answer(rank, system, instruction) for system in systems))
         await together(
-            *(self._score(rank, measure, name, instruction) for measure, name in self._unscored(instruction)),
-            *(self._judge(rank, judge, pair) for judge, pair in self._unjudged(instruction)),
+            *(
+                self._score(rank, measure, name, instruction)
+                for measure in self._spec.measures
+                for name in self._table.measuring[measure.name].open(instruction.index)
+            ),
+            *(
+                self._judge(rank, judge, pair)
+                for name in self._table.judging.open(instruction.index)
+                if (judge := self._spec.judge) and (pair := self._table.pair(name, instruction))
+            ),
         )
 
     def _follows(self, system: System) -> bool:
@@ -130,31 +138,6 @@ class Fill:
         """What a single model is asked; None for a mixture."""
         mixture = system.mixture
         return None if mixture is None or mixture.layers else request_of(mixture.aggregator)
-
-    def _unscored(self, instruction: Instruction) -> list[tuple[Measure, str]]:
-        """What is to be scored: each measure with a system, one of those that have the same output."""
-        table, index = self._table, instruction.index
-        names = {
-            table.records[one.name][index].output: one.name
-            for one in self._spec.systems
-            if table.has_output(one.name, index)
-        }
-        return [
-            (measure, name)
-            for measure in self._spec.measures
-            for name in names.values()
-            if table.measuring[measure.name].find(name, index) is None
-        ]
-
-    def _unjudged(self, instruction: Instruction) -> list[tuple[Judge, Pair]]:
-        judge, judging, pairs = self._spec.judge, self._table.judging, dict[str, Pair]()
-        if judge is None or judging is None:
-            return []
-        for system in self._spec.judged:
-            pair = self._table.pair(system.name, instruction)
-            if pair is not None and judging.find(system.name, instruction.index) is None:
-                pairs.setdefault(pair.output_2, pair)
-        return [(judge, pair) for pair in pairs.values()]
 
     async def _answer(self, rank: int, system: System, instruction: Instruction) -> None:
         async with self._places.at(rank):
@@ -188,33 +171,50 @@ class Fill:
                 self._failed_proposals[key] = failed[member.name], Ledger(calls=calls)
 
     async def _asked(self, system: System, instruction: Instruction) -> tuple[Record, AnswerTrace]:
-        mixture = system.mixture
+        mixture, why = system.mixture, "no other proposal is left to answer from"
         if mixture is not None and system.parent is not None:
             before = self._table.records[system.parent].get(instruction.index)
             if before is None or not before.used:
-                error = {"code": "no_proposals", "message": f"{system.parent} made no proposal to answer from"}
-                return Record(system=system.name, index=instruction.index, status="failed", error=error), AnswerTrace()
-            mixture = as_arrived(mixture, before.used)
+                mixture, why = None, f"{system.parent} made no proposal to answer from"
+            else:
+                mixture = as_arrived(mixture, before.used)
         if mixture is None:
-            error = {"code": "no_proposals", "message": "no other proposal is left to answer from"}
-            return Record(system=system.name, index=instruction.index, status="failed", error=error), AnswerTrace()
+            return failed_record(system.name, instruction, ErrorInfo(code="no_proposals", message=why), Ledger())
         return await generate(self._engine, system.name, mixture, instruction, self._spec.seed)
 
     async def _score(self, rank: int, measure: Measure, system: str, instruction: Instruction) -> None:
+        output = self._table.records[system][instruction.index].output
+        case = Case(prompt=instruction.text, output=output, row=instruction.row)
+        column = self._table.measuring[measure.name]
+        await self._say(rank, column, system, instruction.index, lambda: measure.score(self._judging, case))
+
+    async def _judge(self, rank: int, judge: Judge, pair: Pair) -> None:
+        again = self._table.asked_before(pair.generator_2, pair.index)
+
+        async def ask() -> Verdict:
+            return replace(await judge.judge(self._judging, pair, again=again), again=again)
+
+        verdict = await self._say(rank, self._table.judging, pair.generator_2, pair.index, ask)
+        if verdict is not None:
+            self._unreadable.add(verdict)
+
+    async def _say(
+        self, rank: int, column: Column[V], system: str, index: int, ask: Callable[[], Awaitable[V]]
+    ) -> V | None:
+        """Have something said about an output, and keep it; None once nothing more is asked."""
         async with self._verdict_places.at(rank):
             if self._stopped:
-                return
-            output = self._table.records[system][instruction.index].output
-            case = Case(prompt=instruction.text, output=output, row=instruction.row)
+                return None
             try:
-                score = await measure.score(self._judging, case)
+                value = await ask()
             except EngineError as error:
                 await self._give_up(error)
-                return
-        paid = paid_for(score.ledger)
+                return None
+        paid = paid_for(value.ledger)
         self._pay(paid)
-        await self._table.keep_score(measure.name, system, instruction.index, score, paid)
+        await column.keep(system, index, value, paid)
         self._step()
+        return value
 
     async def _give_up(self, error: EngineError) -> None:
         """Stop where the budget is used up; any other error that a judge or measure raises is for good."""
@@ -224,22 +224,6 @@ class Fill:
         if not is_out_of_money(error):
             raise error
         self._stop("budget")
-
-    async def _judge(self, rank: int, judge: Judge, pair: Pair) -> None:
-        async with self._verdict_places.at(rank):
-            if self._stopped:
-                return
-            try:
-                again = self._table.asked_before(pair)
-                verdict = replace(await judge.judge(self._judging, pair, again=again), again=again)
-            except EngineError as error:
-                await self._give_up(error)
-                return
-        paid = paid_for(verdict.ledger)
-        self._pay(paid)
-        await self._table.keep_verdict(pair, verdict, paid)
-        self._unreadable.add(verdict)
-        self._step()
 
     async def _try(self, judge: Judge) -> None:
         """Find out whether the judge can be used."""
@@ -280,30 +264,23 @@ class Fill:
         name = self._spec.candidate.name
         if not any(record.has_output for record in self._table.records[name].values()):
             return True
-        scores = [score for found in self._table.scores.values() for score in found[name].values()]
-        if any(score.failure is None for score in scores):
-            return False
-        verdicts = self._table.verdicts.get(name, {}).values()
-        return self._spec.is_judged and not any(verdict.failure is None for verdict in verdicts)
+        scores = [one for column in self._table.columns for one in column.found.get(name, {}).values()]
+        return self._spec.is_judged and not any(one.failure is None for one in scores)
 
     @property
     def cause(self) -> str | None:
         """Why most of what failed has failed; None if nothing has."""
         records = (record for found in self._table.records.values() for record in found.values())
         causes = Counter(record.error["message"] for record in records if record.error is not None)
-        columns: list[Mapping[str, Mapping[int, Verdict | Score]]] = [
-            self._table.verdicts,
-            *self._table.scores.values(),
-        ]
-        scores = (one for column in columns for found in column.values() for one in found.values())
-        causes.update(one.failure.message for one in scores if one.failure is not None)
+        for column in self._table.columns:
+            scores = (one for found in column.found.values() for one in found.values())
+            causes.update(one.failure.message for one in scores if one.failure is not None)
         return causes.most_common(1)[0][0] if causes else None
 
     def _report_progress(self) -> None:
         spec, table = self._spec, self._table
         answers = sum(len(table.records[system.name]) for system in spec.asked)
-        verdicts = sum(map(len, table.verdicts.values()))
-        verdicts += sum(len(found) for by_system in table.scores.values() for found in by_system.values())
+        verdicts = sum(len(found) for column in table.columns for found in column.found.values())
         answers_total = len(spec.asked) * len(self._order)
         verdicts_total = len(spec.judged) * len(self._order) - table.unjudgeable
         verdicts_total += len(spec.measures) * (len(spec.systems) * len(self._order) - table.failed)

@@ -93,12 +93,22 @@ class Column(Generic[V]):
         body = None if key is None else self._store.score(self.name, key)
         return None if body is None else self._kind.validate_python(body)
 
-    async def keep(self, key: Key, index: int, value: V, paid: Paid) -> None:
-        """Keep what is said about an output to the prompt of an index, for all systems that have this very one."""
+    def open(self, index: int) -> list[str]:
+        """Systems about whose outputs to a prompt nothing is said yet, one of those that have the same output."""
+        names = {key: name for name in self.found if (key := self.key(name, index)) and self.find(name, index) is None}
+        return list(names.values())
+
+    async def keep(self, system: str, index: int, value: V, paid: Paid) -> None:
+        """Keep what is said about a system's output to a prompt, for all systems that have this very one."""
+        if (key := self.key(system, index)) is not None:
+            await self.put(key, value, paid)
+            for name in self.found:
+                self.find(name, index)
+
+    async def put(self, key: Key, value: V, paid: Paid) -> None:
+        """Write down what is said about outputs."""
         await self._store.put_score(self.name, key, self._kind.dump_python(value, mode="json"), paid)
         self.stored[key] = _light(value)
-        for system in self.found:
-            self.find(system, index)
 
     def forget_failed(self) -> dict[Key, V]:
         """Forget where it failed, so that it is asked again; return what was said there."""
@@ -129,8 +139,9 @@ class Table:
 
     Attributes:
         records: Answers by system and by the prompt's index.
-        judging: Verdicts on outputs against the opponent's; None if nothing is judged.
+        judging: Verdicts on outputs against the opponent's; of no system if nothing is judged.
         measuring: What each measure says, by its name.
+        columns: All of these.
         unjudgeable: How many pairs there are in which a side has failed.
     """
 
@@ -151,10 +162,10 @@ class Table:
         self._failed: dict[int, set[str]] = {}
         self._keys = {one.index: one.key for one in instructions}
         self._rows = {one.index: row_text(one) for one in instructions} if measures else {}
-        judged = [name for name in systems if name != opponent] if judge is not None and opponent is not None else []
-        self.judging = Column(str(judge), judged, store, _VERDICTS, self._pair_key) if judged else None
+        judged = () if judge is None or opponent is None else (name for name in systems if name != opponent)
+        self.judging = Column(judge or "", judged, store, _VERDICTS, self._pair_key)
         self.measuring = {one: Column(one, systems, store, _SCORES, self._score_key) for one in measures}
-        self._columns = (*((self.judging,) if self.judging else ()), *self.measuring.values())
+        self.columns: tuple[Column[Verdict] | Column[Score], ...] = (self.judging, *self.measuring.values())
         self._asked: dict[Key, int] = {}
         self._given = tuple(given)
         self._load()
@@ -170,7 +181,7 @@ class Table:
                     self.add(record if record.index == index else replace(record, index=index))
         for record in self._given:
             self.add(record)
-        for column in self._columns:
+        for column in self.columns:
             for name, records in self.records.items():
                 for index in records:
                     column.find(name, index)
@@ -182,7 +193,7 @@ class Table:
         (failed.discard if record.has_output else failed.add)(record.system)
         self.unjudgeable += self._lost_pairs(index) - before
         self.records[record.system][index] = record
-        for column in self._columns:
+        for column in self.columns:
             for name in self.records if record.system == self.opponent else (record.system,):
                 column.changed(name, index)
 
@@ -193,7 +204,7 @@ class Table:
     @property
     def verdicts(self) -> Mapping[str, Mapping[int, Verdict]]:
         """Verdicts by system and by the prompt's index; nothing but figures, see `Column`."""
-        return {} if self.judging is None else self.judging.found
+        return self.judging.found
 
     @property
     def scores(self) -> Mapping[str, Mapping[str, Mapping[int, Score]]]:
@@ -208,7 +219,7 @@ class Table:
     @property
     def unjudged(self) -> int:
         """How many verdicts are missing because the judge could not be asked."""
-        return 0 if self.judging is None else len(self.judging.failed)
+        return len(self.judging.failed)
 
     def has_output(self, system: str | None, index: int) -> bool:
         """Whether there is an output to be judged."""
@@ -248,11 +259,10 @@ class Table:
         """Forget what is missing, as a measure or the judge failed or could not be read: they are asked again."""
         for column in self.measuring.values():
             column.forget_failed()
-        if self.judging is not None:
-            # What a failed call had beside it stands, and so does its seed; what can't be read is asked with another.
-            for key, one in self.judging.forget_failed().items():
-                code = None if one.failure is None else one.failure.code
-                self._asked[key] = one.again + (code in (UNPARSEABLE, JUDGED_AGAIN))
+        # What a failed call had beside it stands, and so does its seed; what can't be read is asked for with another.
+        for key, one in self.judging.forget_failed().items():
+            code = None if one.failure is None else one.failure.code
+            self._asked[key] = one.again + (code in (UNPARSEABLE, JUDGED_AGAIN))
 
     def preferences(self, system: str) -> dict[int, float]:
         """Return the judge's preference on each of a system's pairs, by index; missing verdicts are left out."""
@@ -261,28 +271,22 @@ class Table:
 
     def of_pairs(self, system: str, values: Mapping[Key, T]) -> dict[int, T]:
         """Return, of values that are kept by prompt and outputs, those of a system's pairs, by index."""
-        keys = {} if self.judging is None else {one: self.judging.key(system, one) for one in self._keys}
+        keys = {index: self.judging.key(system, index) for index in self._keys}
         return {index: values[key] for index, key in keys.items() if key is not None and key in values}
 
-    async def keep_score(self, measure: str, system: str, index: int, score: Score, paid: Paid) -> None:
-        """Keep what a measure says of a system's output."""
-        column = self.measuring[measure]
-        if (key := column.key(system, index)) is not None:
-            await column.keep(key, index, score, paid)
-
-    def asked_before(self, pair: Pair) -> int:
+    def asked_before(self, system: str, index: int) -> int:
         """Return how often a pair was judged in vain, or to be judged once more."""
-        return self._asked.get((self._keys[pair.index], outputs_key(pair.output_1, pair.output_2)), 0)
+        key = self.judging.key(system, index)
+        return 0 if key is None else self._asked.get(key, 0)
 
     async def judge_again(self) -> None:
         """Give up every verdict: each pair is judged once more, also if that is interrupted."""
-        if self.judging is None:
-            return
         failure = ErrorInfo(code=JUDGED_AGAIN, message="it is to be judged once more")
-        indices = {key: index for index, key in self._keys.items()}
-        for key, verdict in list(self.judging.stored.items()):
-            given_up = Verdict(preference=None, again=verdict.again, failure=failure)
-            await self.judging.keep(key, indices.get(key[0], -1), given_up, Paid())
+        for key, verdict in self.judging.stored.items():
+            await self.judging.put(key, Verdict(preference=None, again=verdict.again, failure=failure), Paid())
+        for name, found in self.judging.found.items():
+            for index in found:
+                self.judging.find(name, index)
 
     def is_settled(self, system: str, index: int, measure: str | None) -> bool:
         """Whether all that is to come of a system on a prompt is there: its answer, and what is said of it.
@@ -292,12 +296,10 @@ class Table:
             index: The prompt's.
             measure: Of one output; None for the judge.
         """
-        if measure is not None:
-            there = index in self.records[system]
-            return there and (index in self.scores[measure][system] or not self.has_output(system, index))
-        names = (system, str(self.opponent))
+        column = self.judging if measure is None else self.measuring[measure]
+        names = (system, str(self.opponent)) if measure is None else (system,)
         there = all(index in self.records[name] for name in names)
-        return there and (index in self.verdicts[system] or not all(self.has_output(name, index) for name in names))
+        return there and (index in column.found[system] or column.key(system, index) is None)
 
     def score(self, measure: str, system: str, index: int) -> float:
         """What a measure says of a system's answer, 0-1; 0 where the system failed, NaN where nothing is known."""
@@ -319,7 +321,7 @@ class Table:
             whole: Whether it comes with what the judge wrote and what that cost.
         """
         index = instruction.index
-        if index not in self.records[system] or index not in self.records[str(self.opponent)] or self.judging is None:
+        if index not in self.records[system] or index not in self.records[str(self.opponent)]:
             return None
         pair, verdict = self._pair(system, instruction), self.judging.found[system].get(index)
         if verdict is not None:
@@ -353,12 +355,6 @@ class Table:
         values, how = RECORDS.dump_python(record, mode="json"), TRACES.dump_python(trace, mode="json")
         await self.store.put_answer(record.system, self._keys[record.index], values, how, paid)
         self.add(record)
-
-    async def keep_verdict(self, pair: Pair, verdict: Verdict, paid: Paid) -> None:
-        """Keep a verdict, for all systems that have this very output."""
-        if self.judging is not None:
-            key = (self._keys[pair.index], outputs_key(pair.output_1, pair.output_2))
-            await self.judging.keep(key, pair.index, verdict, paid)
 
 
 def table_of(spec: Spec, store: CellStore) -> Table:
