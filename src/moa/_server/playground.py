@@ -13,6 +13,7 @@ from moa._messages import Conversation, ReplyOptions, Sampling
 from moa._mixture.roster import roster
 from moa._mixture.schema import Mixture
 from moa._render.errors import unfinished_dict
+from moa._results import Answer
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages
 from moa._server.api.request_model import M, RequestModel, encode, parse
 from moa._server.api.usage import without_messages
@@ -197,7 +198,7 @@ class Playground:
             with service.run_memory(exchange, request, served):
                 run = service.open_run(exchange, request, served)
                 encoder = EventStreamEncoder(run, show_details=service.options.shows_error_details)
-                await stream_reply(service, exchange, served, run, encoder)
+                await stream_reply(service, exchange, request, served, run, encoder)
 
     async def _resolve(self, exchange: HttpExchange, mixture: object) -> ServedModel:
         models = self._service.models
@@ -246,11 +247,11 @@ class EventStreamEncoder:
         is_piece = isinstance(event, AnswerDelta | ProposalDelta | AnswerToolCallDelta)
         return _line(fields if is_piece or self._show_details else without_messages(fields))
 
-    def closing(self) -> bytes:
+    def closing(self, answer: Answer, moa: Mapping[str, Any]) -> bytes:
         """`run_finished` is the last event."""
         return b""
 
-    def stored(self) -> Mapping[str, Any]:
+    def stored(self, answer: Answer) -> Mapping[str, Any]:
         """Nothing: the page sends whole conversations."""
         return {}
 

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 from moa._engine.stream import RunStream
 from moa._results import Answer
 from moa._server.api.conversations import Conversations
+from moa._server.api.request import ApiRequest
+from moa._server.api.usage import moa_field
 from moa._server.http.disconnect import DisconnectWatcher
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
@@ -30,11 +32,11 @@ class StreamEncoder(Protocol):
         """What an event of the engine adds to the stream; empty if nothing."""
         ...
 
-    def closing(self) -> bytes:
-        """What a stream ends with after `RunFinished`."""
+    def closing(self, answer: Answer, moa: Mapping[str, Any]) -> bytes:
+        """What a stream ends with after `RunFinished`; `moa` is the reply's field of that name."""
         ...
 
-    def stored(self) -> Mapping[str, Any]:
+    def stored(self, answer: Answer) -> Mapping[str, Any]:
         """What later requests may refer to, by id; asked for after `closing`."""
         ...
 
@@ -44,7 +46,12 @@ class StreamEncoder(Protocol):
 
 
 async def stream_reply(
-    service: Service, exchange: HttpExchange, served: ServedModel, run: RunStream, encoder: StreamEncoder
+    service: Service,
+    exchange: HttpExchange,
+    request: ApiRequest,
+    served: ServedModel,
+    run: RunStream,
+    encoder: StreamEncoder,
 ) -> None:
     """Write a run as a stream; its headers wait for the first piece, or for a second.
 
@@ -58,9 +65,12 @@ async def stream_reply(
         )
         async with watcher, service.recorded(exchange, served, run) as served_run:
             rest = await _write_events(stream, run, encoder, served_run)
-        closing = encoder.closing()
+        answer = served_run.answer
+        assert answer is not None
+        moa = moa_field(request, answer, show_details=service.options.shows_error_details)
+        closing = encoder.closing(answer, moa)
         # Before the end is sent: the client's next request may come at once.
-        await conversations_of(service, exchange).put(encoder.stored())
+        await conversations_of(service, exchange).put(encoder.stored(answer))
         await stream.end(rest + closing)
 
 

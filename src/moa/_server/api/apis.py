@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from moa._results import Answer
 from moa._server.api.chat_reply import ChatStreamEncoder, chat_reply
@@ -23,24 +23,6 @@ from moa._server.api.stream_encoder import EncodedReply
 from moa._server.http.exchange import HttpExchange
 from moa._server.http.routes import ErrorEncoder
 from moa._server.streaming import StreamEncoder
-
-
-class ReplyEncoder(Protocol):
-    """Writes a whole reply."""
-
-    def __call__(
-        self, exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool
-    ) -> EncodedReply:
-        """Return it."""
-        ...
-
-
-class StreamEncoderFactory(Protocol):
-    """Makes what writes a stream."""
-
-    def __call__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> StreamEncoder:
-        """Return the encoder of one stream."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +51,8 @@ class Api:
     schema: type[RequestModel]
     look_up: Callable[[dict[str, Any], Conversations], Awaitable[dict[str, Any]]]
     read: Callable[[dict[str, Any]], ApiRequest]
-    encode_reply: ReplyEncoder
-    stream_encoder: StreamEncoderFactory
+    encode_reply: Callable[[HttpExchange, ApiRequest, Answer], EncodedReply]
+    stream_encoder: Callable[[HttpExchange, ApiRequest], StreamEncoder]
     encode_error: ErrorEncoder
     key_headers: tuple[bytes, ...]
     marker_header: bytes | None = None

@@ -1,21 +1,21 @@
 """Replies of OpenAI's Chat Completions API: whole, and as a stream of chunks."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from moa._messages import ToolCall
 from moa._results import Answer
-from moa._server.api.carried_state import packed_state
 from moa._server.api.errors import openai_error
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, carried_state, thinking
 from moa._server.api.translated_tools import custom_input
-from moa._server.api.usage import moa_field, openai_tier, openai_usage, total_headers
+from moa._server.api.usage import openai_tier, openai_usage
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
-from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
+from moa.events import AnswerDelta, AnswerToolCallDelta, Event
 
 _REASONS = ("stop", "length", "tool_calls", "content_filter")
 
@@ -25,7 +25,7 @@ def finish_reason(answer: Answer) -> str:
     return answer.finish_reason if answer.finish_reason in _REASONS else "stop"
 
 
-def chat_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool) -> EncodedReply:
+def chat_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer) -> EncodedReply:
     """Return a whole reply."""
     message: dict[str, Any] = {
         "role": "assistant",
@@ -38,10 +38,10 @@ def chat_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, s
         message["reasoning_content"] = reasoning
     if answer.tool_calls:
         message["tool_calls"] = [
-            _tool_call(request, call, call.id or call_id(exchange.id, index))
+            _tool_call(request, call, call.id or call_id(exchange, index))
             for index, call in enumerate(answer.tool_calls)
         ]
-    if (packed := packed_state(answer, call_ids(exchange.id, answer))) is not None:
+    if (packed := carried_state(exchange, answer)) is not None:
         message["reasoning_details"] = [_carried(packed)]
     wants_logprobs = request.options.top_logprobs is not None
     logprobs = {"content": list(answer.logprobs), "refusal": None} if wants_logprobs else None
@@ -55,9 +55,7 @@ def chat_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, s
         "usage": openai_usage(answer.usage),
         "service_tier": openai_tier(answer),
     }
-    if request.moa.ledger:
-        body["moa"] = moa_field(request, answer, show_details=show_details)
-    return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer))
+    return EncodedReply(body=body)
 
 
 def _carried(packed: str) -> dict[str, Any]:
@@ -86,8 +84,8 @@ class ChatStreamEncoder(BaseStreamEncoder):
 
     keep_alive = b": keep-alive\n\n"
 
-    def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:
-        super().__init__(exchange, request, show_details=show_details)
+    def __init__(self, exchange: HttpExchange, request: ApiRequest) -> None:
+        super().__init__(exchange, request)
         self._tools: set[int] = set()
         self._custom: set[int] = set()
         head = {
@@ -117,9 +115,6 @@ class ChatStreamEncoder(BaseStreamEncoder):
                 return self._chunk({"content": event.text}, {"content": list(event.logprobs), "refusal": None})
             case AnswerToolCallDelta():
                 return self._function_delta(event)
-            case RunFinished():
-                self._finished = event.answer
-                return b""
         text = self._proposal_text(event)
         return self._chunk({"reasoning_content": text}) if text else b""
 
@@ -131,7 +126,7 @@ class ChatStreamEncoder(BaseStreamEncoder):
         piece: dict[str, Any] = {"index": event.index, "function": {"arguments": event.arguments}}
         if event.index not in self._tools:
             self._tools.add(event.index)
-            piece |= {"id": event.id or call_id(self._exchange.id, event.index), "type": "function"}
+            piece |= {"id": event.id or call_id(self._exchange, event.index), "type": "function"}
         if event.name is not None:
             piece["function"]["name"] = event.name
         return self._chunk({"tool_calls": [piece]})
@@ -145,23 +140,21 @@ class ChatStreamEncoder(BaseStreamEncoder):
     def _line(self, fields: dict[str, Any]) -> bytes:
         return self._head + b"," + orjson.dumps(fields)[1:] + b"\n\n"
 
-    def closing(self) -> bytes:
+    def closing(self, answer: Answer, moa: Mapping[str, Any]) -> bytes:
         """The reason, the usage of all calls if it was asked for, the totals with the last chunk."""
-        answer = self._answer
-        custom = b"".join(map(self._custom_call, sorted(self._custom)))
-        if (packed := packed_state(answer, call_ids(self._exchange.id, answer))) is not None:
+        custom = b"".join(self._custom_call(index, answer.tool_calls[index]) for index in sorted(self._custom))
+        if (packed := carried_state(self._exchange, answer)) is not None:
             custom += self._chunk({"reasoning_details": [_carried(packed)]})
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish_reason(answer)}
         if not self._request.include_usage:
-            last = self._line({"choices": [choice], "service_tier": openai_tier(answer), "moa": self._moa})
+            last = self._line({"choices": [choice], "service_tier": openai_tier(answer), "moa": moa})
             return custom + last + b"data: [DONE]\n\n"
-        totals = {"usage": openai_usage(answer.usage), "service_tier": openai_tier(answer), "moa": self._moa}
+        totals = {"usage": openai_usage(answer.usage), "service_tier": openai_tier(answer), "moa": moa}
         last = self._line({"choices": [], **totals})
         return custom + self._line({"usage": None, "choices": [choice]}) + last + b"data: [DONE]\n\n"
 
-    def _custom_call(self, index: int) -> bytes:
-        call = self._answer.tool_calls[index]
-        whole = _tool_call(self._request, call, call.id or call_id(self._exchange.id, index))
+    def _custom_call(self, index: int, call: ToolCall) -> bytes:
+        whole = _tool_call(self._request, call, call.id or call_id(self._exchange, index))
         return self._chunk({"tool_calls": [{"index": index, **whole}]})
 
     def failure(self, failure: ErrorResponse) -> bytes:

@@ -9,6 +9,7 @@ from moa._server.api.apis import APIS, MESSAGES, Api, meant_api
 from moa._server.api.messages_request import CountRequest, read_count_request
 from moa._server.api.request import ApiRequest
 from moa._server.api.request_model import encode, read_json
+from moa._server.api.usage import moa_field, total_headers
 from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa._server.http.routes import Route
@@ -66,15 +67,15 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
 
 async def _run(service: Service, api: Api, exchange: HttpExchange, request: ApiRequest, served: ServedModel) -> None:
     run = service.open_run(exchange, request, served)
-    show_details = service.options.shows_error_details
     if request.stream:
-        encoder = api.stream_encoder(exchange, request, show_details=show_details)
-        await stream_reply(service, exchange, served, run, encoder)
-    else:
-        found = await collect_answer(service, exchange, served, run)
-        reply = api.encode_reply(exchange, request, found, show_details=show_details)
-        await conversations_of(service, exchange).put(reply.stored)
-        await exchange.reply(200, reply.body, reply.headers)
+        await stream_reply(service, exchange, request, served, run, api.stream_encoder(exchange, request))
+        return
+    found = await collect_answer(service, exchange, served, run)
+    reply = api.encode_reply(exchange, request, found)
+    if request.moa.ledger:
+        reply.body["moa"] = moa_field(request, found, show_details=service.options.shows_error_details)
+    await conversations_of(service, exchange).put(reply.stored)
+    await exchange.reply(200, encode(reply.body), total_headers(found))
 
 
 async def read(

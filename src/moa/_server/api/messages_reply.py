@@ -7,16 +7,15 @@ import orjson
 
 from moa._messages import ToolCall
 from moa._results import Answer
-from moa._server.api.carried_state import packed_state
 from moa._server.api.errors import anthropic_error
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, carried_state, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
-from moa._server.api.usage import moa_field, openai_tier, total_headers
+from moa._server.api.usage import openai_tier
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
 from moa._usage import TokenUsage
-from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
+from moa.events import AnswerDelta, AnswerToolCallDelta, Event
 from moa.providers._token_estimates import estimated_prompt_tokens
 
 _REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -42,6 +41,10 @@ def _usage(usage: TokenUsage) -> dict[str, Any]:
     }
 
 
+def _id(exchange: HttpExchange) -> str:
+    return f"msg_{exchange.id.removeprefix('req-')}"
+
+
 def _message(exchange: HttpExchange, request: ApiRequest, usage: TokenUsage) -> dict[str, Any]:
     written, for_an_hour = usage.cache_write_tokens, usage.cache_write_1h_tokens
     only_in_messages = {
@@ -53,7 +56,7 @@ def _message(exchange: HttpExchange, request: ApiRequest, usage: TokenUsage) -> 
         "service_tier": "standard",
     }
     return {
-        "id": f"msg_{exchange.id.removeprefix('req-')}",
+        "id": _id(exchange),
         "type": "message",
         "role": "assistant",
         "model": request.model,
@@ -67,37 +70,34 @@ def _message(exchange: HttpExchange, request: ApiRequest, usage: TokenUsage) -> 
     }
 
 
-def messages_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool) -> EncodedReply:
+def messages_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer) -> EncodedReply:
     """Return a whole reply."""
     content = _content(exchange, thinking(request, answer), answer)
     message = _message(exchange, request, answer.usage)
     if openai_tier(answer) == "priority":
         message["usage"]["service_tier"] = "priority"
     body = {**message, **_ending(answer), "content": content}
-    if request.moa.ledger:
-        body["moa"] = moa_field(request, answer, show_details=show_details)
-    stored = _stored(request, str(message["id"]), content)
-    return EncodedReply(body=orjson.dumps(body), headers=total_headers(answer), stored=stored)
+    return EncodedReply(body=body, stored=_stored(exchange, request, content))
 
 
-def _stored(request: ApiRequest, identity: str, content: list[dict[str, Any]]) -> Mapping[str, Any]:
+def _stored(exchange: HttpExchange, request: ApiRequest, content: list[dict[str, Any]]) -> Mapping[str, Any]:
     """The thread that the message continues, with the message."""
     if request.history is None:
         return {}
     turn = {"role": "assistant", "content": content}
-    return {identity: {**request.history, "messages": [*request.history["messages"], turn]}}
+    return {_id(exchange): {**request.history, "messages": [*request.history["messages"], turn]}}
 
 
 def _content(exchange: HttpExchange, reasoning: str, answer: Answer) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = []
-    if (packed := packed_state(answer, call_ids(exchange.id, answer))) is not None:
+    if (packed := carried_state(exchange, answer)) is not None:
         content.append({"type": "redacted_thinking", "data": packed})
     if reasoning:
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     if answer.text or not answer.tool_calls:
         content.append({"type": "text", "text": answer.text, "citations": None})
     for index, call in enumerate(answer.tool_calls):
-        identity = call.id or call_id(exchange.id, index)
+        identity = call.id or call_id(exchange, index)
         content.append({"type": "tool_use", "id": identity, "name": call.name, "input": arguments_object(call)})
     return content
 
@@ -116,8 +116,8 @@ class MessagesStreamEncoder(BaseStreamEncoder):
 
     keep_alive = b'event: ping\ndata: {"type":"ping"}\n\n'
 
-    def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:
-        super().__init__(exchange, request, show_details=show_details)
+    def __init__(self, exchange: HttpExchange, request: ApiRequest) -> None:
+        super().__init__(exchange, request)
         self._tools = ToolCallSequencer()
         self._block = -1
         self._open: object = None
@@ -140,9 +140,6 @@ class MessagesStreamEncoder(BaseStreamEncoder):
                 return self._thought(event.text)
             case AnswerToolCallDelta():
                 return b"".join(map(self._tool, self._tools.add(event)))
-            case RunFinished():
-                self._finished = event.answer
-                return b"".join(map(self._tool, self._tools.flush()))
         text = self._proposal_text(event)
         return self._thought(text) if text else b""
 
@@ -152,7 +149,7 @@ class MessagesStreamEncoder(BaseStreamEncoder):
         return begun + self._delta("thinking_delta", "thinking", text)
 
     def _tool(self, event: AnswerToolCallDelta) -> bytes:
-        identity = event.id or call_id(self._exchange.id, event.index)
+        identity = event.id or call_id(self._exchange, event.index)
         block = {"type": "tool_use", "id": identity, "name": event.name or "", "input": {}}
         begun = self._begun(("tool", event.index), block)
         return begun + self._delta("input_json_delta", "partial_json", event.arguments)
@@ -171,24 +168,21 @@ class MessagesStreamEncoder(BaseStreamEncoder):
     def _delta(self, kind: str, name: str, text: str) -> bytes:
         return _line("content_block_delta", {"index": self._block, "delta": {"type": kind, name: text}})
 
-    def closing(self) -> bytes:
+    def closing(self, answer: Answer, moa: Mapping[str, Any]) -> bytes:
         """The reason, the usage of all calls, and the totals."""
-        answer = self._answer
-        empty = b""
+        rest = b"".join(map(self._tool, self._tools.flush()))
         if self._open is None:
-            empty = self._begun("text", {"type": "text", "text": "", "citations": None})
-        delta = {"delta": _ending(answer), "usage": _usage(answer.usage), **self._request.echo, "moa": self._moa}
+            rest += self._begun("text", {"type": "text", "text": "", "citations": None})
         # Clients take the last block for the answer, and services need their state for the results of tools alone.
-        carried = b""
-        packed = packed_state(answer, call_ids(self._exchange.id, answer)) if answer.tool_calls else None
+        packed = carried_state(self._exchange, answer) if answer.tool_calls else None
         if packed is not None:
-            carried = self._begun("carried", {"type": "redacted_thinking", "data": packed})
-        return empty + carried + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
+            rest += self._begun("carried", {"type": "redacted_thinking", "data": packed})
+        delta = {"delta": _ending(answer), "usage": _usage(answer.usage), **self._request.echo, "moa": moa}
+        return rest + self._ended() + _line("message_delta", delta) + _line("message_stop", {})
 
-    def stored(self) -> Mapping[str, Any]:
+    def stored(self, answer: Answer) -> Mapping[str, Any]:
         """The thread that the message continues, with the message."""
-        identity = f"msg_{self._exchange.id.removeprefix('req-')}"
-        return _stored(self._request, identity, _content(self._exchange, "".join(self._thoughts), self._answer))
+        return _stored(self._exchange, self._request, _content(self._exchange, "".join(self._thoughts), answer))
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API encodes it in a stream."""

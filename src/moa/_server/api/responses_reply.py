@@ -7,21 +7,20 @@ from typing import Any
 import orjson
 
 from moa._results import Answer
-from moa._server.api.carried_state import packed_state
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, call_ids, thinking
+from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, carried_state, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.translated_tools import custom_input
-from moa._server.api.usage import moa_field, openai_tier, total_headers
+from moa._server.api.usage import openai_tier
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
 from moa._usage import TokenUsage
-from moa.events import AnswerDelta, AnswerToolCallDelta, Event, RunFinished
+from moa.events import AnswerDelta, AnswerToolCallDelta, Event
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def responses_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer, *, show_details: bool) -> EncodedReply:
+def responses_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer) -> EncodedReply:
     """Return a whole reply."""
     items: list[_OutputItem] = []
     if reasoning := thinking(request, answer):
@@ -33,14 +32,10 @@ def responses_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer,
         delta = AnswerToolCallDelta(index=index, id=call.id, name=call.name, arguments="")
         items.append(_OutputItem(exchange, request, ("call", index), len(items), delta, text=call.arguments))
     output = [item.whole() for item in items]
-    if (packed := packed_state(answer, call_ids(exchange.id, answer))) is not None:
+    if (packed := carried_state(exchange, answer)) is not None:
         output.insert(0, _carried_item(exchange, len(output), packed))
     body = _ended(_response(exchange, request), answer, output)
-    if request.moa.ledger:
-        body["moa"] = moa_field(request, answer, show_details=show_details)
-    return EncodedReply(
-        body=orjson.dumps(body), headers=total_headers(answer), stored=_stored(request, body["id"], output)
-    )
+    return EncodedReply(body=body, stored=_stored(request, body["id"], output))
 
 
 def _stored(request: ApiRequest, identity: str, output: list[dict[str, Any]]) -> Mapping[str, Any]:
@@ -109,8 +104,8 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
 
     keep_alive = b": keep-alive\n\n"
 
-    def __init__(self, exchange: HttpExchange, request: ApiRequest, *, show_details: bool) -> None:
-        super().__init__(exchange, request, show_details=show_details)
+    def __init__(self, exchange: HttpExchange, request: ApiRequest) -> None:
+        super().__init__(exchange, request)
         self._response = _response(exchange, request)
         self._tools = ToolCallSequencer()
         self._number = 0
@@ -131,9 +126,6 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
                 return self._piece("reasoning", event.text)
             case AnswerToolCallDelta():
                 return b"".join(map(self._call, self._tools.add(event)))
-            case RunFinished():
-                self._finished = event.answer
-                return b"".join(map(self._call, self._tools.flush()))
         text = self._proposal_text(event)
         return self._piece("reasoning", text) if text else b""
 
@@ -168,23 +160,23 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
         self._number += 1
         return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
 
-    def closing(self) -> bytes:
+    def closing(self, answer: Answer, moa: Mapping[str, Any]) -> bytes:
         """The whole response with the usage of all calls, and the totals."""
-        answer = self._answer
-        empty = b"" if self._item else self._piece("text", "")
-        ended = self._end_item()
+        rest = b"".join(map(self._call, self._tools.flush()))
+        if self._item is None:
+            rest += self._piece("text", "")
+        rest += self._end_item()
         # Clients take the last item for the answer, and services need their state for the results of tools alone.
-        packed = packed_state(answer, call_ids(self._exchange.id, answer)) if answer.tool_calls else None
+        packed = carried_state(self._exchange, answer) if answer.tool_calls else None
         if packed is not None:
             item = _carried_item(self._exchange, len(self._done), packed)
             added = ("response.output_item.added", {"item": item})
-            ended += self._lines([added, ("response.output_item.done", {"item": item})])
+            rest += self._lines([added, ("response.output_item.done", {"item": item})])
             self._done.append(item)
-        response = _ended(self._response, answer, self._done)
-        response["moa"] = self._moa
-        return empty + ended + self._line(f"response.{response['status']}", {"response": response})
+        response = {**_ended(self._response, answer, self._done), "moa": moa}
+        return rest + self._line(f"response.{response['status']}", {"response": response})
 
-    def stored(self) -> Mapping[str, Any]:
+    def stored(self, answer: Answer) -> Mapping[str, Any]:
         """The conversation under the response's id, and each item of the response under its own."""
         return _stored(self._request, self._response["id"], self._done)
 
@@ -235,7 +227,7 @@ class _OutputItem:
         self._kind = self._tool.kind if which[0] == "call" else which[0]
         self._text = [text]
         self._id = f"{_PREFIXES[self._kind]}_{exchange.id.removeprefix('req-')}_{number}"
-        self._call_id = (call and call.id) or call_id(exchange.id, which[1])
+        self._call_id = (call and call.id) or call_id(exchange, which[1])
 
     def whole(self, status: str = "completed") -> dict[str, Any]:
         """The item as it is in the response."""
