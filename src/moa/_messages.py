@@ -176,8 +176,8 @@ Conversation = tuple[Message, ...]
 """Messages in the order in which they were said."""
 
 
-_NOT_TYPED = re.compile(r"<system-reminder>.*?</system-reminder>|The image that \S+ gave:", re.DOTALL)
-"""What coding agents and our own server put into a user message beside the results of tools."""
+_NOT_TYPED = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
+"""What coding agents put into a user message beside the results of tools."""
 
 
 def last_user_turn(conversation: Conversation) -> int:

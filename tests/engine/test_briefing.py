@@ -95,7 +95,7 @@ REMINDER = "<system-reminder>\nThe list of tasks is empty.\n</system-reminder>"
         ([_call(), _result(), _user("stop that")], 3),
         ([_call(), _result(), _user(REMINDER)], 0),
         ([_call(), _result(), _user(f"{REMINDER}\nand now?")], 3),
-        ([_call(), _result(), Message(role="user", content=(TextPart(text="The image that c1 gave:"), IMAGE))], 0),
+        ([_call(), _result(), Message(role="user", content=(TextPart(text=REMINDER), IMAGE))], 0),
         ([Message(role="assistant", content="done"), _user(REMINDER)], 2),
         ([Message(role="assistant", content="done"), Message(role="user", content=(IMAGE,))], 2),
         ([Message(role="assistant", content="as begun")], 0),

@@ -119,4 +119,4 @@ def _page_routes(folder: Path) -> Iterator[Route]:
 
     names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     for path in ("/", *(f"/{name}" for name in sorted(names))):
-        yield Route(method="GET", path=path, handle=send_file, is_open=True)
+        yield Route("GET", path, send_file, is_open=True)

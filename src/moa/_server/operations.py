@@ -36,13 +36,12 @@ def operation_routes(service: Service, description: Callable[[], dict[str, Any]]
 
     tag = "operations"
     found = [
-        Route(method="GET", path="/healthz", handle=healthz, summary="The process is alive.", tag=tag, is_open=True),
-        Route(method="GET", path="/readyz", handle=readyz, summary="New requests are taken.", tag=tag, is_open=True),
-        Route(method="GET", path="/openapi.json", handle=openapi, summary="This description.", tag=tag),
+        Route("GET", "/healthz", healthz, "The process is alive.", tag, is_open=True),
+        Route("GET", "/readyz", readyz, "New requests are taken.", tag, is_open=True),
+        Route("GET", "/openapi.json", openapi, "This description.", tag),
     ]
     if service.options.has_metrics:
-        summary = "Counts and times for Prometheus."
-        found.append(Route(method="GET", path="/metrics", handle=metrics, summary=summary, tag=tag))
+        found.append(Route("GET", "/metrics", metrics, "Counts and times for Prometheus.", tag))
     return found
 
 

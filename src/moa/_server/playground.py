@@ -91,46 +91,13 @@ class Playground:
     def routes(self) -> list[Route]:
         """Return the addresses that the page calls."""
         tag = "playground"
+        run, check, write = RunRequest, YamlText, MixtureFields
         return [
-            Route(
-                method="GET",
-                path="/api/mixtures",
-                handle=self.list_mixtures,
-                summary="List the mixtures as the page shows them.",
-                tag=tag,
-            ),
-            Route(
-                method="GET",
-                path="/api/models",
-                handle=self.list_models,
-                summary="List the models that a mixture can be compared with.",
-                tag=tag,
-            ),
-            Route(
-                method="POST",
-                path="/api/runs",
-                handle=self.run,
-                summary="Run a mixture and stream every event.",
-                tag=tag,
-                body=RunRequest,
-                streams=True,
-            ),
-            Route(
-                method="POST",
-                path="/api/check",
-                handle=self.check,
-                summary="Check whether a mixture file can be used.",
-                tag=tag,
-                body=YamlText,
-            ),
-            Route(
-                method="POST",
-                path="/api/yaml",
-                handle=self.to_yaml,
-                summary="Write a mixture as the text of its file.",
-                tag=tag,
-                body=MixtureFields,
-            ),
+            Route("GET", "/api/mixtures", self.list_mixtures, "List the mixtures as the page shows them.", tag),
+            Route("GET", "/api/models", self.list_models, "List the models that a mixture can be compared with.", tag),
+            Route("POST", "/api/runs", self.run, "Run a mixture and stream every event.", tag, body=run, streams=True),
+            Route("POST", "/api/check", self.check, "Check whether a mixture file can be used.", tag, body=check),
+            Route("POST", "/api/yaml", self.to_yaml, "Write a mixture as the text of its file.", tag, body=write),
         ]
 
     async def list_mixtures(self, exchange: HttpExchange) -> None:

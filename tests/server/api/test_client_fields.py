@@ -71,7 +71,7 @@ def test_claude_codes_own_fields_are_taken_and_a_long_user_is_told_by_its_hash()
     assert request.options.tools[0]["function"].keys() == {"name", "parameters"}
 
 
-def test_images_in_a_tools_result_follow_it_as_the_users_and_documents_become_text() -> None:
+def test_images_in_a_tools_result_stay_in_it_and_documents_become_text() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
     pdf = {"type": "base64", "media_type": "application/pdf", "data": PNG}
     request = messages(
@@ -100,10 +100,26 @@ def test_images_in_a_tools_result_follow_it_as_the_users_and_documents_become_te
 
     result, user = request.messages[1:]
     assert (result.role, result.text, result.tool_call_id) == ("tool", "seen", "t1")
-    assert [type(part) for part in user.content] == [TextPart, ImagePart, TextPart, TextPart, TextPart]
+    assert [type(part) for part in result.content] == [TextPart, ImagePart]
+    assert user.role == "user"
     assert "Notes:\n\nTen" in user.text
     assert "can't be shown to you: Plan, application/pdf, 4 bytes" in user.text
     assert "A page (https://a.test):\n\nfound" in user.text
+
+
+def test_results_of_calls_made_at_once_stay_together_though_one_is_an_image() -> None:
+    # Services want all results of a turn right behind its calls.
+    calls = [{"type": "function_call", "call_id": name, "name": "look", "arguments": "{}"} for name in "ab"]
+    image = {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}
+    results = [
+        {"type": "function_call_output", "call_id": name, "output": output}
+        for name, output in (("a", [image]), ("b", "seen"))
+    ]
+
+    conversation = responses(input=[{"role": "user", "content": "Hi"}, *calls, *results]).messages
+
+    assert [message.role for message in conversation] == ["user", "assistant", "tool", "tool"]
+    assert [part.data for part in conversation[2].images] == [b"\x89PNG"]
 
 
 def test_earlier_thoughts_are_shown_to_no_model_and_a_servers_tool_results_as_text() -> None:

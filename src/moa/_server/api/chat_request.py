@@ -6,9 +6,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
-from moa._server.api.documents import document_text, split_data_url
+from moa._server.api.documents import file_text
 from moa._server.api.known_fields import CHAT
-from moa._server.api.openai_request import OpenAIRequest, Tokens, TopK, choose_tools, read_response_format
+from moa._server.api.openai_request import (
+    OpenAIRequest,
+    Tokens,
+    TopK,
+    choose_tools,
+    read_response_format,
+    tool_choice_schema,
+)
 from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields, wanted_tier
 from moa._server.api.request_model import Integer, RequestModel, split_request, validate
 from moa._server.api.translated_tools import (
@@ -20,17 +27,11 @@ from moa._server.api.translated_tools import (
 )
 from moa._server.http.errors import RequestError
 
+_TEXT = {"type": "string", "minLength": 1}
+
 Content = Annotated[
     Any,
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "object"}},
-                {"type": "null"},
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}]}),
 ]
 """Text, or parts; checked where messages are read, whose sentences are better than those of a union."""
 
@@ -38,6 +39,14 @@ Seed = Annotated[Integer, Field(ge=-(2**63), lt=2**63)]
 
 _NO_LIMIT = BeforeValidator(lambda value: None if value == -1 and not isinstance(value, bool) else value)
 """Clients of llama.cpp's, LM Studio's and vLLM's servers write -1 for "no limit"."""
+
+
+_NAMED_FUNCTION = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
 
 
 class ChatMessage(RequestModel):
@@ -100,45 +109,10 @@ class ChatRequest(OpenAIRequest):
     top_k: Annotated[TopK | None, _NO_LIMIT] = None
     max_tokens: Annotated[Tokens | None, _NO_LIMIT] = None
     max_completion_tokens: Annotated[Tokens | None, _NO_LIMIT] = None
-    stop: Annotated[
-        Any,
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "minLength": 1},
-                    {"type": "array", "items": {"type": "string", "minLength": 1}},
-                    {"type": "null"},
-                ]
-            }
-        ),
-    ] = None
+    stop: Annotated[Any, WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}, {"type": "null"}]})] = None
     seed: Seed | None = None
     tools: list[ChatTool] | None = None
-    tool_choice: Annotated[
-        Any,
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "enum": ["none", "auto", "required"]},
-                    {
-                        "type": "object",
-                        "properties": {
-                            "type": {"const": "function"},
-                            "function": {
-                                "type": "object",
-                                "properties": {"name": {"type": "string"}},
-                                "required": ["name"],
-                                "additionalProperties": False,
-                            },
-                        },
-                        "required": ["type", "function"],
-                        "additionalProperties": False,
-                    },
-                    {"type": "null"},
-                ]
-            }
-        ),
-    ] = None
+    tool_choice: Annotated[Any, WithJsonSchema(tool_choice_schema({"function": _NAMED_FUNCTION}))] = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
     reasoning_effort: str | None = None
@@ -219,12 +193,7 @@ def _part(part: Any, at: str) -> Any:
         case {"type": "image_url", "image_url": str(url)}:
             return {"type": "image_url", "image_url": {"url": url}}
         case {"type": "file", "file": {"file_data": str(data), **rest}}:
-            media_type, content = split_data_url(data) or ("application/octet-stream", data)
-            try:
-                text = document_text(name=str(rest.get("filename") or "") or None, media_type=media_type, data=content)
-            except ValueError as error:
-                raise RequestError(400, "invalid_request", f"{at}.file.file_data: {error}", param=at) from None
-            return {"type": "text", "text": text}
+            return {"type": "text", "text": file_text(rest.get("filename"), data, at=f"{at}.file.file_data")}
     return part
 
 

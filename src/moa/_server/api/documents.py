@@ -3,38 +3,47 @@
 import base64
 import binascii
 
+from moa._server.http.errors import RequestError
+
 _TEXTUAL = ("application/json", "application/xml", "application/yaml", "application/x-yaml", "application/javascript")
 
 
-def document_text(*, name: str | None, media_type: str, data: str) -> str:
+def document_text(name: object, media_type: str, data: str, *, at: str) -> str:
     """Return a file's text; for any other file, a note with its name, type and size.
 
     Args:
-        name: Its name or title.
+        name: Its name or title, if it is a text.
         media_type: e.g. `application/pdf`.
         data: Its bytes in base64.
+        at: Where in the request they are.
 
     Raises:
-        ValueError: The data isn't base64.
+        RequestError: The data isn't base64.
     """
     try:
         content = base64.b64decode(data, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"the file's data is not base64: {error}") from None
+        message = f"{at}: the file's data is not base64: {error}"
+        raise RequestError(400, "invalid_request", message, param=at) from None
+    name = name if isinstance(name, str) else None
     kind = media_type.partition(";")[0].strip().lower()
     if kind.startswith("text/") or kind in _TEXTUAL:
         return titled(name, content.decode("utf-8", "replace"))
     return f"[A file was attached here that can't be shown to you: {name or 'unnamed'}, {kind}, {len(content):,} bytes]"
 
 
+def file_text(name: object, data: str, *, at: str) -> str:
+    """Return as `document_text` does what is in a `data:` address, or in bare base64 of an unknown type.
+
+    Raises:
+        RequestError: The data isn't base64.
+    """
+    header, comma, content = data.partition(",")
+    if comma and header.startswith("data:") and header.endswith(";base64"):
+        return document_text(name, header[len("data:") : -len(";base64")], content, at=at)
+    return document_text(name, "application/octet-stream", data, at=at)
+
+
 def titled(name: str | None, text: str) -> str:
     """Return a document's text below its title."""
     return f"{name}:\n\n{text}" if name else text
-
-
-def split_data_url(url: str) -> tuple[str, str] | None:
-    """Return the media type and the base64 data of a `data:` address; None for any other text."""
-    header, comma, data = url.partition(",")
-    if not (comma and header.startswith("data:") and header.endswith(";base64")):
-        return None
-    return header[len("data:") : -len(";base64")], data

@@ -21,28 +21,27 @@ from moa.providers._token_estimates import estimated_prompt_tokens
 
 def api_routes(service: Service) -> list[Route]:
     """Return the addresses at which answers are asked for."""
-    count = Route(
-        method="POST",
-        path=f"{MESSAGES.path}/count_tokens",
-        handle=partial(count_tokens, service),
-        summary=f"Estimate a prompt's tokens ({MESSAGES.name}).",
-        tag="models",
-        body=CountRequest,
-    )
     return [
         *(
             Route(
-                method="POST",
-                path=api.path,
-                handle=partial(answer, service, api),
-                summary=f"Answer a conversation ({api.name}).",
-                tag="models",
+                "POST",
+                api.path,
+                partial(answer, service, api),
+                f"Answer a conversation ({api.name}).",
+                "models",
                 body=api.schema,
                 streams=True,
             )
             for api in APIS
         ),
-        count,
+        Route(
+            "POST",
+            f"{MESSAGES.path}/count_tokens",
+            partial(count_tokens, service),
+            f"Estimate a prompt's tokens ({MESSAGES.name}).",
+            "models",
+            body=CountRequest,
+        ),
     ]
 
 

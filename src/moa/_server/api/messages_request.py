@@ -270,10 +270,7 @@ def _document(title: str | None, source: Any, at: str) -> str:
         case {"type": "content", "content": content}:
             return titled(title, _text(content, f"{at}.content"))
         case {"type": "base64", "media_type": str(kind), "data": str(data)}:
-            try:
-                return document_text(name=title, media_type=kind, data=data)
-            except ValueError as error:
-                raise RequestError(400, "invalid_request", f"{at}.data: {error}", param=at) from None
+            return document_text(title, kind, data, at=f"{at}.data")
         case {"type": "url", "url": str(url)}:
             return f"[A document was attached here that can't be shown to you: {title or 'unnamed'}, {url}]"
     raise RequestError(400, "invalid_request", f"{at}: expected text, content, base64 or url", param=at)
@@ -299,10 +296,7 @@ def _turns(turns: list[Turn]) -> Iterator[dict[str, Any]]:
 
 
 def _user_turns(content: object, at: str) -> Iterator[dict[str, Any]]:
-    """A user's turn: results of tools become turns of their own, as all other services want them.
-
-    Results are text alone, so that images among them are placed in the user's turn.
-    """
+    """A user's turn: results of tools become turns of their own, as all other services want them."""
     if isinstance(content, str):
         yield {"role": "user", "content": content}
         return
@@ -311,35 +305,36 @@ def _user_turns(content: object, at: str) -> Iterator[dict[str, Any]]:
         place = f"{at}.{number}"
         match block:
             case {"type": "tool_result", "tool_use_id": str(call)}:
-                text, images = _result(block, place)
-                yield {"role": "tool", "tool_call_id": call, "content": text, **_mark(block)}
-                if images:
-                    parts += [{"type": "text", "text": f"The image that {call} gave:"}, *images]
-            case {"type": "image", "source": source}:
-                parts.append(_image(source, f"{place}.source") | _mark(block))
+                yield {"role": "tool", "tool_call_id": call, "content": _result(block, place), **_mark(block)}
             case _:
-                parts.append({"type": "text", "text": _block_text(block, place), **_mark(block)})
+                parts.append(_part(block, place))
     if parts:
         yield {"role": "user", "content": parts}
 
 
-def _result(block: Mapping[str, Any], at: str) -> tuple[str, list[dict[str, Any]]]:
-    """The text of a tool's result, and its images."""
-    content, images = block.get("content") or "", []
-    if isinstance(content, list):
-        shown = [each for each in content if isinstance(each, dict) and each.get("type") == "image"]
-        images = [_image(each.get("source"), f"{at}.content") for each in shown]
-        content = [each for each in content if each not in shown]
-    text = _text(content, f"{at}.content") or ("(an image, which follows)" if images else "")
-    return (f"Error: {text}" if block.get("is_error") else text), images
+def _part(block: Any, at: str) -> dict[str, Any]:
+    match block:
+        case {"type": "image", "source": source}:
+            return {"type": "image_url", "image_url": {"url": _image_url(source, f"{at}.source")}, **_mark(block)}
+    return {"type": "text", "text": _block_text(block, at), **_mark(block)}
 
 
-def _image(source: object, at: str) -> dict[str, Any]:
+def _result(block: Mapping[str, Any], at: str) -> str | list[dict[str, Any]]:
+    """What a tool gave: text, or parts if there are images."""
+    content, at = block.get("content") or "", f"{at}.content"
+    if isinstance(content, list) and any(isinstance(each, dict) and each.get("type") == "image" for each in content):
+        parts = [_part(each, f"{at}.{number}") for number, each in enumerate(content)]
+        return [{"type": "text", "text": "Error:"}, *parts] if block.get("is_error") else parts
+    text = _text(content, at)
+    return f"Error: {text}" if block.get("is_error") else text
+
+
+def _image_url(source: object, at: str) -> str:
     match source:
         case {"type": "base64", "media_type": str(kind), "data": str(data)}:
-            return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
+            return f"data:{kind};base64,{data}"
         case {"type": "url", "url": str(url)}:
-            return {"type": "image_url", "image_url": {"url": url}}
+            return url
     raise RequestError(400, "invalid_request", f"{at}: expected an image as base64 or url", param=at)
 
 

@@ -31,8 +31,8 @@ def model_routes(service: Service) -> list[Route]:
         await exchange.reply(200, encode(await asyncio.to_thread(make, served, settings, created)))
 
     return [
-        Route(method="GET", path=PATH, handle=list_models, summary="List the models.", tag="models"),
-        Route(method="GET", path=PATH + "/{model}", handle=get_model, summary="Show one model.", tag="models"),
+        Route("GET", PATH, list_models, "List the models.", "models"),
+        Route("GET", PATH + "/{model}", get_model, "Show one model.", "models"),
     ]
 
 

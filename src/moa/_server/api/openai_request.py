@@ -18,6 +18,13 @@ TopLogprobs = Annotated[Integer, Field(ge=0, le=20)]
 Verbosity = Literal["low", "medium", "high"]
 
 
+def tool_choice_schema(one_tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of a choice of tools, given the properties of the object that names one."""
+    properties = {"type": {"const": "function"}, **one_tool}
+    named = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+    return {"anyOf": [{"type": "string", "enum": ["none", "auto", "required"]}, named, {"type": "null"}]}
+
+
 class StreamOptions(RequestModel):
     """How a stream is written."""
 

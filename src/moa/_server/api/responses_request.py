@@ -7,9 +7,16 @@ from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.conversations import Conversations
-from moa._server.api.documents import document_text, split_data_url
+from moa._server.api.documents import file_text
 from moa._server.api.known_fields import RESPONSES
-from moa._server.api.openai_request import OpenAIRequest, Tokens, Verbosity, choose_tools, read_response_format
+from moa._server.api.openai_request import (
+    OpenAIRequest,
+    Tokens,
+    Verbosity,
+    choose_tools,
+    read_response_format,
+    tool_choice_schema,
+)
 from moa._server.api.request import ApiRequest, parse_messages, passthrough_fields, wanted_tier
 from moa._server.api.request_model import RequestModel, split_request, validate
 from moa._server.api.translated_tools import (
@@ -64,23 +71,7 @@ class ResponsesRequest(OpenAIRequest):
     instructions: str | None = None
     max_output_tokens: Tokens | None = None
     tools: list[ResponsesTool] | None = None
-    tool_choice: Annotated[
-        Any,
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "enum": ["none", "auto", "required"]},
-                    {
-                        "type": "object",
-                        "properties": {"type": {"const": "function"}, "name": {"type": "string"}},
-                        "required": ["type", "name"],
-                        "additionalProperties": False,
-                    },
-                    {"type": "null"},
-                ]
-            }
-        ),
-    ] = None
+    tool_choice: Annotated[Any, WithJsonSchema(tool_choice_schema({"name": {"type": "string"}}))] = None
     text: TextConfig | None = None
     reasoning: Reasoning | None = None
     include: list[str] | None = None
@@ -266,7 +257,7 @@ def _item(item: Any, at: str) -> Iterator[dict[str, Any]]:
         case {"type": "custom_tool_call", "call_id": str(call), "name": str(name), "input": str(text)}:
             yield _call(call, flat_name(item.get("namespace"), name), custom_arguments(text))
         case {"type": "function_call_output" | "custom_tool_call_output", "call_id": str(call), "output": output}:
-            yield from _output(call, _content(output, f"{at}.output"))
+            yield {"role": "tool", "tool_call_id": call, "content": _content(output, f"{at}.output")}
         case {"type": "reasoning" | "additional_tools" | "configuration_update"}:
             return
         case {"role": str(role), "content": content, **rest} if rest.get("type", "message") == "message":
@@ -280,17 +271,6 @@ def _item(item: Any, at: str) -> Iterator[dict[str, Any]]:
 def _call(identity: str, name: str, arguments: str) -> dict[str, Any]:
     call = {"id": identity, "function": {"name": name, "arguments": arguments}}
     return {"role": "assistant", "content": None, "tool_calls": [call]}
-
-
-def _output(call: str, content: object) -> Iterator[dict[str, Any]]:
-    """A tool's result; services take text there alone, so that images follow as a user's turn."""
-    images = [part for part in content if part["type"] == "image_url"] if isinstance(content, list) else []
-    if not images:
-        yield {"role": "tool", "tool_call_id": call, "content": content}
-        return
-    texts = [part for part in content if part["type"] == "text"] if isinstance(content, list) else []
-    yield {"role": "tool", "tool_call_id": call, "content": texts or "(an image, which follows)"}
-    yield {"role": "user", "content": [{"type": "text", "text": f"The image that {call} gave:"}, *images]}
 
 
 def _content(value: object, at: str) -> object:
@@ -307,12 +287,7 @@ def _part(part: Any, at: str) -> dict[str, Any]:
             detail = part.get("detail")
             return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}
         case {"type": "input_file", "file_data": str(data)}:
-            media_type, content = split_data_url(data) or ("application/octet-stream", data)
-            try:
-                text = document_text(name=part.get("filename"), media_type=media_type, data=content)
-            except ValueError as error:
-                raise RequestError(400, "invalid_request", f"{at}.file_data: {error}", param=at) from None
-            return {"type": "text", "text": text}
+            return {"type": "text", "text": file_text(part.get("filename"), data, at=f"{at}.file_data")}
         case {"type": "input_file", "file_url": str(url)}:
             return {"type": "text", "text": f"[A file was attached here that can't be shown to you: {url}]"}
     kind = part.get("type") if isinstance(part, dict) else type(part).__name__

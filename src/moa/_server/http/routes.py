@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
@@ -33,7 +33,7 @@ class ClientConventions(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Route:
     """One address and method.
 
@@ -53,6 +53,7 @@ class Route:
     handle: Callable[[HttpExchange], Awaitable[None]]
     summary: str = ""
     tag: str | None = None
+    _: KW_ONLY
     body: type[BaseModel] | None = None
     streams: bool = False
     is_open: bool = False
