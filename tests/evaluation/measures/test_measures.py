@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from moa.errors import UsageError
+from moa.evaluation._judges.loading import TOKENS
 from moa.evaluation._measures.base import Case, Score
 from moa.evaluation._measures.registry import MEASURES, load_measure
+from moa.evaluation._measures.rubric import RubricMeasure
 from tests.support.engines import engine_of, scripted
 
 
@@ -289,3 +291,10 @@ async def test_a_grade_that_cannot_be_read_is_asked_for_once_more_and_then_missi
 
 def test_every_measure_is_in_the_registry_by_its_own_name() -> None:
     assert list(MEASURES) == ["exact", "contains", "regex", "number", "json_schema", "choice", "python", "rubric"]
+
+
+def test_a_rubrics_model_writes_so_much_at_most_that_a_budget_can_hold_its_worst_case() -> None:
+    measure = load_measure("rubric:fake/grader")
+
+    assert isinstance(measure, RubricMeasure)
+    assert measure.model.aggregator.max_tokens == TOKENS

@@ -1,9 +1,13 @@
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from moa._config.settings import Settings
 from moa._engine.forecast import CHOICE_TOKENS, FROM_SERVICE
 from moa._mixture.schema import Mixture
+from moa.errors import UsageError
 from moa.evaluation._runner.cost_estimate import Need, plan, plan_rest
 from moa.evaluation._runner.preparing import Prepared, prepare
 from tests.support.engines import mixture_of
@@ -12,7 +16,7 @@ from tests.support.evaluations import evaluated, models, trio
 PRICE = {"input": 1, "output": 10}
 
 
-def prepared(mixture: Mixture, prompts: list[str], **options: object) -> Prepared:
+def prepared(mixture: Mixture, prompts: list[Any], **options: object) -> Prepared:
     return prepare(
         prompts,
         mixture,
@@ -87,6 +91,29 @@ async def test_the_plan_of_a_run_that_has_begun_is_what_is_left(tmp_path: Path) 
         "judging": 16,
         "judge checks": 16,
     }
+
+
+async def test_the_plan_has_the_grades_of_a_measure_that_asks_a_model_and_what_is_left_of_them(tmp_path: Path) -> None:
+    prompts = [{"prompt": text, "rubric": "is it kind?"} for text in "ab"]
+    options = {"measures": ["rubric:fake/grader", "regex:a"]}
+
+    whole = plan(prepared(trio(), prompts, **options))
+    await evaluated(tmp_path, models(grader='{"reason": "r", "grade": 5}'), prompts=prompts[:1], **options)
+    rest = plan_rest(prepared(trio(), prompts, **options), tmp_path)
+
+    assert needs(whole.needs)["rubric:fake/grader"].calls == 2 * 4
+    assert needs(whole.needs)["rubric:fake/grader"].unpriced == ("fake/grader",)
+    assert needs(rest.needs)["rubric:fake/grader"].calls == 4
+    assert "regex:a" not in needs(whole.needs)
+
+
+def test_a_budget_needs_the_price_of_a_model_that_grades() -> None:
+    single_model = mixture_of(aggregator="agg").model_copy(update={"allow_unpriced": True})
+    agent = single_model.aggregator.model_copy(update={"max_tokens": 9})
+    mixture = single_model.model_copy(update={"aggregator": agent})
+
+    with pytest.raises(UsageError, match="there is none for fake/grader"):
+        prepared(mixture, [{"prompt": "a", "reference": "b"}], measures=["rubric:fake/grader"], budget_usd=1.0)
 
 
 def test_plan_knows_that_an_aggregator_that_picks_writes_only_a_number() -> None:

@@ -31,7 +31,7 @@ from moa.errors import UsageError
 from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._pipeline import Evaluation, carry_out
 from moa.evaluation._runner.cost_estimate import plan_rest
-from moa.evaluation._runner.preparing import Options, Prepared, prepare
+from moa.evaluation._runner.preparing import Options, Prepared, prepare, references
 
 
 def read_until(text: str) -> Until:
@@ -205,7 +205,7 @@ def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> in
         show_plan(plan_rest(prepared, out), as_json=as_json)
         return COMPLETE
     show_warnings(prepared)
-    asyncio.run(check_models(_references(prepared), load_settings(options.get("config"))))
+    asyncio.run(check_models(set(references(prepared.setup)), load_settings(options.get("config"))))
     done = _carry_out(prepared, out or Path())
     if done is None:
         say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
@@ -230,13 +230,6 @@ async def check_models(references: Collection[str], settings: Settings) -> None:
     """
     await require_ready(references, settings)
     say((f"warning: {note}" for note in await lifecycle_notes(references, settings)), style="yellow")
-
-
-def _references(prepared: Prepared) -> set[str]:
-    """The models that an evaluation asks: of the systems, and of the judge."""
-    setup = prepared.setup
-    own = {reference for system in setup.asked for reference in (system.mixture.references if system.mixture else ())}
-    return own.union(setup.judge.models if setup.judge is not None else ())
 
 
 def _carry_out(prepared: Prepared, out: Path) -> Evaluation | None:

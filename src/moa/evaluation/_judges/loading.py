@@ -20,7 +20,7 @@ ASKS_ANY_MODEL = tuple(_PROMPTS)
 ALIASES = {"alpaca_eval_gpt4_turbo": OFFICIAL}
 
 TOKENS = 4096
-"""Tokens that a pairwise judge may write unless told otherwise: room for a reason, also after some thinking."""
+"""Tokens that a pairwise judge, or a rubric's, may write unless told otherwise: room for thinking and a reason."""
 
 Orders = Literal["one", "both"]
 

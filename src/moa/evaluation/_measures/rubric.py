@@ -13,6 +13,7 @@ from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa.errors import UsageError
 from moa.evaluation._judges.judge_calls import ask
+from moa.evaluation._judges.loading import TOKENS
 from moa.evaluation._measures.base import Case, Measure, Score
 
 MOST = 10
@@ -87,7 +88,7 @@ def rubric(argument: str) -> Measure:
     """
     if not argument:
         raise UsageError("--measure rubric asks a model: say which, e.g. rubric:openai/gpt-6-luna")
-    return RubricMeasure(model=single(argument))
+    return RubricMeasure(model=single(argument, max_tokens=TOKENS))
 
 
 def _grade(answer: Answer) -> tuple[float, str] | None:

@@ -25,12 +25,13 @@ from moa._mixture.schema import Mixture
 from moa._policies.profile_store import ProfileStore
 from moa._pricing.price import Price
 from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
+from moa.evaluation._measures.base import Measure
 from moa.evaluation._runner.generation import given_record
 from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
-from moa.evaluation._runner.store import CellStore, outputs_key
+from moa.evaluation._runner.store import CellStore, outputs_key, row_text
 from moa.evaluation._runner.systems import System
 from moa.providers._scripted import ScriptedProvider
 from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
@@ -135,17 +136,21 @@ class Plan:
             f"{self.concurrency} answers and verdicts are under way at once, within each endpoint's limits; "
             "no call fails.",
             "What two systems ask alike is bought once: members alone cost nothing beside their mixture.",
-            f"A judge's prompt has both outputs and {JUDGE_PROMPT_TOKENS} tokens more.",
+            f"A judge's prompt has both outputs and {JUDGE_PROMPT_TOKENS} tokens more, a rubric's the one output.",
             "All outputs differ: systems with the same one share a verdict, which costs less.",
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """What a run has already: on which prompts, by index, each system has an output, and which of these are judged."""
+    """What a run has already: by system, the indices of the prompts on which it has an output and a verdict.
+
+    `scored`: by measure, of those that ask models, and system.
+    """
 
     answered: Mapping[str, set[int]] = field(default_factory=dict)
     judged: Mapping[str, set[int]] = field(default_factory=dict)
+    scored: Mapping[tuple[str, str], set[int]] = field(default_factory=dict)
 
 
 def plan(prepared: Prepared, filled: Filled = Filled()) -> Plan:
@@ -166,6 +171,10 @@ def plan(prepared: Prepared, filled: Filled = Filled()) -> Plan:
         needs.append(sum(map(calls.verdicts, open_pairs), Need(name="judging")))
         if spec.checks_judge:
             needs.append(sum(map(calls.checks, open_pairs), Need(name="judge checks")))
+    for measure in (one for one in spec.measures if one.models):
+        scored = [filled.scored.get((measure.name, system.name), set()) for system in spec.systems]
+        unscored = (calls.scores(measure, everything - one) for one in scored)
+        needs.append(sum(unscored, Need(name=measure.name)))
     return Plan(
         needs=tuple(needs),
         prompts=len(spec.instructions),
@@ -203,14 +212,22 @@ def _filled(spec: Spec, store: CellStore) -> Filled:
         return stored | {one.key: record.output for one, record in given if record.has_output}
 
     theirs = {} if spec.opponent is None else outputs(spec.opponent)
+    rows = {one.key: row_text(one) for one in spec.instructions} if spec.measures else {}
     verdicts = set() if spec.judge is None else store.final_keys(spec.judge.name)
-    answered, judged = dict[str, set[int]](), dict[str, set[int]]()
+    scores = {one.name: store.final_keys(one.name) for one in spec.measures if one.models}
+    answered, judged, scored = dict[str, set[int]](), dict[str, set[int]](), dict[tuple[str, str], set[int]]()
+
+    def indices(found: Iterable[str]) -> set[int]:
+        return {index for key in found for index in keys[key]}
+
     for system in spec.systems:
-        own = theirs if system is spec.opponent else outputs(system)
-        there = [key for key in own if key in theirs and (key, outputs_key(theirs[key], own[key])) in verdicts]
-        answered[system.name] = {index for key in own for index in keys[key]}
-        judged[system.name] = {index for key in there for index in keys[key]}
-    return Filled(answered=answered, judged=judged)
+        name, own = system.name, theirs if system is spec.opponent else outputs(system)
+        answered[name] = indices(own)
+        pairs = ((key, outputs_key(theirs[key], own[key])) for key in own if key in theirs)
+        judged[name] = indices(key for key, outputs in pairs if (key, outputs) in verdicts)
+        for measure, final in scores.items():
+            scored[measure, name] = indices(key for key in own if (key, outputs_key(own[key], rows[key])) in final)
+    return Filled(answered=answered, judged=judged, scored=scored)
 
 
 class _PricedModels:
@@ -261,15 +278,23 @@ class _Calls:
 
     def verdicts(self, indices: set[int]) -> Need:
         """Return what verdicts take: two replies of a judge that is shown both orders, one word of the others."""
-        judge, total = self._spec.judge, Need(name="")
+        judge = self._spec.judge
         both = judge is not None and judge.shows_both
+        return self._judged(() if judge is None else judge.models, indices, outputs=2, replies=2 if both else None)
+
+    def scores(self, measure: Measure, indices: set[int]) -> Need:
+        """Return what a measure's scores take that asks models: one reply of each."""
+        return self._judged(measure.models, indices, outputs=1, replies=1)
+
+    def _judged(self, models: Iterable[str], indices: set[int], *, outputs: int, replies: int | None) -> Need:
+        """What models take that are shown outputs; no number of replies stands for a single word."""
         calls = []
-        for model in () if judge is None else judge.models:
-            planned = self._plan(single(model, max_tokens=VERDICT_TOKENS if both else 1))
-            ((call,),) = self._expectations.calls(planned, JUDGE_PROMPT_TOKENS + 2 * self._answer_tokens)
-            calls += [(self._expectations.as_verdict(call), indices)] * 2 if both else [(call, indices)]
+        for model in models:
+            planned = self._plan(single(model, max_tokens=VERDICT_TOKENS if replies else 1))
+            ((call,),) = self._expectations.calls(planned, JUDGE_PROMPT_TOKENS + outputs * self._answer_tokens)
+            calls += [(self._expectations.as_verdict(call), indices)] * replies if replies else [(call, indices)]
         self._add([calls], len(indices), after_s=self._longest_answer_s)
-        return sum((self._need(call, new) for call, new in calls), total)
+        return sum((self._need(call, new) for call, new in calls), Need(name=""))
 
     def checks(self, indices: set[int]) -> Need:
         """Return what checking the judge on one system's pairs takes: the other order of some, and control pairs."""

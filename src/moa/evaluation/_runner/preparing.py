@@ -222,8 +222,12 @@ def references(setup: Spec) -> tuple[str, ...]:
     """Return every model that may be asked, each once."""
     mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
     models = [name for mixture in mixtures for name in mixture.references]
-    judges = (*setup.measures, *((setup.judge,) if setup.judge else ()))
-    return tuple(dict.fromkeys((*models, *(model for judge in judges for model in judge.models))))
+    return tuple(dict.fromkeys((*models, *_judging_models(setup))))
+
+
+def _judging_models(setup: Spec) -> list[str]:
+    """The models that measures and the judge ask."""
+    return [model for one in (*setup.measures, setup.judge) if one is not None for model in one.models]
 
 
 def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -> Prepared:
@@ -277,7 +281,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     require_known(settings, references(setup), providers)
     if setup.budget_usd is not None:
         asked = {system.name: system.mixture for system in systems if system.mixture is not None}
-        require_worst_cases(settings, asked, setup.judge.models if setup.judge else ())
+        require_worst_cases(settings, asked, _judging_models(setup))
     if options.get("half_price", False):
         judges = (*((setup.judge,) if setup.judge else ()), *measures)
         require_batch_api([model for one in judges for model in one.models], settings)
