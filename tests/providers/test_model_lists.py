@@ -8,10 +8,13 @@ from typing import Any
 
 import botocore.session
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from anthropic.types import ModelInfo
 from botocore.parsers import RestJSONParser
 from genai_prices import Usage, calc_price
 from openai.types import Model as OpenAiModel
+from pydantic import SecretStr
 
 from moa._config.settings import load_settings
 from moa._messages import Message
@@ -19,7 +22,8 @@ from moa._runtime.model_lists import lifecycle_notes, model_lists
 from moa.errors import ModelNotFound
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock.error_mapping import from_response
-from moa.providers._model_lists import ListedModel, _from_bedrock, _from_openai
+from moa.providers._endpoint import Endpoint
+from moa.providers._model_lists import ListedModel, _from_bedrock, _from_openai, list_models
 from moa.providers._successors import _SUCCESSORS, successor
 
 TODAY = date(2026, 11, 26)
@@ -180,3 +184,18 @@ def test_a_successor_is_named_only_where_the_endpoint_lists_it(
 
     asyncio.run(model_lists(settings, ["openai"], now=lambda: 4e9))
     assert calls == ["openai", "openai"]
+
+
+async def test_a_key_that_a_service_lists_is_not_kept() -> None:
+    key = "sk-planted-0123456789"
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "small"}, {"id": request.headers["authorization"]}]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    async with TestServer(app) as server:
+        endpoint = Endpoint(name="lab", kind="openai", base_url=str(server.make_url("/v1")), api_key=SecretStr(key))
+        listed = await list_models(endpoint)
+
+    assert [one.id for one in listed] == ["small", "Bearer ***"]

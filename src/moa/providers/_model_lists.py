@@ -7,7 +7,7 @@ under one name or another. Bedrock's `ListFoundationModels` has `modelLifecycle`
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from yarl import URL
 from moa.errors import ConnectionFailed, ProviderError
 from moa.providers._endpoint import Endpoint
 from moa.providers._http import words_of
+from moa.providers._redaction import Secrets, texts_of
 
 TIMEOUT_S = 2.5
 """Seconds that a service has to list its models."""
@@ -90,7 +91,8 @@ async def list_models(endpoint: Endpoint) -> tuple[ListedModel, ...]:
                 if endpoint.api_key is not None:
                     headers["authorization"] = f"Bearer {endpoint.api_key.get_secret_value().strip()}"
                 url = f"{endpoint.base_url.rstrip('/')}/models"
-                return tuple(_from_openai(await _json(session, url, headers, endpoint.name)))
+                found, secrets = await _json(session, url, headers, endpoint.name), Secrets(texts_of(endpoint))
+                return tuple(replace(one, id=secrets.hide(one.id)) for one in _from_openai(found))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ConnectionFailed(f"can't list models: {words_of(error)}", model=endpoint.name) from error
     return ()

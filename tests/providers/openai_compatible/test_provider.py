@@ -26,7 +26,7 @@ from moa.providers._endpoint import Endpoint, LimitSettings
 from moa.providers._http import HttpRequest, HttpResponse
 from moa.providers._openai_compatible import open_openai_compatible
 from tests.providers.requests import KEY, Books, ask, events_of, lab
-from tests.support.behaviours import Behaviour, sse
+from tests.support.behaviours import Behaviour, completion, sse
 from tests.support.model_server import Drip, Hang, ModelServer, Raw, Reset, Status, Text
 
 HAIKU = Text(("Old ", "pond, ", "a frog"), reasoning="five seven five")
@@ -357,6 +357,19 @@ async def test_errors_never_show_the_key_even_if_the_server_does(server: ModelSe
         with pytest.raises(ProviderError, match=r"who is \*\*\*") as caught:
             await collect(provider, ask(model))
         assert KEY not in repr(caught.value) + str(caught.value) + str(caught.value.info)
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+async def test_a_key_in_the_place_of_a_models_name_is_in_no_ledger(
+    server: ModelServer, provider: Provider, deltas: bool
+) -> None:
+    reply = completion(Text("fine"), {"model": KEY, "messages": []})
+    server.behave("echo", Raw(reply, content_type="application/json"))
+    books = Books()
+
+    await collect(Metered(provider), ask("echo", context=books.context, deltas=deltas))
+
+    assert [attempt.served_by for attempt in books.attempts] == ["***"]
 
 
 @pytest.mark.parametrize("deltas", [True, False])

@@ -326,7 +326,8 @@ class _Events:
         """Take in what a reply says of itself: its model, its id, the tier that it was served in."""
         get = reply.get
         if self._served_by is None and isinstance(model := get("model"), str):
-            self._served_by = model
+            is_asked = self._request is not None and model == self._request.model
+            self._served_by = model if is_asked else self._secrets.hide(model)
         if self._request_id is None and isinstance(identity := get("id"), str):
             self._request_id = identity
         if (tier := tier_of(get("service_tier"))) is not None:
