@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from playwright.async_api import async_playwright
 
 from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.output_issues import is_cut_off
@@ -16,6 +17,7 @@ from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.progress import Progress
 from tests.evaluation.report_case import HOSTILE, PROMPTS, run_case
 from tests.support import pages
+from tests.support.browser import CHROMIUM, launched
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +153,7 @@ def test_charts_are_in_the_page_and_beside_it(run: Path, page: Page) -> None:
     names = sorted(path.name for path in (run / "charts").iterdir())
 
     assert {"tradeoff.svg", "tradeoff.png", "waterfall.svg", "categories.png"} <= set(names)
-    assert [tag for tag, _ in page.tags].count("svg") == len(names) // 2
+    assert len([tag for tag, given in page.tags if tag == "svg" and given.get("class") != "range"]) == len(names) // 2
     assert (run / "charts" / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -190,3 +192,26 @@ def test_a_notebook_shows_how_an_evaluation_ended_whatever_its_folder_is_called(
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationDataError, match="is this the --out of an evaluation"):
         write_report(tmp_path)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+async def test_every_column_of_every_table_is_in_sight_at_any_width(run: Path) -> None:
+    hidden = "() => [...document.querySelectorAll('.wide')].map(one => one.scrollWidth - one.clientWidth)"
+    async with async_playwright() as playwright, launched(playwright) as browser:
+        for width in (360, 768, 1100, 1440):
+            page = await browser.new_page(viewport={"width": width, "height": 900})
+            await page.goto((run / "report.html").as_uri())
+            assert set(await page.evaluate(hidden)) == {0}, width
+            assert await page.evaluate("document.documentElement.scrollWidth") == width
+            await page.close()
+
+
+def test_systems_are_in_the_order_of_their_figures_and_the_one_that_it_is_about_is_marked(run: Path) -> None:
+    html = (run / "report.html").read_text()
+    table = html[html.index('<table class="systems">') : html.index("</table>")]
+    rates = [float(found) for found in re.findall(r"</small></td>\n<td>([0-9.]+)(?:%| by definition)", table)]
+
+    assert rates == sorted(rates, reverse=True)
+    assert table.count('class="subject"') == 1
+    assert "<b>test</b>" in table[table.index('class="subject"') :][:80]
+    assert table.count('<svg class="range"') >= 4

@@ -9,7 +9,8 @@ from moa._render.html import filled
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._pipeline import Evaluation
 from moa.evaluation._report.chart_export import svg
-from moa.evaluation._report.html_report import environment, rows
+from moa.evaluation._report.html_report import environment
+from moa.evaluation._report.system_rows import system_rows
 from moa.evaluation._report.tradeoff import tradeoff
 from moa.evaluation._reporting import Written
 from moa.evaluation._runner.progress import Progress
@@ -25,7 +26,7 @@ def summary_html(summary: Summary) -> str:
     # As an image: whatever a drawing holds, an image runs nothing.
     source = "" if picture is None else base64.b64encode(svg(picture.document).encode()).decode()
     template = environment(autoescape=True).get_template("notebook.html.j2")
-    return template.render(summary=summary, rows=rows(summary), picture=picture, source=Markup(source))
+    return template.render(summary=summary, rows=system_rows(summary), picture=picture, source=Markup(source))
 
 
 def written_html(written: Written) -> str:

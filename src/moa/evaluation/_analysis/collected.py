@@ -38,6 +38,11 @@ class Evaluated:
     annotations: Sequence[Judgement] = ()
 
     @property
+    def is_single_model(self) -> bool:
+        """Whether it is a model alone, and no mixture of several calls."""
+        return self.mixture is not None and not self.mixture.layers
+
+    @property
     def was_timed_elsewhere(self) -> bool:
         """Whether its times come out of a file: they were measured under another load."""
         return self.is_precomputed and any(record.seconds is not None for record in self.records.values())
@@ -116,5 +121,4 @@ class Collected:
     def single_models(self) -> tuple[Evaluated, ...]:
         """The models alone that could do in the candidate's place."""
         others = {self.about, self.baseline, self.opponent}
-        alone = (one for one in self.systems if one.mixture is not None and not one.mixture.layers)
-        return tuple(one for one in alone if one.name not in others)
+        return tuple(one for one in self.systems if one.is_single_model and one.name not in others)

@@ -75,7 +75,7 @@ def system_summary(
     in_detail = system.name == evaluation.about
     summary = SystemSummary(
         name=system.name,
-        role=system.role,
+        role="model" if system.role == "mixture" and system.is_single_model else system.role,
         output_issues=output_issues(outputs),
         economics=economics(list(system.records.values()), traces),
         avg_length=sum(len(output.output) for output in outputs) / len(outputs) if outputs else 0.0,

@@ -54,6 +54,6 @@ def time(value: float | None) -> str:
     return UNKNOWN if value is None else seconds(value)
 
 
-def middle_and_tail(found: Percentiles | None) -> str:
+def middle_and_tail(found: Percentiles | None) -> tuple[str, str]:
     """Return the median and the 95th percentile."""
-    return UNKNOWN if found is None else f"{seconds(found.p50)} / {seconds(found.p95)}"
+    return (UNKNOWN, UNKNOWN) if found is None else (seconds(found.p50), seconds(found.p95))

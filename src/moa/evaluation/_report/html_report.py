@@ -22,6 +22,7 @@ from moa.evaluation._report.chart_export import svg
 from moa.evaluation._report.charts import median_run, pictures
 from moa.evaluation._report.palette import with_page_colours
 from moa.evaluation._report.qa_browser import prompts
+from moa.evaluation._report.system_rows import SCALE, part_name, system_rows
 from moa.evaluation._report.vega import Chart
 
 _COLUMNS = 100
@@ -60,7 +61,7 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     values = {
         "title": title,
         "summary": summary,
-        "rows": rows(summary),
+        "rows": system_rows(summary),
         "baseline": summary.baseline,
         "planned": evaluation.planned,
         "measure": _measure(summary),
@@ -72,6 +73,8 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         "caching": caching_sentence((system.name, system.economics) for system in summary.systems),
         "judging": _judging(summary),
         "how": {topic: _as_text(value) for topic, value in summary.how.items()},
+        "part": part_name,
+        "scale": SCALE,
         "f": chart_format,
     }
     html = environment(autoescape=True).get_template("report.html.j2")
@@ -121,11 +124,6 @@ def content_policy(style: str, script: str) -> str:
     )
 
 
-def rows(summary: Summary) -> list[dict[str, Any]]:
-    """Return one row of figures, as texts, for each system."""
-    return [_row(system, summary) for system in summary.systems]
-
-
 def _measure(summary: Summary) -> str:
     """What the figure at equal length is called, as a heading."""
     found = summary.candidate.metrics
@@ -136,41 +134,6 @@ def _measure(summary: Summary) -> str:
 def _model(summary: Summary) -> str:
     found = summary.candidate.metrics
     return "" if found is None else f"{MODEL_NAMES[found.lc_model]} ({found.lc_reason})"
-
-
-def _row(system: SystemSummary, summary: Summary) -> dict[str, Any]:
-    found, money, clean = system.metrics, system.economics, system.output_issues
-    cut_off = clean.looks_cut_off if clean.cut_off is None else clean.cut_off
-    return {
-        "name": system.name,
-        "role": system.role.replace("_", "-"),
-        "is_opponent": system.name == summary.opponent,
-        "lc": chart_format.percent(None if found is None else found.length_controlled_win_rate),
-        "interval": chart_format.interval(None if found is None else found.lc_interval),
-        "win_rate": chart_format.percent(None if found is None else found.counts.win_rate),
-        "kept": chart_format.percent(None if system.judged is None else system.judged.consistent_win_rate),
-        "flips": "not tried"
-        if system.judged is None or system.judged.flips is None
-        else chart_format.percent(100 * system.judged.flips),
-        "missing": chart_format.NONE
-        if system.judged is None
-        else chart_format.share(system.judged.missing, system.judged.n),
-        "n": clean.n if found is None else found.counts.n_total,
-        "verdicts": chart_format.NONE if found is None else f"{found.counts.n_total}",
-        "usd": chart_format.cost(None if money is None else money.cost),
-        "total": chart_format.middle_and_tail(None if money is None else money.total),
-        "first_token": chart_format.middle_and_tail(None if money is None else money.first_token),
-        "answers": clean.n,
-        "length": f"{system.avg_length:,.0f}",
-        "cut_off": f"{chart_format.share(cut_off, clean.n)}{'*' if clean.cut_off is None else ''}",
-        "empty": chart_format.share(clean.empty, clean.n),
-        "refusals": chart_format.share(clean.refusals, clean.n),
-        "leaks": chart_format.share(clean.leaks, clean.n),
-        "metrics": found,
-        "folds": system.folds,
-        "judged": system.judged,
-        "rank": system.rank,
-    }
 
 
 def _agents(system: SystemSummary) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._analysis.system_summary import SystemSummary
 from moa.evaluation._report.label_placement import Place, Point, placed
 from moa.evaluation._report.palette import INK, MUTED, PAPER, ROLE_COLOURS, ROLE_SHAPES
+from moa.evaluation._report.system_rows import part_name
 from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, pareto_front, short
 
 _HEIGHT = 230
@@ -76,7 +77,7 @@ def _row(system: SystemSummary, summary: Summary) -> dict[str, Any] | None:
     cost = None if system.economics is None else system.economics.cost.usd
     total = None if system.economics is None else system.economics.total
     row = {
-        "name": _name(system.name, summary.about),
+        "name": short(part_name(system.name, summary.about)),
         "role": system.role.replace("_", "-"),
         "usd": cost,
         "p50": None if total is None else total.p50,
@@ -92,12 +93,6 @@ def _row(system: SystemSummary, summary: Summary) -> dict[str, Any] | None:
         return {**row, "rate": rate, "low": rate, "high": rate, "controlled": False}
     interval = found.lc_interval
     return {**row, "rate": found.length_controlled_win_rate, "low": interval.low, "high": interval.high}
-
-
-def _name(system: str, mixture: str) -> str:
-    """A part of the mixture by its own name: whose part it is goes without saying."""
-    part = system.removeprefix(f"{mixture}.")
-    return short(part.removeprefix("member.").replace("without.", "without ", 1) if part != system else system)
 
 
 def _panel(rows: Sequence[Row], field: str, title: str) -> Any:
