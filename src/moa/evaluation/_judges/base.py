@@ -78,8 +78,8 @@ class Judge(Protocol):
 
     @property
     def comparable(self) -> bool:
-        """Whether its verdicts may be compared with the published leaderboard."""
-        ...
+        """Whether its verdicts may be compared with the published leaderboard: those of most may not."""
+        return False
 
     @property
     def shows_both(self) -> bool:

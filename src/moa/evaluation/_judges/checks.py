@@ -27,54 +27,10 @@ _LEAST_WORDS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BothOrders:
-    """A judge of one order, shown every pair in both; the preference is the mean."""
-
-    judge_of_one: Judge
-
-    @property
-    def name(self) -> str:
-        """The judge's name, and that it is shown both orders."""
-        return f"{self.judge_of_one.name}-both-orders"
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The models that it asks."""
-        return self.judge_of_one.models
-
-    @property
-    def comparable(self) -> bool:
-        """Never: the leaderboard's judge is shown one order."""
-        return False
-
-    @property
-    def shows_both(self) -> bool:
-        """Always."""
-        return True
-
-    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
-        """Return the verdict on a pair; see `Judge.judge` for what it raises."""
-        verdict = await in_both_orders(self.judge_of_one, engine, pair, again)
-        known = [preference for preference in verdict.orders if preference is not None]
-        return verdict if len(known) < len(verdict.orders) else replace(verdict, preference=fmean(known or [DRAW]))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedJudge:
-    """A judge that is checked on some pairs, which a seed picks.
-
-    Attributes:
-        inner: The judge.
-        order_share: Share of the pairs, 0-1, on which a judge of one order is shown the other one too. The preference
-            stays that of its own order.
-        control_share: Share of the pairs, 0-1, at which it is shown a control pair too.
-        seed: Of the picks.
-    """
+class _Around(Judge):
+    """A judge around another one, which it asks more than that one asks by itself."""
 
     inner: Judge
-    order_share: float
-    control_share: float
-    seed: int = 0
 
     @property
     def name(self) -> str:
@@ -87,14 +43,52 @@ class CheckedJudge:
         return self.inner.models
 
     @property
-    def comparable(self) -> bool:
-        """As the judge's: its verdicts stay what they are."""
-        return self.inner.comparable
-
-    @property
     def shows_both(self) -> bool:
         """As the judge's."""
         return self.inner.shows_both
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BothOrders(_Around):
+    """A judge of one order, shown every pair in both; the preference is the mean."""
+
+    @property
+    def name(self) -> str:
+        """The judge's name, and that it is shown both orders."""
+        return f"{self.inner.name}-both-orders"
+
+    @property
+    def shows_both(self) -> bool:
+        """Always."""
+        return True
+
+    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
+        """Return the verdict on a pair; see `Judge.judge` for what it raises."""
+        verdict = await in_both_orders(self.inner, engine, pair, again)
+        known = [preference for preference in verdict.orders if preference is not None]
+        return verdict if len(known) < len(verdict.orders) else replace(verdict, preference=fmean(known or [DRAW]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedJudge(_Around):
+    """A judge that is checked on some pairs, which a seed picks.
+
+    Attributes:
+        inner: The judge.
+        order_share: Share of the pairs, 0-1, on which a judge of one order is shown the other one too. The preference
+            stays that of its own order.
+        control_share: Share of the pairs, 0-1, at which it is shown a control pair too.
+        seed: Of the picks.
+    """
+
+    order_share: float
+    control_share: float
+    seed: int = 0
+
+    @property
+    def comparable(self) -> bool:
+        """As the judge's: its verdicts stay what they are."""
+        return self.inner.comparable
 
     async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
         """Return the verdict on a pair; see `Judge.judge` for what it raises."""

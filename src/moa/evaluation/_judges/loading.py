@@ -67,4 +67,4 @@ def _one(name: str, model: str | None, sampling: Mapping[str, float | int], orde
         return PairwiseJudge(model=asked, orders=orders or "both", prompt=_PROMPTS[name])
     evaluator = load_evaluator(ALIASES.get(name, name))
     judge = AlpacaEvalJudge(evaluator=evaluator, model=single_model(evaluator, model, **sampling))
-    return BothOrders(judge_of_one=judge) if orders == "both" else judge
+    return BothOrders(inner=judge) if orders == "both" else judge

@@ -10,7 +10,7 @@ from moa._mixture.escaping import Delimiter, escape
 from moa._mixture.schema import Mixture
 from moa._runtime.engine import Engine
 from moa.evaluation._data.annotations import DRAW
-from moa.evaluation._judges.base import Pair, Verdict
+from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.judge_calls import JudgeReply, ask, judgements, together
 from moa.evaluation._judges.verdict_forms import verdict_in
 
@@ -98,7 +98,7 @@ PAIRWISE = JudgePrompt(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairwiseJudge:
+class PairwiseJudge(Judge):
     """Shows a pair in both orders and takes the mean; a verdict that is missing under one order is missing.
 
     Attributes:
@@ -120,11 +120,6 @@ class PairwiseJudge:
     def models(self) -> tuple[str, ...]:
         """The model that it asks."""
         return (self.model.aggregator.model,)
-
-    @property
-    def comparable(self) -> bool:
-        """Never: the leaderboard's judge is another."""
-        return False
 
     @property
     def shows_both(self) -> bool:

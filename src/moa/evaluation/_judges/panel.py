@@ -17,7 +17,7 @@ _LABELS = ("baseline", "draw", "system")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
+class Panel(Judge):
     """Judges that each see every pair; the preference is the mean of those that gave a verdict."""
 
     judges: tuple[Judge, ...]
@@ -31,11 +31,6 @@ class Panel:
     def models(self) -> tuple[str, ...]:
         """References of all models that are asked."""
         return tuple(dict.fromkeys(model for judge in self.judges for model in judge.models))
-
-    @property
-    def comparable(self) -> bool:
-        """Never: the leaderboard has one judge."""
-        return False
 
     @property
     def shows_both(self) -> bool:

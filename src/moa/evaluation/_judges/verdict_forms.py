@@ -1,10 +1,10 @@
 """The verdict that a judge's reply states, in the forms in which judges really write it."""
 
-import json
 import re
 from typing import Any
 
 from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._judges.json_objects import objects_in
 
 _KEY = (
     r"(?:final[ _-]*)?(?:verdict|winner|judge?ment|decision|choice|answer|preference"
@@ -43,7 +43,6 @@ _PROSE = re.compile(
     r"(?P<picked>[AB])\b)",
     re.IGNORECASE,
 )
-_DECODER = json.JSONDecoder(strict=False)
 _KEYS = re.compile(rf"^{_KEY}$", re.IGNORECASE)
 
 
@@ -88,18 +87,8 @@ def _of_object(value: dict[str, Any]) -> list[float]:
 def _objects_in(text: str) -> tuple[list[dict[str, Any]], str]:
     """The JSON objects with a verdict, and the text around them."""
     objects, around, place = list[dict[str, Any]](), "", 0
-    while (brace := text.find("{", place)) >= 0:
-        value, end = _decoded(text, brace)
-        objects += [value] if value else []
-        around += text[place : brace if value else end]
+    for start, end, value in objects_in(text, lambda value: bool(_of_object(value))):
+        objects.append(value)
+        around += text[place:start]
         place = end
     return objects, around + text[place:]
-
-
-def _decoded(text: str, brace: int) -> tuple[dict[str, Any], int]:
-    """The JSON object with a verdict that begins at a brace and its end; nothing, and the next place, if none does."""
-    try:
-        value, end = _DECODER.raw_decode(text, brace)
-    except (ValueError, RecursionError):
-        return {}, brace + 1
-    return (value, end) if isinstance(value, dict) and _of_object(value) else ({}, brace + 1)

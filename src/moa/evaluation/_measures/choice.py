@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from moa.errors import UsageError
+from moa.evaluation._judges.json_objects import objects_in
 from moa.evaluation._measures.base import Case, Grade, Graded, Measure
 
 _NOUN = "(?:answer|choice|option|label|verdict|category|class|答案)"
@@ -76,15 +77,9 @@ def stated(output: str, choices: Mapping[str, str]) -> str | None:
 
 
 def _answer_of(output: str) -> str:
-    """The `answer` of a JSON object that the output is or ends with; else the output."""
-    for brace in (match.start() for match in re.finditer(r"\{", output)):
-        try:
-            value, _ = json.JSONDecoder(strict=False).raw_decode(output, brace)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict) and isinstance(value.get("answer"), str | int):
-            return str(value["answer"])
-    return output
+    """The `answer` of the first JSON object that has one; else the output."""
+    found = objects_in(output, lambda value: isinstance(value.get("answer"), str | int))
+    return next((str(value["answer"]) for _, _, value in found), output)
 
 
 def _choices(given: object) -> dict[str, str]:

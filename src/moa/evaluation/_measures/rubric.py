@@ -1,6 +1,5 @@
 """`rubric`: a model grades the output against a rubric, or against the reference."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from moa._mixture.schema import Mixture
 from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa.errors import UsageError
+from moa.evaluation._judges.json_objects import objects_in
 from moa.evaluation._judges.judge_calls import ask
 from moa.evaluation._judges.loading import TOKENS
 from moa.evaluation._measures.base import Case, Measure, Score
@@ -93,14 +93,10 @@ def rubric(argument: str) -> Measure:
 
 def _grade(answer: Answer) -> tuple[float, str] | None:
     """The grade, 0-1, and the reason, of the last JSON object with a grade; None if there is none."""
-    decoder, found, place = json.JSONDecoder(strict=False), None, 0
-    while (brace := answer.text.find("{", place)) >= 0:
-        try:
-            value, place = decoder.raw_decode(answer.text, brace)
-        except (ValueError, RecursionError):
-            place = brace + 1
-            continue
-        grade = value.get("grade")
-        if isinstance(grade, int | float) and not isinstance(grade, bool) and 0 <= grade <= MOST:
-            found = grade / MOST, str(value.get("reason", ""))
-    return found
+    graded = [value for _, _, value in objects_in(answer.text, _has_grade)]
+    return (graded[-1]["grade"] / MOST, str(graded[-1].get("reason", ""))) if graded else None
+
+
+def _has_grade(value: Mapping[str, Any]) -> bool:
+    grade = value.get("grade")
+    return isinstance(grade, int | float) and not isinstance(grade, bool) and 0 <= grade <= MOST

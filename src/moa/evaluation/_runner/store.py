@@ -15,11 +15,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-
 from moa._sqlite import connected, transaction, use_log
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.datasets import Instruction
+from moa.providers._lenient_json import loads
 
 T = TypeVar("T")
 
@@ -124,7 +123,7 @@ class CellStore:
     def outputs(self, system: str) -> Iterator[tuple[str, str]]:
         """Give the outputs of one system that there are, each with its prompt's key; for plans: nothing is verified."""
         for key, body in self._rows("SELECT prompt, body FROM answers WHERE system = ?", system):
-            answer = _parsed(body)
+            answer = loads(body)
             if answer["status"] in ("complete", "degraded"):
                 yield key, answer["output"]
 
@@ -139,7 +138,7 @@ class CellStore:
         rows = self._rows("SELECT prompt, trace, digest, body FROM answers WHERE system = ?", system)
         for key, trace, digest, body in rows:
             if _digest(body + trace) == digest:
-                yield key, _parsed(trace)
+                yield key, loads(trace)
 
     def scores(self, measure: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
         """Give the scores by one measure, each with the keys of prompt and outputs; damaged ones likewise."""
@@ -165,7 +164,7 @@ class CellStore:
     def _whole(self, rows: Iterator[tuple[T, bytes, bytes, bytes]], what: str) -> Iterator[tuple[T, dict[str, Any]]]:
         for key, body, digest, rest in rows:
             if _digest(body + rest) == digest:
-                yield key, _parsed(body)
+                yield key, loads(body)
             else:
                 self.damaged.append(f"{what} on prompt {key}")
 
@@ -229,13 +228,6 @@ class CellStore:
                 f"is damaged, move it away, and the same command makes it again from them",
                 path=self._path,
             ) from error
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except ValueError:  # half of a character in a text, which only the slow parser takes
-        return json.loads(body)
 
 
 def _digest(body: bytes) -> bytes:
