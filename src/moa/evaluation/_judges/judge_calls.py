@@ -1,12 +1,13 @@
 """Asking a judge's model through the engine: with its retries, limits, prices, budget and books."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from moa._ledger import ErrorInfo, Ledger
 from moa._messages import Message, ReplyOptions
+from moa._mixture.escaping import Delimiter, escape
 from moa._mixture.schema import Mixture
 from moa._results import Answer
 from moa._runtime.engine import Engine
@@ -105,6 +106,24 @@ async def ask(
         seconds=clock() - started_at,
         failure=failure,
     )
+
+
+def json_reply(name: str, **properties: Mapping[str, Any]) -> ReplyOptions:
+    """Return what asks for a JSON object with these properties, by their schemas, where the service can promise one."""
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+    return ReplyOptions(response_format=form, format_is_optional=True)
+
+
+def question(system: str, template: str, marks: Delimiter, **texts: str) -> tuple[Message, ...]:
+    """Return what a judge is asked; our own marks inside of a text are escaped, so that none breaks out."""
+    safe = {name: escape(text, (marks,)) for name, text in texts.items()}
+    return Message(role="system", content=system), Message(role="user", content=template.format(**safe))
 
 
 async def together(*questions: Awaitable[T]) -> list[T]:

@@ -1,17 +1,17 @@
 """Our own judge: any model, shown both orders, says which response is better or that neither is."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from moa._messages import Message, ReplyOptions
-from moa._mixture.escaping import Delimiter, escape
+from moa._mixture.escaping import Delimiter
 from moa._mixture.schema import Mixture
 from moa._runtime.engine import Engine
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._judges.base import Judge, Pair, Verdict
-from moa.evaluation._judges.judge_calls import JudgeReply, ask, judgements, together
+from moa.evaluation._judges.judge_calls import JudgeReply, ask, json_reply, judgements, question, together
 from moa.evaluation._judges.verdict_forms import verdict_in
 
 NAME = "pairwise"
@@ -34,21 +34,6 @@ _QUESTION = (
     '{{"reason": "...", "verdict": "A" or "B" or "tie"}}'
 )
 _MARKS = Delimiter(r"<\s*/?", r"\s*(?:response\s*_\s*[ab]|instruction)\b")
-
-_FORMAT: Mapping[str, Any] = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "verdict",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {"reason": {"type": "string"}, "verdict": {"type": "string", "enum": ["A", "B", "tie"]}},
-            "required": ["reason", "verdict"],
-            "additionalProperties": False,
-        },
-    },
-}
-
 
 Grade = tuple[float, int]
 """Preference in the order of showing (1 to 2), and how many times it counts."""
@@ -75,10 +60,8 @@ class JudgePrompt:
     options: ReplyOptions = field(default_factory=ReplyOptions)
 
     def messages(self, instruction: str, first: str, second: str) -> tuple[Message, ...]:
-        """Return what the judge is asked; our own marks inside of a text are escaped, so that none breaks out."""
-        texts = {"instruction": instruction, "first": first, "second": second}
-        safe = {name: escape(text, (self.marks,)) for name, text in texts.items()}
-        return Message(role="system", content=self.system), Message(role="user", content=self.question.format(**safe))
+        """Return what the judge is asked."""
+        return question(self.system, self.question, self.marks, instruction=instruction, first=first, second=second)
 
 
 def _grade(text: str) -> Grade | None:
@@ -92,7 +75,7 @@ PAIRWISE = JudgePrompt(
     question=_QUESTION,
     marks=_MARKS,
     grade=_grade,
-    options=ReplyOptions(response_format=_FORMAT, format_is_optional=True),
+    options=json_reply("verdict", reason={"type": "string"}, verdict={"type": "string", "enum": ["A", "B", "tie"]}),
 )
 """A reason, and which response is better or that neither is."""
 

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moa._messages import Message, ReplyOptions
-from moa._mixture.escaping import Delimiter, escape
+from moa._mixture.escaping import Delimiter
 from moa._mixture.loading import single
 from moa._mixture.schema import Mixture
 from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa.errors import UsageError
 from moa.evaluation._judges.json_objects import objects_in
-from moa.evaluation._judges.judge_calls import ask
+from moa.evaluation._judges.judge_calls import ask, json_reply, question
 from moa.evaluation._judges.loading import TOKENS
 from moa.evaluation._measures.base import Case, Measure, Score
 
@@ -30,19 +29,7 @@ _QUESTION = (
     'sentences, then the grade.\n{{"reason": "...", "grade": 0 to 10}}'
 )
 _MARKS = Delimiter(r"<\s*/?", r"\s*(?:response|instruction|standard)\b")
-_FORMAT: Mapping[str, Any] = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "grade",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {"reason": {"type": "string"}, "grade": {"type": "integer", "minimum": 0, "maximum": MOST}},
-            "required": ["reason", "grade"],
-            "additionalProperties": False,
-        },
-    },
-}
+_REPLY = json_reply("grade", reason={"type": "string"}, grade={"type": "integer", "minimum": 0, "maximum": MOST})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +57,8 @@ class RubricMeasure:
         """Return the score of an output; see `Measure.score`."""
         rubric = case.row.get("rubric")
         standard = str(rubric) if rubric else f"A right answer is: {' or: '.join(case.references)}"
-        texts = {"prompt": case.prompt, "standard": standard, "output": case.output}
-        question = _QUESTION.format(**{name: escape(text, (_MARKS,)) for name, text in texts.items()})
-        messages = (Message(role="system", content=_SYSTEM), Message(role="user", content=question))
-        options = ReplyOptions(response_format=_FORMAT, format_is_optional=True)
-        found = await ask(engine, self.model, messages, _grade, judge=self.name, options=options)
+        asked = question(_SYSTEM, _QUESTION, _MARKS, prompt=case.prompt, standard=standard, output=case.output)
+        found = await ask(engine, self.model, asked, _grade, judge=self.name, options=_REPLY)
         value, note = (None, "") if found.value is None else found.value
         return Score(value=value, note=note, failure=found.failure, ledger=found.ledger)
 
