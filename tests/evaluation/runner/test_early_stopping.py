@@ -1,8 +1,11 @@
 """`--until decided` from end to end: what it stops, what it says then, and what it leaves when it is called again."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -11,6 +14,7 @@ from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.summary import summarize
 from moa.evaluation._data.outputs import Output, write_outputs
 from moa.evaluation._data.reference_data import BASELINE
+from moa.evaluation._pipeline import Evaluation
 from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
@@ -39,14 +43,35 @@ def _long(request: ModelRequest, name: str) -> Script:
     return [f"answer of {name} " + "and more " * (20 + number * (7 if name == "agg" else 5) % 11)]
 
 
-@pytest.mark.parametrize("until", ["decided", "good-enough"])
-async def test_a_report_after_stopping_early_rests_on_what_stopped_it_and_says_what_that_saved(
-    tmp_path: Path, until: str
-) -> None:
-    prompts = [f"question {number} ?" for number in range(240)]
+PROMPTS = [f"question {number} ?" for number in range(240)]
 
-    done = await evaluated(tmp_path, _prefers(5), prompts=prompts, until=until, concurrency=4, **judged())
-    summary = write_report(tmp_path).summary
+
+async def _stopped(folder: Path, provider: ScriptedProvider, until: str = "decided") -> Evaluation:
+    return await evaluated(folder, provider, prompts=PROMPTS, until=until, concurrency=4, **judged())
+
+
+@pytest.fixture(scope="module")
+def decided_once(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return asyncio.run(_stopped(tmp_path_factory.mktemp("decided"), _prefers(5)))
+
+
+@pytest.fixture
+def decided(decided_once: Evaluation, tmp_path: Path) -> Evaluation:
+    """An evaluation that `--until decided` has stopped, in a folder of its own."""
+    return replace(decided_once, folder=copytree(decided_once.folder, tmp_path / "decided"))
+
+
+@pytest.fixture
+async def good_enough(tmp_path: Path) -> Evaluation:
+    return await _stopped(tmp_path, _prefers(5), "good-enough")
+
+
+@pytest.mark.parametrize("until", ["decided", "good_enough"])
+def test_a_report_after_stopping_early_rests_on_what_stopped_it_and_says_what_that_saved(
+    until: str, request: pytest.FixtureRequest
+) -> None:
+    done: Evaluation = request.getfixturevalue(until)
+    summary = write_report(done.folder).summary
 
     assert done.ended == "decided"
     assert done.settlement is not None
@@ -56,32 +81,27 @@ async def test_a_report_after_stopping_early_rests_on_what_stopped_it_and_says_w
     assert summary.conclusion.line == "your call", "better, at a cost that is not known"
     assert "; every interval is valid at every look" in summary.conclusion.proof
     assert f"; {len(done.settlement.prompts)} of 240 prompts" in summary.conclusion.proof
-    told = json.loads((tmp_path / "summary.json").read_text())["settlement"]
+    told = json.loads((done.folder / "summary.json").read_text())["settlement"]
     assert (told["decided"], told["saved"]["prompts"]) == (True, summary.stopped.saved)
     for name in ("report.html", "report.md"):
-        assert "left unjudged" in (tmp_path / name).read_text()
+        assert "left unjudged" in (done.folder / name).read_text()
 
 
-async def test_a_decided_evaluation_asks_nothing_when_it_is_resumed(tmp_path: Path) -> None:
-    prompts = [f"question {number} ?" for number in range(240)]
-    first = await evaluated(tmp_path, _prefers(5), prompts=prompts, until="decided", concurrency=4, **judged())
+async def test_a_decided_evaluation_asks_nothing_when_it_is_resumed(decided: Evaluation) -> None:
     again = _prefers(5)
 
-    second = await evaluated(tmp_path, again, prompts=prompts, until="decided", concurrency=4, **judged())
+    second = await _stopped(decided.folder, again)
 
     assert asked(again) == {}
-    assert (second.ended, second.settlement) == ("decided", first.settlement)
+    assert (second.ended, second.settlement) == ("decided", decided.settlement)
 
 
-async def test_outputs_that_are_added_leave_what_was_decided(tmp_path: Path) -> None:
-    prompts = [f"question {number} ?" for number in range(240)]
-    first = await evaluated(tmp_path, _prefers(5), prompts=prompts, until="decided", concurrency=4, **judged())
+async def test_outputs_that_are_added_leave_what_was_decided(decided: Evaluation) -> None:
+    await evaluated(decided.folder, _prefers(5), mixture=trio(name="other"), prompts=PROMPTS[:2])
 
-    await evaluated(tmp_path, _prefers(5), mixture=trio(name="other"), prompts=prompts[:2])
-
-    stopped = summarize(collect(RunDirectory(tmp_path))).stopped
+    stopped = summarize(collect(RunDirectory(decided.folder))).stopped
     assert stopped is not None
-    assert stopped.settlement == first.settlement
+    assert stopped.settlement == decided.settlement
 
 
 async def test_a_decided_evaluation_that_goes_on_with_all_prompts_is_a_plain_one_again(tmp_path: Path) -> None:
