@@ -103,10 +103,9 @@ def critical_value(columns: Floats, level: float = LEVEL) -> float:
     # An independent part keeps columns that are equal so far from counting as one for ever.
     scale = np.sqrt(np.sum((columns - columns.mean(axis=0)) ** 2, axis=0) + 100.0**2)
     common = (columns - columns.mean(axis=0)) / scale
-    own = np.sqrt(np.clip(1.0 - np.sum(common**2, axis=0), 0.0, None))
-    generator = np.random.default_rng(0)
-    draws = generator.standard_normal((_DRAWS, len(common))) @ common
-    draws += own * generator.standard_normal((_DRAWS, candidates))
+    correlations = common.T @ common
+    np.fill_diagonal(correlations, 1.0)
+    draws = np.random.default_rng(0).multivariate_normal(np.zeros(candidates), correlations, _DRAWS, method="eigh")
     return min(bonferroni, float(np.quantile(draws.max(axis=1), level)))
 
 
