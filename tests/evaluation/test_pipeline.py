@@ -28,7 +28,7 @@ from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Pause, Script
 from moa.providers._token_estimates import estimated_tokens
-from tests.support.engines import mixture_of, user_text
+from tests.support.engines import mixture_of, proposals_text, user_text
 from tests.support.evaluations import PROMPTS, VERDICT, asked, evaluated, judged, models, records, rows, traces, trio
 
 PICKS_SECOND = '{"best": 2}'
@@ -598,12 +598,12 @@ async def test_a_wrong_key_stops_the_evaluation_at_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 async def test_until_decided_stops_answering_and_judging_once_the_answer_is_known(tmp_path: Path) -> None:
     prompts = [f"question {number}" for number in range(200)]
-    # The judge is shown both orders and always prefers the answer of the mixture.
-    # It takes a moment: with models that take none, all would be judged before the first look.
+    # The judge is shown both orders and always prefers the answer of the mixture, which the aggregator alone lacks.
+    # Models take a moment: if they took none, all would be judged before the first look.
     provider = models(
-        agg=[Pause(0.02), "answer of agg"],
-        big=[Pause(0.02), "answer of big"],
-        judge=lambda request: [Pause(0.02), VERDICT if "_A>\nanswer of agg" in request.messages[-1].text else _B],
+        agg=lambda request: [Pause(0.001), "answer of agg" if proposals_text(request) else "agg alone"],
+        big=[Pause(0.001), "answer of big"],
+        judge=lambda request: [Pause(0.001), VERDICT if "_A>\nanswer of agg" in request.messages[-1].text else _B],
     )
 
     done = await evaluated(tmp_path, provider, prompts=prompts, until="decided", concurrency=4, **judged())
