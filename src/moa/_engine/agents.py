@@ -198,8 +198,8 @@ def _may_be_marked(request: AgentRequest) -> bool:
 
 
 async def _read(model: Model, model_request: ModelRequest, request: AgentRequest) -> Reply:
-    fold = ReplyFold()
     async with model.provider.stream(model_request) as events:
+        fold = ReplyFold()
         if isinstance(events, WholeReply):
             for event in events.events:
                 fold.add(event)

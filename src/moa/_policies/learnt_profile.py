@@ -7,10 +7,11 @@ lesson: it is remembered, and no later call is refused for it again.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 from moa._policies.profile_store import GOOD_FOR_S, Lesson, ProfileStore
 from moa.errors import BadRequest, ProviderError, Rejection
@@ -97,7 +98,7 @@ class Profile:
         if is_news:
             log.info("%s/%s refuses %s: it is left out from now on (%s)", self.endpoint, self.model, rejection, message)
 
-    def note_taken(self, parts: frozenset[str], retried: list[Rejection]) -> None:
+    def note_taken(self, parts: frozenset[str], retried: Iterable[Rejection]) -> None:
         """Take in that a request of these parts was taken, and with it what was tried again: no lesson any more."""
         for rejection in retried:
             self._retrying.discard(rejection)
@@ -107,7 +108,7 @@ class Profile:
             self._taken.add(parts)
             self._store.note_taken(self.endpoint, self.model, parts)
 
-    def stop_retrying(self, retried: list[Rejection]) -> None:
+    def stop_retrying(self, retried: Iterable[Rejection]) -> None:
         """Take in that a call which tried a refused part again came to nothing: another one will try."""
         self._retrying.difference_update(retried)
 
@@ -116,12 +117,10 @@ class Profile:
         return parts in self._taken or parts in self._opened
 
     def scout(self, parts: frozenset[str]) -> asyncio.Event | None:
-        """Return what to wait for before a request of these parts is sent; None if it is known, or the first.
+        """Return what to wait for before a request of these unknown parts is sent; None if it is the first.
 
         The first one is to set it: `scouted`.
         """
-        if self.has_taken(parts):
-            return None
         ahead = self._scouts.get(parts)
         if ahead is None:
             self._scouts[parts] = asyncio.Event()
@@ -191,31 +190,31 @@ class _AdaptedCall:
         self._inner, self._profile, self._request = inner, profile, request
         self._scouts, self._says_untried = scouts and request.context.batch is None, not scouts
         self._parts = parts_of(request)
-        self._tried: list[Rejection] = []
-        self._useless: list[Rejection] = []
-        self._retried: list[Rejection] = []
+        self._tried: tuple[Rejection, ...] = ()
+        self._useless: tuple[Rejection, ...] = ()
+        self._retried: tuple[Rejection, ...] = ()
         self._last_message = ""
         self._begun = False
         self._manager: ReplyStream | None = None
         self._events: AsyncIterator[ReplyEvent]
 
-    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
-        profile = self._profile
+    def __aenter__(self) -> Coroutine[Any, Any, AsyncIterator[ReplyEvent]]:
         # The samples of a batch go out together, by one call if the service has that: none is sent ahead.
-        ahead = profile.scout(self._parts) if self._scouts else None
+        return self._scout() if self._scouts and not self._profile.has_taken(self._parts) else self._open()
+
+    async def _scout(self) -> AsyncIterator[ReplyEvent]:
+        """Open the first reply to a request of its kind, or one behind it."""
+        ahead = self._profile.scout(self._parts)
         if ahead is not None:
             await self._wait_for(ahead)
+            return await self._open()
         opened = False
         try:
-            await self._open()
+            events = await self._open()
             opened = True
         finally:
-            if self._scouts and ahead is None:
-                profile.scouted(self._parts, opened=opened)
-        if isinstance(self._events, WholeReply):
-            self._note_taken()
-            return self._events
-        return self
+            self._profile.scouted(self._parts, opened=opened)
+        return events
 
     async def _wait_for(self, ahead: asyncio.Event) -> None:
         """Wait until the first request of this kind is through, or for a while."""
@@ -226,7 +225,7 @@ class _AdaptedCall:
                 await ahead.wait()
         self._request = replace(self._request, context=replace(context, asked_at=asked_at))
 
-    async def _open(self) -> None:
+    async def _open(self) -> AsyncIterator[ReplyEvent]:
         """Open a reply, again without what its service turns down."""
         while True:
             request = self._without_what_is_refused()
@@ -234,19 +233,22 @@ class _AdaptedCall:
                 request = replace(request, context=replace(request.context, untried=True))
             try:
                 manager = self._inner.stream(request)
-                self._events = await manager.__aenter__()
+                events = await manager.__aenter__()
             except ProviderError as error:
                 if not self._goes_on_after(error, request):
                     raise
             else:
-                self._manager = manager
-                return
+                self._manager, self._events = manager, events
+                if isinstance(events, WholeReply):
+                    self._note_taken()
+                    return events
+                return self
 
     def _without_what_is_refused(self) -> ModelRequest:
         if not (self._profile.knows_anything or self._tried):
             return self._request
         refused, retried = self._profile.refused(self._parts)
-        self._retried += retried
+        self._retried = (*self._retried, *retried)
         left_out = tuple(dict.fromkeys((*refused, *self._tried)))
         if not left_out:
             return self._request
@@ -258,15 +260,16 @@ class _AdaptedCall:
         message = str(error.args[0])
         if self._tried and message == self._last_message:
             # Leaving it out has changed nothing, so it isn't to blame, or not alone.
-            self._useless.append(self._tried.pop())
+            *tried, useless = self._tried
+            self._tried, self._useless = tuple(tried), (*self._useless, useless)
         self._last_message = message
         for rejection in _rejects(error, request) if len(self._tried) < MOST_TRIES else ():
             known = (*self._tried, *self._useless)
             if rejection not in known and without(request, rejection.part) is not None:
-                self._tried.append(rejection)
+                self._tried = (*self._tried, rejection)
                 return True
         if len(self._useless) > 1:
-            self._tried, self._useless = [*self._tried, *self._useless], []
+            self._tried, self._useless = (*self._tried, *self._useless), ()
             self._last_message = ""
             return True
         self._profile.stop_retrying(self._retried)

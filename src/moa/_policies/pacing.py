@@ -5,6 +5,7 @@ conversation. All samples of a layer begin at once: without pacing, nothing else
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
 
@@ -25,21 +26,21 @@ class Turnstile:
     def __init__(self) -> None:
         self._left = PER_PASS
         self._is_counting = False
-        self._line = asyncio.Lock()
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def take(self, places: int) -> bool:
-        """Whether there is room for a request in this pass; it is taken then."""
-        if self._line.locked() or self._left < places:
+        """Whether there is room for a request in this pass; it is taken then. Nobody overtakes those that wait."""
+        if self._line or self._left < places:
             return False
         self._count(places)
         return True
 
     async def wait(self, places: int) -> None:
         """Take room for a request, in this pass or a later one, in the order of asking."""
-        async with self._line:
-            if self._left < places:
-                await asyncio.sleep(0)  # then a pass has begun, and nobody overtakes who holds the lock
-            self._count(places)
+        if not self.take(places):
+            admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._line.append((places, admitted))
+            await admitted
 
     def _count(self, places: int) -> None:
         self._left -= places
@@ -49,6 +50,11 @@ class Turnstile:
 
     def _begin_pass(self) -> None:
         self._left, self._is_counting = PER_PASS, False
+        while self._line and self._line[0][0] <= self._left:
+            places, admitted = self._line.popleft()
+            if not admitted.done():  # it was cancelled
+                admitted.set_result(None)
+                self._count(places)
 
 
 class Paced:

@@ -123,22 +123,24 @@ class _Attempts:
     A class instead of two generators for speed, as every call uses it.
     """
 
-    __slots__ = ("_begun", "_count", "_events", "_failed", "_manager", "_request", "_retry")
+    __slots__ = ("_attempt", "_begun", "_count", "_events", "_failed", "_request", "_retry")
 
     def __init__(self, retry: Retry, request: ModelRequest) -> None:
         self._retry, self._request = retry, request
         self._count, self._begun = 1, False
         self._failed: ProviderError | None = None
-        self._manager: ReplyStream | None = None
-        self._events: AsyncIterator[ReplyEvent] | None = None
+        self._attempt: ReplyStream | None = None
+        self._events: AsyncIterator[ReplyEvent]
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         while True:
+            attempt = self._retry.attempt(self._request)
             try:
-                events = await self._open()
+                self._events = events = await attempt.__aenter__()
             except ProviderError as error:
                 await self._pause_after(error)
             else:
+                self._attempt = attempt
                 return events if isinstance(events, WholeReply) else self
 
     async def __aexit__(
@@ -151,8 +153,10 @@ class _Attempts:
 
     async def __anext__(self) -> ReplyEvent:
         while True:
+            if self._attempt is None:
+                await self.__aenter__()
             try:
-                event = await anext(await self._open() if self._events is None else self._events)
+                event = await anext(self._events)
             except ProviderError as error:
                 await self._pause_after(error)
             else:
@@ -161,11 +165,6 @@ class _Attempts:
             if self._begun:
                 self._begun = False
                 return Restarted()
-
-    async def _open(self) -> AsyncIterator[ReplyEvent]:
-        self._manager = self._retry.attempt(self._request)
-        self._events = await self._manager.__aenter__()
-        return self._events
 
     async def _pause_after(self, error: ProviderError) -> None:
         """Close the attempt that failed, and wait until the next one; raises the error if there is none."""
@@ -182,10 +181,9 @@ class _Attempts:
 
     async def _leave(self, error: BaseException | None) -> None:
         """Close the attempt, if one is open, with the given exception."""
-        manager, opened = self._manager, self._events is not None
-        self._manager = self._events = None
-        if manager is not None and opened:
-            await manager.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            await attempt.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
 
 def _unpaid(failed: ProviderError, error: BudgetExceeded) -> BudgetExceeded:

@@ -136,7 +136,21 @@ class HttpTransport:
         try:
             body = request.body
             if self._proxy is None and isinstance(body, bytes) and len(body) < LARGE_BODY_BYTES:
-                return await self._send_small(session, self._head(request, url), body, request, connecting)
+                head = self._head(request, url)
+                with connecting:
+                    connection = await head.connect(session)
+                try:
+                    protocol = head.write(connection, body)
+                    message, content = await protocol.read()
+                    while is_interim(message):
+                        message, content = await protocol.read()
+                except HttpProcessingError as error:
+                    connection.close()
+                    raise head.broken(error) from error
+                except BaseException:
+                    connection.close()
+                    raise
+                return _Response(message.code, message.headers, content, connection.release, request)
             with connecting:
                 response = await session.request(
                     request.method,
@@ -162,29 +176,6 @@ class HttpTransport:
             # A server that closes an established connection may have read the request, and may charge for it.
             failed.maybe_billed = hung_up and not failed.ask_again
             raise failed from None
-
-    async def _send_small(
-        self,
-        session: aiohttp.ClientSession,
-        head: RequestHead,
-        body: bytes,
-        request: HttpRequest,
-        connecting: "_Connecting",
-    ) -> "_Response":
-        with connecting:
-            connection = await head.connect(session)
-        try:
-            protocol = head.write(connection, body)
-            message, content = await protocol.read()
-            while is_interim(message):
-                message, content = await protocol.read()
-        except HttpProcessingError as error:
-            connection.close()
-            raise head.broken(error) from error
-        except BaseException:
-            connection.close()
-            raise
-        return _Response(message.code, message.headers, content, connection.release, request)
 
     def _head(self, request: HttpRequest, url: URL) -> RequestHead:
         head = self._heads.get(url)
