@@ -41,8 +41,9 @@ def test_outputs_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert rows[1] == {"instruction": "j", "output": "", "generator": "g", "error": "run_failed: no"}
 
 
-def test_read_outputs_unpacks_and_names_rows_without_a_generator_after_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "sonnet.json.gz"
+@pytest.mark.parametrize("name", ["sonnet.json.gz", "sonnet.json"])
+def test_read_outputs_unpacks_and_names_rows_without_a_generator_after_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     path.write_bytes(gzip.compress(json.dumps([{"instruction": "i", "output": "o", "total_time": 2}]).encode()))
 
     (output,) = read_outputs(path)

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from moa.errors import EvaluationDataError, MixtureError, UsageError
-from moa.evaluation._runner.systems import baseline_of, check_names, parts_of
+from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._runner.systems import baseline_of, check_names, matched, parts_of
 from tests.support.engines import mixture_of
 
 
@@ -86,6 +87,36 @@ def test_a_file_of_several_generators_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(EvaluationDataError, match="outputs of 2 generators"):
         baseline_of(tmp_path / "o.json")
+
+
+def test_two_outputs_to_one_instruction_are_refused_unless_they_are_the_same(tmp_path: Path) -> None:
+    same, other = ({"instruction": "i", "output": text} for text in ("o", "another"))
+    (tmp_path / "same.json").write_text(json.dumps([same, same]))
+    (tmp_path / "other.json").write_text(json.dumps([same, other]))
+
+    assert len(baseline_of(tmp_path / "same.json").outputs or ()) == 1
+    with pytest.raises(EvaluationDataError, match="row 2: has another output to the instruction of row 1"):
+        baseline_of(tmp_path / "other.json")
+
+
+def test_given_outputs_are_matched_whatever_the_line_ends_and_the_white_space_around(tmp_path: Path) -> None:
+    rows = [{"instruction": text, "output": text.upper()} for text in ("a\r\nb ", "c", "c\n", "of another prompt")]
+    (tmp_path / "o.json").write_text(json.dumps(rows))
+    prompts = [Instruction(index=number, prompt=text) for number, text in enumerate(["a\nb", "c"])]
+    system = baseline_of(tmp_path / "o.json")
+
+    found = matched(system, prompts)
+
+    assert found.outputs is not None
+    assert [found.outputs[one.text].output for one in prompts] == ["A\r\nB ", "C"]
+    assert found.entry() == system.entry() == matched(system, prompts[:1]).entry(), "a run can grow"
+
+
+def test_outputs_to_other_prompts_are_refused_before_they_count_as_losses(tmp_path: Path) -> None:
+    (tmp_path / "o.json").write_text(json.dumps([{"instruction": "theirs", "output": "o"}]))
+
+    with pytest.raises(EvaluationDataError, match=r"no output to any of these prompts: .*“theirs”.*“ours”"):
+        matched(baseline_of(tmp_path / "o.json"), [Instruction(index=0, prompt="ours")])
 
 
 def test_two_systems_of_one_name_are_refused() -> None:

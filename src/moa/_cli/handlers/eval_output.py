@@ -101,10 +101,8 @@ def show_ended(done: Evaluation, setup: Spec) -> None:
     else:
         say(f"{there}, {spent}")
     if progress.failed:
-        say(
-            f"{count(progress.failed, 'answer')} failed: a system's is a loss, the baseline's leaves no verdict; the "
-            f"same command asks again"
-        )
+        again = "; the same command asks again" if setup.asked else ""
+        say(f"{count(progress.failed, 'answer')} failed: a system's is a loss, the baseline's leaves no verdict{again}")
     if progress.unjudged:
         say(f"{count(progress.unjudged, 'verdict')} missing: the judge failed; the same command asks again")
     if done.cause is not None:

@@ -21,6 +21,9 @@ from moa.errors import EvaluationDataError
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 """How names of outputs files end."""
 
+_GZIP = b"\x1f\x8b"
+"""How packed bytes begin, whatever the file is called. Source: RFC 1952, section 2.3.1."""
+
 UNFINISHED = ".unfinished"
 """How the names of files end that are being written; a process that was killed leaves them behind."""
 
@@ -66,7 +69,7 @@ class Output:
 
 
 def read_outputs(path: Path) -> tuple[Output, ...]:
-    """Return the outputs of a JSON or JSON Lines file in AlpacaEval's format; `.gz` is unpacked.
+    """Return the outputs of a JSON or JSON Lines file in AlpacaEval's format, packed by gzip or not.
 
     Args:
         path: Each row has `instruction` and `output`, maybe `generator`, `dataset`, `input_token_usage`,
@@ -86,14 +89,14 @@ def read_outputs(path: Path) -> tuple[Output, ...]:
 
 
 def read_rows(path: Path) -> list[Any]:
-    """Return the list in a JSON file, or the lines of a JSON Lines file; `.gz` is unpacked.
+    """Return the list in a JSON file, or the lines of a JSON Lines file, packed by gzip or not.
 
     Raises:
         EvaluationDataError: The file can't be read or is no such list.
     """
     try:
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+        text = (gzip.decompress(raw) if raw.startswith(_GZIP) else raw).decode("utf-8-sig")
     except (OSError, EOFError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise EvaluationDataError(f"can't be read: {reason}", path=path) from error

@@ -36,6 +36,7 @@ from moa.evaluation._runner.systems import (
     check_names,
     earlier_system,
     given_outputs,
+    matched,
     parts_of,
     sides_of,
 )
@@ -246,6 +247,8 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     instructions = load_instructions(prompts, data_dir=data_dir, limit=limit, sample=sample, seed=seed)
     candidates = _candidates(mixture, options)
     baseline, reference = _opponents(prompts, instructions, options)
+    candidates = tuple(matched(system, instructions) for system in candidates)
+    baseline, reference = (one and matched(one, instructions) for one in (baseline, reference))
     systems = (*candidates, *(system for system in (baseline, reference) if system is not None))
     check_names(systems)
     given = options.get("judge")

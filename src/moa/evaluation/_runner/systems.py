@@ -5,9 +5,10 @@ the same agents the same things, under the same seeds, so the replies come out o
 """
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from moa._mixture.loading import load, preset_names, single
@@ -15,6 +16,7 @@ from moa._mixture.roster import roster
 from moa._mixture.schema import Agent, Layer, Mixture
 from moa._pricing.price import Price
 from moa.errors import EvaluationDataError, UsageError
+from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import SUFFIXES, Output, read_outputs
 from moa.evaluation._runner.manifest import SystemEntry
 
@@ -276,8 +278,44 @@ def _from_file(path: Path, price: Price | None, role: str) -> System:
     if len(names) > 1:
         found = ", ".join(names[:3])
         raise EvaluationDataError(f"holds outputs of {len(names)} generators ({found} …): give one of them", path=path)
-    by_instruction = {output.instruction: output for output in outputs}
+    by_instruction: dict[str, Output] = {}
+    for number, output in enumerate(outputs, 1):
+        other = by_instruction.setdefault(output.instruction, output)
+        if other.output != output.output:
+            first = outputs.index(other) + 1
+            raise EvaluationDataError(
+                f"has another output to the instruction of row {first}: keep one of them", path=path, row=number
+            )
     return System(name=names[0], role=role, outputs=by_instruction, price=price)
+
+
+def matched(system: System, instructions: Iterable[Instruction]) -> System:
+    """Return a system of given outputs with them by the prompts' own texts.
+
+    An instruction that differs from a prompt by its line ends or the white space around it is that prompt.
+
+    Raises:
+        EvaluationDataError: No output is of any of these prompts.
+    """
+    if system.outputs is None:
+        return system
+    texts = [one.text for one in instructions]
+    exact, alike = set(texts), {_bare(text): text for text in texts}
+    outputs: dict[str, Output] = {}
+    for own, output in system.outputs.items():
+        prompt = own if own in exact else alike.get(_bare(own), own)
+        outputs.setdefault(own if prompt in system.outputs else prompt, output)
+    if not exact & outputs.keys():
+        theirs, ours = (shorten(text, 80, placeholder=" …") for text in (next(iter(outputs)), texts[0]))
+        raise EvaluationDataError(
+            f"{system.name} has no output to any of these prompts: its first instruction is “{theirs}”, the first "
+            f"prompt is “{ours}”"
+        )
+    return replace(system, outputs=outputs)
+
+
+def _bare(text: str) -> str:
+    return "\n".join(text.splitlines()).strip()
 
 
 def earlier_system(entry: SystemEntry) -> System:
