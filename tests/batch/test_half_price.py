@@ -183,7 +183,7 @@ async def test_a_request_that_was_answered_ahead_of_its_job_is_not_bought_again_
 
 
 async def test_a_deployment_that_has_batches_only_gets_all_requests_in_its_job(place: Place) -> None:
-    # Case: Azure's deployments of the type "global batch" refuse requests that come without a batch.
+    # Case: "OperationNotSupported" of Azure's deployments of the type "global batch" (BerriAI/litellm issue 5279).
     place.write(*(f"p{number}" for number in range(60)))
     async with BatchServer() as server:
         server.only_batches = True
@@ -298,6 +298,94 @@ async def test_rows_that_cant_be_asked_stop_nothing(place: Place) -> None:
 
     assert (result.stopped, result.progress.failed) == (None, 21)
     assert [row["answer_status"] for row in place.answers] == ["failed"] * 21 + ["complete"] * 2
+
+
+async def test_a_batch_in_a_state_of_a_name_of_its_own_goes_on(place: Place) -> None:
+    # Case: services in OpenAI's format have further states between creation and end, such as "in_queue".
+    async with BatchServer() as server:
+        server.waiting, server.polls = "in_queue", 5
+        await place.answer(settings(server))
+
+    assert set(server.processed.values()) == {1}
+
+
+async def test_a_batch_whose_files_are_named_later_than_its_end_is_not_bought_again(place: Place) -> None:
+    # Case: "completed" before `output_file_id` is there, an "observed timing window" (BerriAI/litellm issue 37713).
+    async with BatchServer() as server:
+        server.late_files = 2
+        await place.answer(settings(server))
+
+    assert (len(server.batches), set(server.processed.values())) == (1, {1})
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+
+
+async def test_a_download_that_ends_early_without_an_error_is_repeated(place: Place) -> None:
+    async with BatchServer() as server:
+        server.cut_downloads = 2
+        await place.answer(settings(server))
+
+    assert (len(server.batches), set(server.processed.values())) == (1, {1})
+
+
+async def test_an_input_that_the_service_does_not_know_yet_is_waited_for(place: Place) -> None:
+    # Case: "Cannot find file … or project … does not have access to it" right after its upload, although it is there
+    # (bespokelabsai/curator issue 116).
+    async with BatchServer() as server:
+        server.hidden_inputs = 1
+        await place.answer(settings(server))
+
+    assert (server.creations, len(server.batches)) == (2, 1)
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+
+
+async def test_a_batch_of_which_every_request_failed_has_no_output_and_says_why(place: Place) -> None:
+    # Case: `output_file_id` is null then (BerriAI/litellm issue 33987, ProjectTech4DevAI/kaapi-backend issue 723).
+    async with BatchServer() as server:
+        server.answer = lambda body: ({"message": "this model takes no images"}, 400)
+        result = await place.answer(settings(server))
+
+    assert "this model takes no images" in str(result.stopped)
+    assert len(server.batches) == 1
+
+
+async def test_byte_order_marks_and_line_ends_of_other_systems_lose_no_reply(place: Place) -> None:
+    async with BatchServer() as server:
+        server.odd_lines = True
+        await place.answer(settings(server))
+
+    assert (len(server.batches), set(server.processed.values())) == (1, {1})
+
+
+async def test_the_separators_of_unicode_end_no_line(place: Place) -> None:
+    # Case: `splitlines` also splits at U+2028, U+2029 and U+0085 (awslabs/gluonts pull request 920).
+    prompts = [f"a{mark}b" for mark in ("\u2028", "\u2029", "\u0085", "\x0b", "\x1e")]
+    place.write(*prompts)
+    async with BatchServer() as server:
+        await place.answer(settings(server))
+
+    assert [row["answer"] for row in place.answers] == [f"re: {prompt}" for prompt in prompts]
+    assert len(server.batches) == 1
+
+
+async def test_a_service_with_paths_of_its_own_is_named_them(place: Place) -> None:
+    # Case: Zhipu's batches take `/v4/chat/completions`, Azure's behind a gateway `/chat/completions`.
+    async with BatchServer() as server:
+        await place.answer(settings(server, replace(RAPID, url="/v4/chat/completions")))
+
+    [batch] = server.batches.values()
+    lines = [json.loads(line) for line in server.files[batch["input_file_id"]][1].splitlines()]
+    assert {batch["endpoint"], *(line["url"] for line in lines)} == {"/v4/chat/completions"}
+
+
+async def test_fewer_requests_than_a_service_takes_in_a_job_are_asked_at_once(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with BatchServer() as server:
+        await place.answer(settings(server, replace(RAPID, min_requests=11)))
+
+    assert (len(server.batches), server.asked_at_once) == (0, 10)
+    assert {row["answer_cost_usd"] for row in place.answers} == {15 * 1000 / 1e6}
+    assert "10 requests are too few for a batch job (fewest: 11)" in caplog.text
 
 
 async def test_endpoints_have_jobs_of_their_own_side_by_side(place: Place) -> None:
@@ -420,6 +508,47 @@ async def test_cancelled_jobs_give_what_they_have_processed_and_the_rest_is_sent
     assert [batch["status"] for batch in server.batches.values()] == ["cancelled", "completed"]
     assert set(server.processed.values()) == {1}
     assert {row["answer_status"] for row in place.answers} == {"complete"}
+
+
+async def test_a_day_later_a_job_that_expired_halfway_is_shown_cannot_be_ended_and_loses_nothing(place: Place) -> None:
+    async with BatchServer() as server:
+        server.polls, server.expire = 10**6, {0: 4}
+        await interrupted(place, settings(server), lambda: server.until(lambda: len(server.batches) == 1))
+        server.polls = 1
+        words = [
+            [(state.word, state.done, state.is_open) for state in await job_states(place.jobs, settings(server), **how)]
+            for how in ({}, {"cancel": True}, {})
+        ]
+        await place.answer(settings(server))
+
+    assert words == [[("expired", 10, False)]] * 3
+    assert set(server.processed.values()) == {1}
+    assert [row["answer"] for row in place.answers] == [f"re: p{number}" for number in range(10)]
+
+
+async def test_replies_that_the_service_has_deleted_are_missed_aloud_and_bought_again(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with BatchServer() as server:
+        server.polls = 10**6
+        await interrupted(place, settings(server), lambda: server.until(lambda: len(server.batches) == 1))
+        server.polls = 1
+        await job_states(place.jobs, settings(server))
+        server.deleted.append(server.batches["batch_1"]["output_file_id"])
+        await place.answer(settings(server))
+
+    assert "replies of batch job batch_1 are gone from the service" in caplog.text
+    assert [row["answer"] for row in place.answers] == [f"re: p{number}" for number in range(10)]
+    assert set(server.processed.values()) == {2}
+
+
+async def test_a_row_whose_jobs_all_expire_names_that_as_its_cause(place: Place) -> None:
+    async with BatchServer() as server:
+        server.expire = dict.fromkeys(range(10), 0)
+        result = await place.answer(settings(server))
+
+    assert len(server.batches) == RETRY.max_attempts
+    assert "not processed: late" in str(result.stopped)
 
 
 async def test_the_jobs_of_a_running_batch_belong_to_its_process(place: Place) -> None:

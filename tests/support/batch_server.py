@@ -9,6 +9,7 @@
         server.expire = {1: 10}                # the second batch expires after ten of its requests
 """
 
+import codecs
 import json
 import random
 from collections import Counter
@@ -38,6 +39,11 @@ class BatchServer(LoopbackServer):
         expire: Numbers of batches that expire, and after how many of their requests.
         drop_lines: Numbers of batches of whose output every second line is missing.
         refuse: The `errors` of a batch that is refused whole, by its number.
+        waiting: State of a batch between its creation and its end.
+        late_files: Questions for its state after a batch's end until its files are named.
+        cut_downloads: Number of downloads that end after half of the file, without an error.
+        hidden_inputs: Number of creations whose input the service doesn't know yet.
+        odd_lines: Whether files begin with a byte order mark, and lines end with CRLF.
         most_enqueued: Most requests under way at once; what is beyond fails as the services' token limits do.
         forget: Numbers of batches that the service doesn't know any more.
         lose_list: Whether batches can't be listed for the moment.
@@ -59,6 +65,9 @@ class BatchServer(LoopbackServer):
         self.drop_lines: set[int] = set()
         self.refuse: dict[int, list[dict[str, Any]]] = {}
         self.most_enqueued = 10**9
+        self.waiting = "in_progress"
+        self.late_files = self.cut_downloads = self.hidden_inputs = 0
+        self.odd_lines = False
         self.forget: set[int] = set()
         self.lose_list = self.unauthorized = self.is_together = self.only_batches = False
         self.upload_headers: set[str] = set()
@@ -127,7 +136,11 @@ class BatchServer(LoopbackServer):
     async def _content(self, request: web.Request) -> web.Response:
         if request.match_info["id"] in self.deleted:
             return _error(404, "no such file")
-        return web.Response(body=self.files[request.match_info["id"]][1])
+        content = self.files[request.match_info["id"]][1]
+        if self.cut_downloads:
+            self.cut_downloads -= 1
+            content = content[: len(content) // 2]
+        return web.Response(body=content)
 
     async def _delete(self, request: web.Request) -> web.Response:
         self.deleted.append(request.match_info["id"])
@@ -138,6 +151,9 @@ class BatchServer(LoopbackServer):
         self.creations += 1
         if status := self.refuse_create.get(number):
             return _error(status, "not now")
+        if self.hidden_inputs:
+            self.hidden_inputs -= 1
+            return _error(400, f"Cannot find file {body['input_file_id']}, or project p does not have access to it.")
         batch_id = f"batch_{len(self.batches) + 1}"
         self.batches[batch_id] = {
             "id": batch_id,
@@ -154,7 +170,7 @@ class BatchServer(LoopbackServer):
         return self._batch(batch_id)
 
     def _batch(self, batch_id: str) -> web.Response:
-        shown = _shown(self.batches[batch_id])
+        shown = self._shown(self.batches[batch_id])
         if not self.is_together:
             return web.json_response(shown)
         assert "metadata" not in shown
@@ -164,11 +180,11 @@ class BatchServer(LoopbackServer):
         if self.lose_list:
             return _error(503, "not now")
         if self.is_together:
-            return web.json_response([_shown(batch) for batch in self.batches.values()])
+            return web.json_response([self._shown(batch) for batch in self.batches.values()])
         ids = [*reversed(self.batches)]
         start = ids.index(request.query["after"]) + 1 if "after" in request.query else 0
         page = ids[start : start + 2]
-        rows = [_shown(self.batches[one]) for one in page]
+        rows = [self._shown(self.batches[one]) for one in page]
         return web.json_response({"data": rows, "has_more": start + 2 < len(ids)})
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -178,12 +194,23 @@ class BatchServer(LoopbackServer):
         batch["asked"] += 1
         if batch["status"] in ("validating", "in_progress", "cancelling"):
             self._go_on(batch)
+        elif batch["status"] == "completed" and batch["late"]:
+            batch["late"] -= 1
         return self._batch(batch["id"])
 
     async def _cancel(self, request: web.Request) -> web.Response:
         batch = self.batches[request.match_info["id"]]
+        if batch["status"] not in ("validating", "in_progress", "cancelling"):
+            return _error(409, f"Cannot cancel a batch with status '{batch['status']}'.")
         batch["status"] = "cancelling"
-        return web.json_response(_shown(batch))
+        return web.json_response(self._shown(batch))
+
+    def _shown(self, batch: dict[str, Any]) -> dict[str, Any]:
+        hidden = {"asked", "number", "size", "late"}
+        if batch.get("late"):
+            hidden |= {"output_file_id", "error_file_id"}
+        word = self.waiting if batch["status"] == "in_progress" else batch["status"]
+        return {name: value for name, value in batch.items() if name not in hidden} | {"status": word}
 
     def _go_on(self, batch: dict[str, Any]) -> None:
         lines = self.files[batch["input_file_id"]][1].splitlines()
@@ -196,7 +223,7 @@ class BatchServer(LoopbackServer):
                 limit = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached", "line": None}
                 batch |= {"status": "failed", "errors": {"object": "list", "data": [limit]}}
                 return
-            batch |= {"status": "in_progress", "size": len(lines)}
+            batch |= {"status": "in_progress", "size": len(lines), "late": self.late_files}
         if batch["status"] == "cancelling" or batch["asked"] >= self.polls:
             self._end(batch, lines)
 
@@ -223,12 +250,15 @@ class BatchServer(LoopbackServer):
         batch |= {"status": word, "request_counts": {"completed": len(output), "failed": len(errors)}}
         for name, rows in (("output_file_id", output), ("error_file_id", errors)):
             if rows:
-                batch[name] = self._new_file(f"{name}.jsonl", b"\n".join(rows) + b"\n")
+                end = b"\r\n" if self.odd_lines else b"\n"
+                content = (codecs.BOM_UTF8 if self.odd_lines else b"") + end.join(rows) + end
+                batch[name] = self._new_file(f"{name}.jsonl", content)
 
     async def _chat(self, request: web.Request) -> web.Response:
         self.asked_at_once += 1
         if self.only_batches:
-            return _error(400, "The requested operation is unsupported.")
+            message = "The chatCompletion operation does not work with the specified model, gpt-4o."
+            return web.json_response({"error": {"code": "OperationNotSupported", "message": message}}, status=400)
         body = await request.json()
         content, status = self.answer(body)
         if status == 200:
@@ -247,10 +277,6 @@ def reply_to(body: dict[str, Any], content: object, status: int) -> dict[str, An
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
         "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
     }
-
-
-def _shown(batch: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in batch.items() if name not in ("asked", "number", "size")}
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -39,6 +39,9 @@ class BedrockJobs(LoopbackServer):
         has_flex: Whether models have the flexible tier.
         lose_create: Numbers of the creations that aren't confirmed.
         refuse_create: Numbers of the creations that exceed the quota of jobs.
+        throttle: How often each operation is still throttled, by its name.
+        record_fields: The fields of all records' inputs.
+        is_untidy: Whether outputs have files of others, lines twice, a line cut off, and no manifest.
     """
 
     def __init__(self) -> None:
@@ -52,6 +55,9 @@ class BedrockJobs(LoopbackServer):
         self.has_flex = True
         self.lose_create: set[int] = set()
         self.refuse_create: set[int] = set()
+        self.throttle: Counter[str] = Counter()
+        self.is_untidy = False
+        self.record_fields: set[str] = set()
         self.jobs: dict[str, dict[str, Any]] = {}
         self.objects: dict[tuple[str, str], bytes] = {}
         self.creations = 0
@@ -71,6 +77,14 @@ class BedrockJobs(LoopbackServer):
             web.get("/{bucket}", self._list_objects),
             web.route("*", "/{bucket}/{key:.+}", self._object),
         ]
+
+    async def answered(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Answer a request, unless it is throttled."""
+        operation = handler.__name__.strip("_")
+        if self.throttle[operation] > 0:
+            self.throttle[operation] -= 1
+            return _refused(429, "ThrottlingException", "Too many requests, please wait before trying again.")
+        return await super().answered(request, handler)
 
     def _read(self, address: str) -> bytes:
         bucket, _, key = address.removeprefix("s3://").partition("/")
@@ -141,10 +155,15 @@ class BedrockJobs(LoopbackServer):
         self._random.shuffle(lines)
         place = job["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]
         folder = f"{place.rstrip('/')}/{job['jobArn'].rpartition('/')[2]}"
+        if self.is_untidy:
+            self._write(f"{folder}/other.jsonl.out", b'{"recordId": "theirs", "modelOutput": {}}\n\xff\n[]\n')
+            self._write(f"{folder}/input.jsonl.out", "\n".join([*lines, *lines[:5]]).encode() + b'\n{"recordId": "cut')
+            return
         self._write(f"{folder}/input.jsonl.out", "\n".join(lines).encode())
         self._write(f"{folder}/manifest.json.out", b"{}")
 
     def _record(self, model: str, row: dict[str, Any]) -> dict[str, Any]:
+        self.record_fields |= row["modelInput"].keys()
         prompt = row["modelInput"]["messages"][-1]["content"][0]["text"]
         code, text = self.answer(prompt)
         if code != 200:

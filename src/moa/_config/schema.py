@@ -134,23 +134,27 @@ class BatchSection(StrictModel):
     """How the batch API of an endpoint is used; see `BatchSettings`.
 
     Attributes:
+        min_requests: Fewest requests of a job: fewer are asked at once; for `bedrock` at least 100.
         max_requests: Most requests of a job.
         max_mb: Largest input of a job, in megabytes.
         hours: Hours that the service may take for a job.
         poll_s: Seconds between two questions whether a job has ended.
         quiet_s: Seconds without a further request after which a job is sent.
         upload: `form`, or `redirect` for a service that answers with the address of the upload.
+        url: For `openai`: the path that requests name, where it isn't `/v1/chat/completions` (Azure: without `/v1`).
         s3: For `bedrock`: `s3://BUCKET/PREFIX` of inputs and outputs.
         role_arn: For `bedrock`: the role by which Bedrock reads and writes there.
         kms_key: For `bedrock`: the key that encrypts outputs.
     """
 
+    min_requests: Positive = 1
     max_requests: Positive = 50_000
     max_mb: Positive = 100
     hours: Annotated[StrictInt, Field(ge=1, le=168)] = 24
     poll_s: Seconds = 30.0
     quiet_s: Seconds = 5.0
     upload: Literal["form", "redirect"] = "form"
+    url: Annotated[str, Field(strict=True, pattern="^/")] | None = None
     s3: Annotated[str, AfterValidator(_bucket)] | None = None
     role_arn: Text | None = None
     kms_key: Text | None = None

@@ -158,10 +158,11 @@ async def _state(job: BatchJob, service: JobService, store: JobStore, *, cancel:
         job = await _known(job, service)
         if job.remote_id is None:
             return JobState(job=job, word="not sent")
-        if cancel:
+        status = await service.status(job)
+        if cancel and status.state == "running":  # services refuse to end what has ended
             store.mark_cancelled(job.token)
             await service.cancel(job)
-        status = await service.status(job)
+            status = await service.status(job)
     except ProviderError as error:
         return JobState(job=job, word=f"unknown: {error}")
     return JobState(job=job, word=status.word, done=status.done, is_open=status.state == "running")

@@ -74,23 +74,27 @@ class BatchSettings:
     """How requests go into the file jobs of a service's batch API.
 
     Attributes:
+        min_requests: Fewest requests of a job: fewer are asked at once; for `bedrock` at least 100.
         max_requests: Most requests of a job.
         max_mb: Largest input of a job, in megabytes.
         hours: Hours that the service may take for a job.
         poll_s: Seconds between two questions whether a job has ended.
         quiet_s: Seconds without a further request after which a job is sent.
         upload: How files are uploaded: as a `form`, or (Together) to an address that the service answers with.
+        url: For `openai`: the path that requests name, where it isn't `/v1/chat/completions` (Azure: without `/v1`).
         s3: For `bedrock`: `s3://BUCKET/PREFIX` of inputs and outputs.
         role_arn: For `bedrock`: the role by which Bedrock reads and writes there.
         kms_key: For `bedrock`: the key that encrypts outputs; None: the bucket's own.
     """
 
+    min_requests: int = 1
     max_requests: int = 50_000
     max_mb: int = 100
     hours: int = 24
     poll_s: float = 30.0
     quiet_s: float = 5.0
     upload: Literal["form", "redirect"] = "form"
+    url: str | None = None
     s3: str | None = None
     role_arn: str | None = None
     kms_key: str | None = None

@@ -7,22 +7,21 @@ A request is known by its cache key, so that a later process finds it in the job
 import asyncio
 import copy
 import logging
-import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
-from moa._pricing.lookup import STANDARD
 from moa.errors import Abandoned, BadRequest, ModelNotFound, ProviderError, ProviderFault, RateLimited, ServiceFailed
-from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, WholeReply
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, WholeReply
+from moa.providers._batch_jobs.job_input import JobInput, copied, new_input
 from moa.providers._batch_jobs.service import TIER, JobService, JobStatus
 from moa.providers._batch_jobs.store import BatchJob, JobStore, new_job, sync
-from moa.providers._batch_jobs.stored_replies import Key, StoredReplies
+from moa.providers._batch_jobs.stored_replies import Key, StoredReplies, in_tier
 from moa.providers._endpoint import BatchSettings
 from moa.providers._rejections import parts_of
 from moa.providers._reply_serialization import is_worth_keeping
@@ -48,6 +47,9 @@ MISSES = 3
 MOST_MISSES = 20
 """A job that the service doesn't know so many times in a row is lost: the larger number if its list has it."""
 
+LOOKS = 5
+"""Looks for the replies of a job of which there are fewer than were processed, as far as the service says."""
+
 AHEAD_FROM = 50
 """Fewest requests of one kind of which one is asked ahead of their job."""
 
@@ -71,21 +73,6 @@ class _Asker:
 
     request: ModelRequest
     events: asyncio.Future[list[ReplyEvent]]
-
-
-@dataclass(slots=True)
-class _Input:
-    """The input of the next job of a model, while it is being written."""
-
-    token: str
-    model: str
-    file: IO[bytes]
-    started_at: float
-    added_at: float
-    size: int = 0
-    keys: list[str] = field(default_factory=list)
-    untried: dict[frozenset[str], list[str]] = field(default_factory=dict)
-    timer: asyncio.TimerHandle | None = None
 
 
 class Batcher:
@@ -122,7 +109,7 @@ class Batcher:
         # StoredReplies like the replies of jobs: the other calls of its row may take hours.
         self._at_once = StoredReplies(service.at_once(inner), store, endpoint, key)
         self._recovery: asyncio.Task[None] | None = None
-        self._inputs: dict[str, _Input] = {}
+        self._inputs: dict[str, JobInput] = {}
         self._sent: dict[str, str] = {}
         self._askers: dict[str, _Asker] = {}
         self._failures: dict[str, ProviderError] = {}
@@ -142,7 +129,7 @@ class Batcher:
                 events = await self._reply(whole)
         except _AskAtOnce:
             async with self._at_once.stream(request) as now:
-                events = _in_tier([event async for event in now], None)
+                events = in_tier([event async for event in now], None)
         yield WholeReply(events)
 
     async def _reply(self, request: ModelRequest) -> list[ReplyEvent]:
@@ -156,7 +143,7 @@ class Batcher:
         # The same request at the same time, e.g. of two equal prompts, is another request: each has its own reply.
         key = next(key for number in count() if (key := _numbered(base, number)) not in self._askers)
         if (reply := self._store.reply(self._endpoint, key)) is not None:
-            return self._handed_out(key, _in_tier(self._decoded(reply, request), TIER))
+            return self._handed_out(key, in_tier(self._decoded(reply, request), TIER))
         if self._store.stored_reply(self._endpoint, key) is not None:
             raise _AskAtOnce  # it was, by an earlier process
         if (failure := self._failures.get(self._sent.get(key, ""))) is not None:
@@ -187,7 +174,7 @@ class Batcher:
             self._send(current)
             current = None
         if current is None:
-            current = self._inputs[request.model] = self._new_input(request.model)
+            current = self._inputs[request.model] = new_input(self._store, request.model)
         current.file.write(line)
         current.size += len(line)
         current.keys.append(key)
@@ -198,18 +185,13 @@ class Batcher:
         if current.timer is None:
             self._look_later(current)
 
-    def _new_input(self, model: str) -> _Input:
-        token, now = f"moa-{secrets.token_hex(12)}", time.monotonic()
-        file = self._store.input_of(token).open("xb")
-        return _Input(token=token, model=model, file=file, started_at=now, added_at=now)
-
-    def _look_later(self, current: _Input) -> None:
+    def _look_later(self, current: JobInput) -> None:
         wait_s = self._settings.quiet_s - (time.monotonic() - current.added_at)
         wait_s = wait_s if wait_s > 0 else self._settings.quiet_s / 4
         due_at = time.monotonic() + wait_s
         current.timer = asyncio.get_running_loop().call_later(wait_s, self._look, current, due_at)
 
-    def _look(self, current: _Input, due_at: float) -> None:
+    def _look(self, current: JobInput, due_at: float) -> None:
         now, quiet_s = time.monotonic(), self._settings.quiet_s
         # While replies are given out, or the event loop is behind, more requests are about to come.
         is_busy = self._delivering > 0 or now - due_at > quiet_s / 4
@@ -219,14 +201,14 @@ class Batcher:
         else:
             self._look_later(current)
 
-    def _send(self, current: _Input) -> None:
+    def _send(self, current: JobInput) -> None:
         """Make a job of an input."""
         del self._inputs[current.model]
         if current.timer is not None:
             current.timer.cancel()
         self._start(self._work_on_input(current))
 
-    async def _work_on_input(self, current: _Input) -> None:
+    async def _work_on_input(self, current: JobInput) -> None:
         try:
             current = await self._tried(current)
             if len(current.keys) < self._service.fewest:
@@ -241,7 +223,7 @@ class Batcher:
         finally:
             current.file.close()
 
-    def _ask_all_at_once(self, current: _Input) -> None:
+    def _ask_all_at_once(self, current: JobInput) -> None:
         if current.keys:
             log.warning(
                 "%s/%s: %d requests are too few for a batch job (fewest: %d), so they are asked at once",
@@ -253,7 +235,7 @@ class Batcher:
         self._store.input_of(current.token).unlink(missing_ok=True)
         self._fail(current.keys, lambda: _AskAtOnce())
 
-    async def _tried(self, current: _Input) -> _Input:
+    async def _tried(self, current: JobInput) -> JobInput:
         """Return an input without the requests that were answered, or refused, at once.
 
         Of each kind of request that its service may refuse, one is asked ahead: a refusal would be known only at the
@@ -286,19 +268,15 @@ class Batcher:
         except ProviderError as error:
             # Anything else, as of a deployment that has file jobs only, is for the job to find out.
             return error if error.rejects else None
-        self._give(key, _in_tier(reply, None))
+        self._give(key, in_tier(reply, None))
         return None
 
-    def _copied(self, token: str, model: str, keys: Sequence[str]) -> _Input:
-        """Return an input of some requests of another one."""
-        fresh, wanted = self._new_input(model), frozenset(keys)
-        with self._store.input_of(token).open("rb") as lines:
-            fresh.file.writelines(line for line in lines if self._service.key_of(line) in wanted)
-        fresh.keys = list(keys)
+    def _copied(self, token: str, model: str, keys: Sequence[str]) -> JobInput:
+        fresh = copied(self._store, token, model, keys, self._service.key_of)
         self._sent.update(dict.fromkeys(keys, fresh.token))
         return fresh
 
-    def _written_down(self, current: _Input) -> BatchJob:
+    def _written_down(self, current: JobInput) -> BatchJob:
         """Bring an input to disk, and then its job."""
         with current.file:
             sync(current.file)
@@ -437,9 +415,7 @@ class Batcher:
             return  # an earlier process has them all
         self._delivering += 1
         try:
-            await self._persistently(
-                lambda: self._take(job, missing, status), f"downloading the replies of batch job {job.token}"
-            )
+            status = await self._take_all(job, missing, status)
         finally:
             self._delivering -= 1
         reference = f"{job.endpoint}/{job.model}"
@@ -449,6 +425,24 @@ class Batcher:
             reason = f"its batch job ended without it ({status.word}{': ' if status.message else ''}{status.message})"
             self._fail(missing, lambda: ServiceFailed(reason, model=reference))
 
+    async def _take_all(self, job: BatchJob, missing: set[str], status: JobStatus) -> JobStatus:
+        """Take the replies out of what is missing, and return the state in which they were taken.
+
+        A service may say that a job has ended before its files are there, and a download may end early without an
+        error: what was processed is looked for again before it is sent, and paid, once more.
+        """
+        for look in count(1):
+            await self._persistently(
+                partial(self._take, job, missing, status), f"downloading the replies of batch job {job.token}"
+            )
+            unprocessed = len(missing) if status.done is None else max(0, job.requests - status.done)
+            if len(missing) <= unprocessed or look == LOOKS:
+                return status
+            log.info("batch job %s: %d replies are not there yet", job.token, len(missing) - unprocessed)
+            await asyncio.sleep(min(self._settings.poll_s * look, LONGEST_PAUSE_S))
+            status = await self._persistently(lambda: self._service.status(job), f"status of batch job {job.token}")
+        raise AssertionError
+
     async def _take(self, job: BatchJob, missing: set[str], status: JobStatus) -> None:
         chunk: dict[str, bytes] = {}
         async with aclosing(self._service.replies(job, status)) as replies:
@@ -457,10 +451,10 @@ class Batcher:
                     chunk.setdefault(key, reply)
                 if len(chunk) >= AT_A_TIME:
                     self._deliver(job, chunk)
-                    missing -= chunk.keys()
+                    missing.difference_update(chunk)
                     chunk = {}
         self._deliver(job, chunk)
-        missing -= chunk.keys()
+        missing.difference_update(chunk)
 
     def _deliver(self, job: BatchJob, replies: Mapping[str, bytes]) -> None:
         good: dict[str, list[ReplyEvent]] = {}
@@ -470,7 +464,7 @@ class Batcher:
             asker = self._askers.get(key)
             try:
                 events = self._service.decode(reply, reference=reference, request=asker.request if asker else None)
-                good[key] = _in_tier(events, TIER)
+                good[key] = in_tier(events, TIER)
             except ProviderError as error:
                 failed[key] = error
         if good:
@@ -561,16 +555,6 @@ class Batcher:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._service.aclose()
         await self._inner.aclose()
-
-
-def _in_tier(events: list[ReplyEvent], tier: str | None) -> list[ReplyEvent]:
-    """Return events whose usage is that of a tier, whatever the service names; None: of the one that it names."""
-    return [
-        replace(event, usage=replace(event.usage, tier=tier or event.usage.tier or STANDARD))
-        if isinstance(event, Finish) and event.usage is not None
-        else event
-        for event in events
-    ]
 
 
 def _numbered(key: str, number: int) -> str:

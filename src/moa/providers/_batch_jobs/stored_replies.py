@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, WholeReply
+from moa._pricing.lookup import STANDARD
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, WholeReply
 from moa.providers._batch_jobs.store import JobStore
 from moa.providers._reply_serialization import event_dict, event_from, is_worth_keeping, joined
 
@@ -54,3 +55,13 @@ class StoredReplies:
     async def aclose(self) -> None:
         """Close the wrapped provider."""
         await self._inner.aclose()
+
+
+def in_tier(events: list[ReplyEvent], tier: str | None) -> list[ReplyEvent]:
+    """Return events whose usage is that of a tier, whatever the service names; None: of the one that it names."""
+    return [
+        replace(event, usage=replace(event.usage, tier=tier or event.usage.tier or STANDARD))
+        if isinstance(event, Finish) and event.usage is not None
+        else event
+        for event in events
+    ]

@@ -41,7 +41,9 @@ LEAST_HOURS = 24
 LINES_AT_A_TIME = 500
 """Lines that a thread reads in one turn."""
 
-_RUNNING = frozenset({"Submitted", "InProgress", "Stopping", "Validating", "Scheduled"})
+_ENDED = frozenset({"Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired"})
+"""Final states; a job in any other one goes on."""
+
 Result = TypeVar("Result")
 
 
@@ -57,8 +59,6 @@ class BedrockBatchService:
         ConfigError: The bucket or the role is missing, or the endpoint has an API key, which can't write to S3.
     """
 
-    fewest = FEWEST
-
     def __init__(self, endpoint: Endpoint, settings: BatchSettings) -> None:
         require_botocore()
         place = f"endpoints.{endpoint.name}.batch"
@@ -66,6 +66,7 @@ class BedrockBatchService:
             raise ConfigError("Bedrock's batch jobs need `s3` (s3://BUCKET/PREFIX) and `role_arn`", key=place)
         if endpoint.api_key is not None:
             raise ConfigError("batch jobs need AWS credentials: an API key can't write to S3", key=place)
+        self.fewest = max(settings.min_requests, FEWEST)
         self.most, self.most_bytes = settings.max_requests, settings.max_mb * 1_000_000
         self._endpoint, self._settings = endpoint, settings
         bucket, _, prefix = settings.s3.removeprefix("s3://").partition("/")
@@ -132,7 +133,7 @@ class BedrockBatchService:
             job, lambda: self._client("bedrock").get_model_invocation_job(jobIdentifier=job.remote_id)
         )
         word, done = str(details.get("status")), details.get("processedRecordCount")
-        state: Any = "running" if word in _RUNNING else "ended"
+        state: Any = "ended" if word in _ENDED else "running"
         if word == "Failed" and not done:
             state = "refused"
         message = self._secrets.beginning(str(details.get("message") or ""), 500)

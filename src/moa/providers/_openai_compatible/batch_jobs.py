@@ -5,6 +5,7 @@ another address, and its batches have no metadata: there, a batch is found by it
 """
 
 import asyncio
+import codecs
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -16,7 +17,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from moa.errors import BrokenReply, ConnectionFailed, ModelNotFound, ProviderError, ServiceFailed
+from moa.errors import BadRequest, BrokenReply, ConnectionFailed, ModelNotFound, ProviderError, ServiceFailed
 from moa.providers._base import ModelRequest, Provider, ReplyEvent
 from moa.providers._batch_jobs.service import JobStatus
 from moa.providers._batch_jobs.store import BatchJob
@@ -44,7 +45,12 @@ IDLE_S = 120.0
 MOST_LISTED = 50
 """Pages of batches that are searched for a job."""
 
-_RUNNING = frozenset({"validating", "in_progress", "finalizing", "cancelling", "queued", "pending", "running"})
+_ENDED = frozenset({"completed", "failed", "expired", "cancelled", "canceled", "succeeded", "error"})
+"""Final states; whatever else a service calls its states, a batch in one of them goes on."""
+
+_NOT_VISIBLE = re.compile(r"\bfile\b.*(not find|not found|not exist|no access|not have access)|cannot find file", re.I)
+"""What services say of a file that they have just taken, until all of their parts know it."""
+
 _OVER_QUOTA = re.compile(r"token_limit|enqueued|quota|too many batches", re.IGNORECASE)
 _LARGEST = 2**40
 
@@ -61,9 +67,8 @@ class OpenAIBatchService:
         ConfigError: The endpoint's address or a header can't be used.
     """
 
-    fewest = 1
-
     def __init__(self, endpoint: Endpoint, settings: BatchSettings, transport: Transport | None = None) -> None:
+        self.fewest = settings.min_requests
         self.most, self.most_bytes = settings.max_requests, settings.max_mb * 1_000_000
         self._endpoint, self._settings = endpoint, settings
         self._headers = headers_of(endpoint)
@@ -74,7 +79,8 @@ class OpenAIBatchService:
         self._transport: Transport = transport
         address(endpoint, "batches")
         # Azure's requests name the path without the version.
-        self._path = "/chat/completions" if ".azure." in (endpoint.base_url or "") else "/v1/chat/completions"
+        usual = "/chat/completions" if ".azure." in (endpoint.base_url or "") else "/v1/chat/completions"
+        self._path = settings.url or usual
 
     def line(self, key: str, request: ModelRequest) -> bytes:
         """Return a request as a line of a job's input."""
@@ -122,7 +128,13 @@ class OpenAIBatchService:
         }
         if self._settings.upload == "form":
             body["metadata"] = {"moa_job": job.token}
-        return _id_of(_unwrapped(await self._json(job, "POST", "batches", orjson.dumps(body))), job)
+        try:
+            created = await self._json(job, "POST", "batches", orjson.dumps(body))
+        except (BadRequest, ModelNotFound) as error:
+            if not _NOT_VISIBLE.search(str(error)):
+                raise
+            raise ServiceFailed(f"the input isn't visible yet: {error.args[0]}", model=_reference(job)) from error
+        return _id_of(_unwrapped(created), job)
 
     async def find(self, job: BatchJob) -> str | None:
         """Return the id of the batch with this job's token or input file; None if there is none."""
@@ -152,7 +164,7 @@ class OpenAIBatchService:
         faults = dict(self._faults(batch, job))
         message = self._message(batch)
         has_files = any(_file_ids(batch))
-        if word in _RUNNING:
+        if word not in _ENDED:
             state: Any = "running"
         elif word == "failed" and not has_files:
             state = "over_quota" if _OVER_QUOTA.search(f"{_codes(batch)} {message}") else "refused"
@@ -187,6 +199,7 @@ class OpenAIBatchService:
             if file_id is not None:
                 async with aclosing(self._lines(job, file_id)) as lines:
                     async for line in lines:
+                        line = line.removeprefix(codecs.BOM_UTF8)
                         try:
                             yield str(loads(line)["custom_id"]), line
                         except (ValueError, KeyError, TypeError):
