@@ -4,8 +4,6 @@ import codecs
 import csv
 import json
 import re
-import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import IO, Any, Protocol
 
 import orjson
 
+from moa._runtime.csv_rows import csv_rows
 from moa.errors import MissingDependency, UsageError
 
 FORMATS = (".jsonl", ".csv", ".parquet")
@@ -105,19 +104,9 @@ def _json_row(number: int, line: bytes, at: int) -> Row:
 
 
 def _csv_rows(file: IO[str]) -> Iterator[Row]:
-    csv.field_size_limit(sys.maxsize)
-    # Strict: a quote that is never closed would make one prompt of all the rest.
-    rows = csv.DictReader(file, strict=True)
-    names = Counter(rows.fieldnames or ())
-    if double := [name for name, count in names.items() if count > 1]:
-        raise csv.Error(f"two columns are called {double[0]!r}: rename one")
-    try:
-        for number, columns in enumerate(rows):
-            surplus = columns.pop(None, None)
-            fault = f"more cells than the first row names columns: {surplus}" if surplus else None
-            yield Row(number=number, columns=columns, fault=fault)
-    except csv.Error as error:
-        raise csv.Error(f"the row that begins in line {rows.line_num + 1}: {error}") from error
+    for number, (columns, surplus) in enumerate(csv_rows(file)):
+        fault = f"more cells than the first row names columns: {surplus}" if surplus else None
+        yield Row(number=number, columns=columns, fault=fault)
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

@@ -47,6 +47,29 @@ def test_a_file_of_every_format_gives_the_same_prompts(name: str, write, tmp_pat
     assert (second.text, second.category, second.reference, second.index) == ("What is 2, 3?", "sums", None, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prompt,reference\na,b,c\n", "row 1: more cells than the first row names columns"),
+        ("prompt,prompt\na,b\n", "two columns are called 'prompt'"),
+        ('prompt\na\n"b\n', "the row that begins in line"),
+    ],
+)
+def test_a_csv_file_in_which_cells_or_rows_would_be_lost_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(text)
+
+    with pytest.raises(EvaluationDataError, match=message):
+        load_instructions(tmp_path / "p.csv")
+
+
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(f"prompt\n{'x' * 200_000}\n")
+
+    (long,) = load_instructions(tmp_path / "p.csv")
+
+    assert len(long.text) == 200_000
+
+
 def test_messages_become_a_conversation_also_out_of_a_csv_cell(tmp_path: Path) -> None:
     talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     polars.DataFrame({"messages": [json.dumps(talk)]}).write_csv(tmp_path / "p.csv")
