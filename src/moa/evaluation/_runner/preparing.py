@@ -286,8 +286,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         asked = {system.name: system.mixture for system in systems if system.mixture is not None}
         require_worst_cases(settings, asked, _judging_models(setup))
     if options.get("half_price", False):
-        judges = (*((setup.judge,) if setup.judge else ()), *measures)
-        require_batch_api([model for one in judges for model in one.models], settings)
+        require_batch_api(_judging_models(setup), settings)
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
     entry = PromptsEntry(source=name, count=len(instructions), sha256=digest(instructions), limit=limit, sample=sample)
     return Prepared(
