@@ -22,7 +22,7 @@ from moa.providers import Endpoint, Price
 PRICES = {
     # US dollars per million tokens, as published in 2026 for GPT-5 and for Claude Haiku 4.5 on Amazon Bedrock.
     "automatic": Price(input=Decimal("1.25"), output=Decimal(10), cached_input=Decimal("0.125")),
-    "told": Price(input=Decimal(1), output=Decimal(5), cached_input=Decimal("0.1"), cache_write=Decimal("1.25")),
+    "explicit": Price(input=Decimal(1), output=Decimal(5), cached_input=Decimal("0.1"), cache_write=Decimal("1.25")),
 }
 TOOLS = ReplyOptions(tools=({"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}},))
 
@@ -66,10 +66,10 @@ def engine_of(service: PrefixService) -> Engine:
     automatic = Endpoint(
         name="automatic", kind="openai", base_url=f"{service.url}/v1", prices={"*": PRICES["automatic"]}
     )
-    told = Endpoint(
-        name="told", kind="bedrock", endpoint_url=service.url, region="us-east-1", prices={"*": PRICES["told"]}
+    explicit = Endpoint(
+        name="explicit", kind="bedrock", endpoint_url=service.url, region="us-east-1", prices={"*": PRICES["explicit"]}
     )
-    return Engine(settings=Settings(endpoints={"automatic": automatic, "told": told}))
+    return Engine(settings=Settings(endpoints={"automatic": automatic, "explicit": explicit}))
 
 
 async def run_case(case: Case, kind: str, layout: str, fan_out: str | None) -> Row:
@@ -154,7 +154,7 @@ async def self_moa(*, knows_n: bool) -> Row:
 async def _measure(cases: Sequence[Case]) -> list[Table]:
     rows = []
     for case in cases:
-        for kind in ("automatic", "told"):
+        for kind in ("automatic", "explicit"):
             rows.append(await run_case(case, kind, "system", "every_step"))
             rows.append(await run_case(case, kind, "last", None))
     samples = [await self_moa(knows_n=False), await self_moa(knows_n=True)]

@@ -52,8 +52,8 @@ _COMPLETION = ("install_completion", "show_completion")
 def _name(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"`{_cell(parameter.metavar)}`"
-    value = f" {_cell(parameter.metavar)}" if parameter.metavar else "" if parameter.is_flag else " N"
-    return f"`{', '.join(parameter.opts)}{value}`"
+    value = "" if parameter.is_flag else parameter.metavar or parameter.display_type_rich(None).strip("<>")
+    return f"`{' '.join([', '.join(parameter.opts), _cell(value)]).strip()}`"
 
 
 def _cell(text: str) -> str:

@@ -1,10 +1,11 @@
 """Writes docs/reference/api-fields.md from the server's tables of known fields; a test checks that it is current."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from moa._server.api.apis import APIS, Api
-from moa._server.api.known_fields import DROPPED, SDK_VERSIONS, Known, Refusal
+from moa._server.api.known_fields import DROPPED, SDK_VERSIONS, Refusal
 
 TARGET = Path(__file__).parent.parent / "docs" / "reference" / "api-fields.md"
 
@@ -31,29 +32,30 @@ def reference() -> str:
 
 def _table(api: Api) -> Iterator[str]:
     yield f"## {api.name}\n"
-    yield "| object | honoured | passed on | taken, without effect | refused |\n|---|---|---|---|---|"
+    yield "| object | honoured | passed on | taken, without effect |\n|---|---|---|---|"
     dropped, refused = [], dict[str, list[str]]()
     for kind, rule in api.fields.items():
         if rule is DROPPED:
             dropped.append(kind)
         elif isinstance(rule, Refusal):
-            refused.setdefault(rule.why, []).append(kind)
+            refused.setdefault(rule.why, []).append(f"`{kind}`")
         else:
-            yield f"| {kind} | {' | '.join(_cells(rule))} |"
+            cells = (_names(sorted(names)) for names in (rule.honoured, rule.passed_on, rule.harmless))
+            yield f"| {kind} | {' | '.join(cells)} |"
+            for name, refusal in sorted(rule.refused.items()):
+                shown = f"`{name}`" if kind == "request" else f"`{name}` of `{kind}`"
+                refused.setdefault(refusal.why, []).append(shown + _except(refusal))
     yield f"\nTaken and shown to no model: {_names(dropped)}.\n"
-    for why, kinds in refused.items():
-        yield f"- {_names(kinds)}: {why}."
+    yield "| refused | what to do |\n|---|---|"
+    for why, what in refused.items():
+        yield f"| {', '.join(what)} | {why} |"
     yield ""
 
 
-def _cells(rule: Known) -> Iterator[str]:
-    for names in (rule.honoured, rule.passed_on, rule.harmless):
-        yield _names(sorted(names))
-    yield "; ".join(f"`{name}`{_except(refusal)}: {refusal.why}" for name, refusal in sorted(rule.refused.items()))
-
-
 def _except(refusal: Refusal) -> str:
-    return f" (but {', '.join(f'`{value!r}`' for value in refusal.harmless)})" if refusal.harmless else ""
+    return (
+        f" (but not {' or '.join(f'`{json.dumps(value)}`' for value in refusal.harmless)})" if refusal.harmless else ""
+    )
 
 
 def _names(names: list[str]) -> str:

@@ -61,7 +61,7 @@ async def test_the_prefix_service_counts_what_the_ledger_says(monkeypatch: pytes
         monkeypatch.setenv(name, "none")
     case = Case(name="small", steps=3, system_tokens=2000)
 
-    rows = [await run_case(case, kind, "last", None) for kind in ("automatic", "told")]
+    rows = [await run_case(case, kind, "last", None) for kind in ("automatic", "explicit")]
 
     assert [row["calls"] for row in rows] == [6, 6]
     assert all(row["ledger agrees"] for row in rows)

@@ -49,7 +49,9 @@ class TierName(StrEnum):
 
 TierOption = Annotated[
     TierName | None,
-    typer.Option("--tier", help="Service tier of all calls: flex is cheaper and slower, priority dearer and faster."),
+    typer.Option(
+        "--tier", help="Service tier of all calls: flex is cheaper and slower, priority faster and more expensive."
+    ),
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings file; default: moa.yaml.")
