@@ -19,6 +19,7 @@ NAMES = (
     "heartbeat",
     "disconnect",
     "verdict",
+    "labels",
     "evaluation",
 )
 

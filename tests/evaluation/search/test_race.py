@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from moa.evaluation._search import race
 from moa.evaluation._search.search import critical_values
@@ -68,7 +69,7 @@ def test_prospects_use_how_hard_the_remaining_prompts_are_for_the_models_alone()
     known = race.prospect(candidate, hard_first[:, None], margin=3, critical=2)
     unknown = race.prospect(candidate, np.zeros((400, 1)), margin=3, critical=2)
 
-    assert known > 0.9
+    assert known > 0.85
     assert unknown < 0.2
 
 
@@ -92,3 +93,14 @@ def test_what_members_of_the_same_quality_add_by_chance_is_no_promise() -> None:
 @pytest.mark.parametrize(("prompts", "sizes"), [(400, (50, 100, 200, 400)), (100, (25, 50, 100)), (10, (10,))])
 def test_looks_begin_when_there_is_something_to_see(prompts: int, sizes: tuple[int, ...]) -> None:
     assert race.look_sizes(prompts) == sizes
+
+
+@pytest.mark.parametrize("prompts", [60, 112, 200, 456, 800])
+def test_a_candidate_that_only_loses_as_often_as_the_margin_is_seldom_called_good_enough(prompts: int) -> None:
+    losses = np.arange(prompts // 10)
+    # The exact chances of so many losses of 100 points, each on 3% of the prompts.
+    chances = binom.pmf(losses, prompts, 0.03)
+
+    called = [race.shown(np.repeat([-100.0, 0.0], [n, prompts - n]), 1.645).low > -3.0 for n in losses]
+
+    assert float(chances @ called) < 0.07

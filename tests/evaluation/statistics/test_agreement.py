@@ -1,7 +1,10 @@
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
-from moa.evaluation._statistics.agreement import cohen_kappa, fleiss_kappa, spearman
+from moa.evaluation._statistics.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, spearman
 
 
 def test_cohen_kappa_is_the_textbook_figure() -> None:
@@ -75,3 +78,18 @@ def test_spearman_says_nothing_of_too_little() -> None:
     assert spearman(scores, np.ones(10), seed=0) is None
     with pytest.raises(ValueError, match="same shape"):
         spearman(scores, scores[:5], seed=0)
+
+
+def test_agreement_is_that_of_independent_implementations() -> None:
+    rng = np.random.default_rng(4)
+    reference = pytest.importorskip("krippendorff") if find_spec("krippendorff") else None
+    for _ in range(20):
+        first = rng.integers(0, 3, 60)
+        second = np.where(rng.random(60) < 0.6, first, rng.integers(0, 3, 60))
+        assert cohen_kappa(first.tolist(), second.tolist()) == pytest.approx(cohen_kappa_score(first, second))
+        ratings = np.stack([first, second, rng.integers(0, 3, 60)]).astype(float)
+        ratings[rng.random(ratings.shape) < 0.2] = np.nan
+        given = [[None if np.isnan(one) else one for one in row] for row in ratings.T.tolist()]
+        if reference is not None:
+            theirs = reference.alpha(reliability_data=ratings, level_of_measurement="nominal")
+            assert krippendorff_alpha(given) == pytest.approx(theirs)

@@ -91,6 +91,26 @@ def test_labels_that_are_all_the_same_are_no_certainty() -> None:
     assert found.estimate.interval.low == pytest.approx(94.04, abs=0.01)
 
 
+def test_figures_are_those_of_the_published_package() -> None:
+    """`uv run --with ppi-python pytest …`: the package keeps the unlabelled pairs apart, and takes normal quantiles."""
+    ppi = pytest.importorskip("ppi_py")
+    source, apart = np.random.default_rng(6), []
+    for labels in (50, 100, 200):
+        for _ in range(20):
+            people, judge = world(805, source, noise=0.3)
+            drawn = np.isin(np.arange(805), source.choice(805, labels, replace=False))
+            found = corrected_win_rate(judge, np.where(drawn, people, np.nan))
+            assert found is not None
+            sides = (people[drawn], judge[drawn], judge[~drawn])
+            apart.append(found.estimate.value - 100 * float(np.ravel(ppi.ppi_mean_pointestimate(*sides))[0]))
+            low, high = (100 * float(np.ravel(end)[0]) for end in ppi.ppi_mean_ci(*sides, alpha=0.05))
+            width = found.estimate.interval.high - found.estimate.interval.low
+            assert 1.0 < width / (high - low) < 1.1
+
+    assert abs(np.mean(apart)) < 0.1
+    assert np.abs(apart).max() < 1.5
+
+
 def test_no_label_is_no_figure() -> None:
     assert corrected_win_rate(np.ones(3), np.full(3, np.nan)) is None
     with pytest.raises(ValueError, match="same shape"):

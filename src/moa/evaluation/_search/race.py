@@ -14,6 +14,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
+from moa.evaluation._statistics.sample_means import DIFFERENCE
 
 LEVEL = 0.95
 """Probability that no candidate is said to be good enough that is not."""
@@ -33,6 +34,13 @@ MIN_PROMPTS = 20
 
 HOPELESS = 0.005
 """A candidate with less chance than this to be shown good enough does not go on."""
+
+IMAGINED = 4 * DIFFERENCE**2
+"""Squared deviations of four imagined prompts on which the system won or lost all, as in `mean_with_interval`.
+
+A candidate that equals the baseline on every prompt so far isn't taken for one that always will: of candidates that
+fail on 3% of the prompts and never win one, a single such prompt would let up to 18 in 100 pass for good enough.
+"""
 
 _DRAWS = 20_000
 
@@ -55,14 +63,11 @@ class AdvantageBounds:
 
 
 def standard_deviation(advantages: Floats) -> float:
-    """Return the standard deviation of advantages in points, with one prompt more on which the system lost or won all.
-
-    So a candidate that equals the baseline on every prompt so far isn't taken for one that always will.
-    """
+    """Return the standard deviation of advantages in points, with what `IMAGINED` adds; 100 before any prompt."""
     known = _known(advantages)
     if not len(known):
-        return 100.0
-    return math.sqrt((float(np.sum((known - known.mean()) ** 2)) + 100.0**2) / len(known))
+        return DIFFERENCE
+    return math.sqrt((float(np.sum((known - known.mean()) ** 2)) + IMAGINED) / len(known))
 
 
 def _known(advantages: Floats) -> Floats:
@@ -101,7 +106,7 @@ def critical_value(columns: Floats, level: float = LEVEL) -> float:
     if candidates < 2 or len(columns) < 2:
         return bonferroni
     # An independent part keeps columns that are equal so far from counting as one for ever.
-    scale = np.sqrt(np.sum((columns - columns.mean(axis=0)) ** 2, axis=0) + 100.0**2)
+    scale = np.sqrt(np.sum((columns - columns.mean(axis=0)) ** 2, axis=0) + IMAGINED)
     common = (columns - columns.mean(axis=0)) / scale
     correlations = common.T @ common
     np.fill_diagonal(correlations, 1.0)
