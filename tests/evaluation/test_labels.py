@@ -117,6 +117,12 @@ async def test_labels_come_from_a_table_too_and_a_bad_row_keeps_none(run: Path, 
     _write(path, [("question 3", "perhaps", "", "")])
     with pytest.raises(EvaluationDataError, match="write 1 to 2, test, fake/big or tie"):
         await labels.read(path, "me")
+    _write(path, [("question 3\r\n", "Tie", "", ""), ("question 3", "test", "", "")])
+    with pytest.raises(EvaluationDataError, match="row 2: has another preference of me about the pair of row 1"):
+        await labels.read(path, "me")
+    path.write_text("question,preference\nquestion 3,tie\n")
+    with pytest.raises(EvaluationDataError, match="has neither `instruction` nor `index`"):
+        await labels.read(path, "me")
     store.close()
 
     human, _ = collect(RunDirectory(run)).human

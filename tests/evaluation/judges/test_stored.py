@@ -214,3 +214,14 @@ async def test_real_verdicts_on_two_models_give_the_published_figures_and_a_verd
         assert system.rank is not None
     assert summary.conclusion.line == "your call", "better by about 7 points, at an unknown cost"
     assert summary.comparable
+
+
+async def test_annotations_of_other_outputs_are_refused_before_they_are_a_judge_that_cannot_tell(folder: Path) -> None:
+    others = [annotation(number, 2.0, output_1="another") for number in range(4)]
+    spaced = [annotation(number, 2.0, instruction=f" question {number}\r\n") for number in range(4)]
+
+    with pytest.raises(EvaluationDataError, match="no verdict on any output of mine beside them's"):
+        await run(folder, annotations=[write(folder / "others.json", others)])
+    await run(folder, annotations=[write(folder / "spaced.json", spaced)])
+
+    assert preferences(folder) == [2.0] * 4

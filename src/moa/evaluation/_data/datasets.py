@@ -174,3 +174,8 @@ def stratified(instructions: Sequence[Instruction], size: int, seed: int) -> tup
 def digest(instructions: Sequence[Instruction]) -> str:
     """Return the SHA-256 of the prompts in their order, in hexadecimal digits."""
     return hashlib.sha256(repr([(one.index, one.prompt) for one in instructions]).encode()).hexdigest()
+
+
+def without_white_space(text: str) -> str:
+    """Return a prompt's text without the white space around it and with plain line ends, as programs change both."""
+    return "\n".join(text.splitlines()).strip()

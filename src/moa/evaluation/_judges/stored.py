@@ -8,6 +8,7 @@ from moa._ledger import ErrorInfo
 from moa._runtime.engine import Engine
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.annotations import DRAW, read_annotations
+from moa.evaluation._data.datasets import without_white_space
 from moa.evaluation._judges.alpaca_eval import OFFICIAL
 from moa.evaluation._judges.base import Judge, Pair, Verdict
 
@@ -23,7 +24,7 @@ class StoredVerdicts:
 
     Attributes:
         annotator: Who gave them.
-        verdicts: By instruction, baseline's output and system's output.
+        verdicts: By instruction (white space around it aside), baseline's output and system's output.
         others: Who is asked about the pairs that the files don't have; None asks nobody.
     """
 
@@ -51,9 +52,13 @@ class StoredVerdicts:
         """As the judge of the other pairs; it only matters for what that one costs."""
         return self.others is not None and self.others.shows_both
 
+    def find(self, instruction: str, output_1: str, output_2: str) -> Verdict | None:
+        """Return the verdict on a pair of outputs; None if there is none."""
+        return self.verdicts.get((without_white_space(instruction), output_1, output_2))
+
     async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
         """Return the verdict on a pair; see `Judge.judge` for what it raises."""
-        found = self.verdicts.get((pair.instruction, pair.output_1, pair.output_2))
+        found = self.find(pair.instruction, pair.output_1, pair.output_2)
         if found is None and pair.output_1 == pair.output_2:
             return Verdict(preference=DRAW)
         if found is not None and not again:
@@ -84,10 +89,11 @@ def stored_verdicts(paths: Sequence[str | Path], others: Judge | None = None) ->
                 continue
             preference = row.preference or DRAW
             orders = row.orders if len(row.orders) == 2 else ()
-            verdicts[row.instruction, row.output_1, row.output_2] = Verdict(preference=preference, orders=orders)
+            prompt = without_white_space(row.instruction)
+            verdicts[prompt, row.output_1, row.output_2] = Verdict(preference=preference, orders=orders)
             turned = tuple(None if one is None else 3.0 - one for one in orders[::-1])
             reverse = Verdict(preference=3.0 - preference, orders=turned)
-            verdicts.setdefault((row.instruction, row.output_2, row.output_1), reverse)
+            verdicts.setdefault((prompt, row.output_2, row.output_1), reverse)
     if len(annotators) > 1:
         (one, _), (other, path), *_ = annotators.items()
         raise EvaluationDataError(

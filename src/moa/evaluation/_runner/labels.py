@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._data.dataset_files import read_table
+from moa.evaluation._data.datasets import without_white_space
 from moa.evaluation._judges.base import Pair
 from moa.evaluation._runner.store import CellStore, Paid, outputs_key
 from moa.evaluation._runner.table import Table
@@ -118,20 +119,25 @@ class Labels:
         """Keep the labels of a table and return how many they are.
 
         Args:
-            path: CSV, JSON, JSON Lines or Parquet; a row has `instruction` or `index`, `preference` (1 to 2, the
-                system's name, the baseline's, or `tie`), maybe `rater` and `probability` (with which it was drawn).
+            path: CSV, JSON, JSON Lines or Parquet; a row has `instruction` (or `prompt`) or `index`, `preference` (1
+                to 2, the system's name, the baseline's, or `tie`), maybe `rater` and `probability` (with which it was
+                drawn). An instruction may differ in line ends and in the white space around it.
             rater: Whose labels they are where a row doesn't say.
 
         Raises:
             EvaluationDataError: The file can't be read, or a row can't be used; none of it is kept then.
         """
-        by_text = {pair.instruction: pair for pair in self.pairs}
+        by_text = {without_white_space(pair.instruction): pair for pair in self.pairs}
         by_index = {str(pair.index): pair for pair in self.pairs}
         rows: list[tuple[Pair, str, float, float | None]] = []
+        first: dict[tuple[int, str], tuple[int, float]] = {}
         for number, row in enumerate(read_table(path), 1):
             if not isinstance(row, Mapping):
                 raise EvaluationDataError("is no object", path=path, row=number)
-            pair = by_text.get(str(row.get("instruction"))) or by_index.get(str(row.get("index")))
+            text = row.get("instruction", row.get("prompt"))
+            if text is None and "index" not in row:
+                raise EvaluationDataError("has neither `instruction` nor `index`", path=path, row=number)
+            pair = by_text.get(without_white_space(str(text))) or by_index.get(str(row.get("index")))
             if pair is None:
                 raise EvaluationDataError("is about no pair of this run", path=path, row=number)
             preference = _preference(row.get("preference"), pair)
@@ -142,7 +148,16 @@ class Labels:
             probability = None if share in (None, "") else _number(share)
             if share not in (None, "") and (probability is None or not 0 < probability <= 1):
                 raise EvaluationDataError("is no probability above 0", path=path, row=number, key="probability")
-            rows.append((pair, str(row.get("rater") or rater), preference, probability))
+            who = str(row.get("rater") or rater)
+            at, other = first.setdefault((pair.index, who), (number, preference))
+            if other != preference:
+                raise EvaluationDataError(
+                    f"has another preference of {who} about the pair of row {at}: keep one of them",
+                    path=path,
+                    row=number,
+                    key="preference",
+                )
+            rows.append((pair, who, preference, probability))
         for pair, who, preference, probability in rows:
             await self.keep(pair, who, preference, probability)
         return len(rows)
@@ -155,7 +170,7 @@ def labels_of(store: CellStore) -> dict[tuple[str, str], Label]:
 
 def _preference(given: object, pair: Pair) -> float | None:
     words = {pair.generator_1: 1.0, pair.generator_2: 2.0, "tie": DRAW, "draw": DRAW}
-    value = words.get(str(given))
+    value = words.get(str(given), words.get(str(given).lower()))
     value = _number(given) if value is None else value
     return value if value is not None and 1.0 <= value <= 2.0 else None
 

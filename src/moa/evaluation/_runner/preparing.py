@@ -12,7 +12,7 @@ from moa._mixture.loading import load
 from moa._mixture.schema import Mixture, Tier
 from moa._pricing.price import Price
 from moa._runtime.engine import MixtureLike
-from moa.errors import UsageError
+from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.datasets import ALPACA_EVAL, Instruction, digest, load_instructions
 from moa.evaluation._data.huggingface import hub_file, reference_folder
 from moa.evaluation._data.outputs import Output
@@ -21,7 +21,7 @@ from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import checked
 from moa.evaluation._judges.default_model import default_judge_model
 from moa.evaluation._judges.loading import ASKS_ANY_MODEL, Orders, load_judge
-from moa.evaluation._judges.stored import stored_verdicts
+from moa.evaluation._judges.stored import StoredVerdicts, stored_verdicts
 from moa.evaluation._measures.base import Measure, require_rows
 from moa.evaluation._measures.registry import load_measure
 from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
@@ -260,6 +260,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         judge = checked(judge, prompts=len(instructions), systems=max(1, len(systems) - 1), seed=seed)
     if options.get("annotations"):
         judge = stored_verdicts(options["annotations"], judge)
+        _require_stored(judge, candidates[0], reference or baseline)
     measures = tuple(load_measure(one) if isinstance(one, str) else one for one in options.get("measures", ()))
     require_rows(measures, instructions)
     setup = Spec(
@@ -298,6 +299,18 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         rejudge=options.get("rejudge", False),
         half_price=options.get("half_price", False),
     )
+
+
+def _require_stored(judge: StoredVerdicts, candidate: System, opponent: System | None) -> None:
+    """Make sure that there is a verdict on given outputs, where nobody can be asked."""
+    if judge.others is not None or candidate.outputs is None or opponent is None or opponent.outputs is None:
+        return
+    theirs, ours = opponent.outputs, candidate.outputs
+    if not any(judge.find(text, theirs[text].output, ours[text].output) for text in theirs.keys() & ours.keys()):
+        raise EvaluationDataError(
+            f"the annotations have no verdict on any output of {candidate.name} beside {opponent.name}'s: they are of "
+            "other outputs, or of other prompts"
+        )
 
 
 def _loaded_judge(name: str, systems: Sequence[System], settings: Settings, options: Options) -> Judge:

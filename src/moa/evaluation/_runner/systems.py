@@ -16,7 +16,7 @@ from moa._mixture.roster import roster
 from moa._mixture.schema import Agent, Layer, Mixture
 from moa._pricing.price import Price
 from moa.errors import EvaluationDataError, UsageError
-from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._data.datasets import Instruction, without_white_space
 from moa.evaluation._data.outputs import SUFFIXES, Output, read_outputs
 from moa.evaluation._runner.manifest import SystemEntry
 
@@ -300,10 +300,10 @@ def matched(system: System, instructions: Iterable[Instruction]) -> System:
     if system.outputs is None:
         return system
     texts = [one.text for one in instructions]
-    exact, alike = set(texts), {_bare(text): text for text in texts}
+    exact, alike = set(texts), {without_white_space(text): text for text in texts}
     outputs: dict[str, Output] = {}
     for own, output in system.outputs.items():
-        prompt = own if own in exact else alike.get(_bare(own), own)
+        prompt = own if own in exact else alike.get(without_white_space(own), own)
         outputs.setdefault(own if prompt in system.outputs else prompt, output)
     if not exact & outputs.keys():
         theirs, ours = (shorten(text, 80, placeholder=" …") for text in (next(iter(outputs)), texts[0]))
@@ -312,10 +312,6 @@ def matched(system: System, instructions: Iterable[Instruction]) -> System:
             f"prompt is “{ours}”"
         )
     return replace(system, outputs=outputs)
-
-
-def _bare(text: str) -> str:
-    return "\n".join(text.splitlines()).strip()
 
 
 def earlier_system(entry: SystemEntry) -> System:
