@@ -2,8 +2,11 @@
 
 import csv
 import json
+import math
 import random
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +107,8 @@ TABLES = [
     ("is in UTF-16", "prompt\nä\n".encode("utf-16")),
     ("row 2 of .* has a column 'answer'", b'{"prompt": "a"}\n{"prompt": "b", "answer": "mine"}\n'),
     ("is in UTF-16", '{"prompt": "a"}\n'.encode("utf-16")),
+    ("has no column prompt or instruction or messages; it has 'prompt;id': name .* by --column", b"prompt;id\na;1\n"),
+    ("it has 'text': name the one with the prompt by --column", b'{"text": "a"}\n{"text": "b"}\n'),
 ]
 
 
@@ -138,3 +143,45 @@ async def test_odd_tables_keep_every_cell(tmp_path: Path) -> None:
         "complete",
     ]
     assert "['2', '3']" in found[2]["answer_error"]
+
+
+async def test_a_table_keeps_the_types_of_its_columns(tmp_path: Path) -> None:
+    source, target, model = tmp_path / "in.parquet", tmp_path / "out.parquet", Model()
+    table = polars.DataFrame(
+        {
+            "prompt": ["a", None, "b"],
+            "day": [date(2026, 1, 2), None, None],
+            "at": [datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC), None, None],
+            "took": [timedelta(milliseconds=3), None, None],
+            "price": [Decimal("1.10"), None, Decimal("-2.05")],
+            "bytes": [b"\xff\x00", None, b""],
+            "large": polars.Series([2**64 - 1, None, 0], dtype=polars.UInt64),
+            "share": [math.nan, math.inf, None],
+            "list": [[1], [], None],
+            "nested": [{"x": [{"y": None}]}, None, {"x": []}],
+        }
+    )
+    table.write_parquet(source)
+    async with model.engine() as engine:
+        await arun(source, MIXTURE, target, engine=engine, limit=2)
+
+    found = polars.read_parquet(target)
+    assert found.select(table.columns).equals(table.head(2))
+    assert found["answer_status"].to_list() == ["complete", "failed"]
+
+
+async def test_a_number_beyond_those_of_json_is_null_in_a_row_that_is_still_json(tmp_path: Path) -> None:
+    source, target, model = tmp_path / "in.jsonl", tmp_path / "out.jsonl", Model()
+    source.write_bytes(b'{"prompt": "a", "id": 123456789012345678901, "x": [1e400, NaN, {"y": -Infinity}]}\n')
+    async with model.engine() as engine:
+        await arun(source, MIXTURE, target, engine=engine)
+
+    assert b'"id": 123456789012345678901, "x": [null, null, {"y": null}]' in target.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["in.jsonl.gz", "in.csv.zst"])
+async def test_a_compressed_file_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    async with Model().engine() as engine:
+        with pytest.raises(UsageError, match="decompress it first"):
+            await arun(tmp_path / name, MIXTURE, tmp_path / "out.jsonl", engine=engine)

@@ -3,8 +3,9 @@
 import codecs
 import csv
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from moa._runtime.csv_rows import csv_rows
 from moa.errors import MissingDependency, UsageError
 
 FORMATS = (".jsonl", ".csv", ".parquet")
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -46,7 +48,8 @@ def format_of(path: Path) -> str:
     """
     ending = path.suffix.lower()
     if ending not in FORMATS:
-        raise UsageError(f"{path}: expected a file that ends in {', '.join(FORMATS)}")
+        advice = ": decompress it first" if ending in COMPRESSED else ""
+        raise UsageError(f"{path}: expected a file that ends in {', '.join(FORMATS)}{advice}")
     return ending
 
 
@@ -137,12 +140,16 @@ class RowWriter(Protocol):
         ...
 
 
-def write_rows(path: Path, columns: Iterable[str]) -> AbstractContextManager[RowWriter]:
+def write_rows(
+    path: Path, columns: Sequence[str], *, source: Path | None = None, added: Collection[str] = ()
+) -> AbstractContextManager[RowWriter]:
     """Return a writer of rows to a file, which replaces the target atomically once it is complete.
 
     Args:
         path: The file.
         columns: Names of all columns that a row may have, for a format whose first row names them.
+        source: The file whose rows are written, from the first one on, with more columns.
+        added: Names of these. All others go from one Parquet file to another with their types.
 
     Raises:
         MissingDependency: Parquet needs a package that isn't installed.
@@ -151,7 +158,10 @@ def write_rows(path: Path, columns: Iterable[str]) -> AbstractContextManager[Row
     ending = format_of(path)
     if ending == ".csv":
         return _csv_writer(path, columns)
-    return _json_writer(path) if ending == ".jsonl" else _parquet_writer(path)
+    if ending == ".jsonl":
+        return _json_writer(path)
+    is_widened = source is not None and format_of(source) == ".parquet"
+    return _parquet_writer(path, source if is_widened else None, frozenset(added))
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
@@ -160,7 +170,19 @@ def json_line(row: Mapping[str, Any]) -> bytes:
         return orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError:
         # An unpaired surrogate or an integer beyond 64 bits is written as it was read.
-        return json.dumps(row, default=str).encode() + b"\n"
+        return json.dumps(_finite(row), default=str, allow_nan=False).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    """Return a value without infinities and NaN, which JSON lacks: they become null, as above."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(one) for key, one in value.items()}
+        case list():
+            return [_finite(one) for one in value]
+    return value
 
 
 @contextmanager
@@ -180,7 +202,7 @@ def _json_writer(path: Path) -> Iterator[RowWriter]:
 
 
 @contextmanager
-def _csv_writer(path: Path, columns: Iterable[str]) -> Iterator[RowWriter]:
+def _csv_writer(path: Path, columns: Sequence[str]) -> Iterator[RowWriter]:
     with _whole(path) as beside, beside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.DictWriter(file, list(columns))
         table.writeheader()
@@ -192,23 +214,35 @@ def _cell(value: Any) -> Any:
 
 
 @contextmanager
-def _parquet_writer(path: Path) -> Iterator[RowWriter]:
+def _parquet_writer(path: Path, source: Path | None, added: Collection[str]) -> Iterator[RowWriter]:
     # Converted from JSON Lines, so that memory is bounded and each column gets one type for all rows.
-    lines = path.with_name(f".{path.name}.jsonl")
+    lines, written = path.with_name(f".{path.name}.jsonl"), 0
     try:
         with _json_writer(lines) as write:
-            yield lambda row: write(_without_surrogates(row))
+
+            def write_row(row: Mapping[str, Any]) -> None:
+                nonlocal written
+                written += 1
+                if source is not None:
+                    row = {name: value for name, value in row.items() if name in added}
+                write(_without_surrogates(row))
+
+            yield write_row
         with _whole(path) as beside:
-            _to_parquet(lines, beside)
+            _to_parquet(lines, beside, None if source is None else _polars().scan_parquet(source).head(written))
     finally:
         lines.unlink(missing_ok=True)
 
 
-def _to_parquet(lines: Path, target: Path) -> None:
+def _to_parquet(lines: Path, target: Path, widened: Any) -> None:
+    """Convert JSON Lines, put beside the rows of a table if one is given."""
     polars = _polars()
 
     def convert() -> None:
-        polars.scan_ndjson(lines, infer_schema_length=None).sink_parquet(target)
+        table = polars.scan_ndjson(lines, infer_schema_length=None)
+        if widened is not None:
+            table = _side_by_side(widened, table)
+        table.sink_parquet(target)
 
     try:
         convert()
@@ -222,6 +256,13 @@ def _to_parquet(lines: Path, target: Path) -> None:
             convert()
         except polars.exceptions.PolarsError as error:
             raise ValueError(f"no Parquet file can hold these rows ({error}): choose a .jsonl or .csv file") from error
+
+
+def _side_by_side(one: Any, other: Any) -> Any:
+    try:
+        return _polars().concat([one, other], how="horizontal_extend")
+    except ValueError:  # the name before polars 1.42
+        return _polars().concat([one, other], how="horizontal")
 
 
 def _as_text(name: str, value: Any) -> Any:

@@ -20,7 +20,7 @@ from moa._mixture.schema import Mixture
 from moa._policies.cache.settings import CacheSettings
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine, MixtureLike
-from moa._runtime.prompt_rows import prompt_in
+from moa._runtime.prompt_rows import PROMPT_COLUMNS, prompt_in
 from moa._validation.file_errors import os_reason
 from moa.batch._answers import COLUMNS, answered, failed
 from moa.batch._half_price import WAVE, for_batch_jobs, jobs_folder, refuse_open_jobs
@@ -39,6 +39,9 @@ REPLIES = ".replies.sqlite"
 
 HOPELESS = 10
 """The batch stops after this many failed runs without a single answer: the fault likely affects every row."""
+
+MOST_NAMED = 10
+"""Columns that an error names at most."""
 
 FEW = 0.02
 """Answers of a wave of file jobs that are as good as none, as a share of its failures: some came ahead of the job."""
@@ -299,7 +302,7 @@ class _Batch:
     ) -> BatchResult:
         """Answer the rows of a file, resuming from its journal, and write the answers."""
         path = target.with_name(f"{target.name}.journal")
-        rows, columns = await asyncio.to_thread(_check_rows, source, target, path)
+        rows, columns = await asyncio.to_thread(_check_rows, source, target, path, self._column)
         self._total = rows if limit is None else min(rows, limit)
         journal = Journal(path, self._identity(), retries_failed=retry_failed)
         try:
@@ -454,7 +457,7 @@ def _waves(rows: Iterator[tuple[Row, int]], size: int) -> Iterator[Iterator[tupl
         yield iter(wave)
 
 
-def _check_rows(source: Path, target: Path, journal: Path) -> tuple[int, list[str]]:
+def _check_rows(source: Path, target: Path, journal: Path, column: str | None) -> tuple[int, list[str]]:
     """Check that the answers can be written, and return the number of rows and the names of all columns."""
     format_of(target)
     if source.resolve() == target.resolve():
@@ -468,6 +471,12 @@ def _check_rows(source: Path, target: Path, journal: Path) -> tuple[int, list[st
         if not columns.keys().isdisjoint(COLUMNS):
             taken = next(name for name in COLUMNS if name in columns)
             raise UsageError(f"row {rows} of {source} has a column {taken!r}, where the answer would go: rename it")
+    wanted = PROMPT_COLUMNS if column is None else (column,)
+    if columns and columns.keys().isdisjoint(wanted):
+        raise UsageError(
+            f"{source} has no column {' or '.join(wanted)}; it has {', '.join(map(repr, [*columns][:MOST_NAMED]))}: "
+            "name the one with the prompt by --column"
+        )
     return rows, [*columns, *COLUMNS]
 
 
@@ -487,7 +496,7 @@ def _opened(target: str) -> Iterator[IO[bytes]]:
 
 def _write(source: Path, target: Path, journal: Journal, limit: int | None, columns: Sequence[str]) -> None:
     try:
-        with write_rows(target, columns) as write:
+        with write_rows(target, columns, source=source, added=COLUMNS) as write:
             for row in islice(read_rows(source), limit):
                 answer = journal.get(row.number)
                 if answer is None:
