@@ -123,6 +123,24 @@ def test_changed_settings_exit_with_2_and_are_named(folder: Path, capsys: pytest
     assert "seed was 0, is 5" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_mixture_that_joins_a_run_without_its_baseline_is_told_what_to_repeat(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = ("--baseline", "fake/big", "--judge-model", "fake/judge", "--no-judge-checks")
+    assert moa("run", *COMMON, *judged, "--out", "r") == 0
+    (folder / "other.yaml").write_text(MIXTURE + "prompt: numbered\n")
+    other = ("prompts.csv", "-m", "other.yaml", "--config", "moa.yaml", "--out", "r")
+    capsys.readouterr()
+
+    assert moa("run", *other) == 2
+    assert "--baseline fake/big --judge pairwise --judge-model fake/judge" in " ".join(capsys.readouterr().err.split())
+    assert moa("generate", *other) == 0
+    assert moa("run", *other, *judged, "--plan", "--json") == 0
+
+    told = json.loads(capsys.readouterr().out.partition("\n")[2])
+    assert told["total"]["calls"] == 0, "what it answers was judged before, as another system's"
+
+
 def test_latency_asks_members_by_themselves_and_knows_their_first_token(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,10 +28,12 @@ from moa._runtime.gc_tuning import reduced_gc
 from moa._runtime.health import require_ready
 from moa._runtime.model_lists import lifecycle_notes
 from moa.errors import UsageError
+from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._pipeline import Evaluation, carry_out
 from moa.evaluation._runner.cost_estimate import plan_rest
 from moa.evaluation._runner.preparing import Options, Prepared, prepare, references
+from moa.evaluation._runner.run_directory import RunDirectory
 
 
 def read_until(text: str) -> Until:
@@ -198,6 +200,7 @@ def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> in
     )
     if out is None and not plan_only:
         raise UsageError("give the folder for the results: --out runs/NAME")
+    _require_baseline_of_run(prompts, given)
     prepared = prepare(prompts, mixtures, **options)
     if options.get("judge") and not options.get("judge_model"):
         show_judge(prepared)
@@ -220,6 +223,21 @@ def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> in
     if done.ended == "budget":
         return STOPPED
     return FAILED if done.is_fruitless else COMPLETE
+
+
+def _require_baseline_of_run(prompts: str, given: SystemOptions) -> None:
+    """Make sure that what joins a run is compared as the rest of it."""
+    folder = None if given["out"] is None else RunDirectory(given["out"])
+    if folder is None or not folder.exists or "judge" not in given or given["baseline"] or prompts == ALPACA_EVAL:
+        return
+    protocol = folder.manifest().protocol
+    if protocol.baseline is None:
+        return
+    words = [f"--baseline {protocol.baseline}", *(f"--measure {one}" for one in protocol.measures)]
+    if protocol.judge is not None:
+        words += [f"--judge {protocol.judge.name.partition('@')[0]}"]
+        words += [f"--judge-model {model}" for model in protocol.judge.models]
+    raise UsageError(f"{folder.path} compares with a baseline: give {' '.join(words)} as before, or another --out")
 
 
 async def check_models(references: Collection[str], settings: Settings) -> None:
