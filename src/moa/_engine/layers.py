@@ -66,7 +66,7 @@ async def run_layer(layer: LayerTask) -> LayerResult:
     tasks = [asyncio.create_task(_propose(layer, chain, batches.get(chain.slot.group))) for chain in chains]
     try:
         closed = await wait_for_proposals(tasks, layer.wait, layer.close_at - layer.started_at)
-        closed_at = max(chain.ended_at for chain in chains) if closed == "all" else meter.now()
+        closed_at = meter.now()
     finally:
         await cancel_all([task for task in tasks if not task.done()])
     roster = [
@@ -79,7 +79,8 @@ async def run_layer(layer: LayerTask) -> LayerResult:
         roster=tuple(roster),
         closed_by="all" if closed == "hopeless" else closed,
         started_s=layer.started_at - meter.started_at,
-        duration_s=closed_at - layer.started_at,
+        # A proposal out of a cache has taken as long as the call that bought it, and so has its layer.
+        duration_s=max(each.duration_s for each in roster) if closed == "all" else closed_at - layer.started_at,
     )
 
 

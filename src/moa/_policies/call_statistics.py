@@ -4,9 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from moa._ledger import AttemptRecord
+from moa._values import quick_to_make
 from moa.providers._base import ModelRequest
 
 
+@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStatistics:
     """Complete replies of one kind, added up.
@@ -79,13 +81,15 @@ class CallRecorder:
         kind = kind_of_call(
             call.layer, request.sampling.max_tokens, has_format=request.options.response_format is not None
         )
-        self._sums[endpoint, request.model, kind] += CallStatistics(
-            calls=1.0,
-            input_tokens=usage.input_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            output_tokens=usage.output_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            seconds=attempt.ended_at - attempt.sent_at,
+        key = endpoint, request.model, kind
+        so_far = self._sums[key]
+        self._sums[key] = CallStatistics(
+            calls=so_far.calls + 1.0,
+            input_tokens=so_far.input_tokens + usage.input_tokens,
+            cached_input_tokens=so_far.cached_input_tokens + usage.cached_input_tokens,
+            output_tokens=so_far.output_tokens + usage.output_tokens,
+            reasoning_tokens=so_far.reasoning_tokens + usage.reasoning_tokens,
+            seconds=so_far.seconds + (attempt.ended_at - attempt.sent_at),
         )
 
     def take(self) -> dict[tuple[str, str, str], CallStatistics]:

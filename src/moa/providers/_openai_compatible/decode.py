@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -334,10 +335,9 @@ class _Events:
             self._tier = tier
 
     def _finish(self, reason: str, choice: Mapping[str, Any]) -> None:
-        if _FAILED.search(reason):
+        self.finish_reason = _meaning_of(reason)
+        if self.finish_reason is None:
             raise self.error({"error": choice.get("error") or f"the model stopped with the reason {reason!r}"})
-        meant = (ours for words, ours in _REASONS if words.search(reason))
-        self.finish_reason = next(meant, reason)
 
     def delta(self, message: Mapping[str, Any], choice: Mapping[str, Any]) -> list[ReplyEvent]:
         """Return the events of a message or of a piece of one."""
@@ -480,6 +480,14 @@ class _Events:
     def _with_usage(self, error: ProviderError) -> ProviderError:
         error.usage = self._usage
         return error
+
+
+@lru_cache(maxsize=256)
+def _meaning_of(reason: str) -> str | None:
+    """A service's word for a reply's end in the OpenAI API's words; None if the service couldn't bring it to an end."""
+    if _FAILED.search(reason):
+        return None
+    return next((ours for words, ours in _REASONS if words.search(reason)), reason)
 
 
 def _message_of(choice: Mapping[str, Any]) -> object:

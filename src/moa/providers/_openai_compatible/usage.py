@@ -48,7 +48,7 @@ def read_usage(usage: object) -> TokenUsage | None:
         cached_input_tokens=cached,
         cache_write_tokens=written,
         reasoning_tokens=min(reasoning, completion),
-        cache_write_1h_tokens=min(_written_for_an_hour(usage, details), written),
+        cache_write_1h_tokens=min(_written_for_an_hour(usage, details), written) if written else 0,
     )
 
 
