@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -289,8 +290,10 @@ async def test_a_grade_that_cannot_be_read_is_asked_for_once_more_and_then_missi
     assert (found.failure.code, len(provider.requests)) == ("unparseable_verdict", 2)
 
 
-def test_every_measure_is_in_the_registry_by_its_own_name() -> None:
-    assert list(MEASURES) == ["exact", "contains", "regex", "number", "json_schema", "choice", "python", "rubric"]
+def test_the_guide_has_a_line_for_every_measure() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "proving.md").read_text()
+
+    assert set(re.findall(r"^\| `(\w+)[\[:]", guide, re.MULTILINE)) == set(MEASURES)
 
 
 def test_a_rubrics_model_writes_so_much_at_most_that_a_budget_can_hold_its_worst_case() -> None:
