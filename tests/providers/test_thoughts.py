@@ -33,6 +33,14 @@ def split(*pieces: str, holds: bool = False) -> tuple[str, str]:
         ("  indented", ("", "  indented")),
         ("<thinking>By country.</thinking>\n\n3.7 billion.", ("By country.", "3.7 billion.")),
         ("[THINK]hm[/THINK]yes", ("hm", "yes")),
+        ("<THINK>hm</Think>yes", ("hm", "yes")),
+        ("<think>a</think>\n<think>b</think>yes", ("ab", "yes")),
+        ("<think>a</think>\n<thin", ("a", "<thin")),
+        # github.com/laurent22/joplin/pull/16595
+        ("<|channel>thought\nhm<channel|>yes", ("\nhm", "yes")),
+        ("<|inner_prefix|>hm<|inner_suffix|>yes", ("hm", "yes")),
+        ("<scratchpad>hm</scratchpad>yes", ("hm", "yes")),
+        ("<antThinking>hm</antThinking>yes", ("hm", "yes")),
         ("<reasoning>hm</reasoning>yes", ("hm", "yes")),
         ("<seed:think>hm</seed:think>yes", ("hm", "yes")),
         (

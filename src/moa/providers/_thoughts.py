@@ -22,13 +22,20 @@ _CLOSINGS = {
     "[THINK]": ("[/THINK]",),
     "◁think▷": ("◁/think▷",),
     "<|begin_of_thought|>": ("<|end_of_thought|>",),
+    "<|inner_prefix|>": ("<|inner_suffix|>",),
+    "<|channel>thought": ("<channel|>",),
+    "<scratchpad>": ("</scratchpad>",),
+    "<antThinking>": ("</antThinking>",),
     "<|channel|>analysis<|message|>": _HARMONY,
     "<|start|>assistant<|channel|>analysis<|message|>": _HARMONY,
 }
-"""Each opening tag with what closes it. Sources: the chat templates of DeepSeek R1, Qwen3, Nova, Seed-OSS, Magistral,
-Kimi-VL and Sky-T1, and OpenAI's harmony format, as their servers send them without a parser."""
+"""Each opening tag with what closes it, in either case. Sources: the chat templates of DeepSeek R1, Qwen3, Nova,
+Seed-OSS, Magistral, Kimi-VL, Sky-T1, Apertus and Gemma, and OpenAI's harmony format, as their servers send them without
+a parser; and what prompts of Anthropic's ask models to write."""
 
-_OPENINGS = tuple(_CLOSINGS)
+_CLOSINGS_OF = {opening.lower(): closings for opening, closings in _CLOSINGS.items()}
+_CLOSING = {closings: re.compile("|".join(map(re.escape, closings)), re.IGNORECASE) for closings in _CLOSINGS.values()}
+_OPENINGS = tuple(_CLOSINGS_OF)
 _LONGEST_OPENING = max(map(len, _OPENINGS))
 
 _ALONE = ("</think>", "</thinking>", "</seed:think>", "[/THINK]", "◁/think▷")
@@ -39,7 +46,7 @@ _BARE_HARMONY = re.compile(r"analysis(?=[A-Z])")
 """Harmony whose special tokens were left out on the way: `analysis…assistantfinal…`."""
 _BARE_FINAL = "assistantfinal"
 
-_BEGINNINGS = frozenset(opening[:size] for opening in (*_OPENINGS, "analysisX") for size in range(len(opening)))
+_BEGINNINGS = frozenset(opening[:size] for opening in (*_OPENINGS, "analysisx") for size in range(len(opening)))
 """What a text may begin with that may yet open thoughts; nothing may become anything."""
 
 _QUOTES = frozenset("`'\"“”‘’")
@@ -100,15 +107,10 @@ class ThoughtSplitter:
     def _at_start(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
         held = self._held + text
         begun = held.lstrip()
-        if begun.startswith(_OPENINGS):
-            for opening, closings in _CLOSINGS.items():
-                if not begun.startswith(opening):
-                    continue
-                self._held, self._held_logprobs, self._closings, self._state = "", (), closings, self._in_thoughts
-                self._is_harmony = closings is _HARMONY
-                return self._in_thoughts(begun[len(opening) :], ())
+        if (opening := _opening(begun)) is not None:
+            return self._open(opening, begun)
         self._held_logprobs += logprobs
-        if begun[:_LONGEST_OPENING] in _BEGINNINGS:
+        if _may_open(begun):
             self._held = held
             return []
         logprobs, self._held, self._held_logprobs = self._held_logprobs, "", ()
@@ -118,13 +120,17 @@ class ThoughtSplitter:
         self._state = self._in_text
         return self._in_text(held, logprobs)
 
+    def _open(self, opening: str, begun: str) -> list[ReplyEvent]:
+        self._closings = _CLOSINGS_OF[opening]
+        self._held, self._held_logprobs, self._state = "", (), self._in_thoughts
+        self._is_harmony = self._closings is _HARMONY
+        return self._in_thoughts(begun[len(opening) :], ())
+
     def _in_thoughts(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
         text = self._held + text
-        found = [(at, closing) for closing in self._closings if (at := text.find(closing)) >= 0]
-        if found:
-            at, closing = min(found)
+        if (found := _CLOSING[self._closings].search(text)) is not None:
             self._held, self._state = "", self._after_thoughts
-            return [*_reasoning(text[:at]), *self._after_thoughts(text[at + len(closing) :], ())]
+            return [*_reasoning(text[: found.start()]), *self._after_thoughts(text[found.end() :], ())]
         overlap = _overlap(text, self._closings)
         self._held = text[len(text) - overlap :]
         return _reasoning(text[: len(text) - overlap])
@@ -134,10 +140,14 @@ class ThoughtSplitter:
         return []
 
     def _after_thoughts(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
-        text = text.lstrip()
-        if not text:
+        # Some models think again, once or several times, before they answer.
+        text = (self._held + text).lstrip()
+        if (opening := _opening(text)) is not None:
+            return self._open(opening, text)
+        if _may_open(text):
+            self._held = text
             return []
-        self._state = self._in_answer
+        self._held, self._state = "", self._in_answer
         return self._in_answer(text, logprobs)
 
     def _in_answer(self, text: str, logprobs: Logprobs) -> list[ReplyEvent]:
@@ -188,7 +198,7 @@ class ThoughtSplitter:
 
 def starts_with_thoughts(text: str) -> bool:
     """Return whether a text may contain thoughts: it begins with an opening tag, or has a closing one."""
-    return text.lstrip().startswith(_OPENINGS) or any(closing in text for closing in _ALONE)
+    return _opening(text.lstrip()) is not None or any(closing in text for closing in _ALONE)
 
 
 def text_after_thoughts(reasoning: str) -> str:
@@ -208,6 +218,17 @@ def _closes(before: str, after: str) -> bool:
     return after in ("", "\n", "\r") or not (after.isspace() or after in ".,;:!?)]")
 
 
+def _opening(text: str) -> str | None:
+    """The tag that a text opens with, in lower case."""
+    start = text[:_LONGEST_OPENING].lower()
+    return next((opening for opening in _OPENINGS if start.startswith(opening)), None)
+
+
+def _may_open(text: str) -> bool:
+    """Whether a text is the beginning of a tag, or nothing."""
+    return text[:_LONGEST_OPENING].lower() in _BEGINNINGS
+
+
 def _reasoning(text: str) -> list[ReplyEvent]:
     return [ReasoningDelta(text)] if text else []
 
@@ -217,7 +238,7 @@ def _overlap(text: str, closings: tuple[str, ...], *, whole: bool = False) -> in
     longest = 0
     for closing in closings:
         for size in range(min(len(text), len(closing) - (not whole)), longest, -1):
-            if text.endswith(closing[:size]):
+            if text[-size:].lower() == closing[:size].lower():
                 longest = size
                 break
     return longest

@@ -512,7 +512,11 @@ def test_logprobs_keep_the_apis_shape_both_ways() -> None:
         (None, None),
         ("9", None),
         ({"prompt_tokens": 0, "completion_tokens": 0}, None),
-        ({"prompt_tokens": "9", "completion_tokens": None}, None),
+        ({"prompt_tokens": "9", "completion_tokens": "three"}, TokenUsage(input_tokens=9)),
+        (
+            {"input_tokens": 9, "output_tokens": "3", "output_tokens_details": {"reasoning_tokens": 2}},
+            TokenUsage(input_tokens=9, output_tokens=3, reasoning_tokens=2),
+        ),
         ({"prompt_tokens": -1, "completion_tokens": 3}, TokenUsage(output_tokens=3)),
     ],
 )

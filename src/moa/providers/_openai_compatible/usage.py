@@ -21,7 +21,8 @@ def read_usage(usage: object) -> TokenUsage | None:
         prompt, completion = get("input_tokens", 0), get("output_tokens", 0)
     if not prompt + completion:
         return None
-    details = usage.get("prompt_tokens_details")
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    of_output = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
     of_prompt = _counts(details).get
     cached = (
         of_prompt("cached_tokens")
@@ -35,7 +36,7 @@ def read_usage(usage: object) -> TokenUsage | None:
         or get("cache_creation_input_tokens")
         or get("cache_write_tokens", 0)
     )
-    reasoning = _counts(usage.get("completion_tokens_details")).get("reasoning_tokens") or get("reasoning_tokens", 0)
+    reasoning = _counts(of_output).get("reasoning_tokens") or get("reasoning_tokens", 0)
     missing = total - prompt - completion
     if missing > 0 and missing == cached + written:
         prompt += missing
@@ -64,7 +65,8 @@ def _counts(usage: object) -> dict[str, int]:
     """The numbers of tokens in an object, without those that are 0 or none at all."""
     if not isinstance(usage, dict):
         return {}
-    # Some gateways write every number as a float.
+    # Some gateways write every number as a float, others as text.
+    numbers = {name: int(one) if isinstance(one, str) and one.isdecimal() else one for name, one in usage.items()}
     return {
-        name: int(count) for name, count in usage.items() if isinstance(count, int | float) and 0 < count < math.inf
+        name: int(count) for name, count in numbers.items() if isinstance(count, int | float) and 0 < count < math.inf
     }
