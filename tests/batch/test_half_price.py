@@ -3,6 +3,9 @@
 import asyncio
 import json
 import random
+import signal
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -602,14 +605,40 @@ async def test_the_command_shows_its_jobs_and_ends_them(place: Place) -> None:
             "aggregator.max_tokens=10",
             "--half-price",
             "--plan",
+            "--tier",
+            "flex",
         )
         ended = await asyncio.to_thread(moa, *common, "--cancel")
 
     assert "batch_1" in status.out
     assert "in_progress" in status.out
     assert "at most $0.075" in plan.err
+    assert "expected: about" in plan.err
     assert [batch["status"] for batch in server.batches.values()] == ["cancelled"]
     assert "the next start with --half-price collects" in ended.err
+
+
+async def test_a_stopped_command_says_which_jobs_go_on_and_a_finished_one_that_none_does(place: Place) -> None:
+    command = ["batch", str(place.source), "-o", str(place.target), "-m", "lab/m", "--half-price"]
+    async with BatchServer() as server:
+        server.polls = 10**6
+        config = settings_file(place.source.parent, server)
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-c", "from moa._cli.main import main; main()", *command, "--config", str(config)],
+            stderr=subprocess.PIPE,
+        )
+        await server.until(lambda: any(batch["asked"] for batch in server.batches.values()))
+        process.send_signal(signal.SIGINT)
+        _, stopped = await process.communicate()
+        server.polls = 1
+        ended = await asyncio.to_thread(moa, *command, "--config", str(config))
+
+    assert process.returncode == 130
+    assert "stopped by Ctrl-C with 0 rows done; the same command goes on from there" in stopped.decode()
+    assert "1 batch job at the services not ended: see --status; --cancel ends them" in stopped.decode()
+    last = next(line for line in ended.err.splitlines() if "answered by" in line)
+    assert "10 rows answered by lab/m; " in last
+    assert "job" not in last
 
 
 async def test_synchronous_code_has_half_the_price_too(place: Place) -> None:

@@ -1,7 +1,7 @@
 """Batches at half the price: what a mixture can't ask of file jobs, and the jobs of a batch, listed and ended."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,16 +51,20 @@ def for_batch_jobs(mixture: Mixture, settings: Settings) -> tuple[Mixture, list[
         notes.append("hedge doesn't apply to batch jobs: no second request is sent")
     if any(agent.tier is not None for agent in _agents(mixture)):
         notes.append("tier doesn't apply to batch jobs, which have their own price")
+    batched = endpoints.keys() - set(without)
     layers = tuple(
         layer.model_copy(
-            update={"proposers": tuple(map(_without_hedge, layer.proposers)), "wait": _without_grace(layer)}
+            update={
+                "proposers": tuple(_as_asked(agent, batched) for agent in layer.proposers),
+                "wait": _without_grace(layer),
+            }
         )
         for layer in mixture.layers
     )
     changed = mixture.model_copy(
         update={
             "layers": layers,
-            "aggregator": _without_hedge(mixture.aggregator),
+            "aggregator": _as_asked(mixture.aggregator, batched),
             "deadline_s": None,
             "wait": _without_grace(mixture),
         }
@@ -80,8 +84,10 @@ def _waits(mixture: Mixture) -> Iterator[Wait | None]:
         yield layer.wait
 
 
-def _without_hedge(agent: Agent) -> Agent:
-    return agent.model_copy(update={"hedge": None})
+def _as_asked(agent: Agent, batched: Collection[str]) -> Agent:
+    """Return an agent as it is asked: not twice, and in no tier if that is by a job."""
+    by_job = agent.model.partition("/")[0] in batched
+    return agent.model_copy(update={"hedge": None, **({"tier": None} if by_job else {})})
 
 
 def _without_grace(place: Layer | Mixture) -> Wait | None:

@@ -164,14 +164,18 @@ async def answer_file(
     for rows in progress is not bought again. Where the settings name a cache, that one keeps them.
     """
     settings = load_settings(config)
-    replies = None
-    if not half_price and settings.cache.mode == "off" and "-" not in (str(prompts), str(answers)):
-        replies = CacheSettings(path=beside(str(answers), REPLIES))
-    folder = jobs_folder(str(answers)) if half_price else None
+    resumes = "-" not in (str(prompts), str(answers))
+    replies, folder = None, None
+    if half_price:
+        folder = jobs_folder(str(answers))
+    elif resumes:
+        refuse_open_jobs(jobs_folder(str(answers)))
+        if settings.cache.mode == "off":
+            replies = CacheSettings(path=beside(str(answers), REPLIES))
     async with Engine(settings=settings, budget_usd=budget_usd, batch_jobs=folder, cache=replies) as engine:
         result = await arun(prompts, mixture, answers, engine=engine, **options)
-    if replies is not None and result.stopped is None and not result.progress.failed:
-        replies.path.unlink(missing_ok=True)
+    if resumes and result.stopped is None and not result.progress.failed:
+        beside(str(answers), REPLIES).unlink(missing_ok=True)
     return result
 
 
@@ -261,7 +265,7 @@ class _Batch:
         self._engine, self._mixture, self._original = engine, mixture, original
         self._seed, self._system, self._column = seed, system, column
         self._on_progress = on_progress or (lambda progress: None)
-        self._done = self._failed = self._here = self._good = self._failed_runs = 0
+        self._done = self._failed = self._asked = self._good = self._failed_runs = 0
         self._last_failure: EngineError | None = None
         self._total: int | None = None
         self._spent, self._unpriced = Decimal(0), False
@@ -278,7 +282,7 @@ class _Batch:
     def progress(self) -> BatchProgress:
         """Return the progress so far."""
         elapsed_s = time.monotonic() - self._started_at
-        left = None if self._total is None or not self._here else elapsed_s / self._here * (self._total - self._done)
+        left = None if self._total is None or not self._asked else elapsed_s / self._asked * (self._total - self._done)
         return BatchProgress(
             done=self._done,
             total=self._total,
@@ -420,6 +424,7 @@ class _Batch:
                 return None
             return self._note_failure(error)
         self._good += 1
+        self._asked += 1
         self._note(answer.cost_usd, answer.ledger.spend.priced_usd)
         return answered(answer)
 
@@ -430,6 +435,7 @@ class _Batch:
     def _note_failure(self, error: MoaError) -> Mapping[str, Any]:
         self._failed += 1
         if isinstance(error, EngineError):
+            self._asked += 1
             self._note(error.ledger.spend.cost_usd, error.ledger.spend.priced_usd)
             self._failed_runs, self._last_failure = self._failed_runs + 1, error
             if self._engine.batch_jobs is None:
@@ -447,7 +453,6 @@ class _Batch:
 
     def _note(self, cost_usd: Decimal | None, priced_usd: Decimal) -> None:
         self._done += 1
-        self._here += 1
         self._spent += priced_usd
         self._unpriced |= cost_usd is None
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,8 +84,8 @@ def run_batch(options: BatchOptions) -> int:
         with reduced_gc(), _watching() as show:
             result = asyncio.run(work(show))
     except KeyboardInterrupt:
-        done = f"{last.done:,} rows are done: " if last else ""
-        say(f"stopped by Ctrl-C; {done}the same command goes on from there")
+        done = f" with {count(last.done, 'row')} done" if last else ""
+        say(f"stopped by Ctrl-C{done}; the same command goes on from there")
         if last and last.jobs:
             say(f"{count(last.jobs, 'batch job')} at the services not ended: see --status; --cancel ends them")
         return INTERRUPTED
@@ -166,7 +166,7 @@ def _mixture(options: BatchOptions) -> Mixture:
 def _ended(result: BatchResult, mixture: Mixture) -> int:
     progress = result.progress
     answered = progress.done - progress.failed
-    say(f"{count(answered, 'row')} answered by {mixture.name}; {_text(progress)}")
+    say(f"{count(answered, 'row')} answered by {mixture.name}; {_text(replace(progress, jobs=0))}")
     if progress.failed and result.journal is not None:
         say(f"{count(progress.failed, 'row')} failed: the cause is in answer_error; --retry-failed tries them again")
     if result.stopped == "budget":

@@ -541,6 +541,7 @@ class Batcher:
 
     async def aclose(self) -> None:
         """Stop waiting; the jobs go on at the service, and a later process collects them."""
+        self._on_jobs = lambda: None  # they don't end
         for current in self._inputs.values():
             if current.timer is not None:
                 current.timer.cancel()
