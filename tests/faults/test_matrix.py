@@ -97,7 +97,7 @@ FAULTS = [
         (Raw(b'{"choices":[{"index":0,"finish_reason":"stop","message":{"content":null}}]}', "application/json"),),
         "empty_reply",
     ),
-    Fault("a web page", (Raw(b"<html>Hello, this is the proxy</html>", "text/html"),), "broken_reply"),
+    Fault("a web page", (Raw(b"<html>Hello, this is the proxy</html>", "text/html"),), "bad_request"),
     Fault("an empty body", (Raw(b"", "application/json"),), "broken_reply"),
     Fault("an error in a 200", (Raw(b'{"error": {"message": "overloaded"}}', "application/json"),), "service_failed"),
     Fault("hang before the headers", (Hang(),), "call_timed_out"),
