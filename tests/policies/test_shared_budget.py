@@ -237,3 +237,18 @@ async def test_a_restart_does_not_refill_a_budget() -> None:
     await spend(second, "0.3", "0.3")
     with pytest.raises(BudgetExceeded):
         await second.reserve(Decimal("0.001"), "lab/m")
+
+
+@virtual_time
+async def test_calls_that_a_budget_used_up_by_others_refuses_do_not_wait_for_one_another() -> None:
+    store = Unreliable()
+    first, shared = budget(store), budget(store)
+    await spend(first, "1", "1")
+    await first.aclose()
+
+    began = loop_time()
+    refused = await asyncio.gather(
+        *(shared.reserve(Decimal("0.01"), "lab/m") for _ in range(40)), return_exceptions=True
+    )
+    assert {type(each) for each in refused} == {BudgetExceeded}
+    assert loop_time() - began < 0.1  # an exchange with the store takes 1 ms

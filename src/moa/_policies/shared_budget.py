@@ -109,7 +109,6 @@ class SharedBudget:
         self._spent = self._reserved = self._spent_at_sync = 0
         self._synced_at = self._now()
         self._committed = self._confirmed = 0
-        self._is_known = False
         self._share: Share | None = None
 
     def _current_period(self) -> str:
@@ -215,7 +214,7 @@ class SharedBudget:
                 self._begin_lease()
                 self._spent = unheard
                 return
-            self._is_known, self._share = True, share
+            self._share = share
             self._committed = self._confirmed = share.committed
             self._spent_at_sync, self._synced_at = claim.spent, self._now()
             if self._per != "forever":
@@ -245,7 +244,8 @@ class SharedBudget:
             block=self._reserved + max(wanted, min(wanted + 4 * pace, left // 4)),
             least=self._reserved + need,
             ttl_s=self._lease_s,
-            renews=self._is_known,
+            # The store does not keep a holder that holds nothing, and then none has been lost.
+            renews=self._share is not None and self._share.held > 0,
         )
 
     def _certain(self, claim: Claim) -> int:
