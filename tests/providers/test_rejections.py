@@ -78,6 +78,9 @@ def likeliest(message: str, *, parameter: str = "", status: int = 400, deltas: b
         ("parallel tool calls are not supported for this model", "parallel_tool_calls"),
         ("tools.0.function.strict: Extra inputs are not permitted", "strict"),
         ("Stream mode is not supported", "stream"),
+        ("Penalty is not enabled for models/gemini-2.5-pro", "frequency_penalty"),
+        ("* GenerateContentRequest.generation_config.frequency_penalty: it is not supported", "frequency_penalty"),
+        ("extra fields not permitted: user", "user"),
         # github.com/strands-agents/harness-sdk/issues/1241
         (
             "This model doesn't support the toolConfig.toolChoice.any field. Remove toolConfig.toolChoice.any",

@@ -63,6 +63,7 @@ _AS_NAME = (
     r"|(?<!\w)(?:{word}) (?:parameter|field|property|argument|attribute|key|option)"
     r"|(?<!\w)(?:support|accept|allow|take)s? (?:the )?(?:{word})(?!\w)"
     r"|(?<!\w)(?:have|contain|include|send|pass)s? (?:the |an? )?(?:{word})(?! ?\w)"
+    r"|(?:permitted|allowed|supported|supplied|passed)\W{{1,3}}(?:{word})(?= ?(?:$|[,.;)]))"
     r"|(?<!\w)(?:{word})(?= (?:is|are|was) (?:not|un)| extra (?:inputs|fields) )"
     # The word for parameter or field, in languages that put no space, or another word, beside the name.
     r"|(?:参数|字段|引数|パラメータ|フィールド|매개변수|param[eè]tre|par[aá]metro|feld|champ|campo)\W{{0,3}}(?:{word})(?![a-z])"
@@ -98,8 +99,8 @@ _VALUE = re.compile(
     r"|too (?:large|small|high|low|long|short|many|big)"
     r"|\b(?:supported|allowed|valid|permitted|accepted) (?:values?|options?)|expected .{0,40}(?:got|but)|non-?negative"
     r"|positive|(?:must|should) be (?:an?|either|in)\b|valid (?:integer|number|float|string|boolean)|not of type"
-    r"|范围|取值|介于|大于|小于|最大|最小|超过|不能超|範囲|以上|以下|범위|zwischen|höchstens|mindestens|entre|compris|comprendido"
-    r"|supérieur|inférieur|mayor que|menor que",
+    r"|范围|取值|介于|大于|小于|最大|最小|超过|不能超|範囲|以上|以下|범위|\bzwischen\b|höchstens|mindestens"
+    r"|\bentre\b|\bcompris|\bcomprendido|\bsupérieur|\binférieur|mayor que|menor que",
     re.IGNORECASE,
 )
 _TURNED_DOWN = re.compile(
@@ -236,7 +237,9 @@ def _spelling(part: str) -> str:
     words = part.split("_")
     if len(words) == 1:
         return _AS_NAME.format(word=re.escape(part))
-    return "[_ -]?".join(map(re.escape, words))
+    spelled = "[_ -]?".join(map(re.escape, words))
+    # Gemini calls both of its penalties by one word.
+    return rf"{spelled}|(?<![A-Za-z_] )penalty" if words[-1] == "penalty" else spelled
 
 
 def _of_path(path: str, sent: frozenset[str]) -> str | None:
