@@ -86,6 +86,16 @@ async def test_a_prompt_without_what_a_measure_needs_is_named_before_anything_is
     assert asked(provider) == {}
 
 
+async def test_a_rubrics_model_that_is_a_part_of_what_it_grades_is_told_of(tmp_path: Path) -> None:
+    provider = models(one='{"reason": "r", "grade": 5}')
+    prompts = [{"prompt": "q", "rubric": "is it kind?"}]
+
+    await evaluated(tmp_path, provider, prompts=prompts, measures=["rubric:fake/one"])
+
+    warnings = collect(RunDirectory(tmp_path)).warnings
+    assert any("the judge fake/one is a part of test:" in warning for warning in warnings)
+
+
 async def test_a_rubric_that_could_not_be_asked_is_asked_again_and_only_that(tmp_path: Path) -> None:
     rows, down = ROWS[:2], [ServiceFailed("down", model="fake/grader")]
     first = models(grader=lambda r: down if "question 1" in repr(r.messages) else '{"reason": "r", "grade": 7}')

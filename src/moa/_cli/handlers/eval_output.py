@@ -28,7 +28,7 @@ from moa.evaluation._metrics.paired_difference import Comparison, compare
 from moa.evaluation._pipeline import Evaluation
 from moa.evaluation._report.format import cost as shown_cost
 from moa.evaluation._runner.cost_estimate import Need, Plan
-from moa.evaluation._runner.preparing import Prepared
+from moa.evaluation._runner.preparing import Prepared, judging_models
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
@@ -64,11 +64,8 @@ def _cost(need: Need) -> str:
 
 def show_warnings(prepared: Prepared) -> None:
     """Print what has to be known before anything is bought."""
-    judge = prepared.setup.judge
-    if judge is None:
-        return
-    sides = sides_of(prepared.setup.systems)
-    say((f"warning: {sentence}" for sentence in conflicts(judge.models, sides)), style="yellow")
+    found = conflicts(judging_models(prepared.setup), sides_of(prepared.setup.systems))
+    say((f"warning: {sentence}" for sentence in found), style="yellow")
 
 
 def show_judge(prepared: Prepared) -> None:

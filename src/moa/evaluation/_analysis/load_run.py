@@ -53,6 +53,7 @@ def collect(folder: RunDirectory) -> Collected:
         systems = tuple(_system_of_format_1(folder.path, one) for one in protocol.systems)
     if not any(system.name == protocol.candidate and system.outputs for system in systems):
         raise EvaluationDataError("nothing has been answered yet: run the evaluation first", path=folder.path)
+    asked = tuple(dict.fromkeys((*(judge.models if judge is not None else ()), *protocol.graders)))
     return Collected(
         systems=systems,
         about=protocol.candidate,
@@ -60,7 +61,7 @@ def collect(folder: RunDirectory) -> Collected:
         judge=None if judge is None else judge.name,
         comparable=judge is not None and judge.comparable,
         warnings=(
-            *conflicts(() if judge is None else judge.models, {one.name: one.models for one in systems}),
+            *conflicts(asked, {one.name: one.models for one in systems}),
             *_head_to_head(protocol),
             *(f"The {one} was damaged on the disk, and is left out: run the evaluation again." for one in damaged),
         ),

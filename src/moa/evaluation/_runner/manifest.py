@@ -56,7 +56,7 @@ class JudgeEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """What is evaluated; see `Spec`. `systems` has those of earlier sessions too."""
+    """What is evaluated; see `Spec`. `systems` has those of earlier sessions too, `graders` the models of measures."""
 
     prompts: PromptsEntry
     candidate: str
@@ -65,6 +65,7 @@ class Protocol:
     seed: int
     judge: JudgeEntry | None = None
     measures: tuple[str, ...] = ()
+    graders: tuple[str, ...] = ()
     shares_replies: bool = True
 
 
@@ -166,6 +167,7 @@ def continued(known: Manifest | None, protocol: Protocol, session: Session) -> M
             baseline=former.baseline,
             judge=former.judge,
             measures=former.measures,
+            graders=former.graders,
         )
     judges = {one.name: one.against for one in (former.judge, protocol.judge) if one is not None}
     return Manifest(

@@ -223,11 +223,11 @@ def references(setup: Spec) -> tuple[str, ...]:
     """Return every model that may be asked, each once."""
     mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
     models = [name for mixture in mixtures for name in mixture.references]
-    return tuple(dict.fromkeys((*models, *_judging_models(setup))))
+    return tuple(dict.fromkeys((*models, *judging_models(setup))))
 
 
-def _judging_models(setup: Spec) -> list[str]:
-    """The models that measures and the judge ask."""
+def judging_models(setup: Spec) -> list[str]:
+    """Return the models that measures and the judge ask."""
     return [model for one in (*setup.measures, setup.judge) if one is not None for model in one.models]
 
 
@@ -285,9 +285,9 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     require_known(settings, references(setup), providers)
     if setup.budget_usd is not None:
         asked = {system.name: system.mixture for system in systems if system.mixture is not None}
-        require_worst_cases(settings, asked, _judging_models(setup))
+        require_worst_cases(settings, asked, judging_models(setup))
     if options.get("half_price", False):
-        require_batch_api(_judging_models(setup), settings)
+        require_batch_api(judging_models(setup), settings)
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
     entry = PromptsEntry(source=name, count=len(instructions), sha256=digest(instructions), limit=limit, sample=sample)
     return Prepared(
@@ -459,6 +459,7 @@ def _protocol(setup: Spec, prompts: PromptsEntry) -> Protocol:
         if judge is None or setup.opponent is None
         else JudgeEntry(name=judge.name, models=judge.models, comparable=judge.comparable, against=setup.opponent.name),
         measures=tuple(measure.name for measure in setup.measures),
+        graders=tuple(dict.fromkeys(model for measure in setup.measures for model in measure.models)),
         seed=setup.seed,
         shares_replies=setup.shares_replies,
     )
