@@ -5,15 +5,12 @@ A test checks that all of them are current.
 
 import re
 from collections.abc import Iterator, Mapping
-from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
 from moa._config.builtin_endpoints import BUILT_IN
 from moa._config.schema import EndpointSettings, SettingsFile
 from moa._mixture.loading import json_schema
-from moa._policies.cache.settings import CacheSettings
-from moa.providers._endpoint import BatchSettings, BreakerSettings, RetrySettings
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -110,23 +107,11 @@ def _section(name: str, definition: Mapping[str, Any], bases: Mapping[str, str])
     yield ""
 
 
-_VALUES = {kind.__name__: kind for kind in (RetrySettings, BreakerSettings, CacheSettings, BatchSettings)}
-"""What a section of the file becomes, where that one is described at length."""
-
-
 def _docstring(text: str) -> tuple[str, dict[str, str]]:
     """A docstring's first paragraph, and what it says of each attribute."""
-    summary = " ".join(text.split("\n\n")[0].split())
-    value = re.search(r"; see `(\w+)`", summary)
-    if value is None:
-        return summary, _attributes(text)
-    at_length = getdoc(_VALUES[value.group(1)]) or ""
-    return summary.replace(value.group(), ""), _attributes(at_length) | _attributes(text)
-
-
-def _attributes(text: str) -> dict[str, str]:
     about = re.findall(r"^ +(\w+): (.*(?:\n {8,}.*)*)", text.partition("Attributes:")[2], re.MULTILINE)
-    return {name: " ".join(words.split()) for name, words in about}
+    summary = " ".join(text.split("\n\n")[0].split())
+    return summary, {name: " ".join(words.split()) for name, words in about}
 
 
 def _plain(text: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 
-from moa._config.schema import BatchSection, EndpointSettings
+from moa._config.schema import EndpointSettings
 from moa._pricing.lookup import ANY_MODEL, FREE
+from moa.providers._endpoint import BatchSettings
 
 
 def _service(name: str, base_url: str) -> EndpointSettings:
@@ -49,7 +50,7 @@ Sources: the price lists of OpenAI (batch and flex), Groq (batch; flex costs wha
 Bedrock (batch and flex half, priority 75 % more).
 """
 
-_BATCH = {"openai": BatchSection(), "groq": BatchSection(), "together": BatchSection(upload="redirect")}
+_BATCH = {"openai": BatchSettings(), "groq": BatchSettings(), "together": BatchSettings(upload="redirect")}
 """The services with a batch API in OpenAI's format."""
 
 BUILT_IN: Mapping[str, EndpointSettings] = MappingProxyType(

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool
 
 from moa._mixture.model_reference import ENDPOINT_NAME
 from moa._policies.cache.settings import DEFAULT_SIZE_MB, CacheMode
 from moa._policies.shared_budget import BudgetSettings, OnFailure, Period
 from moa._pricing.price import Price, UsDollars
-from moa._validation.strict_model import Amount, Seconds, StrictModel, Text
-from moa.providers._endpoint import BatchSettings, BreakerSettings, LimitSettings, RetrySettings
+from moa._validation.strict_model import StrictModel, Text
+from moa.providers._endpoint import BatchSettings, BreakerSettings, LimitSettings, Positive, RetrySettings
 
 
 def _http_parts(text: str, expected: str) -> SplitResult:
@@ -52,12 +52,6 @@ def _endpoint_name(name: str) -> str:
     return name
 
 
-def _bucket(address: str) -> str:
-    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^?#]*)?", address):
-        raise ValueError("expected s3://BUCKET/PREFIX")
-    return address.rstrip("/")
-
-
 def _one_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError("expected one line of printable text")
@@ -74,7 +68,6 @@ OneLine = Annotated[str, AfterValidator(_one_line)]
 Name = Annotated[str, AfterValidator(_endpoint_name)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Address = Annotated[str, AfterValidator(_web_address)]
-Positive = Annotated[StrictInt, Field(ge=1)]
 
 
 class LimitsSection(StrictModel):
@@ -101,68 +94,6 @@ class LimitsSection(StrictModel):
             tokens_per_minute=self.tokens_per_minute,
             adaptive=self.adaptive,
         )
-
-
-class RetrySection(StrictModel):
-    """When and how often a failed call is retried; see `RetrySettings`."""
-
-    max_attempts: Annotated[StrictInt, Field(ge=1, le=20)] = 4
-    base_s: Seconds = 0.5
-    cap_s: Seconds = 20.0
-    per_call: Amount = 0.2
-    burst: Amount = 10.0
-
-    @property
-    def settings(self) -> RetrySettings:
-        """The same as the policy takes it."""
-        return RetrySettings(**self.model_dump())
-
-
-class BreakerSection(StrictModel):
-    """When calls to a failing model are suspended; see `BreakerSettings`."""
-
-    failures: Positive = 5
-    cooldown_s: Seconds = 30.0
-
-    @property
-    def settings(self) -> BreakerSettings:
-        """The same as the policy takes it."""
-        return BreakerSettings(**self.model_dump())
-
-
-class BatchSection(StrictModel):
-    """How the batch API of an endpoint is used; see `BatchSettings`.
-
-    Attributes:
-        min_requests: Fewest requests of a job: fewer are asked at once; for `bedrock` at least 100.
-        max_requests: Most requests of a job.
-        max_mb: Largest input of a job, in megabytes.
-        hours: Hours that the service may take for a job.
-        poll_s: Seconds between two questions whether a job has ended.
-        quiet_s: Seconds without a further request after which a job is sent.
-        upload: `form`, or `redirect` for a service that answers with the address of the upload.
-        url: For `openai`: the path that requests name, where it isn't `/v1/chat/completions` (Azure: without `/v1`).
-        s3: For `bedrock`: `s3://BUCKET/PREFIX` of inputs and outputs.
-        role_arn: For `bedrock`: the role by which Bedrock reads and writes there.
-        kms_key: For `bedrock`: the key that encrypts outputs.
-    """
-
-    min_requests: Positive = 1
-    max_requests: Positive = 50_000
-    max_mb: Positive = 100
-    hours: Annotated[StrictInt, Field(ge=1, le=168)] = 24
-    poll_s: Seconds = 30.0
-    quiet_s: Seconds = 5.0
-    upload: Literal["form", "redirect"] = "form"
-    url: Annotated[str, Field(strict=True, pattern="^/")] | None = None
-    s3: Annotated[str, AfterValidator(_bucket)] | None = None
-    role_arn: Text | None = None
-    kms_key: Text | None = None
-
-    @property
-    def settings(self) -> BatchSettings:
-        """Return the settings for the provider."""
-        return BatchSettings(**self.model_dump())
 
 
 def _batch_alone(value: Any) -> Any:
@@ -209,14 +140,14 @@ class EndpointSettings(LimitsSection):
     price_factor: dict[str, UsDollars] = Field(default_factory=dict)
     price_provider: Text | None = None
     tier: Literal["flex", "standard", "priority"] | None = None
-    batch: Annotated[BatchSection | None, BeforeValidator(_batch_alone), OFF] = None
+    batch: Annotated[BatchSettings | None, BeforeValidator(_batch_alone), OFF] = None
     options: dict[str, Any] = Field(default_factory=dict)
-    retry: Annotated[RetrySection | None, OFF] = RetrySection()
-    breaker: Annotated[BreakerSection | None, OFF] = BreakerSection()
+    retry: Annotated[RetrySettings | None, OFF] = RetrySettings()
+    breaker: Annotated[BreakerSettings | None, OFF] = BreakerSettings()
 
 
 class CacheSection(StrictModel):
-    """Where replies are stored, and how they are used; see `CacheSettings`.
+    """Where replies are stored, and how they are used.
 
     Attributes:
         mode: How the cache is used.

@@ -268,8 +268,8 @@ def _resolved(name: str, given: EndpointSettings, environ: Mapping[str, str], so
         endpoint_url=given.endpoint_url,
         limits=given.limits,
         model_limits=MappingProxyType({model: limited.limits for model, limited in given.models.items()}),
-        retry=given.retry.settings if given.retry else None,
-        breaker=given.breaker.settings if given.breaker else None,
+        retry=given.retry,
+        breaker=given.breaker,
         headers=MappingProxyType(given.headers),
         query=MappingProxyType(given.query),
         proxy=given.proxy or proxy_for(_address(given), environ),
@@ -278,7 +278,7 @@ def _resolved(name: str, given: EndpointSettings, environ: Mapping[str, str], so
         price_factor=MappingProxyType(given.price_factor or (BEDROCK_FACTORS if given.kind == "bedrock" else {})),
         price_provider=given.price_provider or ("aws" if given.kind == "bedrock" else None),
         tier=given.tier,
-        batch=given.batch.settings if given.batch else None,
+        batch=given.batch,
         options=MappingProxyType(given.options),
     )
 

@@ -1,18 +1,28 @@
 """Where models are called: one endpoint with its address, credentials and limits, as a value."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StrictInt
 
 from moa._pricing.price import Price
+from moa._validation.strict_model import Amount, Seconds, Text
+
+Positive = Annotated[StrictInt, Field(ge=1)]
+
+
+def _bucket(address: str) -> str:
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^?#]*)?", address):
+        raise ValueError("expected s3://BUCKET/PREFIX")
+    return address.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySettings:
-    """When and how often to try again.
+    """When and how often a failed call is retried.
 
     Source: exponential backoff with full jitter as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015);
     the budget as in "Site Reliability Engineering", chapter 21 (retries as a share of the fresh calls). Throttled calls
@@ -26,24 +36,28 @@ class RetrySettings:
         burst: Retries within a minute that there are in any case.
     """
 
-    max_attempts: int = 4
-    base_s: float = 0.5
-    cap_s: float = 20.0
-    per_call: float = 0.2
-    burst: float = 10.0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    max_attempts: Annotated[StrictInt, Field(ge=1, le=20)] = 4
+    base_s: Seconds = 0.5
+    cap_s: Seconds = 20.0
+    per_call: Amount = 0.2
+    burst: Amount = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerSettings:
-    """When a model is skipped.
+    """When calls to a failing model are suspended.
 
     Attributes:
         failures: Faults in a row that open the breaker.
         cooldown_s: Seconds until one call is let through to probe; if it succeeds the breaker closes.
     """
 
-    failures: int = 5
-    cooldown_s: float = 30.0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    failures: Positive = 5
+    cooldown_s: Seconds = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +85,7 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSettings:
-    """How requests go into the file jobs of a service's batch API.
+    """How the batch API of an endpoint is used.
 
     Attributes:
         min_requests: Fewest requests of a job: fewer are asked at once; for `bedrock` at least 100.
@@ -80,24 +94,26 @@ class BatchSettings:
         hours: Hours that the service may take for a job.
         poll_s: Seconds between two questions whether a job has ended.
         quiet_s: Seconds without a further request after which a job is sent.
-        upload: How files are uploaded: as a `form`, or (Together) to an address that the service answers with.
+        upload: `form`, or `redirect` for a service (Together) that answers with the address of the upload.
         url: For `openai`: the path that requests name, where it isn't `/v1/chat/completions` (Azure: without `/v1`).
         s3: For `bedrock`: `s3://BUCKET/PREFIX` of inputs and outputs.
         role_arn: For `bedrock`: the role by which Bedrock reads and writes there.
         kms_key: For `bedrock`: the key that encrypts outputs; None: the bucket's own.
     """
 
-    min_requests: int = 1
-    max_requests: int = 50_000
-    max_mb: int = 100
-    hours: int = 24
-    poll_s: float = 30.0
-    quiet_s: float = 5.0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    min_requests: Positive = 1
+    max_requests: Positive = 50_000
+    max_mb: Positive = 100
+    hours: Annotated[StrictInt, Field(ge=1, le=168)] = 24
+    poll_s: Seconds = 30.0
+    quiet_s: Seconds = 5.0
     upload: Literal["form", "redirect"] = "form"
-    url: str | None = None
-    s3: str | None = None
-    role_arn: str | None = None
-    kms_key: str | None = None
+    url: Annotated[str, Field(strict=True, pattern="^/")] | None = None
+    s3: Annotated[str, AfterValidator(_bucket)] | None = None
+    role_arn: Text | None = None
+    kms_key: Text | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
