@@ -57,16 +57,16 @@ async def test_requests_that_are_not_whole_take_no_place_of_a_run() -> None:
     assert status == 200
 
 
-@pytest.mark.slow
 async def test_one_key_leaves_places_to_the_others() -> None:
     async with served(keys=keys(2), max_inflight=4) as server:
         gate = asyncio.Event()
-        server.upstream.behave("writer", Text("x", gate=gate))
 
         def ask_as(key: int) -> asyncio.Task[tuple[int, dict[str, Any]]]:
             body = {"model": "moa/solo", "messages": HELLO}
             return asyncio.create_task(server.post(CHAT, body, headers={"authorization": f"Bearer moa-{key}"}))
 
+        await ask_as(0)  # calls wait for the first of their kind: it has been made
+        server.upstream.behave("writer", Text("x", gate=gate))
         greedy = [ask_as(0) for _ in range(6)]
         await server.upstream.until(lambda: server.upstream.running == 3)
         other = ask_as(1)
@@ -106,11 +106,11 @@ async def test_an_address_has_so_many_connections_and_others_are_not_touched(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with served(serving=ServeSettings(address_connections=3)) as server:
+        other_reader, other_writer = await connect(server, "127.0.0.3")
+        other_writer.write(ask())  # calls wait for the first of their kind: this is it
+        assert await read_reply(other_reader) == 200
         gate = asyncio.Event()
         server.upstream.behave("writer", Text("x", gate=gate))
-        other_reader, other_writer = await connect(server, "127.0.0.3")
-        other_writer.write(healthz())
-        assert await read_reply(other_reader) == 200
         working = [await connect(server, "127.0.0.2") for _ in range(2)]
         for _, writer in working:
             writer.write(ask())
