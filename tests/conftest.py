@@ -61,6 +61,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
+def ministack_url() -> Iterator[str]:
+    """The address of MiniStack, which serves until all tests are done."""
+    from tests.support.ministack import ministack
+
+    with ministack() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def cache_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folders that nobody has used yet."""
     base = tmp_path_factory.mktemp("cache")

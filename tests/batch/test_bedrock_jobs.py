@@ -15,11 +15,11 @@ from moa.batch._half_price import job_states
 from moa.errors import ConfigError
 from moa.providers import BatchSettings, Endpoint, Price
 from tests.batch.test_half_price import RETRY, Place, interrupted
-from tests.batch.test_s3 import s3
 
 __all__ = ["s3"]  # a fixture
 from tests.support.bedrock_jobs import ROLE, BedrockJobs
 from tests.support.kills import killed_and_finished
+from tests.support.ministack import s3
 
 ALONE = {"name": "mine", "layers": [], "aggregator": {"model": "lab/amazon.nova-lite-v1:0", "max_tokens": 10}}
 MIXTURE = {

@@ -9,12 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.session
 import pytest
 import yaml
@@ -22,7 +20,9 @@ from botocore.validate import ParamValidator
 
 from tests.support.bedrock_server import CREDENTIALS, REGION, Says
 from tests.support.bedrock_thread import bedrock_in_thread
-from tests.support.ministack import ministack
+from tests.support.ministack import s3
+
+__all__ = ["s3"]  # a fixture
 
 FOLDER = Path(__file__).parents[2] / "examples" / "sagemaker"
 JOB = runpy.run_path(str(FOLDER / "processing.py"), run_name="job")
@@ -63,22 +63,6 @@ def given(tmp_path: Path) -> Path:
     (folder / "pair.yaml").write_text(json.dumps(MIXTURE))
     (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"Question {n}?"}) + "\n" for n in range(3)))
     return folder
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of the emulator, which jobs find by botocore's own environment variables."""
-    with ministack() as url:
-        for name, value in {
-            "AWS_ENDPOINT_URL_S3": url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        with closing(boto3.client("s3", endpoint_url=url)) as client:
-            client.create_bucket(Bucket="jobs")
-            yield client
 
 
 def _job(given: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
