@@ -30,6 +30,9 @@ from moa._server.playground import Playground
 from moa._server.service import Service
 from moa._state.memory import MemoryStore
 
+EXPOSED_HEADERS = ("retry-after", "x-request-id", "x-moa-status", "x-moa-cost-usd", "x-moa-critical-path-ms")
+"""Headers of replies that pages of other origins may read: SDKs in browsers wait as long as the first one says."""
+
 LEAST_BODY_MEMORY = 256_000_000
 """Bytes that the bodies which are arriving may take, all together; more where single ones may be large."""
 
@@ -87,8 +90,13 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
     # The middleware answers everything: Starlette gives the life cycle, the files of the page, and CORS.
     middleware = [Middleware(ApiMiddleware, options=options, routes=table, api_of=api_of)]
     if options.cors_origins:
-        origins = list(options.cors_origins)
-        cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=list(options.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        )
         middleware.insert(0, cors)
     app = Starlette(lifespan=lifespan, middleware=middleware)
     app.state.service = service

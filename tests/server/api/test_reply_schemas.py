@@ -113,7 +113,7 @@ async def test_a_messages_streams_first_input_tokens_are_an_estimate_and_its_las
     assert end["usage"]["input_tokens"] == 70
 
 
-async def test_cache_writes_are_split_by_the_time_for_which_they_are_kept() -> None:
+async def test_cache_writes_are_counted_and_split_by_the_time_for_which_they_are_kept() -> None:
     usage = {
         "prompt_tokens": 100,
         "completion_tokens": 2,
@@ -124,8 +124,9 @@ async def test_cache_writes_are_split_by_the_time_for_which_they_are_kept() -> N
     reply = json.loads(completion(Text("It is", usage=(100, 2)), {"model": "writer"})) | {"usage": usage}
     async with served() as server:
         server.upstream.behave("writer", Raw(json.dumps(reply).encode(), "application/json"))
-        body = await _whole(server, "messages")
+        body, chat = await _whole(server, "messages"), await _whole(server, "chat")
 
+    assert chat["usage"]["prompt_tokens_details"] == {"cached_tokens": 0, "cache_write_tokens": 60}
     assert body["usage"]["input_tokens"] == 40
     assert body["usage"]["cache_creation_input_tokens"] == 60
     assert body["usage"]["cache_creation"] == {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 40}

@@ -72,8 +72,11 @@ async def test_the_servers_own_page_may_and_so_may_an_origin_that_the_owner_name
             f"{server.url}{CHAT}", headers={"origin": "https://chat.example", "access-control-request-method": "POST"}
         ) as preflight:
             allowed = preflight.headers["access-control-allow-origin"]
+        async with server.http.get(f"{server.url}/v1/nothing", headers={"origin": "https://chat.example"}) as refused:
+            readable = refused.headers["access-control-expose-headers"]
 
     assert (own, named, allowed) == (200, 200, "https://chat.example")
+    assert {"retry-after", "x-request-id"} <= set(readable.split(", "))
 
 
 async def test_no_other_origin_is_allowed_by_default() -> None:
