@@ -110,6 +110,9 @@ def test_what_is_harmless_is_left_out_at_every_depth_and_what_is_for_the_service
         "min_p": 0.1,
         "user": None,
         "metadata": {"a": "b"},
+        # Advice on speed and cost, of editors and of OpenRouter's clients: no answer is another one for it.
+        "prediction": {"type": "content", "content": "what is there"},
+        "cache_control": {"type": "ephemeral"},
     }
 
     honoured, passed_on = split_request(CHAT, body)

@@ -119,16 +119,15 @@ CHAT: Table = {
         "mirostat mirostat_eta mirostat_tau grammar guided_json guided_regex guided_choice guided_grammar "
         "structured_outputs min_tokens length_penalty safe_prompt cache_prompt num_ctx "
         f"{_OF_VLLM} {_OF_LLAMA_CPP}",
-        harmless="metadata store usage include_usage include_reasoning chat_id session_id client_metadata "
-        "keep_alive title tags trace user_info litellm_metadata litellm_session_id request_id ttl verbose "
-        "return_tokens_as_token_ids return_token_ids prompt_logprobs timings_per_token return_progress return_tokens "
-        "post_sampling_probs n_probs",
+        harmless="metadata store prediction cache_control usage include_usage include_reasoning chat_id session_id "
+        "client_metadata keep_alive title tags trace user_info litellm_metadata litellm_session_id request_id ttl "
+        "verbose return_tokens_as_token_ids return_token_ids prompt_logprobs timings_per_token return_progress "
+        "return_tokens post_sampling_probs n_probs",
         refused={
             "n": Refusal(why="a mixture gives one answer", harmless=(1,)),
             "best_of": Refusal(why="a mixture gives one answer", harmless=(1,)),
             "audio": Refusal(why="only text is answered"),
             "modalities": Refusal(why="only text is answered", harmless=(["text"], [])),
-            "prediction": Refusal(why="no model of a mixture writes the client's own text"),
             "web_search_options": Refusal(why="switch web search off, or give a function of your own"),
             "functions": Refusal(why="use tools", harmless=([],)),
             "function_call": Refusal(why="use tool_choice", harmless=("auto", "none")),
