@@ -3,6 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import ParamSpec
 
 from moa._engine.briefing import Briefing, lay_out
 from moa._engine.cache_points import NO_MARKS, marks_for
@@ -17,6 +18,7 @@ from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold, Whol
 from moa.providers._call_context import CallContext, Hedging, SampleBatch
 from moa.providers._time_limit import TimeLimit
 
+Fields = ParamSpec("Fields")
 OnEvent = Callable[[Event], None]
 OnReplyEvent = Callable[[ReplyEvent], None]
 
@@ -41,10 +43,10 @@ class RunContext:
     prices_ready: Callable[[], Awaitable[None]]
     budget: RunBudget = field(default_factory=RunBudget)
 
-    def emit(self, event: Callable[[], Event]) -> None:
-        """Make an event and pass it on, if anybody watches."""
+    def emit(self, kind: Callable[Fields, Event], *values: Fields.args, **named: Fields.kwargs) -> None:
+        """Make an event of a kind and pass it on, if anybody watches."""
         if self.on_event is not None:
-            self.on_event(event())
+            self.on_event(kind(*values, **named))
 
 
 @quick_to_make
@@ -115,13 +117,12 @@ class FallbackChain:
         )
         self._calls.append(call)
         self._context.emit(
-            lambda: CallStarted(
-                layer=slot.layer,
-                index=slot.index,
-                agent=slot.name,
-                model=model.reference,
-                fallback=model is not slot.models[0],
-            )
+            CallStarted,
+            layer=slot.layer,
+            index=slot.index,
+            agent=slot.name,
+            model=model.reference,
+            fallback=model is not slot.models[0],
         )
         marks = NO_MARKS
         if _may_be_marked(request):

@@ -55,13 +55,11 @@ class _AnswerForwarder:
             case TextDelta(text=text, logprobs=logprobs):
                 self.show(text, logprobs)
             case ReasoningDelta():
-                self._context.emit(lambda: AnswerDelta(event.text, reasoning=True))
+                self._context.emit(AnswerDelta, event.text, reasoning=True)
             case ToolCallDelta():
                 self._note_first()
                 self._context.emit(
-                    lambda: AnswerToolCallDelta(
-                        index=event.index, id=event.id, name=event.name, arguments=event.arguments
-                    )
+                    AnswerToolCallDelta, index=event.index, id=event.id, name=event.name, arguments=event.arguments
                 )
 
     def show(self, text: str, logprobs: tuple[Mapping[str, Any], ...] = ()) -> None:
@@ -78,7 +76,7 @@ class _AnswerForwarder:
 
     def _show(self, text: str, logprobs: tuple[Mapping[str, Any], ...]) -> None:
         self.shown.append(text)
-        self._context.emit(lambda: AnswerDelta(text, logprobs=logprobs))
+        self._context.emit(AnswerDelta, text, logprobs=logprobs)
 
     def _note_first(self) -> None:
         if self.first_token_at is None:

@@ -56,7 +56,7 @@ async def run_layer(layer: LayerTask) -> LayerResult:
         DeadlineExceeded: So it was when the layer had to close.
     """
     context, meter, number = layer.context, layer.context.meter, layer.slots[0].layer
-    context.emit(lambda: LayerStarted(layer=number))
+    context.emit(LayerStarted, layer=number)
     chains = [FallbackChain(slot, context) for slot in layer.slots]
     # Who doesn't want to wait for stragglers has them asked one by one.
     sampled = [slot.group for slot in layer.slots if slot.group is not None] if layer.wait.grace_s is None else []
@@ -145,7 +145,7 @@ async def _finished_proposal(
         duration_s=duration_s,
         error=error,
     )
-    layer.context.emit(lambda: ProposalFinished(proposal=proposal))
+    layer.context.emit(ProposalFinished, proposal=proposal)
     return proposal
 
 

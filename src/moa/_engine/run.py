@@ -89,7 +89,7 @@ async def execute(
         answer = await _answered(run_id, context, conversation, layers, made, partial(keep_proposals, proposals, key))
     finally:
         budget.settle()
-    context.emit(lambda: RunFinished(answer=answer))
+    context.emit(RunFinished, answer=answer)
     return answer
 
 
@@ -192,7 +192,7 @@ async def _run_layers(context: RunContext, conversation: Conversation, left: Lay
 
 
 def _emit_layer_finished(context: RunContext, layer: LayerResult) -> None:
-    context.emit(lambda: LayerFinished(result=layer))
+    context.emit(LayerFinished, result=layer)
 
 
 def _close_at(context: RunContext, *, layers_left: int) -> float:

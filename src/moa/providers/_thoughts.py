@@ -221,7 +221,9 @@ def _closes(before: str, after: str) -> bool:
 def _opening(text: str) -> str | None:
     """The tag that a text opens with, in lower case."""
     start = text[:_LONGEST_OPENING].lower()
-    return next((opening for opening in _OPENINGS if start.startswith(opening)), None)
+    if not start.startswith(_OPENINGS):
+        return None
+    return next(opening for opening in _OPENINGS if start.startswith(opening))
 
 
 def _may_open(text: str) -> bool:

@@ -537,10 +537,8 @@ def _thought_of(part: Mapping[Any, Any]) -> str:
 
 def _misplaced_usage(reply: Mapping[str, Any], choice: object) -> object:
     """Return a usage that stands where Groq (`x_groq`) or Moonshot (in the choice) put it."""
-    for place in (reply.get("x_groq"), choice):
-        if isinstance(place, dict) and (usage := place.get("usage")):
-            return usage
-    return None
+    place = reply.get("x_groq") or choice
+    return place.get("usage") if isinstance(place, dict) else None
 
 
 def _logprobs(choice: Mapping[str, Any]) -> Logprobs:

@@ -66,7 +66,9 @@ def _counts(usage: object) -> dict[str, int]:
     if not isinstance(usage, dict):
         return {}
     # Some gateways write every number as a float, others as text.
-    numbers = {name: int(one) if isinstance(one, str) and one.isdecimal() else one for name, one in usage.items()}
     return {
-        name: int(count) for name, count in numbers.items() if isinstance(count, int | float) and 0 < count < math.inf
+        name: int(count)
+        for name, count in usage.items()
+        if (isinstance(count, int | float) and 0 < count < math.inf)
+        or (isinstance(count, str) and count.isdecimal() and int(count))
     }
