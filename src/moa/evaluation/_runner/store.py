@@ -129,6 +129,7 @@ class CellStore:
 
     def final_keys(self, measure: str) -> set[tuple[str, str]]:
         """Return the keys of prompt and outputs about which a measure has said something; likewise."""
+        # As `put_score` writes it; in a text, the quotes would be escaped.
         query = "SELECT prompt, outputs FROM scores WHERE measure = ? AND instr(body, ?) > 0"
         with self._translated_errors():
             return set(self._db.execute(query, (measure, b'"failure": null')))
