@@ -246,3 +246,10 @@ def test_an_address_that_has_moved_is_named_without_its_query() -> None:
 
     assert "it has moved to https://x.test/v1/chat/completions: correct the endpoint's base_url" in str(error)
     assert not error.retryable
+
+
+def test_a_wait_in_the_body_counts_where_no_header_names_one() -> None:
+    body = parse_error_body(b'{"error":{"code":429,"details":[{"retryDelay":"39s"}],"status":"RESOURCE_EXHAUSTED"}}')
+
+    assert map_error(body, reference="lab/m", status=429).retry_after_s == 39
+    assert map_error(body, reference="lab/m", status=429, headers={"retry-after": "2"}).retry_after_s == 2

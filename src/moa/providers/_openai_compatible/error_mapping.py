@@ -21,7 +21,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._failure_words import NO_MODEL, failure_by_words
 from moa.providers._openai_compatible.error_body import ErrorBody
 from moa.providers._rejections import rejections
-from moa.providers._retry_after import retry_after_s
+from moa.providers._retry_after import retry_after_s, retry_in_words_s
 from moa.providers._successors import successor
 
 _RATE = re.compile(r"rate.?limit|too many requests|throttl|resource_exhausted", re.IGNORECASE)
@@ -101,6 +101,8 @@ def map_error(
     place = f"HTTP {status}" if status else "error in the reply"
     advice = f" ({_ADVICE[kind]}{_instead(kind, request)})" if kind in _ADVICE else ""
     wait_s = retry_after_s(headers or {}, now)
+    if wait_s is None and kind in (RateLimited, ServiceFailed):
+        wait_s = retry_in_words_s(complaint.whole)
     error = kind(f"{place}: {words}{advice}", model=reference, status=status, retry_after_s=wait_s)
     error.rejects = rejects
     return error
