@@ -21,6 +21,15 @@ PROMPTS = [{"prompt": f"question {number}", "category": "ab"[number % 2]} for nu
 VERDICT = json.dumps({"reason": "r", "verdict": "A"})
 
 
+PRICE = {"input": 0, "output": 1_000_000}
+"""A dollar for each token that is written; `answer` has two by the scripts' count."""
+
+
+def paid(model: str) -> dict[str, object]:
+    """An agent at this price."""
+    return {"model": model, "price": PRICE, "max_tokens": 4}
+
+
 def trio(**keys: Any) -> Mixture:
     """A mixture of two proposers and an aggregator."""
     return mixture_of(("one", "two"), **keys)
