@@ -34,7 +34,7 @@ async def test_a_budget_stops_cleanly_with_whole_answers_and_a_larger_one_goes_o
     ("options", "told"),
     [
         ({}, "there is none for fake/agg, fake/big, fake/judge, fake/one, fake/two"),
-        ({"baseline": "fake/big"}, "fake/big sets no `max_tokens` for fake/big"),
+        ({"baseline": "fake/big"}, "fake/big sets no `max_tokens`: set it"),
     ],
 )
 async def test_a_budget_needs_prices_and_max_tokens_and_says_so_before_anything_is_bought(

@@ -157,6 +157,7 @@ def test_a_bedrock_id_that_does_not_exist_has_no_price(model: str) -> None:
         ("openai", "gpt-4o-nonsense"),
         ("openai", "gpt-99"),
         ("deepseek", "deepseek-v4-pro-max"),
+        ("deepseek", "deepseek-chat-9"),
         ("together", "Qwen/Qwen1.5-110B-Chat"),
         ("nobody", "gpt-4o"),
         ("openai", "text-embedding-3-small"),

@@ -21,7 +21,7 @@ BEDROCK = "aws"
 _ARN = re.compile(r"^arn:[^/]*:(?:foundation-model|inference-profile)/")
 _PROFILE = re.compile(r"^(?:global|regional|apac|us-gov|[a-z]{2})\.(?=[a-z0-9-]+\.)")
 _BEDROCK_ID = re.compile(r"(.*?)(?:-v(\d+))?((?::\w+)*)", re.DOTALL)
-_DATE_OR_NOTHING = re.compile(r"(?:-latest|-preview)?(?:[-@.]?[0-9-]*)")
+_DATE_OR_NOTHING = re.compile(r"(?:-latest|-preview)?(?:[-@.]?(?:[0-9]{3,}|[0-9]{2}-[0-9]{2,4})[0-9-]*)?")
 _NOT_BY_THE_TOKEN = ("requests_kcount",)
 
 

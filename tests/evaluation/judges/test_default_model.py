@@ -69,5 +69,5 @@ def test_a_bedrock_endpoint_of_another_name_and_region_has_its_judge_there(
 
 @pytest.mark.parametrize("models", [("openai/gpt-6-sol", "openai/gpt-6-luna"), ("ollama/llama3.2",)])
 def test_where_none_is_known_the_user_is_asked_for_one(models: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match="Say which one is to by --judge-model"):
+    with pytest.raises(UsageError, match="Name one by --judge-model"):
         default_judge_model({"all": models}, load_settings(environ=KEYS))

@@ -64,7 +64,7 @@ def default_judge_model(sides: Mapping[str, Sequence[str]], settings: Settings) 
         return found
     raise UsageError(
         "no model is known that could judge: of a maker that is on neither side, at an endpoint that has its "
-        "credentials. Say which one is to by --judge-model ENDPOINT/MODEL"
+        "credentials. Name one by --judge-model ENDPOINT/MODEL"
     )
 
 

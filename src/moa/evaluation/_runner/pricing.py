@@ -55,8 +55,9 @@ def require_worst_cases(settings: Settings, mixtures: Mapping[str, Mixture], jud
     for system, mixture in mixtures.items():
         endless = sorted({agent.model for agent in agents_of(mixture) if agent.max_tokens is None})
         if endless:
+            whose = "" if endless == [system] else f" for {', '.join(endless)}"
             raise UsageError(
-                f"a budget needs to know the worst case, and {system} sets no `max_tokens` for {', '.join(endless)}: "
+                f"a budget needs to know the worst case, and {system} sets no `max_tokens`{whose}: "
                 "set it (--baseline-max-tokens, for a baseline that is a model)"
             )
     counted = [mixture for mixture in mixtures.values() if not mixture.allow_unpriced]
