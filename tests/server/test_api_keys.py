@@ -28,13 +28,12 @@ def test_a_key_of_the_file_has_its_owner_and_any_other_has_none(tmp_path: Path) 
     assert ring.caller(new_key()) is None
     assert ring.caller(key + "x") is None
     assert ring.caller(hash_key(key)) is None
-    assert not ring.is_limited
 
 
-def test_a_key_with_a_budget_or_a_rate_is_limited(tmp_path: Path) -> None:
+def test_a_file_knows_whether_any_of_its_keys_has_a_budget(tmp_path: Path) -> None:
     text = f"keys:\n  - {{name: a, sha256: {hash_key('x')}, budget_usd: 5}}\n"
 
-    assert load_keys(_file(tmp_path, text)).is_limited
+    assert load_keys(_file(tmp_path, text)).has_budget
 
 
 @pytest.mark.parametrize(

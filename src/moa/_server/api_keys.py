@@ -123,11 +123,6 @@ class ApiKeys:
         return len(self._callers)
 
     @property
-    def is_limited(self) -> bool:
-        """Whether any key has a budget or a rate, which processes have to share."""
-        return any(caller.budget or caller.window for _, caller in self._callers)
-
-    @property
     def has_budget(self) -> bool:
         """Whether any key has a budget."""
         return any(caller.budget for _, caller in self._callers)

@@ -480,6 +480,10 @@ def test_a_call_without_arguments_is_an_empty_object_for_the_service(arguments: 
         ),
     ]
 
+    item = {"type": "function_call", "call_id": "c", **function}
+    result = {"type": "function_call_output", "call_id": "c", "output": "seen"}
+    requests.append(responses(input=[{"role": "user", "content": "Hi"}, item, result]))
+
     for request in requests:
         assert [call.arguments for call in request.messages[1].tool_calls] == ["{}"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from moa._results import Answer
 from moa._server.api.chat_reply import ChatStreamEncoder, chat_reply
 from moa._server.api.chat_request import ChatRequest, read_chat_request
-from moa._server.api.conversations import Conversations, no_references
+from moa._server.api.conversations import Conversations
 from moa._server.api.errors import anthropic_error, openai_error
 from moa._server.api.known_fields import CHAT as CHAT_FIELDS
 from moa._server.api.known_fields import MESSAGES as MESSAGES_FIELDS
@@ -35,7 +35,7 @@ class Api:
         fields: What is known of the fields of such a request.
         required: Fields that every request has.
         schema: The fields that are honoured, for the OpenAPI description.
-        look_up: Puts what a body refers to in its place; raises RequestError.
+        look_up: Puts what a body refers to in its place; raises RequestError. None: its requests refer to nothing.
         read: Makes a request of such a body; raises RequestError.
         encode_reply: Writes a whole reply.
         stream_encoder: Makes what writes a stream.
@@ -49,12 +49,12 @@ class Api:
     fields: Table
     required: frozenset[str]
     schema: type[RequestModel]
-    look_up: Callable[[dict[str, Any], Conversations], Awaitable[dict[str, Any]]]
     read: Callable[[dict[str, Any]], ApiRequest]
     encode_reply: Callable[[HttpExchange, ApiRequest, Answer], EncodedReply]
     stream_encoder: Callable[[HttpExchange, ApiRequest], StreamEncoder]
     encode_error: ErrorEncoder
     key_headers: tuple[bytes, ...]
+    look_up: Callable[[dict[str, Any], Conversations], Awaitable[dict[str, Any]]] | None = None
     marker_header: bytes | None = None
 
 
@@ -64,7 +64,6 @@ CHAT = Api(
     fields=CHAT_FIELDS,
     required=frozenset({"messages"}),
     schema=ChatRequest,
-    look_up=no_references,
     read=read_chat_request,
     encode_reply=chat_reply,
     stream_encoder=ChatStreamEncoder,

@@ -77,8 +77,3 @@ class Conversations:
 
     def _key(self, identity: str) -> str:
         return f"conversation:{len(self._owner)}:{self._owner}:{identity}"
-
-
-async def no_references(body: dict[str, Any], conversations: Conversations) -> dict[str, Any]:
-    """Return a request of an API whose requests refer to nothing, as it is."""
-    return body

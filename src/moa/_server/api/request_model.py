@@ -138,13 +138,13 @@ def _honoured_fields(table: Table, known: Known, fields: Mapping[str, Any], at: 
             nested = known.nested.get(name)
             found[name] = honoured(table, nested, value, place) if nested else value
         elif name in known.refused:
-            _check_harmless(known.refused[name], name, value, place)
+            _check_harmless(known.refused[name], value, place)
         elif name not in known.names and value is not None and not (at and value in ([], {}, "")):
             raise _unknown_field(known, name, place)
     return found
 
 
-def _check_harmless(refusal: Refusal, name: str, value: object, at: str) -> None:
+def _check_harmless(refusal: Refusal, value: object, at: str) -> None:
     """Raise unless a value of a refused field asks for nothing."""
     if value is None or any(value == known and type(value) is type(known) for known in refusal.harmless):
         return

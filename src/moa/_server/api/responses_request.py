@@ -92,10 +92,10 @@ def read_responses_request(body: dict[str, Any]) -> ApiRequest:
     text = request.text or TextConfig()
     tools, choice = choose_tools(request.tool_choice, translated_tools(_all_tools(request)))
     wants_logprobs = LOGPROBS in (request.include or ()) or bool(request.top_logprobs)
-    keeps = request.store is not False
+    instructions = [{"role": "system", "content": request.instructions}] if request.instructions else []
     return ApiRequest(
         model=request.model,
-        messages=parse_messages([*_instructions(request), *_turns(request.input)], param="input"),
+        messages=parse_messages([*instructions, *_turns(request.input)], param="input"),
         sampling=Sampling(
             temperature=request.temperature,
             top_p=request.top_p,
@@ -114,7 +114,7 @@ def read_responses_request(body: dict[str, Any]) -> ApiRequest:
         tier=tier,
         tools=tools,
         echo=_echo(request, body),
-        history={"items": _as_items(body["input"])} if keeps else None,
+        history=None if request.store is False else {"items": _as_items(body["input"])},
     )
 
 
@@ -214,11 +214,6 @@ def translated_tools(tools: Sequence[ResponsesTool], namespace: str | None = Non
     return TranslatedTools(functions=tuple(functions), originals=originals)
 
 
-def _instructions(request: ResponsesRequest) -> Iterator[dict[str, Any]]:
-    if request.instructions:
-        yield {"role": "system", "content": request.instructions}
-
-
 def _turns(value: object) -> Iterator[dict[str, Any]]:
     if isinstance(value, str):
         yield {"role": "user", "content": value}
@@ -252,8 +247,8 @@ def _is_assistants(items: list[Any]) -> bool:
 
 def _item(item: Any, at: str) -> Iterator[dict[str, Any]]:
     match item:
-        case {"type": "function_call", "call_id": str(call), "name": str(name), "arguments": str(arguments)}:
-            yield _call(call, flat_name(item.get("namespace"), name), arguments)
+        case {"type": "function_call", "call_id": str(call), "name": str(name)}:
+            yield _call(call, flat_name(item.get("namespace"), name), item.get("arguments"))
         case {"type": "custom_tool_call", "call_id": str(call), "name": str(name), "input": str(text)}:
             yield _call(call, flat_name(item.get("namespace"), name), custom_arguments(text))
         case {"type": "function_call_output" | "custom_tool_call_output", "call_id": str(call), "output": output}:
@@ -268,7 +263,7 @@ def _item(item: Any, at: str) -> Iterator[dict[str, Any]]:
             raise RequestError(400, "invalid_request", message, param=at)
 
 
-def _call(identity: str, name: str, arguments: str) -> dict[str, Any]:
+def _call(identity: str, name: str, arguments: object) -> dict[str, Any]:
     call = {"id": identity, "function": {"name": name, "arguments": arguments}}
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
