@@ -17,7 +17,7 @@ from moa.events import AgentInfo
 from moa.providers._base import Provider
 from moa.providers._service_tier import dearer_tier, tier_of
 
-_PLAIN = ReplyOptions()
+_PLAIN, _AS_PLANNED = ReplyOptions(), Sampling()
 
 MAX_CACHED_PLANS = 64
 """Mixtures whose plans are kept between runs."""
@@ -245,7 +245,7 @@ def _for_run(plan: RunPlan, options: RunOptions) -> RunPlan:
     if options.seed is not None:
         layers = tuple(tuple(_seeded(slot, options.seed) for slot in slots) for slots in layers)
         aggregator = _seeded(aggregator, options.seed)
-    if options.sampling is not None:
+    if options.sampling is not None and options.sampling != _AS_PLANNED:
         aggregator = replace(aggregator, sampling=_overridden(aggregator.sampling, options.sampling))
     return RunPlan(mixture=plan.mixture, layers=layers, aggregator=aggregator, options=options)
 

@@ -97,7 +97,7 @@ def split_request(table: Table, body: Mapping[str, Any]) -> tuple[dict[str, Any]
     known = table["request"]
     assert isinstance(known, Known)
     honoured = _honoured_fields(table, known, body, "")
-    passed_on = {name: body[name] for name in known.passed_on if body.get(name) is not None}
+    passed_on = {name: value for name, value in body.items() if name in known.passed_on and value is not None}
     return honoured, passed_on
 
 
