@@ -139,6 +139,7 @@ async def test_a_second_start_buys_only_what_is_missing_and_failed_rows_only_if_
         fourth = await arun(source, MIXTURE, target, engine=engine, retry_failed=True)
 
     assert [one.progress.failed for one in (first, second, third, fourth)] == [1, 1, 1, 0]
+    assert [one.progress.done_before for one in (first, second, third, fourth)] == [0, 8, 12, 11]
     assert lines(target)[3]["answer"] == "re: p3"
     assert model.asked == {f"p{number}": 2 if number == 3 else 1 for number in range(12)}
 

@@ -62,6 +62,7 @@ class BatchProgress:
         jobs: Number of batch jobs under way at the services.
         job_requests: Number of requests in these jobs.
         job_requests_done: Number of these requests that were processed, as far as the services say.
+        done_before: Number of rows of `done` that earlier starts have dealt with.
     """
 
     done: int
@@ -74,6 +75,7 @@ class BatchProgress:
     jobs: int = 0
     job_requests: int = 0
     job_requests_done: int = 0
+    done_before: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +296,7 @@ class _Batch:
             jobs=self._jobs[0],
             job_requests=self._jobs[1],
             job_requests_done=self._jobs[2],
+            done_before=self._done - self._asked,
         )
 
     def _note_jobs(self, *jobs: int) -> None:

@@ -218,4 +218,5 @@ def _text(progress: BatchProgress) -> str:
         parts.append(f"{seconds(progress.left_s)} left")
     else:
         parts.append(seconds(progress.elapsed_s))
-    return f" {err_symbols().dot} ".join(parts)
+    here = "this start: " if progress.done_before else ""
+    return here + f" {err_symbols().dot} ".join(parts)
