@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,16 @@ async def test_a_grade_that_cannot_be_read_is_asked_for_once_more_and_then_missi
     assert found.value is None
     assert found.failure is not None
     assert (found.failure.code, len(provider.requests)) == ("unparseable_verdict", 2)
+
+
+@pytest.mark.parametrize("measure", ["number", "choice:A,B", "json_schema", "exact:ignore_punctuation", "contains"])
+@pytest.mark.parametrize("piece", ["####", "```", "```json ", "- ", "1,", "answer is ", "\\boxed{", "A or ", "\n", "{"])
+def test_no_output_keeps_a_measure_busy(measure: str, piece: str) -> None:
+    started = time.process_time()
+
+    scored(measure, piece * (20_000 // len(piece)), reference="A1", schema={})
+
+    assert time.process_time() - started < 2.0
 
 
 def test_the_guide_has_a_line_for_every_measure() -> None:

@@ -14,8 +14,7 @@ from referencing.exceptions import Unresolvable
 from moa.errors import UsageError
 from moa.evaluation._measures.base import Case, Grade, Graded, Measure
 
-# Three backticks inside of a JSON text end no line: it has no line breaks in its strings.
-_FENCED = re.compile(r"(?ims)(```+|~~~+)[ \t]*(?:json\w*|javascript|js)?\s(.*?)\s*\1[ \t]*\r?$")
+_OPENING = re.compile(r"(?<![`~])(```+|~~~+)[ \t]*(?:json\w*|javascript|js)?\s", re.IGNORECASE)
 
 
 def json_schema(argument: str) -> Measure:
@@ -30,10 +29,8 @@ def json_schema(argument: str) -> Measure:
 
     def grade(case: Case) -> Grade:
         validator = _validator(fixed if fixed is not None else case.row["schema"])
-        text = case.output.strip("\ufeff \t\r\n")
-        fenced = _FENCED.findall(text)
         try:
-            value = json.loads(fenced[0][1] if len(fenced) == 1 else text, parse_constant=_refused)
+            value = json.loads(_unfenced(case.output.strip("\ufeff \t\r\n")), parse_constant=_refused)
         except (ValueError, RecursionError) as error:
             return 0.0, f"no JSON: {error!s:.100}"
         try:
@@ -44,6 +41,18 @@ def json_schema(argument: str) -> Measure:
 
     needs = () if argument else ("schema",)
     return Graded(name=f"json_schema:{argument}" if argument else "json_schema", grade=grade, needs=needs)
+
+
+def _unfenced(text: str) -> str:
+    """What a text has in its only code fence; the text if it has none, or several."""
+    opening = _OPENING.search(text)
+    if opening is None:
+        return text
+    # A fence inside of a JSON text ends no line: it has no line breaks in its strings.
+    closing = re.compile(rf"{opening[1]}[ \t]*\r?$", re.MULTILINE).search(text, opening.end())
+    if closing is None or _OPENING.search(text, closing.end()):
+        return text
+    return text[opening.end() : closing.start()]
 
 
 def _refused(constant: str) -> NoReturn:

@@ -32,7 +32,7 @@ _PLAIN = (
 """What LaTeX, Markdown and typography make of numbers, and the plain form."""
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_HASHED = re.compile(r"####([^\n]*\d[^\n]*)")
+_HASHED = re.compile(r"(?<!#)#{4,}([^\n]*)")
 _ANSWER = re.compile(
     rf"\banswer\b\W{{0,4}}(?:\bis\b|[:=])[^\w$€£¥₹.+-]*(?P<number>{_NUMBER.pattern})"
     r"[^\S\n]*[^\W\d]{0,12}[)\]*_`$.!]*(?=\s*(?:$|\n|\(|[A-Z]))",
@@ -74,8 +74,8 @@ def stated(text: str) -> float | None:
         text = re.sub(pattern, plain, text)
     if boxes := [box for box in _BOX.findall(text) if _numbers(box)]:
         text = boxes[-1]
-    elif hashed := _HASHED.search(text):
-        text = hashed[1]
+    elif hashed := [line for line in _HASHED.findall(text) if _numbers(line)]:
+        text = hashed[0]
     elif answers := list(_ANSWER.finditer(text)):
         text = answers[-1]["number"]
     return next(reversed(_numbers(text)), None)
