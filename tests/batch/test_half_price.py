@@ -205,6 +205,14 @@ async def test_a_job_that_was_created_without_an_answer_is_found_and_not_sent_ag
     assert (server.creations, set(server.processed.values())) == (1, {1})
 
 
+async def test_a_list_that_is_behind_sends_no_job_twice(place: Place) -> None:
+    async with BatchServer() as server:
+        server.lose_create, server.late_list = {0}, 2
+        await place.answer(settings(server))
+
+    assert (server.creations, set(server.processed.values())) == (1, {1})
+
+
 async def test_a_job_that_was_not_created_is_tried_again(place: Place) -> None:
     async with BatchServer() as server:
         server.refuse_create = {0: 503}

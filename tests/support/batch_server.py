@@ -46,6 +46,7 @@ class BatchServer(LoopbackServer):
         odd_lines: Whether files begin with a byte order mark, and lines end with CRLF.
         most_enqueued: Most requests under way at once; what is beyond fails as the services' token limits do.
         forget: Numbers of batches that the service doesn't know any more.
+        late_list: Number of lists in which the last batch is missing.
         lose_list: Whether batches can't be listed for the moment.
         unauthorized: Whether the key is refused.
         is_together: Whether uploads, lists and states are as Together has them.
@@ -66,7 +67,7 @@ class BatchServer(LoopbackServer):
         self.refuse: dict[int, list[dict[str, Any]]] = {}
         self.most_enqueued = 10**9
         self.waiting = "in_progress"
-        self.late_files = self.cut_downloads = self.hidden_inputs = 0
+        self.late_list = self.late_files = self.cut_downloads = self.hidden_inputs = 0
         self.odd_lines = False
         self.forget: set[int] = set()
         self.lose_list = self.unauthorized = self.is_together = self.only_batches = False
@@ -182,6 +183,9 @@ class BatchServer(LoopbackServer):
         if self.is_together:
             return web.json_response([self._shown(batch) for batch in self.batches.values()])
         ids = [*reversed(self.batches)]
+        if self.late_list:
+            self.late_list -= 1
+            ids = ids[1:]
         start = ids.index(request.query["after"]) + 1 if "after" in request.query else 0
         page = ids[start : start + 2]
         rows = [self._shown(self.batches[one]) for one in page]

@@ -43,6 +43,10 @@ LONGEST_WAIT_S = 900.0
 ATTEMPTS = 6
 """Attempts of an upload or download."""
 
+FINDS = 3
+FIND_PAUSE_S = 5.0
+"""Looks for a job that may have been created a moment ago, and seconds between them: lists are behind."""
+
 MISSES = 3
 MOST_MISSES = 20
 """A job that the service doesn't know so many times in a row is lost: the larger number if its list has it."""
@@ -306,11 +310,14 @@ class Batcher:
             self._start(self._work(job, keys))
 
     async def _looked_up(self, job: BatchJob) -> BatchJob:
-        remote_id = await self._persistently(lambda: self._service.find(job), f"looking up batch job {job.token}")
-        if remote_id is None:
-            return replace(job, remote_id=None)
-        self._store.note(job.token, remote_id=remote_id)
-        return replace(job, remote_id=remote_id)
+        for look in range(FINDS):
+            if look:
+                await asyncio.sleep(min(self._settings.poll_s, FIND_PAUSE_S))
+            remote_id = await self._persistently(lambda: self._service.find(job), f"looking up batch job {job.token}")
+            if remote_id is not None:
+                self._store.note(job.token, remote_id=remote_id)
+                return replace(job, remote_id=remote_id)
+        return replace(job, remote_id=None)
 
     async def _work(self, job: BatchJob, keys: set[str]) -> None:
         """See a job through: every asker gets a reply or an error, whatever happens."""
@@ -373,9 +380,10 @@ class Batcher:
             try:
                 remote_id = await self._service.create(job)
             except ProviderError as error:
-                found = await self._looked_up(job)
-                if found.remote_id is not None:
-                    return found
+                if not isinstance(error, RateLimited):
+                    found = await self._looked_up(job)
+                    if found.remote_id is not None:
+                        return found
                 # A limit on the number of jobs holds until another job ends.
                 is_final = attempt >= ATTEMPTS and not isinstance(error, RateLimited)
                 if not error.retryable or is_final:
