@@ -43,9 +43,7 @@ def evidence(low: float, high: float, **fields: Any) -> Evidence:
         "controlled": found(low, high, share=share, more_prompts=fields.pop("more_prompts", None)),
         "model": "equal_length",
         "length": LengthCheck(ratio=1.0, moves=0.0, inflation=1.0, misfit=None, is_identified=True),
-        "consistency": PositionConsistency(
-            values=np.ones(400), share=share, flips=1 - share, toward_first=1 - share, pairs=400
-        ),
+        "consistency": PositionConsistency(values=np.ones(400), share=share, flips=1 - share, pairs=400),
         "raw_gaps": np.zeros(400),
         "controlled_gaps": np.zeros(400),
         "rows": np.ones(400, dtype=bool),

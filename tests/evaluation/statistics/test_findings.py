@@ -14,7 +14,7 @@ SERIES = 2_000
 
 def sharp(prompts: int) -> PositionConsistency:
     """A judge that keeps its side on every pair."""
-    return PositionConsistency(values=np.ones(prompts), share=1.0, flips=0.0, toward_first=0.0, pairs=prompts)
+    return PositionConsistency(values=np.ones(prompts), share=1.0, flips=0.0, pairs=prompts)
 
 
 def around(mean: float, prompts: int = 400, spread: float = 10.0) -> Floats:
@@ -37,7 +37,7 @@ def test_the_interval_against_equality_and_the_margin_is_the_finding(mean: float
 
 
 def test_the_margin_counts_only_where_the_judge_keeps_its_side() -> None:
-    blunt = PositionConsistency(values=np.full(400, 0.2), share=0.2, flips=0.8, toward_first=0.8, pairs=400)
+    blunt = PositionConsistency(values=np.full(400, 0.2), share=0.2, flips=0.8, pairs=400)
 
     assert assess(around(-0.5), sharp(400)).finding is Finding.GOOD_ENOUGH
     assert assess(around(-0.5), blunt).finding is Finding.UNDECIDED
@@ -52,7 +52,7 @@ def test_without_that_share_nothing_is_good_enough_but_better_and_worse_stand() 
 
 def test_a_share_from_a_part_of_the_pairs_widens_what_rests_on_it() -> None:
     values = np.where(np.arange(400) < 60, np.arange(400) % 2, np.nan)
-    partly = PositionConsistency(values=values, share=0.5, flips=0.5, toward_first=0.5, pairs=60)
+    partly = PositionConsistency(values=values, share=0.5, flips=0.5, pairs=60)
 
     whole, part = (assess(around(0.0), kept).beyond_margin for kept in (sharp(400), partly))
 

@@ -96,7 +96,7 @@ def _line(found: Calibration, name: str, scale: Scale) -> str:
     ends, middle = line.slope_interval(), line.read(line.center, 0.0)
     reach = (middle.interval.high - middle.interval.low) / 2
     return (
-        f"{name}: {line.slope:.2f} official points a point ({ends.low:.2f} to {ends.high:.2f}); "
+        f"{name}: {line.slope:.2f} official points a point ({ends:.2f}); "
         f"{line.center:.1f} % reads as {middle.value:.1f} ± {reach:.1f} %{order}"
     )
 

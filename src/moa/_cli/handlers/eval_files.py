@@ -177,7 +177,7 @@ def show_metrics(
 
 def _lines(found: Metrics) -> list[str]:
     counts, interval = found.counts, found.lc_interval
-    ends = "" if interval is None else f", {100 * interval.level:g}% interval {interval.low:.2f} to {interval.high:.2f}"
+    ends = "" if interval is None else f", {100 * interval.level:g}% interval {interval:.2f}"
     official = found.official_lc_standard_error
     claimed = (
         "" if official is None else f" (the official code says {official:.2f}, which leaves out the weights' error)"
@@ -215,7 +215,7 @@ def show_correlation(
     """Print how far a leaderboard and other ratings agree."""
     board = published() if leaderboard is None else read_ratings(leaderboard)
     found = correlate(board, read_ratings(ratings, column), seed=seed, names=None if names is None else _names(names))
-    interval = None if found.interval is None else [found.interval.low, found.interval.high]
+    interval = None if found.interval is None else found.interval.ends
     models = count(len(found.models), "common model")
     if as_json:
         figures = {"spearman": found.coefficient, "interval": interval}
@@ -224,7 +224,7 @@ def show_correlation(
         why = "too few" if len(found.models) < MIN_MODELS else "one of the two rates them all alike"
         print(f"no correlation: {models}, {why}")
     else:
-        ends = "too few for an interval" if interval is None else f"95% interval {interval[0]:.3f} to {interval[1]:.3f}"
+        ends = "too few for an interval" if found.interval is None else f"95% interval {found.interval:.3f}"
         print(f"Spearman {found.coefficient:.3f}, {ends}, over {models}")
 
 

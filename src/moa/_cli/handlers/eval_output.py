@@ -26,7 +26,7 @@ from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._metrics.paired_difference import Comparison, compare
 from moa.evaluation._pipeline import Evaluation
-from moa.evaluation._report.format import cost as shown_cost
+from moa.evaluation._report import format as figures
 from moa.evaluation._runner.cost_estimate import Need, Plan
 from moa.evaluation._runner.preparing import Prepared, judging_models
 from moa.evaluation._runner.progress import Progress
@@ -158,18 +158,9 @@ def _by_measure(measured: Sequence[Measured]) -> Table:
     """What one measure says of each system."""
     table = _table(f"\n{measured[0].measure}", "score", "95% interval", "less baseline", "")
     for one in measured:
-        score = "-" if one.score is None else f"{one.score:.1f}%"
-        table.add_row(one.system, score, _interval(one.estimate), _less(one), one.remark)
+        value, less = figures.score(one.estimate), figures.difference(one.difference)
+        table.add_row(one.system, *value, less[0] if one.difference is None else f"{less[0]} ({less[1]})", one.remark)
     return table
-
-
-def _interval(found: Estimate | None) -> str:
-    return "-" if found is None else f"{found.interval.low:.1f} to {found.interval.high:.1f}"
-
-
-def _less(one: Measured) -> str:
-    found = one.difference
-    return "-" if found is None else f"{found.value:+.1f} ({found.interval.low:+.1f} to {found.interval.high:+.1f})"
 
 
 def reference_data(folder: Path | None) -> AlpacaEvalData | None:
@@ -185,16 +176,16 @@ def show_latency(folder: Path, *, as_json: bool) -> None:
     """Print cost and latency of every system, and what they come to."""
     evaluation = collect(RunDirectory(folder))
     found = {one.name: economics(tuple(one.records.values())) for one in evaluation.systems}
-    known = {name: figures for name, figures in found.items() if figures is not None}
+    known = {name: one for name, one in found.items() if one is not None}
     if as_json:
-        print_json({name: figures.as_dict() for name, figures in known.items()})
+        print_json({name: one.as_dict() for name, one in known.items()})
         return
     # Two tables: in one, there is no room for the names on a terminal of 80 columns.
     whole = _table("whole answer", "p50", "p95", "p99", "$ per 1,000", "prompts")
     first = _table("first token", "p50", "p95", "p99")
-    for name, figures in known.items():
-        whole.add_row(name, *_times(figures.total), shown_cost(figures.cost), f"{figures.prompts:,}")
-        first.add_row(name, *_times(figures.first_token))
+    for name, costs in known.items():
+        whole.add_row(name, *_times(costs.total), figures.cost(costs.cost), f"{costs.prompts:,}")
+        first.add_row(name, *_times(costs.first_token))
     console = out_console()
     console.print(whole)
     console.print()
@@ -237,9 +228,9 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
     print(f"win rate, A - B: {_points(found.win_rate_difference)}")
     print(f"{MEASURES[found.lc_model]} ({found.lc_model}), A - B: {_points(found.lc_difference)}")
     if found.predicted_win_rate is not None:
-        value, interval = found.predicted_win_rate.value, found.predicted_win_rate.interval
-        ends = f"{interval.low:.2f} to {interval.high:.2f}"
-        print(f"win rate of A against B as the official model predicts it: {value:.2f}% ({ends}); not judged")
+        one = found.predicted_win_rate
+        figure = f"{one.value:.2f}% ({one.interval:.2f})"
+        print(f"win rate of A against B as the official model predicts it: {figure}; not judged")
     if found.evidence is not None:
         verdict = found.evidence.controlled
         if found.evidence.consistency is None:
@@ -261,7 +252,7 @@ def _annotations(path: Path) -> Sequence[Annotation]:
 def _points(found: Estimate | None) -> str:
     if found is None:
         return "no figure: too few prompts"
-    return f"{found.value:+.2f} points ({found.interval.low:+.2f} to {found.interval.high:+.2f})"
+    return f"{found.value:+.2f} points ({found.interval:+.2f})"
 
 
 def _dict(found: Comparison) -> Mapping[str, Any]:
@@ -280,8 +271,4 @@ def _dict(found: Comparison) -> Mapping[str, Any]:
 def _estimate(found: Estimate | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    return {
-        "value": found.value,
-        "standard_error": found.standard_error,
-        "interval": [found.interval.low, found.interval.high],
-    }
+    return {"value": found.value, "standard_error": found.standard_error, "interval": found.interval.ends}

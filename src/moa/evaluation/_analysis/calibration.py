@@ -121,7 +121,7 @@ class OnOfficialScale:
         far = "" if self.reading.inside else ", beyond all systems that were calibrated: take it with caution"
         return (
             f"{self.system}: {what} {self.figure:.1f} % by this judge reads as {found:.1f} % on the official scale "
-            f"({100 * ends.level:g}% interval {ends.low:.1f} to {ends.high:.1f}{far})."
+            f"({100 * ends.level:g}% interval {ends:.1f}{far})."
         )
 
 
@@ -393,6 +393,5 @@ def as_dict(calibration: Calibration) -> dict[str, Any]:
         if isinstance(line, NoLine):
             found[scale]["no_line"] = str(line)
         else:
-            ends = line.slope_interval()
-            found[scale] |= {"slope": line.slope, "slope_interval": [ends.low, ends.high]}
+            found[scale] |= {"slope": line.slope, "slope_interval": line.slope_interval().ends}
     return found

@@ -40,7 +40,7 @@ class Effect:
             "name": self.name,
             "role": "without" if self.leaves_out else "shuffled",
             "difference": None if found is None else found.value,
-            "interval": None if found is None else [found.interval.low, found.interval.high],
+            "interval": None if found is None else found.interval.ends,
             "level": None if found is None else found.interval.level,
             "of": self.of,
             "changed": self.changed,
@@ -104,14 +104,10 @@ def _difference(
 def _difference_sentence(mixture: str, other: str, difference: Estimate | None, *, leaves_out: bool) -> str:
     if difference is None:
         return f"{other}: too little is judged to compare it with {mixture}."
-    low, high = difference.interval.low, difference.interval.high
-    figure = f"{mixture} less {other}: {difference.value:+.1f} points, {low:+.1f} to {high:+.1f}"
-    return f"{figure}. {_finding(low, high, leaves_out=leaves_out)}"
-
-
-def _finding(low: float, high: float, *, leaves_out: bool) -> str:
-    if low <= 0 <= high:
-        return "No effect is shown."
-    if not leaves_out:
-        return "The order of proposals matters."
-    return "That proposer helps." if low > 0 else "That proposer harms: leave it out."
+    found = difference.interval
+    finding = "That proposer helps." if found.low > 0 else "That proposer harms: leave it out."
+    if found.low <= 0 <= found.high:
+        finding = "No effect is shown."
+    elif not leaves_out:
+        finding = "The order of proposals matters."
+    return f"{mixture} less {other}: {difference.value:+.1f} points, {found:+.1f}. {finding}"

@@ -82,7 +82,7 @@ class HumanCheck:
             "raters": self.raters,
             "judged_win_rate": self.judged,
             "win_rate": found.estimate.value,
-            "interval": [found.estimate.interval.low, found.estimate.interval.high],
+            "interval": found.estimate.interval.ends,
             "weight_of_the_judge": found.power,
             "kappa": self.kappa,
             "alpha": self.alpha,

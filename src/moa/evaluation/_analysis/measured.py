@@ -52,7 +52,7 @@ class Measured:
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
         both = (self.estimate, self.difference)
-        ends = [None if one is None else [one.interval.low, one.interval.high] for one in both]
+        ends = [None if one is None else one.interval.ends for one in both]
         return {
             "measure": self.measure,
             "system": self.system,

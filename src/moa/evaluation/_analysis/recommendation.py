@@ -11,7 +11,7 @@ from moa._render.format import count, factor
 from moa.evaluation._length_control.bounded_taste import STEEPEST
 from moa.evaluation._metrics.evidence import Evidence
 from moa.evaluation._metrics.single_model import SingleModel
-from moa.evaluation._statistics.estimates import Estimate
+from moa.evaluation._statistics.estimates import Estimate, Interval
 from moa.evaluation._statistics.findings import MANY_PROMPTS, MIN_DATA, Assessment, Finding, withstands
 
 Advice = Literal["use", "your call", "do not use", "undecided"]
@@ -306,8 +306,7 @@ def your_call(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
         price += "" if case.latency.value is None else f", it comes at {times(case.latency, 'latency')}"
     else:
         price = f" at {_price(case)}"
-    low, high = found.gap.interval.low, found.gap.interval.high
-    sentence = f"Your call: {low:+.1f} to {high:+.1f} points{price}. {case.mixture} is {_amount(found, case)}."
+    sentence = f"Your call: {found.gap.interval:+.1f} points{price}. {case.mixture} is {_amount(found, case)}."
     return _found("your call", sentence, case, evidence, your_call)
 
 
@@ -474,15 +473,13 @@ def _found(
 def _figure(found: Assessment, case: VerdictBasis) -> str:
     if case.is_indirect:
         return f"{found.gap.value:+.1f} points against {case.baseline}'s, {_ends(found.gap)}"
-    interval = found.gap.interval
-    ends = (
-        f"{100 * interval.level:g}% interval {max(0.0, 50 + interval.low):.1f} to {min(100.0, 50 + interval.high):.1f}"
-    )
-    return f"{50 + found.gap.value:.1f}%, {ends}"
+    gap = found.gap.interval
+    rate = Interval(low=max(0.0, 50.0 + gap.low), high=min(100.0, 50.0 + gap.high), level=gap.level)
+    return f"{50 + found.gap.value:.1f}%, {100 * rate.level:g}% interval {rate:.1f}"
 
 
 def _ends(gap: Estimate) -> str:
-    return f"{100 * gap.interval.level:g}% interval {gap.interval.low:+.1f} to {gap.interval.high:+.1f}"
+    return f"{100 * gap.interval.level:g}% interval {gap.interval:+.1f}"
 
 
 def _amount(found: Assessment, case: VerdictBasis, *, to: str | None = None) -> str:

@@ -329,7 +329,7 @@ def _other_way(categories: ByCategory | None, evidence: Evidence) -> tuple[str, 
     known = {} if categories is None else {name: one for name, one in categories.estimates.items() if one is not None}
     better = evidence.raw.gap.value > 0
     return tuple(
-        f"{name} (win rate {one.value:.0f}%, {one.interval.low:.0f} to {one.interval.high:.0f})"
+        f"{name} (win rate {one.value:.0f}%, {one.interval:.0f})"
         for name, one in known.items()
         if (one.interval.high < 50.0 if better else one.interval.low > 50.0)
     )
@@ -350,7 +350,7 @@ def _best_member(other: Alternative) -> BestMember:
     found, gap = other.found, other.found.to_mixture.gap
     of = f" of {found.of}, picked on other prompts than those that its figures come from" if found.of > 1 else ""
     price = "" if other.cost.value is None else f" at {times(other.cost, 'cost')}"
-    figure = f"{gap.value:+.1f} points, {gap.interval.low:+.1f} to {gap.interval.high:+.1f}"
+    figure = f"{gap.value:+.1f} points, {gap.interval:+.1f}"
     meaning = {
         Finding.BETTER: "is better than the mixture",
         Finding.GOOD_ENOUGH: f"is as good as the mixture to within {found.to_mixture.margin:g} points",
@@ -376,8 +376,8 @@ def _evidence_dict(evidence: Evidence) -> dict[str, Any]:
         return {
             "finding": found.finding.value,
             "points": found.gap.value,
-            "interval": [found.gap.interval.low, found.gap.interval.high],
-            "beyond_margin": None if beyond is None else [beyond.interval.low, beyond.interval.high],
+            "interval": found.gap.interval.ends,
+            "beyond_margin": None if beyond is None else beyond.interval.ends,
             "margin": found.margin,
             "more_prompts": found.more_prompts,
         }

@@ -117,7 +117,7 @@ def _category_dict(categories: ByCategory) -> dict[str, Any]:
         if estimate is None
         else {
             "win_rate": estimate.value,
-            "interval": [estimate.interval.low, estimate.interval.high],
+            "interval": estimate.interval.ends,
             "n": estimate.n,
             "p_value": categories.p_values.get(name),
         }

@@ -22,7 +22,7 @@ from moa.evaluation._length_control.partial_fit import fit_so_far
 from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
 from moa.evaluation._statistics.array_types import Bools, Floats, Ints, sigmoid
 from moa.evaluation._statistics.findings import Assessment, Finding, assess, effective_number, either
-from moa.evaluation._statistics.position_consistency import PositionConsistency, position_consistency
+from moa.evaluation._statistics.position_consistency import PositionConsistency, least, position_consistency
 from moa.evaluation._statistics.sample_means import DIFFERENCE, MARGIN, WIN, by_prompt
 
 MIN_EFFECTIVE = 10.0
@@ -196,7 +196,9 @@ def weigh(
     sides = [side.at(rows) for side in sides]
     prompt, most = sides[0].prompt, WIN if len(sides) == 1 else DIFFERENCE
     raw_gaps = by_prompt(_gap([100.0 * side.won for side in sides]), prompt)
-    consistency = PositionConsistency.all_of(len(raw_gaps)) if model is None else _least_consistency(sides)
+    consistency = (
+        PositionConsistency.all_of(len(raw_gaps)) if model is None else least([_consistency(side) for side in sides])
+    )
     raw = assess(raw_gaps, consistency, margin=margin, most=most, looks=looks)
     fits = [] if model is None else [fit_decided(side, model, gamed, looks=looks) for side in sides]
     fitted = [fit for fit in fits if fit is not None]
@@ -330,25 +332,16 @@ def _with_taste(verdicts: Verdicts, model: LengthModel, slope: float) -> Floats:
     return _around_ties(verdicts, model, with_taste(judged, slope))
 
 
-def _least_consistency(sides: Sequence[Verdicts]) -> PositionConsistency | None:
-    """The judge's consistency on the system of which it is the least sure; a difference of two is blunted by either."""
-    found = [position_consistency(side.baseline_first, side.system_first, side.same) for side in sides]
-    known = [
-        _consistency_by_prompt(consistency, side.prompt)
-        for consistency, side in zip(found, sides, strict=True)
-        if consistency is not None
-    ]
-    return min(known, key=lambda consistency: consistency.share) if len(known) == len(sides) else None
-
-
-def _consistency_by_prompt(consistency: PositionConsistency, prompt: Ints | None) -> PositionConsistency:
-    if prompt is None:
-        return consistency
-    tried = ~np.isnan(consistency.values)
+def _consistency(side: Verdicts) -> PositionConsistency | None:
+    """On which pairs the judge keeps its side, by prompt; None if that was not tried."""
+    found, prompt = position_consistency(side.baseline_first, side.system_first, side.same), side.prompt
+    if found is None or prompt is None:
+        return found
+    tried = ~np.isnan(found.values)
     rows = np.bincount(prompt, weights=tried)
-    sums = np.bincount(prompt, weights=np.where(tried, consistency.values, 0.0))
+    sums = np.bincount(prompt, weights=np.where(tried, found.values, 0.0))
     values = np.where(rows > 0, sums / np.maximum(rows, 1), np.nan)
-    return replace(consistency, values=values, pairs=int(np.count_nonzero(rows)))
+    return replace(found, values=values, pairs=int(np.count_nonzero(rows)))
 
 
 def _gap(rates: Sequence[Floats]) -> Floats:

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +32,10 @@ class Rank:
     Attributes:
         place: From 1; how many published models are better, and one.
         of: Published models.
-        above: The next better model with its figure, None at the top.
-        below: The next worse model with its figure, None at the bottom.
     """
 
     place: int
     of: int
-    above: tuple[str, float] | None
-    below: tuple[str, float] | None
 
 
 def published() -> dict[str, float]:
@@ -60,14 +55,7 @@ def rank(win_rate: float, board: Mapping[str, float]) -> Rank:
         win_rate: Percent 0-100, by the leaderboard's judge against its baseline; any other means nothing here.
         board: Published figures by model.
     """
-    ranked = sorted(board.items(), key=lambda entry: -entry[1])
-    better = bisect_left([-figure for _, figure in ranked], -win_rate)
-    return Rank(
-        place=better + 1,
-        of=len(ranked),
-        above=ranked[better - 1] if better else None,
-        below=ranked[better] if better < len(ranked) else None,
-    )
+    return Rank(place=1 + sum(figure > win_rate for figure in board.values()), of=len(board))
 
 
 def read_ratings(path: Path, column: str | None = None) -> dict[str, float]:

@@ -74,7 +74,7 @@ class Metrics:
             "avg_length": self.avg_length,
             "length_controlled_win_rate": self.length_controlled_win_rate,
             "lc_standard_error": self.lc_standard_error,
-            "lc_interval": None if interval is None else [interval.low, interval.high],
+            "lc_interval": None if interval is None else interval.ends,
             "lc_model": self.lc_model,
             "lc_reason": self.lc_reason,
             "official_lc_standard_error": self.official_lc_standard_error,

@@ -9,7 +9,7 @@ from moa.evaluation._length_control.models import GamedBaselines, LengthModel
 from moa.evaluation._metrics.evidence import Evidence, Verdicts, weigh
 from moa.evaluation._statistics.array_types import Bools
 from moa.evaluation._statistics.findings import Assessment, assess
-from moa.evaluation._statistics.position_consistency import PositionConsistency
+from moa.evaluation._statistics.position_consistency import least
 from moa.evaluation._statistics.sample_means import DIFFERENCE, MARGIN
 
 FOLDS = 2
@@ -66,7 +66,7 @@ def best_single_model(
         held_out = fold == number
         picked[held_out] = values[np.argmax(totals - values[:, held_out].sum(axis=1))][held_out]
     name = names[int(np.argmax(totals))]
-    consistency = least_consistency([mixture.consistency, models[name].consistency])
+    consistency = least([mixture.consistency, models[name].consistency])
     return SingleModel(
         name=name,
         of=len(names),
@@ -110,9 +110,3 @@ def weigh_all(
         if (found := weigh([verdicts.at(rows), *others], name, gamed, margin=margin, looks=looks)) is not None
     }
     return evidence, best_single_model(mixture, alone, margin=margin, looks=looks)
-
-
-def least_consistency(found: Sequence[PositionConsistency | None]) -> PositionConsistency | None:
-    """Return the judge's consistency where it is least; None if it is unknown anywhere."""
-    known = [one for one in found if one is not None]
-    return min(known, key=lambda one: one.share) if known and len(known) == len(found) else None

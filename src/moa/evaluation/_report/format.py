@@ -24,17 +24,17 @@ def share(count: int | None, of: int) -> str:
 
 def interval(found: Interval | None) -> str:
     """Return an interval's ends."""
-    return NONE if found is None else f"{found.low:.1f} to {found.high:.1f}"
+    return NONE if found is None else f"{found:.1f}"
 
 
-def signed_interval(found: Estimate | None) -> str:
-    """Return the ends of a difference's interval with their signs, in points."""
-    return NONE if found is None else f"{found.interval.low:+.1f} to {found.interval.high:+.1f}"
+def score(found: Estimate | None) -> tuple[str, str]:
+    """Return a rate in percent, and its interval's ends."""
+    return (NONE, NONE) if found is None else (f"{found.value:.1f}%", f"{found.interval:.1f}")
 
 
-def signed(found: Estimate | None) -> str:
-    """Return a difference with its sign, in points."""
-    return NONE if found is None else f"{found.value:+.1f}"
+def difference(found: Estimate | None) -> tuple[str, str]:
+    """Return a difference in points and its interval's ends, with their signs."""
+    return (NONE, NONE) if found is None else (f"{found.value:+.1f}", f"{found.interval:+.1f}")
 
 
 def money(amount: float | None) -> str:

@@ -94,7 +94,7 @@ def _ends(summary: Summary) -> Iterator[float]:
     yield 50.0
     for one in summary.systems:
         if one.metrics is not None and one.metrics.lc_interval is not None:
-            yield from (one.metrics.lc_interval.low, one.metrics.lc_interval.high)
+            yield from one.metrics.lc_interval.ends
 
 
 def _range(system: SystemSummary, summary: Summary) -> Range | None:

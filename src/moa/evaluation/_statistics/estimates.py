@@ -10,11 +10,23 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """Where a quantity lies with the stated confidence; ends in the quantity's own unit."""
+    """Where a quantity lies with the stated confidence; ends in the quantity's own unit.
+
+    Its ends are formatted together: `f"{interval:+.1f}"` is `-1.2 to +3.4`.
+    """
 
     low: float
     high: float
     level: float = LEVEL
+
+    @property
+    def ends(self) -> list[float]:
+        """Both, as JSON has them."""
+        return [self.low, self.high]
+
+    def __format__(self, spec: str) -> str:
+        """Format both ends alike."""
+        return f"{self.low:{spec}} to {self.high:{spec}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """How much of a judge's verdicts is about the outputs, and not about their order or about nothing at all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,20 +26,18 @@ class PositionConsistency:
             that was not shown in both orders.
         share: Share of the pairs, 0-1, on which the judge keeps its side beyond chance.
         flips: Share of the pairs, 0-1, on which it preferred the other output when they changed places.
-        toward_first: Share of the pairs, 0-1, on which it preferred what it was shown first, both times.
         pairs: How many pairs were shown in both orders.
     """
 
     values: Floats
     share: float
     flips: float
-    toward_first: float
     pairs: int
 
     @classmethod
     def all_of(cls, pairs: int) -> Self:
         """Return what holds where an order can't matter: every side is kept."""
-        return cls(values=np.ones(pairs), share=1.0, flips=0.0, toward_first=0.0, pairs=pairs)
+        return cls(values=np.ones(pairs), share=1.0, flips=0.0, pairs=pairs)
 
 
 def position_consistency(baseline_first: Floats, system_first: Floats, same: Bools) -> PositionConsistency | None:
@@ -73,6 +72,11 @@ def position_consistency(baseline_first: Floats, system_first: Floats, same: Boo
         values=values,
         share=float(np.clip(chosen.mean(), 0.0, 1.0)),
         flips=float((first + second).mean()),
-        toward_first=float(first.mean()),
         pairs=int(np.count_nonzero(tried)),
     )
+
+
+def least(found: Sequence[PositionConsistency | None]) -> PositionConsistency | None:
+    """Return the one with the least share, as a difference is blunted by either side; None if one is unknown."""
+    known = [one for one in found if one is not None]
+    return min(known, key=lambda one: one.share) if known and len(known) == len(found) else None
