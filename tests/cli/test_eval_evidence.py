@@ -21,12 +21,14 @@ PROMPTS = 80
 
 
 def judge(body: dict[str, Any]) -> dict[str, Any]:
-    """Prefers `good` to `poor` in either order, and by model: what is longer, or says nothing on some prompts."""
+    """Prefers `good` to `poor`, or by model: what is longer, what is shown first; or says nothing on some prompts."""
     text = body["messages"][-1]["content"]
     first, second = (text.split(f"<Response_{side}>")[1].split(f"</Response_{side}>")[0] for side in "AB")
     if body["model"] == "silent" and "hard" in text:
         return written(body, "I would rather not say.")
-    if body["model"] == "longest":
+    if body["model"] == "first":
+        verdict = "A"
+    elif body["model"] == "longest":
         verdict = "tie" if len(first) == len(second) else "A" if len(first) > len(second) else "B"
     else:
         verdict = "tie" if ("good" in first) == ("good" in second) else "A" if "good" in first else "B"
@@ -115,6 +117,12 @@ def test_a_judge_that_prefers_the_longer_answer_states_how_strong_a_taste_the_ve
     assert "This holds for a judge that gives up to 28 points for a doubled length, and no more" in ended.out
 
 
+def test_equal_outputs_do_not_vouch_for_a_judge_that_takes_what_is_shown_first(run: Callable[..., Ended]) -> None:
+    ended = run(says("good"), lambda n: says("good" if n % 5 < 2 else "poor")(n), *judged("first"))
+
+    assert ended.out.startswith("Undecided: the judge can't tell mix from big: it changed sides on 100%"), ended.err
+
+
 def test_a_category_that_says_the_opposite_of_all_others_is_in_the_first_sentence(run: Callable[..., Ended]) -> None:
     rows = [{"prompt": f"question {n}", "category": "hard" if n < 12 else "easy"} for n in range(PROMPTS)]
 
@@ -145,3 +153,53 @@ def test_scores_that_are_all_equal_have_an_interval_in_the_terminal_the_page_and
     assert (mine["score"], mine["all_equal"], mine["interval"][1]) == (100.0, 100.0, 100.0)
     # The exact interval (Clopper and Pearson's) begins at 95.5%.
     assert 93.0 < mine["interval"][0] < 95.5
+
+
+def _annotations(
+    path: Path, system: str, preferences: list[float | None], *, times: int = 1, first: bool = False
+) -> str:
+    """Write verdicts on a system whose answers are so many times as long; by a judge that takes what is shown first."""
+    rows = [
+        {
+            "instruction": f"question {n}",
+            "output_1": "word " * (20 + n % 7),
+            "output_2": "word " * ((20 + n % 7) * times + 1 + n % 3),
+            "generator_1": "big",
+            "generator_2": system,
+            "preference": 1.5 if first else preference,
+            "orders": [1.0, 2.0] if first else [preference, preference],
+        }
+        for n, preference in enumerate(preferences)
+    ]
+    path.write_text(json.dumps(rows))
+    return str(path)
+
+
+def test_a_comparison_of_two_runs_says_what_forbids_a_verdict_in_place_of_one(tmp_path: Path) -> None:
+    wins: list[float | None] = [2.0, 2.0, 1.0] * 40
+    plain, worse = (
+        _annotations(tmp_path / f"{name}.json", name, rows)
+        for name, rows in (("plain", wins), ("worse", [1.0, 1.0, 2.0] * 40))
+    )
+    first = _annotations(tmp_path / "first.json", "first", wins, first=True)
+    few = _annotations(tmp_path / "few.json", "few", [2.0, 1.0, 2.0, 2.0, 1.0, 2.0])
+
+    assert "A is better" in moa("eval", "compare", plain, worse).out
+    blind = moa("eval", "compare", first, plain)
+    assert "the judge can't tell first from plain: it changed sides on 100% of the pairs" in blind.out
+    assert "A is" not in blind.out
+    assert "6 prompts are too few to say anything about few and plain" in moa("eval", "compare", few, plain).out
+    assert json.loads(moa("eval", "compare", few, plain, "--json").out)["undecidable"].startswith(
+        "Undecided: 6 prompts"
+    )
+
+
+def test_figures_of_a_file_say_what_is_missing_and_where_length_hides_quality(tmp_path: Path) -> None:
+    rows: list[float | None] = [2.0, 1.0, 2.0, None] * 30
+
+    told = moa("eval", "metrics", _annotations(tmp_path / "rows.json", "mix", rows, times=3)).out
+
+    assert "verdicts missing            30 of 120: they count for neither side" in told
+    assert "Length can't be told from quality" in told
+    plain = moa("eval", "metrics", _annotations(tmp_path / "plain.json", "mix", [2.0, 1.0, 2.0] * 30)).out
+    assert "missing" not in plain

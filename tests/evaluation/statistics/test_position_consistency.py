@@ -57,3 +57,15 @@ def test_few_pairs_in_both_orders_say_nothing() -> None:
     tried = np.where(np.arange(100) < 19, 1.0, np.nan)
 
     assert position_consistency(tried, tried, np.zeros(100, dtype=bool)) is None
+
+
+def test_pairs_of_equal_outputs_are_no_proof_that_the_judge_can_tell() -> None:
+    """On 30 of 100 pairs the outputs are the same; of all others the judge takes what is shown first."""
+    same = np.arange(100) < 30
+    found = position_consistency(np.zeros(100), np.ones(100), same)
+    alike = position_consistency(np.zeros(100), np.ones(100), np.ones(100, dtype=bool))
+
+    assert found is not None
+    assert alike is not None
+    assert (found.share, found.of_different, found.same) == (pytest.approx(0.3), 0.0, 0.3)
+    assert alike.of_different == 1.0

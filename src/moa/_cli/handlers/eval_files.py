@@ -33,6 +33,7 @@ from moa.evaluation._judges.loading import ASKS_ANY_MODEL, load_judge
 from moa.evaluation._judges.panel import Agreement
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._length_control.models import LengthModel
+from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
 from moa.evaluation._metrics.leaderboard import MIN_MODELS, correlate, published, read_ratings
 from moa.evaluation._metrics.metrics import Metrics, metrics
 from moa.evaluation._reporting import write_report
@@ -167,12 +168,17 @@ def show_metrics(
 ) -> None:
     """Print the figures of a file of annotations."""
     chosen: LengthModel | None = next((name for name in get_args(LengthModel) if name == model), None)
-    found = metrics(read_annotations(path), _data(data_dir), align=align, model=chosen)
+    rows = read_annotations(path)
+    found = metrics(rows, _data(data_dir), align=align, model=chosen)
     if as_json:
         print_json({"system": found.system, "baseline": found.baseline, **found.as_dict()})
         return
     for line in _lines(found):
         print(line)
+    if missing := sum(row.preference is None for row in rows):
+        print(f"verdicts missing            {missing:,} of {len(rows):,}: they count for neither side")
+    if found.fit is not None and length_inflation(found.fit.design) >= SERIOUS_INFLATION:
+        print("Length can't be told from quality: the win rate at equal length extrapolates, and means little.")
 
 
 def _lines(found: Metrics) -> list[str]:

@@ -17,7 +17,7 @@ from moa.evaluation._analysis.cost_latency import Percentiles, economics
 from moa.evaluation._analysis.cost_sentence import caching_sentence, cost_sentence
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.measured import Measured
-from moa.evaluation._analysis.recommendation import MEASURES
+from moa.evaluation._analysis.recommendation import MEASURES, JudgeChecks, Ratio, VerdictBasis, why_undecidable
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._data.annotations import Annotation, read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
@@ -222,7 +222,9 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
     found = compare(mine, theirs, data, margin=margin, seed=seed)
     names = mine[0].generator_2, theirs[0].generator_2
     if as_json:
-        print_json({"first": names[0], "second": names[1], "baseline": mine[0].generator_1, **_dict(found)})
+        why = _why_undecidable(found, names, mine[0].generator_1)
+        systems = {"first": names[0], "second": names[1], "baseline": mine[0].generator_1}
+        print_json({**systems, **_dict(found), "undecidable": why})
         return
     print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {mine[0].generator_1}:")
     print(f"win rate, A - B: {_points(found.win_rate_difference)}")
@@ -231,12 +233,32 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
         one = found.predicted_win_rate
         figure = f"{one.value:.2f}% ({one.interval:.2f})"
         print(f"win rate of A against B as the official model predicts it: {figure}; not judged")
-    if found.evidence is not None:
+    if (why := _why_undecidable(found, names, mine[0].generator_1)) is not None:
+        print(why)
+    elif found.evidence is not None:
         verdict = found.evidence.controlled
         if found.evidence.consistency is None:
             print("nothing shows whether the judge keeps its side when two answers change places: no margin is tested")
         more = f", at least {verdict.more_prompts:,} more prompts would settle it" if verdict.more_prompts else ""
         print(f"verdict with a margin of {margin:g} points: A is {verdict.finding.value}{more}")
+
+
+def _why_undecidable(found: Comparison, names: tuple[str, str], opponent: str) -> str | None:
+    """Why nothing can be said, by the lines that come first in the verdict of a report, too."""
+    unknown = Ratio(value=None)
+    first, second = names
+    return why_undecidable(
+        VerdictBasis(
+            mixture=first,
+            baseline=second,
+            evidence=found.evidence,
+            judge=JudgeChecks(),
+            cost=unknown,
+            latency=unknown,
+            planned=found.n,
+            opponent=opponent,
+        )
+    )
 
 
 def _annotations(path: Path) -> Sequence[Annotation]:

@@ -17,8 +17,8 @@ from moa.evaluation._statistics.findings import MANY_PROMPTS, MIN_DATA, Assessme
 Advice = Literal["use", "your call", "do not use", "undecided"]
 
 MIN_CONSISTENCY = 0.25
-"""Share of the pairs, 0-1, on which a judge has to keep its side beyond chance for its verdicts to be followed at
-all."""
+"""Share of the pairs of different outputs, 0-1, on which a judge has to keep its side beyond chance for its verdicts to
+be followed at all."""
 
 MOST_MISSING = 0.2
 """Share of the verdicts, and of the baseline's answers, 0-1, that may be missing."""
@@ -171,6 +171,13 @@ def recommend(case: VerdictBasis) -> Recommendation:
     raise AssertionError("the last line always holds")
 
 
+def why_undecidable(case: VerdictBasis) -> str | None:
+    """Return the sentence that nothing can be said about two systems, whatever the figures are; None where it can."""
+    evidence = case.evidence
+    found = (None if evidence is None else line(case, evidence) for line in _VETOES)
+    return next((one.sentence for one in found if one is not None), None)
+
+
 def judge_cannot_tell(case: VerdictBasis, evidence: Evidence) -> Recommendation | None:
     """Line 1: the judge fails on controls, is contradicted by people, changes sides, or gives no or equal verdicts."""
     judge, consistency = case.judge, evidence.consistency
@@ -187,9 +194,10 @@ def judge_cannot_tell(case: VerdictBasis, evidence: Evidence) -> Recommendation 
         )
     elif judge.contradicted:
         why = judge.contradicted
-    elif consistency is not None and consistency.share < MIN_CONSISTENCY:
-        habit = f"it changed sides on {100 * consistency.flips:.0f}% of the pairs when the two answers changed places"
-        why = habit if consistency.flips >= MIN_CONSISTENCY else "it calls nearly everything a tie"
+    elif consistency is not None and consistency.of_different < MIN_CONSISTENCY:
+        flips = consistency.flips / max(1.0 - consistency.same, 1e-9)
+        habit = f"it changed sides on {100 * flips:.0f}% of the pairs when the two answers changed places"
+        why = habit if flips >= MIN_CONSISTENCY else "it calls nearly everything a tie"
     elif judge.missing > MOST_MISSING:
         why = f"{100 * judge.missing:.0f}% of its verdicts are missing or can't be read"
     else:
@@ -334,12 +342,16 @@ def undecided(case: VerdictBasis, evidence: Evidence) -> Recommendation:
     return _found("undecided", sentence, case, evidence, undecided)
 
 
-LINES: tuple[Line, ...] = (
+_VETOES: tuple[Line, ...] = (
     judge_cannot_tell,
     baseline_missing,
     length_hides_quality,
     figures_disagree,
     too_few_prompts,
+)
+
+LINES: tuple[Line, ...] = (
+    *_VETOES,
     use_single_model,
     use_mixture,
     your_call,

@@ -27,12 +27,19 @@ class PositionConsistency:
         share: Share of the pairs, 0-1, on which the judge keeps its side beyond chance.
         flips: Share of the pairs, 0-1, on which it preferred the other output when they changed places.
         pairs: How many pairs were shown in both orders.
+        same: Share of these pairs, 0-1, whose outputs are the same text: about them nothing was asked.
     """
 
     values: Floats
     share: float
     flips: float
     pairs: int
+    same: float = 0.0
+
+    @property
+    def of_different(self) -> float:
+        """The share among the pairs whose outputs differ, 0-1; 1 where none does."""
+        return max(0.0, self.share - self.same) / (1.0 - self.same) if self.same < 1.0 else 1.0
 
     @classmethod
     def all_of(cls, pairs: int) -> Self:
@@ -73,6 +80,7 @@ def position_consistency(baseline_first: Floats, system_first: Floats, same: Boo
         share=float(np.clip(chosen.mean(), 0.0, 1.0)),
         flips=float((first + second).mean()),
         pairs=int(np.count_nonzero(tried)),
+        same=float(same[tried].mean()),
     )
 
 
