@@ -64,7 +64,7 @@ def test_a_body_is_read_or_refused_by_name(api: Api, body: dict[str, Any]) -> No
     readers = (api.read, read_count_request) if api is MESSAGES else (api.read,)
     for read in readers:
         with suppress(RequestError):
-            looked_up = asyncio.run(api.look_up(dict(body), Conversations(MemoryStore(), "someone")))
+            looked_up = asyncio.run(api.looked_up(dict(body), Conversations(MemoryStore(), "someone")))
             read(looked_up)
 
 

@@ -32,7 +32,7 @@ async def test_a_request_as_a_real_client_sends_it_is_taken(entry: dict[str, Any
     # Texts are replaced, ids too: what a client refers to is this item.
     await conversations.put({"text": {"type": "message", "role": "assistant", "content": "An earlier answer"}})
 
-    request = api.read(await api.look_up(entry["body"], conversations))
+    request = api.read(await api.looked_up(entry["body"], conversations))
 
     assert request.messages
     assert len(request.options.tools) <= len(entry["body"].get("tools") or ()) + 20

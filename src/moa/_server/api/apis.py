@@ -57,6 +57,14 @@ class Api:
     look_up: Callable[[dict[str, Any], Conversations], Awaitable[dict[str, Any]]] | None = None
     marker_header: bytes | None = None
 
+    async def looked_up(self, body: dict[str, Any], conversations: Conversations) -> dict[str, Any]:
+        """Return a request's body with what it refers to in its place.
+
+        Raises:
+            RequestError: It isn't stored, or not any more.
+        """
+        return body if self.look_up is None else await self.look_up(body, conversations)
+
 
 CHAT = Api(
     name="OpenAI's Chat Completions API",

@@ -91,8 +91,7 @@ async def read(
         message = f"this is a request of {meant.name}: send it to {meant.path}, not to {exchange.path}"
         raise RequestError(400, "wrong_api", message)
     conversations = conversations_of(service, exchange)
-    if api.look_up is not None:
-        body = await api.look_up(body, conversations)
+    body = await api.looked_up(body, conversations)
     size = len(text) + conversations.looked_up_bytes
     return replace(await service.in_turn(exchange, size, lambda: reader(body)), size_bytes=size)
 
