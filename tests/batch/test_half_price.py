@@ -658,6 +658,22 @@ async def test_synchronous_code_has_half_the_price_too(place: Place) -> None:
     assert not place.jobs.exists()
 
 
+async def test_what_was_bought_at_once_before_is_not_bought_again_by_jobs(place: Place) -> None:
+    async with BatchServer() as server:
+        config = settings_file(place.source.parent, server)
+        server.answer = lambda body: ({"message": "no"}, 400) if body["model"] == "m" else ("yes", 200)
+        first = await asyncio.to_thread(run, place.source, MIXTURE, place.target, config=config)
+        server.answer = lambda body: ("yes", 200)
+        options = {"config": config, "half_price": True, "retry_failed": True}
+        await asyncio.to_thread(run, place.source, MIXTURE, place.target, **options)
+
+    assert first.progress.failed == 10
+    assert Counter(model for model, _ in server.processed_at_once.elements()) == {"a": 10, "b": 10}
+    assert Counter(model for model, _ in server.processed.elements()) == {"m": 10}
+    assert {row["answer_status"] for row in place.answers} == {"complete"}
+    assert sorted(path.name for path in place.source.parent.glob("out.jsonl*")) == ["out.jsonl", "out.jsonl.journal"]
+
+
 def test_the_command_without_prompts_says_so(place: Place) -> None:
     ended = moa("batch", "-o", str(place.target))
 

@@ -167,17 +167,21 @@ async def answer_file(
     """
     settings = load_settings(config)
     resumes = "-" not in (str(prompts), str(answers))
-    replies, folder = None, None
+    folder, replies = None, beside(str(answers), REPLIES) if resumes else None
+    cache = None
     if half_price:
         folder = jobs_folder(str(answers))
-    elif resumes:
+        if settings.cache.mode == "off" and replies is not None and replies.exists():
+            cache = CacheSettings(path=replies, mode="read")  # what an earlier start has asked for at once
+    elif replies is not None:
         refuse_open_jobs(jobs_folder(str(answers)))
         if settings.cache.mode == "off":
-            replies = CacheSettings(path=beside(str(answers), REPLIES))
-    async with Engine(settings=settings, budget_usd=budget_usd, batch_jobs=folder, cache=replies) as engine:
+            cache = CacheSettings(path=replies)
+    async with Engine(settings=settings, budget_usd=budget_usd, batch_jobs=folder, cache=cache) as engine:
         result = await arun(prompts, mixture, answers, engine=engine, **options)
-    if resumes and result.stopped is None and not result.progress.failed:
-        beside(str(answers), REPLIES).unlink(missing_ok=True)
+    if replies is not None and result.stopped is None and not result.progress.failed:
+        for ending in ("", "-wal", "-shm"):  # who only reads leaves SQLite's files beside it
+            replies.with_name(replies.name + ending).unlink(missing_ok=True)
     return result
 
 
