@@ -6,6 +6,7 @@ import pytest
 
 from moa._config.settings import Settings
 from moa._messages import Message, ReplyOptions, Sampling, ToolCall
+from moa._mixture.prompts import SELECTION, SYNTHESIS
 from moa._mixture.schema import Mixture
 from moa._results import Answer
 from moa._runtime.engine import Engine
@@ -168,6 +169,17 @@ async def test_the_selected_proposal_is_returned_whole(reply: str) -> None:
 
     assert (answer.text, answer.agent, answer.model, answer.selected) == ("the second", "b", "fake/b", 1)
     assert answer.status == "complete"
+
+
+@virtual_time
+async def test_the_aggregator_alone_is_asked_for_the_best_of_the_proposals() -> None:
+    provider = scripted({"a": "one", "b": "two", "c": "three", "agg": '{"best": 1}'})
+
+    await _run(provider, mixture_of(("a", "b"), ("c",), aggregation="selection"))
+
+    shown = {request.model: "\n".join(message.text for message in request.messages) for request in provider.requests}
+    assert [model for model, text in shown.items() if SELECTION.format(count=1) in text] == ["agg"]
+    assert [model for model, text in shown.items() if SYNTHESIS in text] == ["c"]
 
 
 @pytest.mark.parametrize(
