@@ -183,6 +183,7 @@ async def test_a_record_names_no_model_and_a_profile_of_regions_is_the_jobs(plac
     assert server.record_fields == {"messages", "inferenceConfig"}
 
 
+@pytest.mark.slow
 async def test_another_process_collects_a_job_and_the_command_ends_it(place: Place, server: BedrockJobs) -> None:
     server.polls = 10**6
 

@@ -626,6 +626,7 @@ async def test_the_command_shows_its_jobs_and_ends_them(place: Place) -> None:
     assert "the next start with --half-price collects" in ended.err
 
 
+@pytest.mark.slow
 async def test_a_stopped_command_says_which_jobs_go_on_and_a_finished_one_that_none_does(place: Place) -> None:
     command = ["batch", str(place.source), "-o", str(place.target), "-m", "lab/m", "--half-price"]
     async with BatchServer() as server:

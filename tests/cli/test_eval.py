@@ -123,6 +123,7 @@ def test_changed_settings_exit_with_2_and_are_named(folder: Path, capsys: pytest
     assert "seed was 0, is 5" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_a_mixture_that_joins_a_run_without_its_baseline_is_told_what_to_repeat(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,7 @@ ARGUMENTS = (
 )
 
 
+@pytest.mark.slow
 def test_a_judge_is_calibrated_a_second_time_for_nothing_and_its_report_reads_a_run_by_it(
     results: JudgeServer, tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_system_without_answers_to_some_prompts_says_so_where_it_is_recommende
     assert "mix is better than big. mix gave no answer on 16 of 80 prompts." in ended.out.splitlines()[0], ended.out
 
 
+@pytest.mark.slow
 def test_verdicts_that_are_missing_on_the_hard_prompts_are_named_if_they_could_turn_the_verdict(
     run: Callable[..., Ended],
 ) -> None:

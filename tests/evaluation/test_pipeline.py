@@ -166,6 +166,7 @@ async def test_odd_texts_come_whole_through_files_the_run_and_its_exports(tmp_pa
     assert read_outputs(tmp_path / "x.json") == read_outputs(tmp_path / "x.jsonl") == tuple(given)
 
 
+@pytest.mark.slow
 async def test_a_report_leaves_no_files_of_the_database_behind(tmp_path: Path) -> None:
     await evaluated(tmp_path, **judged())
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from moa.providers import Endpoint, Price
 from tests.cli.moa_command import moa
 from tests.support.batch_server import reply_to
 from tests.support.behaviours import Raw
+from tests.support.forked import exit_code, forked_moa
 from tests.support.model_server import ModelServer
 
 PRICES = {"*": Price(input=Decimal(1000), output=Decimal(1000))}
@@ -136,13 +135,7 @@ async def test_the_command_names_the_tier_of_all_agents(tmp_path: Path) -> None:
     assert (ended.code, server.requests[0].body["service_tier"]) == (0, "priority")
 
 
-async def moa_process(*arguments: str) -> None:
-    command = [sys.executable, "-c", "from moa._cli.main import main; main()", *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    _, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-
-
+@pytest.mark.slow
 async def test_an_evaluation_asks_systems_and_judges_in_the_tier_of_its_command(tmp_path: Path) -> None:
     config, prompts = tmp_path / "moa.yaml", tmp_path / "prompts.jsonl"
     mixture, baseline = tmp_path / "mine.yaml", tmp_path / "base.json"
@@ -157,10 +150,13 @@ async def test_an_evaluation_asks_systems_and_judges_in_the_tier_of_its_command(
         config.write_text(f"endpoints: {{lab: {{kind: openai, base_url: '{server.base_url}'}}}}")
         common = ("--tier", "flex", "--judge-model", "lab/judge", "--config", str(config))
         options = ("-m", str(mixture), "--baseline", str(baseline), "--no-judge-checks", "--out", str(tmp_path / "run"))
-        await moa_process("eval", "run", str(prompts), *options, *common)
+        place = {"folder": tmp_path, "log": tmp_path / "moa.log"}
+        ran = await exit_code(forked_moa("eval", "run", str(prompts), *options, *common, **place))
         outputs = ("--outputs", str(tmp_path / "run" / "outputs" / "mine.json"), "--reference", str(baseline))
-        await moa_process("eval", "judge", *outputs, "--out", str(tmp_path / "judged.json"), *common)
+        asked = (*outputs, "--out", str(tmp_path / "judged.json"), *common)
+        judged = await exit_code(forked_moa("eval", "judge", *asked, **place))
 
+    assert (ran, judged) == (0, 0), place["log"].read_text()
     assert {request.model for request in server.requests} == {"m", "judge"}
     assert {request.body.get("service_tier") for request in server.requests} == {"flex"}
 

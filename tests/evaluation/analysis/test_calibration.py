@@ -151,6 +151,7 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path) -> None:
         read_calibration(tmp_path / "none.json")
 
 
+@pytest.mark.slow
 def test_on_real_verdicts_a_judge_who_prefers_length_is_read_back(reference: Reference, tmp_path: Path) -> None:
     names = list(reference.rows)[::3]
     official = official_annotations([reference.annotation_file(name, tmp_path) for name in names])
