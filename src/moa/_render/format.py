@@ -8,8 +8,9 @@ _SMALLEST_SHOWN_USD = Decimal("0.000001")
 _CENT = Decimal("0.01")
 
 
-def usd(amount: Decimal) -> str:
+def usd(amount: Decimal | float) -> str:
     """Return US dollars: cents from ten cents on, two significant digits below, never rounded to nothing."""
+    amount = Decimal(repr(amount)) if isinstance(amount, float) else Decimal(amount)
     if amount == 0:
         return "$0"
     if abs(amount) < _SMALLEST_SHOWN_USD:

@@ -55,6 +55,13 @@ def test_intervals_of_several_proposers_are_wider_as_they_hold_at_once() -> None
     assert widths[0] < widths[1]
 
 
+def test_of_a_judge_that_cannot_tell_no_difference_is_taken() -> None:
+    told = effect(side("mix", GOOD), side("mix.other", BAD), leaves_out=True, is_compared=False)
+
+    assert told.difference is None
+    assert "the judge can't tell them apart." in told.sentence
+
+
 def test_answers_that_differ_are_counted_without_verdicts_too() -> None:
     other = side("mix.shuffled", [], "something else entirely that shares no words with it")
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -112,7 +111,7 @@ async def _with_progress(
             spent += float(verdict.ledger.spend.priced_usd)
             speed = progress.tasks[task].speed
             rate = f"{speed:.1f}/s " if speed else ""
-            progress.update(task, advance=1, told=f"{rate}{usd(Decimal(repr(spent)))}")
+            progress.update(task, advance=1, told=f"{rate}{usd(spent)}")
 
         cache, settings, jobs = replies_beside(out), _settings(given), None
         if given["half_price"]:
@@ -135,7 +134,7 @@ def _show_judging(rows: Sequence[Judgement], judge: Judge, out: Path) -> int:
         parts.append(f"{100 * found.flips:.1f}% changed sides with the order")
     if found.ties is not None:
         parts.append(f"{100 * found.ties:.1f}% ties")
-    parts.append("price unknown" if found.usd is None else usd(Decimal(repr(found.usd))))
+    parts.append("price unknown" if found.usd is None else usd(found.usd))
     say(f"{count(found.n, 'pair')} judged by {judge.name}: {', '.join(parts)}. Annotations: {out}")
     say(_agreement(found.agreement))
     if not judge.comparable:

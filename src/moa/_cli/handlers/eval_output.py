@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def show_ended(done: Evaluation, setup: Spec) -> None:
         there += f" and {progress.verdicts:,} of {progress.verdicts_total:,} verdicts"
     if done.ended == "budget":
         say(
-            f"stopped: the budget of {usd(Decimal(str(setup.budget_usd)))} does not last for more ({spent}). {there} "
+            f"stopped: the budget of {usd(setup.budget_usd or 0.0)} does not last for more ({spent}). {there} "
             f"are there; the same command with a larger --budget continues",
             style="yellow",
         )
@@ -117,7 +116,7 @@ def _saved(progress: Progress) -> str:
     text = f"; {100 * share:.0f}% of the judging saved"
     if progress.unpriced or not progress.spent_usd:
         return text
-    return f"{text}, about {usd(Decimal(str(progress.spent_usd * share / (1 - share))))}"
+    return f"{text}, about {usd(progress.spent_usd * share / (1 - share))}"
 
 
 def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_json: bool) -> None:

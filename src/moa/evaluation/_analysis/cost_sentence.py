@@ -1,7 +1,6 @@
 """What a system costs and how long it takes beside the baseline, in one sentence."""
 
 from collections.abc import Iterable
-from decimal import Decimal
 
 from moa._render.format import factor, seconds, usd
 from moa.evaluation._analysis.collected import Collected, Evaluated
@@ -47,7 +46,7 @@ def _caching(cost: Cost) -> str:
     if not cost.saved_usd:
         return share
     word = "saved" if cost.saved_usd > 0 else "lost"
-    return f"{share}, {word} {_money(abs(cost.saved_usd))} per 1,000 prompts"
+    return f"{share}, {word} {usd(abs(cost.saved_usd))} per 1,000 prompts"
 
 
 def _figures(found: CostLatency | None) -> str:
@@ -55,9 +54,9 @@ def _figures(found: CostLatency | None) -> str:
         return "no answer"
     cost = found.cost
     if cost.usd is not None:
-        price = f"{_money(cost.usd)} per 1,000 prompts"
+        price = f"{usd(cost.usd)} per 1,000 prompts"
     elif cost.about_usd is not None:
-        price = f"about {_money(cost.about_usd)} per 1,000 prompts by estimate"
+        price = f"about {usd(cost.about_usd)} per 1,000 prompts by estimate"
     else:
         price = "cost unknown"
     if found.total is None:
@@ -89,7 +88,3 @@ def _elsewhere(*systems: Evaluated) -> str:
     """Whose times were measured under another load."""
     names = [one.name for one in systems if one.was_timed_elsewhere]
     return f" (the times of {' and '.join(names)} come out of a file, measured elsewhere)" if names else ""
-
-
-def _money(amount: float) -> str:
-    return usd(Decimal(repr(amount)))

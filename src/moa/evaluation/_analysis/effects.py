@@ -80,7 +80,9 @@ def effect(
         if record.has_output and index in mixture.records and mixture.records[index].has_output
     ]
     changed = sum(differs(*pair) for pair in pairs)
-    finding = _difference_sentence(mixture.name, other.name, difference, leaves_out=leaves_out)
+    finding = f"{other.name}: the judge can't tell them apart."
+    if is_compared:
+        finding = _difference_sentence(mixture.name, other.name, difference, leaves_out=leaves_out)
     return Effect(
         name=other.name,
         leaves_out=leaves_out,

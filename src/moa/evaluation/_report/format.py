@@ -1,7 +1,5 @@
 """Figures of a report as a person reads them; what is unknown is a dash, and says so."""
 
-from decimal import Decimal
-
 from moa._render.format import seconds, usd
 from moa.evaluation._analysis.cost_latency import Cost, Percentiles
 from moa.evaluation._statistics.estimates import Estimate, Interval
@@ -39,7 +37,7 @@ def difference(found: Estimate | None) -> tuple[str, str]:
 
 def money(amount: float | None) -> str:
     """Return US dollars."""
-    return UNKNOWN if amount is None else usd(Decimal(repr(amount)))
+    return UNKNOWN if amount is None else usd(amount)
 
 
 def cost(found: Cost | None) -> str:
