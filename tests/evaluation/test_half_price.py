@@ -5,6 +5,7 @@ import json
 import os
 import random
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 from moa._config.settings import Settings
 from moa.errors import UsageError
 from moa.evaluation._pipeline import aevaluate
+from moa.evaluation._runner.cost_estimate import Plan, plan
+from moa.evaluation._runner.preparing import prepare
+from moa.providers import Endpoint
 from tests.batch.test_half_price import RAPID, settings, settings_file
 from tests.cli.moa_command import moa
 from tests.support.batch_server import BatchServer
@@ -96,3 +100,22 @@ async def test_a_judge_of_files_without_a_batch_api_is_refused(tmp_path: Path) -
     ended = await asyncio.to_thread(moa, "eval", "judge", *paths, *common)
 
     assert (ended.code, "set `batch: true` for the endpoint" in ended.err) == (2, True)
+
+
+async def test_a_plan_has_the_judge_at_the_price_of_its_jobs_or_of_its_tier(tmp_path: Path) -> None:
+    async with BatchServer() as server:
+        endpoint = settings(server).endpoints["lab"]
+        lab = replace(endpoint, price_factor={"batch": Decimal("0.5"), "flex": Decimal("0.25")})
+        configured = Settings(endpoints={"lab": lab, "fake": Endpoint(name="fake", kind="scripted")})
+        given = judged(judge_model="lab/judge", judge_checks=False, seed=0, settings=configured)
+
+        def planned(**options: Any) -> Plan:
+            return plan(prepare(PROMPTS, trio(), providers={"fake": models()}, **given, **options))
+
+        usual, jobs, flex = planned(), planned(half_price=True), planned(tier="flex")
+
+    cost = [next(need for need in one.needs if need.name == "judging").priced_usd for one in (usual, jobs, flex)]
+    assert cost[0] > 0
+    assert [one / cost[0] for one in cost] == [1, Decimal("0.5"), Decimal("0.25")]
+    assert "Batch jobs take minutes to a day, which is not counted." in jobs.assumptions
+    assert jobs.minutes < usual.minutes

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,6 +23,7 @@ from moa._messages import conversation
 from moa._mixture.loading import single
 from moa._mixture.schema import Mixture
 from moa._policies.profile_store import ProfileStore
+from moa._pricing.lookup import in_tier
 from moa._pricing.price import Price
 from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
 from moa.evaluation._measures.base import Measure
@@ -33,6 +34,7 @@ from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, outputs_key, row_text
 from moa.evaluation._runner.systems import System
+from moa.providers._batch_jobs.service import TIER
 from moa.providers._scripted import ScriptedProvider
 from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
 
@@ -103,6 +105,7 @@ class Plan:
         concurrency: Answers and verdicts under way at once.
         minutes: Of wall time, if no call fails.
         measured: How many of the calls are of a kind whose earlier replies were measured.
+        by_jobs: Whether judges and measures are asked by batch jobs, whose time `minutes` leaves out.
     """
 
     needs: tuple[Need, ...]
@@ -110,6 +113,7 @@ class Plan:
     concurrency: int
     minutes: float
     measured: int
+    by_jobs: bool = False
 
     @property
     def total(self) -> Need:
@@ -138,6 +142,7 @@ class Plan:
             "What two systems ask alike is bought once: members alone cost nothing beside their mixture.",
             f"A judge's prompt has both outputs and {JUDGE_PROMPT_TOKENS} tokens more, a rubric's the one output.",
             "All outputs differ: systems with the same one share a verdict, which costs less.",
+            *(("Batch jobs take minutes to a day, which is not counted.",) if self.by_jobs else ()),
         )
 
 
@@ -181,6 +186,7 @@ def plan(prepared: Prepared, filled: Filled = Filled()) -> Plan:
         concurrency=spec.concurrency,
         minutes=calls.workload.seconds(spec.concurrency) / 60.0,
         measured=calls.measured,
+        by_jobs=prepared.half_price,
     )
 
 
@@ -231,15 +237,24 @@ def _filled(spec: Spec, store: CellStore) -> Filled:
 
 
 class _PricedModels:
-    """Models that have a price and are not asked."""
+    """Models that have a price and are not asked.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Args:
+        settings: Their endpoints.
+        by_jobs: Whether those whose endpoint has a batch API are priced as in its jobs.
+    """
+
+    def __init__(self, settings: Settings, *, by_jobs: bool = False) -> None:
+        self._settings, self._by_jobs = settings, by_jobs
         self._provider = ScriptedProvider("")
 
     def model(self, reference: str, price: Price | None) -> Model:
-        pricer = cache(pricer_of(self._settings, reference, price))  # most calls of a system have the same tokens
-        return Model(reference=reference, id=reference, provider=self._provider, price=pricer)
+        endpoint = self._settings.endpoints.get(reference.partition("/")[0])
+        pricer, tier = pricer_of(self._settings, reference, price), endpoint.tier if endpoint else None
+        if self._by_jobs and endpoint is not None and endpoint.batch is not None:
+            pricer, tier = partial(in_tier, pricer, TIER), None
+        pricer = cache(pricer)  # most calls of a system have the same tokens
+        return Model(reference=reference, id=reference, provider=self._provider, price=pricer, tier=tier)
 
     async def prices_ready(self) -> None:
         """They are looked up when they are asked for."""
@@ -254,7 +269,9 @@ class _Calls:
             one.index: estimated_conversation_tokens(conversation(one.prompt)) for one in prepared.setup.instructions
         }
         self._made: dict[object, set[int]] = {}
+        self._by_jobs = prepared.half_price
         self._planner = Planner(_PricedModels(prepared.settings))
+        self._judging_planner = Planner(_PricedModels(prepared.settings, by_jobs=prepared.half_price))
         measured = ProfileStore(prepared.settings.profiles).statistics()
         self._expectations = Expectations(endpoints=prepared.settings.endpoints, measured=measured)
         self._longest_answer_s = 0.0
@@ -290,10 +307,12 @@ class _Calls:
         """What models take that are shown outputs; no number of replies stands for a single word."""
         calls = []
         for model in models:
-            planned = self._plan(single(model, max_tokens=VERDICT_TOKENS if replies else 1))
+            mixture = single(model, max_tokens=VERDICT_TOKENS if replies else 1)
+            planned = self._judging_planner.plan(mixture, RunOptions())
             ((call,),) = self._expectations.calls(planned, JUDGE_PROMPT_TOKENS + outputs * self._answer_tokens)
             calls += [(self._expectations.as_verdict(call), indices)] * replies if replies else [(call, indices)]
-        self._add([calls], len(indices), after_s=self._longest_answer_s)
+        if not self._by_jobs:
+            self._add([calls], len(indices), after_s=self._longest_answer_s)
         return sum((self._need(call, new) for call, new in calls), Need(name=""))
 
     def checks(self, indices: set[int]) -> Need:
