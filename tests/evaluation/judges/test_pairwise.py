@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,6 +137,17 @@ def test_a_verdict_is_read_only_where_it_is_stated(text: str, expected: float | 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reading_of_verdicts(text: str) -> None:
     assert verdict_in(text) in (None, 1.0, 1.5, 2.0)
+
+
+@pytest.mark.parametrize("run", ["\n", " ", "*", "'", "[", "* ", "# "])
+@pytest.mark.parametrize("lead", ["", "verdict", '{"reason": "r", "verdict":', "The answer is ", "<verdict>"])
+def test_a_judge_that_never_ends_a_line_of_marks_is_read_at_once(lead: str, run: str) -> None:
+    started = time.process_time()
+
+    assert verdict_in(lead + run * 10_000) is None
+    assert verdict_in("verdict:" + "\n" * 10_000 + "A") == 1.0
+
+    assert time.process_time() - started < 2.0
 
 
 def test_an_output_cannot_break_out_of_its_place() -> None:

@@ -25,7 +25,7 @@ _VALUE = re.compile(
     rf"^[\s\"'`*\[(]*(?:{_SIDE}|{_TIE})[\s\"'`*\])}}.!]*(?:(?:is (?:the )?better|wins)\b\W*)?$", re.IGNORECASE
 )
 _STATED = re.compile(
-    rf"[\"'*_]*\b{_KEY}\b(?:\s+is)?[\"'*_]*\s*[:=]?[\s\"'`*]*(?:is\s+)?(?:{_SIDE}|{_TIE}){_ALONE}", re.IGNORECASE
+    rf"\b{_KEY}\b(?:\s+is)?[\"'*_]*\s*[:=]?[\s\"'`*]*(?:is\s+)?(?:{_SIDE}|{_TIE}){_ALONE}", re.IGNORECASE
 )
 _BRACKETS = re.compile(
     r"\[\[\s*(?:(?P<side>[AB])(?:\s*>+\s*[AB])?|(?P<tie>C|tie|A\s*=\s*B|B\s*=\s*A))\s*\]\]", re.IGNORECASE
@@ -43,6 +43,10 @@ _PROSE = re.compile(
     r"(?P<picked>[AB])\b)",
     re.IGNORECASE,
 )
+_LONGEST_VALUE = 100
+_RUN = re.compile(r"[\s\"'`*_#:=\[({-]{9,}")
+"""Marks and white space between words. Models that are held to JSON may write thousands of line breaks: the patterns
+above would take hours with them."""
 _KEYS = re.compile(rf"^{_KEY}$", re.IGNORECASE)
 
 
@@ -65,7 +69,7 @@ def verdict_in(text: str) -> float | None:
     stated = {found for value in objects for found in _of_object(value)}
     for pattern in (_STATED, _BRACKETS, _TAGGED):
         stated |= {_preference(match) for match in pattern.finditer(around)}
-    if not stated and (whole := _VALUE.match(text)) is not None:
+    if not stated and (whole := _value(text)) is not None:
         stated = {_preference(whole)}
     if not stated:
         stated = {_preference(match) for match in _PROSE.finditer(around)}
@@ -81,14 +85,20 @@ def _preference(match: re.Match[str]) -> float:
 def _of_object(value: dict[str, Any]) -> list[float]:
     """The verdicts under an object's keys."""
     found = [str(verdict) for key, verdict in value.items() if _KEYS.match(key) and isinstance(verdict, str)]
-    return [_preference(match) for verdict in found if (match := _VALUE.match(verdict)) is not None]
+    return [_preference(match) for verdict in found if (match := _value(verdict)) is not None]
+
+
+def _value(text: str) -> re.Match[str] | None:
+    """The verdict that a text is and nothing else; none if it is long, as that would take seconds to find out."""
+    text = text.strip()
+    return _VALUE.match(text) if len(text) <= _LONGEST_VALUE else None
 
 
 def _objects_in(text: str) -> tuple[list[dict[str, Any]], str]:
-    """The JSON objects with a verdict, and the text around them."""
+    """The JSON objects with a verdict, and the text around them, long runs of marks cut short."""
     objects, around, place = list[dict[str, Any]](), "", 0
     for start, end, value in objects_in(text, lambda value: bool(_of_object(value))):
         objects.append(value)
         around += text[place:start]
         place = end
-    return objects, around + text[place:]
+    return objects, _RUN.sub(lambda run: run[0][:4] + run[0][-4:], around + text[place:])
