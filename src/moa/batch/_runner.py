@@ -315,6 +315,7 @@ class _Batch:
         path = target.with_name(f"{target.name}.journal")
         rows, columns = await asyncio.to_thread(_check_rows, source, target, path, self._column)
         self._total = rows if limit is None else min(rows, limit)
+        at_once = min(at_once, self._total)  # a wave has room for 20,000
         journal = Journal(path, self._identity(), retries_failed=retry_failed)
         try:
             missing = self._missing(islice(read_rows(source), limit), journal)
