@@ -252,3 +252,14 @@ async def test_calls_that_a_budget_used_up_by_others_refuses_do_not_wait_for_one
     )
     assert {type(each) for each in refused} == {BudgetExceeded}
     assert loop_time() - began < 0.1  # an exchange with the store takes 1 ms
+
+
+@virtual_time
+async def test_a_process_at_a_steady_pace_asks_the_store_about_once_a_second_and_not_for_each_call() -> None:
+    store = Unreliable()
+    shared = budget(store, "10")
+    for _ in range(300):
+        await spend(shared, "0.01", "0.01", seconds=0.05)
+
+    assert store.asked <= 2 * loop_time() < 40
+    await shared.aclose()
