@@ -64,6 +64,15 @@ def test_a_prompt_is_marked_where_that_saves_by_list_price(
     assert marks_for(talk, _price(price), has_tools=has_tools) == CacheMarks(turns=expected)
 
 
+@pytest.mark.parametrize("unknown", ["cached_input_tokens", "cache_write_tokens"])
+def test_where_one_of_its_prices_is_unknown_a_prompt_is_not_marked(unknown: str) -> None:
+    price = _price(CLAUDE)
+
+    assert marks_for(_turns(4), lambda usage: None if getattr(usage, unknown) else price(usage), has_tools=True) == (
+        CacheMarks()
+    )
+
+
 @pytest.mark.parametrize(("price", "expected"), [(CLAUDE, True), (NOVA, True), (PLAIN, False), (None, False)])
 def test_a_long_system_prompt_is_marked_from_the_first_request_on(
     price: dict[str, float] | None, expected: bool
