@@ -4,6 +4,9 @@ import asyncio
 import json
 import os
 import random
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -90,6 +93,26 @@ async def test_a_judge_of_files_is_asked_by_batch_jobs_that_survive_kills(tmp_pa
     assert len(server.processed + server.processed_at_once) == 60
     assert set(server.processed.values()) == {1}
     assert [name for name in os.listdir(tmp_path) if name.startswith("verdicts")] == ["verdicts.json"]
+
+
+async def test_a_stopped_judge_of_files_says_how_its_jobs_are_shown_and_ended(tmp_path: Path) -> None:
+    files = outputs_of(tmp_path, 3)
+    async with BatchServer() as server:
+        server.answer, server.polls = lambda body: (VERDICT, 200), 10**6
+        settings_file(tmp_path, server)
+        command = ("eval", "judge", *files, "--judge-model", "lab/judge", "--config", "moa.yaml", "--half-price")
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-c", "from moa._cli.main import main; main()", *command],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+        )
+        await server.until(lambda: any(batch["asked"] for batch in server.batches.values()))
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+
+    assert process.returncode == 130
+    assert "the same command collects them" in errors.decode()
+    assert "`moa batch -o verdicts.json --status` shows them, and --cancel ends them" in errors.decode()
 
 
 async def test_a_judge_of_files_without_a_batch_api_is_refused(tmp_path: Path) -> None:

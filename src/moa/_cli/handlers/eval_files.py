@@ -85,6 +85,11 @@ def judged(
     """
     try:
         return asyncio.run(_with_progress(judge, pairs, given, out, limit))
+    except KeyboardInterrupt:
+        if given["half_price"]:
+            say("stopped by Ctrl-C; batch jobs at the services go on: the same command collects them")
+            say(f"`moa batch -o {out} --status` shows them, and --cancel ends them")
+        raise
     except EngineError as error:
         if not is_out_of_money(error):
             raise
