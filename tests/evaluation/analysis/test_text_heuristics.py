@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from moa.evaluation._analysis.output_issues import output_issues
@@ -83,3 +85,12 @@ def test_the_measured_rates_are_those_of_the_real_outputs() -> None:
     assert (mixture.leaks, single.leaks, baseline.leaks) == (160, 0, 0)
     assert (mixture.looks_cut_off, single.looks_cut_off, baseline.looks_cut_off) == (122, 9, 0)
     assert (mixture.refusals, single.refusals) == (28, 15)
+
+
+def test_an_answer_of_white_space_alone_is_looked_at_at_once() -> None:
+    started = time.process_time()
+
+    assert not refuses("\n" * 50_000)
+    assert refuses("\n" * 50_000 + "I'm sorry, but I can't help with that.")
+
+    assert time.process_time() - started < 1.0

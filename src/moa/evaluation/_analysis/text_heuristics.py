@@ -38,6 +38,8 @@ _REFUSAL = re.compile(
 _OPEN_END = re.compile(r"(?<!#)\b[\w'’-]+$|[,;(–—&]$")
 _HASHTAG_END = re.compile(r"#\w+$")
 _CUT_OFF_LENGTH = 1000
+_BEGINNING = 50
+"""Words of an answer that are looked at, with single spaces: a pattern takes minutes with thousands of them."""
 _MARKS = re.compile(r"<\|im_(?:start|end)\|>|\{(?:instruction|output_[12])\}")
 
 
@@ -68,7 +70,7 @@ def refuses(output: str) -> bool:
     An answer that says so and then helps all the same counts too, and so does a model that says it has no access to
     something: on the 805 answers of the mission's mixture 28 begin like this, on Claude 3.5 Sonnet's 15.
     """
-    return _REFUSAL.match(output) is not None
+    return _REFUSAL.match(" ".join(output.split(maxsplit=_BEGINNING)[:_BEGINNING])) is not None
 
 
 def looks_cut_off(output: str) -> bool:
