@@ -38,6 +38,7 @@ class Known:
         harmless: Fields that can't change the answer; taken and left out.
         refused: Fields that would change the answer, and can't be honoured.
         nested: The kinds of objects that honoured fields hold.
+        defaults: What the API takes refused fields for that aren't there, where that asks for something.
     """
 
     honoured: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class Known:
     harmless: frozenset[str] = frozenset()
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     nested: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -66,6 +68,7 @@ def _known(
     harmless: str = "",
     refused: Mapping[str, Refusal] | None = None,
     nested: Mapping[str, str] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> Known:
     return Known(
         honoured=frozenset(honoured.split()),
@@ -73,6 +76,7 @@ def _known(
         harmless=frozenset(harmless.split()),
         refused=refused or {},
         nested=nested or {},
+        defaults=defaults or {},
     )
 
 
@@ -319,6 +323,7 @@ RESPONSES: Table = {
                 harmless=(False,),
             )
         },
+        defaults={"external_web_access": True},
     ),
     **_each(
         "tool",

@@ -132,6 +132,8 @@ def honoured(table: Table, kind: str, value: Any, at: str) -> Any:
 
 def _honoured_fields(table: Table, known: Known, fields: Mapping[str, Any], at: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    if known.defaults:
+        fields = {**known.defaults, **{name: value for name, value in fields.items() if value is not None}}
     for name, value in fields.items():
         place = f"{at}.{name}" if at else name
         if name in known.honoured:
