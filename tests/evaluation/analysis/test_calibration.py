@@ -19,8 +19,10 @@ from moa.evaluation._analysis.calibration import (
     why_unreadable,
     write_calibration,
 )
+from moa.evaluation._analysis.summary import summarize
 from moa.evaluation._data.annotations import Annotation
 from moa.evaluation._metrics.metrics import metrics
+from tests.evaluation.analysis.test_summary import collected, system
 from tests.evaluation.conftest import Reference
 
 PROMPTS = 120
@@ -115,6 +117,16 @@ def test_other_judges_prompts_and_opponents_are_not_read(
     assert "120 of 120 verdicts are on other prompts" in str(why_unreadable(calibration, "planted", elsewhere))
     assert "2 of 2" in str(why_unreadable(calibration, "planted", other_prompts))
     assert on_official_scale(calibration, "m3", "planted", elsewhere, metrics(elsewhere)) == ()
+
+
+def test_a_summary_says_why_a_calibration_of_other_verdicts_says_nothing(calibration: Calibration) -> None:
+    run = collected(system("mix", "mixture", [1.0, 2.0, 1.9, 1.8] * 10, opponent="base"), opponent="base")
+
+    found = summarize(run, calibration=calibration)
+
+    assert found.readings == ()
+    (said,) = set(found.warnings) - set(summarize(run).warnings)
+    assert said.startswith("The calibration can't be used here: ")
 
 
 def test_a_folder_of_results_holds_the_official_judges_files_only(
