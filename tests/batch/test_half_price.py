@@ -296,6 +296,15 @@ async def test_a_budget_counts_half_the_price(place: Place) -> None:
     assert result.progress.spent_usd == Decimal("0.075")
 
 
+async def test_a_budget_holds_where_jobs_have_a_least_size_and_calls_are_made_at_once(place: Place) -> None:
+    async with BatchServer() as server:
+        result = await place.answer(settings(server, replace(RAPID, min_requests=11)), budget=0.13)
+
+    # All ten rows cost $0.15 at the usual price, and reserve $0.13 at that of jobs.
+    assert (len(server.batches), result.stopped) == (0, "budget")
+    assert result.progress.spent_usd == Decimal("0.015") * server.asked_at_once <= Decimal("0.13")
+
+
 async def test_rows_that_cant_be_asked_stop_nothing(place: Place) -> None:
     def answer(body: dict[str, Any]) -> tuple[object, int]:
         refused = body["messages"][-1]["content"] == "p1" and body["model"] == "a"

@@ -99,8 +99,8 @@ class ModelPool:
             # The table of prices takes a second to load: a thread does it while the first models think.
             self._warming = asyncio.get_running_loop().run_in_executor(None, preload)
         price_of = find_price(endpoint, model_id, override=price)
-        if self.uses_batch(endpoint) and endpoint.kind != "bedrock":
-            # Bedrock's jobs have a least size, so that its calls may cost the usual price.
+        if self.uses_batch(endpoint) and not _has_least_job(endpoint):
+            # Where jobs have a least size, calls may be made at once and cost the usual price.
             price_of = partial(in_tier, price_of, TIER)
         twin = next((model for (known, _), model in self._models.items() if known == reference), None)
         return Model(
@@ -244,3 +244,7 @@ class ModelPool:
             self._job_store.close()
         if store is not None:
             await store.aclose()
+
+
+def _has_least_job(endpoint: Endpoint) -> bool:
+    return endpoint.kind == "bedrock" or (endpoint.batch is not None and endpoint.batch.min_requests > 1)
