@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from moa._usage import NOT_REPORTED, Spend, TokenUsage, UsageSource, json_usd
-from moa._values import quick_to_make
 
 Now = Callable[[], float]
 """A monotonic clock: seconds from an arbitrary start."""
@@ -37,7 +36,6 @@ class ErrorInfo:
         return {"code": self.code, "message": self.message}
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One request at one model: when it ran, how it ended, what it used.
@@ -118,7 +116,6 @@ class Attempt:
         }
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One attempt-series at one model for one agent.

@@ -8,13 +8,11 @@ from typing import Any, Literal
 from moa._ledger import Attempt, ErrorInfo, Ledger
 from moa._messages import ServiceState, ToolCall
 from moa._usage import Spend, TokenUsage, json_usd
-from moa._values import quick_to_make
 
 ProposalStatus = Literal["used", "failed", "abandoned"]
 AnswerStatus = Literal["complete", "degraded"]
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
     """What one proposer answered, or why it didn't.

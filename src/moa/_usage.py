@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from moa._values import quick_to_make
-
 UsageSource = Literal["reported", "estimated", "upper_bound", "unknown"]
 """Where a token count comes from: the service said it, we counted characters, it is the most that the call can have
 used (it was cut off unseen, so its `max_tokens` count), or nobody knows."""
@@ -18,7 +16,6 @@ NOT_REPORTED: tuple[UsageSource, ...] = ("estimated", "upper_bound")
 _ZERO = Decimal(0)
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUsage:
     """Tokens of one call, or of many added up.

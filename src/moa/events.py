@@ -8,7 +8,6 @@ from moa._ledger import Attempt, Call, ErrorInfo, Ledger
 from moa._messages import ToolCall
 from moa._results import Answer, Degradation, Latency, LayerResult, Proposal
 from moa._usage import Spend, TokenUsage
-from moa._values import quick_to_make
 
 __all__ = [
     "AgentInfo",
@@ -75,7 +74,6 @@ class CallStarted:
     fallback: bool
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True)
 class ProposalDelta:
     """A piece of a proposal while it is written; `reasoning` marks text that the model thinks to itself."""
@@ -108,7 +106,6 @@ class LayerFinished:
     result: LayerResult
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True)
 class AnswerDelta:
     """A piece of the answer; `reasoning` marks text that the aggregator thinks to itself.

@@ -11,7 +11,6 @@ from moa._engine.plan import AgentSlot, Model, RunPlan
 from moa._engine.run_budget import RunBudget
 from moa._ledger import Attempt, CallRecord, ErrorInfo, Meter
 from moa._messages import ReplyOptions
-from moa._values import quick_to_make
 from moa.errors import CallTimedOut, EmptyReply, ProviderError
 from moa.events import CallStarted, Event
 from moa.providers._base import ModelRequest, Reply, ReplyEvent, ReplyFold, WholeReply
@@ -49,7 +48,6 @@ class RunContext:
             self.on_event(kind(*values, **named))
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRequest:
     """What an agent is asked, the same for its own model and its fallbacks.

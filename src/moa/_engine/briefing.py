@@ -6,10 +6,8 @@ from moa._engine.cache_points import NO_MARKS, CacheMarks
 from moa._messages import Conversation, Message, TextPart, last_user_turn
 from moa._mixture.prompts import with_system
 from moa._mixture.schema import PromptLayout
-from moa._values import quick_to_make
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Briefing:
     """What one agent is given to read, in its parts; `lay_out` makes messages of them.

@@ -4,11 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from moa._ledger import AttemptRecord
-from moa._values import quick_to_make
 from moa.providers._base import ModelRequest
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStatistics:
     """Complete replies of one kind, added up.

@@ -12,12 +12,10 @@ from typing import Any, Protocol
 from moa._ledger import ErrorInfo
 from moa._messages import Conversation, ReplyOptions, Sampling, ServiceState, ToolCall
 from moa._usage import TokenUsage
-from moa._values import quick_to_make
 from moa.errors import BrokenReply
 from moa.providers._call_context import NO_CONTEXT, CallContext
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
     """One question to one model.
@@ -46,7 +44,6 @@ class ModelRequest:
     context: CallContext = field(default=NO_CONTEXT, repr=False)
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """Visible text; `logprobs` in the OpenAI API's shape where they were asked for."""
@@ -73,7 +70,6 @@ class ToolCallDelta:
     state: ServiceState | None = None
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """The end of a reply.
@@ -150,7 +146,6 @@ class Provider(Protocol):
         ...
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A whole reply."""

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from moa._ledger import AttemptRecord, CallRecord
-from moa._values import quick_to_make
 from moa.providers._time_limit import TimeLimit
 
 Settle = Callable[[Decimal], None]
@@ -51,7 +50,6 @@ class SampleBatch:
     tasks: set[asyncio.Future[Any]] = field(default_factory=set)
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallContext:
     """How a call is made, as opposed to what it asks. Only the engine fills it in and only policies read it.

@@ -18,7 +18,6 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from moa._values import quick_to_make
 from moa.errors import BrokenReply, ConfigError, ConnectionFailed, IdleTimedOut, OutOfDescriptors, ProviderError
 from moa.providers._descriptors import connection_descriptors, descriptor_limit
 from moa.providers._http_writing import READ_BUFFER, RequestHead, is_interim
@@ -48,7 +47,6 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 """Most bytes that we take of one reply; no model writes that much."""
 
 
-@quick_to_make
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """A request, POST unless another method is given.
