@@ -27,9 +27,9 @@ class Level:
 
 LEVELS = (
     Level(at_once=1, runs=20, delay_s=0.05, rounds=6),
-    Level(at_once=16, runs=32, delay_s=0.05, rounds=60),
-    Level(at_once=64, runs=64, delay_s=0.25, rounds=20),
-    Level(at_once=512, runs=512, delay_s=2.0, rounds=4),
+    Level(at_once=16, runs=160, delay_s=0.05, rounds=11),
+    Level(at_once=64, runs=320, delay_s=0.25, rounds=7),
+    Level(at_once=512, runs=512, delay_s=2.0, rounds=5),
 )
 QUICK = (Level(at_once=2, runs=4, delay_s=0.001, rounds=1),)
 

@@ -24,7 +24,7 @@ class Figures:
     """What one contender needed, per run.
 
     Attributes:
-        cpu_ms: Milliseconds of processor time, in the best round.
+        cpu_ms: Milliseconds of processor time, in the middle round.
         wall_s: Seconds of a round, in the middle one.
         peak_mb: Most memory of its process.
         extra_kb: Kilobytes that its memory grew by over that after a single run, for each run at once.
@@ -77,7 +77,7 @@ class Contender:
         rounds = self._rounds[1:] or self._rounds
         peak_kb = max(one["peak_kb"] for one in self._rounds)
         return Figures(
-            cpu_ms=min(one["cpu_s"] for one in rounds) / self._work.runs * 1000,
+            cpu_ms=median(one["cpu_s"] for one in rounds) / self._work.runs * 1000,
             wall_s=median(one["wall_s"] for one in rounds),
             peak_mb=peak_kb / 1000,
             extra_kb=(peak_kb - self._alone_kb) / self._work.at_once,
