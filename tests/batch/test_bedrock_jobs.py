@@ -14,7 +14,7 @@ from moa.batch import arun
 from moa.batch._half_price import job_states
 from moa.errors import ConfigError
 from moa.providers import BatchSettings, Endpoint, Price
-from tests.batch.test_half_price import RETRY, Place, interrupted
+from tests.support.half_price import RETRY, Place, interrupted
 
 __all__ = ["s3"]  # a fixture
 from tests.support.bedrock_jobs import ROLE, BedrockJobs

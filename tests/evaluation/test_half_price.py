@@ -20,10 +20,10 @@ from moa.evaluation._pipeline import aevaluate
 from moa.evaluation._runner.cost_estimate import Plan, plan
 from moa.evaluation._runner.preparing import prepare
 from moa.providers import Endpoint
-from tests.batch.test_half_price import RAPID, settings, settings_file
 from tests.cli.moa_command import moa
 from tests.support.batch_server import BatchServer
 from tests.support.evaluations import PROMPTS, VERDICT, judged, models, rows, trio
+from tests.support.half_price import RAPID, settings, settings_file
 from tests.support.kills import killed_and_finished
 
 
