@@ -86,7 +86,7 @@ async def judge_into(
         EvaluationDataError: The file can't be read or written, is of other outputs, or the judge can't be read.
         ConfigError, EngineError: As `Judge.judge`.
     """
-    rows, unreadable = _known(path, judge, pairs), UnreadableCounter()
+    rows, unreadable = _known(path, judge, pairs), UnreadableCounter(concurrency)
 
     def note(pair: Pair, verdict: Verdict) -> None:
         rows[pair.index] = judgement_of(pair, verdict, judge.name)

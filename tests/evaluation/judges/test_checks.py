@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from moa._ledger import ErrorInfo
 from moa.errors import EvaluationDataError, ModelNotFound
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.summary import summarize
-from moa.evaluation._judges.base import judgement_of
-from moa.evaluation._judges.checks import CheckedJudge, checked, scrambled
+from moa.evaluation._judges.base import Verdict, judgement_of
+from moa.evaluation._judges.checks import CheckedJudge, UnreadableCounter, checked, scrambled
+from moa.evaluation._judges.judge_calls import UNPARSEABLE
 from moa.evaluation._judges.loading import load_judge
 from moa.evaluation._judges.pairwise import PairwiseJudge
 from moa.evaluation._runner.run_directory import RunDirectory
@@ -105,11 +107,31 @@ async def test_a_judge_that_cannot_be_read_is_found_before_anything_is_bought(tm
     assert set(asked(provider)) == {"judge"}
 
 
+@pytest.mark.parametrize(("share", "stops"), [(0.2, False), (0.4, False), (0.6, True), (1.0, True)])
+def test_judging_stops_when_most_verdicts_are_unreadable_however_many_of_them_end_together(
+    share: float, stops: bool
+) -> None:
+    unreadable = Verdict(preference=None, failure=ErrorInfo(code=UNPARSEABLE, message="Hard to say"))
+    counter, at_once, read = UnreadableCounter(64), 64, 0
+    stopped = False
+    try:
+        for _ in range(20):  # those that can't be read are asked for once more, and end last
+            late = round(at_once * share)
+            for verdict in [Verdict(preference=1.0)] * (at_once - late) + [unreadable] * late:
+                counter.add(verdict)
+                read += 1
+    except EvaluationDataError:
+        stopped = True
+
+    assert stopped == stops
+    assert share < 1 or read < 10
+
+
 @pytest.mark.slow
-async def test_ten_unreadable_verdicts_in_a_row_stop_the_run_and_are_asked_for_again(tmp_path: Path) -> None:
+async def test_ten_unreadable_verdicts_stop_the_run_and_are_asked_for_again(tmp_path: Path) -> None:
     provider, prompts = models(judge="Hard to say."), [f"question {n}" for n in range(40)]
 
-    with pytest.raises(EvaluationDataError, match=r"10 verdicts in a row .*Hard to say"):
+    with pytest.raises(EvaluationDataError, match=r"10 more could not be read than could.*Hard to say"):
         await evaluated(tmp_path, provider, prompts=prompts, concurrency=1, **judged())
     mended = models()
     done = await evaluated(tmp_path, mended, prompts=prompts, **judged())

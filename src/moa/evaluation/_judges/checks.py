@@ -21,7 +21,7 @@ CONTROL_PAIRS = 24
 """Pairs, of all systems together, at which a control pair is shown too."""
 
 MOST_UNREADABLE = 10
-"""Verdicts in a row that can't be read, after which nothing more is bought."""
+"""So many more verdicts that can't be read than that can be, and nothing more is bought."""
 
 _LEAST_WORDS = 12
 
@@ -176,24 +176,34 @@ def scrambled(text: str, seed: str) -> str | None:
 
 
 class UnreadableCounter:
-    """Counts the verdicts in a row that can't be read, and stops at `MOST_UNREADABLE`."""
+    """Stops the judging when `MOST_UNREADABLE` more of the late verdicts can't be read than can.
 
-    def __init__(self) -> None:
-        self._count = 0
+    A cumulative sum (Page 1954, Continuous inspection schemes). A row of unreadable verdicts would say less: one that
+    can't be read is asked for once more, so that those of all that is asked at once end together.
+
+    Args:
+        at_once: How many verdicts are asked for at once: so many readable ones count in favor of the judge, at most.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once, self._excess = at_once, 0
 
     def add(self, verdict: Verdict) -> None:
         """Count a verdict, which is kept by now.
 
         Raises:
-            EvaluationDataError: It is the last one that may be unreadable: what more would cost brings nothing.
+            EvaluationDataError: It is the last one that may be unreadable: what more would cost brings little.
         """
         failure = verdict.failure
-        self._count = self._count + 1 if failure is not None and failure.code == UNPARSEABLE else 0
-        if failure is not None and self._count >= MOST_UNREADABLE:
+        if failure is None or failure.code != UNPARSEABLE:
+            self._excess = max(self._excess - 1, -self._at_once)
+            return
+        self._excess += 1
+        if self._excess >= MOST_UNREADABLE:
             raise EvaluationDataError(
-                f"{MOST_UNREADABLE} verdicts in a row could not be read; of the last one, {failure.message}. What was "
-                "bought is kept: give the judge more room with --judge-max-tokens, or take another --judge-model, and "
-                "the same command asks again"
+                f"of the last verdicts, {MOST_UNREADABLE} more could not be read than could; of the last one, "
+                f"{failure.message}. What was bought is kept: give the judge more room with --judge-max-tokens, or "
+                "take another --judge-model, and the same command asks again"
             )
 
 

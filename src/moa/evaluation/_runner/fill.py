@@ -60,7 +60,7 @@ class Fill:
         table.forget_unjudged()
         self.ended: Ended = "complete"
         self._stopped = False
-        self._unreadable = UnreadableCounter()
+        self._unreadable = UnreadableCounter(self._spec.concurrency)
         self._random = random.Random(f"order/{self._spec.seed}")
         self._order = self._random.sample(self._spec.instructions, len(self._spec.instructions))
         self._looks = StoppingMonitor(self._spec, table, self._order)
