@@ -293,14 +293,25 @@ async def test_a_further_attempt_without_money_costs_a_proposal_and_never_the_ru
     ]
 
 
-def _with_retries(scripts: Any) -> Engine:
+def _with_retries(scripts: Any, **arguments: Any) -> Engine:
     """An engine whose every model costs a dollar for each written token; failed calls are retried at once."""
     retry = RetrySettings(max_attempts=20, base_s=0.0, cap_s=0.0, per_call=9.0)
     prices = {"*": Price(input=Decimal(0), output=Decimal(1_000_000))}
     settings = Settings(
         endpoints={"fake": Endpoint(name="fake", kind="given", retry=retry, breaker=None, prices=prices)}
     )
-    return Engine(settings=settings, providers={"fake": scripted(scripts)}, clock=loop_time)
+    return Engine(settings=settings, providers={"fake": scripted(scripts)}, clock=loop_time, **arguments)
+
+
+@virtual_time
+@pytest.mark.parametrize(("budget_usd", "is_whole"), [(22, True), (21.99, False)])
+async def test_a_run_takes_more_from_a_shared_budget_up_to_exactly_its_own(budget_usd: float, is_whole: bool) -> None:
+    # A proposal of 2 dollars, an attempt that may have cost 10, and one that costs 10 at most.
+    mixture = _mixture("a", budget_usd=budget_usd, on_aggregator_failure="best_proposal")
+    async with _with_retries({**SCRIPTS, "agg": _breaking_off(1)}, budget_usd=100) as engine:
+        answer = await engine.arun(mixture, "hi")
+
+    assert answer.text == ("whole" if is_whole else "from a")
 
 
 @virtual_time
