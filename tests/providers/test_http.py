@@ -411,3 +411,40 @@ async def test_connection_is_kept_after_a_whole_reply_and_not_if_the_server_says
         got = [await read(transport, url) for _ in range(4)]
 
     assert (got, connections) == ([b"one", b"two"] * 2, 2)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+PACKED = gzip.compress(b"hello")
+REPLIES = {
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK + b"Content-Length: 5\r\n\r\nhello",
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "not modified": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+    "trailers": OK + b"Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n5;a=b\r\nhello\r\n0\r\nX: 1\r\n\r\n",
+    "packed": OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(PACKED) + PACKED,
+    "not packed": OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
+    "length and chunks": OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "two lengths": OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "another protocol": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello",
+    "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+    "no chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    "too short": OK + b"Content-Length: 9\r\n\r\nhello",
+    "too long": OK + b"Content-Length: 5\r\n\r\nhello, and more",
+    "huge header": OK + b"X: " + b"a" * 20_000 + b"\r\nContent-Length: 5\r\n\r\nhello",
+    "cookie": OK + b"Set-Cookie: a=b\r\nContent-Length: 5\r\n\r\nhello",
+    "nothing": b"",
+    "TLS": b"\x15\x03\x01\x00\x02\x02\x46",
+}
+
+
+@pytest.mark.parametrize("raw", REPLIES.values(), ids=REPLIES)
+async def test_replies_to_small_requests_are_read_as_aiohttps_session_reads_them(raw: bytes) -> None:
+    async def outcome(size: int) -> object:
+        async with listening(answering(raw)) as url, contextlib.aclosing(HttpTransport()) as transport:
+            try:
+                async with transport(replace(post(url), body=b" " * size)) as reply:
+                    return reply.status, sorted(reply.headers.items()), await reply.read()
+            except ProviderError as error:
+                return type(error), error.maybe_billed, error.ask_again
+
+    assert await outcome(10) == await outcome(LARGE_BODY_BYTES)
