@@ -15,9 +15,10 @@ from moa.evaluation._analysis.load_run import table_in
 from moa.evaluation._data.outputs import write_json, write_outputs
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.fill import Ended, Fill
-from moa.evaluation._runner.preparing import Candidates, Options, Prepared, Prompts, prepare
+from moa.evaluation._runner.preparing import Candidates, Options, Prompts, prepare
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid
 from moa.evaluation._runner.table import Table, table_of
 
@@ -89,8 +90,8 @@ async def aevaluate(
         UsageError: Something makes no sense, or a system of the run directory was another one; nothing was bought.
         MoaError: Anything else that would fail for every prompt.
     """
-    prepared = await asyncio.to_thread(prepare, prompts, mixture, **options)
-    return await carry_out(prepared, Path(out), on_progress or _ignore)
+    spec = await asyncio.to_thread(prepare, prompts, mixture, **options)
+    return await carry_out(spec, Path(out), on_progress or _ignore)
 
 
 def _ignore(progress: Progress) -> None:
@@ -119,18 +120,18 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(prepared: Prepared, out: Path) -> AsyncIterator[Opened]:
-    """Open the run directory of what was prepared, for as long as the block takes; errors as in `aevaluate`."""
-    folder, session = RunDirectory(out), await asyncio.to_thread(prepared.session)
-    folder.open(prepared.protocol, session)
+async def opened(spec: Spec, out: Path) -> AsyncIterator[Opened]:
+    """Open the run directory of an evaluation, for as long as the block takes; errors as in `aevaluate`."""
+    folder, session = RunDirectory(out), await asyncio.to_thread(spec.session)
+    folder.open(spec.protocol, session)
     try:
         store = CellStore(folder.cells)
         try:
             async with AsyncExitStack() as engines:
-                engine = await engines.enter_async_context(_engine(prepared, folder, _spent(folder, store)))
+                engine = await engines.enter_async_context(_engine(spec, folder, _spent(folder, store)))
                 judging = engine
-                if prepared.half_price:
-                    judging = await engines.enter_async_context(_judging_engine(prepared, folder, engine))
+                if spec.half_price:
+                    judging = await engines.enter_async_context(_judging_engine(spec, folder, engine))
                 yield Opened(folder=folder, store=store, engine=engine, judging=judging)
         finally:
             store.close()
@@ -138,21 +139,20 @@ async def opened(prepared: Prepared, out: Path) -> AsyncIterator[Opened]:
         folder.close()
 
 
-async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> Evaluation:
-    """Do what was prepared, or the rest of it; errors as in `aevaluate`."""
-    prepared, last_progress = _beside_earlier(prepared, RunDirectory(out)), list[Progress]()
-    spec = prepared.setup
+async def carry_out(spec: Spec, out: Path, on_progress: OnProgress) -> Evaluation:
+    """Do an evaluation, or the rest of it; errors as in `aevaluate`."""
+    spec, last_progress = _beside_earlier(spec, RunDirectory(out)), list[Progress]()
 
     def note_progress(progress: Progress) -> None:
         last_progress[:] = [progress]
         on_progress(progress)
 
-    async with opened(prepared, out) as run:
-        if len(spec.instructions) == prepared.protocol.prompts.count:
+    async with opened(spec, out) as run:
+        if len(spec.instructions) == spec.prompts.count:
             run.store.write_prompts(spec.instructions)
         table = table_of(spec, run.store)
         await table.keep_given()
-        if prepared.rejudge:
+        if spec.rejudge:
             await table.judge_again()
         fill = Fill(spec, table, note_progress)
         try:
@@ -175,22 +175,22 @@ async def carry_out(prepared: Prepared, out: Path, on_progress: OnProgress) -> E
     )
 
 
-def _beside_earlier(prepared: Prepared, folder: RunDirectory) -> Prepared:
-    """What was prepared, beside what the run has; a session that judges nothing takes none of its prompts away."""
+def _beside_earlier(spec: Spec, folder: RunDirectory) -> Spec:
+    """What is evaluated, beside what the run has; a session that judges nothing takes none of its prompts away."""
     if not folder.exists:
-        return prepared
+        return spec
     manifest = folder.manifest()
-    prepared = prepared.with_earlier(manifest)
-    if prepared.setup.is_judged or not folder.cells.exists():
-        return prepared
+    spec = spec.with_earlier(manifest)
+    if spec.is_judged or not folder.cells.exists():
+        return spec
     store = CellStore(folder.cells, read_only=True)
     try:
         known = {one.key for one in store.prompts()}
     finally:
         store.close()
-    if not all(one.key in known for one in prepared.setup.instructions):
-        return prepared
-    return replace(prepared, protocol=replace(prepared.protocol, prompts=manifest.protocol.prompts))
+    if not all(one.key in known for one in spec.instructions):
+        return spec
+    return replace(spec, prompts=manifest.protocol.prompts)
 
 
 def _spent(folder: RunDirectory, store: CellStore) -> Paid:
@@ -210,21 +210,19 @@ def _replies(folder: RunDirectory) -> CacheSettings:
     return CacheSettings(path=folder.replies, max_size_mb=_NO_LIMIT_MB)
 
 
-def _engine(prepared: Prepared, folder: RunDirectory, spent: Paid) -> Engine:
+def _engine(spec: Spec, folder: RunDirectory, spent: Paid) -> Engine:
     """The engine; its cache is the run's own."""
-    budget_usd = prepared.setup.budget_usd
+    budget_usd = spec.budget_usd
     if budget_usd is not None:
         budget_usd = max(budget_usd - spent.cached_usd - spent.lost_usd, _NEXT_TO_NOTHING_USD)
-    cache = _replies(folder) if prepared.setup.shares_replies else None
-    return Engine(settings=prepared.settings, providers=prepared.providers, budget_usd=budget_usd, cache=cache)
+    cache = _replies(folder) if spec.shares_replies else None
+    return Engine(settings=spec.settings, providers=spec.providers, budget_usd=budget_usd, cache=cache)
 
 
-def _judging_engine(prepared: Prepared, folder: RunDirectory, answering: Engine) -> Engine:
+def _judging_engine(spec: Spec, folder: RunDirectory, answering: Engine) -> Engine:
     """The engine that asks judges by batch jobs, with the budget and the cache of the one that asks for answers."""
-    cache = _replies(folder) if prepared.setup.shares_replies else None
-    engine = Engine(
-        settings=prepared.settings, providers=prepared.providers, cache=cache, batch_jobs=folder.verdict_jobs
-    )
+    cache = _replies(folder) if spec.shares_replies else None
+    engine = Engine(settings=spec.settings, providers=spec.providers, cache=cache, batch_jobs=folder.verdict_jobs)
     engine.budget = answering.budget
     return engine
 

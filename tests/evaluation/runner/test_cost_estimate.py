@@ -9,14 +9,15 @@ from moa._engine.forecast import CHOICE_TOKENS, FROM_SERVICE
 from moa._mixture.schema import Mixture
 from moa.errors import UsageError
 from moa.evaluation._runner.cost_estimate import Need, plan, plan_rest
-from moa.evaluation._runner.preparing import Prepared, prepare
+from moa.evaluation._runner.preparing import prepare
+from moa.evaluation._runner.spec import Spec
 from tests.support.engines import mixture_of
 from tests.support.evaluations import evaluated, models, trio
 
 PRICE = {"input": 1, "output": 10}
 
 
-def prepared(mixture: Mixture, prompts: list[Any], **options: object) -> Prepared:
+def prepared(mixture: Mixture, prompts: list[Any], **options: object) -> Spec:
     return prepare(
         prompts,
         mixture,

@@ -32,8 +32,9 @@ from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._metrics.stopping import Until
 from moa.evaluation._pipeline import Evaluation, carry_out
 from moa.evaluation._runner.cost_estimate import plan_rest
-from moa.evaluation._runner.preparing import Options, Prepared, prepare, references
+from moa.evaluation._runner.preparing import Options, prepare
 from moa.evaluation._runner.run_directory import RunDirectory
+from moa.evaluation._runner.spec import Spec
 
 
 def read_until(text: str) -> Until:
@@ -201,25 +202,25 @@ def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> in
     if out is None and not plan_only:
         raise UsageError("give the folder for the results: --out runs/NAME")
     _require_baseline_of_run(prompts, given)
-    prepared = prepare(prompts, mixtures, **options)
+    spec = prepare(prompts, mixtures, **options)
     if options.get("judge") and not options.get("judge_model"):
-        show_judge(prepared)
+        show_judge(spec)
     if plan_only:
-        show_plan(plan_rest(prepared, out), as_json=as_json)
+        show_plan(plan_rest(spec, out), as_json=as_json)
         return COMPLETE
-    show_warnings(prepared)
-    asyncio.run(check_models(set(references(prepared.setup)), load_settings(options.get("config"))))
-    done = _carry_out(prepared, out or Path())
+    show_warnings(spec)
+    asyncio.run(check_models(set(spec.models), load_settings(options.get("config"))))
+    done = _carry_out(spec, out or Path())
     if done is None:
         say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
         return INTERRUPTED
-    show_ended(done, prepared.setup)
+    show_ended(done, spec)
     if latency:
         show_latency(done.folder, as_json=as_json)
-    elif prepared.setup.is_judged and not (done.ended == "budget" and done.is_fruitless):
-        show_report(done.folder, prepared, data_dir=options.get("data_dir"), as_json=as_json)
-    elif not done.is_fruitless and not prepared.setup.is_judged:
-        show_cost(done.folder, prepared.setup.candidate.name, as_json=as_json)
+    elif spec.is_judged and not (done.ended == "budget" and done.is_fruitless):
+        show_report(done.folder, spec, data_dir=options.get("data_dir"), as_json=as_json)
+    elif not done.is_fruitless and not spec.is_judged:
+        show_cost(done.folder, spec.candidate.name, as_json=as_json)
     if done.ended == "budget":
         return STOPPED
     return FAILED if done.is_fruitless else COMPLETE
@@ -250,10 +251,10 @@ async def check_models(references: Collection[str], settings: Settings) -> None:
     say((f"warning: {note}" for note in await lifecycle_notes(references, settings)), style="yellow")
 
 
-def _carry_out(prepared: Prepared, out: Path) -> Evaluation | None:
+def _carry_out(spec: Spec, out: Path) -> Evaluation | None:
     """Do it in an event loop of its own; None if the user pressed Ctrl-C."""
     try:
         with watching() as watch, reduced_gc():
-            return asyncio.run(stoppable(carry_out(prepared, out, watch)))
+            return asyncio.run(stoppable(carry_out(spec, out, watch)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return None

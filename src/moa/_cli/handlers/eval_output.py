@@ -27,7 +27,6 @@ from moa.evaluation._metrics.paired_difference import Comparison, compare
 from moa.evaluation._pipeline import Evaluation
 from moa.evaluation._report import format as figures
 from moa.evaluation._runner.cost_estimate import Need, Plan
-from moa.evaluation._runner.preparing import Prepared, judging_models
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
@@ -61,21 +60,21 @@ def _cost(need: Need) -> str:
     return f"{usd(need.priced_usd)} + unknown" if need.priced_usd else "unknown"
 
 
-def show_warnings(prepared: Prepared) -> None:
+def show_warnings(spec: Spec) -> None:
     """Print what has to be known before anything is bought."""
-    found = conflicts(judging_models(prepared.setup), sides_of(prepared.setup.systems))
+    found = conflicts(spec.judging_models, sides_of(spec.systems))
     say((f"warning: {sentence}" for sentence in found), style="yellow")
 
 
-def show_judge(prepared: Prepared) -> None:
+def show_judge(spec: Spec) -> None:
     """Print on standard error whom nobody has named: the judge, and on what scale its figures are."""
-    judge = prepared.setup.judge
+    judge = spec.judge
     if judge is not None:
         scale = "" if judge.comparable else ", which is not the leaderboard's scale"
         say(f"judge: {judge.name}{scale}; --judge and --judge-model change it")
 
 
-def show_ended(done: Evaluation, setup: Spec) -> None:
+def show_ended(done: Evaluation, spec: Spec) -> None:
     """Print on standard error how an evaluation ended and where everything is."""
     progress = done.progress
     known, *besides = money_parts(progress)
@@ -85,19 +84,19 @@ def show_ended(done: Evaluation, setup: Spec) -> None:
         there += f" and {progress.verdicts:,} of {progress.verdicts_total:,} verdicts"
     if done.ended == "budget":
         say(
-            f"stopped: the budget of {usd(setup.budget_usd or 0.0)} does not last for more ({spent}). {there} "
+            f"stopped: the budget of {usd(spec.budget_usd or 0.0)} does not last for more ({spent}). {there} "
             f"are there; the same command with a larger --budget continues",
             style="yellow",
         )
     elif done.ended == "decided" and done.settlement is not None:
         say(
-            f"decided after {len(done.settlement.prompts):,} of {len(setup.instructions):,} prompts; {there}, {spent}"
+            f"decided after {len(done.settlement.prompts):,} of {len(spec.instructions):,} prompts; {there}, {spent}"
             f"{_saved(progress)}"
         )
     else:
         say(f"{there}, {spent}")
     if progress.failed:
-        again = "; the same command asks again" if setup.asked else ""
+        again = "; the same command asks again" if spec.asked else ""
         say(f"{count(progress.failed, 'answer')} failed: a system's is a loss, the baseline's leaves no verdict{again}")
     if progress.unjudged:
         say(f"{count(progress.unjudged, 'verdict')} missing: the judge failed; the same command asks again")
@@ -119,15 +118,13 @@ def _saved(progress: Progress) -> str:
     return f"{text}, about {usd(progress.spent_usd * share / (1 - share))}"
 
 
-def show_report(folder: Path, prepared: Prepared, *, data_dir: Path | None, as_json: bool) -> None:
+def show_report(folder: Path, spec: Spec, *, data_dir: Path | None, as_json: bool) -> None:
     """Write the report, and print the verdict on standard output."""
     # Imported here: it loads what draws charts, which plans and latencies do without.
     from moa.evaluation._reporting import write_report
 
-    official = prepared.protocol.prompts.source == ALPACA_EVAL
-    written = write_report(
-        folder, reference_data(data_dir) if official or data_dir else None, margin=prepared.setup.margin
-    )
+    official = spec.prompts.source == ALPACA_EVAL
+    written = write_report(folder, reference_data(data_dir) if official or data_dir else None, margin=spec.margin)
     if as_json:
         print_json(written.summary.as_dict())
     else:

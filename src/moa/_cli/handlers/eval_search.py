@@ -16,7 +16,6 @@ from moa._cli.handlers.eval_output import show_judge
 from moa._cli.interrupts import stoppable
 from moa._runtime.gc_tuning import reduced_gc
 from moa.errors import UsageError
-from moa.evaluation._runner.preparing import references
 from moa.evaluation._search.conclusion import conclude
 from moa.evaluation._search.planning import plan_search
 from moa.evaluation._search.report import as_dict, write_search
@@ -38,7 +37,7 @@ def find(prompts: str, models: Sequence[str], given: SearchOptions, **wanted: An
     out, plan_only, as_json = given["out"], given["plan"], given["as_json"]
     search = prepare_search(prompts, models, read_options(given), **wanted)
     if not given["judge_model"]:
-        show_judge(search.prepared)
+        show_judge(search.spec)
     if plan_only:
         plan = plan_search(search)
         print(json.dumps(asdict(plan), indent=2) if as_json else "\n".join(plan.sentences))
@@ -46,7 +45,7 @@ def find(prompts: str, models: Sequence[str], given: SearchOptions, **wanted: An
     if out is None:
         raise UsageError("give the folder for the results: --out runs/NAME")
     say(plan_search(search).sentences[0])
-    asyncio.run(check_models(set(references(search.prepared.setup)), search.prepared.settings))
+    asyncio.run(check_models(set(search.spec.models), search.spec.settings))
     found = _carry_out(search, out)
     if found is None:
         say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")

@@ -28,7 +28,6 @@ from moa._pricing.price import Price
 from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
 from moa.evaluation._measures.base import Measure
 from moa.evaluation._runner.generation import given_record
-from moa.evaluation._runner.preparing import Prepared
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
@@ -158,14 +157,14 @@ class Filled:
     scored: Mapping[tuple[str, str], set[int]] = field(default_factory=dict)
 
 
-def plan(prepared: Prepared, filled: Filled = Filled()) -> Plan:
+def plan(spec: Spec, filled: Filled = Filled()) -> Plan:
     """Return what is still to be bought; looks up prices, which takes a second.
 
     Args:
-        prepared: The evaluation.
+        spec: What is evaluated.
         filled: What is there already.
     """
-    spec, calls = prepared.setup, _Calls(prepared)
+    calls = _Calls(spec)
     everything = {one.index for one in spec.instructions}
     there = {system.name: filled.answered.get(system.name, set()) for system in spec.asked}
     for system in spec.asked:
@@ -186,11 +185,11 @@ def plan(prepared: Prepared, filled: Filled = Filled()) -> Plan:
         concurrency=spec.concurrency,
         minutes=calls.workload.seconds(spec.concurrency) / 60.0,
         measured=calls.measured,
-        by_jobs=prepared.half_price,
+        by_jobs=spec.half_price,
     )
 
 
-def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
+def plan_rest(spec: Spec, out: Path | None) -> Plan:
     """Return what is still to be bought for a run directory; all of it if there is none.
 
     Raises:
@@ -198,10 +197,10 @@ def plan_rest(prepared: Prepared, out: Path | None) -> Plan:
     """
     folder = None if out is None else RunDirectory(out)
     if folder is None or not folder.cells.exists():
-        return plan(prepared)
-    prepared, store = prepared.with_earlier(folder.manifest()), CellStore(folder.cells, read_only=True)
+        return plan(spec)
+    spec, store = spec.with_earlier(folder.manifest()), CellStore(folder.cells, read_only=True)
     try:
-        return plan(prepared, _filled(prepared.setup, store))
+        return plan(spec, _filled(spec, store))
     finally:
         store.close()
 
@@ -263,19 +262,19 @@ class _PricedModels:
 class _Calls:
     """What answers and verdicts take. A call that two systems make alike about a prompt counts once."""
 
-    def __init__(self, prepared: Prepared) -> None:
-        self._spec = prepared.setup
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
         self._conversation_tokens = {
-            one.index: estimated_conversation_tokens(conversation(one.prompt)) for one in prepared.setup.instructions
+            one.index: estimated_conversation_tokens(conversation(one.prompt)) for one in spec.instructions
         }
         self._made: dict[object, set[int]] = {}
-        self._by_jobs = prepared.half_price
-        self._planner = Planner(_PricedModels(prepared.settings))
-        self._judging_planner = Planner(_PricedModels(prepared.settings, by_jobs=prepared.half_price))
-        measured = ProfileStore(prepared.settings.profiles).statistics()
-        self._expectations = Expectations(endpoints=prepared.settings.endpoints, measured=measured)
+        self._by_jobs = spec.half_price
+        self._planner = Planner(_PricedModels(spec.settings))
+        self._judging_planner = Planner(_PricedModels(spec.settings, by_jobs=spec.half_price))
+        measured = ProfileStore(spec.settings.profiles).statistics()
+        self._expectations = Expectations(endpoints=spec.settings.endpoints, measured=measured)
         self._longest_answer_s = 0.0
-        self._answer_tokens = round(fmean(map(self._tokens_of_answer, prepared.setup.systems)))
+        self._answer_tokens = round(fmean(map(self._tokens_of_answer, spec.systems)))
         self.workload, self.measured = Workload(self._expectations), 0
 
     def skip(self, system: System, indices: set[int]) -> None:

@@ -1,10 +1,8 @@
-"""From what a user asks for to what is evaluated: prompts, systems, judge, and the protocol that may not change."""
+"""From what a user asks for to what is evaluated: prompts, systems, judge, and how."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from platform import platform, python_version
 from typing import Any, TypedDict, Unpack
 
 from moa._config.settings import Settings, load_settings
@@ -26,15 +24,14 @@ from moa.evaluation._measures.base import Measure, require_rows
 from moa.evaluation._measures.registry import load_measure
 from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
 from moa.evaluation._metrics.stopping import Until
-from moa.evaluation._runner.manifest import JudgeEntry, Manifest, PromptsEntry, Protocol, Session
-from moa.evaluation._runner.pricing import price_list, require_known, require_worst_cases, versions
+from moa.evaluation._runner.manifest import PromptsEntry
+from moa.evaluation._runner.pricing import require_known, require_worst_cases
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.systems import (
     REFERENCES,
     System,
     baseline_of,
     check_names,
-    earlier_system,
     given_outputs,
     matched,
     parts_of,
@@ -42,7 +39,6 @@ from moa.evaluation._runner.systems import (
 )
 from moa.evaluation._statistics.sample_means import MARGIN
 from moa.providers._base import Provider
-from moa.providers._redaction import shown_address
 
 BASELINE_FILE = "alpaca_eval_gpt4_baseline.json"
 """The hub's file with the outputs of the leaderboard's baseline."""
@@ -51,18 +47,6 @@ HEAD_TO_HEAD = "none"
 """As a reference: judge against the baseline itself, on AlpacaEval's prompts too."""
 
 CONCURRENCY = 32
-_PACKAGES = (
-    "mixture-of-agents",
-    "aiohttp",
-    "alpaca-eval",
-    "botocore",
-    "genai-prices",
-    "huggingface-hub",
-    "numpy",
-    "polars",
-    "scikit-learn",
-    "scipy",
-)
 
 Candidates = MixtureLike | Sequence[MixtureLike] | None
 """A mixture; or several, of which the verdict is about the first; None if outputs were given."""
@@ -154,84 +138,7 @@ class Options(TypedDict, total=False):
     providers: Mapping[str, Provider]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """An evaluation that can begin.
-
-    Attributes:
-        setup: What is evaluated.
-        settings: Endpoints, without breakers and cache: every prompt counts, and what it takes is measured.
-        providers: As given.
-        protocol: What must be the same when it is resumed.
-        data_dir: Folder of AlpacaEval's files, if they don't come from the hub.
-        rejudge: Whether every pair is judged once more.
-        half_price: Whether judges and measures ask by batch jobs.
-    """
-
-    setup: Spec
-    settings: Settings
-    providers: Mapping[str, Provider]
-    protocol: Protocol
-    data_dir: Path | None = None
-    rejudge: bool = False
-    half_price: bool = False
-
-    def session(self) -> Session:
-        """What may differ from session to session, for the manifest; looks up prices, which takes a second."""
-        setup, endpoints = self.setup, self.settings.endpoints
-        used = sorted({reference.partition("/")[0] for reference in references(setup)} & endpoints.keys())
-        mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Session(
-            started=now,
-            concurrency=setup.concurrency,
-            budget_usd=setup.budget_usd,
-            until=setup.until,
-            margin=setup.margin,
-            data_dir=None if self.data_dir is None else str(self.data_dir.resolve()),
-            python=python_version(),
-            platform=platform(),
-            versions=versions(_PACKAGES),
-            endpoints={name: _place(self.settings, name) for name in used},
-            prices={
-                "date": now[:10],
-                "unit": "US dollars per million tokens",
-                "models": price_list(self.settings, mixtures, references(setup)),
-            },
-        )
-
-    def with_earlier(self, manifest: Manifest) -> "Prepared":
-        """The same with the systems that the run has besides: what was filled once stays in the report.
-
-        Args:
-            manifest: The run directory's.
-        """
-        names = {system.name for system in self.setup.systems}
-        earlier = [entry for name, entry in manifest.systems.items() if name not in names]
-        systems = (*self.setup.systems, *map(earlier_system, earlier))
-        protocol = replace(self.protocol, systems=(*self.protocol.systems, *earlier))
-        return replace(self, setup=replace(self.setup, systems=systems), protocol=protocol)
-
-
-def _place(settings: Settings, name: str) -> dict[str, Any]:
-    endpoint = settings.endpoints[name]
-    address = endpoint.base_url or endpoint.endpoint_url
-    return {"kind": endpoint.kind, "url": address and shown_address(address), "region": endpoint.region}
-
-
-def references(setup: Spec) -> tuple[str, ...]:
-    """Return every model that may be asked, each once."""
-    mixtures = [system.mixture for system in setup.systems if system.mixture is not None]
-    models = [name for mixture in mixtures for name in mixture.references]
-    return tuple(dict.fromkeys((*models, *judging_models(setup))))
-
-
-def judging_models(setup: Spec) -> list[str]:
-    """Return the models that measures and the judge ask."""
-    return [model for one in (*setup.measures, setup.judge) if one is not None for model in one.models]
-
-
-def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -> Prepared:
+def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -> Spec:
     """Return an evaluation that can begin; nothing has been bought.
 
     Args:
@@ -263,13 +170,19 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         _require_stored(judge, candidates[0], reference or baseline)
     measures = tuple(load_measure(one) if isinstance(one, str) else one for one in options.get("measures", ()))
     require_rows(measures, instructions)
-    setup = Spec(
+    name = str(prompts) if isinstance(prompts, str | Path) else "given"
+    spec = Spec(
         instructions=instructions,
+        prompts=PromptsEntry(
+            source=name, count=len(instructions), sha256=digest(instructions), limit=limit, sample=sample
+        ),
         systems=systems,
         candidate=candidates[0],
         baseline=baseline,
         opponent=reference or baseline,
         judge=judge,
+        settings=settings,
+        providers=options.get("providers", {}),
         measures=measures,
         seed=seed,
         concurrency=options.get("concurrency", CONCURRENCY),
@@ -278,27 +191,19 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         margin=options.get("margin", MARGIN),
         shares_replies=options.get("cached", True),
         checks_judge=checks_judge,
-        data=_reference_data(prompts, data_dir) if options.get("until", "all") != "all" else None,
-    )
-    _require_sensible(setup)
-    providers = options.get("providers", {})
-    require_known(settings, references(setup), providers)
-    if setup.budget_usd is not None:
-        asked = {system.name: system.mixture for system in systems if system.mixture is not None}
-        require_worst_cases(settings, asked, judging_models(setup))
-    if options.get("half_price", False):
-        require_batch_api(judging_models(setup), settings)
-    name = str(prompts) if isinstance(prompts, str | Path) else "given"
-    entry = PromptsEntry(source=name, count=len(instructions), sha256=digest(instructions), limit=limit, sample=sample)
-    return Prepared(
-        setup=setup,
-        settings=settings,
-        providers=providers,
-        protocol=_protocol(setup, entry),
-        data_dir=data_dir,
         rejudge=options.get("rejudge", False),
         half_price=options.get("half_price", False),
+        data_dir=data_dir,
+        data=_reference_data(prompts, data_dir) if options.get("until", "all") != "all" else None,
     )
+    _require_sensible(spec)
+    require_known(settings, spec.models, spec.providers)
+    if spec.budget_usd is not None:
+        asked = {system.name: system.mixture for system in systems if system.mixture is not None}
+        require_worst_cases(settings, asked, spec.judging_models)
+    if spec.half_price:
+        require_batch_api(spec.judging_models, settings)
+    return spec
 
 
 def _require_stored(judge: StoredVerdicts, candidate: System, opponent: System | None) -> None:
@@ -410,22 +315,22 @@ def _baseline(instructions: Sequence[Instruction], options: Options) -> System |
     return System(name=REFERENCES, role="baseline", outputs=outputs)
 
 
-def _require_sensible(setup: Spec) -> None:
-    if setup.judge is not None and setup.opponent is None:
+def _require_sensible(spec: Spec) -> None:
+    if spec.judge is not None and spec.opponent is None:
         raise UsageError("a judge compares with something: give --baseline (a model, a mixture or an outputs file)")
-    if setup.until != "all" and (setup.baseline is None or not setup.is_judged):
-        raise UsageError(f"--until {setup.until} needs a --baseline, and a --judge or a --measure to compare with it")
-    if setup.until != "all" and len(setup.instructions) < LOOKED_AT_FROM:
+    if spec.until != "all" and (spec.baseline is None or not spec.is_judged):
+        raise UsageError(f"--until {spec.until} needs a --baseline, and a --judge or a --measure to compare with it")
+    if spec.until != "all" and len(spec.instructions) < LOOKED_AT_FROM:
         raise UsageError(
-            f"--until {setup.until} looks after {LOOKED_AT_FROM} prompts for the first time, and there are "
-            f"{len(setup.instructions)}: leave it out, or take more prompts"
+            f"--until {spec.until} looks after {LOOKED_AT_FROM} prompts for the first time, and there are "
+            f"{len(spec.instructions)}: leave it out, or take more prompts"
         )
-    if setup.concurrency < 1:
-        raise UsageError(f"--concurrency is a number from 1, not {setup.concurrency}")
-    if setup.margin <= 0:
-        raise UsageError(f"--margin is a number above 0, not {setup.margin:g}")
-    if setup.budget_usd is not None and setup.budget_usd <= 0:
-        raise UsageError(f"--budget is a number above 0, not {setup.budget_usd:g}")
+    if spec.concurrency < 1:
+        raise UsageError(f"--concurrency is a number from 1, not {spec.concurrency}")
+    if spec.margin <= 0:
+        raise UsageError(f"--margin is a number above 0, not {spec.margin:g}")
+    if spec.budget_usd is not None and spec.budget_usd <= 0:
+        raise UsageError(f"--budget is a number above 0, not {spec.budget_usd:g}")
 
 
 def require_batch_api(models: Iterable[str], settings: Settings) -> None:
@@ -446,20 +351,3 @@ def _for_measuring(settings: Settings) -> Settings:
     """Without breakers, as every prompt counts; without the user's cache, as its times mean nothing."""
     endpoints = {name: replace(endpoint, breaker=None) for name, endpoint in settings.endpoints.items()}
     return replace(settings, endpoints=endpoints, cache=replace(settings.cache, mode="off"))
-
-
-def _protocol(setup: Spec, prompts: PromptsEntry) -> Protocol:
-    judge = setup.judge
-    return Protocol(
-        prompts=prompts,
-        candidate=setup.candidate.name,
-        baseline=None if setup.baseline is None else setup.baseline.name,
-        systems=tuple(system.entry() for system in setup.systems),
-        judge=None
-        if judge is None or setup.opponent is None
-        else JudgeEntry(name=judge.name, models=judge.models, comparable=judge.comparable, against=setup.opponent.name),
-        measures=tuple(measure.name for measure in setup.measures),
-        graders=tuple(dict.fromkeys(model for measure in setup.measures for model in measure.models)),
-        seed=setup.seed,
-        shares_replies=setup.shares_replies,
-    )

@@ -38,6 +38,7 @@ class System:
         price: Of the tokens of given outputs.
         parent: Name of the system that is asked first: of the proposers, only those are asked here whose proposals were
             used there. So a part of a mixture stands on the very proposals that the mixture had.
+        known: What a manifest says of it, if it was evaluated by an earlier session and isn't asked for by this one.
     """
 
     name: str
@@ -46,6 +47,7 @@ class System:
     outputs: Mapping[str, Output] | None = None
     price: Price | None = None
     parent: str | None = None
+    known: SystemEntry | None = None
 
     @property
     def is_single_model(self) -> bool:
@@ -54,7 +56,7 @@ class System:
 
     def entry(self) -> SystemEntry:
         """What a manifest says of it."""
-        return SystemEntry(
+        return self.known or SystemEntry(
             name=self.name,
             role=self.role,
             mixture=None if self.mixture is None else self.mixture.as_dict(),
@@ -316,7 +318,7 @@ def matched(system: System, instructions: Iterable[Instruction]) -> System:
 
 def earlier_system(entry: SystemEntry) -> System:
     """Return the system that a manifest tells of; given outputs are with the run's answers."""
-    return System(name=entry.name, role=entry.role, mixture=entry.load(), parent=entry.parent)
+    return System(name=entry.name, role=entry.role, mixture=entry.load(), parent=entry.parent, known=entry)
 
 
 def check_names(systems: Sequence[System]) -> None:

@@ -122,7 +122,7 @@ def _lead(one: Standing, other: Standing, found: Found) -> race.AdvantageBounds:
 
 
 def _standing(one: Raced, found: Found) -> Standing:
-    margin, search = found.search.prepared.setup.margin, found.search
+    margin, search = found.search.spec.margin, found.search
     evidence = search.everything[search.evidence]
     fits = is_eligible(one, search, found.baseline_usd)
     if not np.any(~np.isnan(one.advantages)):
@@ -148,7 +148,7 @@ def _standing(one: Raced, found: Found) -> Standing:
 def _sentences(
     found: Found, winner: Standing | None, single: Standing | None, standings: tuple[Standing, ...], *, pays: bool
 ) -> tuple[str, ...]:
-    search, setup = found.search, found.search.prepared.setup
+    search, spec = found.search, found.search.spec
     sentences = []
     if found.ended == "budget":
         sentences.append("The budget was used up before the search ended: a larger --budget continues it.")
@@ -177,7 +177,7 @@ def _sentences(
         is_open = found.ended == "budget" or any(one.state == "not shown" and not one.is_single for one in standings)
         pays_not = "No mixture is shown to pay" if is_open else "No mixture pays"
         sentences.append(
-            f"{pays_not}: none is shown to be within {setup.margin:g} points of {search.baseline.name} at this price."
+            f"{pays_not}: none is shown to be within {spec.margin:g} points of {search.baseline.name} at this price."
         )
         if single is not None:
             sentences.append(f"The best model alone at this price is {single.name} ({_points(single)}).")
@@ -199,7 +199,7 @@ def too_few(found: Found) -> str | None:
     singles = [one.advantages for one in found.raced if one.candidate.form == "single" and len(one.advantages) > 1]
     sd = min((race.standard_deviation(one) for one in singles), default=race.ASSUMED_SD)
     return prompts_sentence(
-        len(search.everything[search.evidence]), search.prepared.setup.margin, found.critical, sd, only_if_few=True
+        len(search.everything[search.evidence]), search.spec.margin, found.critical, sd, only_if_few=True
     )
 
 

@@ -36,22 +36,22 @@ class SearchPlan:
 
 def plan_search(search: Search) -> SearchPlan:
     """Return what a search can show, and what it takes if nothing is there yet."""
-    candidates, setup = candidates_of(search), search.prepared.setup
+    candidates, spec = candidates_of(search), search.spec
     raced = min(MOST_RACED, len(candidates))
     family = 2 if search.holdout else raced + len(search.singles)
     critical = float(-ndtri((1.0 - race.LEVEL) / family))
     evidence = len(search.holdout or search.race)
-    alone = plan(search.prepared)
-    systems = (*setup.systems, *(one.system for one in candidates))
-    everything = plan(replace(search.prepared, setup=replace(setup, systems=systems)))
+    alone = plan(spec)
+    systems = (*spec.systems, *(one.system for one in candidates))
+    everything = plan(replace(spec, systems=systems))
     alone_usd = None if alone.total.unpriced else float(alone.total.priced_usd)
     all_usd = None if everything.total.unpriced else float(everything.total.priced_usd)
     share = _most_share(len(search.race), len(candidates))
     most_usd = None if alone_usd is None or all_usd is None else alone_usd + share * (all_usd - alone_usd)
     most_minutes = alone.minutes + share * (everything.minutes - alone.minutes)
-    needed = race.prompts_needed(setup.margin, critical)
+    needed = race.prompts_needed(spec.margin, critical)
     sentences = [
-        prompts_sentence(evidence, setup.margin, critical) or "",
+        prompts_sentence(evidence, spec.margin, critical) or "",
         f"{len(search.singles)} models alone and the baseline: {_about(alone_usd, alone.minutes)}.",
         f"{len(candidates)} mixtures, of which {raced} at most enter the race: {_about(most_usd, most_minutes)} with "
         f"the models alone; each on every prompt would be {_about(all_usd, everything.minutes)}.",

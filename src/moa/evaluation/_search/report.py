@@ -41,14 +41,14 @@ def write_search(found: Found, conclusion: Conclusion, out: Path) -> None:
 
 def as_dict(found: Found, conclusion: Conclusion) -> dict[str, Any]:
     """Return a search as JSON-ready values."""
-    setup = found.search.prepared.setup
+    spec = found.search.spec
     return {
         "sentences": list(conclusion.sentences),
         "winner": None if conclusion.winner is None else conclusion.winner.name,
         "pays": conclusion.pays,
         "single": None if conclusion.single is None else conclusion.single.name,
         "ended": found.ended,
-        "margin": setup.margin,
+        "margin": spec.margin,
         "max_cost_ratio": found.search.max_cost_ratio,
         "deadline_s": found.search.deadline_s,
         "prompts": len(found.search.race),
@@ -78,7 +78,7 @@ def _page(found: Found, conclusion: Conclusion, *, title: str) -> str:
         chart=Markup(with_page_colours(svg(_chart(found, tried, marked)))),
         rows=[_row(one, conclusion) for one in tried],
         left_out=[one for one in conclusion.standings if one.raced.left_out],
-        margin=found.search.prepared.setup.margin,
+        margin=found.search.spec.margin,
         baseline=found.search.baseline.name,
         baseline_usd=figures.money(1000 * found.baseline_usd),
         evidence="a hold-out that the race did not see" if found.search.holdout else "all prompts of the race",
@@ -127,7 +127,7 @@ def _chart(found: Found, tried: Sequence[Standing], marked: Collection[str]) -> 
     colour = alt.Color("state:N", title=None, scale=alt.Scale(domain=states, range=colours), legend=legend)
     shape = alt.Shape("state:N", title=None, scale=alt.Scale(domain=states, range=shapes), legend=legend)
     base = chart_of(rows, width=WIDTH - 60, height=320)
-    margin = chart_of([{"points": -found.search.prepared.setup.margin}]).mark_rule(strokeDash=[4, 3], color=MUTED)
+    margin = chart_of([{"points": -found.search.spec.margin}]).mark_rule(strokeDash=[4, 3], color=MUTED)
     front = (
         chart_of(pareto_front(rows, "usd", "points"))
         .mark_line(color=MUTED, strokeWidth=1, interpolate="step-after")

@@ -20,9 +20,10 @@ from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._pipeline import OnProgress, opened
 from moa.evaluation._runner.fill import Ended, Fill
-from moa.evaluation._runner.preparing import Options, Prepared, Prompts, prepare
+from moa.evaluation._runner.preparing import Options, Prompts, prepare
 from moa.evaluation._runner.pricing import price_list, pricer_of, require_worst_cases
 from moa.evaluation._runner.records import Record
+from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.systems import System
 from moa.evaluation._runner.table import Table, table_of
 from moa.evaluation._search import race
@@ -52,7 +53,7 @@ class Search:
     """A search that can begin.
 
     Attributes:
-        prepared: The evaluation of the baseline and of every model alone, which comes first.
+        spec: The evaluation of the baseline and of every model alone, which comes first.
         singles: Every model alone.
         models: References of the proposers.
         aggregators: References of those that may aggregate.
@@ -62,7 +63,7 @@ class Search:
         deadline_s: Seconds within which a winner answers 95% of the prompts.
     """
 
-    prepared: Prepared
+    spec: Spec
     singles: tuple[Candidate, ...]
     models: tuple[str, ...]
     aggregators: tuple[str, ...]
@@ -89,13 +90,13 @@ class Search:
     @property
     def baseline(self) -> System:
         """What all candidates are compared with."""
-        baseline = self.prepared.setup.baseline
+        baseline = self.spec.baseline
         assert baseline is not None  # `prepare_search` has refused a search without one
         return baseline
 
     def price(self, reference: str) -> Pricer:
         """What prices a model's tokens."""
-        return pricer_of(self.prepared.settings, reference)
+        return pricer_of(self.spec.settings, reference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,16 +211,16 @@ def prepare_search(
     if len(singles) < len({*models, *aggregators}):
         raise UsageError(f"--aggregators: {options['baseline']} is the baseline: a mixture with it costs more")
     mixtures = [one.system.mixture for one in singles if one.system.mixture is not None]
-    prepared = prepare(prompts, mixtures, **options)
-    require_worst_cases(prepared.settings, {mixture.name: mixture for mixture in mixtures}, ())
-    _require_price(prepared)
-    order = list(prepared.setup.instructions)
-    random.Random(f"race/{prepared.setup.seed}").shuffle(order)
+    spec = prepare(prompts, mixtures, **options)
+    require_worst_cases(spec.settings, {mixture.name: mixture for mixture in mixtures}, ())
+    _require_price(spec)
+    order = list(spec.instructions)
+    random.Random(f"race/{spec.seed}").shuffle(order)
     held_out = round(len(order) * holdout)
     if held_out and min(held_out, len(order) - held_out) < race.MIN_PROMPTS:
         raise UsageError(f"--holdout {holdout:g} of {len(order)} prompts leaves too few: {race.MIN_PROMPTS} are least")
     return Search(
-        prepared=prepared,
+        spec=spec,
         singles=singles,
         models=models,
         aggregators=aggregators,
@@ -230,15 +231,15 @@ def prepare_search(
     )
 
 
-def _require_price(prepared: Prepared) -> None:
+def _require_price(spec: Spec) -> None:
     """Make sure that it will be known what the baseline costs."""
-    baseline, what = prepared.setup.baseline, "a search compares costs, and the baseline's"
+    baseline, what = spec.baseline, "a search compares costs, and the baseline's"
     assert baseline is not None  # `prepare_search` has refused a search without one
     if baseline.outputs is not None:
         if baseline.price is None or any(output.usage is None for output in baseline.outputs.values()):
             raise UsageError(f"{what} is unknown: give --baseline-price, and a file whose rows have `usage`")
     elif baseline.mixture is not None:
-        rates = price_list(prepared.settings, [baseline.mixture], ())
+        rates = price_list(spec.settings, [baseline.mixture], ())
         unpriced = [reference for reference, price in rates.items() if None in price.values()]
         if unpriced:
             raise UsageError(f"{what} is unknown: set `prices:` for the endpoint of {', '.join(unpriced)}")
@@ -260,20 +261,19 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
     Raises:
         MoaError: Asking on is of no use, or nothing can be written down.
     """
-    async with opened(search.prepared, out) as run:
-        run.store.write_prompts(search.prepared.setup.instructions)
-        await table_of(search.prepared.setup, run.store).keep_given()
+    async with opened(search.spec, out) as run:
+        run.store.write_prompts(search.spec.instructions)
+        await table_of(search.spec, run.store).keep_given()
 
         async def ask(pool: Sequence[Candidate], size: int) -> Mapping[str, Answers]:
-            setup = search.prepared.setup
             run.folder.add_systems(one.system.entry() for one in pool)
-            systems = (*setup.systems, *(one.system for one in pool))
-            spec = replace(setup, systems=systems, instructions=search.everything[:size])
+            systems = (*search.spec.systems, *(one.system for one in pool))
+            spec = replace(search.spec, systems=systems, instructions=search.everything[:size])
             fill = Fill(spec, table_of(spec, run.store), on_progress)
             await fill.run(run.engine, run.spent())
             if fill.ended == "budget":
                 raise BudgetUsedUp
-            return _answers_of(search, table_of(replace(spec, instructions=setup.instructions), run.store))
+            return _answers_of(search, table_of(replace(spec, instructions=search.spec.instructions), run.store))
 
         found = await decide(search, ask)
         spent = run.spent()
@@ -304,7 +304,7 @@ def _usage(records: Sequence[Record | None]) -> dict[str, Floats]:
 
 def _advantage(search: Search, table: Table, system: str, instruction: Instruction) -> float:
     """Points above the baseline on a prompt; a system without an output scores nothing."""
-    measure, baseline, index = search.prepared.setup.rests_on, search.baseline.name, instruction.index
+    measure, baseline, index = search.spec.rests_on, search.baseline.name, instruction.index
     if system == baseline or index not in table.records[system] or not table.has_output(baseline, index):
         return math.nan
     if measure is not None:
@@ -414,7 +414,7 @@ class _Race:
         if search.deadline_s is not None and bounds.low_s > search.deadline_s:
             return "its members alone are too slow"
         best = race.shown(scores[search.evidence].max(axis=1), race.critical_value(np.zeros((0, 1))))
-        if one.form == "selection" and best.low < -search.prepared.setup.margin:
+        if one.form == "selection" and best.low < -search.spec.margin:
             return "even the best proposal of every prompt is not shown to be good enough"
         return None
 
@@ -437,7 +437,7 @@ class _Race:
                 prospects[one.name] = race.prospect(
                     self._answers[one.name].advantages[:size],
                     alone,
-                    margin=search.prepared.setup.margin,
+                    margin=search.spec.margin,
                     critical=self._critical,
                 )
         names = race.go_on(prospects, savings, keep)
