@@ -18,7 +18,8 @@ from moa.errors import UsageError
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._data.annotations import read_annotations
 from moa.evaluation._data.outputs import Output, read_outputs, write_outputs
-from moa.evaluation._judges.pairwise import PairwiseJudge
+from moa.evaluation._judges.model_judge import model_judge
+from moa.evaluation._judges.pairwise import PAIRWISE
 from moa.evaluation._pipeline import aevaluate, evaluate
 from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.progress import Progress
@@ -214,7 +215,7 @@ async def test_the_judge_is_asked_once_about_systems_with_the_same_output(tmp_pa
 
 
 async def test_a_verdict_for_two_systems_is_paid_once_and_found_again_for_both(tmp_path: Path) -> None:
-    judge = PairwiseJudge(model=single("fake/judge", price=PRICE))
+    judge = model_judge("pairwise@fake/judge", single("fake/judge", price=PRICE), PAIRWISE)
     options = {"mixture": mixture_of([paid("one"), paid("two")], aggregator=paid("agg")), "baseline": "fake/big"}
     provider, again = models(agg=selecting), models()
 

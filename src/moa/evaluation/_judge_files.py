@@ -1,5 +1,6 @@
 """Judging files of outputs by themselves, without a run directory: pairs, what is judged already, annotations."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.annotations import Judgement, judgements_of
 from moa.evaluation._data.outputs import Output, read_rows, write_json
-from moa.evaluation._judges.base import Judge, Pair, Verdict, judge_all, judgement_of
+from moa.evaluation._judges.base import Judge, Pair, Verdict, judgement_of
 from moa.evaluation._judges.checks import UnreadableCounter
+from moa.evaluation._judges.judge_calls import together
 
 
 def pairs_of(reference: Sequence[Output], outputs: Sequence[Output]) -> list[Pair]:
@@ -87,16 +89,17 @@ async def judge_into(
         ConfigError, EngineError: As `Judge.judge`.
     """
     rows, unreadable = _known(path, judge, pairs), UnreadableCounter(concurrency)
+    places, wanted = asyncio.Semaphore(concurrency), pairs[:limit]
 
-    def note(pair: Pair, verdict: Verdict) -> None:
+    async def one(pair: Pair) -> None:
+        async with places:
+            verdict = await judge.judge(engine, pair)
         rows[pair.index] = judgement_of(pair, verdict, judge.name)
         on_verdict(pair, verdict)
         unreadable.add(verdict)
 
-    wanted = pairs[:limit]
-    open_pairs = [pair for pair in wanted if pair.index not in rows]
     try:
-        await judge_all(judge, open_pairs, engine, concurrency=concurrency, on_verdict=note)
+        await together(*(one(pair) for pair in wanted if pair.index not in rows))
     finally:
         if rows:
             write_json(path, [rows[index].as_dict() for index in sorted(rows)])

@@ -18,9 +18,7 @@ def pair(output_1: str = "baseline's", output_2: str = "system's", instruction: 
         instruction=instruction,
         output_1=output_1,
         output_2=output_2,
-        generator_1="base",
-        generator_2="sys",
-        **{"index": 0, **fields},
+        **{"generator_1": "base", "generator_2": "sys", "index": 0, **fields},
     )
 
 

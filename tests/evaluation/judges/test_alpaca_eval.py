@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from moa.errors import EngineError, EvaluationDataError, MissingDependency, ModelNotFound, ServiceFailed
 from moa.evaluation._data.alpaca_eval_package import package_folder
-from moa.evaluation._judges.alpaca_eval import AlpacaEvalJudge, is_swapped, messages
-from moa.evaluation._judges.base import judge_all, judgement_of
+from moa.evaluation._judge_files import judge_into
+from moa.evaluation._judges.alpaca_eval import is_swapped, messages
+from moa.evaluation._judges.base import Judge, judgement_of
 from moa.evaluation._judges.judge_calls import UNPARSEABLE
 from moa.evaluation._judges.loading import load_judge
 from moa.providers._base import ModelRequest
@@ -23,10 +26,8 @@ def _package() -> None:
         pytest.skip(str(error))
 
 
-def official(model: str = "fake/judge") -> AlpacaEvalJudge:
-    judge = load_judge("alpaca_eval_gpt4_turbo", judge_model=model)
-    assert isinstance(judge, AlpacaEvalJudge)
-    return judge
+def official(model: str = "fake/judge") -> Judge:
+    return load_judge("alpaca_eval_gpt4_turbo", judge_model=model)
 
 
 def test_the_two_instructions_of_these_tests_are_shown_in_different_orders() -> None:
@@ -97,6 +98,24 @@ async def test_the_second_reply_counts_when_the_first_was_no_verdict() -> None:
 
 
 @virtual_time
+async def test_shown_both_orders_it_takes_the_mean_and_a_verdict_missing_under_one_is_missing() -> None:
+    judge = load_judge("alpaca_eval_gpt4_turbo", judge_model="fake/judge", orders="both")
+    async with engine_of(scripted({"judge": token("m", m=0.6, M=0.2)})) as engine:
+        verdict = await judge.judge(engine, pair(instruction=SWAPPED))
+
+    def only_straight(request: ModelRequest) -> Script:
+        text = request.messages[-1].text
+        return token("m", m=0.9, M=0.1) if text.index("baseline's") < text.index("system's") else token("x", x=0.9)
+
+    async with engine_of(scripted({"judge": only_straight})) as engine:
+        half = await judge.judge(engine, pair(instruction=STRAIGHT))
+
+    assert (verdict.preference, verdict.orders) == (pytest.approx(1.5), pytest.approx((1.25, 1.75)))
+    assert (half.preference, half.orders) == (None, (pytest.approx(1.1), None))
+    assert (judge.name, judge.comparable) == ("weighted_alpaca_eval_gpt4_turbo@fake/judge-both-orders", False)
+
+
+@virtual_time
 async def test_equal_outputs_are_a_draw_and_nobody_is_asked() -> None:
     provider = scripted({"judge": token("M", M=1.0)})
     async with engine_of(provider) as engine:
@@ -106,7 +125,7 @@ async def test_equal_outputs_are_a_draw_and_nobody_is_asked() -> None:
 
 
 @virtual_time
-async def test_a_failing_service_makes_a_missing_verdict_and_a_hopeless_one_ends_the_judging() -> None:
+async def test_a_failing_service_makes_a_missing_verdict_and_a_hopeless_one_ends_the_judging(tmp_path: Path) -> None:
     broken = scripted({"judge": (ServiceFailed("down", model="fake/judge"),)})
     async with engine_of(broken) as engine:
         verdict = await official().judge(engine, pair())
@@ -121,9 +140,10 @@ async def test_a_failing_service_makes_a_missing_verdict_and_a_hopeless_one_ends
             )
         }
     )
+    pairs = [pair(index=index) for index in range(20)]
     async with engine_of(unknown) as engine:
         with pytest.raises(EngineError, match="no such model"):
-            await judge_all(official(), [pair(index=index) for index in range(20)], engine, concurrency=1)
+            await judge_into(tmp_path / "a.json", official(), pairs, engine, concurrency=1, on_verdict=lambda *_: None)
     assert len(unknown.requests) <= 2, "one that failed and maybe one that had begun"
 
 

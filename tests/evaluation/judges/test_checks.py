@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from moa._ledger import ErrorInfo
+from moa._runtime.engine import Engine
 from moa.errors import EvaluationDataError, ModelNotFound
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.summary import summarize
-from moa.evaluation._judges.base import Verdict, judgement_of
-from moa.evaluation._judges.checks import CheckedJudge, UnreadableCounter, checked, scrambled
+from moa.evaluation._judges.base import Judge, Pair, Verdict, judgement_of
+from moa.evaluation._judges.checks import UnreadableCounter, checked, scrambled
 from moa.evaluation._judges.judge_calls import UNPARSEABLE
-from moa.evaluation._judges.loading import load_judge
-from moa.evaluation._judges.pairwise import PairwiseJudge
+from moa.evaluation._judges.loading import Orders, load_judge
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
 from moa.providers._scripted import Script
@@ -32,15 +32,13 @@ def honest(request: ModelRequest) -> Script:
     return FIRST if text.index("The river rises") < text.index("<Response_B>") else SECOND
 
 
-def one_order(orders: str = "one") -> PairwiseJudge:
-    judge = load_judge("pairwise", judge_model="fake/judge", orders=orders)  # type: ignore[arg-type]
-    assert isinstance(judge, PairwiseJudge)
-    return judge
+def pairwise(orders: Orders = "one") -> Judge:
+    return load_judge("pairwise", judge_model="fake/judge", orders=orders)
 
 
 @virtual_time
 async def test_a_judge_of_one_order_is_shown_the_other_one_too_and_keeps_its_verdict() -> None:
-    judge = CheckedJudge(inner=one_order(), order_share=1.0, control_share=0.0)
+    judge = checked(pairwise(), prompts=1, systems=1, seed=0)
     provider = scripted({"judge": FIRST})
     async with engine_of(provider) as engine:
         verdicts = [await judge.judge(engine, pair(instruction=f"q{n}")) for n in range(20)]
@@ -54,14 +52,14 @@ async def test_a_judge_of_one_order_is_shown_the_other_one_too_and_keeps_its_ver
 
 @virtual_time
 async def test_control_pairs_have_a_known_loser_and_are_no_part_of_the_verdict() -> None:
-    judge = CheckedJudge(inner=one_order("both"), order_share=0.0, control_share=1.0)
+    judge = checked(pairwise("both"), prompts=1, systems=1, seed=0)
     about = pair(output_1=LONG, output_2=f"I am the other one. {LONG.lower()}")
     async with engine_of(scripted({"judge": honest})) as engine:
         right = await judge.judge(engine, about)
     async with engine_of(scripted({"judge": FIRST})) as engine:
         wrong = await judge.judge(engine, about)
     async with engine_of(scripted({"judge": honest})) as engine:
-        plain = await one_order("both").judge(engine, about)
+        plain = await pairwise("both").judge(engine, about)
 
     assert (right.control, wrong.control, plain.control) == (True, False, None)
     assert (right.preference, right.orders, right.raw) == (plain.preference, plain.orders, plain.raw)
@@ -78,15 +76,24 @@ def test_a_known_loser_has_the_same_words_in_disorder_and_short_answers_have_non
     assert scrambled("no " * 20, "seed") is None
 
 
-def test_about_a_hundred_pairs_of_each_system_and_two_dozen_in_all_are_checked() -> None:
-    judge = checked(one_order(), prompts=805, systems=5, seed=0)
-    texts = [f"prompt {n}" for n in range(805)]
+@virtual_time
+async def test_about_a_hundred_pairs_of_each_system_and_two_dozen_in_all_are_checked() -> None:
+    asked = list[tuple[str, bool]]()
 
-    tried = sum(judge._draw("order", text) < judge.order_share for text in texts)
-    controls = sum(judge._draw("control", f"{text}/{n}") < judge.control_share for text in texts for n in range(5))
+    async def ask(engine: Engine, pair: Pair, *, again: int = 0, both: bool = False) -> Verdict:
+        asked.append((pair.generator_2, both))
+        return Verdict(preference=1.0, orders=(1.0, 1.0 if both else None))
 
-    assert 75 <= tried <= 125
-    assert 10 <= controls <= 40
+    judge = checked(Judge(name="j", models=(), judge=ask), prompts=805, systems=5, seed=0)
+    async with engine_of(scripted({})) as engine:
+        for number in range(5):
+            for n in range(805):
+                await judge.judge(engine, pair(LONG, instruction=f"prompt {n}", generator_2=f"system {number}"))
+
+    tried = [asked.count((f"system {number}", True)) for number in range(5)]
+    assert all(75 <= n <= 125 for n in tried)
+    assert 10 <= asked.count(("control", True)) <= 40
+    assert len(asked) == 5 * 805 + asked.count(("control", True))
 
 
 async def test_a_judge_whose_model_is_gone_is_found_before_anything_is_bought(tmp_path: Path) -> None:

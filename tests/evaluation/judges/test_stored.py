@@ -8,13 +8,12 @@ import pytest
 
 from moa.errors import EvaluationDataError
 from moa.evaluation._analysis.load_run import collect
-from moa.evaluation._judges.pairwise import PairwiseJudge
-from moa.evaluation._judges.stored import StoredVerdicts, stored_verdicts
+from moa.evaluation._judges.loading import load_judge
+from moa.evaluation._judges.stored import StoredVerdicts, stored_judge, stored_verdicts
 from moa.evaluation._pipeline import Evaluation, aevaluate
 from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.run_directory import RunDirectory
 from tests.evaluation.conftest import Reference
-from tests.support.engines import mixture_of
 from tests.support.evaluations import asked, evaluated, models
 
 
@@ -124,7 +123,7 @@ async def test_verdicts_of_both_orders_are_kept_and_turned_with_the_pair(tmp_pat
 
 def test_the_leaderboards_judge_is_known_by_its_name(tmp_path: Path) -> None:
     official, other = (
-        stored_verdicts([write(tmp_path / "a.json", [annotation(0, 2.0, annotator=name)])])
+        stored_judge(stored_verdicts([write(tmp_path / "a.json", [annotation(0, 2.0, annotator=name)])]))
         for name in ("weighted_alpaca_eval_gpt4_turbo", "somebody")
     )
 
@@ -154,11 +153,11 @@ def test_a_file_without_a_verdict_and_one_of_another_judge_than_the_one_to_be_as
         stored_verdicts([path])
 
     path = write(tmp_path / "a.json", [annotation(0, 2.0)])
-    judge = PairwiseJudge(model=mixture_of(aggregator="judge"))
+    judge = load_judge("pairwise", judge_model="fake/judge")
     with pytest.raises(
         EvaluationDataError, match="has verdicts of somebody, and the judge for other pairs would be pair"
     ):
-        stored_verdicts([path], judge)
+        stored_judge(stored_verdicts([path]), judge)
 
 
 async def test_a_mixture_that_is_asked_has_no_stored_verdict(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """A judge that grades in Arena-Hard's five steps, in both orders: much better, better, tie, worse, much worse."""
 
 import re
+from functools import partial
 
 from moa._mixture.escaping import Delimiter
 from moa.evaluation._data.annotations import DRAW
-from moa.evaluation._judges.pairwise import Grade, JudgePrompt
-
-NAME = "arena_hard"
+from moa.evaluation._judges.judge_calls import question
+from moa.evaluation._judges.model_judge import Grade, JudgePrompt
 
 STRONG = 3
 """How many times a verdict of "much better" counts.
@@ -39,7 +39,9 @@ def grade_in(text: str) -> Grade | None:
     return known[-1] if known else None
 
 
-ARENA_HARD = JudgePrompt(name=NAME, system=_SYSTEM, question=_QUESTION, marks=_MARKS, grade=grade_in)
+ARENA_HARD = JudgePrompt(
+    messages=partial(question, _SYSTEM, _QUESTION, _MARKS), grade=lambda answer: grade_in(answer.text)
+)
 """The preference is the mean of both orders, in which a strong grade counts thrice.
 
 The prompt is our own and the model is any: figures are not those of Arena-Hard's leaderboard, which in addition lets a

@@ -1,7 +1,6 @@
-"""What every judge takes and gives: pairs and verdicts, and how many pairs are judged side by side."""
+"""What every judge takes and gives: pairs and verdicts."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,7 +8,6 @@ from moa._ledger import ErrorInfo, Ledger
 from moa._runtime.engine import Engine
 from moa._usage import json_usd
 from moa.evaluation._data.annotations import Judgement
-from moa.evaluation._judges.judge_calls import together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,42 +61,42 @@ class Verdict:
     failure: ErrorInfo | None = None
 
 
-class Judge(Protocol):
-    """Prefers one of two outputs."""
+class Ask(Protocol):
+    """How a judge is asked."""
 
-    @property
-    def name(self) -> str:
-        """What annotations call the judge."""
-        ...
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """References of the models that it asks."""
-        ...
-
-    @property
-    def comparable(self) -> bool:
-        """Whether its verdicts may be compared with the published leaderboard: those of most may not."""
-        return False
-
-    @property
-    def shows_both(self) -> bool:
-        """Whether it shows every pair in both orders; if not, it shows one that follows from the instruction."""
-        ...
-
-    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
+    async def __call__(self, engine: Engine, pair: Pair, *, again: int = 0, both: bool = False) -> Verdict:
         """Return the verdict on a pair; a verdict that can't be had is missing, with its reason.
 
         Args:
             engine: Asks the judge's models.
             pair: What to judge.
             again: As for `judge_calls.ask`.
+            both: Whether a judge of one order is shown the other one, too; its preference stays that of its own order.
 
         Raises:
             ConfigError: The judge's model can't be used.
             EngineError: Asking on is of no use: the budget is spent, the key is wrong, there is no such model.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """What prefers one of two outputs.
+
+    Attributes:
+        name: What annotations call it.
+        models: References of the models that it asks.
+        judge: Gives its verdicts.
+        comparable: Whether its verdicts may be compared with the published leaderboard: those of most may not.
+        shows_both: Whether it shows every pair in both orders; if not, it shows one that follows from the instruction.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    judge: Ask
+    comparable: bool = False
+    shows_both: bool = False
 
 
 def judgement_of(pair: Pair, verdict: Verdict, annotator: str) -> Judgement:
@@ -128,37 +126,3 @@ def judgement_of(pair: Pair, verdict: Verdict, annotator: str) -> Judgement:
         by_judge=dict(verdict.by_judge),
         failure=None if verdict.failure is None else verdict.failure.as_dict(),
     )
-
-
-async def judge_all(
-    judge: Judge,
-    pairs: Iterable[Pair],
-    engine: Engine,
-    *,
-    concurrency: int = 64,
-    on_verdict: Callable[[Pair, Verdict], None] = lambda pair, verdict: None,
-) -> list[Verdict]:
-    """Return the verdict on every pair, in the pairs' order.
-
-    Args:
-        judge: Whom to ask.
-        pairs: What to judge.
-        engine: Asks the judge's models.
-        concurrency: How many pairs at once, at least 1.
-        on_verdict: Hears of each verdict when it is there, in the order of arrival.
-
-    Returns:
-        One verdict for each pair.
-
-    Raises:
-        ConfigError, EngineError: As `Judge.judge`; verdicts told of until then stand.
-    """
-    places = asyncio.Semaphore(concurrency)
-
-    async def one(pair: Pair) -> Verdict:
-        async with places:
-            verdict = await judge.judge(engine, pair)
-        on_verdict(pair, verdict)
-        return verdict
-
-    return await together(*(one(pair) for pair in pairs))

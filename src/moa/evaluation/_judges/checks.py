@@ -4,15 +4,14 @@ Control pairs can only veto a verdict: they are no annotations, and nothing is c
 """
 
 import random
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import replace
 
 from moa._ledger import Ledger
 from moa._runtime.engine import Engine
 from moa.errors import EngineError, EvaluationDataError
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._judges.base import Judge, Pair, Verdict
-from moa.evaluation._judges.judge_calls import UNPARSEABLE, is_out_of_money, judgements, together
+from moa.evaluation._judges.judge_calls import UNPARSEABLE, is_out_of_money, judgements
 
 ORDER_PAIRS = 100
 """Pairs of each system that a judge of one order is shown in both, at random."""
@@ -26,129 +25,11 @@ MOST_UNREADABLE = 10
 _LEAST_WORDS = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Around(Judge):
-    """A judge around another one, which it asks more than that one asks by itself."""
-
-    inner: Judge
-
-    @property
-    def name(self) -> str:
-        """The judge's name."""
-        return self.inner.name
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The models that it asks."""
-        return self.inner.models
-
-    @property
-    def shows_both(self) -> bool:
-        """As the judge's."""
-        return self.inner.shows_both
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BothOrders(_Around):
-    """A judge of one order, shown every pair in both; the preference is the mean."""
-
-    @property
-    def name(self) -> str:
-        """The judge's name, and that it is shown both orders."""
-        return f"{self.inner.name}-both-orders"
-
-    @property
-    def shows_both(self) -> bool:
-        """Always."""
-        return True
-
-    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
-        """Return the verdict on a pair; see `Judge.judge` for what it raises."""
-        verdict = await in_both_orders(self.inner, engine, pair, again)
-        known = [preference for preference in verdict.orders if preference is not None]
-        return verdict if len(known) < len(verdict.orders) else replace(verdict, preference=fmean(known or [DRAW]))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedJudge(_Around):
-    """A judge that is checked on some pairs, which a seed picks.
-
-    Attributes:
-        inner: The judge.
-        order_share: Share of the pairs, 0-1, on which a judge of one order is shown the other one too. The preference
-            stays that of its own order.
-        control_share: Share of the pairs, 0-1, at which it is shown a control pair too.
-        seed: Of the picks.
-    """
-
-    order_share: float
-    control_share: float
-    seed: int = 0
-
-    @property
-    def comparable(self) -> bool:
-        """As the judge's: its verdicts stay what they are."""
-        return self.inner.comparable
-
-    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
-        """Return the verdict on a pair; see `Judge.judge` for what it raises."""
-        is_tried = not self.shows_both and self._draw("order", pair.instruction) < self.order_share
-        ask = in_both_orders if is_tried and pair.output_1 != pair.output_2 else _as_it_does
-        verdict = await ask(self.inner, engine, pair, again)
-        loser = scrambled(pair.output_1, f"{self.seed}/{pair.instruction}")
-        is_controlled = self._draw("control", f"{pair.instruction}/{pair.generator_2}") < self.control_share
-        if loser is None or not is_controlled or verdict.failure is not None:
-            return verdict
-        control = replace(pair, output_2=loser, generator_2="control")
-        found = await in_both_orders(self.inner, engine, control, 0)
-        right = None if None in found.orders else all((one or DRAW) < DRAW for one in found.orders)
-        ledger = judgements((verdict.ledger, found.ledger))
-        return replace(verdict, control=right, ledger=ledger, seconds=verdict.seconds + found.seconds)
-
-    def _draw(self, what: str, pair: str) -> float:
-        return random.Random(f"{what}/{self.seed}/{pair}").random()
-
-
-async def in_both_orders(judge: Judge, engine: Engine, pair: Pair, again: int) -> Verdict:
-    """Return a judge's verdict with its preference under both orders; the preference stays as the judge gives it.
-
-    A judge of one order chooses it by the instruction: with the outputs exchanged it shows them the other way round.
-
-    Args:
-        judge: Whom to ask.
-        engine: Asks the judge's models.
-        pair: What to judge.
-        again: As for `Judge.judge`.
-    """
-    if judge.shows_both:
-        return await judge.judge(engine, pair, again=again)
-    exchanged = replace(
-        pair,
-        output_1=pair.output_2,
-        output_2=pair.output_1,
-        generator_1=pair.generator_2,
-        generator_2=pair.generator_1,
-    )
-    own, other = await together(judge.judge(engine, pair, again=again), judge.judge(engine, exchanged, again=again))
-    reversed_preference = None if other.preference is None else 3.0 - other.preference
-    is_system_first = bool(own.orders) and own.orders[0] is None
-    orders = (own.preference, reversed_preference)
-    return replace(
-        own,
-        raw=(*own.raw, *other.raw),
-        orders=orders[::-1] if is_system_first else orders,
-        ledger=judgements((own.ledger, other.ledger)),
-        seconds=max(own.seconds, other.seconds),
-        failure=own.failure or other.failure if own.preference is None else own.failure,
-    )
-
-
-async def _as_it_does(judge: Judge, engine: Engine, pair: Pair, again: int) -> Verdict:
-    return await judge.judge(engine, pair, again=again)
-
-
-def checked(judge: Judge, *, prompts: int, systems: int, seed: int) -> CheckedJudge:
+def checked(judge: Judge, *, prompts: int, systems: int, seed: int) -> Judge:
     """Return a judge that is checked on `ORDER_PAIRS` pairs of each system and `CONTROL_PAIRS` in all, on average.
+
+    On the first, a judge of one order is shown the other one, too; its preference stays that of its own order. On the
+    others it is shown a control pair, too.
 
     Args:
         judge: Whom to check.
@@ -156,10 +37,27 @@ def checked(judge: Judge, *, prompts: int, systems: int, seed: int) -> CheckedJu
         systems: How many systems are.
         seed: Of the picks.
     """
-    pairs = max(1, prompts * systems)
-    return CheckedJudge(
-        inner=judge, order_share=ORDER_PAIRS / max(1, prompts), control_share=CONTROL_PAIRS / pairs, seed=seed
-    )
+
+    def is_picked(what: str, about: str, share: float) -> bool:
+        return random.Random(f"{what}/{seed}/{about}").random() < share
+
+    async def ask(engine: Engine, pair: Pair, *, again: int = 0, both: bool = False) -> Verdict:
+        both = both or is_picked("order", pair.instruction, ORDER_PAIRS / max(1, prompts))
+        verdict = await judge.judge(engine, pair, again=again, both=both)
+        loser = scrambled(pair.output_1, f"{seed}/{pair.instruction}")
+        about, share = f"{pair.instruction}/{pair.generator_2}", CONTROL_PAIRS / max(1, prompts * systems)
+        if loser is None or verdict.failure is not None or not is_picked("control", about, share):
+            return verdict
+        found = await judge.judge(engine, replace(pair, output_2=loser, generator_2="control"), both=True)
+        is_known = len(found.orders) == 2 and None not in found.orders
+        return replace(
+            verdict,
+            control=all((one or DRAW) < DRAW for one in found.orders) if is_known else None,
+            ledger=judgements((verdict.ledger, found.ledger)),
+            seconds=verdict.seconds + found.seconds,
+        )
+
+    return replace(judge, judge=ask)
 
 
 def scrambled(text: str, seed: str) -> str | None:

@@ -79,7 +79,7 @@ async def ask(
     """
     clock = asyncio.get_running_loop().time
     started_at, ledgers = clock(), list[Ledger]()
-    text, failure = "", None
+    value, text, failure = None, "", None
     for number in range(TRIES):
         try:
             seed = TRIES * again + number
@@ -89,22 +89,16 @@ async def ask(
             if is_permanent(error):
                 raise
             failure = error.info
-            if not any(isinstance(cause, EmptyReply) for cause in error.failures):
-                break
-            continue
+            if any(isinstance(cause, EmptyReply) for cause in error.failures):
+                continue
+            break
         ledgers.append(answer.ledger)
-        value, text = parse(answer), raw(answer)
+        value, text, failure = parse(answer), raw(answer), None
         if value is not None:
-            return JudgeReply(
-                value=value, raw=text, ledger=judgements(ledgers, judge), seconds=clock() - started_at, failure=None
-            )
+            break
         failure = ErrorInfo(code=UNPARSEABLE, message=_why(answer, options, text))
     return JudgeReply(
-        value=None,
-        raw=text,
-        ledger=judgements(ledgers, judge),
-        seconds=clock() - started_at,
-        failure=failure,
+        value=value, raw=text, ledger=judgements(ledgers, judge), seconds=clock() - started_at, failure=failure
     )
 
 

@@ -5,14 +5,14 @@ from typing import Literal
 
 from moa._mixture.loading import single
 from moa.errors import EvaluationDataError
-from moa.evaluation._judges.alpaca_eval import OFFICIAL, AlpacaEvalJudge, load_evaluator, single_model
+from moa.evaluation._judges.alpaca_eval import OFFICIAL, alpaca_eval_judge
 from moa.evaluation._judges.arena_hard import ARENA_HARD
 from moa.evaluation._judges.base import Judge
-from moa.evaluation._judges.checks import BothOrders
-from moa.evaluation._judges.pairwise import PAIRWISE, PairwiseJudge
-from moa.evaluation._judges.panel import Panel
+from moa.evaluation._judges.model_judge import model_judge
+from moa.evaluation._judges.pairwise import PAIRWISE, by_lot
+from moa.evaluation._judges.panel import panel
 
-_PROMPTS = {prompt.name: prompt for prompt in (PAIRWISE, ARENA_HARD)}
+_PROMPTS = {"pairwise": PAIRWISE, "arena_hard": ARENA_HARD}
 
 ASKS_ANY_MODEL = tuple(_PROMPTS)
 """Judges that have no model of their own."""
@@ -54,17 +54,20 @@ def load_judge(
     sampling = {key: value for key, value in given.items() if value is not None}
     models = (judge_model,) if isinstance(judge_model, str) or judge_model is None else tuple(judge_model)
     judges = tuple(_one(name, model, sampling, orders) for model in dict.fromkeys(models or (None,)))
-    return judges[0] if len(judges) == 1 else Panel(judges=judges)
+    return judges[0] if len(judges) == 1 else panel(judges)
 
 
 def _one(name: str, model: str | None, sampling: Mapping[str, float | int], orders: Orders | None) -> Judge:
-    if name in _PROMPTS:
-        if model is None:
-            raise EvaluationDataError(f"the judge {name} asks any model: say which by --judge-model ENDPOINT/MODEL")
-        if orders == "one" and name == ARENA_HARD.name:
-            raise EvaluationDataError("the judge arena_hard is shown both orders: leave --judge-orders out")
-        asked = single(model, **{"temperature": 0.0, "max_tokens": TOKENS, **sampling})
-        return PairwiseJudge(model=asked, orders=orders or "both", prompt=_PROMPTS[name])
-    evaluator = load_evaluator(ALIASES.get(name, name))
-    judge = AlpacaEvalJudge(evaluator=evaluator, model=single_model(evaluator, model, **sampling))
-    return BothOrders(inner=judge) if orders == "both" else judge
+    if name not in _PROMPTS:
+        return alpaca_eval_judge(ALIASES.get(name, name), model, both=orders == "both", sampling=sampling)
+    if model is None:
+        raise EvaluationDataError(f"the judge {name} asks any model: say which by --judge-model ENDPOINT/MODEL")
+    is_one = orders == "one"
+    if is_one and name == "arena_hard":
+        raise EvaluationDataError("the judge arena_hard is shown both orders: leave --judge-orders out")
+    return model_judge(
+        f"{name}{'-one-order' if is_one else ''}@{model}",
+        single(model, **{"temperature": 0.0, "max_tokens": TOKENS, **sampling}),
+        _PROMPTS[name],
+        shows_system_first=by_lot if is_one else None,
+    )

@@ -16,41 +16,29 @@ from moa.evaluation._statistics.agreement import cohen_kappa, fleiss_kappa
 _LABELS = ("baseline", "draw", "system")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel(Judge):
-    """Judges that each see every pair; the preference is the mean of those that gave a verdict."""
+def panel(judges: Sequence[Judge]) -> Judge:
+    """Return judges that each see every pair as one; its preference is the mean of those that gave a verdict."""
 
-    judges: tuple[Judge, ...]
-
-    @property
-    def name(self) -> str:
-        """The members' names."""
-        return "panel:" + "+".join(judge.name for judge in self.judges)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """References of all models that are asked."""
-        return tuple(dict.fromkeys(model for judge in self.judges for model in judge.models))
-
-    @property
-    def shows_both(self) -> bool:
-        """Whether all of its members do."""
-        return all(judge.shows_both for judge in self.judges)
-
-    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
-        """Return the verdict on a pair; see `Judge.judge` for what it raises."""
-        verdicts = await together(*(judge.judge(engine, pair, again=again) for judge in self.judges))
+    async def judge(engine: Engine, pair: Pair, *, again: int = 0, both: bool = False) -> Verdict:
+        verdicts = await together(*(one.judge(engine, pair, again=again, both=both) for one in judges))
         known = [verdict.preference for verdict in verdicts if verdict.preference is not None]
         failures = [verdict.failure for verdict in verdicts if verdict.failure is not None]
         return Verdict(
             preference=fmean(known) if known else None,
             raw=tuple(text for verdict in verdicts for text in verdict.raw),
             orders=_mean_orders(verdicts),
-            by_judge={judge.name: verdict.preference for judge, verdict in zip(self.judges, verdicts, strict=True)},
+            by_judge={one.name: verdict.preference for one, verdict in zip(judges, verdicts, strict=True)},
             ledger=judgements(verdict.ledger for verdict in verdicts),
             seconds=max(verdict.seconds for verdict in verdicts),
             failure=None if known or not failures else failures[0],
         )
+
+    return Judge(
+        name="panel:" + "+".join(one.name for one in judges),
+        models=tuple(dict.fromkeys(model for one in judges for model in one.models)),
+        judge=judge,
+        shows_both=all(one.shows_both for one in judges),
+    )
 
 
 def _mean_orders(verdicts: Sequence[Verdict]) -> tuple[float | None, ...]:

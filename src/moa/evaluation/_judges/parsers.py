@@ -34,10 +34,20 @@ def parser_of(name: str, arguments: Mapping[str, Any]) -> Parser:
     Raises:
         EvaluationDataError: It is none that is known here.
     """
-    if name == "logprob_parser":
-        return partial(from_logprobs, **arguments)
-    of_text = _text_parser(name, arguments)
-    return lambda answer: of_text(written(answer))
+    steps: Mapping[str, Mapping[str, Any]] = arguments.get("parsers_to_kwargs", {})
+    match name:
+        case "logprob_parser":
+            return partial(from_logprobs, **arguments)
+        case "regex_parser":
+            return lambda answer: from_matches(written(answer), **arguments)
+        case "ranking_parser":
+            return lambda answer: from_ranking(written(answer), **arguments)
+        case "lmsys_parser":
+            return lambda answer: from_scores(written(answer))
+        case "pipeline_meta_parser" if list(steps) == ["json_parser", "ranking_parser"]:
+            inner, outer = steps.values()
+            return lambda answer: from_ranking(from_json(written(answer), **inner), **outer)
+    raise EvaluationDataError(f"its replies are read by {', '.join(steps) or name}, which is not supported here")
 
 
 def written(answer: Answer) -> str:
@@ -135,26 +145,6 @@ def from_json(text: str, *, annotation_key: str | None) -> Any:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return value
-
-
-def _text_parser(name: str, arguments: Mapping[str, Any]) -> Callable[[str], float | None]:
-    match name:
-        case "regex_parser":
-            return partial(from_matches, **arguments)
-        case "ranking_parser":
-            return partial(from_ranking, **arguments)
-        case "lmsys_parser":
-            return from_scores
-        case "pipeline_meta_parser":
-            return _pipeline(arguments.get("parsers_to_kwargs", {}))
-    raise EvaluationDataError(f"its replies are read by {name}, which is not supported here")
-
-
-def _pipeline(parsers: Mapping[str, Mapping[str, Any]]) -> Callable[[str], float | None]:
-    if list(parsers) != ["json_parser", "ranking_parser"]:
-        raise EvaluationDataError(f"its replies are read by {', '.join(parsers)}, which is not supported here")
-    inner, outer = parsers["json_parser"], parsers["ranking_parser"]
-    return lambda text: from_ranking(from_json(text, **inner), **outer)
 
 
 def _preference(key: object) -> float | None:

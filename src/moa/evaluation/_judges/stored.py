@@ -1,7 +1,7 @@
 """Verdicts that files of annotations already hold; a judge, if there is one, is asked about the other pairs only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moa._ledger import ErrorInfo
@@ -20,66 +20,68 @@ NOT_STORED = "no_stored_verdict"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVerdicts:
-    """A judge whose verdicts were given before.
+    """Verdicts that were given before.
 
     Attributes:
         annotator: Who gave them.
+        path: A file with verdicts of theirs.
         verdicts: By instruction (white space around it aside), baseline's output and system's output.
-        others: Who is asked about the pairs that the files don't have; None asks nobody.
     """
 
     annotator: str
+    path: Path
     verdicts: Mapping[_Key, Verdict]
-    others: Judge | None = None
-
-    @property
-    def name(self) -> str:
-        """The annotator's name."""
-        return self.annotator
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The models that are asked about other pairs."""
-        return () if self.others is None else self.others.models
-
-    @property
-    def comparable(self) -> bool:
-        """Whether the leaderboard's judge gave them, by the name that the files call it."""
-        return self.annotator == OFFICIAL if self.others is None else self.others.comparable
-
-    @property
-    def shows_both(self) -> bool:
-        """As the judge of the other pairs; it only matters for what that one costs."""
-        return self.others is not None and self.others.shows_both
 
     def find(self, instruction: str, output_1: str, output_2: str) -> Verdict | None:
         """Return the verdict on a pair of outputs; None if there is none."""
         return self.verdicts.get((without_white_space(instruction), output_1, output_2))
 
-    async def judge(self, engine: Engine, pair: Pair, *, again: int = 0) -> Verdict:
-        """Return the verdict on a pair; see `Judge.judge` for what it raises."""
-        found = self.find(pair.instruction, pair.output_1, pair.output_2)
+
+def stored_judge(stored: StoredVerdicts, others: Judge | None = None) -> Judge:
+    """Return the judge that gives these verdicts.
+
+    Args:
+        stored: The verdicts.
+        others: Who is asked about the pairs that they don't have: the same judge, or figures would mix two scales. None
+            asks nobody.
+
+    Raises:
+        EvaluationDataError: The verdicts are of another judge than `others`.
+    """
+    name = stored.annotator
+    if others is not None and others.name != name:
+        raise EvaluationDataError(
+            f"has verdicts of {name}, and the judge for other pairs would be {others.name}: leave out --judge and "
+            "--judge-model, or --annotations",
+            path=stored.path,
+        )
+
+    async def judge(engine: Engine, pair: Pair, *, again: int = 0, both: bool = False) -> Verdict:
+        found = stored.find(pair.instruction, pair.output_1, pair.output_2)
         if found is None and pair.output_1 == pair.output_2:
             return Verdict(preference=DRAW)
         if found is not None and not again:
             return found
-        if self.others is not None:
-            return await self.others.judge(engine, pair, again=again)
+        if others is not None:
+            return await others.judge(engine, pair, again=again, both=both)
         message = "the annotations have no verdict on this pair of outputs"
         return found or Verdict(preference=None, failure=ErrorInfo(code=NOT_STORED, message=message))
 
+    if others is not None:
+        return replace(others, judge=judge)
+    # Known by the name that the files call it.
+    return Judge(name=name, models=(), judge=judge, comparable=name == OFFICIAL)
 
-def stored_verdicts(paths: Sequence[str | Path], others: Judge | None = None) -> StoredVerdicts:
-    """Return the verdicts of files of annotations as a judge.
+
+def stored_verdicts(paths: Sequence[str | Path]) -> StoredVerdicts:
+    """Return the verdicts of files of annotations.
 
     Args:
         paths: Files in AlpacaEval's format. A pair may stand in them with either output first; of a pair that is
             there twice, the last verdict counts. Rows without a verdict are left out.
-        others: Who is asked about the pairs that they don't have: the same judge, or figures would mix two scales.
 
     Raises:
-        EvaluationDataError: A file can't be read, the verdicts are of several judges or of another one than `others`,
-            or there is none.
+        EvaluationDataError: A file can't be read, the verdicts are of several judges, or there is none.
     """
     verdicts, annotators = dict[_Key, Verdict](), dict[str, Path]()
     for path in map(Path, paths):
@@ -101,11 +103,5 @@ def stored_verdicts(paths: Sequence[str | Path], others: Judge | None = None) ->
         )
     if not verdicts:
         raise EvaluationDataError("has no verdict", path=Path(paths[-1]))
-    (annotator,) = annotators
-    if others is not None and others.name != annotator:
-        raise EvaluationDataError(
-            f"has verdicts of {annotator}, and the judge for other pairs would be {others.name}: leave out --judge and "
-            "--judge-model, or --annotations",
-            path=annotators[annotator],
-        )
-    return StoredVerdicts(annotator=annotator, verdicts=verdicts, others=others)
+    ((annotator, path),) = annotators.items()
+    return StoredVerdicts(annotator=annotator, path=path, verdicts=verdicts)

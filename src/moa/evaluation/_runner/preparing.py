@@ -19,7 +19,7 @@ from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import checked
 from moa.evaluation._judges.default_model import default_judge_model
 from moa.evaluation._judges.loading import ASKS_ANY_MODEL, Orders, load_judge
-from moa.evaluation._judges.stored import StoredVerdicts, stored_verdicts
+from moa.evaluation._judges.stored import StoredVerdicts, stored_judge, stored_verdicts
 from moa.evaluation._measures.base import Measure, require_rows
 from moa.evaluation._measures.registry import load_measure
 from moa.evaluation._metrics.stopping import MIN_PROMPTS as LOOKED_AT_FROM
@@ -166,8 +166,10 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     if judge is not None and checks_judge:
         judge = checked(judge, prompts=len(instructions), systems=max(1, len(systems) - 1), seed=seed)
     if options.get("annotations"):
-        judge = stored_verdicts(options["annotations"], judge)
-        _require_stored(judge, candidates[0], reference or baseline)
+        stored = stored_verdicts(options["annotations"])
+        if judge is None:
+            _require_stored(stored, candidates[0], reference or baseline)
+        judge = stored_judge(stored, judge)
     measures = tuple(load_measure(one) if isinstance(one, str) else one for one in options.get("measures", ()))
     require_rows(measures, instructions)
     name = str(prompts) if isinstance(prompts, str | Path) else "given"
@@ -206,12 +208,12 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     return spec
 
 
-def _require_stored(judge: StoredVerdicts, candidate: System, opponent: System | None) -> None:
+def _require_stored(stored: StoredVerdicts, candidate: System, opponent: System | None) -> None:
     """Make sure that there is a verdict on given outputs, where nobody can be asked."""
-    if judge.others is not None or candidate.outputs is None or opponent is None or opponent.outputs is None:
+    if candidate.outputs is None or opponent is None or opponent.outputs is None:
         return
     theirs, ours = opponent.outputs, candidate.outputs
-    if not any(judge.find(text, theirs[text].output, ours[text].output) for text in theirs.keys() & ours.keys()):
+    if not any(stored.find(text, theirs[text].output, ours[text].output) for text in theirs.keys() & ours.keys()):
         raise EvaluationDataError(
             f"the annotations have no verdict on any output of {candidate.name} beside {opponent.name}'s: they are of "
             "other outputs, or of other prompts"
