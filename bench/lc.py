@@ -11,7 +11,8 @@ from statistics import median
 from bench.reference import read_gamed, read_models
 from bench.report import Row, Table, options, publish
 from moa.evaluation._length_control.models import GamedBaselines, Judged, LengthFit, design_for, fit_length_model
-from moa.evaluation._length_control.standard_errors import resample
+from moa.evaluation._length_control.standard_errors import refit
+from moa.evaluation._statistics.sample_means import bootstrap_counts
 
 REPEATS = 5
 
@@ -37,13 +38,13 @@ def _row(name: str, judged: Judged, gamed: GamedBaselines, resamples: int, repea
             raise SystemExit(f"{name} has too few verdicts for a fit")
         return found
 
-    fitted = fit()
+    fitted, counts = fit(), bootstrap_counts(len(judged), seed=0, resamples=resamples)
     return {
         "system": name,
         "prompts": len(judged),
         "LC win rate": fitted.win_rate,
         "s per fit": _seconds(fit, repeats),
-        f"s per {resamples:,} resamples": _seconds(lambda: resample(fitted, seed=0, resamples=resamples), 1),
+        f"s per {resamples:,} resamples": _seconds(lambda: refit(fitted, counts), 1),
     }
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from moa.evaluation._length_control.folds import FOLDS, fold_of_rows, introsort_of_equal_keys, shuffled_folds
+from moa.evaluation._length_control.folds import FOLDS, fold_of_rows, introsort_of_equal_keys
 
 
 def test_published_folds_equal_those_behind_the_leaderboard(fold_oracle: dict[str, str]) -> None:
@@ -24,15 +24,15 @@ def test_introsort_permutes_every_key_once(n_keys: int) -> None:
 
 
 def test_shuffled_folds_are_even_and_follow_their_seed() -> None:
-    folds = shuffled_folds(103, seed=4)
+    folds = fold_of_rows(103, 4)
 
     assert np.ptp(np.bincount(folds, minlength=FOLDS)) == 1
-    assert folds.tolist() == shuffled_folds(103, seed=4).tolist()
-    assert folds.tolist() != shuffled_folds(103, seed=5).tolist()
+    assert folds.tolist() == fold_of_rows(103, 4).tolist()
+    assert folds.tolist() != fold_of_rows(103, 5).tolist()
 
 
 def test_folds_refuse_fewer_rows_than_folds() -> None:
     with pytest.raises(ValueError, match="4 rows cannot be split into 5 folds"):
         fold_of_rows(4)
     with pytest.raises(ValueError, match="4 rows"):
-        shuffled_folds(4, seed=0)
+        fold_of_rows(4, 0)

@@ -11,7 +11,7 @@ from moa.evaluation._analysis.output_issues import OutputIssues, output_issues
 from moa.evaluation._analysis.verbatim_overlap import Copied, copied, mean_copied
 from moa.evaluation._data.annotations import Annotation, win_probabilities
 from moa.evaluation._data.reference_data import AlpacaEvalData
-from moa.evaluation._length_control.models import FoldSensitivity, fold_sensitivity
+from moa.evaluation._length_control.models import fold_spread
 from moa.evaluation._metrics.leaderboard import Rank, rank
 from moa.evaluation._metrics.metrics import Metrics, metrics
 from moa.evaluation._runner.records import AnswerTrace, Record
@@ -28,7 +28,7 @@ class SystemSummary:
     economics: CostLatency | None
     avg_length: float
     metrics: Metrics | None = None
-    folds: FoldSensitivity | None = None
+    fold_spread: float | None = None
     categories: ByCategory | None = None
     judged: JudgeStats | None = None
     copied: Mapping[str, Copied] | None = None
@@ -41,7 +41,7 @@ class SystemSummary:
             "role": self.role,
             "avg_length": self.avg_length,
             "metrics": None if self.metrics is None else self.metrics.as_dict(),
-            "fold_spread": None if self.folds is None else self.folds.spread,
+            "fold_spread": self.fold_spread,
             "leaderboard": None if self.rank is None else {"place": self.rank.place, "of": self.rank.of},
             "economics": None if self.economics is None else self.economics.as_dict(),
             "hygiene": self.output_issues.as_dict(),
@@ -91,7 +91,7 @@ def system_summary(
         categories=_categories(system.annotations),
         judged=judge_record(system.annotations),
         rank=None if board is None or win_rate is None else rank(win_rate, board),
-        folds=None if found.fit is None or not in_detail else fold_sensitivity(found.fit.design),
+        fold_spread=None if found.fit is None or not in_detail else fold_spread(found.fit.design),
     )
 
 

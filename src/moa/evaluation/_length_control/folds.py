@@ -17,13 +17,13 @@ FoldOrder = Literal["published", "stable"]
 _INSERTION_SORT_SPAN = 15  # NumPy's SMALL_QUICKSORT: spans no longer than this are insertion-sorted, ties stay
 
 
-def fold_of_rows(n_rows: int, order: FoldOrder = "published") -> Ints:
-    """Return the fold of each row as the official code splits them.
+def fold_of_rows(n_rows: int, order: FoldOrder | int = "published") -> Ints:
+    """Return the fold of each row as the official code splits them, or of a random split into folds of equal size.
 
     Args:
         n_rows: How many rows are fitted: the gamed baselines' first, then the system's.
         order: `published`, NumPy's introsort without SIMD, is the order behind the leaderboard's figures;
-            `stable` is that of scikit-learn releases that ask for a stable sort.
+            `stable` is that of scikit-learn releases that ask for a stable sort. A number is the seed of a shuffle.
 
     Returns:
         Fold numbers 0 to 4, one per row.
@@ -35,26 +35,15 @@ def fold_of_rows(n_rows: int, order: FoldOrder = "published") -> Ints:
         scikit-learn, `sklearn.model_selection.GroupKFold`: groups in descending order of size go, one by one,
         to the lightest fold; with equal sizes that is round robin.
     """
-    _need_enough(n_rows)
-    ranking = introsort_of_equal_keys(n_rows) if order == "published" else np.arange(n_rows, dtype=np.int64)
-    return _round_robin(ranking[::-1])
-
-
-def shuffled_folds(n_rows: int, seed: int) -> Ints:
-    """Return the fold of each row under a seeded random split into folds of equal size.
-
-    Args:
-        n_rows: How many rows are fitted.
-        seed: Seed of the shuffle.
-
-    Returns:
-        Fold numbers 0 to 4, one per row.
-
-    Raises:
-        ValueError: There are fewer rows than folds.
-    """
-    _need_enough(n_rows)
-    return _round_robin(np.random.default_rng(seed).permutation(n_rows).astype(np.int64))
+    if n_rows < FOLDS:
+        raise ValueError(f"{n_rows} rows cannot be split into {FOLDS} folds")
+    if isinstance(order, int):
+        ranking = np.random.default_rng(order).permutation(n_rows)
+    else:
+        ranking = (introsort_of_equal_keys(n_rows) if order == "published" else np.arange(n_rows))[::-1]
+    folds = np.empty(n_rows, dtype=np.int64)
+    folds[ranking] = np.arange(n_rows) % FOLDS
+    return folds
 
 
 def introsort_of_equal_keys(n_keys: int) -> Ints:
@@ -63,12 +52,6 @@ def introsort_of_equal_keys(n_keys: int) -> Ints:
     With equal keys a quicksort becomes a fixed series of swaps: both scans stop at once on every element, so
     each partition swaps the pivot aside, exchanges mirrored pairs, and puts the pivot back in the middle. The
     partitions are balanced, so the depth limit that would call heapsort is never reached.
-
-    Args:
-        n_keys: Number of keys.
-
-    Returns:
-        Positions 0 to n_keys - 1, in the order after sorting.
 
     Source:
         NumPy, `numpy/_core/src/npysort/quicksort.cpp`, the argsort for types without SIMD dispatch.
@@ -79,29 +62,12 @@ def introsort_of_equal_keys(n_keys: int) -> Ints:
         low, high = spans.pop()
         if high - low <= _INSERTION_SORT_SPAN:
             continue
-        middle = _partition_equal(order, low, high)
-        spans += [(low, middle - 1), (middle + 1, high)]
+        pivot = low + (high - low) // 2
+        order[pivot], order[high - 1] = order[high - 1], order[pivot]
+        left, right = low + 1, high - 2
+        while left < right:
+            order[left], order[right] = order[right], order[left]
+            left, right = left + 1, right - 1
+        order[left], order[high - 1] = order[high - 1], order[left]
+        spans += [(low, left - 1), (left + 1, high)]
     return np.array(order, dtype=np.int64)
-
-
-def _partition_equal(order: list[int], low: int, high: int) -> int:
-    """Apply one partition's swaps to `order[low:high + 1]` and return where the pivot came to rest."""
-    pivot = low + (high - low) // 2
-    order[pivot], order[high - 1] = order[high - 1], order[pivot]
-    left, right = low + 1, high - 2
-    while left < right:
-        order[left], order[right] = order[right], order[left]
-        left, right = left + 1, right - 1
-    order[left], order[high - 1] = order[high - 1], order[left]
-    return left
-
-
-def _round_robin(ranking: Ints) -> Ints:
-    folds = np.empty(len(ranking), dtype=np.int64)
-    folds[ranking] = np.arange(len(ranking)) % FOLDS
-    return folds
-
-
-def _need_enough(n_rows: int) -> None:
-    if n_rows < FOLDS:
-        raise ValueError(f"{n_rows} rows cannot be split into {FOLDS} folds")

@@ -8,7 +8,7 @@ import numpy as np
 
 from moa.evaluation._length_control.folds import FOLDS
 from moa.evaluation._length_control.l1_logistic import fit_exactly
-from moa.evaluation._statistics.array_types import Floats, Ints, cross_entropy
+from moa.evaluation._statistics.array_types import Bools, Floats, Ints, cross_entropy
 
 STRENGTHS = np.logspace(-4, 4, 10)
 """The official grid of C, scikit-learn's `Cs=10`."""
@@ -35,17 +35,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.target)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PathFit:
-    """Weights of the features and the strength that cross-validation chose."""
-
-    weights: Floats
-    strength: float
+    def at(self, chosen: Bools) -> "Rows":
+        """Return some of the rows."""
+        return Rows(features=self.features[chosen], target=self.target[chosen], weight=self.weight[chosen])
 
 
-def fit_by_cross_validation(rows: Rows, folds: Ints) -> PathFit:
-    """Return the weights that the official code would publish for these rows and folds.
+def fit_by_cross_validation(rows: Rows, folds: Ints) -> tuple[Floats, float]:
+    """Return the weights that the official code would publish for these rows and folds, and the strength C behind them.
 
     Args:
         rows: The rows, in the official order: liblinear stops early, so the order can be seen in the result.
@@ -60,40 +56,22 @@ def fit_by_cross_validation(rows: Rows, folds: Ints) -> PathFit:
         the smallest strength, as `argmax` does.
     """
     with _liblinear:
-        losses = np.array([_fold_losses(rows, folds == fold) for fold in range(FOLDS)])
-        strength = float(STRENGTHS[np.argmax(-losses.sum(axis=0))])
-        weights = _fit(rows, strength, np.random.RandomState(_SEED))
-    return PathFit(weights=weights, strength=strength)
-
-
-def fit_at(rows: Rows, strength: float) -> PathFit:
-    """Return the exact fit to the rows at a strength that is not to be chosen.
-
-    Args:
-        rows: The rows.
-        strength: C, the inverse strength of the penalty.
-    """
-    weights: Floats = fit_exactly(rows.features.T[None], rows.target, rows.weight[None], strength)[0]
-    return PathFit(weights=weights, strength=strength)
-
-
-def _fold_losses(rows: Rows, held_out: Ints) -> Floats:
-    train = _select(rows, ~held_out)
-    test = _select(rows, held_out)
-    # One generator for the whole path: each fit draws liblinear's seed from it.
-    generator = np.random.RandomState(_SEED)
-    return np.array([_mean_loss(test, _fit(train, float(c), generator)) for c in STRENGTHS])
-
-
-def _select(rows: Rows, chosen: Ints) -> Rows:
-    return Rows(features=rows.features[chosen], target=rows.target[chosen], weight=rows.weight[chosen])
+        losses = np.zeros(len(STRENGTHS))
+        for fold in range(FOLDS):
+            train, test = rows.at(folds != fold), rows.at(folds == fold)
+            # One generator for the whole path: each fit draws liblinear's seed from it.
+            generator = np.random.RandomState(_SEED)
+            losses += [_mean_loss(test, _fit(train, float(strength), generator)) for strength in STRENGTHS]
+        chosen = float(STRENGTHS[np.argmin(losses)])
+        return _fit(rows, chosen, np.random.RandomState(_SEED)), chosen
 
 
 def _fit(rows: Rows, strength: float, generator: np.random.RandomState) -> Floats:
     """Fit probabilities as the official code does: each row as a win and as a loss, weighted by both."""
     if np.all(rows.target == rows.target[0]) and rows.target[0] in (0.0, 1.0):
         # Nothing but wins, or losses: liblinear wants both, the optimum exists all the same.
-        return fit_at(rows, strength).weights
+        only: Floats = fit_exactly(rows.features.T[None], rows.target, rows.weight[None], strength)[0]
+        return only
     # Imported here: it takes longer than all the rest, and most of `moa eval` fits nothing.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -4,14 +4,14 @@ A system's preferences are regressed on tanh(length difference / its standard de
 instruction is and on a constant; the win rate is then predicted for a length difference of zero.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from moa.evaluation._length_control.folds import FoldOrder, fold_of_rows, shuffled_folds
-from moa.evaluation._length_control.glm_path import PathFit, Rows, fit_at, fit_by_cross_validation
+from moa.evaluation._length_control.folds import FoldOrder, fold_of_rows
+from moa.evaluation._length_control.glm_path import STRENGTHS, Rows, fit_by_cross_validation
+from moa.evaluation._length_control.l1_logistic import fit_exactly
 from moa.evaluation._statistics.array_types import Bools, Floats, Ints, sigmoid
 
 LengthModel = Literal["length_controlled_v1", "length_controlled_noreg", "length_controlled_minimal", "equal_length"]
@@ -30,6 +30,11 @@ EQUAL_LENGTH_STRENGTH = 100.0
 """C of `equal_length`: it moves the win rate by less than 0.1 points at 50 prompts, and only keeps the weights finite
 where length decides every verdict. The official cross-validation often chooses a penalty that pins a system about as
 good as the baseline to exactly 50%; with two weights and dozens of prompts there is nothing to penalise."""
+
+LOOK_STRENGTH = float(STRENGTHS[5])
+"""C of a fit to a part of the prompts, at full count: what the official cross-validation chooses for about half of the
+leaderboard's models; for the others the figure moves by less than 0.2 points. Cross-validation would take a hundred
+times as long and choose another strength at each look."""
 
 MIN_JUDGED = 10
 """Fewest preferences for which a length model is fitted: two for each of the five folds."""
@@ -72,6 +77,16 @@ class Judged:
     def present(self) -> Bools:
         """Whether each row has a verdict."""
         return ~np.isnan(self.preference)
+
+    @property
+    def n_verdicts(self) -> int:
+        """How many rows have one."""
+        return int(np.count_nonzero(self.present))
+
+    @property
+    def n_prompts(self) -> int:
+        """How many prompts the rows are about."""
+        return len(self) if self.prompt is None else int(self.prompt.max()) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,16 +134,14 @@ class Design:
     def length_features(self) -> int:
         """How many features, the first ones, are about length: 1, or 3 as for `MIN_FOR_FORMS`."""
         has_forms = self.name == "equal_length" and self.judged.doublings is not None
-        return 3 if has_forms and np.count_nonzero(self.judged.present) >= MIN_FOR_FORMS else 1
+        return 3 if has_forms and self.judged.n_verdicts >= MIN_FOR_FORMS else 1
 
     @property
     def at_equal_length(self) -> Floats:
         """Features of the system's rows at zero length difference, shape (features, rows)."""
         ones = np.ones(len(self.judged))
-        lengths = [0.0 * ones] * self.length_features
-        if not self.uses_difficulty:
-            return np.stack([*lengths, ones])
-        return np.stack([*lengths, _known(self.judged.difficulty), ones])
+        difficulty = [self.judged.difficulty] if self.uses_difficulty and self.judged.difficulty is not None else []
+        return np.stack([*[0.0 * ones] * self.length_features, *difficulty, ones])
 
     @property
     def prior_features(self) -> Floats:
@@ -143,25 +156,43 @@ class Design:
         """Targets of the regulariser's rows."""
         return np.empty(0) if self.gamed is None else self.gamed.preference
 
+    def predicted(self, weights: Floats) -> Floats:
+        """Return the probability 0-1 of a win at equal length on each row, shape (..., rows).
+
+        Args:
+            weights: Shape (..., features). The difference of two systems' weights, both against one baseline, predicts
+                the one against the other.
+        """
+        return sigmoid(weights @ self.at_equal_length)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LengthFit:
-    """A length-controlled win rate and the fit that it comes from.
+    """What was fitted, and how it came out.
 
     Attributes:
         design: What was fitted.
-        win_rate: Percent 0-100.
-        official_standard_error: Percentage points, what the official code calls `lc_standard_error`: the
-            spread of the fitted probabilities, which leaves out the error of the weights. Not for tests.
         weights: Of the features, in the order length (one or three), difficulty (if used), constant.
-        strength: C, as cross-validation chose it, or `EQUAL_LENGTH_STRENGTH`.
+        strength: C, as cross-validation chose it, or as it was given.
     """
 
     design: Design
-    win_rate: float
-    official_standard_error: float
     weights: Floats
     strength: float
+
+    @property
+    def win_rate(self) -> float:
+        """The length-controlled win rate, percent 0-100."""
+        return 100.0 * float(np.mean(self.design.predicted(self.weights)))
+
+    @property
+    def official_standard_error(self) -> float:
+        """What the official code calls `lc_standard_error`, in percentage points.
+
+        It is the spread of the fitted probabilities, which leaves out the error of the weights. Not for tests.
+        """
+        predicted = self.design.predicted(self.weights)
+        return 100.0 * standard_deviation(predicted) / float(np.sqrt(len(predicted)))
 
 
 def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None = None, *, share: float = 1.0) -> Design:
@@ -174,9 +205,6 @@ def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None =
         share: Which part of the planned prompts is judged, 0-1. The regulariser weighs that much less, so that
             a look at half of the prompts aims at the same figure as the look at all.
 
-    Returns:
-        The design.
-
     Raises:
         ValueError: The model needs difficulties or the regulariser and they are not given.
 
@@ -186,19 +214,18 @@ def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None =
     regularised = name == "length_controlled_v1"
     if regularised and gamed is None:
         raise ValueError("length_controlled_v1 needs the rows of the gamed baselines (df_gamed.csv)")
+    if name in WITH_DIFFICULTY and judged.difficulty is None:
+        raise ValueError("this length model needs the difficulty of every instruction")
     used = gamed if regularised else None
-    design = Design(name=name, judged=judged, gamed=used, gamed_weight=share * GAMED_WEIGHT)
-    if design.uses_difficulty:
-        _known(judged.difficulty)
-    return design
+    return Design(name=name, judged=judged, gamed=used, gamed_weight=share * GAMED_WEIGHT)
 
 
-def fit_length_model(design: Design, folds: Ints | FoldOrder = "published") -> LengthFit | None:
+def fit_length_model(design: Design, folds: FoldOrder | int = "published") -> LengthFit | None:
     """Return the win rate at equal length, by the official models as the official code computes it.
 
     Args:
         design: The model and its rows. Rows without a verdict are left out of the fit but not of the mean.
-        folds: A named fold order, or the fold of each fitted row (the regulariser's first); ignored by `equal_length`.
+        folds: As for `fold_of_rows`; ignored by `equal_length`.
 
     Returns:
         The fit, or None for fewer than `MIN_JUDGED` verdicts.
@@ -207,45 +234,95 @@ def fit_length_model(design: Design, folds: Ints | FoldOrder = "published") -> L
         Dubois et al. 2024, "Length-Controlled AlpacaEval", arXiv 2404.04475, section 3; alpaca_eval,
         `metrics/glm_winrate.py` (`get_length_controlled_winrate`).
     """
-    if np.count_nonzero(design.judged.present) < MIN_JUDGED:
+    if design.judged.n_verdicts < MIN_JUDGED:
         return None
-    rows = fitted_rows(design)
     if not design.has_folds:
-        return as_length_fit(design, fit_at(rows, EQUAL_LENGTH_STRENGTH))
-    fold_numbers = fold_of_rows(len(rows), folds) if isinstance(folds, str) else folds
-    return as_length_fit(design, fit_by_cross_validation(rows, fold_numbers))
+        return _fit_at(design, EQUAL_LENGTH_STRENGTH)
+    rows = fitted_rows(design)
+    weights, strength = fit_by_cross_validation(rows, fold_of_rows(len(rows), folds))
+    return LengthFit(design=design, weights=weights, strength=strength)
+
+
+def fit_so_far(judged: Judged, name: LengthModel, gamed: GamedBaselines | None, *, planned: int) -> LengthFit | None:
+    """Return the exact fit to a part of the prompts, which aims at the same figure as the fit to all of them.
+
+    Regulariser and penalty weigh as much for each prompt as they will in the end.
+
+    Args:
+        judged: The verdicts so far.
+        name: Which length model.
+        gamed: The official regulariser, if the model needs it.
+        planned: How many prompts there are in all.
+
+    Returns:
+        The fit, or None for fewer than `MIN_JUDGED` verdicts.
+    """
+    if judged.n_verdicts < MIN_JUDGED:
+        return None
+    share = min(1.0, len(judged) / planned)
+    design = design_for(name, judged, gamed, share=share)
+    return _fit_at(design, LOOK_STRENGTH / share if design.has_folds else EQUAL_LENGTH_STRENGTH)
+
+
+def _fit_at(design: Design, strength: float) -> LengthFit:
+    weight, target, features = weighted_rows(design, np.ones((1, len(design.judged)), dtype=np.int64))
+    weights = fit_exactly(features, target, weight, strength)[0]
+    return LengthFit(design=design, weights=weights, strength=strength)
+
+
+def fold_spread(design: Design) -> float | None:
+    """Return how far the choice of cross-validation folds moves the win rate, in percentage points.
+
+    From the lowest to the highest figure under every documented fold order and ten seeded shuffles; None on too few
+    verdicts and for `equal_length`, which is fitted without folds.
+    """
+    if not design.has_folds:
+        return None
+    fits = [fit_length_model(design, order) for order in ("published", "stable", *range(_FOLD_SHUFFLES))]
+    rates = [fit.win_rate for fit in fits if fit is not None]
+    return max(rates) - min(rates) if rates else None
 
 
 def fitted_rows(design: Design) -> Rows:
-    """Return the rows that the official code fits, in its order."""
-    present = design.judged.present
-    spread = np.array([standard_deviation(design.judged.shorter_by)])
-    features = np.concatenate([design.prior_features, system_features(design, spread)[0][:, present]], axis=1)
-    n_prior = design.prior_features.shape[1]
-    weight = np.ones(features.shape[1])
-    weight[:n_prior] = design.gamed_weight
-    target = np.concatenate([design.prior_preference, design.judged.preference[present]])
-    return Rows(features=np.ascontiguousarray(features.T), target=target, weight=weight)
+    """Return the rows that the official code fits, in its order: those with a verdict, after the regulariser's."""
+    weight, target, features = weighted_rows(design, np.ones((1, len(design.judged)), dtype=np.int64))
+    return Rows(features=np.ascontiguousarray(features[0].T), target=target, weight=weight[0]).at(weight[0] > 0)
 
 
-def system_features(design: Design, spread: Floats) -> Floats:
-    """Return the system's features under each spread.
+def weighted_rows(design: Design, counts: Ints) -> tuple[Floats, Floats, Floats]:
+    """Return what is fitted when prompts count differently.
 
     Args:
         design: The model and its rows.
-        spread: Standard deviations of the length difference, in characters, shape (problems,). Where it is 0
-            all differences are equal, length explains nothing, and its feature is 0.
+        counts: How often each row of the system counts, shape (samples, rows of the system).
 
     Returns:
-        Shape (problems, features, rows).
+        Weights, shape (samples, rows); targets, shape (rows,); features, shape (samples, features, rows); the
+        regulariser's rows first. A length feature that is equal everywhere explains nothing, and is 0.
     """
-    features = np.tile(design.at_equal_length, (len(spread), 1, 1))
-    scale = np.where(spread > 0, spread, np.inf)[:, None]
-    features[:, 0, :] = np.tanh(design.judged.shorter_by / scale)
-    if design.length_features > 1 and design.judged.doublings is not None:
-        features[:, 1, :] = np.clip(design.judged.doublings, -LONGEST_RATIO, LONGEST_RATIO)
-        features[:, 2, :] = np.sign(design.judged.shorter_by)
-    return features
+    judged, present = design.judged, design.judged.present
+    spread = _spreads(judged.shorter_by, counts)
+    features = np.tile(design.at_equal_length, (len(counts), 1, 1))
+    features[:, 0, :] = np.tanh(judged.shorter_by / np.where(spread > 0, spread, np.inf)[:, None])
+    if design.length_features > 1 and judged.doublings is not None:
+        features[:, 1, :] = np.clip(judged.doublings, -LONGEST_RATIO, LONGEST_RATIO)
+        features[:, 2, :] = np.sign(judged.shorter_by)
+    prior = np.broadcast_to(design.prior_features, (len(counts), *design.prior_features.shape))
+    prior_weight = np.full((len(counts), prior.shape[2]), design.gamed_weight)
+    weight = np.concatenate([prior_weight, counts * present], axis=1)
+    # A missing verdict has weight 0; its target must only be a number.
+    target = np.concatenate([design.prior_preference, np.where(present, judged.preference, 0.0)])
+    return weight, target, np.concatenate([prior, features], axis=2)
+
+
+def _spreads(values: Floats, counts: Ints) -> Floats:
+    """Return the sample standard deviation of each reweighted sample."""
+    total = counts.sum(axis=1)
+    centred = values - values.mean()
+    mean = counts @ centred / total
+    squares = np.maximum(counts @ centred**2 - total * mean**2, 0.0)
+    spreads: Floats = np.sqrt(squares / (total - 1))
+    return spreads
 
 
 def doublings(system: Floats, baseline: Floats) -> Floats:
@@ -261,75 +338,3 @@ def doublings(system: Floats, baseline: Floats) -> Floats:
 def standard_deviation(values: Floats) -> float:
     """Return the sample standard deviation (n - 1 in the denominator)."""
     return float(np.std(values, ddof=1))
-
-
-def predict_win_rate(of: Floats, against: Floats, difficulty: Floats) -> float:
-    """Return the win rate, percent 0-100, of one model against another from their fitted weights.
-
-    Args:
-        of: Weights (length, difficulty, constant) of the model, both fitted against the same baseline.
-        against: Weights of the model that it is compared with.
-        difficulty: Difficulty of the instructions to predict for.
-
-    Returns:
-        The mean predicted probability at equal length, in percent.
-
-    Source:
-        alpaca_eval, `metrics/glm_winrate.py`: `predict_winrate`; arXiv 2404.04475, section 3.
-    """
-    gap = of - against
-    return 100.0 * float(np.mean(sigmoid(gap[2] + gap[1] * difficulty)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldSensitivity:
-    """How far the choice of cross-validation folds moves a length-controlled win rate.
-
-    Attributes:
-        by_order: Win rate, percent 0-100, under each documented order and each seeded shuffle.
-    """
-
-    by_order: dict[str, float]
-
-    @property
-    def spread(self) -> float:
-        """Percentage points between the lowest and the highest figure."""
-        return max(self.by_order.values()) - min(self.by_order.values())
-
-
-def fold_sensitivity(design: Design, shuffles: Sequence[int] = range(_FOLD_SHUFFLES)) -> FoldSensitivity | None:
-    """Return the win rate under every documented fold order and under seeded shuffles.
-
-    Args:
-        design: The model and its rows.
-        shuffles: Seeds of the shuffles.
-
-    Returns:
-        The figures, or None on too few verdicts and for `equal_length`, which is fitted without folds.
-    """
-    if not design.has_folds:
-        return None
-    n_rows = len(fitted_rows(design))
-    orders: dict[str, Ints | FoldOrder] = {"published": "published", "stable": "stable"}
-    orders |= {f"shuffle {seed}": shuffled_folds(n_rows, seed) for seed in shuffles}
-    fits = {name: fit_length_model(design, folds) for name, folds in orders.items()}
-    figures = {name: fit.win_rate for name, fit in fits.items() if fit is not None}
-    return FoldSensitivity(by_order=figures) if figures else None
-
-
-def as_length_fit(design: Design, fit: PathFit) -> LengthFit:
-    """Return a design's fitted weights together with the win rate that they predict at equal length."""
-    predicted = sigmoid(fit.weights @ design.at_equal_length)
-    return LengthFit(
-        design=design,
-        win_rate=100.0 * float(np.mean(predicted)),
-        official_standard_error=100.0 * standard_deviation(predicted) / float(np.sqrt(len(predicted))),
-        weights=fit.weights,
-        strength=fit.strength,
-    )
-
-
-def _known(difficulty: Floats | None) -> Floats:
-    if difficulty is None:
-        raise ValueError("this length model needs the difficulty of every instruction")
-    return difficulty

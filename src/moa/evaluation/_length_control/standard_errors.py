@@ -1,37 +1,105 @@
-"""The sampling error of length-controlled win rates, prompts being the sampling unit."""
+"""The sampling error of length-controlled win rates, prompts being the sampling unit.
+
+The regulariser's rows are part of the method, not of the sample: they stay as they are in every resample, and so does
+the strength that cross-validation chose, unless it is so small that the penalty decides instead of the verdicts.
+"""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from moa.evaluation._length_control.influence import influence_values, standard_error_of
-from moa.evaluation._length_control.models import Design, LengthFit, fitted_rows, predict_win_rate, standard_deviation
-from moa.evaluation._length_control.refit import refit
+from moa.evaluation._length_control.l1_logistic import fit_exactly, gradient_and_curvature
+from moa.evaluation._length_control.models import Design, LengthFit, fitted_rows, standard_deviation, weighted_rows
 from moa.evaluation._statistics.array_types import Floats, Ints, sigmoid
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
-from moa.evaluation._statistics.sample_means import MIN_PROMPTS, RESAMPLES, bootstrap_counts, percentile_interval
+from moa.evaluation._statistics.sample_means import (
+    MIN_PROMPTS,
+    RESAMPLES,
+    bootstrap_counts,
+    by_prompt,
+    percentile_interval,
+)
 
 SERIOUS_INFLATION = 5.0
 """From which `length_inflation` on to warn: the usual rule for variance inflation factors (James et al. 2013, An
 Introduction to Statistical Learning, section 3.3.3)."""
 
 _NOTHING = 1e-9
+_CHUNK = 50  # samples solved side by side: the arrays of a chunk stay in the processor's cache
+_LEAST_STRENGTH = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Resampled:
-    """A length model refitted to bootstrap samples of its prompts.
+def refit(fit: LengthFit, counts: Ints) -> Floats:
+    """Return the exact optimum, at the strength for inference, of each reweighted sample.
 
-    Attributes:
-        counts: How often each row was drawn, shape (resamples, rows).
-        weights: The fitted weights, shape (resamples, features).
-        win_rates: Percent 0-100, shape (resamples,).
+    Args:
+        fit: The fitted model.
+        counts: How often each row counts, shape (samples, rows).
+
+    Returns:
+        Weights, shape (samples, features).
     """
+    fitted = []
+    for first in range(0, len(counts), _CHUNK):
+        weight, target, features = weighted_rows(fit.design, counts[first : first + _CHUNK])
+        fitted.append(fit_exactly(features, target, weight, _inference_strength(fit), fit.weights))
+    return np.concatenate(fitted)
 
-    counts: Ints
-    weights: Floats
-    win_rates: Floats
+
+def _inference_strength(fit: LengthFit) -> float:
+    """Return the strength C at which the sampling error is measured.
+
+    It is the chosen one, or 10 / sqrt(verdicts) if that is more: the penalty then weighs at most about a fifth
+    of the sampling error of the constant's gradient, sqrt(verdicts) / 2. Below that, a system about as good as
+    the baseline is pinned to exactly 50%, and every resample with it: certainty that nobody measured.
+    """
+    return max(fit.strength, _LEAST_STRENGTH / math.sqrt(fit.design.judged.n_verdicts))
+
+
+def influence_values(fit: LengthFit) -> Floats:
+    """Return what each row adds to the error of the length-controlled win rate.
+
+    Their mean is 0; where each row has its own prompt, their standard deviation divided by the root of their
+    number is the standard error. Three ways in which a prompt matters are added: its own prediction, its pull on
+    the weights, and its share in the standard deviation that the length differences are divided by.
+
+    Args:
+        fit: The fitted model.
+
+    Returns:
+        Percentage points, one for each row.
+
+    Source:
+        Hampel 1974, JASA 69(346); van der Vaart, Asymptotic Statistics, section 5.3 (M-estimators). A weight that
+        the penalty holds at zero counts as free: taken as fixed, it would hide its error.
+    """
+    design, once = fit.design, np.ones((1, len(fit.design.judged)), dtype=np.int64)
+    weights, (weight, target, features) = refit(fit, once), weighted_rows(design, once)
+    scaled = _inference_strength(fit) * weight
+    _, curvature = gradient_and_curvature(features, target, scaled, weights)
+    predicted, at_equal = design.predicted(weights[0]), design.at_equal_length
+    slope = (at_equal * (predicted * (1.0 - predicted))).mean(axis=1)
+    # How the win rate moves with the gradient. A feature that is always zero, as length is where all are equal, gets 0.
+    answer = np.linalg.pinv(curvature[0], hermitian=True) @ slope
+
+    mine = slice(len(design.prior_preference), None)
+    rows, scale = features[0][:, mine], scaled[0][mine]
+    fitted = sigmoid(weights[0] @ rows)
+    residual = scale * (fitted - target[mine])
+    pull = rows * residual
+    through_weights = -len(predicted) * (answer @ (pull - pull.mean(axis=1, keepdims=True)))
+
+    through_spread: Floats | float = 0.0
+    lengths = design.judged.shorter_by
+    spread = standard_deviation(lengths)
+    if spread > 0:
+        by_spread = -(lengths / spread**2) * (1.0 - rows[0] ** 2)
+        gradient = rows @ (scale * fitted * (1.0 - fitted) * weights[0, 0] * by_spread)
+        gradient[0] += float(residual @ by_spread)
+        squares = (lengths - lengths.mean()) ** 2
+        through_spread = -(answer @ gradient) * (squares - squares.mean()) / (2.0 * spread)
+    influence: Floats = 100.0 * (predicted - predicted.mean() + through_weights + through_spread)
+    return influence
 
 
 def lc_standard_error(fit: LengthFit) -> float | None:
@@ -44,14 +112,11 @@ def lc_standard_error(fit: LengthFit) -> float | None:
         Percentage points, the error of the weights included; None where all verdicts are equal and so say nothing
         about the sampling error, or for fewer than `MIN_PROMPTS` prompts.
     """
-    if not varies(fit) or _prompts(fit) < MIN_PROMPTS:
+    judged = fit.design.judged
+    if np.ptp(judged.preference[judged.present]) == 0 or judged.n_prompts < MIN_PROMPTS:
         return None
-    return standard_error_of(influence_values(fit), fit.design.judged.prompt)
-
-
-def varies(fit: LengthFit) -> bool:
-    """Return whether any two verdicts differ."""
-    return bool(np.ptp(fit.design.judged.preference[fit.design.judged.present]) > 0)
+    influence = by_prompt(influence_values(fit), judged.prompt)
+    return standard_deviation(influence) / math.sqrt(len(influence))
 
 
 def length_inflation(design: Design) -> float:
@@ -90,31 +155,6 @@ def length_inflation(design: Design) -> float:
     return float(1.0 + np.sum(along[known] / values[known]) / plain)
 
 
-def resample(fit: LengthFit, *, seed: int, resamples: int = RESAMPLES) -> Resampled:
-    """Return the model refitted to seeded bootstrap samples of its prompts, drawn with all of their rows.
-
-    The same seed and number of prompts give the same draws, so that two systems' samples are paired.
-
-    Args:
-        fit: The fitted model.
-        seed: Seed of the draws.
-        resamples: How many.
-
-    Returns:
-        The samples and their win rates.
-
-    Source:
-        Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 6.
-    """
-    prompt = fit.design.judged.prompt
-    drawn = bootstrap_counts(_prompts(fit), seed=seed, resamples=resamples)
-    counts = drawn if prompt is None else drawn[:, prompt]
-    weights = refit(fit, counts)
-    predicted = sigmoid(weights @ fit.design.at_equal_length)
-    win_rates = 100.0 * np.einsum("bn,bn->b", counts, predicted) / counts.sum(axis=1)
-    return Resampled(counts=counts, weights=weights, win_rates=win_rates)
-
-
 def predicted_estimate(
     of: LengthFit, against: LengthFit, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Estimate:
@@ -134,23 +174,19 @@ def predicted_estimate(
         ValueError: The systems have different prompts, or were fitted without difficulties.
 
     Source:
-        `length_control.predict_win_rate`.
+        alpaca_eval, `metrics/glm_winrate.py`: `predict_winrate`; arXiv 2404.04475, section 3; Efron & Tibshirani 1993,
+        An Introduction to the Bootstrap, chapter 6.
     """
-    difficulty = of.design.judged.difficulty
-    if difficulty is None or len(difficulty) != len(against.design.judged):
+    design, judged = of.design, of.design.judged
+    if judged.difficulty is None or len(judged) != len(against.design.judged):
         raise ValueError("a prediction between two systems needs the same prompts and their difficulties")
-    drawn, other = (resample(fit, seed=seed, resamples=resamples) for fit in (of, against))
-    gap = drawn.weights - other.weights
-    predicted = sigmoid(gap[:, 2:3] + gap[:, 1:2] * difficulty)
-    values: Floats = 100.0 * np.einsum("bn,bn->b", drawn.counts, predicted) / drawn.counts.sum(axis=1)
+    drawn = bootstrap_counts(judged.n_prompts, seed=seed, resamples=resamples)
+    counts = drawn if judged.prompt is None else drawn[:, judged.prompt]
+    predicted = design.predicted(refit(of, counts) - refit(against, counts))
+    values: Floats = 100.0 * np.einsum("bn,bn->b", counts, predicted) / counts.sum(axis=1)
     return Estimate(
-        value=predict_win_rate(of.weights, against.weights, difficulty),
+        value=100.0 * float(design.predicted(of.weights - against.weights).mean()),
         standard_error=standard_deviation(values),
         interval=percentile_interval(values, level),
-        n=_prompts(of),
+        n=judged.n_prompts,
     )
-
-
-def _prompts(fit: LengthFit) -> int:
-    prompt = fit.design.judged.prompt
-    return len(fit.design.judged) if prompt is None else int(prompt.max()) + 1

@@ -7,7 +7,6 @@ import numpy as np
 from scipy.special import gammaincc
 
 from moa.evaluation._length_control.bounded_taste import STEEPEST, with_taste
-from moa.evaluation._length_control.influence import influence_values
 from moa.evaluation._length_control.models import (
     GamedBaselines,
     Judged,
@@ -16,10 +15,10 @@ from moa.evaluation._length_control.models import (
     design_for,
     doublings,
     fit_length_model,
+    fit_so_far,
     fitted_rows,
 )
-from moa.evaluation._length_control.partial_fit import fit_so_far
-from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
+from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, influence_values, length_inflation
 from moa.evaluation._statistics.array_types import Bools, Floats, Ints, sigmoid
 from moa.evaluation._statistics.findings import Assessment, Finding, assess, effective_number, either
 from moa.evaluation._statistics.position_consistency import PositionConsistency, least, position_consistency

@@ -10,7 +10,6 @@ import numpy as np
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.annotations import Annotation, WinRate, count_wins, win_probabilities
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
-from moa.evaluation._length_control.influence import influence_values
 from moa.evaluation._length_control.models import (
     MIN_JUDGED,
     WITH_DIFFICULTY,
@@ -19,7 +18,7 @@ from moa.evaluation._length_control.models import (
     design_for,
     fit_length_model,
 )
-from moa.evaluation._length_control.standard_errors import lc_standard_error
+from moa.evaluation._length_control.standard_errors import influence_values, lc_standard_error
 from moa.evaluation._metrics.evidence import Verdicts, fit_decided, spread_out
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.estimates import LEVEL, Interval
