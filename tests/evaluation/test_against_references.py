@@ -5,15 +5,17 @@ tests/evaluation/test_against_references.py`. Packages that aren't there are ski
 """
 
 import random
+from itertools import product
 
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from moa.evaluation._measures.base import Case, Graded
+from moa.evaluation._measures.base import Case
 from moa.evaluation._measures.registry import load_measure
 from moa.evaluation._statistics.agreement import cohen_kappa, krippendorff_alpha
 from moa.evaluation._statistics.prediction_powered import corrected_win_rate
+from tests.support.engines import engine_of, scripted
 
 
 def test_cohens_kappa_is_scikit_learns() -> None:
@@ -56,7 +58,7 @@ def test_a_win_rate_corrected_by_labels_is_that_of_ppi_python() -> None:
         assert 1.0 <= (interval.high - interval.low) / (100 * (high - low)) < 1.04
 
 
-def test_exact_match_is_lm_evals() -> None:
+async def test_exact_match_is_lm_evals() -> None:
     metrics = pytest.importorskip("lm_eval.api.metrics")
     texts = ["Paris", "paris", "Paris.", "U.S.", "US", "us", "it's", "its", "$5", "5", "a-b", "ab", "42", "4 2"]
     for option, flags in {
@@ -66,9 +68,8 @@ def test_exact_match_is_lm_evals() -> None:
         "exact:ignore_case,ignore_punctuation": {"ignore_case": True, "ignore_punctuation": True},
     }.items():
         measure = load_measure(option)
-        assert isinstance(measure, Graded)
-        for output in texts:
-            for reference in texts:
-                ours, _ = measure.grade(Case(prompt="q", output=output, row={"reference": reference}))
-                theirs = metrics.exact_match_hf_evaluate(predictions=[output], references=[reference], **flags)
-                assert ours == theirs["exact_match"], (option, output, reference)
+        for output, reference in product(texts, texts):
+            async with engine_of(scripted({})) as engine:
+                ours = await measure.score(engine, Case(prompt="q", output=output, row={"reference": reference}))
+            theirs = metrics.exact_match_hf_evaluate(predictions=[output], references=[reference], **flags)
+            assert ours.value == theirs["exact_match"], (option, output, reference)

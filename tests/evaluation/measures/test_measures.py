@@ -13,7 +13,6 @@ from moa.errors import UsageError
 from moa.evaluation._judges.loading import TOKENS
 from moa.evaluation._measures.base import Case, Score
 from moa.evaluation._measures.registry import MEASURES, load_measure
-from moa.evaluation._measures.rubric import RubricMeasure
 from tests.support.engines import engine_of, scripted
 
 
@@ -307,8 +306,10 @@ def test_the_guide_has_a_line_for_every_measure() -> None:
     assert set(re.findall(r"^\| `(\w+)[\[:]", guide, re.MULTILINE)) == set(MEASURES)
 
 
-def test_a_rubrics_model_writes_so_much_at_most_that_a_budget_can_hold_its_worst_case() -> None:
-    measure = load_measure("rubric:fake/grader")
+async def test_a_rubrics_model_writes_so_much_at_most_that_a_budget_can_hold_its_worst_case() -> None:
+    provider = scripted({"grader": '{"grade": 5}'})
 
-    assert isinstance(measure, RubricMeasure)
-    assert measure.model.aggregator.max_tokens == TOKENS
+    async with engine_of(provider) as engine:
+        await load_measure("rubric:fake/grader").score(engine, Case(prompt="q", output="x", row={"reference": "y"}))
+
+    assert provider.requests[0].sampling.max_tokens == TOKENS

@@ -9,7 +9,7 @@ import pytest
 from moa._mixture.loading import load
 from moa.errors import ServiceFailed, UsageError
 from moa.evaluation._analysis.load_run import collect
-from moa.evaluation._measures.base import Case, Graded
+from moa.evaluation._measures.base import Case, graded
 from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.providers._base import ModelRequest
@@ -45,7 +45,7 @@ async def test_outputs_that_are_the_same_are_scored_once_and_a_finished_measure_
         calls.append(case.output)
         return 1.0, ""
 
-    measure = Graded(name="mine", grade=grade)
+    measure = graded("mine", "", grade)
     for _ in range(2):
         await evaluated(tmp_path, prompts=ROWS, measures=[measure])
 

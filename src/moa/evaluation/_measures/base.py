@@ -1,9 +1,9 @@
 """What a measure of one output is given, and what it gives."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from moa._ledger import ErrorInfo, Ledger
 from moa._runtime.engine import Engine
@@ -49,59 +49,53 @@ class Score:
     ledger: Ledger = field(default_factory=Ledger)
 
 
-class Measure(Protocol):
-    """Scores one output."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """What scores one output.
 
-    @property
-    def name(self) -> str:
-        """What tells this measure, with its options, from others; scores are kept under it."""
-        ...
+    Attributes:
+        name: What tells this measure, with its options, from others; scores are kept under it.
+        score: Gives the score of an output. A measure that fails on it says so in the score; an `EngineError` says that
+            asking on is of no use.
+        needs: Keys of which every prompt's row has to have one; empty if none is needed.
+        models: References of the models that it asks.
+    """
 
-    @property
-    def models(self) -> tuple[str, ...]:
-        """References of the models that it asks."""
-        ...
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Keys of which every prompt's row has to have one; empty if none is needed."""
-        ...
-
-    async def score(self, engine: Engine, case: Case) -> Score:
-        """Return the score of an output; a measure that fails on it says so in the score.
-
-        Raises:
-            EngineError: Asking on is of no use.
-        """
-        ...
+    name: str
+    score: Callable[[Engine, Case], Awaitable[Score]]
+    needs: tuple[str, ...] = ("reference",)
+    models: tuple[str, ...] = ()
 
 
 Grade = tuple[float, str]
 """A score from 0 to 1, and why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Graded:
-    """A measure that is a function of the case alone.
+def graded(
+    name: str, argument: str, grade: Callable[[Case], Grade], *, needs: tuple[str, ...] = ("reference",)
+) -> Measure:
+    """Return the measure that is a function of the case alone.
 
-    Attributes:
-        name: See `Measure`.
+    Args:
+        name: What the registry calls the measure.
+        argument: What follows its name; empty if nothing does.
         grade: Scores a case; runs in a thread. It may raise `ValueError`: the case can't be scored.
         needs: See `Measure`.
     """
 
-    name: str
-    grade: Callable[[Case], Grade]
-    needs: tuple[str, ...] = ("reference",)
-    models: tuple[str, ...] = ()
-
-    async def score(self, engine: Engine, case: Case) -> Score:
-        """Return the score of an output; see `Measure.score`."""
+    async def score(engine: Engine, case: Case) -> Score:
         try:
-            value, note = await asyncio.to_thread(self.grade, case)
+            value, note = await asyncio.to_thread(grade, case)
         except (ValueError, TimeoutError) as error:
-            return Score(value=None, failure=ErrorInfo(code="measure_failed", message=str(error) or "took too long"))
+            return failed(str(error) or "took too long")
         return Score(value=value, note=note)
+
+    return Measure(name=f"{name}:{argument}" if argument else name, score=score, needs=needs)
+
+
+def failed(why: str) -> Score:
+    """Return the score of an output that can't be scored."""
+    return Score(value=None, failure=ErrorInfo(code="measure_failed", message=why))
 
 
 def require_rows(measures: Sequence[Measure], instructions: Sequence[Instruction]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from moa.errors import UsageError
 from moa.evaluation._judges.json_objects import objects_in
-from moa.evaluation._measures.base import Case, Grade, Graded, Measure
+from moa.evaluation._measures.base import Case, Grade, Measure, graded
 
 _NOUN = "(?:answer|choice|option|label|verdict|category|class|答案)"
 _FORMS = (
@@ -46,7 +46,7 @@ def choice(argument: str) -> Measure:
         found = stated(case.output, choices)
         return float(found in wanted), "no choice is stated" if found is None else "" if found in wanted else found
 
-    return Graded(name=f"choice:{argument}" if argument else "choice", grade=grade)
+    return graded("choice", argument, grade)
 
 
 def stated(output: str, choices: Mapping[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from moa.errors import UsageError
-from moa.evaluation._measures.base import Case, Grade, Graded, Measure
+from moa.evaluation._measures.base import Case, Grade, Measure, graded
 
 _OPENING = re.compile(r"(?<![`~])(```+|~~~+)[ \t]*(?:json\w*|javascript|js)?\s", re.IGNORECASE)
 
@@ -39,8 +39,7 @@ def json_schema(argument: str) -> Measure:
             raise ValueError(f"the schema refers to {error!s:.100}, which is not in it") from error
         return (1.0, "") if wrong is None else (0.0, f"{wrong.json_path}: {wrong.message:.150}")
 
-    needs = () if argument else ("schema",)
-    return Graded(name=f"json_schema:{argument}" if argument else "json_schema", grade=grade, needs=needs)
+    return graded("json_schema", argument, grade, needs=() if argument else ("schema",))
 
 
 def _unfenced(text: str) -> str:

@@ -5,7 +5,7 @@ import re
 from decimal import Decimal, InvalidOperation
 
 from moa.errors import UsageError
-from moa.evaluation._measures.base import Case, Grade, Graded, Measure
+from moa.evaluation._measures.base import Case, Grade, Measure, graded
 
 _NUMBER = re.compile(
     r"""(?<!\w)(?<!\d\.)                   # not inside of a word, or of a version's number
@@ -65,7 +65,7 @@ def number(argument: str) -> Measure:
                 return 1.0, ""
         return 0.0, "no number is stated" if found is None else f"{found:g}"
 
-    return Graded(name=f"number:{argument}" if argument else "number", grade=grade)
+    return graded("number", argument, grade)
 
 
 def stated(text: str) -> float | None:

@@ -5,7 +5,7 @@ from typing import Any
 import regex
 
 from moa.errors import UsageError
-from moa.evaluation._measures.base import Case, Grade, Graded, Measure
+from moa.evaluation._measures.base import Case, Grade, Measure, graded
 
 TIME_S = 1.0
 """Seconds for one search: a pattern can be written that takes years (catastrophic backtracking)."""
@@ -30,8 +30,7 @@ def pattern(argument: str) -> Measure:
         right = _search(wanted, case.output) is not None
         return float(right), "" if right else f"{wanted!r:.100} is not found"
 
-    needs = () if argument else ("pattern",)
-    return Graded(name=f"regex:{argument}" if argument else "regex", grade=grade, needs=needs)
+    return graded("regex", argument, grade, needs=() if argument else ("pattern",))
 
 
 def _search(wanted: str, text: str) -> Any:

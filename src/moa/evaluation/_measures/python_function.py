@@ -4,60 +4,23 @@ import asyncio
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moa._ledger import ErrorInfo
 from moa._runtime.engine import Engine
 from moa.errors import UsageError
-from moa.evaluation._measures.base import Case, Measure, Score
+from moa.evaluation._measures.base import Case, Measure, Score, failed
 
 TIME_S = 60.0
 """Seconds for one output."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionMeasure:
-    """Calls a function with the arguments that it names: `output`, `prompt`, `reference`, `row`.
-
-    It gives a number from 0 to 1, a truth value, or a pair of that and a note; it may be a coroutine function. What it
-    raises becomes the score's failure. Plain functions run in a thread.
-
-    Attributes:
-        name: The file's, the function's, and a digest of the file: another text is another measure.
-        function: The function.
-        arguments: Names of its arguments.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    arguments: tuple[str, ...]
-    models: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-
-    async def score(self, engine: Engine, case: Case) -> Score:
-        """Return the score of an output; see `Measure.score`."""
-        reference = case.row.get("reference")
-        known = {"output": case.output, "prompt": case.prompt, "reference": reference, "row": case.row}
-        try:
-            async with asyncio.timeout(TIME_S):
-                return _score(await self._called({name: known[name] for name in self.arguments}))
-        except TimeoutError:
-            return _failed(f"took longer than {TIME_S:g} s")
-        except Exception as error:  # the user's own code: whatever it raises is a row of the report, and not the end
-            return _failed(f"{type(error).__name__}: {error}")
-
-    async def _called(self, arguments: Mapping[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(self.function):
-            found: Awaitable[Any] = self.function(**arguments)
-            return await found
-        return await asyncio.to_thread(self.function, **arguments)
-
-
 def python_function(argument: str) -> Measure:
     """Return the measure that is a function: `python:FILE.py:FUNCTION`. The file is run.
+
+    The function is called with the arguments that it names: `output`, `prompt`, `reference`, `row`. It gives a number
+    from 0 to 1, a truth value, or a pair of that and a note; it may be a coroutine function, others run in a thread.
+    What it raises becomes the score's failure. Another text of the file is another measure.
 
     Only the person who starts the evaluation can give it; no run directory names code to run.
 
@@ -84,16 +47,26 @@ def python_function(argument: str) -> Measure:
     unknown = [one for one in arguments if one not in ("output", "prompt", "reference", "row")]
     if unknown:
         raise UsageError(f"{where}: {name} takes {unknown[0]}; known are output, prompt, reference and row")
+
+    async def score(engine: Engine, case: Case) -> Score:
+        known = {"output": case.output, "prompt": case.prompt, "reference": case.row.get("reference"), "row": case.row}
+        given = {one: known[one] for one in arguments}
+        try:
+            async with asyncio.timeout(TIME_S):
+                if inspect.iscoroutinefunction(function):
+                    return _score(await function(**given))
+                return _score(await asyncio.to_thread(function, **given))
+        except TimeoutError:
+            return failed(f"the function took longer than {TIME_S:g} s")
+        except Exception as error:  # the user's own code: whatever it raises is a row of the report, and not the end
+            return failed(f"the function {type(error).__name__}: {error}")
+
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    return FunctionMeasure(name=f"python:{path.name}:{name}@{digest}", function=function, arguments=arguments)
+    return Measure(name=f"python:{path.name}:{name}@{digest}", score=score, needs=())
 
 
 def _score(found: Any) -> Score:
     value, note = found if isinstance(found, tuple) and len(found) == 2 else (found, "")
     if not (isinstance(value, bool | int | float) and 0 <= value <= 1):
-        return _failed(f"gave {value!r:.100} and not a number from 0 to 1")
+        return failed(f"the function gave {value!r:.100} and not a number from 0 to 1")
     return Score(value=float(value), note=str(note))
-
-
-def _failed(why: str) -> Score:
-    return Score(value=None, failure=ErrorInfo(code="measure_failed", message=f"the function {why}"))

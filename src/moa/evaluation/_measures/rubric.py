@@ -1,12 +1,10 @@
 """`rubric`: a model grades the output against a rubric, or against the reference."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from moa._mixture.escaping import Delimiter
 from moa._mixture.loading import single
-from moa._mixture.schema import Mixture
 from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa.errors import UsageError
@@ -32,37 +30,6 @@ _MARKS = Delimiter(r"<\s*/?", r"\s*(?:response|instruction|standard)\b")
 _REPLY = json_reply("grade", reason={"type": "string"}, grade={"type": "integer", "minimum": 0, "maximum": MOST})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RubricMeasure:
-    """Asks a model for a grade.
-
-    Attributes:
-        model: The model to ask, as a mixture.
-    """
-
-    model: Mixture
-    needs: tuple[str, ...] = ("rubric", "reference")
-
-    @property
-    def name(self) -> str:
-        """With the model's reference."""
-        return f"rubric:{self.models[0]}"
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The model that it asks."""
-        return (self.model.aggregator.model,)
-
-    async def score(self, engine: Engine, case: Case) -> Score:
-        """Return the score of an output; see `Measure.score`."""
-        rubric = case.row.get("rubric")
-        standard = str(rubric) if rubric else f"A right answer is: {' or: '.join(case.references)}"
-        asked = question(_SYSTEM, _QUESTION, _MARKS, prompt=case.prompt, standard=standard, output=case.output)
-        found = await ask(engine, self.model, asked, _grade, judge=self.name, options=_REPLY)
-        value, note = (None, "") if found.value is None else found.value
-        return Score(value=value, note=note, failure=found.failure, ledger=found.ledger)
-
-
 def rubric(argument: str) -> Measure:
     """Return the measure that a model grades: `rubric:ENDPOINT/MODEL`. Rows have `rubric`, or `reference`.
 
@@ -72,7 +39,16 @@ def rubric(argument: str) -> Measure:
     """
     if not argument:
         raise UsageError("--measure rubric asks a model: say which, e.g. rubric:openai/gpt-6-luna")
-    return RubricMeasure(model=single(argument, max_tokens=TOKENS))
+    name, model = f"rubric:{argument}", single(argument, max_tokens=TOKENS)
+
+    async def score(engine: Engine, case: Case) -> Score:
+        standard = case.row.get("rubric") or f"A right answer is: {' or: '.join(case.references)}"
+        asked = question(_SYSTEM, _QUESTION, _MARKS, prompt=case.prompt, standard=str(standard), output=case.output)
+        found = await ask(engine, model, asked, _grade, judge=name, options=_REPLY)
+        value, note = found.value or (None, "")
+        return Score(value=value, note=note, failure=found.failure, ledger=found.ledger)
+
+    return Measure(name=name, score=score, needs=("rubric", "reference"), models=(argument,))
 
 
 def _grade(answer: Answer) -> tuple[float, str] | None:

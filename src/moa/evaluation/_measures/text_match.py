@@ -4,7 +4,7 @@ import re
 import string
 import unicodedata
 
-from moa.evaluation._measures.base import Case, Grade, Graded, Measure, words_of
+from moa.evaluation._measures.base import Case, Grade, Measure, graded, words_of
 
 _OPTIONS = ("ignore_case", "ignore_punctuation")
 
@@ -18,7 +18,7 @@ def exact(argument: str) -> Measure:
         right = any(output == _plain(reference, options) for reference in case.references)
         return float(right), "" if right else f"expected {_shown(case)}"
 
-    return Graded(name=_name("exact", options), grade=grade)
+    return graded("exact", ",".join(sorted(options)), grade)
 
 
 def contains(argument: str) -> Measure:
@@ -33,7 +33,7 @@ def contains(argument: str) -> Measure:
         right = any(re.search(pattern, output) for pattern in patterns)
         return float(right), "" if right else f"expected to find {_shown(case)}"
 
-    return Graded(name=_name("contains", options), grade=grade)
+    return graded("contains", ",".join(sorted(options)), grade)
 
 
 def _plain(text: str, options: set[str]) -> str:
@@ -42,10 +42,6 @@ def _plain(text: str, options: set[str]) -> str:
         # Left out, and not a space: as in SQuAD's and lm-eval's exact match, "U.S." is "US".
         text = "".join(one for one in text if one not in string.punctuation and unicodedata.category(one)[0] != "P")
     return " ".join((text.casefold() if "ignore_case" in options else text).split())
-
-
-def _name(measure: str, options: set[str]) -> str:
-    return f"{measure}:{','.join(sorted(options))}" if options else measure
 
 
 def _shown(case: Case) -> str:
