@@ -19,8 +19,8 @@ from moa.errors import (
 )
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock.error_mapping import from_response
-from moa.providers._openai_compatible.error_body import parse_error_body
-from moa.providers._openai_compatible.error_mapping import map_error
+from moa.providers._error_body import parse_error_body
+from moa.providers._error_mapping import map_error
 from tests.providers.requests import ask
 
 Kind = type[ProviderError]
@@ -43,6 +43,12 @@ NO_MONEY = [
     # github.com/666ghj/BettaFish/issues/524
     (429, "Your account org-x is suspended due to insufficient balance, please recharge or check your plan"),
     (400, "Budget has been exceeded! Current cost: 10.2, Max budget: 10.0"),
+    # github.com/diegosouzapw/OmniRoute/issues/6980: Cloudflare's Workers AI, whose day ends at midnight
+    (429, "AiError: you have used up your daily free allocation of 10,000 neurons, please upgrade to a paid plan"),
+    (429, "Subscription quota exceeded. You can continue using free models."),  # …/OmniRoute/issues/1772
+    (429, "The usage limit has been reached"),  # github.com/code-yeongyu/senpi/issues/1969
+    (429, "Weekly usage limit reached. Resets in 6hr 29min."),  # github.com/NousResearch/hermes-agent/pull/93455
+    (429, "All accounts have exhausted their quota (reset after 5m)"),  # …/OmniRoute/pull/9387
 ]
 FILTERED = [
     (400, "Output blocked by content filtering policy"),  # github.com/anthropics/claude-code/issues/6195
@@ -80,6 +86,35 @@ TOO_LONG = [
     (400, "Prompt 超长"),
     (400, "Trying to keep the first 5210 tokens when context the overflows."),
     (500, "prompt too long; exceeded max context length by 4 tokens"),
+    (400, "Prompt too long: 5152 tokens exceeds max_seq_len 2048"),  # github.com/0xBakeer/inference-atlas/pull/186
+    # github.com/earendil-works/pi/issues/4943 and pull/5929
+    (400, "Input length 131393 exceeds the maximum allowed input length of 131040 tokens."),
+    (400, "This model's maximum context length is 262144 tokens. However, you requested 0 output tokens"),
+    (400, "Your input exceeds the model's context window."),  # github.com/code-yeongyu/senpi/pull/1466
+    (400, "The total number of tokens in the request exceeds the limit of 131072"),
+    (400, "too many total tokens: 8200 > 8192"),
+    (400, "Please reduce your prompt; or completion length."),
+    (400, "Invalid 'messages[1].content': string too long. Expected a string with maximum length 1048576"),
+]
+BUSY = [
+    # github.com/LibreChat-AI/agents/issues/357: Scaleway says so of each of its limits
+    (429, "INSUFFICIENT QUOTA: You exceeded your current limit of concurrent requests."),
+    (429, "INSUFFICIENT QUOTA: You exceeded your current limit of tokens per minute."),
+    # github.com/can1357/oh-my-pi/issues/8496: DashScope
+    (429, "insufficient_quota: You exceeded your current quota. See https://help.aliyun.com/x/error-code#token-limit"),
+    (429, "Too many tokens per minute"),
+    (403, "REQUEST_LIMIT_EXCEEDED: Exceeded workspace input tokens per minute rate limit"),  # Databricks
+    (400, "upstream rate limit exceeded"),
+]
+KEY = [
+    (400, "API key not valid. Please pass a valid API key."),  # Gemini, as for all of its refusals of a key
+    (400, "API key expired. Please renew the API key."),
+    (400, "Missing or invalid Authorization header."),
+    (400, "Incorrect API key provided: xa***11. You can obtain an API key from the console."),  # xAI
+    (400, "User location is not supported for the API use."),  # github.com/google-gemini/gemini-cli/issues/24641
+    (400, "claude-4-sonnet is not authorized or not available in your region."),  # Snowflake
+    (422, "Invalid api key"),
+    (500, "Authentication Error, Invalid proxy server token passed."),  # LiteLLM's proxy
 ]
 OTHERS = [
     (429, "You exceeded your current quota, please check your plan and billing details. Retry in 30s.", RateLimited),
@@ -93,6 +128,12 @@ OTHERS = [
     (403, "Your account was flagged and its key disabled", AuthenticationFailed),
     (403, "Project `p` does not have access to model `gpt-6`", AuthenticationFailed),
     (499, "Client closed request", ServiceFailed),
+    # github.com/NousResearch/hermes-agent/pull/51793 and github.com/strands-agents/harness-sdk/pull/3722
+    (400, "The parameter `max_tokens` is not valid: expected a value <= 32768, but got 65536", BadRequest),
+    (400, "max_output_tokens (200000) exceeds model maximum output tokens (128000)", BadRequest),
+    # More than a minute allows: no wait makes it smaller.
+    (429, "Request too large for gpt-x on tokens per min (TPM): Limit 30000, Requested 40000.", ContextTooLong),
+    (429, "This request would exceed your account's rate limit. Please try again later.", RateLimited),
 ]
 
 
@@ -120,6 +161,8 @@ def question(has_images: bool) -> ModelRequest:
         *((status, message, Refused) for status, message in FILTERED),
         *((status, message, ModelNotFound) for status, message in NO_MODEL),
         *((status, message, ContextTooLong) for status, message in TOO_LONG),
+        *((status, message, RateLimited) for status, message in BUSY),
+        *((status, message, AuthenticationFailed) for status, message in KEY),
         *OTHERS,
     ],
 )
@@ -139,6 +182,28 @@ def test_a_failure_is_what_its_words_say_whatever_its_status(status: int, messag
 )
 def test_bedrocks_validation_is_what_its_words_say(message: str, kind: Kind) -> None:
     assert type(on_bedrock(400, "ValidationException", message)) is kind
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Too many tokens, please wait before trying again.", RateLimited),  # Bedrock's throttling, through a gateway
+        ("This request exceeds the limit of 30000 tokens per minute", RateLimited),
+        ("This model's maximum context length is 8192 tokens.", ContextTooLong),
+        ("Worker local total request limit reached (33/32)", ServiceFailed),  # …/OmniRoute/pull/8210
+    ],
+)
+def test_a_failure_inside_of_a_reply_is_what_its_words_say(message: str, kind: Kind) -> None:
+    assert type(map_error(parse_error_body(message.encode()), reference="lab/m")) is kind
+
+
+@pytest.mark.parametrize("code", ["server_error", "overloaded_error"])
+def test_a_service_that_failed_says_so_by_its_code_whatever_the_status(code: str) -> None:
+    # github.com/coder/anyclaude/issues/8: an error in an error in an error
+    inner = {"type": code, "code": code, "message": "You can retry your request"}
+    body = json.dumps({"type": "error", "error": {"type": "error", "error": inner}}).encode()
+
+    assert type(map_error(parse_error_body(body), reference="lab/m", status=400)) is ServiceFailed
 
 
 def test_bedrock_tells_an_account_that_cannot_pay_from_one_without_access() -> None:

@@ -90,6 +90,18 @@ def likeliest(message: str, *, parameter: str = "", status: int = 400, deltas: b
         ("The last message must be from the user", "prefill"),
         ("messages.0.role: Input should be 'user' or 'assistant'", "system"),
         ("Unexpected role 'user' after role 'tool'", "user_after_tool"),
+        # github.com/openai/openai-openapi/issues/541: a judge, which has no tools, goes on with its effort
+        (
+            "Function tools with reasoning_effort are not supported for gpt-5.4 in /v1/chat/completions. "
+            "To use function tools, use /v1/responses or set reasoning_effort to 'none'.",
+            "reasoning_effort beside tools",
+        ),
+        ("tool_choice 'required' is incompatible with thinking enabled", "tool_choice"),
+        # github.com/openclaw/openclaw/issues/10085 and github.com/pydantic/pydantic-ai/issues/3881
+        ("thinking is enabled but reasoning_content is missing in assistant tool call message", "thoughts_of_calls"),
+        ("The `reasoning_content` in the thinking mode must be passed back to the API.", "thoughts_of_calls"),
+        ("Unable to submit request because function call `f` is missing a `thought_signature`.", "thought_signature"),
+        ("Function call is missing a thought_signature in functionCall parts.", "thought_signature"),
         ("toolUseId failed to satisfy constraint: Member must satisfy regular expression pattern", "tool_call_id"),
         ("No endpoints found that support tool use.", "tools"),
         # What only the value is wrong of, or what is about something else.
@@ -116,6 +128,7 @@ def test_a_refused_part_is_found_by_its_name_and_told_from_a_refused_value(messa
         ("body.temperature", "not permitted", "temperature"),
         ("generation_config.seed", "unknown", "seed"),
         ("temperature", "Invalid value", "temperature"),
+        ("stream", "Your organization must be verified to stream this model.", "stream"),
     ],
 )
 def test_a_path_counts_more_than_the_sentence(path: str, message: str, expected: str) -> None:

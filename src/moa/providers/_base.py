@@ -29,7 +29,8 @@ class ModelRequest:
         deltas: Whether the reply is wanted piece by piece; if not, a provider may use a cheaper call.
         idle_timeout_s: Longest silence inside a streamed reply, in seconds; None for no limit.
         avoid: What the service is known to refuse and only its adapter can write in another way: `max_tokens` (its
-            other name is `max_completion_tokens`), `stream_options`, `null_content`.
+            other name is `max_completion_tokens`), `stream_options`, `null_content`, and calls without what it would
+            have hung on them itself, `thought_signature` and `thoughts_of_calls`.
         context: How the call is made (ledger, budget, time); nothing that a provider has to read.
     """
 

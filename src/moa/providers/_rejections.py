@@ -41,7 +41,7 @@ _NAMES = {
     "seed": r"(?:random[_ -]?)?seed",
     "stop": r"stop[_ -]?(?:sequences?|words?|strings?)",
     "stream": r"streaming|streamed|stream[ _-]mode",
-    "tools": r"tool[_ -]?(?:use|calls?|calling|config(?!\.toolchoice)|specs?)|function[_ -]?call(?:s|ing)",
+    "tools": r"tool[_ -]?(?:use|calls?|calling|config(?!\.toolchoice)|specs?)|function[_ -](?:call(?:s|ing)|tools)",
 }
 """Names that stand for a part of a request wherever they occur."""
 
@@ -118,6 +118,12 @@ _TOGETHER = re.compile(
 )
 
 _TURNS = (
+    # What a service hung on its own calls is missing: another model made them, or a client has lost it.
+    (("thought_signature",), re.compile(r"missing an? \W?thought[_ ]?signature", re.I)),
+    (
+        ("thoughts_of_calls",),
+        re.compile(r"reasoning[_ ]content\b.{0,80}\b(?:missing|passed back|required)", re.I | re.S),
+    ),
     # A template that knows no system role says this of a system turn too.
     (("alternation", "system"), re.compile(r"alternat(?:e\b|ing)|consecutive|same role", re.I)),
     (("user_after_tool",), re.compile(r"role\W{1,3}user\W{1,3} after role\W{1,3}tool", re.I)),
@@ -155,7 +161,9 @@ _TURNS = (
 
 _PATH = re.compile(r"(?<![\w.])(?:body\.)?(?:messages|tools|input)[.\[][\w.\[\]-]+|(?<=loc['\"]: )[\[(][^\])]*[\])]")
 _CACHING = re.compile(r"prompt[\s_-]?cach(?!e[_-](?:key|retention|options))|cache[\s_-]?(?:points?|control)", re.I)
-_OF_TURNS = frozenset({"whole", "alternation", "user_after_tool", "prefill", "null_content"})
+_OF_TURNS = frozenset(
+    {"whole", "alternation", "user_after_tool", "prefill", "null_content", "thought_signature", "thoughts_of_calls"}
+)
 _STATUS = frozenset({400, 403, 404, 405, 406, 415, 422, 500, 501})
 _ACCESS = re.compile(
     r"\bkey\b|token(?!s)|credential|permission|permitted to|access|authori[sz]|denied|billing|credit|quota|\bplan\b"
@@ -332,6 +340,5 @@ def _parts_of_turns(messages: tuple[Message, ...]) -> Iterator[str]:
         if message.state is not None or any(call.state is not None for call in message.tool_calls):
             yield "reasoning_content"
         if message.tool_calls:
-            yield "tool_call_id"
-            yield "null_content"
+            yield from ("tool_call_id", "null_content", "thought_signature", "thoughts_of_calls")
         before = message.role

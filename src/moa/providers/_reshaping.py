@@ -11,7 +11,9 @@ from moa.providers._cache_marks import cache_control, tool_mark, without_tool_ma
 from moa.providers._conversations import RESHAPED, normal_form
 
 _SAMPLING = frozenset({"temperature", "top_p", "top_k", "seed", "reasoning_effort"})
-_WRITTEN_OTHERWISE = frozenset({"max_tokens", "stream_options", "null_content"})
+_WRITTEN_OTHERWISE = frozenset(
+    {"max_tokens", "stream_options", "null_content", "thought_signature", "thoughts_of_calls"}
+)
 """Parts that a provider's encoder avoids by itself when they are in `ModelRequest.avoid`."""
 
 HINTS = frozenset(

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from moa._messages import Message, ReplyOptions, Sampling, ToolCall, conversation
+from moa._messages import Message, ReplyOptions, Sampling, ServiceState, ToolCall, conversation
 from moa.errors import BadRequest
 from moa.providers._base import ModelRequest
 from moa.providers._openai_compatible.encode import encode
+from moa.providers._rejections import parts_of
+from moa.providers._reshaping import without
 from tests.providers.requests import ask
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -107,6 +109,31 @@ def test_encode_avoids_what_the_service_refuses() -> None:
     assert body["max_completion_tokens"] == 7
     assert not {"max_tokens", "stream_options"} & body.keys()
     assert body["messages"][1]["content"] == ""
+
+
+def test_calls_that_another_model_made_get_what_a_service_would_have_hung_on_them() -> None:
+    signed = ServiceState("lab/small", {"extra_content": {"google": {"thought_signature": "own"}}})
+    thought = ServiceState("lab/small", {"reasoning_content": "own"})
+    foreign = [ToolCall(id=name, name="f", arguments="{}") for name in ("1", "2")]
+    own = ToolCall(id="3", name="f", arguments="{}", state=signed)
+    turns = (
+        Message(role="user", content="hi"),
+        Message(role="assistant", tool_calls=tuple(foreign)),
+        *(Message(role="tool", content="x", tool_call_id=call.id) for call in foreign),
+        Message(role="assistant", tool_calls=(own,), state=thought),
+        Message(role="tool", content="x", tool_call_id="3"),
+    )
+    asked = ask(messages=turns)
+    for part in ("thought_signature", "thoughts_of_calls"):
+        assert part in parts_of(asked)
+        asked = without(asked, part) or asked
+
+    theirs, ours = (turn for turn in body_of(asked)["messages"] if turn["role"] == "assistant")
+    skipped = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+    assert [call.get("extra_content") for call in theirs["tool_calls"]] == [skipped, None]
+    assert theirs["reasoning_content"].isspace()
+    assert ours["tool_calls"][0]["extra_content"] == signed.data["extra_content"]
+    assert ours["reasoning_content"] == "own"
 
 
 def test_half_of_a_character_is_written_as_the_replacement_character() -> None:

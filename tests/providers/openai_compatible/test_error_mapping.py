@@ -18,8 +18,8 @@ from moa.errors import (
     ServiceFailed,
     UnsupportedInput,
 )
-from moa.providers._openai_compatible.error_body import MOST_SHOWN, parse_error_body
-from moa.providers._openai_compatible.error_mapping import map_error
+from moa.providers._error_body import MOST_SHOWN, parse_error_body
+from moa.providers._error_mapping import map_error
 from tests.providers.requests import ask
 
 

@@ -7,7 +7,6 @@ import orjson
 from moa.errors import (
     AuthenticationFailed,
     BadRequest,
-    ContextTooLong,
     ModelNotFound,
     ProviderError,
     QuotaExhausted,
@@ -16,11 +15,11 @@ from moa.errors import (
     ServiceFailed,
 )
 from moa.providers._base import ModelRequest
-from moa.providers._failure_words import failure_by_words
+from moa.providers._error_body import ErrorBody
+from moa.providers._error_mapping import instead, kind_and_rejects
+from moa.providers._failure_words import kind_by_status
 from moa.providers._redaction import NO_SECRETS, Secrets
-from moa.providers._rejections import rejections
 from moa.providers._retry_after import retry_after_s
-from moa.providers._successors import successor
 
 _MESSAGE_LIMIT = 600
 """Most characters of the service's own words that go into an error."""
@@ -33,34 +32,22 @@ _PAYMENT_HINT = "set a valid means of payment for the AWS account, then try agai
 _PROFILE_HINT = "use the id of an inference profile, e.g. with us., eu., apac. or global. before the model's id"
 _CREDENTIALS_HINT = "renew the AWS credentials (e.g. `aws sso login`), or check keys, region and this machine's clock"
 
-_KINDS: dict[str, type[ProviderError]] = {
-    "throttlingexception": RateLimited,
-    "toomanyrequestsexception": RateLimited,
-    "servicequotaexceededexception": RateLimited,
-    "modeltimeoutexception": ServiceFailed,
-    "modelstreamerrorexception": ServiceFailed,
-    "modelnotreadyexception": ServiceFailed,
-    "modelerrorexception": ServiceFailed,
-    "serviceunavailableexception": ServiceFailed,
-    "internalserverexception": ServiceFailed,
-    "internalfailure": ServiceFailed,
-    "validationexception": BadRequest,
-    "unknownoperationexception": BadRequest,
-    "conflictexception": BadRequest,
-    "accessdeniedexception": AuthenticationFailed,
-    "resourcenotfoundexception": ModelNotFound,
-    "expiredtokenexception": AuthenticationFailed,
-    "expiredtoken": AuthenticationFailed,
-    "unrecognizedclientexception": AuthenticationFailed,
-    "invalidsignatureexception": AuthenticationFailed,
-    "signaturedoesnotmatch": AuthenticationFailed,
-    "incompletesignatureexception": AuthenticationFailed,
-    "incompletesignature": AuthenticationFailed,
-    "missingauthenticationtokenexception": AuthenticationFailed,
-    "missingauthenticationtoken": AuthenticationFailed,
-    "invalidclienttokenid": AuthenticationFailed,
-    "optinrequired": AuthenticationFailed,
+_CODES: Mapping[type[ProviderError], tuple[str, ...]] = {
+    RateLimited: ("Throttling", "TooManyRequests", "ServiceQuotaExceeded"),
+    ServiceFailed: (
+        *("ModelTimeout", "ModelStreamError", "ModelNotReady", "ModelError"),
+        *("ServiceUnavailable", "InternalServer", "InternalFailure"),
+    ),
+    BadRequest: ("Validation", "UnknownOperation", "Conflict"),
+    ModelNotFound: ("ResourceNotFound",),
+    AuthenticationFailed: (
+        *("AccessDenied", "ExpiredToken", "UnrecognizedClient", "InvalidSignature", "SignatureDoesNotMatch"),
+        *("IncompleteSignature", "MissingAuthenticationToken", "InvalidClientTokenId", "OptInRequired"),
+    ),
 }
+"""AWS's codes, which may end in `Exception`."""
+
+_KINDS = {code.lower(): kind for kind, codes in _CODES.items() for code in codes}
 
 _SEVERAL: dict[type[ProviderError], int] = {BadRequest: 400, AuthenticationFailed: 403}
 """Kinds whose codes cover other failures too, with their usual status: exceptions in a stream have none."""
@@ -110,55 +97,31 @@ def _error(
 ) -> ProviderError:
     # The code may come with a namespace before it (`com.amazon.coral#`) and an address after it (`:http://…`).
     name = code.rpartition("#")[2].partition(":")[0].strip()
-    by_code = _KINDS.get(name.lower()) or _by_status(status)
-    kind, rejects = _refined(by_code, message, request), tuple[Rejection, ...]()
-    if by_code in _SEVERAL and kind in (by_code, ModelNotFound) and request is not None:
-        rejects = rejections(status=status, code=name, parameter="", message=message, request=request)
-        kind = by_code if rejects else kind
+    known = name.lower().removesuffix("exception")
+    kind, rejects = _KINDS.get(known) or kind_by_status(status), tuple[Rejection, ...]()
+    if kind in _SEVERAL:
+        complaint = ErrorBody(message=message, code=name)
+        kind, rejects = kind_and_rejects(complaint, _SEVERAL[kind], request)
+    elif kind is ModelNotFound and "use case" in message:
+        kind = AuthenticationFailed  # access to the model was not asked for: the model is there
+    elif kind is RateLimited and "per day" in message:
+        kind = QuotaExhausted  # a day's allowance doesn't come back while a run waits
     text = secrets.beginning(_shown_text(message, kind), _MESSAGE_LIMIT)
     description = ": ".join(filter(None, (name or f"HTTP {status}", text)))
-    hint = _hint(name.lower(), kind, message, request)
+    hint = _hint(known, kind, message, request)
     error = kind(f"{description} ({hint})" if hint else description, model=reference, status=status)
     error.rejects = rejects
     return error
 
 
-def _refined(kind: type[ProviderError], message: str, request: ModelRequest | None) -> type[ProviderError]:
-    """The kind of failure by the message, where AWS's code covers several."""
-    if kind in _SEVERAL:
-        has_images = request is not None and any(one.images for one in request.messages)
-        return failure_by_words(message, _SEVERAL[kind], has_images=has_images) or kind
-    # Access to the model was not asked for, which a 404 tells: the model is there.
-    if kind is ModelNotFound and "use case" in message:
-        return AuthenticationFailed
-    # A day's allowance doesn't come back while a run waits.
-    return QuotaExhausted if kind is RateLimited and "per day" in message else kind
-
-
-def _by_status(status: int | None) -> type[ProviderError]:
-    match status:
-        case 401 | 403:
-            return AuthenticationFailed
-        case 404:
-            return ModelNotFound
-        case 413:
-            return ContextTooLong
-        case 429:
-            return RateLimited
-        case None | 408 | 424:
-            return ServiceFailed
-    return ServiceFailed if status >= 500 else BadRequest
-
-
-def _hint(name: str, kind: type[ProviderError], message: str, request: ModelRequest | None) -> str:
+def _hint(code: str, kind: type[ProviderError], message: str, request: ModelRequest | None) -> str:
     if kind is ModelNotFound:
-        instead = None if request is None else successor(request.model)
-        return f"`moa models` lists what there is{f'; a later model is {instead}' if instead else ''}"
+        return f"`moa models` lists what there is{instead(kind, request)}"
     if kind is BadRequest and "on-demand throughput" in message:
         return _PROFILE_HINT
-    if kind is QuotaExhausted and name == "accessdeniedexception":
+    if kind is QuotaExhausted and code == "accessdenied":
         return _PAYMENT_HINT
-    if kind is AuthenticationFailed and name in ("accessdeniedexception", "resourcenotfoundexception"):
+    if kind is AuthenticationFailed and code in ("accessdenied", "resourcenotfound"):
         return _ACCESS_HINT
     return _CREDENTIALS_HINT if kind is AuthenticationFailed else ""
 

@@ -22,12 +22,12 @@ from moa.providers._base import ModelRequest, Provider, ReplyEvent
 from moa.providers._batch_jobs.service import JobStatus
 from moa.providers._batch_jobs.store import BatchJob
 from moa.providers._endpoint import BatchSettings, Endpoint
+from moa.providers._error_body import error_body_of, parse_error_body
+from moa.providers._error_mapping import map_error
 from moa.providers._http import HttpRequest, HttpResponse, HttpTransport, Transport
 from moa.providers._lenient_json import loads
 from moa.providers._openai_compatible.decode import decode_reply
 from moa.providers._openai_compatible.encode import encode
-from moa.providers._openai_compatible.error_body import error_body_of, parse_error_body
-from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._openai_compatible.provider import address, headers_of
 from moa.providers._redaction import Secrets, texts_of
 

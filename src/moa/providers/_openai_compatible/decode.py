@@ -14,9 +14,9 @@ from moa._usage import TokenUsage
 from moa.errors import BadRequest, BrokenReply, ProviderError, Refused
 from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
 from moa.providers._cache_marks import asks_for_an_hour
+from moa.providers._error_body import error_body_of, is_error
+from moa.providers._error_mapping import map_error
 from moa.providers._lenient_json import TextJoiner, loads, whole_characters
-from moa.providers._openai_compatible.error_body import error_body_of, is_error
-from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._openai_compatible.sse import BOM, SseReader
 from moa.providers._openai_compatible.tool_calls import ToolCalls
 from moa.providers._openai_compatible.usage import read_usage

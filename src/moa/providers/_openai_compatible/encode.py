@@ -62,10 +62,26 @@ def _messages(request: ModelRequest, *, marks: bool) -> list[dict[str, Any]]:
             fields |= _own_fields(message.state, owner, _OF_MESSAGES)
             for call, its_fields in zip(message.tool_calls, fields.get("tool_calls", ()), strict=True):
                 its_fields |= _own_fields(call.state, owner, _OF_CALLS)
+            _put_placeholders(fields, avoid)
         if "null_content" in avoid:
             fields["content"] = fields["content"] or ""
         messages.append(fields)
     return messages
+
+
+_UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+"""For calls that another model made. Source: Gemini's guide to thought signatures."""
+_THOUGHT_NOTHING = " "
+"""The thoughts of a call that another model made: DeepSeek and Moonshot want some, and DeepSeek no empty ones."""
+
+
+def _put_placeholders(message: dict[str, Any], avoid: frozenset[str]) -> None:
+    """Put what a service would have hung on its own calls on those of others; of several, Gemini signs the first."""
+    if calls := message.get("tool_calls"):
+        if "thought_signature" in avoid:
+            calls[0].setdefault("extra_content", _UNSIGNED)
+        if "thoughts_of_calls" in avoid:
+            message.setdefault("reasoning_content", _THOUGHT_NOTHING)
 
 
 def _own_fields(state: ServiceState | None, owner: str, names: tuple[str, ...]) -> dict[str, Any]:

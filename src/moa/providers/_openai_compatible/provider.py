@@ -12,11 +12,11 @@ from yarl import URL
 from moa.errors import BrokenReply, ConfigError, IdleTimedOut, ProviderError
 from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WholeReply
 from moa.providers._endpoint import Endpoint
+from moa.providers._error_body import parse_error_body
+from moa.providers._error_mapping import map_error
 from moa.providers._http import HttpRequest, HttpResponse, HttpTransport, Transport, drain
 from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply, split_choices
 from moa.providers._openai_compatible.encode import encode
-from moa.providers._openai_compatible.error_body import parse_error_body
-from moa.providers._openai_compatible.error_mapping import map_error
 from moa.providers._redaction import Secrets, texts_of
 from moa.providers._thoughts import WITHOUT_PARSER
 

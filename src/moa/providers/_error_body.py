@@ -16,7 +16,8 @@ MOST_SEARCHED = 4000
 """Characters of an error in which a refused part of the request is looked for."""
 
 _MARKUP = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_KEYS_OF_MESSAGE = ("message", "detail", "error_msg", "msg", "status_msg", "title", "reason")
+_KEYS_OF_MESSAGE = ("message", "detail", "error_msg", "error_message", "msg", "status_msg", "title", "reason")
+_KEYS_OF_CODE = ("code", "type", "status", "error_type", "error_code")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ def is_error(reply: Mapping[str, Any]) -> bool:
     own = reply.get("base_resp")
     if isinstance(own, dict):
         return bool(own.get("status_code"))
-    if reply.get("detail") or reply.get("error_msg"):
+    if any(reply.get(key) for key in ("detail", "error_msg", "error_message")):
         return True
     # A message alone may be progress: "loading the model".
     fails = any(_is_failure(reply.get(key)) for key in ("code", "status", "status_code", "type"))
@@ -75,11 +76,15 @@ def _is_failure(code: object) -> bool:
     return int(text) >= 400 if text.isdecimal() else any(word in text for word in ("err", "fail", "invalid"))
 
 
-def _found(value: object) -> ErrorBody:
+def _found(value: Any) -> ErrorBody:
     match value:
         case [first, *_]:
             return _found(first)
-        case {"error": dict() | list() | str() as inner} if inner:
+        case {"error": str() as name} if name:
+            # Beside a sentence, it is no more than a name: "Bad Request", "INSUFFICIENT QUOTA".
+            sentences = (str(value[key]) for key in _KEYS_OF_MESSAGE if isinstance(value.get(key), str))
+            return _flat({**value, "message": ": ".join(filter(None, (name, next(sentences, ""))))})
+        case {"error": dict() | list() as inner} if inner:
             return _found(inner)
         case {"detail": [{"msg": str(message)} as fault, *_]}:
             return _invalid_field(message, fault)
@@ -109,12 +114,14 @@ def _flat(error: Mapping[str, Any]) -> ErrorBody:
         # A gateway gives what the service behind it said as a text.
         return _found(inner)
     raw = error.get("metadata", {}).get("raw") if isinstance(error.get("metadata"), dict) else None
-    codes = [str(error[key]).lower() for key in ("code", "type", "status") if error.get(key)]
+    codes = [str(error[key]).lower() for key in _KEYS_OF_CODE if error.get(key)]
+    parameter = error["param"] if isinstance(error.get("param"), str) else ""
+    text = f"{_words(message)}: {_words(raw)}" if raw else _words(message)
     return ErrorBody(
-        message=f"{_words(message)}: {_words(raw)}" if raw else _words(message),
+        message=text if parameter in text else f"{text} ({parameter})",
         code=" ".join(code for code in codes if not code.isdigit()),
         status=next((int(code) for code in codes if code.isdigit() and 400 <= int(code) <= 599), None),
-        parameter=error["param"] if isinstance(error.get("param"), str) else "",
+        parameter=parameter,
     )
 
 
