@@ -333,7 +333,9 @@ def _with_images(turns: list[Message], images: Sequence[ImagePart]) -> list[Mess
     raise UsageError("the images have no user message to go with: add one")
 
 
-_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name", "cache_control")
+MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name", "cache_control")
+"""What a mapping that is a message may have."""
+
 _OF_A_REPLY = ("refusal", "reasoning", "reasoning_content", "reasoning_details")
 """What services add to their replies, which callers send back as they came. No model is shown it again."""
 
@@ -346,9 +348,11 @@ def _message(value: object, number: int) -> Message:
         raise UsageError(f"message {number} is {_kind(value)}: {advice}")
     for key, content in value.items():
         # Replies are also full of empty fields.
-        if key not in (*_KEYS, *_OF_A_REPLY) and content not in (None, [], {}):
-            hint = did_you_mean(str(key), _KEYS) or "."
-            raise UsageError(f"message {number} has the unknown key {key!r:.80}{hint} Known are {', '.join(_KEYS)}")
+        if key not in (*MESSAGE_KEYS, *_OF_A_REPLY) and content not in (None, [], {}):
+            hint = did_you_mean(str(key), MESSAGE_KEYS) or "."
+            raise UsageError(
+                f"message {number} has the unknown key {key!r:.80}{hint} Known are {', '.join(MESSAGE_KEYS)}"
+            )
     role = value.get("role")
     if role == "developer":
         role = "system"

@@ -97,7 +97,7 @@ ODD = [
     b"\n",
     b"not json\n",
     b"[1, 2]\n",
-    b'{"question": "no prompt"}\n',
+    b'{"remark": "no prompt"}\n',
     b'{"prompt": "half \\ud83d"}\n',
     b'{"prompt": "[{\\"a\\": 1}]"}\n',
     b'{"messages": [{"role": "user", "content": "turn"}]}\n',

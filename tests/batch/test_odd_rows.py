@@ -104,10 +104,9 @@ TABLES = [
     ("two columns are called 'prompt'", b"prompt,prompt\na,b\n"),
     ("begins in line 3: unexpected end of data", b'prompt,x\na,1\n"never closed,2\nb,3\n'),
     ("is not in UTF-8", "prompt\nä\n".encode("latin-1")),
-    ("is in UTF-16", "prompt\nä\n".encode("utf-16")),
     ("row 2 of .* has a column 'answer'", b'{"prompt": "a"}\n{"prompt": "b", "answer": "mine"}\n'),
     ("is in UTF-16", '{"prompt": "a"}\n'.encode("utf-16")),
-    ("has no column prompt or instruction or messages; it has 'prompt;id': name .* by --column", b"prompt;id\na;1\n"),
+    ("has no column prompt or instruction or messages; it has 'ask', 'id': name .* by --column", b"ask;id\na;1\n"),
     ("it has 'text': name the one with the prompt by --column", b'{"text": "a"}\n{"text": "b"}\n'),
 ]
 
@@ -122,6 +121,24 @@ async def test_a_file_that_would_lose_something_is_refused_before_anything_is_bo
         with pytest.raises(UsageError, match=message):
             await arun(source, MIXTURE, tmp_path / "out.jsonl", engine=engine)
     assert not model.asked
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbfprompt;x\r\na, b;1\r\n",
+        b"sep=;\r\nprompt;x\r\na, b;1\r\n",
+        "prompt\tx\r\na, b\t1\r\n".encode("utf-16"),
+    ],
+)
+async def test_a_table_may_be_separated_and_encoded_as_spreadsheets_do(tmp_path: Path, data: bytes) -> None:
+    source, target, model = tmp_path / "in.csv", tmp_path / "out.csv", Model()
+    source.write_bytes(data)
+    async with model.engine() as engine:
+        await arun(source, MIXTURE, target, engine=engine)
+
+    (row,) = answers(target)
+    assert (row["prompt"], row["x"], row["answer_status"]) == ("a, b", "1", "complete")
 
 
 async def test_odd_tables_keep_every_cell(tmp_path: Path) -> None:

@@ -4,11 +4,34 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from moa._messages import Message, conversation, whole_characters
+from moa._messages import MESSAGE_KEYS, Message, conversation, whole_characters
+from moa._validation.suggestions import did_you_mean
 from moa.errors import UsageError
 
 PROMPT_COLUMNS = ("prompt", "instruction", "messages")
 """Columns in which a prompt may stand; the first one that a row has counts."""
+
+DATASET_COLUMNS = (
+    *("question", "query", "problem", "input", "user_input"),
+    *("conversations", "conversation", "conversation_input", "turns"),
+    *("inputs", "body", "params"),
+)
+"""Columns in which others write prompts: public datasets, exports of evaluation tools, batch files of services."""
+
+_INSTRUCTED = ("input", "context")
+"""What an instruction is about, in columns of its own: Alpaca's and Dolly's."""
+
+_SHOWN_TOO = ("context", "choices", "options")
+"""What a model has to see beside a question, and datasets leave to a template."""
+
+_SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}
+"""Roles as ShareGPT's files name them."""
+
+_CHANGES_A_TURN = (*MESSAGE_KEYS, "function_call", "image", "images", "audio", "video", "files")
+"""Keys of a turn that aren't ignored: what can't be sent is refused by name."""
+
+MOST_NAMED = 12
+"""The most columns that an error names."""
 
 
 def prompt_in(row: Mapping[str, Any], column: str | None = None) -> str | tuple[Message, ...]:
@@ -16,22 +39,90 @@ def prompt_in(row: Mapping[str, Any], column: str | None = None) -> str | tuple[
 
     Args:
         row: Its columns.
-        column: Where the prompt stands; None looks into `PROMPT_COLUMNS`.
+        column: Where the prompt stands; None looks into `PROMPT_COLUMNS`, then into `DATASET_COLUMNS`.
 
     Raises:
-        UsageError: There is none, or it is no conversation.
+        UsageError: There is none, it is no conversation, or what belongs to it stands elsewhere.
     """
-    columns = PROMPT_COLUMNS if column is None else (column,)
-    value = next((row[name] for name in columns if row.get(name)), None)
-    if value is None:
-        raise UsageError(f"has no prompt: it needs {'one of ' if column is None else ''}{', '.join(columns)}")
+    value = _found(row) if column is None else row.get(column)
+    if not value:
+        raise UsageError(f"has no prompt: it needs {column}" if column else f"has no prompt {_columns(row)}")
     if isinstance(value, str):
         value = messages_in(value)
+    if isinstance(value, list):
+        value = [_turn(one) for one in value]
     try:
         turns = conversation(value)
     except (UsageError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"the prompt can't be used: {error}") from error
     return whole_characters(value) if isinstance(value, str) else turns
+
+
+def _found(row: Mapping[str, Any]) -> Any:
+    """What a row says as its prompt, with what belongs to it from other columns; None if there is nothing."""
+    name = next((one for one in (*PROMPT_COLUMNS, *DATASET_COLUMNS) if row.get(one)), None)
+    if name is None:
+        return None
+    value = row[name]
+    if isinstance(value, Mapping):
+        return _found(value) or _only_text(value, name)
+    if name == "instruction" and isinstance(value, str):
+        value = "\n\n".join([value, *(text for one in _INSTRUCTED if isinstance(text := row.get(one), str) and text)])
+    elif name in DATASET_COLUMNS:
+        _require_whole(row, name)
+    if name == "turns":
+        return _one_turn(value)
+    has_turns = isinstance(value, list)
+    system = row.get("system_prompt") or (row.get("system") if has_turns else None)
+    if not system or not isinstance(system, str | list):
+        return value
+    turns = value if has_turns else [{"role": "user", "content": value}]
+    return [{"role": "system", "content": system}, *turns]
+
+
+def _only_text(values: Mapping[str, Any], name: str) -> str:
+    texts = [value for value in values.values() if value]
+    if len(texts) != 1 or not isinstance(texts[0], str):
+        raise UsageError(f"has no prompt: `{name}` {_columns(values)}")
+    return texts[0]
+
+
+def _require_whole(row: Mapping[str, Any], name: str) -> None:
+    variables = [key for key in row if str(key).startswith("__expected")]
+    beside = variables[0] if variables else next((one for one in _SHOWN_TOO if row.get(one)), None)
+    if beside is not None:
+        raise UsageError(
+            f"has `{beside}` beside `{name}`: write all that a model is to be shown into a column `prompt`"
+        )
+
+
+def _one_turn(value: Any) -> Any:
+    if not isinstance(value, list) or len(value) != 1:
+        raise UsageError(
+            "has several `turns`, of which each is asked after an answer to the one before: one prompt is asked of "
+            "each row, so write the one to ask into a column `prompt`, or a conversation into `messages`"
+        )
+    return value[0].get("content") if isinstance(value[0], Mapping) else value[0]
+
+
+def _columns(row: Mapping[str, Any]) -> str:
+    """What columns a row has, and what to do."""
+    if empty := [name for name in PROMPT_COLUMNS if name in row]:
+        return f"in its column `{empty[0]}`, which is empty"
+    names = ", ".join(f"`{name}`" for name in [*row][:MOST_NAMED]) or "none"
+    return f"in a column that is known; its columns are {names}: name the one with the prompt `prompt`"
+
+
+def _turn(value: Any) -> Any:
+    """A turn as the OpenAI API has it, without what datasets note about turns, such as their language."""
+    if not isinstance(value, Mapping):
+        return value
+    if "from" in value and "value" in value:
+        speaker = value["from"]
+        return {"role": _SPEAKERS.get(speaker, speaker), "content": value["value"]}
+    return {
+        key: content for key, content in value.items() if key in _CHANGES_A_TURN or did_you_mean(str(key), MESSAGE_KEYS)
+    }
 
 
 def messages_in(text: str) -> Any:
@@ -43,6 +134,7 @@ def messages_in(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     is_conversation = isinstance(value, list) and all(
-        isinstance(one, dict) and {"role", "content"} <= one.keys() for one in value
+        isinstance(one, dict) and ({"role", "content"} <= one.keys() or {"from", "value"} <= one.keys())
+        for one in value
     )
     return value if is_conversation and value else text

@@ -13,7 +13,7 @@ from typing import IO, Any, Protocol
 
 import orjson
 
-from moa._runtime.csv_rows import csv_rows
+from moa._runtime.csv_rows import csv_rows, open_csv
 from moa.errors import MissingDependency, UsageError
 
 FORMATS = (".jsonl", ".csv", ".parquet")
@@ -65,16 +65,16 @@ def read_rows(path: Path) -> Iterator[Row]:
         if ending == ".parquet":
             yield from _parquet_rows(path)
             return
+        if ending == ".csv":
+            with open_csv(path) as file:
+                yield from _csv_rows(file)
+            return
         with path.open("rb") as binary:
             if binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 raise UsageError(f"{path} is in UTF-16: save it as UTF-8")
-        if ending == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                yield from _csv_rows(file)
-        else:
-            with path.open("rb") as binary:
-                yield from json_rows(binary)
-    except UnicodeDecodeError as error:
+            binary.seek(0)
+            yield from json_rows(binary)
+    except UnicodeError as error:
         raise UsageError(f"{path} is not in UTF-8 ({error}): save it as UTF-8") from error
     except (OSError, csv.Error) as error:
         raise UsageError(f"{path}: {error}") from error

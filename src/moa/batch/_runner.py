@@ -20,7 +20,7 @@ from moa._mixture.schema import Mixture
 from moa._policies.cache.settings import CacheSettings
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine, MixtureLike
-from moa._runtime.prompt_rows import PROMPT_COLUMNS, prompt_in
+from moa._runtime.prompt_rows import DATASET_COLUMNS, PROMPT_COLUMNS, prompt_in
 from moa._validation.file_errors import os_reason
 from moa.batch._answers import COLUMNS, answered, failed
 from moa.batch._half_price import WAVE, for_batch_jobs, jobs_folder, refuse_open_jobs
@@ -485,7 +485,8 @@ def _check_rows(source: Path, target: Path, journal: Path, column: str | None) -
             taken = next(name for name in COLUMNS if name in columns)
             raise UsageError(f"row {rows} of {source} has a column {taken!r}, where the answer would go: rename it")
     wanted = PROMPT_COLUMNS if column is None else (column,)
-    if columns and columns.keys().isdisjoint(wanted):
+    known = wanted if column else (*PROMPT_COLUMNS, *DATASET_COLUMNS)
+    if columns and columns.keys().isdisjoint(known):
         raise UsageError(
             f"{source} has no column {' or '.join(wanted)}; it has {', '.join(map(repr, [*columns][:MOST_NAMED]))}: "
             "name the one with the prompt by --column"

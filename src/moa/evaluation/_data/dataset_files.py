@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from moa._runtime.csv_rows import csv_rows
+from moa._runtime.csv_rows import csv_rows, open_csv
 from moa.errors import EvaluationDataError, MissingDependency, UsageError
 from moa.evaluation._data.outputs import SUFFIXES, read_rows
 
@@ -32,9 +32,9 @@ def read_table(path: Path) -> list[Any]:
 
 def _read_csv(path: Path) -> list[Any]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_csv(path) as file:
             rows = list(csv_rows(file))
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
     except (OSError, csv.Error) as error:
         raise EvaluationDataError(f"can't be read: {error}", path=path) from error

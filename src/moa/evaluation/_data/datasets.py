@@ -21,6 +21,12 @@ from moa.evaluation._data.outputs import read_rows
 ALPACA_EVAL = "alpaca_eval"
 STARTER = "starter"
 
+REFERENCE_COLUMNS = (
+    *("reference", "ideal", "target", "expected", "expected_output", "expectedOutput", "ground_truth"),
+    *("referenceResponse", "answer", "output", "outputs", "response", "completion"),
+)
+"""Columns in which a row may have a right answer, ours and those of `DATASET_COLUMNS`; the first one counts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
@@ -30,7 +36,7 @@ class Instruction:
         index: Its place in the whole dataset, from 0; sampling keeps it.
         prompt: Text of one user turn, or a whole conversation.
         category: What kind of prompt it is, if known; AlpacaEval's `dataset`.
-        reference: An answer that somebody gave, if there is one.
+        reference: An answer that somebody gave, if there is one; of several the first.
         dataset: What it belongs to, as AlpacaEval's files say it.
         known_key: Its key where only the text of the prompt is known any more; else empty.
         row: Whatever else its row has, for measures: `reference`, `choices`, `schema` …
@@ -75,7 +81,9 @@ def load_instructions(
     Args:
         source: `alpaca_eval` (the 805 of the Hugging Face hub's tatsu-lab/alpaca_eval), `starter` (40 prompts that come
             with the package), the path of a JSON, JSON Lines, CSV or Parquet file, or the rows themselves. A row is
-            a prompt, or has `prompt`, `instruction` or `messages`, maybe `category` (or `dataset`) and `reference`.
+            a prompt, or has `prompt`, `instruction` or `messages`, maybe `category` (or `dataset`) and `reference`;
+            or it has the columns of a public dataset or of another tool (`DATASET_COLUMNS`, `REFERENCE_COLUMNS`). A
+            conversation that ends with an answer is one without it, whose reference it is.
         data_dir: A folder with the hub's `alpaca_eval.json`, to be read in place of the hub.
         limit: Only the first so many.
         sample: Only so many of these, drawn at random and spread over the categories as evenly as in the whole.
@@ -128,11 +136,42 @@ def _instruction(row: Any, index: int, path: Path | None, name: str) -> Instruct
     values = {"prompt": row} if isinstance(row, str) else row
     if not isinstance(values, Mapping):
         raise EvaluationDataError("expected a prompt or an object with one", path=path, row=index + 1)
-    category, reference = _text(values, "category") or _text(values, "dataset"), _text(values, "reference")
-    prompt = _prompt(values, path, index + 1)
+    category = _text(values, "category") or _text(values, "dataset")
+    prompt, answered = _asked(_prompt(values, path, index + 1))
     dataset = _text(values, "dataset") or name
     rest = {key: value for key, value in values.items() if key not in PROMPT_COLUMNS}
+    references = _references(values) or answered
+    if references and values.get("reference") in (None, ""):
+        rest["reference"] = references if len(references) > 1 else references[0]
+    reference = references[0] if references else None
     return Instruction(index=index, prompt=prompt, category=category, reference=reference, dataset=dataset, row=rest)
+
+
+def _asked(prompt: str | tuple[Message, ...]) -> tuple[str | tuple[Message, ...], list[str]]:
+    """What is asked, and the answer to it that a conversation ends with, as those of models' training data do."""
+    if isinstance(prompt, str) or prompt[-1].role != "assistant" or len(prompt) == 1:
+        return prompt, []
+    return prompt[:-1], [prompt[-1].text] if prompt[-1].text else []
+
+
+def _references(values: Mapping[str, Any]) -> list[str]:
+    """The right answers of a row, any of which will do."""
+    for name in REFERENCE_COLUMNS:
+        # An output with a generator's name is what some model wrote.
+        if values.get(name) not in (None, "", []) and not (name == "output" and values.get("generator")):
+            return _texts(values[name])
+    return []
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):  # a message, or the outputs of a traced function
+        inside = value.get("content") or value.get("message") or _references(value)
+        if not inside and len(value) == 1:
+            (inside,) = value.values()
+        return _texts(inside) if inside else [json.dumps(value, ensure_ascii=False, default=str)]
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one)]
+    return [str(value)]
 
 
 def _text(values: Mapping[str, Any], key: str) -> str | None:

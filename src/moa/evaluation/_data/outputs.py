@@ -24,6 +24,8 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _GZIP = b"\x1f\x8b"
 """How packed bytes begin, whatever the file is called. Source: RFC 1952, section 2.3.1."""
 
+_LFS = "version https://git-lfs.github.com/"
+
 UNFINISHED = ".unfinished"
 """How the names of files end that are being written; a process that was killed leaves them behind."""
 
@@ -102,13 +104,30 @@ def read_rows(path: Path) -> list[Any]:
         raise EvaluationDataError(f"can't be read: {reason}", path=path) from error
     except UnicodeDecodeError as error:
         raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
-    if path.name.removesuffix(".gz").endswith(".jsonl"):
+    if text.startswith(_LFS):
+        raise EvaluationDataError("is only Git LFS's pointer to the file: fetch that by `git lfs pull`", path=path)
+    if _are_lines(text, path):
         # Not splitlines: U+2028 and its like end no row.
         return [_parsed(line, path, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     rows = _parsed(text, path, None)
     if not isinstance(rows, list):
-        raise EvaluationDataError(f"holds {type(rows).__name__} where a list of rows is expected", path=path)
+        found = f"an object with {', '.join([*rows][:5])}" if isinstance(rows, dict) and rows else type(rows).__name__
+        raise EvaluationDataError(f"holds {found} where a list of rows is expected", path=path)
     return rows
+
+
+def _are_lines(text: str, path: Path) -> bool:
+    """Whether each line is a row: a name says so, but programs write either kind under either name."""
+    first, more = text.lstrip().partition("\n")[::2]
+    if path.name.removesuffix(".gz").endswith(".jsonl"):
+        return not first.startswith("[") or (first.rstrip().endswith("]") and bool(more.strip()))
+    if not first.startswith("{") or not more.strip():
+        return False
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _parsed(text: str, path: Path, row: int | None) -> Any:
