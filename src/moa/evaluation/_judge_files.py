@@ -9,7 +9,8 @@ from moa._runtime.engine import Engine
 from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.annotations import Judgement, judgements_of
-from moa.evaluation._data.outputs import Output, read_rows, write_json
+from moa.evaluation._data.outputs import Output, write_json
+from moa.evaluation._data.rows import read_rows
 from moa.evaluation._judges.base import Judge, Pair, Verdict, judgement_of
 from moa.evaluation._judges.checks import UnreadableCounter
 from moa.evaluation._judges.judge_calls import together

@@ -14,8 +14,9 @@ from moa.evaluation._analysis.human import HumanCheck, human_check
 from moa.evaluation._analysis.measured import Scores, scores_of, scores_of_judge
 from moa.evaluation._data.annotations import judgements_of
 from moa.evaluation._data.datasets import ALPACA_EVAL
-from moa.evaluation._data.outputs import file_name, read_outputs, read_rows
+from moa.evaluation._data.outputs import file_name, read_outputs
 from moa.evaluation._data.reference_data import BASELINE
+from moa.evaluation._data.rows import read_rows
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._runner.labels import labels_of
 from moa.evaluation._runner.manifest import FORMAT, JudgeEntry, Manifest, Protocol, Session, SystemEntry

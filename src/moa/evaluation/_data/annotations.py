@@ -4,22 +4,36 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 from moa.errors import EvaluationDataError
-from moa.evaluation._data.dataset_files import FORMATS, read_table
-from moa.evaluation._data.outputs import read_rows
+from moa.evaluation._data.rows import read_rows, rows_as
 from moa.evaluation._statistics.array_types import Floats
-
-T = TypeVar("T")
 
 DRAW = 1.5
 
 NO_OUTPUT, NO_BASELINE = "no_output", "no_baseline"
 """`Judgement.verdict` where nobody was asked, as the system, or what it is judged against, has no output."""
+
+
+def _checked(preference: float | None) -> float | None:
+    if preference is None or math.isnan(preference) or preference == 0 or 1 <= preference <= 2:
+        return preference
+    advice = "{value} is no preference: write 1 to 2, or null where the verdict is missing"
+    raise PydanticCustomError("preference", advice, {"value": preference})
+
+
+Preference = Annotated[
+    float | None,
+    # An empty cell stands for a missing verdict where a file can't hold null.
+    BeforeValidator(lambda given: None if given == "" else given),
+    AfterValidator(_checked),
+]
+"""As in AlpacaEval's files; see `Annotation`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +59,7 @@ class Annotation:
     output_2: str
     generator_1: str
     generator_2: str
-    preference: float | None
+    preference: Preference
     annotator: str | None = None
     dataset: str | None = None
     orders: tuple[float | None, ...] = ()
@@ -116,14 +130,14 @@ class WinRate:
 
 
 _ROWS, _JUDGEMENTS = TypeAdapter(list[Annotation]), TypeAdapter(list[Judgement])
+_FORMAT = "in AlpacaEval's annotation format"
 
 
 def read_annotations(path: Path) -> list[Annotation]:
     """Return the annotations of a file in AlpacaEval's format.
 
     Args:
-        path: A JSON list of objects, or the same rows as JSON Lines (either with `.gz`), CSV or Parquet; the name's
-            ending tells which, and any other means JSON. Fields that are not known are ignored.
+        path: As for `read_rows`. Fields that are not known are ignored.
 
     Returns:
         At least one annotation, in the file's order.
@@ -135,24 +149,15 @@ def read_annotations(path: Path) -> list[Annotation]:
     Source:
         alpaca_eval, the `annotations.json` that its `evaluate` writes.
     """
-    rows = read_table(path) if path.name.lower().endswith(FORMATS) else read_rows(path)
-    annotations = _checked([_without_gaps(row) for row in rows], path, _ROWS)
+    annotations = rows_as(_ROWS, read_rows(path), path, _FORMAT)
     if not annotations:
         raise EvaluationDataError("holds no annotation", path=path)
-    for number, annotation in enumerate(annotations, 1):
-        if not _is_preference(annotation.preference):
-            raise EvaluationDataError(
-                f"{annotation.preference} is no preference: write 1 to 2, or null where the verdict is missing",
-                path=path,
-                row=number,
-                key="preference",
-            )
     return annotations
 
 
 def judgements_of(rows: Sequence[Mapping[str, Any]], path: Path | None = None) -> list[Judgement]:
     """Return rows that this program once wrote; errors as in `read_annotations`."""
-    return _checked(rows, path, _JUDGEMENTS)
+    return rows_as(_JUDGEMENTS, rows, path, _FORMAT)
 
 
 def win_probabilities(annotations: Sequence[Annotation]) -> Floats:
@@ -189,26 +194,3 @@ def count_wins(probabilities: Floats) -> WinRate:
         n_total=n,
         discrete_win_rate=100.0 * (wins + draws / 2) / n if n else None,
     )
-
-
-def _without_gaps(row: object) -> object:
-    """Drop the empty cell that stands for a missing verdict where a file can't hold null."""
-    return row | {"preference": None} if isinstance(row, dict) and row.get("preference") == "" else row
-
-
-def _checked(rows: Sequence[object], path: Path | None, kind: TypeAdapter[list[T]]) -> list[T]:
-    try:
-        return kind.validate_python(rows)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        row, *key = first["loc"] or (None,)
-        raise EvaluationDataError(
-            f"is not in AlpacaEval's annotation format: {first['msg']}",
-            path=path,
-            row=row + 1 if isinstance(row, int) else None,
-            key=".".join(map(str, key)) or None,
-        ) from error
-
-
-def _is_preference(value: float | None) -> bool:
-    return value is None or math.isnan(value) or value == 0 or 1 <= value <= 2

@@ -14,9 +14,8 @@ from typing import Any
 from moa._messages import Message
 from moa._runtime.prompt_rows import PROMPT_COLUMNS, prompt_in
 from moa.errors import EvaluationDataError, UsageError
-from moa.evaluation._data.dataset_files import FORMATS, read_table
 from moa.evaluation._data.huggingface import hub_file
-from moa.evaluation._data.outputs import read_rows
+from moa.evaluation._data.rows import FORMATS, read_rows
 
 ALPACA_EVAL = "alpaca_eval"
 STARTER = "starter"
@@ -96,18 +95,11 @@ def load_instructions(
         EvaluationDataError: The file can't be read or holds no prompts, or the hub can't be reached.
         UsageError: There is no such dataset, or a number makes no sense.
     """
-    instructions = _load(source, data_dir)
-    if limit is not None:
-        instructions = instructions[: _positive(limit, "--limit")]
-    if sample is not None and _positive(sample, "--sample") < len(instructions):
-        instructions = stratified(instructions, sample, seed)
-    return instructions
-
-
-def _positive(number: int, option: str) -> int:
-    if number < 1:
-        raise UsageError(f"{option} is a number from 1, not {number}")
-    return number
+    for option, number in (("--limit", limit), ("--sample", sample)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option} is a number from 1, not {number}")
+    instructions = _load(source, data_dir)[:limit]
+    return instructions if sample is None or sample >= len(instructions) else stratified(instructions, sample, seed)
 
 
 def _load(source: str | Path | Sequence[str | Mapping[str, Any]], data_dir: Path | None) -> tuple[Instruction, ...]:
@@ -123,7 +115,7 @@ def _load(source: str | Path | Sequence[str | Mapping[str, Any]], data_dir: Path
     if not path.is_file():
         known = f"{ALPACA_EVAL}, {STARTER}, or the path of a file ending in {', '.join(FORMATS)}"
         raise UsageError(f"there is no dataset and no file {str(source)!r}: give {known}")
-    return _instructions(read_table(path), path, path.name.split(".")[0])
+    return _instructions(read_rows(path), path, path.name.split(".")[0])
 
 
 def _instructions(rows: Sequence[Any], path: Path | None, name: str) -> tuple[Instruction, ...]:
@@ -136,15 +128,23 @@ def _instruction(row: Any, index: int, path: Path | None, name: str) -> Instruct
     values = {"prompt": row} if isinstance(row, str) else row
     if not isinstance(values, Mapping):
         raise EvaluationDataError("expected a prompt or an object with one", path=path, row=index + 1)
-    category = _text(values, "category") or _text(values, "dataset")
-    prompt, answered = _asked(_prompt(values, path, index + 1))
-    dataset = _text(values, "dataset") or name
+    try:
+        prompt, answered = _asked(prompt_in(values))
+    except UsageError as error:
+        raise EvaluationDataError(str(error), path=path, row=index + 1) from error
     rest = {key: value for key, value in values.items() if key not in PROMPT_COLUMNS}
     references = _references(values) or answered
     if references and values.get("reference") in (None, ""):
         rest["reference"] = references if len(references) > 1 else references[0]
-    reference = references[0] if references else None
-    return Instruction(index=index, prompt=prompt, category=category, reference=reference, dataset=dataset, row=rest)
+    dataset = _text(values, "dataset")
+    return Instruction(
+        index=index,
+        prompt=prompt,
+        category=_text(values, "category") or dataset,
+        reference=references[0] if references else None,
+        dataset=dataset or name,
+        row=rest,
+    )
 
 
 def _asked(prompt: str | tuple[Message, ...]) -> tuple[str | tuple[Message, ...], list[str]]:
@@ -177,13 +177,6 @@ def _texts(value: Any) -> list[str]:
 def _text(values: Mapping[str, Any], key: str) -> str | None:
     value = values.get(key)
     return None if value is None or value == "" else str(value)
-
-
-def _prompt(values: Mapping[str, Any], path: Path | None, row: int) -> str | tuple[Message, ...]:
-    try:
-        return prompt_in(values)
-    except UsageError as error:
-        raise EvaluationDataError(str(error), path=path, row=row) from error
 
 
 def stratified(instructions: Sequence[Instruction], size: int, seed: int) -> tuple[Instruction, ...]:

@@ -1,6 +1,5 @@
 """Outputs of a system in AlpacaEval's file format, with the tokens and times that extended files carry."""
 
-import gzip
 import hashlib
 import json
 import os
@@ -17,14 +16,7 @@ from moa._messages import whole_characters
 from moa._usage import TokenUsage
 from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
-
-SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
-"""How names of outputs files end."""
-
-_GZIP = b"\x1f\x8b"
-"""How packed bytes begin, whatever the file is called. Source: RFC 1952, section 2.3.1."""
-
-_LFS = "version https://git-lfs.github.com/"
+from moa.evaluation._data.rows import read_rows
 
 UNFINISHED = ".unfinished"
 """How the names of files end that are being written; a process that was killed leaves them behind."""
@@ -71,71 +63,23 @@ class Output:
 
 
 def read_outputs(path: Path) -> tuple[Output, ...]:
-    """Return the outputs of a JSON or JSON Lines file in AlpacaEval's format, packed by gzip or not.
+    """Return the outputs of a file in AlpacaEval's format.
 
     Args:
-        path: Each row has `instruction` and `output`, maybe `generator`, `dataset`, `input_token_usage`,
-            `output_token_usage` and `total_time` (seconds); other fields are ignored.
+        path: As for `read_rows`. Each row has `instruction` and `output`, maybe `generator`, `dataset`,
+            `input_token_usage`, `output_token_usage` and `total_time` (seconds); other fields are ignored.
 
     Returns:
         At least one output, in the file's order. Rows without a generator get the file's stem.
 
     Raises:
-        EvaluationDataError: The file can't be read, is not such a list, or is empty.
+        EvaluationDataError: The file can't be read, has other rows, or is empty.
     """
     rows = read_rows(path)
     if not rows:
         raise EvaluationDataError("holds no output", path=path)
     stem = path.name.split(".")[0]
     return tuple(_output(row, stem, path, number) for number, row in enumerate(rows, 1))
-
-
-def read_rows(path: Path) -> list[Any]:
-    """Return the list in a JSON file, or the lines of a JSON Lines file, packed by gzip or not.
-
-    Raises:
-        EvaluationDataError: The file can't be read or is no such list.
-    """
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if raw.startswith(_GZIP) else raw).decode("utf-8-sig")
-    except (OSError, EOFError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        raise EvaluationDataError(f"can't be read: {reason}", path=path) from error
-    except UnicodeDecodeError as error:
-        raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
-    if text.startswith(_LFS):
-        raise EvaluationDataError("is only Git LFS's pointer to the file: fetch that by `git lfs pull`", path=path)
-    if _are_lines(text, path):
-        # Not splitlines: U+2028 and its like end no row.
-        return [_parsed(line, path, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    rows = _parsed(text, path, None)
-    if not isinstance(rows, list):
-        found = f"an object with {', '.join([*rows][:5])}" if isinstance(rows, dict) and rows else type(rows).__name__
-        raise EvaluationDataError(f"holds {found} where a list of rows is expected", path=path)
-    return rows
-
-
-def _are_lines(text: str, path: Path) -> bool:
-    """Whether each line is a row: a name says so, but programs write either kind under either name."""
-    first, more = text.lstrip().partition("\n")[::2]
-    if path.name.removesuffix(".gz").endswith(".jsonl"):
-        return not first.startswith("[") or (first.rstrip().endswith("]") and bool(more.strip()))
-    if not first.startswith("{") or not more.strip():
-        return False
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _parsed(text: str, path: Path, row: int | None) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        hint = "" if path.name.endswith(SUFFIXES) else f" (files are read as {', '.join(SUFFIXES)})"
-        raise EvaluationDataError(f"is not JSON: {error}{hint}", path=path, row=row) from error
 
 
 def _output(row: Any, stem: str, path: Path, number: int) -> Output:

@@ -1,17 +1,19 @@
 """AlpacaEval's reference data: its instructions, how hard each is, and the gamed baselines' verdicts."""
 
-import csv
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import FiniteFloat, TypeAdapter
 
 from moa.errors import EvaluationDataError
+from moa.evaluation._data.rows import read_rows, rows_as
 from moa.evaluation._length_control.models import GamedBaselines
 from moa.evaluation._statistics.array_types import Floats
+
+T = TypeVar("T")
 
 BASELINE = "gpt4_1106_preview"
 """The baseline that difficulties and gamed rows were measured against."""
@@ -43,82 +45,62 @@ def words_of(instruction: str) -> str:
     return " ".join(instruction.split())
 
 
+@dataclass(frozen=True)
+class _Prompt:
+    instruction: str
+
+
+@dataclass(frozen=True)
+class _Difficulty:
+    position: int
+    difficulty: FiniteFloat
+
+
+@dataclass(frozen=True)
+class _Gamed:
+    preference: FiniteFloat
+    std_delta_len: FiniteFloat
+    instruction_difficulty: FiniteFloat
+
+
 def load_alpaca_eval_data(folder: Path) -> AlpacaEvalData:
     """Return the reference data from the files of the dataset `tatsu-lab/alpaca_eval`.
 
     Args:
         folder: Holds `alpaca_eval.json`, `instruction_difficulty.csv` and `df_gamed.csv`, as the hub has them.
 
-    Returns:
-        The data.
-
     Raises:
         EvaluationDataError: A file is missing, can't be understood, or does not fit the others.
     """
-    instructions = _read_instructions(folder / "alpaca_eval.json")
-    difficulty = _read_difficulty(folder / "instruction_difficulty.csv")
-    if len(difficulty) != len(instructions):
-        raise EvaluationDataError(
-            f"has {len(difficulty)} difficulties for the {len(instructions)} instructions of alpaca_eval.json",
-            path=folder / "instruction_difficulty.csv",
-        )
-    gamed = _read_gamed(folder / "df_gamed.csv")
-    position = {words_of(instruction): place for place, instruction in enumerate(instructions)}
-    return AlpacaEvalData(position=position, difficulty=difficulty, gamed=gamed)
-
-
-def _read_instructions(path: Path) -> list[str]:
-    try:
-        return [str(row["instruction"]) for row in json.loads(_text(path))]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        message = "is not a JSON list of objects with an instruction each"
-        raise EvaluationDataError(message, path=path) from error
-
-
-def _read_difficulty(path: Path) -> Floats:
-    """Read the file as the official code does: the first column is the position, the other the difficulty."""
-    rows = list(csv.reader(_text(path).splitlines()))[1:]
-    try:
-        by_position = {int(row[0]): _finite(row[-1]) for row in rows if row}
-        return np.array([by_position[place] for place in range(len(by_position))])
-    except (ValueError, KeyError) as error:
-        message = f"needs a position from 0 and a difficulty in each row ({error})"
-        raise EvaluationDataError(message, path=path) from error
-
-
-def _read_gamed(path: Path) -> GamedBaselines:
-    rows = list(csv.DictReader(_text(path).splitlines()))
-    if not rows:
-        raise EvaluationDataError("holds no row", path=path)
-    return GamedBaselines(
-        preference=_column(rows, "preference", path),
-        std_delta_len=_column(rows, "std_delta_len", path),
-        difficulty=_column(rows, "instruction_difficulty", path),
+    prompts = _checked(folder / "alpaca_eval.json", TypeAdapter(list[_Prompt]))
+    path = folder / "instruction_difficulty.csv"
+    # As the official code reads it: the first column is the position, the last one the difficulty.
+    cells = [list(row.values()) for row in _rows(path)]
+    found = _checked(
+        path, TypeAdapter(list[_Difficulty]), [{"position": one[0], "difficulty": one[-1]} for one in cells]
+    )
+    by_position = {one.position: one.difficulty for one in found}
+    if by_position.keys() != set(range(len(prompts))):
+        message = f"has no difficulty for each of the {len(prompts)} instructions"
+        raise EvaluationDataError(f"{message} of alpaca_eval.json, by position from 0", path=path)
+    rows = _checked(folder / "df_gamed.csv", TypeAdapter(list[_Gamed]))
+    gamed = np.array([(one.preference, one.std_delta_len, one.instruction_difficulty) for one in rows]).T
+    return AlpacaEvalData(
+        position={words_of(one.instruction): place for place, one in enumerate(prompts)},
+        difficulty=np.array([by_position[place] for place in range(len(prompts))]),
+        gamed=GamedBaselines(preference=gamed[0], std_delta_len=gamed[1], difficulty=gamed[2]),
     )
 
 
-def _column(rows: Sequence[dict[str, str]], name: str, path: Path) -> Floats:
-    if name not in rows[0]:
-        raise EvaluationDataError(f"has no column {name}", path=path)
-    values = []
-    for number, row in enumerate(rows, 1):
-        try:
-            values.append(_finite(row[name]))
-        except (ValueError, TypeError) as error:
-            raise EvaluationDataError(f"{row[name]!r} is no number", path=path, row=number, key=name) from error
-    return np.array(values)
-
-
-def _finite(cell: str) -> float:
-    value = float(cell)
-    if not math.isfinite(value):
-        raise ValueError(f"{cell!r} is no finite number")
-    return value
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+def _rows(path: Path) -> list[Any]:
+    if not path.is_file():
         advice = "download it from the Hugging Face dataset tatsu-lab/alpaca_eval"
-        raise EvaluationDataError(f"can't be read ({error}): {advice}", path=path) from error
+        raise EvaluationDataError(f"is not there: {advice}", path=path)
+    return read_rows(path)
+
+
+def _checked(path: Path, kind: TypeAdapter[list[T]], rows: Sequence[object] | None = None) -> list[T]:
+    found = rows_as(kind, _rows(path) if rows is None else rows, path, "AlpacaEval's file of this name")
+    if not found:
+        raise EvaluationDataError("holds no row", path=path)
+    return found

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.annotations import DRAW
-from moa.evaluation._data.dataset_files import read_table
 from moa.evaluation._data.datasets import without_white_space
+from moa.evaluation._data.rows import read_rows
 from moa.evaluation._judges.base import Pair
 from moa.evaluation._runner.store import CellStore, Paid, outputs_key
 from moa.evaluation._runner.table import Table
@@ -131,7 +131,7 @@ class Labels:
         by_index = {str(pair.index): pair for pair in self.pairs}
         rows: list[tuple[Pair, str, float, float | None]] = []
         first: dict[tuple[int, str], tuple[int, float]] = {}
-        for number, row in enumerate(read_table(path), 1):
+        for number, row in enumerate(read_rows(path), 1):
             if not isinstance(row, Mapping):
                 raise EvaluationDataError("is no object", path=path, row=number)
             text = row.get("instruction", row.get("prompt"))

@@ -17,7 +17,8 @@ from moa._mixture.schema import Agent, Layer, Mixture
 from moa._pricing.price import Price
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.datasets import Instruction, without_white_space
-from moa.evaluation._data.outputs import SUFFIXES, Output, read_outputs
+from moa.evaluation._data.outputs import Output, read_outputs
+from moa.evaluation._data.rows import JSON_SUFFIXES
 from moa.evaluation._runner.manifest import SystemEntry
 
 REFERENCES = "reference"
@@ -231,7 +232,7 @@ def baseline_of(
         MixtureError: The mixture or reference can't be used.
         UsageError: Price or max_tokens are given for what has none.
     """
-    is_file = not isinstance(source, Mixture) and str(source).lower().endswith(SUFFIXES)
+    is_file = not isinstance(source, Mixture) and str(source).lower().endswith(JSON_SUFFIXES)
     if not is_file and isinstance(source, str) and _is_reference(source):
         given = {"price": price, "max_tokens": max_tokens}
         return System(
