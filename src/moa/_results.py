@@ -179,6 +179,7 @@ class Answer:
         state: What the aggregator's service wants back with this answer's message in the next request (as do its tool
             calls); None if nothing.
         finish_reason: Why the answer ended: `stop`, `length`, `tool_calls`, `content_filter`, or the service's word.
+        stop_sequence: Which of the request's stop texts ended the answer, where the service says so; else None.
         agent: Name of the agent whose text this is.
         model: Reference of the model whose text this is.
         layers: The proposers' layers, in order.
@@ -208,6 +209,7 @@ class Answer:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     state: ServiceState | None = None
+    stop_sequence: str | None = None
     selected: int | None = None
     logprobs: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     seed: int | None = None

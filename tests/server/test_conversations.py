@@ -20,7 +20,7 @@ from moa._server.http.errors import RequestError
 from moa._state.memory import MemoryStore
 from moa.errors import StateUnavailable
 from tests.support.model_server import Text
-from tests.support.served import ServedModel, served
+from tests.support.served import HELLO, ServedModel, served
 
 CALL = {"index": 0, "id": "call_7", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
 ASK: Any = {"model": "moa/solo"}
@@ -172,3 +172,53 @@ async def test_a_store_that_fails_costs_no_answer(caplog: pytest.LogCaptureFixtu
     await Conversations(Broken(), "alice").put({"k": 1})
 
     assert "no such host" in caplog.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_stored_response_is_shown_with_what_it_answered_and_deleted(stream: bool) -> None:
+    """As the SDK's `retrieve`, `input_items.list` and `delete` call it; a gateway without them answered 404."""
+    async with served() as server:
+        responses = server.openai.responses
+        await responses.create(**ASK, input="no other")
+        if stream:
+            async with responses.stream(**ASK, input="One", instructions="Be brief") as events:
+                made: Any = await events.get_final_response()
+        else:
+            made = await responses.create(**ASK, input="One", instructions="Be brief")
+        next_ = await responses.create(**ASK, input=HELLO, previous_response_id=made.id)
+
+        found = await responses.retrieve(made.id)
+        given = [item async for item in responses.input_items.list(next_.id, order="asc")]
+        newest_first = [item.id async for item in responses.input_items.list(next_.id)]
+        await responses.delete(made.id)
+        for call in (responses.retrieve, responses.delete, responses.input_items.list):
+            with pytest.raises(openai.NotFoundError):
+                await call(made.id)
+
+    assert (found.id, found.created_at, found.usage) == (made.id, made.created_at, made.usage)
+    assert (found.status, found.instructions, found.output_text) == ("completed", "Be brief", "This is writer")
+    assert [(item.role, item.content[0].text) for item in given] == [  # type: ignore[union-attr]
+        ("user", "One"),
+        ("assistant", "This is writer"),
+        ("user", "Say hello"),
+    ]
+    assert newest_first == [item.id for item in reversed(given)]
+
+
+async def test_what_is_no_stored_response_is_not_shown() -> None:
+    async with served() as server:
+        made = await server.openai.responses.create(**ASK, input="One", store=False)
+        kept = await server.openai.responses.create(**ASK, input="One")
+        for identity in (made.id, kept.output[0].id, "resp_none"):
+            with pytest.raises(openai.NotFoundError):
+                await server.openai.responses.retrieve(identity)
+        with pytest.raises(openai.BadRequestError, match="stream"):
+            await server.openai.responses.retrieve(kept.id, stream=True)
+
+
+async def test_a_response_in_the_background_is_whole_at_once_and_so_for_those_that_poll_it() -> None:
+    async with served() as server:
+        made = await server.openai.responses.create(**ASK, input="One", background=True)
+        polled = await server.openai.responses.retrieve(made.id)
+
+    assert (made.background, made.status, polled.status) == (True, "completed", "completed")

@@ -55,7 +55,6 @@ async def test_a_chat_request_that_cannot_be_honoured_is_refused_by_name(given: 
 
 RESPONSES_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"previous_response_id": "resp_1"}, "previous_response_id"),
-    ({"background": True}, "background"),
     ({"tools": [{"type": "mcp"}]}, "tools.0"),
     ({"input": 5}, "input"),
     ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0"),

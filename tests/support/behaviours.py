@@ -16,6 +16,7 @@ class Text:
         reasoning: Sent as `reasoning_content` before the text.
         tool_calls: In the OpenAI API's shape; for a stream they may be pieces, with an `index` of their own.
         finish: The finish reason.
+        stop_reason: The stop text, or the token, that ended the reply, as vLLM's server says it.
         usage: Prompt and completion tokens; by default one for each word of the prompt and of the reply.
         reports_usage: Whether the reply tells its usage.
         delay_s: Seconds before the headers.
@@ -27,6 +28,7 @@ class Text:
     reasoning: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     finish: str = "stop"
+    stop_reason: str | int | None = None
     usage: tuple[int, int] | None = None
     reports_usage: bool = True
     delay_s: float = 0.0
@@ -89,8 +91,8 @@ def sse(text: Text, body: Mapping[str, Any]) -> Iterator[bytes]:
     """Give a reply as the events of a stream, usage last if the request asks for it."""
     base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
 
-    def event(delta: Mapping[str, Any], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    def event(delta: Mapping[str, Any], finish: str | None = None, **others: object) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, **others}
         return b"data: " + json.dumps({**base, "choices": [choice]}).encode() + b"\n\n"
 
     yield event({"role": "assistant", "content": ""})
@@ -100,7 +102,7 @@ def sse(text: Text, body: Mapping[str, Any]) -> Iterator[bytes]:
         yield event({"content": piece})
     for index, call in enumerate(text.tool_calls):
         yield event({"tool_calls": [{"index": index, **call}]})
-    yield event({}, text.finish)
+    yield event({}, text.finish, stop_reason=text.stop_reason)
     if text.reports_usage and (body.get("stream_options") or {}).get("include_usage"):
         yield b"data: " + json.dumps({**base, "choices": [], "usage": _usage(text, body)}).encode() + b"\n\n"
     yield b"data: [DONE]\n\n"
@@ -114,6 +116,7 @@ def completion(text: Text, body: Mapping[str, Any]) -> bytes:
     if text.tool_calls:
         message |= {"content": message["content"] or None, "tool_calls": list(text.tool_calls)}
     choice = {"index": 0, "message": message, "finish_reason": text.finish, "logprobs": None}
+    choice["stop_reason"] = text.stop_reason
     reply = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
     return json.dumps(reply | ({"usage": _usage(text, body)} if text.reports_usage else {})).encode()
 

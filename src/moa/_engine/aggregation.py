@@ -31,6 +31,7 @@ class AggregationResult:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     state: ServiceState | None = None
+    stop_sequence: str | None = None
     logprobs: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     selected: int | None = None
     first_token_at: float | None = None
@@ -197,6 +198,7 @@ def _written(reply: Reply, chain: FallbackChain, forwarder: _AnswerForwarder, du
     return AggregationResult(
         text=reply.text,
         finish_reason=reply.finish.reason,
+        stop_sequence=reply.finish.stop_sequence,
         agent=chain.slot.name,
         model=chain.model.reference,
         duration_s=duration_s,

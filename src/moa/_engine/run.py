@@ -233,6 +233,7 @@ def _answer(run_id: str, context: RunContext, state: _RunState, result: Aggregat
         tool_calls=result.tool_calls,
         state=result.state,
         finish_reason=result.finish_reason,
+        stop_sequence=result.stop_sequence,
         agent=result.agent,
         model=result.model,
         layers=tuple(state.layers),

@@ -16,6 +16,7 @@ from moa._runtime.engine import Engine
 from moa._server.api.apis import api_of
 from moa._server.api.handlers import api_routes
 from moa._server.api.model_list import model_routes
+from moa._server.api.stored_responses import stored_response_routes
 from moa._server.http.exchange import BodyMemory, HttpExchange
 from moa._server.http.middleware import ApiMiddleware
 from moa._server.http.routes import Route, RouteTable
@@ -93,7 +94,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
         cors = Middleware(
             CORSMiddleware,
             allow_origins=list(options.cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
@@ -111,6 +112,7 @@ def route_table(service: Service) -> RouteTable:
     """Return all addresses of a server."""
     described: list[Route] = [
         *api_routes(service),
+        *stored_response_routes(service),
         *model_routes(service),
         *Playground(service).routes(),
         *operation_routes(service, lambda: describe(described)),

@@ -82,6 +82,7 @@ class Finish:
         request_id: The service's id of the request, for its support.
         notes: What is worth knowing of a reply that is whole, e.g. that it gave no reason for its end.
         state: What the service wants back with this message in the next request; None if nothing.
+        stop_sequence: Which of the request's stop texts ended the reply; None if none did, or the service doesn't say.
     """
 
     reason: str
@@ -90,6 +91,7 @@ class Finish:
     request_id: str | None = None
     notes: tuple[ErrorInfo, ...] = ()
     state: ServiceState | None = None
+    stop_sequence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ def event_dict(event: ReplyEvent) -> dict[str, Any]:
                 "request_id": event.request_id,
                 **({"notes": [note.as_dict() for note in event.notes]} if event.notes else {}),
                 **({"state": asdict(event.state)} if event.state else {}),
+                **({"stop_sequence": event.stop_sequence} if event.stop_sequence else {}),
             }
         case Restarted():
             return {"restarted": True}

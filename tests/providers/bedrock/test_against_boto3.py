@@ -46,6 +46,7 @@ REQUEST = {
     "options": ReplyOptions(tools=({"type": "function", "function": {"name": "look"}},), tool_choice="auto"),
 }
 THE_SAME = {
+    "additionalModelResponseFieldPaths": ["/stop_sequence", "/delta/stop_sequence"],
     "system": [{"text": "Be brief."}],
     "messages": [
         {

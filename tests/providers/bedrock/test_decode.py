@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moa._messages import ServiceState
+from moa._messages import Sampling, ServiceState
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply, ProviderError, Refused
 from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, ReplyFold, TextDelta, ToolCallDelta
 from moa.providers._bedrock.aws import FrameReader
 from moa.providers._bedrock.decode import Frame, StreamDecoder, whole_reply
+from tests.support.bedrock_calls import ask
 from tests.support.bedrock_server import Says
 from tests.support.event_stream import event, frame
 
@@ -175,6 +176,27 @@ def test_unreported_usage_stays_unknown() -> None:
 
 
 # ── how replies end ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_stop_sequence_is_that_of_the_models_own_fields_or_the_only_one() -> None:
+    """In streams it is below `delta`, as Vercel's client found out."""
+    frames = event("messageStop", _ended_by({"delta": {"stop_sequence": "END"}}))
+    metadata = event("metadata", {"usage": {"inputTokens": 1, "outputTokens": 1}})
+    asked = ask(sampling=Sampling(stop=("STOP",)))
+    said = orjson.dumps(reply({"text": "a"}, stop="stop_sequence"))
+
+    found = [
+        streamed(frames, metadata)[-1],
+        whole(reply({"text": "a"}, stop="stop_sequence") | _ended_by({"stop_sequence": "END"}))[-1],
+        whole_reply(said, reference=REFERENCE, request=asked)[-1],
+        whole_reply(said, reference=REFERENCE)[-1],
+    ]
+
+    assert [end.stop_sequence for end in found if isinstance(end, Finish)] == ["END", "END", "STOP", None]
+
+
+def _ended_by(own: dict[str, Any]) -> dict[str, Any]:
+    return {"stopReason": "stop_sequence", "additionalModelResponseFields": own}
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,16 @@ def test_sampling_goes_to_the_inference_config() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "stop", "asks"), [(CLAUDE, ("END",), True), (CLAUDE, (), False), (LLAMA, ("END",), False)]
+)
+def test_claude_is_asked_which_stop_sequence_ended_its_reply(model: str, stop: tuple[str, ...], asks: bool) -> None:
+    request = ask(model=model, sampling=Sampling(stop=stop))
+
+    assert ("additionalModelResponseFieldPaths" in encode.fields(request)) is asks
+    assert faults(request) == ""
+
+
+@pytest.mark.parametrize(
     ("model", "own"),
     [
         (CLAUDE, {"top_k": 250}),

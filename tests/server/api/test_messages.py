@@ -107,6 +107,38 @@ async def test_the_tokens_of_a_prompt_are_estimated_without_asking_any_model() -
     assert server.upstream.requests == []
 
 
+async def test_max_tokens_0_which_asks_to_cache_a_prompt_is_answered_at_once_by_an_empty_message() -> None:
+    """Agents call it before a user's first turn; a gateway that refused it failed at their start."""
+    async with served() as server:
+        reply = await server.anthropic.messages.create(**{**ASKED, "max_tokens": 0})
+        with pytest.raises(anthropic.NotFoundError):
+            await server.anthropic.messages.create(**{**ASKED, "max_tokens": 0, "model": "moa/none"})
+        with pytest.raises(anthropic.BadRequestError, match="stream"):
+            await server.anthropic.messages.create(**{**ASKED, "max_tokens": 0}, stream=True)
+
+    assert (reply.content, reply.stop_reason, reply.usage.output_tokens) == ([], "max_tokens", 0)
+    assert server.upstream.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_stop_sequence_that_ended_an_answer_is_told(stream: bool) -> None:
+    """Where the service tells it, as vLLM's does by `stop_reason`: clients could not tell it from an ordinary end."""
+    async with served() as server:
+        for told, reason, found in (
+            ("END", "stop_sequence", "END"),
+            (None, "end_turn", None),
+            (128_009, "end_turn", None),
+        ):
+            server.upstream.behave("writer", Text("One", stop_reason=told))
+            if stream:
+                async with server.anthropic.messages.stream(**ASKED, stop_sequences=["STOP", "END"]) as events:
+                    reply: Any = await events.get_final_message()
+            else:
+                reply = await server.anthropic.messages.create(**ASKED, stop_sequences=["STOP", "END"])
+
+            assert (reply.stop_reason, reply.stop_sequence) == (reason, found)
+
+
 async def test_a_conversation_without_messages_is_refused_in_one_sentence() -> None:
     async with served() as server:
         with pytest.raises(anthropic.BadRequestError) as caught:

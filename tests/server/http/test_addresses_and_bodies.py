@@ -47,7 +47,7 @@ async def test_every_spelling_of_an_address_is_answered_in_the_shape_of_its_api(
     async with served() as server:
         chat = await server.post("//v1/v1/chat/completions/", json.loads(BODY))
         messages = await server.post("/v1/v1/messages?beta=true", message)
-        refused = await server.post("/v1/v1/messages", message | {"max_tokens": 0})
+        refused = await server.post("/v1/v1/messages", message | {"max_tokens": -1})
 
     assert (chat[0], chat[1]["object"]) == (200, "chat.completion")
     assert (messages[0], messages[1]["type"]) == (200, "message")

@@ -68,12 +68,22 @@ class Conversations:
             if len(text) > LARGE_BYTES:
                 continue
             size, most = ("small", MOST_SMALL) if len(text) <= SMALL_BYTES else ("large", MOST_LARGE)
-            group = f"conversations:{size}:{self._owner}"
             try:
-                await self._store.put(self._key(identity), text, ttl_s=TTL_S, group=group, most=most)
+                await self._store.put(self._key(identity), text, ttl_s=TTL_S, group=self._group(size), most=most)
             except MoaError as error:
                 log.warning("what requests may refer to was not stored: %s", error)
                 return
+
+    async def delete(self, identity: str) -> None:
+        """Put nothing in the place of a value.
+
+        Raises:
+            StateUnavailable: The store can't be reached.
+        """
+        await self._store.put(self._key(identity), b"null", ttl_s=TTL_S, group=self._group("small"), most=MOST_SMALL)
+
+    def _group(self, size: str) -> str:
+        return f"conversations:{size}:{self._owner}"
 
     def _key(self, identity: str) -> str:
         return f"conversation:{len(self._owner)}:{self._owner}:{identity}"

@@ -5,10 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from moa._server.api.apis import APIS, MESSAGES, Api, meant_api
+from moa._server.api.apis import APIS, MESSAGES, RESPONSES, Api, meant_api
+from moa._server.api.messages_reply import empty_reply
 from moa._server.api.messages_request import CountRequest, read_count_request
 from moa._server.api.request import ApiRequest
 from moa._server.api.request_model import encode, read_json
+from moa._server.api.responses_request import ResponsesRequest, read_responses_request
 from moa._server.api.usage import moa_field, total_headers
 from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
@@ -34,13 +36,19 @@ def api_routes(service: Service) -> list[Route]:
             )
             for api in APIS
         ),
-        Route(
-            "POST",
-            f"{MESSAGES.path}/count_tokens",
-            partial(count_tokens, service),
-            f"Estimate a prompt's tokens ({MESSAGES.name}).",
-            "models",
-            body=CountRequest,
+        *(
+            Route(
+                "POST",
+                f"{api.path}/{name}",
+                partial(count_tokens, service, api, reader),
+                f"Estimate a prompt's tokens ({api.name}).",
+                "models",
+                body=schema,
+            )
+            for api, name, reader, schema in (
+                (MESSAGES, "count_tokens", read_count_request, CountRequest),
+                (RESPONSES, "input_tokens", read_responses_request, ResponsesRequest),
+            )
         ),
     ]
 
@@ -60,6 +68,9 @@ async def answer(service: Service, api: Api, exchange: HttpExchange) -> None:
         if options.log_prompts:
             exchange.log_fields["prompt"] = request.messages[-1].text
         served = await service.resolve(exchange, request)
+        if request.sampling.max_tokens == 0:
+            await exchange.reply(200, encode(empty_reply(exchange, request)))
+            return
         with service.run_memory(exchange, request, served):
             await _run(service, api, exchange, request, served)
 
@@ -96,15 +107,21 @@ async def read(
     return replace(await service.in_turn(exchange, size, lambda: reader(body)), size_bytes=size)
 
 
-async def count_tokens(service: Service, exchange: HttpExchange) -> None:
+async def count_tokens(
+    service: Service, api: Api, reader: Callable[[dict[str, Any]], ApiRequest], exchange: HttpExchange
+) -> None:
     """Answer how many tokens a prompt has: an estimate, as each model of a mixture counts differently.
 
     Raises:
         RequestError: The message could not be asked.
         MixtureError: The changed mixture can't be used.
     """
-    request = await read(service, MESSAGES, exchange, read_count_request)
+    request = await read(service, api, exchange, reader)
     await service.resolve(exchange, request)
     tokens = estimated_prompt_tokens(request.messages, request.options)
-    counted = {"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}}
-    await exchange.reply(200, encode(counted if request.echo else {"input_tokens": tokens}))
+    counted: dict[str, Any] = {"input_tokens": tokens}
+    if api is RESPONSES:
+        counted["object"] = "response.input_tokens"
+    elif request.echo:
+        counted["context_management"] = {"original_input_tokens": tokens}
+    await exchange.reply(200, encode(counted))

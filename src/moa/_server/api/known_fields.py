@@ -231,9 +231,9 @@ RESPONSES: Table = {
         "model input instructions max_output_tokens tools tool_choice text reasoning include metadata stream "
         "stream_options temperature top_p top_logprobs previous_response_id store moa",
         passed_on=_OPENAI_PASSED_ON,
-        harmless="client_metadata access_programs background_options image context_management user_agent",
+        harmless="client_metadata access_programs background background_options image context_management personality "
+        "user_agent",
         refused={
-            "background": Refusal(why="the answer is given at once", harmless=(False,)),
             "conversation": Refusal(why=f"{NOT_STORED}: use previous_response_id, or send the whole conversation"),
             "prompt": Refusal(why=f"{NOT_STORED}: send the prompt's text"),
             "truncation": Refusal(why="nothing is left out silently", harmless=("disabled", "auto")),

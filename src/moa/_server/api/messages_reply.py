@@ -23,9 +23,10 @@ _REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": 
 
 def _ending(answer: Answer) -> dict[str, Any]:
     """Why the answer ended."""
-    reason = _REASONS.get(answer.finish_reason, "end_turn")
+    stopped_by = answer.stop_sequence
+    reason = _REASONS.get(answer.finish_reason, "end_turn" if stopped_by is None else "stop_sequence")
     details = {"type": "refusal", "category": None, "explanation": None} if reason == "refusal" else None
-    return {"stop_reason": reason, "stop_sequence": None, "stop_details": details, "container": None}
+    return {"stop_reason": reason, "stop_sequence": stopped_by, "stop_details": details, "container": None}
 
 
 def _usage(usage: TokenUsage) -> dict[str, Any]:
@@ -78,6 +79,11 @@ def messages_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer) 
         message["usage"]["service_tier"] = "priority"
     body = {**message, **_ending(answer), "content": content}
     return EncodedReply(body=body, stored=_stored(exchange, request, content))
+
+
+def empty_reply(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
+    """Return the reply to `max_tokens: 0`, which asks a service to cache the prompt; here no model was asked."""
+    return {**_message(exchange, request, TokenUsage()), "stop_reason": "max_tokens"}
 
 
 def _stored(exchange: HttpExchange, request: ApiRequest, content: list[dict[str, Any]]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from moa._server.api.client_tools import description_and_schema
 from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, titled
 from moa._server.api.known_fields import MESSAGES
-from moa._server.api.openai_request import Probability, Tokens, TopK, read_response_format
+from moa._server.api.openai_request import Probability, TopK, read_response_format
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages, passthrough_fields
 from moa._server.api.request_model import Integer, RequestModel, split_request, validate
 from moa._server.api.translated_tools import TranslatedTools, function_tool
@@ -87,7 +87,7 @@ class MessagesRequest(RequestModel):
     """The fields that have their meaning here."""
 
     model: str
-    max_tokens: Tokens
+    max_tokens: Annotated[Integer, Field(ge=0, lt=2**31)]
     messages: Annotated[list[Turn], Field(min_length=1)]
     system: Blocks = None
     temperature: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
@@ -108,7 +108,7 @@ class MessagesRequest(RequestModel):
 class CountRequest(MessagesRequest):
     """The body of a request that only wants to know how long its prompt is."""
 
-    max_tokens: Tokens = 1
+    max_tokens: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
 
 
 def read_messages_request(body: dict[str, Any]) -> ApiRequest:
@@ -133,6 +133,9 @@ def _read(model: type[MessagesRequest], body: dict[str, Any]) -> ApiRequest:
     fields, _ = split_request(MESSAGES, body)
     request = validate(model, fields)
     config, metadata = request.output_config or OutputConfig(), request.metadata or Metadata()
+    if request.stream and not request.max_tokens:
+        message = "stream: with max_tokens: 0 there is no answer to stream"
+        raise RequestError(400, "invalid_request", message, param="stream")
     choice = request.tool_choice or ToolChoice(type="auto")
     tools = TranslatedTools(functions=tuple(_tool(tool, f"tools.{at}") for at, tool in enumerate(request.tools or ())))
     history = {name: body.get(name) for name in ("system", "tools", "messages")}

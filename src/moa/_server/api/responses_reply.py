@@ -35,14 +35,19 @@ def responses_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer)
     if (packed := carried_state(exchange, answer)) is not None:
         output.insert(0, _carried_item(exchange, len(output), packed))
     body = _ended(_response(exchange, request), answer, output)
-    return EncodedReply(body=body, stored=_stored(request, body["id"], output))
+    return EncodedReply(body=body, stored=_stored(request, body))
 
 
-def _stored(request: ApiRequest, identity: str, output: list[dict[str, Any]]) -> Mapping[str, Any]:
-    """The conversation under the response's id, and each item of the response under its own."""
+def _stored(request: ApiRequest, response: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The response with its conversation under its id, and each item of it under its own.
+
+    Without its tools: those of coding agents are larger than the conversation, and there is room for few large values.
+    """
     if request.history is None:
         return {}
-    return {identity: {"items": [*request.history["items"], *output]}, **{item["id"]: item for item in output}}
+    items, output = request.history["items"], response["output"]
+    whole = {"items": [*items, *output], "given": len(items), "response": {**response, "output": [], "tools": []}}
+    return {response["id"]: whole, **{item["id"]: item for item in output}}
 
 
 def _response(exchange: HttpExchange, request: ApiRequest) -> dict[str, Any]:
@@ -173,12 +178,12 @@ class ResponsesStreamEncoder(BaseStreamEncoder):
             added = ("response.output_item.added", {"item": item})
             rest += self._lines([added, ("response.output_item.done", {"item": item})])
             self._done.append(item)
-        response = {**_ended(self._response, answer, self._done), "moa": moa}
-        return rest + self._line(f"response.{response['status']}", {"response": response})
+        self._response = _ended(self._response, answer, self._done)
+        return rest + self._line(f"response.{self._response['status']}", {"response": {**self._response, "moa": moa}})
 
     def stored(self, answer: Answer) -> Mapping[str, Any]:
-        """The conversation under the response's id, and each item of the response under its own."""
-        return _stored(self._request, self._response["id"], self._done)
+        """The response with its conversation under its id, and each item of it under its own."""
+        return _stored(self._request, self._response)
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The response, failed."""

@@ -312,7 +312,7 @@ def _echo(request: ResponsesRequest, body: Mapping[str, Any]) -> dict[str, Any]:
         "prompt_cache_key": body.get("prompt_cache_key"),
         "safety_identifier": body.get("safety_identifier"),
         "previous_response_id": request.previous_response_id,
-        "background": False,
+        "background": body.get("background") is True,
         "frequency_penalty": 0,
         "presence_penalty": 0,
         "service_tier": "default",

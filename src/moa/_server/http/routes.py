@@ -48,7 +48,7 @@ class Route:
         is_open: Whether it needs no API key on a server that has keys. Everything that doesn't say so needs one.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     handle: Callable[[HttpExchange], Awaitable[None]]
     summary: str = ""

@@ -36,7 +36,9 @@ class Frame:
     payload: bytes
 
 
-def whole_reply(content: bytes, *, reference: str, request_id: str | None = None) -> list[ReplyEvent]:
+def whole_reply(
+    content: bytes, *, reference: str, request: ModelRequest | None = None, request_id: str | None = None
+) -> list[ReplyEvent]:
     """Return the events of a Converse reply, the last one being the `Finish`.
 
     Raises:
@@ -58,7 +60,17 @@ def whole_reply(content: bytes, *, reference: str, request_id: str | None = None
         block["reasoningContent"] for block in blocks if isinstance(block, dict) and "reasoningContent" in block
     ]
     finish = _finish(reason, data, wrote=wrote, reference=reference, request_id=request_id)
-    return [*events, replace(finish, state=_state(thoughts, reference) if tools else None)]
+    state = _state(thoughts, reference) if tools else None
+    return [*events, replace(finish, state=state, stop_sequence=_stop_sequence(reason, data, request))]
+
+
+def _stop_sequence(reason: str, data: Mapping[str, Any], request: ModelRequest | None) -> str | None:
+    """The stop text that ended the reply: the only one, or that of the model's own fields (in streams: `delta`)."""
+    match data.get("additionalModelResponseFields"):
+        case {"stop_sequence": str(text)} | {"delta": {"stop_sequence": str(text)}}:
+            return text
+    stop = request.sampling.stop if request else ()
+    return stop[0] if reason == "stop_sequence" and len(stop) == 1 else None
 
 
 def _state(thoughts: list[Any], reference: str) -> ServiceState | None:
@@ -119,6 +131,7 @@ class StreamDecoder:
         self._thoughts: dict[int, dict[str, Any]] = {}
         self._wrote = False
         self._reason: str | None = None
+        self._stop_sequence: str | None = None
         self._metadata: Mapping[str, Any] | None = None
 
     def feed(self, frame: Frame) -> list[ReplyEvent]:
@@ -142,7 +155,9 @@ class StreamDecoder:
             case "contentBlockStop":
                 return self._stop(self._payload(frame))
             case "messageStop":
-                self._reason = _text(self._payload(frame), "stopReason", self._reference)
+                payload = self._payload(frame)
+                self._reason = _text(payload, "stopReason", self._reference)
+                self._stop_sequence = _stop_sequence(self._reason, payload, self._request)
                 return self._finish_when_whole()
             case "metadata":
                 self._metadata = self._payload(frame)
@@ -227,7 +242,8 @@ class StreamDecoder:
         thoughts = [self._thoughts[at] for at in sorted(self._thoughts)]
         state = _state(thoughts, self._reference) if self._tools else None
         last = self._splitter.feed(half) if (half := self._joiner.end()) else []
-        return [*last, *self._splitter.end(), replace(finish, state=state)]
+        finish = replace(finish, state=state, stop_sequence=self._stop_sequence)
+        return [*last, *self._splitter.end(), finish]
 
 
 def _finish(reason: str, data: Mapping[str, Any], *, wrote: bool, reference: str, request_id: str | None) -> Finish:

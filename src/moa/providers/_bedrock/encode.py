@@ -139,6 +139,8 @@ def _family_fields(request: ModelRequest, family: Family) -> Fields:
         if family.effort is None:
             raise _no_field("reasoning_effort", request.reference)
         given = _merged(given, family.effort(sampling.reasoning_effort))
+    if sampling.stop and family.reports_stop_sequence:
+        given = _merged(given, {"additionalModelResponseFieldPaths": ["/stop_sequence", "/delta/stop_sequence"]})
     return given
 
 

@@ -16,11 +16,13 @@ class Family:
         takes_system: Whether the model takes a system prompt.
         top_k: The fields for a number of candidate tokens; None if there are none.
         effort: The fields for a reasoning effort; None if there are none.
+        reports_stop_sequence: Whether the model's own reply says which stop text ended it.
     """
 
     takes_system: bool = True
     top_k: Callable[[int], Fields] | None = None
     effort: Callable[[str], Fields] | None = None
+    reports_stop_sequence: bool = False
 
 
 def family_of(model: str) -> Family:
@@ -67,7 +69,7 @@ _UNKNOWN = Family()
 # The first part that a model id contains decides. Sources: the user guide's table of models and Converse features
 # (system prompts), its inference parameters by model (top_k), the service model and the makers' pages (effort).
 _FAMILIES: tuple[tuple[str, Family], ...] = (
-    ("anthropic.", Family(top_k=_plain_top_k, effort=_claude_effort)),
+    ("anthropic.", Family(top_k=_plain_top_k, effort=_claude_effort, reports_stop_sequence=True)),
     ("amazon.nova-2-", Family(top_k=_nova_top_k, effort=_nova_effort)),
     ("amazon.nova-", Family(top_k=_nova_top_k)),
     ("amazon.titan-t", Family(takes_system=False)),

@@ -70,7 +70,7 @@ async def _refusal(response: HttpResponse, request: ModelRequest, secrets: Secre
 
 async def _whole(response: HttpResponse, request: ModelRequest) -> AsyncGenerator[ReplyEvent, None]:
     content = await response.read()
-    for event in whole_reply(content, reference=request.reference, request_id=_request_id(response)):
+    for event in whole_reply(content, reference=request.reference, request=request, request_id=_request_id(response)):
         yield event
 
 

@@ -36,6 +36,9 @@ _REASONS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 """Other services' words for the OpenAI API's finish reasons, e.g. `model_context_window_exceeded`, `content-filter`."""
 
+_MATCHED_STOP = ("stop_reason", "matched_stop", "stop_sequence")
+"""Where a choice says which stop text ended it: vLLM's and SGLang's servers, and gateways to Anthropic's API."""
+
 _FAILED = re.compile(r"error|abort|fail|time_?out|cancel|insufficient|malformed|unexpected")
 """Words for replies that their services couldn't bring to an end."""
 
@@ -223,6 +226,7 @@ class _Events:
         holds: bool = False,
     ) -> None:
         self.finish_reason: str | None = None
+        self._stop_sequence: str | None = None
         self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
         self._served_by: str | None = None
         self._usage: TokenUsage | None = None
@@ -335,6 +339,11 @@ class _Events:
             self._tier = tier
 
     def _finish(self, reason: str, choice: Mapping[str, Any]) -> None:
+        stop = self._request.sampling.stop if self._request else ()
+        if named := [choice.get(name) for name in _MATCHED_STOP if choice.get(name) in stop]:
+            self._stop_sequence = named[0]
+        elif reason == "stop_sequence" and len(stop) == 1:
+            self._stop_sequence = stop[0]
         self.finish_reason = _meaning_of(reason)
         if self.finish_reason is None:
             raise self.error({"error": choice.get("error") or f"the model stopped with the reason {reason!r}"})
@@ -452,6 +461,7 @@ class _Events:
             notes=() if has_reason else (NO_REASON,),
             # Only a turn that called tools is sent back before the model has answered.
             state=ServiceState(self._owner, self._state) if self._state and self._tools else None,
+            stop_sequence=self._stop_sequence if reason == "stop" else None,
         )
         return [*found, finish]
 
