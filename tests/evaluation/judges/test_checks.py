@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from moa._config.settings import CacheSettings, Settings
 from moa._ledger import ErrorInfo
 from moa._runtime.engine import Engine
 from moa.errors import EvaluationDataError, ModelNotFound
@@ -64,6 +65,21 @@ async def test_control_pairs_have_a_known_loser_and_are_no_part_of_the_verdict()
     assert (right.control, wrong.control, plain.control) == (True, False, None)
     assert (right.preference, right.orders, right.raw) == (plain.preference, plain.orders, plain.raw)
     assert len(right.ledger.calls) == 4
+
+
+async def test_control_pairs_are_asked_anew_when_a_pair_is_judged_once_more(tmp_path: Path) -> None:
+    judge = checked(pairwise("both"), prompts=1, systems=1, seed=0)
+    about = pair(output_1=LONG, output_2=f"I am the other one. {LONG.lower()}")
+    cache = CacheSettings(path=tmp_path / "replies.sqlite")
+    first = {"fake": scripted({"judge": FIRST})}
+    async with Engine(settings=Settings(endpoints={}), providers=first, cache=cache) as engine:
+        misled = await judge.judge(engine, about)
+    mended = scripted({"judge": honest})
+    async with Engine(settings=Settings(endpoints={}), providers={"fake": mended}, cache=cache) as engine:
+        again = await judge.judge(engine, about, again=1)
+
+    assert (misled.control, again.control) == (False, True)
+    assert asked(mended) == {"judge": 4}
 
 
 def test_a_known_loser_has_the_same_words_in_disorder_and_short_answers_have_none() -> None:

@@ -48,7 +48,7 @@ def checked(judge: Judge, *, prompts: int, systems: int, seed: int) -> Judge:
         about, share = f"{pair.instruction}/{pair.generator_2}", CONTROL_PAIRS / max(1, prompts * systems)
         if loser is None or verdict.failure is not None or not is_picked("control", about, share):
             return verdict
-        found = await judge.judge(engine, replace(pair, output_2=loser, generator_2="control"), both=True)
+        found = await judge.judge(engine, replace(pair, output_2=loser, generator_2="control"), again=again, both=True)
         is_known = len(found.orders) == 2 and None not in found.orders
         return replace(
             verdict,
