@@ -60,6 +60,7 @@ FILTERED = [
     (400, "This request has been blocked by our content filters, because it may conflict our AUP."),
     (400, "Your request was rejected by the safety filter"),
     (403, "Request blocked by guardrail: PII detected"),
+    (400, "Prompt blocked due to security configurations"),  # Cloudflare's AI Gateway, by its guide to guardrails
 ]
 NO_MODEL = [
     # github.com/crewAIInc/crewAI/issues/1976
@@ -115,6 +116,7 @@ KEY = [
     (400, "claude-4-sonnet is not authorized or not available in your region."),  # Snowflake
     (422, "Invalid api key"),
     (500, "Authentication Error, Invalid proxy server token passed."),  # LiteLLM's proxy
+    (400, "Access to Anthropic models is not allowed from unsupported countries, regions, or territories."),
 ]
 OTHERS = [
     (429, "You exceeded your current quota, please check your plan and billing details. Retry in 30s.", RateLimited),
@@ -204,6 +206,14 @@ def test_a_service_that_failed_says_so_by_its_code_whatever_the_status(code: str
     body = json.dumps({"type": "error", "error": {"type": "error", "error": inner}}).encode()
 
     assert type(map_error(parse_error_body(body), reference="lab/m", status=400)) is ServiceFailed
+
+
+def test_a_guardrail_that_says_so_in_an_object_is_a_refusal() -> None:
+    # apim.docs.wso2.com, "Guardrail Error Response"
+    told = {"interveningGuardrail": "PII", "action": "GUARDRAIL_INTERVENED", "direction": "REQUEST"}
+    body = json.dumps({"code": "900514", "type": "PII", "message": told}).encode()
+
+    assert type(map_error(parse_error_body(body), reference="lab/m", status=446)) is Refused
 
 
 def test_bedrock_tells_an_account_that_cannot_pay_from_one_without_access() -> None:

@@ -97,6 +97,8 @@ def likeliest(message: str, *, parameter: str = "", status: int = 400, deltas: b
             "reasoning_effort beside tools",
         ),
         ("tool_choice 'required' is incompatible with thinking enabled", "tool_choice"),
+        ("tool_choice: thinking may not be enabled when it forces tool use.", "reasoning_effort beside tool_choice"),
+        ("Cannot use tools with stream", "stream beside tools"),
         # github.com/openclaw/openclaw/issues/10085 and github.com/pydantic/pydantic-ai/issues/3881
         ("thinking is enabled but reasoning_content is missing in assistant tool call message", "thoughts_of_calls"),
         ("The `reasoning_content` in the thinking mode must be passed back to the API.", "thoughts_of_calls"),

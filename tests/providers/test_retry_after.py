@@ -17,10 +17,33 @@ from moa.providers._retry_after import retry_after_s, retry_in_words_s
         ({"retry-after": "inf"}, None),
         ({"retry-after-ms": "x", "retry-after": "2"}, 2.0),
         ({}, None),
+        # github.com/promptfoo/promptfoo/pull/8341
+        ({"retry-after": "500ms"}, 0.5),
+        ({"retry-after": "1m30s"}, 90.0),
+        # github.com/vectorize-io/hindsight/pull/3508: OpenAI's cap of a day has no Retry-After
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 360.0),
+        ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "6m0s"}, None),
+        ({"retry-after": "2", "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "9s"}, 2.0),
+        # github.com/anthropics/anthropic-sdk-typescript/issues/357
+        (
+            {
+                "anthropic-ratelimit-requests-remaining": "0",
+                "anthropic-ratelimit-requests-reset": "1970-01-01T00:01:30Z",
+            },
+            30.0,
+        ),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}, None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date(headers: dict[str, str], expected: float | None) -> None:
     assert retry_after_s(headers, now=lambda: 60.0) == expected
+
+
+@pytest.mark.parametrize("reset", ["1741305630", "1741305630000"])
+def test_a_limit_may_be_full_again_at_a_unix_time(reset: str) -> None:
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+
+    assert retry_after_s(headers, now=lambda: 1741305600.0) == 30.0
 
 
 @pytest.mark.parametrize(

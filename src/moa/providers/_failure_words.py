@@ -63,7 +63,7 @@ _FILTERED = re.compile(
     r"|prohibited_content|considered high risk|inappropriate content"
     r"|sensitive (?:content|word|information)|new_sensitive"
     r"|guardrails?\b.{0,40}(?:block|interven|violat|reject|trigger)|(?:block|reject|violat)\w*.{0,40}guardrail"
-    r"|guardrail_(?:violat|interven|block)\w*"
+    r"|guardrail_(?:violat|interven|block)\w*|\b(?:prompt|response|input|output) (?:was )?blocked"
     r"|\b(?:content|prompt|input|request|messages?|response|output)\b.{0,60}\bviolat|敏感|违规|不安全",
     re.IGNORECASE,
 )
@@ -106,7 +106,8 @@ _RATE = re.compile(r"rate.?limit|too many requests|resource_exhausted", re.IGNOR
 _KEY = re.compile(
     r"\bapi[ _]?key\b.{0,12}(?:not valid|invalid|expired)|authentication[ _](?:fail|error)|api_key_invalid"
     r"|(?:invalid|incorrect|expired|missing)\b.{0,20}\b(?:api[ _-]?key|authorization|access token|server token)"
-    r"|location is not supported|(?:not (?:available|supported) in|unsupported)[ _](?:your |this )?(?:country|region)",
+    r"|location is not supported"
+    r"|(?:not (?:available|supported) in|unsupported)[ _](?:your |this )?(?:country|countries|regions?)\b",
     re.IGNORECASE,
 )
 _AUTH = re.compile(r"invalid_api_key|authentication|unauthorized|permission_(?:denied|error)", re.IGNORECASE)

@@ -64,7 +64,8 @@ _AS_NAME = (
     r"|(?<!\w)(?:support|accept|allow|take)s? (?:the )?(?:{word})(?!\w)"
     r"|(?<!\w)(?:have|contain|include|send|pass)s? (?:the |an? )?(?:{word})(?! ?\w)"
     r"|(?:permitted|allowed|supported|supplied|passed)\W{{1,3}}(?:{word})(?= ?(?:$|[,.;)]))"
-    r"|(?<!\w)(?:{word})(?= (?:is|are|was) (?:not|un)| extra (?:inputs|fields) )"
+    r"|(?<!\w)(?:{word})(?= (?:is|are|was) (?:not|un)| (?:may|must) not | cannot | extra (?:inputs|fields) )"
+    r"|use (?:{word})(?= with)|with (?:{word})(?=$|[,.;])"
     # The word for parameter or field, in languages that put no space, or another word, beside the name.
     r"|(?:参数|字段|引数|パラメータ|フィールド|매개변수|param[eè]tre|par[aá]metro|feld|champ|campo)\W{{0,3}}(?:{word})(?![a-z])"
     r"|(?<![a-z])(?:{word})\W{{0,2}}(?:参数|字段|引数|パラメータ|フィールド|매개변수)"

@@ -32,6 +32,11 @@ def test_reply_is_folded_to_text_usage_and_names() -> None:
         ("COMPLETE", "stop"),
         ("model_context_window_exceeded", "length"),
         ("content-filter", "content_filter"),
+        # github.com/earendil-works/pi/pull/2116: Ollama and LM Studio
+        ("end", "stop"),
+        ("done", "stop"),
+        ("token_limit", "length"),
+        ("ERROR_TOXIC", "content_filter"),
         ("own", "own"),
         (None, "stop"),
     ],
@@ -91,6 +96,8 @@ def test_reply_cut_off_anywhere_is_broken() -> None:
         {"error": {"message": "boom"}},
         [{"error": {"code": 503, "message": "boom"}}],
         {"object": "error", "message": "boom"},
+        # github.com/NousResearch/hermes-agent/pull/65738
+        {"choices": None, "error_type": "InternalError", "error_message": "boom"},
     ],
 )
 def test_reply_that_is_an_error_in_spite_of_http_200_is_a_failure(body: object) -> None:

@@ -98,15 +98,29 @@ def test_stream_ignores_what_follows_done() -> None:
 @pytest.mark.parametrize(
     "chunks",
     [
-        (piece(content="yes") | {"usage": {**USAGE, "completion_tokens": 1}}, piece("stop") | {"usage": USAGE}),
+        (
+            piece(content="yes") | {"usage": {**USAGE, "completion_tokens": 1, "total_tokens": 10}},
+            piece("stop") | {"usage": USAGE},
+        ),
         (piece(content="yes"), piece("stop"), {"choices": [], "usage": USAGE}),
         (piece(content="yes"), piece("stop") | {"x_groq": {"usage": USAGE}}),
         (piece(content="yes"), piece("stop") | {"usage": None}, {"usage": USAGE}),
+        (piece(content="yes") | {"usage": {"prompt_tokens": 9}}, piece("stop") | {"usage": {"completion_tokens": 3}}),
     ],
-    ids=["on every chunk", "after the choices", "where Groq puts it", "without choices"],
+    ids=["on every chunk", "after the choices", "where Groq puts it", "without choices", "in two parts"],
 )
 def test_stream_finds_the_usage_wherever_it_stands(chunks: tuple[Json, ...]) -> None:
     assert streamed(sse(*chunks, "[DONE]")).finish.usage == TOKENS
+
+
+def test_stream_keeps_the_details_of_a_usage_that_is_told_again_without_them() -> None:
+    # github.com/BerriAI/litellm/pull/33054
+    detailed = USAGE | {"prompt_tokens_details": {"cached_tokens": 8}}
+    chunks = (piece(content="yes") | {"usage": detailed}, piece("stop") | {"usage": USAGE})
+
+    usage = streamed(sse(*chunks, "[DONE]")).finish.usage
+    assert usage is not None
+    assert usage.cached_input_tokens == 8
 
 
 def test_stream_puts_tool_calls_together_from_their_pieces() -> None:

@@ -19,20 +19,20 @@ from moa.providers._error_mapping import map_error
 from moa.providers._lenient_json import TextJoiner, loads, whole_characters
 from moa.providers._openai_compatible.sse import BOM, SseReader
 from moa.providers._openai_compatible.tool_calls import ToolCalls
-from moa.providers._openai_compatible.usage import read_usage
+from moa.providers._openai_compatible.usage import largest, read_usage
 from moa.providers._redaction import NO_SECRETS, Secrets
 from moa.providers._service_state import ServiceState, owner_of
 from moa.providers._service_tier import tier_of
 from moa.providers._thoughts import Logprobs, ThoughtSplitter, starts_with_thoughts, text_after_thoughts
 
 _REASONS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"length|tokens|context_window"), "length"),
+    (re.compile(r"length|tokens|token_limit|context_window"), "length"),
     (
-        re.compile(r"safety|recitation|sensitive|prohibited|blocklist|spii|language|filter|guardrail|refusal"),
+        re.compile(r"safety|recitation|sensitive|prohibited|block|spii|language|filter|guardrail|refusal|toxic"),
         "content_filter",
     ),
     (re.compile(r"tool|function"), "tool_calls"),
-    (re.compile(r"stop|eos|end_turn|(?<!in)complete|finish_reason_unspecified"), "stop"),
+    (re.compile(r"stop|eos|^end|^done$|(?<!in)complete|finish_reason_unspecified"), "stop"),
 )
 """Other services' words for the OpenAI API's finish reasons, e.g. `model_context_window_exceeded`, `content-filter`."""
 
@@ -299,7 +299,7 @@ class _Events:
             return self.choice(wrapped)
         choice: Any = choices[0] if isinstance(choices, list) and choices else None
         if usage := read_usage(get("usage") or _misplaced_usage(reply, choice)):
-            self._usage = usage
+            self._usage = usage if self._usage is None else largest(self._usage, usage)
         if choice is None and not choices:
             self._raise_if_blocked(reply)
             return None
@@ -495,9 +495,8 @@ class _Events:
 @lru_cache(maxsize=256)
 def _meaning_of(reason: str) -> str | None:
     """A service's word for a reply's end in the OpenAI API's words; None if the service couldn't bring it to an end."""
-    if _FAILED.search(reason):
-        return None
-    return next((ours for words, ours in _REASONS if words.search(reason)), reason)
+    ours = next((ours for words, ours in _REASONS if words.search(reason)), reason)
+    return None if ours != "content_filter" and _FAILED.search(reason) else ours
 
 
 def _message_of(choice: Mapping[str, Any]) -> object:

@@ -1,8 +1,11 @@
 """Token counts as services report them."""
 
 import math
+from dataclasses import fields
 
 from moa._usage import TokenUsage
+
+_COUNTS = tuple(field.name for field in fields(TokenUsage) if field.name != "tier")
 
 
 def read_usage(usage: object) -> TokenUsage | None:
@@ -51,6 +54,11 @@ def read_usage(usage: object) -> TokenUsage | None:
         reasoning_tokens=min(reasoning, completion),
         cache_write_1h_tokens=min(_written_for_an_hour(usage, details), written) if written else 0,
     )
+
+
+def largest(one: TokenUsage, other: TokenUsage) -> TokenUsage:
+    """Return the larger of each two counts of one reply: they grow, and some services tell each only once."""
+    return TokenUsage(**{name: max(getattr(one, name), getattr(other, name)) for name in _COUNTS})
 
 
 def _written_for_an_hour(usage: dict[str, object], details: object) -> int:
