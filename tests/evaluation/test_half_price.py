@@ -95,24 +95,47 @@ async def test_a_judge_of_files_is_asked_by_batch_jobs_that_survive_kills(tmp_pa
     assert [name for name in os.listdir(tmp_path) if name.startswith("verdicts")] == ["verdicts.json"]
 
 
+async def stopped(folder: Path, server: BatchServer, *command: str) -> str:
+    """Start a command, press Ctrl-C once it has a job at the service, and return what it says."""
+    server.answer = lambda body: (VERDICT if body["model"] == "judge" else body["model"], 200)
+    server.polls = 10**6
+    settings_file(folder, server)
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-c", "from moa._cli.main import main; main()", *command, "--config", "moa.yaml"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+    )
+    asked = server.until(lambda: any(batch["asked"] for batch in server.batches.values()))
+    await asyncio.wait_for(asked, 30)
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    assert process.returncode == 130
+    return errors.decode()
+
+
 async def test_a_stopped_judge_of_files_says_how_its_jobs_are_shown_and_ended(tmp_path: Path) -> None:
     files = outputs_of(tmp_path, 3)
     async with BatchServer() as server:
-        server.answer, server.polls = lambda body: (VERDICT, 200), 10**6
-        settings_file(tmp_path, server)
-        command = ("eval", "judge", *files, "--judge-model", "lab/judge", "--config", "moa.yaml", "--half-price")
-        process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-c", "from moa._cli.main import main; main()", *command],
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-        )
-        await server.until(lambda: any(batch["asked"] for batch in server.batches.values()))
-        process.send_signal(signal.SIGINT)
-        _, errors = await process.communicate()
+        told = await stopped(tmp_path, server, "eval", "judge", *files, "--judge-model", "lab/judge", "--half-price")
 
-    assert process.returncode == 130
-    assert "the same command collects them" in errors.decode()
-    assert "`moa batch -o verdicts.json --status` shows them, and --cancel ends them" in errors.decode()
+    assert "the same command collects them" in told
+    assert "`moa batch -o verdicts.json --status` shows them, and --cancel ends them" in told
+
+
+async def test_a_stopped_run_says_how_its_jobs_are_shown_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    (tmp_path / "mixture.yaml").write_text("layers: []\naggregator: {model: lab/small}")
+    files = ("prompts.jsonl", "-m", "mixture.yaml", "--baseline", "lab/large", "--out", "run")
+    async with BatchServer() as server:
+        told = await stopped(tmp_path, server, "eval", "run", *files, "--judge-model", "lab/judge", "--half-price")
+        monkeypatch.chdir(tmp_path)
+        shown = await asyncio.to_thread(moa, "batch", "-o", "run/verdicts", "--status", "--config", "moa.yaml")
+
+    assert "the same command with --out run continues" in told
+    assert f"`moa batch -o {Path('run', 'verdicts')} --status` shows them, and --cancel ends them" in told
+    assert (shown.code, "lab/judge" in shown.out + shown.err) == (0, True)
 
 
 async def test_a_judge_of_files_without_a_batch_api_is_refused(tmp_path: Path) -> None:

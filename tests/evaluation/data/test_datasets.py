@@ -1,5 +1,8 @@
 import asyncio
+import bz2
+import gzip
 import json
+import lzma
 from collections import Counter
 from collections.abc import AsyncIterator
 from functools import partial
@@ -45,6 +48,39 @@ def test_a_file_of_every_format_gives_the_same_prompts(name: str, write, tmp_pat
 
     assert (first.prompt, first.category, first.reference) == ("Say “hé”,\nin two lines", "tone", "hé")
     assert (second.text, second.category, second.reference, second.index) == ("What is 2, 3?", "sums", None, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("p.json.gz", as_json), ("P.JSONL.GZ", as_jsonl), ("p.csv.gz", as_csv), ("p.csv", as_csv)]
+)
+def test_prompts_may_be_packed_by_gzip(name: str, write, tmp_path: Path) -> None:
+    write(tmp_path / "plain")
+    (tmp_path / name).write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
+
+    first, second = load_instructions(tmp_path / name)
+
+    assert (first.prompt, second.text) == ("Say “hé”,\nin two lines", "What is 2, 3?")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("p.jsonl.zst", b"\x28\xb5\x2f\xfd", "is packed by zstd: unpack it first, or pack it by gzip"),
+        ("p.jsonl", b"\x28\xb5\x2f\xfd\xff", "is packed by zstd"),
+        ("p.csv", bz2.compress(b"prompt\na\n"), "is packed by bzip2"),
+        ("p.json", lzma.compress(b'["a"]'), "is packed by xz"),
+        ("p.jsonl.gz", gzip.compress(b'"a"', mtime=0)[:-9], "can't be read: Compressed file ended"),
+        ("p.jsonl.gz", gzip.compress(b"", mtime=0)[:10] + b"\xff" * 20, "can't be read: Error -3 while decompressing"),
+    ],
+    ids=["name", "zstd", "bzip2", "xz", "cut", "damaged"],
+)
+def test_prompts_that_are_packed_otherwise_or_damaged_are_refused(
+    name: str, data: bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+
+    with pytest.raises(EvaluationDataError, match=message):
+        load_instructions(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from moa._config.settings import Settings
 from moa._engine.forecast import CHOICE_TOKENS, FROM_SERVICE
 from moa._mixture.schema import Mixture
 from moa.errors import UsageError
-from moa.evaluation._runner.cost_estimate import Need, plan, plan_rest
+from moa.evaluation._pipeline import aevaluate
+from moa.evaluation._runner.cost_estimate import JUDGE_PROMPT_TOKENS, Need, plan, plan_rest
 from moa.evaluation._runner.preparing import prepare
 from moa.evaluation._runner.spec import Spec
 from tests.support.engines import mixture_of
@@ -17,7 +19,7 @@ from tests.support.evaluations import evaluated, models, trio
 PRICE = {"input": 1, "output": 10}
 
 
-def prepared(mixture: Mixture, prompts: list[Any], **options: object) -> Spec:
+def prepared(mixture: Mixture | None, prompts: list[Any], **options: object) -> Spec:
     return prepare(
         prompts,
         mixture,
@@ -106,6 +108,27 @@ async def test_the_plan_has_the_grades_of_a_measure_that_asks_a_model_and_what_i
     assert needs(whole.needs)["rubric:fake/grader"].unpriced == ("fake/grader",)
     assert needs(rest.needs)["rubric:fake/grader"].calls == 4
     assert "regex:a" not in needs(whole.needs)
+
+
+async def test_given_outputs_cost_nothing_and_tell_how_long_answers_are(tmp_path: Path) -> None:
+    for name, texts in (("given", ["w" * 400, ""]), ("base", ["x" * 800, "x" * 800])):
+        rows = [{"instruction": text, "output": output} for text, output in zip("ab", texts, strict=True)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    files = {"outputs": {"mine": tmp_path / "given.json"}, "baseline": tmp_path / "base.json", "judge_checks": False}
+    options = {**files, "judge": "pairwise", "judge_model": "fake/judge"}
+
+    whole = plan(prepared(None, ["a", "b"], **options))
+    await aevaluate(
+        ["a", "b"], None, out=tmp_path / "run", settings=Settings(endpoints={}), providers={"fake": models()}, **options
+    )
+    rest = plan_rest(prepared(None, ["a", "b"], **options), tmp_path / "run")
+
+    # Four bytes are a token: the outputs that there are have 100 and 200, and a judge is shown two of the mean length.
+    judging = needs(whole.needs)["judging"]
+    assert list(needs(whole.needs)) == ["judging"]
+    assert (judging.calls, judging.input_tokens) == (2 * 2, 2 * 2 * (JUDGE_PROMPT_TOKENS + 2 * 150) + 2 * 2 * 5)
+    # The empty output can't be judged; that it is not there is known only now.
+    assert needs(rest.needs)["judging"].calls == 2
 
 
 def test_a_budget_needs_the_price_of_a_model_that_grades() -> None:

@@ -81,6 +81,14 @@ def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:
         baseline_of("gpt")
 
 
+@pytest.mark.parametrize(("name", "message"), [("o.json.zst", "is not JSON"), ("o.parquet", "must end with PAR1")])
+def test_a_file_that_is_no_outputs_file_is_not_taken_for_a_mixture(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("instruction,output\ni,o\n")
+
+    with pytest.raises(EvaluationDataError, match=message):
+        baseline_of(tmp_path / name)
+
+
 def test_a_file_of_several_generators_is_refused(tmp_path: Path) -> None:
     rows = [{"instruction": "i", "output": "o", "generator": name} for name in ("g", "h")]
     (tmp_path / "o.json").write_text(json.dumps(rows))

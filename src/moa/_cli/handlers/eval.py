@@ -1,16 +1,18 @@
 """What `moa eval run`, `generate` and `latency` do once their command line is understood."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from moa._cli.console import say
 from moa._cli.eval_options import SystemOptions
 from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
 from moa._cli.handlers.eval_output import (
+    say_jobs_go_on,
     show_cost,
     show_ended,
     show_judge,
@@ -30,11 +32,12 @@ from moa._runtime.model_lists import lifecycle_notes
 from moa.errors import UsageError
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._metrics.stopping import Until
-from moa.evaluation._pipeline import Evaluation, carry_out
+from moa.evaluation._pipeline import OnProgress, carry_out
 from moa.evaluation._runner.cost_estimate import plan_rest
 from moa.evaluation._runner.preparing import Options, prepare
 from moa.evaluation._runner.run_directory import RunDirectory
-from moa.evaluation._runner.spec import Spec
+
+T = TypeVar("T")
 
 
 def read_until(text: str) -> Until:
@@ -205,14 +208,13 @@ def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> in
     spec = prepare(prompts, mixtures, **options)
     if options.get("judge") and not options.get("judge_model"):
         show_judge(spec)
-    if plan_only:
+    if out is None or plan_only:
         show_plan(plan_rest(spec, out), as_json=as_json)
         return COMPLETE
     show_warnings(spec)
     asyncio.run(check_models(set(spec.models), load_settings(options.get("config"))))
-    done = _carry_out(spec, out or Path())
+    done = until_interrupted(partial(carry_out, spec, out), out)
     if done is None:
-        say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
         return INTERRUPTED
     show_ended(done, spec)
     if latency:
@@ -251,10 +253,18 @@ async def check_models(references: Collection[str], settings: Settings) -> None:
     say((f"warning: {note}" for note in await lifecycle_notes(references, settings)), style="yellow")
 
 
-def _carry_out(spec: Spec, out: Path) -> Evaluation | None:
-    """Do it in an event loop of its own; None if the user pressed Ctrl-C."""
+def until_interrupted(work: Callable[[OnProgress], Coroutine[Any, Any, T]], out: Path) -> T | None:
+    """Do it in an event loop of its own; None if the user pressed Ctrl-C, and what that leaves is said.
+
+    Args:
+        work: Fills a run directory; it is given what hears of its progress.
+        out: The run directory.
+    """
     try:
         with watching() as watch, reduced_gc():
-            return asyncio.run(stoppable(carry_out(spec, out, watch)))
+            return asyncio.run(stoppable(work(watch)))
     except (KeyboardInterrupt, asyncio.CancelledError):
+        say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
+        if (jobs := RunDirectory(out).verdict_jobs).exists():
+            say_jobs_go_on(jobs.with_suffix(""))
         return None

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from moa._cli.console import err_console, print_json, say
 from moa._cli.eval_options import JudgingOptions
 from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
-from moa._cli.handlers.eval_output import reference_data, show_findings
+from moa._cli.handlers.eval_output import reference_data, say_jobs_go_on, show_findings
 from moa._config.settings import Settings, load_settings
 from moa._render.format import count, usd
 from moa._runtime.engine import Engine
@@ -87,8 +87,7 @@ def judged(
         return asyncio.run(_with_progress(judge, pairs, given, out, limit))
     except KeyboardInterrupt:
         if given["half_price"]:
-            say("stopped by Ctrl-C; batch jobs at the services go on: the same command collects them")
-            say(f"`moa batch -o {out} --status` shows them, and --cancel ends them")
+            say_jobs_go_on(out)
         raise
     except EngineError as error:
         if not is_out_of_money(error):

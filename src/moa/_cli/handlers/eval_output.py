@@ -118,6 +118,12 @@ def _saved(progress: Progress) -> str:
     return f"{text}, about {usd(progress.spent_usd * share / (1 - share))}"
 
 
+def say_jobs_go_on(answers: Path) -> None:
+    """Print on standard error that batch jobs outlive the command, and how `moa batch -o` shows and ends them."""
+    say("batch jobs at the services go on: the same command collects them")
+    say(f"`moa batch -o {answers} --status` shows them, and --cancel ends them")
+
+
 def show_report(folder: Path, spec: Spec, *, data_dir: Path | None, as_json: bool) -> None:
     """Write the report, and print the verdict on standard output."""
     # Imported here: it loads what draws charts, which plans and latencies do without.

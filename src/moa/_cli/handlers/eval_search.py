@@ -4,22 +4,19 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from moa._cli.console import say
 from moa._cli.eval_options import SearchOptions
-from moa._cli.eval_progress import watching
 from moa._cli.exit_codes import COMPLETE, INTERRUPTED, STOPPED
-from moa._cli.handlers.eval import check_models, read_options
+from moa._cli.handlers.eval import check_models, read_options, until_interrupted
 from moa._cli.handlers.eval_output import show_judge
-from moa._cli.interrupts import stoppable
-from moa._runtime.gc_tuning import reduced_gc
 from moa.errors import UsageError
 from moa.evaluation._search.conclusion import conclude
 from moa.evaluation._search.planning import plan_search
 from moa.evaluation._search.report import as_dict, write_search
-from moa.evaluation._search.search import Found, Search, prepare_search, run_search
+from moa.evaluation._search.search import prepare_search, run_search
 
 
 def find(prompts: str, models: Sequence[str], given: SearchOptions, **wanted: Any) -> int:
@@ -46,9 +43,8 @@ def find(prompts: str, models: Sequence[str], given: SearchOptions, **wanted: An
         raise UsageError("give the folder for the results: --out runs/NAME")
     say(plan_search(search).sentences[0])
     asyncio.run(check_models(set(search.spec.models), search.spec.settings))
-    found = _carry_out(search, out)
+    found = until_interrupted(partial(run_search, search, out), out)
     if found is None:
-        say(f"interrupted: the results so far are saved; the same command with --out {out} continues", style="yellow")
         return INTERRUPTED
     conclusion = conclude(found)
     write_search(found, conclusion, out)
@@ -57,12 +53,3 @@ def find(prompts: str, models: Sequence[str], given: SearchOptions, **wanted: An
     if (out / "winner.yaml").exists():
         say(f"serve it: moa serve -m {out / 'winner.yaml'}")
     return STOPPED if found.ended == "budget" else COMPLETE
-
-
-def _carry_out(search: Search, out: Path) -> Found | None:
-    """Do it in an event loop of its own; None if the user pressed Ctrl-C."""
-    try:
-        with watching() as watch, reduced_gc():
-            return asyncio.run(stoppable(run_search(search, out, watch)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return None

@@ -79,10 +79,11 @@ def load_instructions(
 
     Args:
         source: `alpaca_eval` (the 805 of the Hugging Face hub's tatsu-lab/alpaca_eval), `starter` (40 prompts that come
-            with the package), the path of a JSON, JSON Lines, CSV or Parquet file, or the rows themselves. A row is
-            a prompt, or has `prompt`, `instruction` or `messages`, maybe `category` (or `dataset`) and `reference`;
-            or it has the columns of a public dataset or of another tool (`DATASET_COLUMNS`, `REFERENCE_COLUMNS`). A
-            conversation that ends with an answer is one without it, whose reference it is.
+            with the package), the path of a JSON, JSON Lines, CSV or Parquet file, or the rows themselves; all but
+            Parquet may be packed by gzip. A row is a prompt, or has `prompt`, `instruction` or `messages`, maybe
+            `category` (or `dataset`) and `reference`; or it has the columns of a public dataset or of another tool
+            (`DATASET_COLUMNS`, `REFERENCE_COLUMNS`). A conversation that ends with an answer is one without it, whose
+            reference it is.
         data_dir: A folder with the hub's `alpaca_eval.json`, to be read in place of the hub.
         limit: Only the first so many.
         sample: Only so many of these, drawn at random and spread over the categories as evenly as in the whole.

@@ -1,7 +1,9 @@
 """Rows of files: JSON, JSON Lines, CSV, Parquet."""
 
+import codecs
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Sequence
@@ -10,18 +12,22 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from moa._runtime.csv_rows import csv_rows, open_csv
+from moa._runtime.csv_rows import csv_rows
 from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError, MissingDependency
 
 T = TypeVar("T")
 
 JSON_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
-FORMATS = (*JSON_SUFFIXES, ".csv", ".parquet")
+_CSV_SUFFIXES = (".csv", ".csv.gz")
+FORMATS = (*JSON_SUFFIXES, *_CSV_SUFFIXES, ".parquet")
 """How names of files that can be read end."""
 
 _GZIP = b"\x1f\x8b"
 """How packed bytes begin, whatever the file is called. Source: RFC 1952, section 2.3.1."""
+
+_PACKED = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip"}
+"""How files begin that are packed in ways that aren't read. Source: the formats' documents."""
 
 _LFS = "version https://git-lfs.github.com/"
 
@@ -37,11 +43,9 @@ def read_rows(path: Path) -> list[Any]:
     try:
         if name.endswith(".parquet"):
             return _parquet_rows(path)
-        if name.endswith(".csv"):
-            with open_csv(path) as file:
-                return _whole_rows(path, csv_rows(file))
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if raw.startswith(_GZIP) else raw).decode("utf-8-sig")
+        text = _text(path)
+        if name.endswith(_CSV_SUFFIXES):
+            return _whole_rows(path, csv_rows(io.StringIO(text, newline="")))
     except UnicodeError as error:
         raise EvaluationDataError("is not UTF-8 text: save it as UTF-8", path=path) from error
     except (OSError, EOFError, zlib.error, csv.Error) as error:
@@ -82,6 +86,14 @@ def rows_as(kind: TypeAdapter[list[T]], rows: Sequence[object], path: Path | Non
             row=row + 1 if isinstance(row, int) else None,
             key=".".join(map(str, key)) or None,
         ) from error
+
+
+def _text(path: Path) -> str:
+    raw = path.read_bytes()
+    if packed := next((name for start, name in _PACKED.items() if raw.startswith(start)), None):
+        raise EvaluationDataError(f"is packed by {packed}: unpack it first, or pack it by gzip", path=path)
+    data = gzip.decompress(raw) if raw.startswith(_GZIP) else raw
+    return data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
 
 
 def _are_lines(text: str, *, by_name: bool) -> bool:

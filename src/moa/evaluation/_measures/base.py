@@ -98,6 +98,10 @@ def failed(why: str) -> Score:
     return Score(value=None, failure=ErrorInfo(code="measure_failed", message=why))
 
 
+_MOST_NAMED = 10
+"""Most prompts that an error names."""
+
+
 def require_rows(measures: Sequence[Measure], instructions: Sequence[Instruction]) -> None:
     """Make sure that every prompt has what the measures need, before anything is bought.
 
@@ -108,9 +112,12 @@ def require_rows(measures: Sequence[Measure], instructions: Sequence[Instruction
         keys = measure.needs
         lacking = [one for one in instructions if keys and all(one.row.get(key) in (None, "") for key in keys)]
         if lacking:
+            numbers = ", ".join(str(one.index + 1) for one in lacking[:_MOST_NAMED])
+            numbers += ", …" if len(lacking) > _MOST_NAMED else ""
             raise UsageError(
                 f"--measure {measure.name} needs `{'` or `'.join(keys)}` with every prompt, and {len(lacking)} of "
-                f"{len(instructions)} have none (the first is number {lacking[0].index + 1})"
+                f"{len(instructions)} have none (number {numbers}): their answers would be paid for and say nothing. "
+                "Leave them out, or write a measure that knows what to do with them: python:FILE:FUNCTION"
             )
 
 

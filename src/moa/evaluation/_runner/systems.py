@@ -18,11 +18,14 @@ from moa._pricing.price import Price
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.datasets import Instruction, without_white_space
 from moa.evaluation._data.outputs import Output, read_outputs
-from moa.evaluation._data.rows import JSON_SUFFIXES
+from moa.evaluation._data.rows import FORMATS
 from moa.evaluation._runner.manifest import SystemEntry
 
 REFERENCES = "reference"
 """As a baseline: the answers that the dataset itself has."""
+
+_DATA = (*FORMATS, ".gz", ".zst", ".bz2", ".xz", ".zip")
+"""How names of outputs files end, and those of files that are meant as such but can't be read: none is a mixture's."""
 
 _SELF_MOA_TEMPERATURE = 0.7
 
@@ -232,7 +235,7 @@ def baseline_of(
         MixtureError: The mixture or reference can't be used.
         UsageError: Price or max_tokens are given for what has none.
     """
-    is_file = not isinstance(source, Mixture) and str(source).lower().endswith(JSON_SUFFIXES)
+    is_file = not isinstance(source, Mixture) and str(source).lower().endswith(_DATA)
     if not is_file and isinstance(source, str) and _is_reference(source):
         given = {"price": price, "max_tokens": max_tokens}
         return System(
