@@ -14,16 +14,13 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
-from moa.evaluation._statistics.sample_means import DIFFERENCE
+from moa.evaluation._statistics.sample_means import DIFFERENCE, POWER
 
 LEVEL = 0.95
 """Probability that no candidate is said to be good enough that is not."""
 
 LEAD_LEVEL = 0.975
 """Probability that no mixture is said to be better than a model alone that is not: of one side of a 95% interval."""
-
-POWER = 0.8
-"""With which a difference is to be found."""
 
 ASSUMED_SD = 50.0
 """Points: standard deviation of an advantage before anything is known: of two systems, one alone is right on a quarter

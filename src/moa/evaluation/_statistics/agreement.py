@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from moa.evaluation._statistics.array_types import Floats, Ints
-from moa.evaluation._statistics.estimates import LEVEL, Estimate
+from moa.evaluation._statistics.estimates import Estimate
 from moa.evaluation._statistics.sample_means import MIN_PROMPTS, RESAMPLES, percentile_interval
 
 _FEWEST_RANKED = 3  # two are in the same order or in the other, whatever is behind them
@@ -31,14 +31,12 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> float 
     """
     if len(first) != len(second):
         raise ValueError(f"two judges label the same items, not {len(first)} and {len(second)}")
-    labels = list(dict.fromkeys([*first, *second]))
-    table = np.zeros((len(labels), len(labels)))
-    for one, other in zip(first, second, strict=True):
-        table[labels.index(one), labels.index(other)] += 1
-    if not first:
+    n = len(first)
+    if not n:
         return None
-    shares = table / len(first)
-    return _beyond_chance(float(np.trace(shares)), float(shares.sum(axis=1) @ shares.sum(axis=0)))
+    mine, theirs = Counter(first), Counter(second)
+    equal = sum(one == other for one, other in zip(first, second, strict=True))
+    return _beyond_chance(equal / n, sum(mine[label] * theirs[label] for label in mine) / n**2)
 
 
 def fleiss_kappa(counts: Ints) -> float | None:
@@ -114,17 +112,13 @@ def rank_correlation(first: Floats, second: Floats) -> float | None:
     return float(_rank_correlations(first[None], second[None])[0])
 
 
-def spearman(
-    first: Floats, second: Floats, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Estimate | None:
+def spearman(first: Floats, second: Floats, *, seed: int) -> Estimate | None:
     """Return the rank correlation of two sets of scores, with a bootstrap interval.
 
     Args:
         first: Scores, shape (items,).
         second: Scores of the same items.
-        seed: Seed of the resamples.
-        resamples: How many; those in which all scores are equal have no correlation and are left out.
-        level: Confidence, between 0 and 1.
+        seed: Seed of the resamples; those in which all scores are equal have no correlation and are left out.
 
     Returns:
         The correlation (-1 to 1), or None for fewer than `MIN_PROMPTS` items or scores that are all equal.
@@ -138,13 +132,13 @@ def spearman(
     value = rank_correlation(first, second)
     if value is None or len(first) < MIN_PROMPTS:
         return None
-    draws = np.random.default_rng(seed).integers(len(first), size=(resamples, len(first)))
+    draws = np.random.default_rng(seed).integers(len(first), size=(RESAMPLES, len(first)))
     usable = (np.ptp(first[draws], axis=1) > 0) & (np.ptp(second[draws], axis=1) > 0)
     values = _rank_correlations(first[draws[usable]], second[draws[usable]])
     return Estimate(
         value=value,
         standard_error=float(np.std(values, ddof=1)),
-        interval=percentile_interval(values, level),
+        interval=percentile_interval(values),
         n=len(first),
     )
 

@@ -28,16 +28,13 @@ class Corrected:
     n: int
 
 
-def corrected_win_rate(
-    judged: Floats, labels: Floats, probabilities: Floats | None = None, *, level: float = LEVEL
-) -> Corrected | None:
+def corrected_win_rate(judged: Floats, labels: Floats, probabilities: Floats | None = None) -> Corrected | None:
     """Return the win rate that people would give on all pairs, from the judge's verdicts and some labels.
 
     Args:
         judged: What the judge says, 0-1, of every pair; shape (pairs,), none missing.
         labels: What people say, 0-1, in the same order; NaN where nobody was asked.
         probabilities: With which probability each pair was drawn to be labelled, above 0; None if all with the same.
-        level: Confidence, between 0 and 1.
 
     Returns:
         None without any label. For fewer than `MIN_LABELS` the labels alone count: with their exact interval where they
@@ -59,7 +56,7 @@ def corrected_win_rate(
     given = labels[drawn]
     few, equal = n < MIN_LABELS, probabilities is None or float(np.ptp(probabilities[drawn])) == 0.0
     if (few and equal) or n < 3 or np.ptp(given) == 0:
-        return Corrected(estimate=exact_win_rate(given, level=level), power=0.0, n=n)
+        return Corrected(estimate=exact_win_rate(given), power=0.0, n=n)
     weights = np.zeros(total)
     weights[drawn] = 1.0 if probabilities is None else 1.0 / probabilities[drawn]
     weights *= total / weights.sum()
@@ -74,18 +71,17 @@ def corrected_win_rate(
     value = mean_label + power * (float(judged.mean()) - mean_judged)
     # One degree of freedom for the mean, one for the weight.
     error = math.sqrt(float(np.sum((own + power * shift) ** 2)) * n / (n - 2)) / total
-    reach = student_quantile(level, n - 1) * error
-    interval = Interval(low=100.0 * max(0.0, value - reach), high=100.0 * min(1.0, value + reach), level=level)
+    reach = student_quantile(LEVEL, n - 1) * error
+    interval = Interval(low=100.0 * max(0.0, value - reach), high=100.0 * min(1.0, value + reach))
     estimate = Estimate(value=100.0 * value, standard_error=100.0 * error, interval=interval, n=n)
     return Corrected(estimate=estimate, power=power, n=n)
 
 
-def exact_win_rate(labels: Floats, *, level: float = LEVEL) -> Estimate:
+def exact_win_rate(labels: Floats) -> Estimate:
     """Return the win rate by labels alone, in percent, with an interval that holds for any number of them.
 
     Args:
         labels: 0 for a loss, 0.5 for a draw, 1 for a win; means of several people count as what they are nearest to.
-        level: Confidence, between 0 and 1.
 
     Source:
         Clopper & Pearson 1934, Biometrika 26(4). With draws, the mean of the bounds for "wins" and for "does not lose",
@@ -94,16 +90,13 @@ def exact_win_rate(labels: Floats, *, level: float = LEVEL) -> Estimate:
     n, wins = len(labels), int(np.sum(labels > 0.75))
     unlost = n - int(np.sum(labels < 0.25))
     if wins == unlost:
-        bounds = [_clopper_pearson(wins, n, 1.0 - level)]
+        bounds = [_clopper_pearson(wins, n, 1.0 - LEVEL)]
     else:
-        bounds = [_clopper_pearson(count, n, (1.0 - level) / 2.0) for count in (wins, unlost)]
+        bounds = [_clopper_pearson(count, n, (1.0 - LEVEL) / 2.0) for count in (wins, unlost)]
     low, high = (100.0 * float(np.mean(ends)) for ends in zip(*bounds, strict=True))
     error = 100.0 * float(labels.std(ddof=1)) / math.sqrt(n) if n > 1 else 50.0
     return Estimate(
-        value=100.0 * float(labels.mean()),
-        standard_error=error,
-        interval=Interval(low=low, high=high, level=level),
-        n=n,
+        value=100.0 * float(labels.mean()), standard_error=error, interval=Interval(low=low, high=high), n=n
     )
 
 

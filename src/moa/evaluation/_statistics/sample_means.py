@@ -22,6 +22,8 @@ WIN, DIFFERENCE = 50.0, 100.0
 difference of two rates."""
 
 POWER = 0.8
+"""Probability that a forecast number of prompts is enough."""
+
 RESAMPLES = 1000
 
 
@@ -132,16 +134,13 @@ def percentile_interval(values: Floats, level: float = LEVEL) -> Interval:
     return Interval(low=float(low), high=float(high), level=level)
 
 
-def prompts_to_settle(
-    difference: float, deviation: float, *, most: float = 0.0, power: float = POWER, level: float = LEVEL
-) -> int:
-    """Return how many prompts show a true difference with the given probability.
+def prompts_to_settle(difference: float, deviation: float, *, most: float = 0.0, level: float = LEVEL) -> int:
+    """Return how many prompts show a true difference with a probability of `POWER`.
 
     Args:
         difference: What is to be told apart, in the values' unit; not 0.
         deviation: Standard deviation of one prompt's value (for pairs, of the difference), in the same unit.
         most: As for `mean_with_interval`, whose imagined values count, too; 0 leaves them out.
-        power: Probability 0-1 that the interval excludes 0.
         level: Confidence of the interval, between 0 and 1.
 
     Returns:
@@ -156,31 +155,25 @@ def prompts_to_settle(
     """
     if difference == 0:
         raise ValueError("no number of prompts settles a difference of 0")
-    scale = (_reach(power, level) / difference) ** 2
+    scale = (float(ndtri(0.5 + level / 2.0) + ndtri(POWER)) / difference) ** 2
     half = scale * deviation**2 / 2.0
     return max(MIN_PROMPTS, math.ceil(half + math.sqrt(half**2 + 4.0 * scale * most**2)))
 
 
-def by_category(
-    values: Floats, categories: Sequence[str], prompts: Sequence[Hashable], *, level: float = LEVEL
-) -> ByCategory:
+def by_category(values: Floats, categories: Sequence[str], prompts: Sequence[Hashable]) -> ByCategory:
     """Return the mean of each category, with the number of categories accounted for.
 
     Args:
         values: Win rates in percent; shape (rows,), NaN rows are left out. 50 is what each category is tested against.
         categories: The category of each row.
         prompts: The prompt of each row.
-        level: Confidence that all intervals hold at once.
-
-    Returns:
-        Estimates and adjusted p-values.
 
     Source:
         Holm 1979, Scandinavian Journal of Statistics 6(2); Bonferroni's inequality for the intervals.
     """
     names = sorted(set(categories))
     labels = np.array(categories, dtype=object)
-    each_level = 1.0 - (1.0 - level) / max(1, len(names))
+    each_level = 1.0 - (1.0 - LEVEL) / max(1, len(names))
     keys = np.array(numbered(prompts) if len(set(prompts)) < len(prompts) else range(len(prompts)))
     estimates = {}
     for name in names:
@@ -189,7 +182,7 @@ def by_category(
         estimates[name] = None if found is None or found.n < MIN_PROMPTS else found
     raw = {name: _p_value(found) for name, found in estimates.items() if found is not None}
     words = (
-        f"{len(names)} categories: intervals hold together at {100 * level:g}% (Bonferroni), "
+        f"{len(names)} categories: intervals hold together at {100 * LEVEL:g}% (Bonferroni), "
         "p-values adjusted by Holm's method"
     )
     return ByCategory(estimates=estimates, p_values=holm(raw), multiplicity=words)
@@ -217,7 +210,3 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def _p_value(estimate: Estimate) -> float:
     """Of a true mean of 50, by the error that the interval has, too."""
     return 2.0 * float(stdtr(estimate.n - 1, -abs(estimate.value - 50.0) / estimate.standard_error))
-
-
-def _reach(power: float, level: float) -> float:
-    return float(ndtri(0.5 + level / 2.0) + ndtri(power))

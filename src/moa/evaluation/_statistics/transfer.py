@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.special import stdtrit
 
 from moa.evaluation._statistics.array_types import Floats
-from moa.evaluation._statistics.estimates import LEVEL, Interval
+from moa.evaluation._statistics.estimates import LEVEL, Interval, student_quantile
 
 MIN_SYSTEMS = 6
 """Fewest systems for a line: `bench.calibrate` shows that its intervals hold from here on."""
@@ -70,30 +69,29 @@ class Transfer:
     highest: float
     n: int
 
-    def read(self, figure: float, error: float, level: float = LEVEL) -> Reading:
+    def read(self, figure: float, error: float) -> Reading:
         """Return what a figure of the one judge says of the other's.
 
         Args:
             figure: Of a system that is not in the line, percent 0-100.
             error: Its standard error for the prompts that the other's figure would be of, in points.
-            level: Confidence, between 0 and 1.
         """
         away = figure - self.center
         # The scatter holds a sampling error already: only what this figure has more of is added.
         own = self.scatter + self.slope**2 * max(error**2 - self.noise, 0.0)
         variance = own + self.scatter / self.n + (self.slope_error * away) ** 2
-        reach = float(stdtrit(self.n - 2, 0.5 + level / 2.0)) * math.sqrt(variance)
+        reach = student_quantile(LEVEL, self.n - 1) * math.sqrt(variance)
         value = self.level + self.slope * away
         return Reading(
             value=min(max(value, 0.0), 100.0),
-            interval=Interval(low=max(value - reach, 0.0), high=min(value + reach, 100.0), level=level),
+            interval=Interval(low=max(value - reach, 0.0), high=min(value + reach, 100.0)),
             inside=self.lowest <= figure <= self.highest,
         )
 
-    def slope_interval(self, level: float = LEVEL) -> Interval:
+    def slope_interval(self) -> Interval:
         """Return the slope's interval by Student's t."""
-        reach = float(stdtrit(self.n - 2, 0.5 + level / 2.0)) * self.slope_error
-        return Interval(low=self.slope - reach, high=self.slope + reach, level=level)
+        reach = student_quantile(LEVEL, self.n - 1) * self.slope_error
+        return Interval(low=self.slope - reach, high=self.slope + reach)
 
 
 def transfer(one: Floats, errors: Floats, other: Floats) -> Transfer | NoLine:
