@@ -8,10 +8,10 @@ from moa._render.format import seconds
 from moa._render.html import filled
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._pipeline import Evaluation
-from moa.evaluation._report.chart_export import svg
 from moa.evaluation._report.html_report import environment
 from moa.evaluation._report.system_rows import system_rows
 from moa.evaluation._report.tradeoff import tradeoff
+from moa.evaluation._report.vega import svg
 from moa.evaluation._reporting import Written
 from moa.evaluation._runner.progress import Progress
 

@@ -12,8 +12,8 @@ from moa.evaluation._analysis.summary import Summary, summarize
 from moa.evaluation._data.outputs import write_json
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._metrics.leaderboard import published
-from moa.evaluation._report.chart_export import png
 from moa.evaluation._report.html_report import Report, make_report
+from moa.evaluation._report.vega import png
 from moa.evaluation._runner.run_directory import RunDirectory
 
 

@@ -18,12 +18,11 @@ from moa.evaluation._analysis.recommendation import MEASURES, MODEL_NAMES, table
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._analysis.system_summary import SystemSummary
 from moa.evaluation._report import format as chart_format
-from moa.evaluation._report.chart_export import svg
 from moa.evaluation._report.charts import median_run, pictures
 from moa.evaluation._report.palette import with_page_colours
 from moa.evaluation._report.qa_browser import prompts
 from moa.evaluation._report.system_rows import SCALE, part_name, system_rows
-from moa.evaluation._report.vega import Chart
+from moa.evaluation._report.vega import Chart, svg
 
 _COLUMNS = 100
 

@@ -51,23 +51,16 @@ class _Box:
         )
 
 
-_PLACES = tuple(
-    Place(dx=dx, dy=dy, align=align)
-    for dx, dy, align in (
-        (10, 0, "left"),
-        (-10, 0, "right"),
-        (8, -11, "left"),
-        (-8, -11, "right"),
-        (8, 12, "left"),
-        (-8, 12, "right"),
-        (8, -23, "left"),
-        (-8, -23, "right"),
-        (0, -15, "center"),
-        (0, 15, "center"),
-        (8, 24, "left"),
-        (-8, 24, "right"),
-    )
+def _either_side(dx: float, dy: float) -> tuple[Place, Place]:
+    return Place(dx=dx, dy=dy, align="left"), Place(dx=-dx, dy=dy, align="right")
+
+
+_PLACES = (
+    *(*_either_side(10, 0), *_either_side(8, -11), *_either_side(8, 12), *_either_side(8, -23)),
+    *(Place(dx=0, dy=-15, align="center"), Place(dx=0, dy=15, align="center")),
+    *_either_side(8, 24),
 )
+"""The first ones are preferred."""
 
 
 def placed(points: Sequence[Point], *, width: float, height: float) -> list[Place | None]:
@@ -84,17 +77,12 @@ def placed(points: Sequence[Point], *, width: float, height: float) -> list[Plac
     taken: list[_Box] = []
     found: list[Place | None] = []
     for point in points:
-        boxes = [(_box(point, place), place) for place in _PLACES]
-        costs = [
-            (_cost(box, rank, [*dots, *taken], bars, frame), rank, box, place)
-            for rank, (box, place) in enumerate(boxes)
-        ]
-        cost, _, box, place = min(costs, key=lambda entry: entry[:2])
-        if cost >= _OVERLAP:
-            found.append(None)
-            continue
-        taken.append(box)
-        found.append(place)
+        boxes = [_box(point, place) for place in _PLACES]
+        costs = [_cost(box, rank, [*dots, *taken], bars, frame) for rank, box in enumerate(boxes)]
+        best = min(range(len(_PLACES)), key=costs.__getitem__)
+        is_free = costs[best] < _OVERLAP
+        taken += [boxes[best]] if is_free else []
+        found.append(_PLACES[best] if is_free else None)
     return found
 
 

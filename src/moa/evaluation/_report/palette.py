@@ -6,32 +6,19 @@ from collections.abc import Mapping
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5f6b7a", "#dfe3e8", "#fdfdfc"
 BLUE, ORANGE, GREEN, VIOLET, GREY = "#1d63d8", "#b04c06", "#08755e", "#7a4fd6", "#7d8896"
 
-ROLE_COLOURS: Mapping[str, str] = {
-    "mixture": BLUE,
-    "outputs": BLUE,
-    "baseline": ORANGE,
-    "reference": ORANGE,
-    "aggregator": GREEN,
-    "member": GREY,
-    "model": VIOLET,
-    "selection": VIOLET,
-    "self-moa": VIOLET,
-    "without": MUTED,
+ROLE_LOOKS: Mapping[str, tuple[str, str]] = {
+    "mixture": (BLUE, "circle"),
+    "outputs": (BLUE, "square"),
+    "baseline": (ORANGE, "diamond"),
+    "reference": (ORANGE, "square"),
+    "aggregator": (GREEN, "square"),
+    "member": (GREY, "circle"),
+    "model": (VIOLET, "circle"),
+    "selection": (VIOLET, "triangle-up"),
+    "self-moa": (VIOLET, "triangle-down"),
+    "without": (MUTED, "cross"),
 }
-
-ROLE_SHAPES: Mapping[str, str] = {
-    "mixture": "circle",
-    "outputs": "square",
-    "baseline": "diamond",
-    "reference": "square",
-    "aggregator": "square",
-    "member": "circle",
-    "model": "circle",
-    "selection": "triangle-up",
-    "self-moa": "triangle-down",
-    "without": "cross",
-}
-"""No two roles share both colour and shape, and shapes tell most of them apart without any colour."""
+"""Colour and shape of each role. No two share both, and shapes tell most of them apart without any colour."""
 
 _VARIABLES = {
     INK: "ink",

@@ -1,7 +1,7 @@
 """The table of systems: each figure of a system as a person reads it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from typing import Any
 
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._analysis.system_summary import SystemSummary
@@ -10,65 +10,24 @@ from moa.evaluation._report import format as shown
 SCALE = 120.0
 """Width of the small picture of an interval, in its own units."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """An interval as a line with a dot, on a scale that all systems share: places from 0 to `SCALE`."""
-
-    low: float
-    at: float
-    high: float
-    even: float
+_ROOM = 3.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemRow:
-    """One system's figures as texts.
+def system_rows(summary: Summary) -> list[dict[str, Any]]:
+    """Return each system's figures as texts, the best first; those without a figure are last, in the order of the run.
 
-    Attributes:
-        summary: The figures themselves.
-        name: Its name; of a part of the candidate, that part's.
-        role: What it is.
-        is_subject: Whether the verdict is about it.
-        is_opponent: Whether all others are judged against it.
-        rate: The figure at equal length.
-        interval: Its ends.
-        range: The same as a picture; None without an interval.
-        win_rate: As the answers are.
-        unflipped: The win rate where the judge kept its side; `flips` is how often it did not.
-        verdicts: How many; `missing` of them could not be had.
-        usd: US dollars per 1,000 prompts.
-        seconds: To the whole answer, the median and the 95th percentile; `first_token` to the first token.
-        length: Characters on average; `cut_off`, `empty`, `refusals`, `leaks` how many of the answers show that.
+    `summary` has the figures themselves; the second text of `seconds` and `first_token` is the 95th percentile; `range`
+    is the interval at equal length as a picture, on a scale that all systems share; None without an interval.
     """
+    intervals = [one.metrics.lc_interval for one in summary.systems if one.metrics is not None]
+    ends = [50.0, *(end for interval in intervals if interval is not None for end in interval.ends)]
+    rates = {one.name: _rate(one, summary) for one in summary.systems}
 
-    summary: SystemSummary
-    name: str
-    role: str
-    is_subject: bool
-    is_opponent: bool
-    rate: str
-    interval: str
-    range: Range | None
-    win_rate: str
-    unflipped: str
-    flips: str
-    verdicts: str
-    missing: str
-    usd: str
-    seconds: tuple[str, str]
-    first_token: tuple[str, str]
-    length: str
-    cut_off: str
-    empty: str
-    refusals: str
-    leaks: str
+    def order(system: SystemSummary) -> float:
+        rate = rates[system.name]
+        return math.inf if rate is None else -rate
 
-
-def system_rows(summary: Summary) -> tuple[SystemRow, ...]:
-    """Return a row for each system, the best first; those without a figure are last, in the order of the run."""
-    place = {one.name: _place(one, summary) for one in summary.systems}
-    return tuple(_row(one, summary) for one in sorted(summary.systems, key=lambda one: place[one.name]))
+    return [_row(one, summary, rates[one.name], min(ends), max(ends)) for one in sorted(summary.systems, key=order)]
 
 
 def part_name(system: str, candidate: str) -> str:
@@ -85,55 +44,39 @@ def _rate(system: SystemSummary, summary: Summary) -> float | None:
     return None if system.metrics is None else system.metrics.length_controlled_win_rate
 
 
-def _place(system: SystemSummary, summary: Summary) -> tuple[bool, float]:
-    rate = _rate(system, summary)
-    return rate is None, -(rate or 0.0)
-
-
-def _ends(summary: Summary) -> Iterator[float]:
-    yield 50.0
-    for one in summary.systems:
-        if one.metrics is not None and one.metrics.lc_interval is not None:
-            yield from one.metrics.lc_interval.ends
-
-
-def _range(system: SystemSummary, summary: Summary) -> Range | None:
-    rate, found = _rate(system, summary), system.metrics
-    if rate is None or found is None or found.lc_interval is None:
-        return None
-    low, high = min(_ends(summary)), max(_ends(summary))
-    room, width = 3.0, max(high - low, 1e-9)
-    interval = found.lc_interval
-    places = [room + (SCALE - 2 * room) * (value - low) / width for value in (interval.low, rate, interval.high, 50.0)]
-    return Range(low=places[0], at=places[1], high=places[2], even=places[3])
-
-
-def _row(system: SystemSummary, summary: Summary) -> SystemRow:
-    found, money, clean, judged = system.metrics, system.economics, system.output_issues, system.judged
+def _row(system: SystemSummary, summary: Summary, rate: float | None, low: float, high: float) -> dict[str, Any]:
+    money, clean = system.economics, system.output_issues
     is_opponent = system.name == summary.opponent
-    cut_off = clean.looks_cut_off if clean.cut_off is None else clean.cut_off
-    judged = None if is_opponent else judged
+    # All others are judged against the opponent: its figures are so by definition.
+    found, judged = (None, None) if is_opponent else (system.metrics, system.judged)
+    interval = None if system.metrics is None else system.metrics.lc_interval
+    places = None
+    if found is not None and found.lc_interval is not None and rate is not None:
+        marks = {"low": found.lc_interval.low, "at": rate, "high": found.lc_interval.high, "even": 50.0}
+        scale = (SCALE - 2 * _ROOM) / max(high - low, 1e-9)
+        places = {name: _ROOM + scale * (value - low) for name, value in marks.items()}
     flips = None if judged is None else judged.flips
-    return SystemRow(
-        summary=system,
-        name=part_name(system.name, summary.about),
-        role=system.role.replace("_", "-"),
-        is_subject=system.name == summary.about,
-        is_opponent=is_opponent,
-        rate="50 by definition" if is_opponent else shown.percent(_rate(system, summary)),
-        interval=shown.interval(None if found is None else found.lc_interval),
-        range=None if is_opponent else _range(system, summary),
-        win_rate=shown.percent(None if found is None or is_opponent else found.counts.win_rate),
-        unflipped=shown.percent(None if judged is None else judged.consistent_win_rate),
-        flips=shown.NONE if judged is None else "not tried" if flips is None else shown.percent(100 * flips),
-        verdicts=shown.NONE if found is None or is_opponent else f"{found.counts.n_total:,}",
-        missing=shown.NONE if judged is None else shown.share(judged.missing, judged.n),
-        usd=shown.cost(None if money is None else money.cost),
-        seconds=shown.middle_and_tail(None if money is None else money.total),
-        first_token=shown.middle_and_tail(None if money is None else money.first_token),
-        length=f"{system.avg_length:,.0f}",
-        cut_off=f"{shown.share(cut_off, clean.n)}{'*' if clean.cut_off is None else ''}",
-        empty=shown.share(clean.empty, clean.n),
-        refusals=shown.share(clean.refusals, clean.n),
-        leaks=shown.share(clean.leaks, clean.n),
-    )
+    cut_off = clean.looks_cut_off if clean.cut_off is None else clean.cut_off
+    return {
+        "summary": system,
+        "name": part_name(system.name, summary.about),
+        "role": system.role.replace("_", "-"),
+        "is_subject": system.name == summary.about,
+        "is_opponent": is_opponent,
+        "rate": "50 by definition" if is_opponent else shown.percent(rate),
+        "interval": shown.interval(interval),
+        "range": places,
+        "win_rate": shown.percent(None if found is None else found.counts.win_rate),
+        "unflipped": shown.percent(None if judged is None else judged.consistent_win_rate),
+        "flips": shown.NONE if judged is None else "not tried" if flips is None else shown.percent(100 * flips),
+        "verdicts": shown.NONE if found is None else f"{found.counts.n_total:,}",
+        "missing": shown.NONE if judged is None else shown.share(judged.missing, judged.n),
+        "usd": shown.cost(None if money is None else money.cost),
+        "seconds": shown.middle_and_tail(None if money is None else money.total),
+        "first_token": shown.middle_and_tail(None if money is None else money.first_token),
+        "length": f"{system.avg_length:,.0f}",
+        "cut_off": f"{shown.share(cut_off, clean.n)}{'*' if clean.cut_off is None else ''}",
+        "empty": shown.share(clean.empty, clean.n),
+        "refusals": shown.share(clean.refusals, clean.n),
+        "leaks": shown.share(clean.leaks, clean.n),
+    }

@@ -10,15 +10,15 @@ import altair as alt
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._analysis.system_summary import SystemSummary
 from moa.evaluation._report.label_placement import Place, Point, placed
-from moa.evaluation._report.palette import INK, MUTED, PAPER, ROLE_COLOURS, ROLE_SHAPES
+from moa.evaluation._report.palette import INK, PAPER, ROLE_LOOKS
 from moa.evaluation._report.system_rows import part_name
-from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, pareto_front, short
+from moa.evaluation._report.vega import WIDTH, Chart, by_looks, chart_of, even_line, finished, front_line, short
 
 _HEIGHT = 230
 _PANEL = WIDTH - 60
 _PANELS = (("usd", "US dollars per 1,000 prompts"), ("p50", "Median seconds to the whole answer"))
 _WIDE_RANGE = 20.0
-_ROLES = tuple(ROLE_COLOURS)
+_ROLES = tuple(ROLE_LOOKS)
 
 Row = Mapping[str, Any]
 
@@ -50,13 +50,9 @@ def tradeoff(summary: Summary) -> Chart | None:
     panels = [_panel(rows, field, title) for field, title in _PANELS if any(row[field] is not None for row in rows)]
     if len(rows) < 2 or not panels:
         return None
-    chart = alt.vconcat(*panels, spacing=28).resolve_scale(color="shared", shape="shared")
-    return Chart(
-        name="tradeoff",
-        title="Quality, cost and latency",
-        caption=_caption(rows, summary.opponent),
-        document=finished(chart),
-    )
+    chart = finished(alt.vconcat(*panels, spacing=28).resolve_scale(color="shared", shape="shared"))
+    caption = _caption(rows, summary.opponent)
+    return Chart(name="tradeoff", title="Quality, cost and latency", caption=caption, document=chart)
 
 
 def _caption(rows: Sequence[Row], opponent: str | None) -> str:
@@ -101,23 +97,25 @@ def _panel(rows: Sequence[Row], field: str, title: str) -> Any:
     across, up = _across([row[field] for row in shown]), _up(shown)
     x = alt.X(f"{field}:Q", title=title, scale=across.scale(), axis=alt.Axis(tickCount=6))
     y = alt.Y("rate:Q", title="Win rate at equal length, %", scale=up.scale(), axis=alt.Axis(tickCount=6))
-    roles = [role for role in _ROLES if any(row["role"] == role for row in rows)]
-    legend = alt.Legend(orient="top", symbolSize=90, columns=9)
-    colour = alt.Color(
-        "role:N", title=None, scale=alt.Scale(domain=roles, range=[ROLE_COLOURS[r] for r in roles]), legend=legend
-    )
-    shape = alt.Shape(
-        "role:N", title=None, scale=alt.Scale(domain=roles, range=[ROLE_SHAPES[r] for r in roles]), legend=legend
-    )
+    colour, shape = by_looks("role", ROLE_LOOKS, rows, symbolSize=90, columns=9)
     # Drawn last, they are on top of the others.
     base = chart_of(shown[::-1], width=_PANEL, height=_HEIGHT)
-    front = chart_of(pareto_front(shown, field, "rate")).mark_line(color=MUTED, strokeWidth=1, interpolate="step-after")
     spread = base.mark_rule(strokeWidth=1.25).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     dots = base.mark_point(filled=True, size=110, opacity=1, stroke=PAPER, strokeWidth=1).encode(
         x=x, y=y, color=colour, shape=shape
     )
-    names = _names(shown, placed(_points(shown, field, across, up), width=_PANEL, height=_HEIGHT), x, y)
-    return alt.layer(even_line(vertical=False), front.encode(x=x, y=y), spread, dots, *names)
+    points = [
+        Point(
+            name=row["name"],
+            x=across.at(row[field], _PANEL),
+            y=up.at(row["rate"], _HEIGHT),
+            low=up.at(row["low"], _HEIGHT),
+            high=up.at(row["high"], _HEIGHT),
+        )
+        for row in shown
+    ]
+    names = _names(shown, placed(points, width=_PANEL, height=_HEIGHT), x, y)
+    return alt.layer(even_line(vertical=False), front_line(shown, field, "rate").encode(x=x, y=y), spread, dots, *names)
 
 
 def _names(rows: Sequence[Row], places: Sequence[Place | None], x: alt.X, y: alt.Y) -> list[Any]:
@@ -129,19 +127,6 @@ def _names(rows: Sequence[Row], places: Sequence[Place | None], x: alt.X, y: alt
         for row, place in zip(rows, places, strict=True)
         if place is not None
         for look in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4, "strokeJoin": "round"}, {"color": INK})
-    ]
-
-
-def _points(rows: Sequence[Row], field: str, across: _Axis, up: _Axis) -> list[Point]:
-    return [
-        Point(
-            name=row["name"],
-            x=across.at(row[field], _PANEL),
-            y=up.at(row["rate"], _HEIGHT),
-            low=up.at(row["low"], _HEIGHT),
-            high=up.at(row["high"], _HEIGHT),
-        )
-        for row in rows
     ]
 
 

@@ -1,4 +1,4 @@
-"""What all charts share: their size, their look, and how they are handed on."""
+"""What all charts share: their size, their look, and how they are drawn: as SVG and PNG, without any browser."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 import altair as alt
 
+from moa.errors import MissingDependency
 from moa.evaluation._report.palette import GREEN, GRID, INK, MUTED, PAPER
 
 WIDTH = 760
@@ -74,10 +75,45 @@ def finished(chart: alt.TopLevelMixin) -> dict[str, Any]:
     return document
 
 
-def pareto_front(rows: Sequence[Mapping[str, Any]], cost: str, quality: str) -> list[dict[str, Any]]:
-    """Return those that none beats in both, from the cheapest on, with these two fields alone."""
+def svg(document: Mapping[str, Any]) -> str:
+    """Return a Vega-Lite chart as SVG.
+
+    Raises:
+        MissingDependency: The `eval` extra isn't installed.
+    """
+    return str(_converter().vegalite_to_svg(dict(document)))
+
+
+def png(document: Mapping[str, Any]) -> bytes:
+    """Return a Vega-Lite chart as PNG, at twice its size; errors as in `svg`."""
+    return bytes(_converter().vegalite_to_png(dict(document), scale=2.0))
+
+
+def _converter() -> Any:
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise MissingDependency.of("the report", extra="eval") from error
+    return vl_convert
+
+
+def by_looks(
+    field: str, looks: Mapping[str, tuple[str, str]], rows: Sequence[Mapping[str, Any]], **legend: Any
+) -> tuple[alt.Color, alt.Shape]:
+    """Return colour and shape by a field, with a legend above the chart for the values that occur in the rows."""
+    found = [one for one in looks if any(row[field] == one for row in rows)]
+    colours, shapes = (alt.Scale(domain=found, range=[looks[one][part] for one in found]) for part in (0, 1))
+    above = alt.Legend(orient="top", **legend)
+    return (
+        alt.Color(f"{field}:N", title=None, scale=colours, legend=above),
+        alt.Shape(f"{field}:N", title=None, scale=shapes, legend=above),
+    )
+
+
+def front_line(rows: Sequence[Mapping[str, Any]], cost: str, quality: str) -> Any:
+    """Return the line through those that none beats in both, from the cheapest on."""
     front: list[dict[str, Any]] = []
     for row in sorted(rows, key=lambda row: (row[cost], -row[quality])):
         if not front or row[quality] > front[-1][quality]:
             front.append({cost: row[cost], quality: row[quality]})
-    return front
+    return chart_of(front).mark_line(color=MUTED, strokeWidth=1, interpolate="step-after")

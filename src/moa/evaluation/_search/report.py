@@ -10,10 +10,9 @@ from markupsafe import Markup
 
 from moa.evaluation._data.outputs import write_json
 from moa.evaluation._report import format as figures
-from moa.evaluation._report.chart_export import svg
 from moa.evaluation._report.html_report import asset, content_policy, environment
 from moa.evaluation._report.palette import BLUE, GREEN, GREY, MUTED, ORANGE, with_page_colours
-from moa.evaluation._report.vega import WIDTH, chart_of, finished, pareto_front, short
+from moa.evaluation._report.vega import WIDTH, by_looks, chart_of, finished, front_line, short, svg
 from moa.evaluation._search.conclusion import Conclusion, Standing
 from moa.evaluation._search.search import Found
 
@@ -118,21 +117,13 @@ def _chart(found: Found, tried: Sequence[Standing], marked: Collection[str]) -> 
     ]
     baseline = {"name": short(found.search.baseline.name), "state": "baseline", "usd": 1000 * found.baseline_usd}
     rows.append({**baseline, "points": 0.0, "low": 0.0, "high": 0.0})
-    states = [state for state in _LOOKS if any(row["state"] == state for row in rows)]
     kind: Literal["log", "linear"] = "log" if all(row["usd"] > 0 for row in rows) else "linear"
     x = alt.X("usd:Q", title="US dollars per 1,000 prompts", scale=alt.Scale(type=kind, zero=False, padding=30))
     y = alt.Y("points:Q", title=f"Points above {baseline['name']}")
-    colours, shapes = ([_LOOKS[state][part] for state in states] for part in (0, 1))
-    legend = alt.Legend(orient="top")
-    colour = alt.Color("state:N", title=None, scale=alt.Scale(domain=states, range=colours), legend=legend)
-    shape = alt.Shape("state:N", title=None, scale=alt.Scale(domain=states, range=shapes), legend=legend)
+    colour, shape = by_looks("state", _LOOKS, rows)
     base = chart_of(rows, width=WIDTH - 60, height=320)
     margin = chart_of([{"points": -found.search.spec.margin}]).mark_rule(strokeDash=[4, 3], color=MUTED)
-    front = (
-        chart_of(pareto_front(rows, "usd", "points"))
-        .mark_line(color=MUTED, strokeWidth=1, interpolate="step-after")
-        .encode(x=x, y=y)
-    )
+    front = front_line(rows, "usd", "points").encode(x=x, y=y)
     # What isn't shown either way steps back: its bounds are wide, and would cover what is shown.
     strength = alt.condition(alt.datum.state == "not shown", alt.value(0.25), alt.value(0.9))
     encoded = {"x": x, "color": colour, "opacity": strength}
