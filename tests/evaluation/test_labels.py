@@ -121,7 +121,9 @@ async def test_labels_come_from_a_table_too_and_a_bad_row_keeps_none(run: Path, 
     with pytest.raises(EvaluationDataError, match="row 2: has another preference of me about the pair of row 1"):
         await labels.read(path, "me")
     path.write_text("question,preference\nquestion 3,tie\n")
-    with pytest.raises(EvaluationDataError, match="has neither `instruction` nor `index`"):
+    with pytest.raises(
+        EvaluationDataError, match="has neither `instruction` nor `index`: its columns are `question`, "
+    ):
         await labels.read(path, "me")
     store.close()
 
@@ -129,6 +131,27 @@ async def test_labels_come_from_a_table_too_and_a_bad_row_keeps_none(run: Path, 
     assert (human.raters, human.corrected.n) == (2, 2)
     assert "2 people labelled 2 pairs: test wins" in human.sentence
     assert "not corrected by labels" in human.sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "data",
+    [
+        '\ufeffInstruction;Preference\r\nquestion 1;1,5\r\n"question 2\r\n";2,0\r\n'.encode(),
+        "INDEX\tpreference \r\n1\tTie\r\n2\t Test\r\n".encode("utf-16"),
+        b'remark,"index",preference\n"two\nlines, ""quoted""",1,draw\n,2,TEST\n',
+    ],
+)
+async def test_labels_are_read_as_spreadsheets_and_people_write_them(run: Path, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "labels.csv").write_bytes(data)
+    labels, store = labels_in(run)
+
+    assert await labels.read(tmp_path / "labels.csv", "me") == 2
+    store.close()
+
+    index = {pair.instruction: pair.index for pair in labels.pairs}
+    assert (index["question 1"], index["question 2"]) == (1, 2)
+    assert sorted(label.preference for label in labels.found.values()) == [1.5, 2.0]
 
 
 def _write(path: Path, rows: list[tuple[str, str, str, str]]) -> None:

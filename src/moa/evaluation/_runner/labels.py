@@ -134,9 +134,13 @@ class Labels:
         for number, row in enumerate(read_rows(path), 1):
             if not isinstance(row, Mapping):
                 raise EvaluationDataError("is no object", path=path, row=number)
+            names = ", ".join(f"`{name}`" for name in row)
+            row = {str(name).strip().casefold(): value for name, value in row.items()}
             text = row.get("instruction", row.get("prompt"))
             if text is None and "index" not in row:
-                raise EvaluationDataError("has neither `instruction` nor `index`", path=path, row=number)
+                raise EvaluationDataError(
+                    f"has neither `instruction` nor `index`: its columns are {names}", path=path, row=number
+                )
             pair = by_text.get(without_white_space(str(text))) or by_index.get(str(row.get("index")))
             if pair is None:
                 raise EvaluationDataError("is about no pair of this run", path=path, row=number)
@@ -169,14 +173,15 @@ def labels_of(store: CellStore) -> dict[tuple[str, str], Label]:
 
 
 def _preference(given: object, pair: Pair) -> float | None:
-    words = {pair.generator_1: 1.0, pair.generator_2: 2.0, "tie": DRAW, "draw": DRAW}
-    value = words.get(str(given), words.get(str(given).lower()))
+    said = str(given).strip()
+    words = {"tie": DRAW, "draw": DRAW, pair.generator_1.casefold(): 1.0, pair.generator_2.casefold(): 2.0}
+    value = {pair.generator_1: 1.0, pair.generator_2: 2.0}.get(said, words.get(said.casefold()))
     value = _number(given) if value is None else value
     return value if value is not None and 1.0 <= value <= 2.0 else None
 
 
 def _number(given: object) -> float | None:
     try:
-        return float(str(given))
+        return float(str(given).replace(",", "."))  # as spreadsheets write it where the comma is the decimal point
     except ValueError:
         return None
