@@ -173,9 +173,9 @@ def labels_of(store: CellStore) -> dict[tuple[str, str], Label]:
 
 
 def _preference(given: object, pair: Pair) -> float | None:
-    said = str(given).strip()
+    text = str(given).strip()
     words = {"tie": DRAW, "draw": DRAW, pair.generator_1.casefold(): 1.0, pair.generator_2.casefold(): 2.0}
-    value = {pair.generator_1: 1.0, pair.generator_2: 2.0}.get(said, words.get(said.casefold()))
+    value = {pair.generator_1: 1.0, pair.generator_2: 2.0}.get(text, words.get(text.casefold()))
     value = _number(given) if value is None else value
     return value if value is not None and 1.0 <= value <= 2.0 else None
 
