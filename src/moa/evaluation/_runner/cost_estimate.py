@@ -2,12 +2,14 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from moa._config.settings import Settings
@@ -25,6 +27,7 @@ from moa._mixture.schema import Mixture
 from moa._policies.profile_store import ProfileStore
 from moa._pricing.lookup import in_tier
 from moa._pricing.price import Price
+from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
 from moa.evaluation._measures.base import Measure
 from moa.evaluation._runner.generation import given_record
@@ -82,15 +85,10 @@ class Need:
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping; `cost_usd` is null if any price is unknown."""
         return {
-            "name": self.name,
-            "calls": self.calls,
-            "input_tokens": self.input_tokens,
-            "cached_input_tokens": self.cached_input_tokens,
-            "output_tokens": self.output_tokens,
+            **asdict(self),
             "cost_usd": None if self.unpriced else float(self.priced_usd),
             "priced_usd": float(self.priced_usd),
             "saved_usd": float(self.saved_usd),
-            "unpriced": list(self.unpriced),
         }
 
 
@@ -145,48 +143,54 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
-    """What a run has already: by system, the indices of the prompts on which it has an output and a verdict.
+Filled = Mapping[tuple[str, str], set[int]]
+"""What a run has already: the indices of prompts, by `ANSWERS` or the name of the judge or measure, and by system."""
 
-    `scored`: by measure, of those that ask models, and system.
-    """
+ANSWERS = ""
 
-    answered: Mapping[str, set[int]] = field(default_factory=dict)
-    judged: Mapping[str, set[int]] = field(default_factory=dict)
-    scored: Mapping[tuple[str, str], set[int]] = field(default_factory=dict)
+Calls = list[list[tuple[CallForecast, int]]]
+"""By layer: each call, with the mean prompt, and how often it is made."""
 
 
-def plan(spec: Spec, filled: Filled = Filled()) -> Plan:
+def plan(spec: Spec, filled: Filled = MappingProxyType({})) -> Plan:
     """Return what is still to be bought; looks up prices, which takes a second.
 
     Args:
         spec: What is evaluated.
         filled: What is there already.
     """
-    calls = _Calls(spec)
-    everything = {one.index for one in spec.instructions}
-    there = {system.name: filled.answered.get(system.name, set()) for system in spec.asked}
-    for system in spec.asked:
-        calls.skip(system, there[system.name])
-    needs = [calls.answers(system, everything - there[system.name]) for system in spec.asked]
+    planned = _Planned(spec)
+
+    def left(what: str, systems: Iterable[System]) -> list[set[int]]:
+        return [planned.prompts - filled.get((what, system.name), set()) for system in systems]
+
+    unanswered = left(ANSWERS, spec.asked)
+    for system, indices in zip(spec.asked, unanswered, strict=True):
+        planned.calls(system, planned.prompts - indices)  # those are made
+    needs = [planned.answers(system, indices) for system, indices in zip(spec.asked, unanswered, strict=True)]
     if spec.judge is not None:
-        open_pairs = [everything - filled.judged.get(system.name, set()) for system in spec.judged]
-        needs.append(sum(map(calls.verdicts, open_pairs), Need(name="judging")))
+        pairs = left(spec.judge.name, spec.judged)
+        needs.append(planned.verdicts("judging", spec.judge, pairs))
         if spec.checks_judge:
-            needs.append(sum(map(calls.checks, open_pairs), Need(name="judge checks")))
-    for measure in (one for one in spec.measures if one.models):
-        scored = [filled.scored.get((measure.name, system.name), set()) for system in spec.systems]
-        unscored = (calls.scores(measure, everything - one) for one in scored)
-        needs.append(sum(unscored, Need(name=measure.name)))
+            needs.append(planned.verdicts("judge checks", spec.judge, _checked(spec.judge, pairs)))
+    needs += [planned.scores(one, left(one.name, spec.systems)) for one in spec.measures if one.models]
     return Plan(
         needs=tuple(needs),
         prompts=len(spec.instructions),
         concurrency=spec.concurrency,
-        minutes=calls.workload.seconds(spec.concurrency) / 60.0,
-        measured=calls.measured,
+        minutes=planned.workload.seconds(spec.concurrency) / 60.0,
+        measured=planned.measured,
         by_jobs=spec.half_price,
     )
+
+
+def _checked(judge: Judge, pairs: Sequence[set[int]]) -> list[set[int]]:
+    """The pairs on which a judge is checked, by system: shown the other order of some, and with control pairs."""
+    most = math.ceil(CONTROL_PAIRS / max(1, len(pairs)))
+    controls = [set(sorted(indices)[:most]) for indices in pairs]
+    if judge.shows_both:
+        return controls
+    return [*(set(sorted(indices)[:ORDER_PAIRS]) for indices in pairs), *controls, *controls]
 
 
 def plan_rest(spec: Spec, out: Path | None) -> Plan:
@@ -218,21 +222,19 @@ def _filled(spec: Spec, store: CellStore) -> Filled:
 
     theirs = {} if spec.opponent is None else outputs(spec.opponent)
     rows = {one.key: row_text(one) for one in spec.instructions} if spec.measures else {}
-    verdicts = set() if spec.judge is None else store.final_keys(spec.judge.name)
-    scores = {one.name: store.final_keys(one.name) for one in spec.measures if one.models}
-    answered, judged, scored = dict[str, set[int]](), dict[str, set[int]](), dict[tuple[str, str], set[int]]()
-
-    def indices(found: Iterable[str]) -> set[int]:
-        return {index for key in found for index in keys[key]}
-
+    asking = (*(one for one in spec.measures if one.models), *(() if spec.judge is None else (spec.judge,)))
+    final, filled = {one.name: store.final_keys(one.name) for one in asking}, dict[tuple[str, str], set[int]]()
     for system in spec.systems:
-        name, own = system.name, theirs if system is spec.opponent else outputs(system)
-        answered[name] = indices(own)
-        pairs = ((key, outputs_key(theirs[key], own[key])) for key in own if key in theirs)
-        judged[name] = indices(key for key, outputs in pairs if (key, outputs) in verdicts)
-        for measure, final in scores.items():
-            scored[measure, name] = indices(key for key in own if (key, outputs_key(own[key], rows[key])) in final)
-    return Filled(answered=answered, judged=judged, scored=scored)
+        own = theirs if system is spec.opponent else outputs(system)
+        found = {ANSWERS: set(own)}
+        for one in asking:
+            if one is spec.judge:
+                said = {key: outputs_key(theirs[key], own[key]) for key in own if key in theirs}
+            else:
+                said = {key: outputs_key(own[key], rows[key]) for key in own}
+            found[one.name] = {key for key in said if (key, said[key]) in final[one.name]}
+        filled |= {(what, system.name): {i for key in those for i in keys[key]} for what, those in found.items()}
+    return filled
 
 
 class _PricedModels:
@@ -259,16 +261,14 @@ class _PricedModels:
         """They are looked up when they are asked for."""
 
 
-class _Calls:
+class _Planned:
     """What answers and verdicts take. A call that two systems make alike about a prompt counts once."""
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._conversation_tokens = {
-            one.index: estimated_conversation_tokens(conversation(one.prompt)) for one in spec.instructions
-        }
+        self._tokens = {one.index: estimated_conversation_tokens(conversation(one.prompt)) for one in spec.instructions}
+        self.prompts = self._tokens.keys()
         self._made: dict[object, set[int]] = {}
-        self._by_jobs = spec.half_price
         self._planner = Planner(_PricedModels(spec.settings))
         self._judging_planner = Planner(_PricedModels(spec.settings, by_jobs=spec.half_price))
         measured = ProfileStore(spec.settings.profiles).statistics()
@@ -277,51 +277,56 @@ class _Calls:
         self._answer_tokens = round(fmean(map(self._tokens_of_answer, spec.systems)))
         self.workload, self.measured = Workload(self._expectations), 0
 
-    def skip(self, system: System, indices: set[int]) -> None:
-        """Count a system's calls about some prompts as made."""
-        for calls in self._layers(system.mixture):
-            for call, before in calls:
-                self._still_to_make(call, indices, before)
+    def calls(self, system: System, indices: set[int]) -> Calls:
+        """Return the calls about some prompts that no system has made before; from now on they count as made."""
+        if system.mixture is None:
+            return []
+        found: Calls = []
+        before = ""  # what was asked before a call tells prompts apart
+        for number, calls in enumerate(self._expectations.calls(self._plan(system.mixture))):
+            found.append([self._about(call, self._still_to_make(call, indices, before)) for call in calls])
+            if number < len(system.mixture.layers):
+                layer = system.mixture.layers[number]
+                before += repr((layer.proposers, system.mixture.prompt, system.mixture.aggregation))
+        return found
 
     def answers(self, system: System, indices: set[int]) -> Need:
         """Return what a system takes for some prompts, besides calls that were counted before."""
-        layers = [
-            [(call, self._still_to_make(call, indices, before)) for call, before in calls]
-            for calls in self._layers(system.mixture)
-        ]
-        self._longest_answer_s = max(self._longest_answer_s, self._add(layers, len(indices)))
-        return sum((self._need(call, new) for calls in layers for call, new in calls), Need(name=system.name))
+        calls = self.calls(system, indices)
+        self._longest_answer_s = max(self._longest_answer_s, self.workload.add(calls, len(indices)))
+        return self._need(system.name, calls)
 
-    def verdicts(self, indices: set[int]) -> Need:
+    def verdicts(self, name: str, judge: Judge, pairs: Iterable[set[int]]) -> Need:
         """Return what verdicts take: two replies of a judge that is shown both orders, one word of the others."""
-        judge = self._spec.judge
-        both = judge is not None and judge.shows_both
-        return self._judged(() if judge is None else judge.models, indices, outputs=2, replies=2 if both else None)
+        replies, most_tokens = (2, VERDICT_TOKENS) if judge.shows_both else (1, 1)
+        return self._judged(name, judge.models, pairs, outputs=2, replies=replies, most_tokens=most_tokens)
 
-    def scores(self, measure: Measure, indices: set[int]) -> Need:
+    def scores(self, measure: Measure, outputs: Iterable[set[int]]) -> Need:
         """Return what a measure's scores take that asks models: one reply of each."""
-        return self._judged(measure.models, indices, outputs=1, replies=1)
+        return self._judged(measure.name, measure.models, outputs, outputs=1, replies=1, most_tokens=VERDICT_TOKENS)
 
-    def _judged(self, models: Iterable[str], indices: set[int], *, outputs: int, replies: int | None) -> Need:
-        """What models take that are shown outputs; no number of replies stands for a single word."""
-        calls = []
-        for model in models:
-            mixture = single(model, max_tokens=VERDICT_TOKENS if replies else 1)
-            planned = self._judging_planner.plan(mixture, RunOptions())
-            ((call,),) = self._expectations.calls(planned, JUDGE_PROMPT_TOKENS + outputs * self._answer_tokens)
-            calls += [(self._expectations.as_verdict(call), indices)] * replies if replies else [(call, indices)]
-        if not self._by_jobs:
-            self._add([calls], len(indices), after_s=self._longest_answer_s)
-        return sum((self._need(call, new) for call, new in calls), Need(name=""))
-
-    def checks(self, indices: set[int]) -> Need:
-        """Return what checking the judge on one system's pairs takes: the other order of some, and control pairs."""
-        judge, systems = self._spec.judge, max(1, len(self._spec.judged))
-        controls = set(sorted(indices)[: math.ceil(CONTROL_PAIRS / systems)])
-        if judge is None or judge.shows_both:
-            return self.verdicts(controls)
-        tried = self.verdicts(set(sorted(indices)[:ORDER_PAIRS]))
-        return tried + self.verdicts(controls) + self.verdicts(controls)
+    def _judged(
+        self,
+        name: str,
+        models: Iterable[str],
+        asked: Iterable[set[int]],
+        *,
+        outputs: int,
+        replies: int,
+        most_tokens: int,
+    ) -> Need:
+        """What models take that are shown so many outputs, by system; they reply with a single word, or a verdict."""
+        shown, need = JUDGE_PROMPT_TOKENS + outputs * self._answer_tokens, Need(name=name)
+        plans = [self._judging_planner.plan(single(one, max_tokens=most_tokens), RunOptions()) for one in models]
+        replying = [self._expectations.calls(one, shown)[0][0] for one in plans]
+        if most_tokens > 1:
+            replying = [self._expectations.as_verdict(call) for call in replying]
+        for indices in asked:
+            calls = [[self._about(call, indices) for call in replying * replies]]
+            if not self._spec.half_price:
+                self.workload.add(calls, len(indices), after_s=self._longest_answer_s)
+            need += self._need(name, calls)
+        return need
 
     def _tokens_of_answer(self, system: System) -> float:
         if system.mixture is None:
@@ -333,16 +338,6 @@ class _Calls:
     def _plan(self, mixture: Mixture) -> RunPlan:
         return self._planner.plan(mixture, RunOptions())
 
-    def _layers(self, mixture: Mixture | None) -> Iterator[list[tuple[CallForecast, str]]]:
-        """Each planned call, without the conversation, and what was asked before it, which tells prompts apart."""
-        if mixture is None:
-            return
-        before = ""
-        for number, calls in enumerate(self._expectations.calls(self._plan(mixture))):
-            yield [(call, before) for call in calls]
-            if number < len(mixture.layers):
-                before += repr((mixture.layers[number].proposers, mixture.prompt, mixture.aggregation))
-
     def _still_to_make(self, call: CallForecast, indices: set[int], before: str) -> set[int]:
         """The prompts about which a call is still to be made; from now on it counts as made."""
         if not self._spec.shares_replies:
@@ -353,33 +348,26 @@ class _Calls:
         made |= new
         return new
 
-    def _add(
-        self, layers: Iterable[Iterable[tuple[CallForecast, set[int]]]], runs: int, *, after_s: float = 0.0
-    ) -> float:
-        return self.workload.add(
-            [[(self._of_mean_prompt(call, new), len(new)) for call, new in calls] for calls in layers],
-            runs,
-            after_s=after_s,
-        )
+    def _about(self, call: CallForecast, indices: set[int]) -> tuple[CallForecast, int]:
+        """A call with the mean prompt of some, as a token's price may depend on its length; and their number."""
+        tokens = round(fmean(self._tokens[index] for index in indices)) if indices else 0
+        return self._expectations.with_prompt(call, tokens), len(indices)
 
-    def _of_mean_prompt(self, call: CallForecast, indices: set[int]) -> CallForecast:
-        """The call with the mean prompt, as the price of a token may depend on how long its prompt is."""
-        tokens = round(sum(self._conversation_tokens[index] for index in indices) / len(indices)) if indices else 0
-        return self._expectations.with_prompt(call, tokens)
-
-    def _need(self, call: CallForecast, indices: set[int]) -> Need:
-        if not indices:
-            return Need(name="")
-        n, mean = len(indices), self._of_mean_prompt(call, indices)
-        self.measured += n if self._expectations.is_measured(call) else 0
-        cost, uncached = mean.cost_usd, mean.uncached_usd
-        return Need(
-            name="",
-            calls=n,
-            input_tokens=n * call.usage.input_tokens + sum(self._conversation_tokens[index] for index in indices),
-            cached_input_tokens=n * mean.usage.cached_input_tokens,
-            output_tokens=n * mean.usage.output_tokens,
-            priced_usd=n * (cost or Decimal(0)),
-            saved_usd=Decimal(0) if cost is None or uncached is None else n * (uncached - cost),
-            unpriced=() if cost is not None else (call.slot.models[0].reference,),
-        )
+    def _need(self, name: str, calls: Calls) -> Need:
+        need = Need(name=name)
+        for call, n in chain.from_iterable(calls):
+            if not n:
+                continue
+            self.measured += n if self._expectations.is_measured(call) else 0
+            cost, uncached = call.cost_usd, call.uncached_usd
+            need += Need(
+                name=name,
+                calls=n,
+                input_tokens=n * call.usage.input_tokens,
+                cached_input_tokens=n * call.usage.cached_input_tokens,
+                output_tokens=n * call.usage.output_tokens,
+                priced_usd=n * (cost or Decimal(0)),
+                saved_usd=Decimal(0) if cost is None or uncached is None else n * (uncached - cost),
+                unpriced=() if cost is not None else (call.slot.models[0].reference,),
+            )
+        return need
