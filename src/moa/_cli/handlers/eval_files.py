@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from moa._cli.console import err_console, print_json, say
 from moa._cli.eval_options import JudgingOptions
 from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
+from moa._cli.handlers.eval import read_options
 from moa._cli.handlers.eval_output import reference_data, say_jobs_go_on, show_findings
 from moa._config.settings import Settings, load_settings
 from moa._render.format import count, usd
@@ -26,9 +27,7 @@ from moa.evaluation._data.outputs import read_outputs
 from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_beside
 from moa.evaluation._judges.base import Judge, Pair, Verdict
-from moa.evaluation._judges.default_model import default_judge_model
 from moa.evaluation._judges.judge_calls import is_out_of_money
-from moa.evaluation._judges.loading import ASKS_ANY_MODEL, load_judge
 from moa.evaluation._judges.panel import Agreement
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._length_control.models import LengthModel
@@ -36,22 +35,13 @@ from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, le
 from moa.evaluation._metrics.leaderboard import MIN_MODELS, correlate, published, read_ratings
 from moa.evaluation._metrics.metrics import Metrics, metrics
 from moa.evaluation._reporting import write_report
-from moa.evaluation._runner.preparing import require_batch_api
+from moa.evaluation._runner.preparing import judge_of, require_batch_api
 from moa.evaluation._runner.run_directory import RunDirectory
 
 
 def loaded_judge(given: JudgingOptions, sides: Mapping[str, tuple[str, ...]]) -> Judge:
     """Return the judge of the command line; without a model, one of a maker that is on none of the sides."""
-    models = given["judge_model"]
-    if not models and given["judge"] in ASKS_ANY_MODEL:
-        models = [default_judge_model(sides, _settings(given))]
-    return load_judge(
-        given["judge"],
-        judge_model=models,
-        temperature=given["judge_temperature"],
-        max_tokens=given["judge_max_tokens"],
-        orders=None if given["judge_orders"] is None else given["judge_orders"].value,
-    )
+    return judge_of(given["judge"], sides, _settings(given), read_options(given))
 
 
 def _settings(given: JudgingOptions) -> Settings:

@@ -32,12 +32,11 @@ from moa.evaluation._runner.systems import (
     System,
     baseline_of,
     check_names,
-    given_outputs,
     matched,
+    outputs_of,
     parts_of,
     sides_of,
 )
-from moa.evaluation._statistics.sample_means import MARGIN
 from moa.providers._base import Provider
 
 BASELINE_FILE = "alpaca_eval_gpt4_baseline.json"
@@ -46,7 +45,18 @@ BASELINE_FILE = "alpaca_eval_gpt4_baseline.json"
 HEAD_TO_HEAD = "none"
 """As a reference: judge against the baseline itself, on AlpacaEval's prompts too."""
 
-CONCURRENCY = 32
+_AS_GIVEN = (
+    "providers",
+    "seed",
+    "concurrency",
+    "budget_usd",
+    "until",
+    "margin",
+    "rejudge",
+    "half_price",
+    "data_dir",
+)
+"""Options that a spec has as they are given, and with its defaults."""
 
 Candidates = MixtureLike | Sequence[MixtureLike] | None
 """A mixture; or several, of which the verdict is about the first; None if outputs were given."""
@@ -149,22 +159,23 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     Raises:
         MoaError: Something can't be used as it is; it says what and why.
     """
-    data_dir, seed = options.get("data_dir"), options.get("seed", 0)
-    limit, sample = options.get("limit"), options.get("sample")
-    instructions = load_instructions(prompts, data_dir=data_dir, limit=limit, sample=sample, seed=seed)
+    data_dir = options.get("data_dir")
+    instructions = load_instructions(prompts, **_given(options, "data_dir", "limit", "sample", "seed"))
     candidates = _candidates(mixture, options)
     baseline, reference = _opponents(prompts, instructions, options)
     candidates = tuple(matched(system, instructions) for system in candidates)
     baseline, reference = (one and matched(one, instructions) for one in (baseline, reference))
     systems = (*candidates, *(system for system in (baseline, reference) if system is not None))
     check_names(systems)
-    given = options.get("judge")
     settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
     settings = settings.in_tier(options.get("tier"))
-    judge = _loaded_judge(given, systems, settings, options) if isinstance(given, str) else given
+    judge = options.get("judge")
+    if isinstance(judge, str):
+        judge = judge_of(judge, sides_of(systems), settings, options)
     checks_judge = judge is not None and options.get("judge_checks", True)
     if judge is not None and checks_judge:
-        judge = checked(judge, prompts=len(instructions), systems=max(1, len(systems) - 1), seed=seed)
+        others = max(1, len(systems) - 1)
+        judge = checked(judge, prompts=len(instructions), systems=others, seed=options.get("seed", 0))
     if options.get("annotations"):
         stored = stored_verdicts(options["annotations"])
         if judge is None:
@@ -172,11 +183,13 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         judge = stored_judge(stored, judge)
     measures = tuple(load_measure(one) if isinstance(one, str) else one for one in options.get("measures", ()))
     require_rows(measures, instructions)
-    name = str(prompts) if isinstance(prompts, str | Path) else "given"
     spec = Spec(
         instructions=instructions,
         prompts=PromptsEntry(
-            source=name, count=len(instructions), sha256=digest(instructions), limit=limit, sample=sample
+            source=str(prompts) if isinstance(prompts, str | Path) else "given",
+            count=len(instructions),
+            sha256=digest(instructions),
+            **_given(options, "limit", "sample"),
         ),
         systems=systems,
         candidate=candidates[0],
@@ -184,19 +197,11 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
         opponent=reference or baseline,
         judge=judge,
         settings=settings,
-        providers=options.get("providers", {}),
         measures=measures,
-        seed=seed,
-        concurrency=options.get("concurrency", CONCURRENCY),
-        budget_usd=options.get("budget_usd"),
-        until=options.get("until", "all"),
-        margin=options.get("margin", MARGIN),
         shares_replies=options.get("cached", True),
         checks_judge=checks_judge,
-        rejudge=options.get("rejudge", False),
-        half_price=options.get("half_price", False),
-        data_dir=data_dir,
         data=_reference_data(prompts, data_dir) if options.get("until", "all") != "all" else None,
+        **_given(options, *_AS_GIVEN),
     )
     _require_sensible(spec)
     require_known(settings, spec.models, spec.providers)
@@ -206,6 +211,10 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     if spec.half_price:
         require_batch_api(spec.judging_models, settings)
     return spec
+
+
+def _given(options: Options, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in names}
 
 
 def _require_stored(stored: StoredVerdicts, candidate: System, opponent: System | None) -> None:
@@ -220,10 +229,21 @@ def _require_stored(stored: StoredVerdicts, candidate: System, opponent: System 
         )
 
 
-def _loaded_judge(name: str, systems: Sequence[System], settings: Settings, options: Options) -> Judge:
+def judge_of(name: str, sides: Mapping[str, Sequence[str]], settings: Settings, options: Options) -> Judge:
+    """Return a judge by its name; where it asks any model and none is given, that of a maker that is on no side.
+
+    Args:
+        name: See `load_judge`.
+        sides: See `sides_of`.
+        settings: The endpoints.
+        options: How it judges: those whose names begin with `judge_`.
+
+    Raises:
+        MoaError: It can't be used, or no model suits.
+    """
     models = options.get("judge_model")
     if not models and name in ASKS_ANY_MODEL:
-        models = default_judge_model(sides_of(systems), settings)
+        models = default_judge_model(sides, settings)
     return load_judge(
         name,
         judge_model=models,
@@ -237,22 +257,13 @@ def _candidates(mixture: Candidates, options: Options) -> tuple[System, ...]:
     """The mixtures, the first one with its parts, and the systems whose outputs were given."""
     several = mixture if isinstance(mixture, list | tuple) else () if mixture is None else (mixture,)
     whole = [load(one) for one in several]
-    parts = (
-        []
-        if not whole
-        else parts_of(
-            whole[0],
-            self_moa=options.get("self_moa"),
-            selection=options.get("selection", False),
-            leave_one_out=options.get("leave_one_out", False),
-            shuffled=options.get("shuffled", False),
-        )
-    )
+    shapes = _given(options, "self_moa", "selection", "leave_one_out", "shuffled")
+    parts = parts_of(whole[0], **shapes) if whole else ()
     others = (System(name=one.name, role="mixture", mixture=one) for one in whole[1:])
     files, prices = options.get("outputs", {}), options.get("outputs_prices", {})
     if stray := sorted(prices.keys() - files.keys()):
         raise UsageError(f"--outputs-price {stray[0]}=…: there is no --outputs {stray[0]}=FILE")
-    given = (given_outputs(name, Path(path), prices.get(name)) for name, path in files.items())
+    given = (outputs_of(Path(path), role="outputs", name=name, price=prices.get(name)) for name, path in files.items())
     found = (*parts, *others, *given)
     if not found:
         raise UsageError("there is nothing to evaluate: give a mixture (--mixture), or outputs (--outputs NAME=FILE)")

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from moa._mixture.loading import load, preset_names, single
+from moa._mixture.loading import load, single
 from moa._mixture.roster import roster
 from moa._mixture.schema import Agent, Layer, Mixture
 from moa._pricing.price import Price
@@ -236,27 +236,18 @@ def baseline_of(
         UsageError: Price or max_tokens are given for what has none.
     """
     is_file = not isinstance(source, Mixture) and str(source).lower().endswith(_DATA)
-    if not is_file and isinstance(source, str) and _is_reference(source):
-        given = {"price": price, "max_tokens": max_tokens}
-        return System(
-            name=source, role=role, mixture=single(source, **{k: v for k, v in given.items() if v is not None})
-        )
-    if max_tokens is not None:
+    mixture = None if is_file else load(source)
+    is_model = mixture is not None and mixture.name == mixture.aggregator.model
+    if max_tokens is not None and not is_model:
         raise UsageError("--baseline-max-tokens is for a model: a mixture sets its own, and a file has been written")
-    if is_file:
-        return _from_file(Path(str(source)).expanduser(), price, role)
-    if price is not None:
+    if mixture is None:
+        return outputs_of(Path(str(source)), role=role, price=price)
+    if is_model:
+        given = {"price": price, "max_tokens": max_tokens}
+        mixture = single(mixture.name, **{key: value for key, value in given.items() if value is not None})
+    elif price is not None:
         raise UsageError("--baseline-price is for a model or an outputs file: a mixture has its prices in its file")
-    mixture = load(source)
     return System(name=mixture.name, role=role, mixture=mixture)
-
-
-def _is_reference(source: str) -> bool:
-    return "/" in source and not source.endswith((".yaml", ".yml")) and not _is_file(source)
-
-
-def _is_file(source: str) -> bool:
-    return source not in preset_names() and Path(source).expanduser().is_file()
 
 
 def sides_of(systems: Sequence[System]) -> dict[str, tuple[str, ...]]:
@@ -264,21 +255,19 @@ def sides_of(systems: Sequence[System]) -> dict[str, tuple[str, ...]]:
     return {one.name: one.mixture.references if one.mixture else (one.name,) for one in systems}
 
 
-def given_outputs(name: str, path: Path, price: Price | None = None) -> System:
-    """Return the system whose outputs a file in AlpacaEval's format has, whatever the file calls it.
+def outputs_of(path: Path, *, role: str, name: str | None = None, price: Price | None = None) -> System:
+    """Return the system whose outputs a file in AlpacaEval's format has.
 
     Args:
-        name: What to call it.
         path: The file.
+        role: See `System`.
+        name: What to call it; None: as the file does.
         price: US dollars per million of its tokens.
 
     Raises:
         EvaluationDataError: The file can't be used, or holds outputs of several systems.
     """
-    return replace(_from_file(path.expanduser(), price, "outputs"), name=name)
-
-
-def _from_file(path: Path, price: Price | None, role: str) -> System:
+    path = path.expanduser()
     outputs = read_outputs(path)
     names = sorted({output.generator for output in outputs})
     if len(names) > 1:
@@ -292,7 +281,7 @@ def _from_file(path: Path, price: Price | None, role: str) -> System:
             raise EvaluationDataError(
                 f"has another output to the instruction of row {first}: keep one of them", path=path, row=number
             )
-    return System(name=names[0], role=role, outputs=by_instruction, price=price)
+    return System(name=name or names[0], role=role, outputs=by_instruction, price=price)
 
 
 def matched(system: System, instructions: Iterable[Instruction]) -> System:
