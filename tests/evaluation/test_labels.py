@@ -2,12 +2,13 @@
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from moa._cli.handlers.eval_label import LabelOptions, label
+from moa._cli.handlers.eval_label import label
 from moa._config.settings import Settings
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation import evaluate
@@ -35,9 +36,8 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def options(run: Path, **changed: object) -> LabelOptions:
-    values = {"system": None, "number": 12, "rater": "me", "seed": 0, "page": False, "port": 0, "csv": None, **changed}
-    return LabelOptions(run=run, **values)  # type: ignore[arg-type]
+def label_twelve(run: Path, ask: Callable[[str], str] = input) -> None:
+    label(run, system=None, number=12, rater="me", seed=0, page=False, port=0, csv=None, ask=ask)
 
 
 def labels_in(run: Path) -> tuple[Labels, CellStore]:
@@ -51,11 +51,11 @@ def test_pairs_are_shown_blind_in_shuffled_order_and_a_rater_goes_on_where_he_st
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = iter(["a", "?", "b", "t", "q"])
-    label(options(run), lambda text: next(answers))
+    label_twelve(run, lambda text: next(answers))
     shown = capsys.readouterr().out
     rest = iter(["a"] * 9)
 
-    label(options(run), lambda text: next(rest))
+    label_twelve(run, lambda text: next(rest))
 
     assert "\x1b[2J" not in shown
     assert "pair 3 of 12" in shown
@@ -166,4 +166,4 @@ def test_a_run_without_a_judge_has_nothing_to_label(tmp_path: Path) -> None:
     evaluate(PROMPTS[:1], trio(), out=tmp_path, settings=Settings(endpoints={}), providers={"fake": models()})
 
     with pytest.raises(UsageError, match="nothing has been judged"):
-        label(options(tmp_path))
+        label_twelve(tmp_path)

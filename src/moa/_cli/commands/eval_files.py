@@ -123,12 +123,9 @@ def label(
     on all pairs make the figure more precise (prediction-powered inference); the report then has it too. Win rates at
     equal length are not corrected. The same command goes on where somebody stopped.
     """
-    from moa._cli.handlers.eval_label import LabelOptions
     from moa._cli.handlers.eval_label import label as label_pairs
 
-    label_pairs(
-        LabelOptions(run=run, system=system, number=number, rater=rater, seed=seed, page=page, port=port, csv=csv)
-    )
+    label_pairs(run, system=system, number=number, rater=rater, seed=seed, page=page, port=port, csv=csv)
 
 
 def correlate(

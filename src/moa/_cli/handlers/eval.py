@@ -53,45 +53,32 @@ def read_until(text: str) -> Until:
     raise UsageError(f"--until {text}: give {', '.join(known)}")
 
 
-def read_outputs(given: Sequence[str]) -> Mapping[str, Path]:
-    """Return the files of outputs that are given as `NAME=FILE`, by name.
+def read_named(option: str, form: str, given: Sequence[str] | None) -> dict[str, str]:
+    """Return what is given as `NAME=VALUE`, by name.
+
+    Args:
+        option: Which takes it.
+        form: How it is to be given.
+        given: All of it.
 
     Raises:
         UsageError: One is given otherwise, or a name twice.
     """
-    files: dict[str, Path] = {}
-    for text in given:
-        name, mark, path = text.partition("=")
-        if not (name and mark and path):
-            raise UsageError(f"--outputs {text}: give NAME=FILE, e.g. --outputs sonnet=sonnet.json")
-        if name in files:
-            raise UsageError(f"--outputs {text}: {name} was given already")
-        files[name] = Path(path)
-    return files
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, _, value = text.partition("=")
+        if not (name and value):
+            raise UsageError(f"{option} {text}: give {form}")
+        if name in found:
+            raise UsageError(f"{option} {text}: {name} was given already")
+        found[name] = value
+    return found
 
 
-def read_judge(
-    judge: str | None, models: Sequence[str], config: Path | None, *, measured: bool
-) -> tuple[str | None, Sequence[str] | None]:
-    """Return the judge of the command line and the models that it asks in place of its own.
-
-    No model is None: the judge's own, or one that suits the comparison where the judge asks any.
-
-    Args:
-        judge: Name of a judge.
-        models: References of the models that it is to ask.
-        config: Path of the `moa.yaml` whose defaults count if neither is given.
-        measured: Whether answers are measured; then there is a judge only if one is given here.
-
-    Raises:
-        ConfigError: The configuration can't be used.
-    """
-    if not judge and not models:
-        if measured:
-            return None, None
-        settings = load_settings(config)
-        judge, models = settings.default_judge, settings.default_judge_model
-    return judge or "pairwise", models or None
+def read_outputs(given: Sequence[str] | None) -> Mapping[str, Path]:
+    """Return files of outputs by name; errors as in `read_named`."""
+    form = "NAME=FILE, e.g. --outputs sonnet=sonnet.json"
+    return {name: Path(path) for name, path in read_named("--outputs", form, given).items()}
 
 
 def read_mixtures(
@@ -110,31 +97,19 @@ def read_mixtures(
     return [resolve_mixture(name, None, overrides, config=config, tier=tier) for name in given or (None,)]
 
 
-def read_prices(given: Sequence[str]) -> Mapping[str, Price]:
-    """Return the prices of outputs that are given as `NAME=IN,OUT`, by name.
-
-    Raises:
-        UsageError: One is given otherwise.
-    """
-    found: dict[str, Price] = {}
-    for text in given:
-        name, mark, rates = text.partition("=")
-        if not (name and mark):
-            raise UsageError(f"--outputs-price {text}: give NAME=IN,OUT, e.g. --outputs-price mixture=0.25,1.25")
-        found[name] = _price(rates, f"--outputs-price {text}")
-    return found
+def read_prices(given: Sequence[str] | None) -> Mapping[str, Price]:
+    """Return prices of outputs by name; errors as in `read_named` and `read_price`."""
+    form = "NAME=IN,OUT, e.g. --outputs-price mixture=0.25,1.25"
+    found = read_named("--outputs-price", form, given).items()
+    return {name: read_price(f"--outputs-price {name}={rates}", rates) for name, rates in found}
 
 
-def read_price(text: str | None) -> Price | None:
+def read_price(option: str, text: str) -> Price:
     """Return the price that two figures give, `IN,OUT`.
 
     Raises:
         UsageError: They are no prices.
     """
-    return None if text is None else _price(text, f"--baseline-price {text}")
-
-
-def _price(text: str, option: str) -> Price:
     try:
         rates = [Decimal(part) for part in text.split(",")]
     except InvalidOperation:
@@ -145,9 +120,9 @@ def _price(text: str, option: str) -> Price:
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
-    "outputs": lambda given: read_outputs(given or ()),
-    "outputs_price": lambda given: read_prices(given or ()),
-    "baseline_price": read_price,
+    "outputs": read_outputs,
+    "outputs_price": read_prices,
+    "baseline_price": lambda given: None if given is None else read_price(f"--baseline-price {given}", given),
     "measure": lambda given: (given,) if isinstance(given, str) else given or (),
     "annotations": lambda given: given or (),
     "judge_orders": lambda given: None if given is None else given.value,
@@ -167,17 +142,15 @@ def read_options(given: Mapping[str, Any]) -> Options:
         UsageError: One of them makes no sense.
         ConfigError: The configuration can't be used.
     """
-    values = {_NAMES.get(name, name): _READ.get(name, _as_it_is)(value) for name, value in given.items()}
+    values = {_NAMES.get(name, name): _READ[name](value) if name in _READ else value for name, value in given.items()}
     if "judge" in given:
-        measured = bool(given.get("measure") or given.get("annotations"))
-        judge, models = read_judge(given["judge"], given["judge_model"] or (), given["config"], measured=measured)
-        values |= {"judge": judge, "judge_model": models}
-    known = Options.__annotations__
-    return cast(Options, {name: value for name, value in values.items() if name in known})
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+        judge, models = given["judge"], given["judge_model"] or None
+        if not judge and not models and not given.get("measure") and not given.get("annotations"):
+            settings = load_settings(given["config"])
+            judge, models = settings.default_judge or "pairwise", settings.default_judge_model
+        # Without a model: the judge's own, or one that suits the comparison.
+        values |= {"judge": judge or ("pairwise" if models else None), "judge_model": models}
+    return cast(Options, {name: value for name, value in values.items() if name in Options.__annotations__})
 
 
 def evaluate(prompts: str, given: SystemOptions, *, latency: bool = False) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.text import Text
@@ -20,43 +19,42 @@ from moa.evaluation._runner.store import CellStore
 _CHOICES = {"a": "a", "b": "b", "t": "tie", "tie": "tie"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelOptions:
-    """What the command line asks; see the options of `moa eval label`."""
-
-    run: Path
-    system: str | None
-    number: int
-    rater: str
-    seed: int
-    page: bool
-    port: int
-    csv: Path | None
-
-
-def label(wanted: LabelOptions, ask: Callable[[str], str] = input) -> None:
-    """Have pairs labelled, and say what the labels say so far."""
-    folder = RunDirectory(wanted.run)
+def label(
+    run: Path,
+    *,
+    system: str | None,
+    number: int,
+    rater: str,
+    seed: int,
+    page: bool,
+    port: int,
+    csv: Path | None,
+    ask: Callable[[str], str] = input,
+) -> None:
+    """Have pairs labelled, and say what the labels say so far; see the options of `moa eval label`."""
+    folder = RunDirectory(run)
     manifest = folder.manifest()
     protocol = manifest.protocol
     if not folder.cells.exists() or protocol.judge is None:
-        raise UsageError(f"{wanted.run}: nothing has been judged in this run: labels correct a judge's win rate")
+        raise UsageError(f"{run}: nothing has been judged in this run: labels correct a judge's win rate")
     store = CellStore(folder.cells)
     try:
         table = table_in(manifest, store)
-        labels = Labels(table, store, wanted.system or protocol.candidate, seed=wanted.seed)
-        if wanted.csv is not None:
-            say(f"{count(asyncio.run(labels.read(wanted.csv, wanted.rater)), 'label')} read from {wanted.csv}")
+        labels = Labels(table, store, system or protocol.candidate, seed=seed)
+        if csv is not None:
+            say(f"{count(asyncio.run(labels.read(csv, rater)), 'label')} read from {csv}")
+        elif page:
+            asyncio.run(_on_a_page(labels, rater, number, port))
         else:
-            asyncio.run(_on_a_page(labels, wanted) if wanted.page else _in_the_terminal(labels, wanted, ask))
+            asyncio.run(_in_the_terminal(labels, rater, number, ask))
     finally:
         store.close()
     human = collect(folder).human
     print("no labels yet" if not human else "\n".join(one.sentence for one in human))
 
 
-async def _in_the_terminal(labels: Labels, wanted: LabelOptions, ask: Callable[[str], str]) -> None:
-    for shown in labels.left(wanted.rater, wanted.number):
+async def _in_the_terminal(labels: Labels, rater: str, number: int, ask: Callable[[str], str]) -> None:
+    for shown in labels.left(rater, number):
         _show(shown)
         choice = ""
         while choice not in _CHOICES:
@@ -66,7 +64,7 @@ async def _in_the_terminal(labels: Labels, wanted: LabelOptions, ask: Callable[[
                 return
             if choice in ("q", "quit"):
                 return
-        await labels.keep(shown.pair, wanted.rater, shown.preference(_CHOICES[choice]))
+        await labels.keep(shown.pair, rater, shown.preference(_CHOICES[choice]))
 
 
 def _show(shown: Shown) -> None:
@@ -79,7 +77,7 @@ def _show(shown: Shown) -> None:
     console.rule(style="dim")
 
 
-async def _on_a_page(labels: Labels, wanted: LabelOptions) -> None:
-    async with labelling_page(labels, wanted.rater, wanted.number, port=wanted.port) as page:
+async def _on_a_page(labels: Labels, rater: str, number: int, port: int) -> None:
+    async with labelling_page(labels, rater, number, port=port) as page:
         say(f"Open {page.address} and label there; Ctrl-C ends it, and what was labelled stays.")
         await page.done.wait()
