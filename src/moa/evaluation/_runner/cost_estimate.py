@@ -229,10 +229,10 @@ def _filled(spec: Spec, store: CellStore) -> Filled:
         found = {ANSWERS: set(own)}
         for one in asking:
             if one is spec.judge:
-                said = {key: outputs_key(theirs[key], own[key]) for key in own if key in theirs}
+                outputs_keys = {key: outputs_key(theirs[key], own[key]) for key in own if key in theirs}
             else:
-                said = {key: outputs_key(own[key], rows[key]) for key in own}
-            found[one.name] = {key for key in said if (key, said[key]) in final[one.name]}
+                outputs_keys = {key: outputs_key(own[key], rows[key]) for key in own}
+            found[one.name] = {key for key in outputs_keys if (key, outputs_keys[key]) in final[one.name]}
         filled |= {(what, system.name): {i for key in those for i in keys[key]} for what, those in found.items()}
     return filled
 
