@@ -123,15 +123,15 @@ def _lead(one: Standing, other: Standing, found: Found) -> race.AdvantageBounds:
 
 def _standing(one: Raced, found: Found) -> Standing:
     margin, search = found.search.spec.margin, found.search
-    evidence = search.everything[search.evidence]
     fits = is_eligible(one, search, found.baseline_usd)
     if not np.any(~np.isnan(one.advantages)):
         return Standing(raced=one, shown=None, state="not tried" if one.left_out else "not shown", fits=fits)
     shown = race.shown(one.advantages, found.critical)
     state: State = "not shown"
-    if len(one.advantages) == len(evidence) and shown.low > -margin:
+    is_whole = len(one.advantages) == len(search.holdout or search.race)
+    if is_whole and shown.low > -margin:
         state = "good enough"
-    elif len(one.advantages) == len(evidence) and shown.high < -margin:
+    elif is_whole and shown.high < -margin:
         state = "worse"
     else:
         cheaper = [
@@ -153,8 +153,11 @@ def _sentences(
     if found.ended == "budget":
         sentences.append("The budget was used up before the search ended: a larger --budget continues it.")
     if winner is None:
-        few = too_few(found)
-        sentences += [few] if few else []
+        singles = [one.raced.advantages for one in standings if one.is_single and len(one.raced.advantages) > 1]
+        sd = min((race.standard_deviation(one) for one in singles), default=race.ASSUMED_SD)
+        prompts = len(search.holdout or search.race)
+        if prompts < race.prompts_needed(spec.margin, found.critical, sd):
+            sentences.append(prompts_sentence(prompts, spec.margin, found.critical, sd))
     if winner is not None and winner.is_single:
         sentences.append(
             f"No mixture pays: {winner.name} alone is shown to be good enough ({_points(winner)} against "
@@ -193,24 +196,11 @@ def _sentences(
     return tuple(sentences)
 
 
-def too_few(found: Found) -> str | None:
-    """Return the sentence that the prompts are too few to show the margin, None if they are enough."""
-    search = found.search
-    singles = [one.advantages for one in found.raced if one.candidate.form == "single" and len(one.advantages) > 1]
-    sd = min((race.standard_deviation(one) for one in singles), default=race.ASSUMED_SD)
-    return prompts_sentence(
-        len(search.everything[search.evidence]), search.spec.margin, found.critical, sd, only_if_few=True
-    )
-
-
-def prompts_sentence(
-    prompts: int, margin: float, critical: float, sd: float = race.ASSUMED_SD, *, only_if_few: bool = False
-) -> str | None:
+def prompts_sentence(prompts: int, margin: float, critical: float, sd: float = race.ASSUMED_SD) -> str:
     """Return whether so many prompts can show a margin."""
     needed, lead = race.prompts_needed(margin, critical, sd), race.lead_needed(prompts, margin, critical, sd)
     if prompts >= needed:
-        enough = f"{prompts:,} prompts are enough to show a margin of {margin:g} points (about {needed:,} are needed)."
-        return None if only_if_few else enough
+        return f"{prompts:,} prompts are enough to show a margin of {margin:g} points (about {needed:,} are needed)."
     return (
         f"{prompts:,} prompts are too few to show that a mixture as good as the baseline is within {margin:g} points: "
         f"that takes about {needed:,}. With these, one has to be about {lead:.1f} points better to be found."

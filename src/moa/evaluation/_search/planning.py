@@ -51,7 +51,7 @@ def plan_search(search: Search) -> SearchPlan:
     most_minutes = alone.minutes + share * (everything.minutes - alone.minutes)
     needed = race.prompts_needed(spec.margin, critical)
     sentences = [
-        prompts_sentence(evidence, spec.margin, critical) or "",
+        prompts_sentence(evidence, spec.margin, critical),
         f"{len(search.singles)} models alone and the baseline: {_about(alone_usd, alone.minutes)}.",
         f"{len(candidates)} mixtures, of which {raced} at most enter the race: {_about(most_usd, most_minutes)} with "
         f"the models alone; each on every prompt would be {_about(all_usd, everything.minutes)}.",

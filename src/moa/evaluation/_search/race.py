@@ -6,7 +6,7 @@ all prompts of the evidence; looks before that only decide who goes on, which ma
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,18 +144,6 @@ def prospect(advantages: Floats, alone: Floats, *, margin: float, critical: floa
     spread = standard_deviation(rest) * math.sqrt(max(1.0 / n - 1.0 / planned, 1e-12))
     needed = critical * standard_deviation(values) / math.sqrt(planned) - margin
     return float(ndtr((expected - needed) / spread))
-
-
-def go_on(prospects: Mapping[str, float], savings: Mapping[str, float], keep: int) -> list[str]:
-    """Return who goes on: by the dollars that a candidate is expected to save, the best first.
-
-    Args:
-        prospects: Chance of each candidate to be shown good enough.
-        savings: US dollars per prompt that it saves if it wins.
-        keep: How many go on at most.
-    """
-    hopeful = [name for name, chance in prospects.items() if chance >= HOPELESS]
-    return sorted(hopeful, key=lambda name: -prospects[name] * savings[name])[:keep]
 
 
 def is_dominated(advantages: Floats, others: Sequence[Floats], level: float) -> bool:

@@ -22,7 +22,6 @@ from moa.evaluation._pipeline import OnProgress, opened
 from moa.evaluation._runner.fill import Ended, Fill
 from moa.evaluation._runner.preparing import Options, Prompts, prepare
 from moa.evaluation._runner.pricing import price_list, pricer_of, require_worst_cases
-from moa.evaluation._runner.records import Record
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.systems import System
 from moa.evaluation._runner.table import Table, table_of
@@ -282,24 +281,23 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
 
 
 def _answers_of(search: Search, table: Table) -> dict[str, Answers]:
-    return {
-        system: Answers(
+    found = {}
+    for system, records in table.records.items():
+        answers = [records.get(one.index) for one in search.everything]
+        # What is unknown, None, becomes NaN.
+        took = [
+            (None, None, None) if one is None else (one.cost_usd, one.seconds, one.usage and one.usage.output_tokens)
+            for one in answers
+        ]
+        usd, seconds, output_tokens = np.array(took, dtype=np.float64).reshape(-1, 3).T
+        found[system] = Answers(
             advantages=np.array([_advantage(search, table, system, one) for one in search.everything]),
-            answered=np.array([one.index in records for one in search.everything]),
-            **_usage([records.get(one.index) for one in search.everything]),
+            answered=np.array([one is not None for one in answers]),
+            usd=usd,
+            seconds=seconds,
+            output_tokens=output_tokens,
         )
-        for system, records in table.records.items()
-    }
-
-
-def _usage(records: Sequence[Record | None]) -> dict[str, Floats]:
-    """What answers took; what is unknown becomes NaN."""
-    tokens = [None if one is None or one.usage is None else one.usage.output_tokens for one in records]
-    return {
-        "usd": np.array([None if one is None else one.cost_usd for one in records], dtype=np.float64),
-        "seconds": np.array([None if one is None else one.seconds for one in records], dtype=np.float64),
-        "output_tokens": np.array(tokens, dtype=np.float64),
-    }
+    return found
 
 
 def _advantage(search: Search, table: Table, system: str, instruction: Instruction) -> float:
@@ -321,11 +319,12 @@ async def decide(search: Search, ask: Ask) -> Found:
         ask: Answers; it may raise `BudgetUsedUp`, which ends the search with what there is.
     """
     race_ = _Race(search, ask)
+    ended: Ended = "complete"
     try:
         await race_.run()
     except BudgetUsedUp:
-        return race_.found("budget")
-    return race_.found("complete")
+        ended = "budget"
+    return race_.found(ended)
 
 
 class _Race:
@@ -365,13 +364,11 @@ class _Race:
         self._answers = await self._ask(pool, size)
         for one in (*search.singles, *pool):
             answers, before = self._answers[one.name], self._raced.get(one.name)
-            evidence = search.evidence
-            advantages = answers.advantages[evidence]
-            last = int(np.max(np.nonzero(answers.answered[evidence])[0], initial=-1)) + 1
+            last = int(np.max(np.nonzero(answers.answered[search.evidence])[0], initial=-1)) + 1
             self._raced[one.name] = Raced(
                 candidate=one,
                 prompts=size,
-                advantages=advantages[:last],
+                advantages=answers.advantages[search.evidence][:last],
                 usd=_mean(answers.usd),
                 p95_s=_p95(answers.seconds),
                 bounds=None if before is None else before.bounds,
@@ -425,23 +422,18 @@ class _Race:
         return np.column_stack([self._answers[one.name].advantages[:size] for one in (*pool, *self._search.singles)])
 
     def _going_on(self, pool: Sequence[Candidate], size: int, keep: int) -> list[Candidate]:
-        """Those that may still be shown good enough, cheap and quick enough, by what they are expected to save."""
+        """Those that may still be shown good enough, cheap and quick enough, by the dollars that they may save."""
         search = self._search
         alone = np.column_stack([self._answers[one.name].advantages[: len(search.race)] for one in search.singles])
-        prospects, savings = dict[str, float](), dict[str, float]()
+        expected: dict[str, float] = {}
         for one in pool:
-            raced = self._raced[one.name]
-            savings[one.name] = max(self._baseline_usd - (raced.usd or 0.0), 1e-12)
-            prospects[one.name] = 0.0
+            raced, advantages = self._raced[one.name], self._answers[one.name].advantages[:size]
             if is_eligible(raced, search, self._baseline_usd):
-                prospects[one.name] = race.prospect(
-                    self._answers[one.name].advantages[:size],
-                    alone,
-                    margin=search.spec.margin,
-                    critical=self._critical,
-                )
-        names = race.go_on(prospects, savings, keep)
-        return [one for one in pool if one.name in names]
+                chance = race.prospect(advantages, alone, margin=search.spec.margin, critical=self._critical)
+                if chance >= race.HOPELESS:
+                    expected[one.name] = chance * max(self._baseline_usd - (raced.usd or 0.0), 1e-12)
+        best = sorted(expected, key=lambda name: -expected[name])[:keep]
+        return [one for one in pool if one.name in best]
 
     @property
     def _baseline_usd(self) -> float:
@@ -480,7 +472,7 @@ def is_eligible(one: Raced, search: Search, baseline_usd: float) -> bool:
 
 
 def _mean(values: Floats) -> float | None:
-    """The mean, None if a value that is there is unknown or none is there."""
+    """The mean of what is known, None if nothing is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None
 
