@@ -2,6 +2,7 @@
 
 import csv
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,18 @@ async def test_the_page_answers_only_its_own_address_and_escapes_what_it_shows(r
     store.close()
 
     assert [label.preference for label in labels.found.values()] == [1.5, 1.5]
+
+
+@pytest.mark.slow
+async def test_a_page_whose_port_is_taken_says_so(run: Path) -> None:
+    labels, store = labels_in(run)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(UsageError, match="another program listens there: give another --port"),
+    ):
+        async with labelling_page(labels, "me", 2, port=other.getsockname()[1]):
+            pass
+    store.close()
 
 
 @pytest.mark.slow

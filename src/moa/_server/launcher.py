@@ -1,7 +1,6 @@
 """The server process: builds the application, listens, and stops without breaking streams off."""
 
 import asyncio
-import errno
 import math
 import socket
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from moa._server.logs import LogFormat, log_settings
 from moa._server.options import LOOPBACK_HOSTS, ServerOptions
 from moa._server.startup_checks import require_bounded, require_usable, usable_mixtures
 from moa._state.store import StateStore
+from moa._validation.file_errors import port_reason
 from moa.errors import UsageError
 from moa.providers._endpoint import Endpoint, LimitSettings
 
@@ -256,11 +256,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        reason = {
-            errno.EADDRINUSE: "another program listens there: give another --port",
-            errno.EACCES: "this user may not listen there: give a --port from 1024",
-        }.get(error.errno or 0, (error.strerror or str(error)).lower())
-        raise UsageError(f"can't listen at {host}:{port}: {reason}") from None
+        raise UsageError(f"can't listen at {host}:{port}: {port_reason(error)}") from None
     for level, option, value in _VANISHED_CLIENTS:
         listener.setsockopt(level, option, value)
     return listener

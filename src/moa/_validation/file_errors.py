@@ -1,4 +1,4 @@
-"""User-readable reasons for the operating system's file errors."""
+"""User-readable reasons for the operating system's errors with files and ports."""
 
 import errno
 
@@ -22,3 +22,11 @@ def os_reason(error: OSError) -> str:
     if error.errno in _REASONS:
         return _REASONS[error.errno]
     return error.strerror or str(error) or type(error).__name__
+
+
+def port_reason(error: OSError) -> str:
+    """Return why nothing can listen at an address, as a phrase to follow a colon."""
+    return {
+        errno.EADDRINUSE: "another program listens there: give another --port",
+        errno.EACCES: "this user may not listen there: give a --port from 1024",
+    }.get(error.errno or 0, (error.strerror or str(error)).lower())

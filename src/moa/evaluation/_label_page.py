@@ -11,6 +11,8 @@ from importlib.resources import files
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from moa._validation.file_errors import port_reason
+from moa.errors import UsageError
 from moa.evaluation._report.html_report import environment
 from moa.evaluation._runner.labels import Labels
 
@@ -30,6 +32,9 @@ async def labelling_page(labels: Labels, rater: str, count: int, *, port: int = 
         rater: Who labels.
         count: How many pairs at most.
         port: 0 takes a free one.
+
+    Raises:
+        UsageError: Another program listens at the port, or the user may not.
     """
     page = LabelPage(labels, rater, count)
     app = web.Application(middlewares=[page.guarded])
@@ -38,7 +43,10 @@ async def labelling_page(labels: Labels, rater: str, count: int, *, port: int = 
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise UsageError(f"can't listen at 127.0.0.1:{port}: {port_reason(error)}") from None
         page.host = f"127.0.0.1:{runner.addresses[0][1]}"
         yield page
     finally:
