@@ -301,9 +301,7 @@ async def test_a_changed_evaluation_is_refused_and_what_changed_is_named(
 async def test_a_run_directory_that_is_in_use_is_refused(tmp_path: Path) -> None:
     holder = RunDirectory(tmp_path)
     prompts = PromptsEntry(source="given", count=0, sha256="")
-    holder.open(Protocol(prompts=prompts, candidate="test", baseline=None, systems=(), seed=0), Session())
+    protocol = Protocol(prompts=prompts, candidate="test", baseline=None, systems=(), seed=0)
 
-    with pytest.raises(UsageError, match="another process is working"):
+    with holder.opened(protocol, Session()), pytest.raises(UsageError, match="another process is working"):
         await evaluated(tmp_path)
-
-    holder.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -123,20 +123,14 @@ class Opened:
 async def opened(spec: Spec, out: Path) -> AsyncIterator[Opened]:
     """Open the run directory of an evaluation, for as long as the block takes; errors as in `aevaluate`."""
     folder, session = RunDirectory(out), await asyncio.to_thread(spec.session)
-    folder.open(spec.protocol, session)
-    try:
-        store = CellStore(folder.cells)
-        try:
-            async with AsyncExitStack() as engines:
-                engine = await engines.enter_async_context(_engine(spec, folder, _spent(folder, store)))
-                judging = engine
-                if spec.half_price:
-                    judging = await engines.enter_async_context(_judging_engine(spec, folder, engine))
-                yield Opened(folder=folder, store=store, engine=engine, judging=judging)
-        finally:
-            store.close()
-    finally:
-        folder.close()
+    async with AsyncExitStack() as held:
+        held.enter_context(folder.opened(spec.protocol, session))
+        store = held.enter_context(closing(CellStore(folder.cells)))
+        engine = await held.enter_async_context(_engine(spec, folder, _spent(folder, store)))
+        judging = engine
+        if spec.half_price:
+            judging = await held.enter_async_context(_judging_engine(spec, folder, engine))
+        yield Opened(folder=folder, store=store, engine=engine, judging=judging)
 
 
 async def carry_out(spec: Spec, out: Path, on_progress: OnProgress) -> Evaluation:
@@ -183,11 +177,8 @@ def _beside_earlier(spec: Spec, folder: RunDirectory) -> Spec:
     spec = spec.with_earlier(manifest)
     if spec.is_judged or not folder.cells.exists():
         return spec
-    store = CellStore(folder.cells, read_only=True)
-    try:
+    with closing(CellStore(folder.cells, read_only=True)) as store:
         known = {one.key for one in store.prompts()}
-    finally:
-        store.close()
     if not all(one.key in known for one in spec.instructions):
         return spec
     return replace(spec, prompts=manifest.protocol.prompts)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from rich.text import Text
@@ -37,8 +38,7 @@ def label(
     protocol = manifest.protocol
     if not folder.cells.exists() or protocol.judge is None:
         raise UsageError(f"{run}: nothing has been judged in this run: labels correct a judge's win rate")
-    store = CellStore(folder.cells)
-    try:
+    with closing(CellStore(folder.cells)) as store:
         table = table_in(manifest, store)
         labels = Labels(table, store, system or protocol.candidate, seed=seed)
         if csv is not None:
@@ -47,8 +47,6 @@ def label(
             asyncio.run(_on_a_page(labels, rater, number, port))
         else:
             asyncio.run(_in_the_terminal(labels, rater, number, ask))
-    finally:
-        store.close()
     human = collect(folder).human
     print("no labels yet" if not human else "\n".join(one.sentence for one in human))
 

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cache, partial
@@ -202,11 +203,9 @@ def plan_rest(spec: Spec, out: Path | None) -> Plan:
     folder = None if out is None else RunDirectory(out)
     if folder is None or not folder.cells.exists():
         return plan(spec)
-    spec, store = spec.with_earlier(folder.manifest()), CellStore(folder.cells, read_only=True)
-    try:
+    spec = spec.with_earlier(folder.manifest())
+    with closing(CellStore(folder.cells, read_only=True)) as store:
         return plan(spec, _filled(spec, store))
-    finally:
-        store.close()
 
 
 def _filled(spec: Spec, store: CellStore) -> Filled:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -37,27 +38,18 @@ class RunDirectory:
     Attributes:
         cells: Answers and scores; see `store.CellStore`.
         replies: The engine's cache: the record of every call that was bought.
+        verdict_jobs: The batch jobs of judges and measures that are under way; `moa batch -o RUN/verdicts --status`
+            shows them.
+        manifest_path: What the evaluation is: `protocol` (the last session's), and one entry in `sessions` for each
+            start.
+        settlement_path: What the last session's verdicts have settled, if it was to stop early.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cells, self.replies = path / "cells.sqlite", path / "replies.sqlite"
-        self._lock: BinaryIO | None = None
-
-    @property
-    def manifest_path(self) -> Path:
-        """What the evaluation is: `protocol` (the last session's), and one entry in `sessions` for each start."""
-        return self.path / "manifest.json"
-
-    @property
-    def verdict_jobs(self) -> Path:
-        """The batch jobs of judges and measures that are under way; `moa batch -o RUN/verdicts --status` shows them."""
-        return self.path / "verdicts.jobs"
-
-    @property
-    def settlement_path(self) -> Path:
-        """What the last session's verdicts have settled, if it was to stop early."""
-        return self.path / "settlement.json"
+        self.verdict_jobs = path / "verdicts.jobs"
+        self.manifest_path, self.settlement_path = path / "manifest.json", path / "settlement.json"
 
     def settlement(self) -> Settlement | None:
         """What the last session's verdicts have settled; None if it was not to stop early.
@@ -87,15 +79,15 @@ class RunDirectory:
         """A system's annotations in AlpacaEval's format."""
         return self.path / "annotations" / f"{file_name(system)}.json"
 
-    def open(self, protocol: Protocol, session: Session) -> None:
+    @contextmanager
+    def opened(self, protocol: Protocol, session: Session) -> Iterator[None]:
         """Make the folder, or make sure that this evaluation may fill it; nobody else may use it meanwhile.
 
         Raises:
             UsageError: Another process works in it, or its seed or a system of it was another one.
             EvaluationDataError: It can't be read or written.
         """
-        self._take()
-        try:
+        with self._locked():
             known = self.manifest() if self.exists else None
             if known is not None and known.format != FORMAT:
                 raise UsageError(
@@ -106,12 +98,10 @@ class RunDirectory:
             for folder in (self.path / "outputs", self.path / "annotations"):
                 for unfinished in folder.glob(f".*{UNFINISHED}"):
                     unfinished.unlink()
-        except BaseException:
-            self.close()
-            raise
+            yield
 
     def add_systems(self, systems: Iterable[SystemEntry]) -> None:
-        """Note systems that the run has come to have besides; errors as in `open`."""
+        """Note systems that the run has come to have besides; errors as in `opened`."""
         known = self.manifest()
         self._write(known, replace(known, systems={**known.systems, **{one.name: one for one in systems}}))
 
@@ -125,16 +115,18 @@ class RunDirectory:
             )
         write_json(self.manifest_path, as_json(manifest))
 
-    def _take(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("ab")
-            _lock(self._lock)
-        except BlockingIOError as error:
-            self.close()
-            raise UsageError(f"{self.path}: another process is working in this run directory") from error
-        except OSError as error:
-            raise EvaluationDataError(f"can't be used as run directory: {os_reason(error)}", path=self.path) from error
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                _lock(held.enter_context((self.path / ".lock").open("ab")))
+            except BlockingIOError as error:
+                raise UsageError(f"{self.path}: another process is working in this run directory") from error
+            except OSError as error:
+                message = f"can't be used as run directory: {os_reason(error)}"
+                raise EvaluationDataError(message, path=self.path) from error
+            yield
 
     @property
     def exists(self) -> bool:
@@ -154,12 +146,6 @@ class RunDirectory:
             raise EvaluationDataError(message, path=self.manifest_path) from error
         except (ValueError, KeyError, TypeError) as error:
             raise EvaluationDataError(f"is no manifest of an evaluation: {error}", path=self.manifest_path) from error
-
-    def close(self) -> None:
-        """Let others use the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
 
 def _lock(file: BinaryIO) -> None:
