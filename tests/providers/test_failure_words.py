@@ -21,6 +21,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._bedrock.error_mapping import from_response
 from moa.providers._error_body import parse_error_body
 from moa.providers._error_mapping import map_error
+from moa.providers._reply_context import ReplyContext
 from tests.providers.requests import ask
 
 Kind = type[ProviderError]
@@ -141,13 +142,13 @@ OTHERS = [
 
 def at_openai(status: int, message: str, *, has_images: bool = False) -> ProviderError:
     body = json.dumps({"error": {"message": message, "type": None, "param": None, "code": None}}).encode()
-    return map_error(parse_error_body(body), reference="lab/m", request=question(has_images), status=status)
+    return map_error(parse_error_body(body), ReplyContext("lab/m", question(has_images)), status=status)
 
 
 def on_bedrock(status: int, code: str, message: str, *, has_images: bool = False) -> ProviderError:
     body = json.dumps({"message": message}).encode()
     headers = {"x-amzn-errortype": code}
-    return from_response(status, headers, body, reference="bedrock/m", request=question(has_images))
+    return from_response(status, headers, body, ReplyContext("bedrock/m", question(has_images)))
 
 
 def question(has_images: bool) -> ModelRequest:
@@ -196,7 +197,7 @@ def test_bedrocks_validation_is_what_its_words_say(message: str, kind: Kind) -> 
     ],
 )
 def test_a_failure_inside_of_a_reply_is_what_its_words_say(message: str, kind: Kind) -> None:
-    assert type(map_error(parse_error_body(message.encode()), reference="lab/m")) is kind
+    assert type(map_error(parse_error_body(message.encode()), ReplyContext("lab/m"))) is kind
 
 
 @pytest.mark.parametrize("code", ["server_error", "overloaded_error"])
@@ -205,7 +206,7 @@ def test_a_service_that_failed_says_so_by_its_code_whatever_the_status(code: str
     inner = {"type": code, "code": code, "message": "You can retry your request"}
     body = json.dumps({"type": "error", "error": {"type": "error", "error": inner}}).encode()
 
-    assert type(map_error(parse_error_body(body), reference="lab/m", status=400)) is ServiceFailed
+    assert type(map_error(parse_error_body(body), ReplyContext("lab/m"), status=400)) is ServiceFailed
 
 
 def test_a_guardrail_that_says_so_in_an_object_is_a_refusal() -> None:
@@ -213,7 +214,7 @@ def test_a_guardrail_that_says_so_in_an_object_is_a_refusal() -> None:
     told = {"interveningGuardrail": "PII", "action": "GUARDRAIL_INTERVENED", "direction": "REQUEST"}
     body = json.dumps({"code": "900514", "type": "PII", "message": told}).encode()
 
-    assert type(map_error(parse_error_body(body), reference="lab/m", status=446)) is Refused
+    assert type(map_error(parse_error_body(body), ReplyContext("lab/m"), status=446)) is Refused
 
 
 def test_bedrock_tells_an_account_that_cannot_pay_from_one_without_access() -> None:

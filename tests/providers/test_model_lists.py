@@ -24,6 +24,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._bedrock.error_mapping import from_response
 from moa.providers._endpoint import Endpoint
 from moa.providers._model_lists import ListedModel, _from_bedrock, _from_openai, list_models
+from moa.providers._reply_context import ReplyContext
 from moa.providers._successors import _SUCCESSORS, successor
 
 TODAY = date(2026, 11, 26)
@@ -108,13 +109,8 @@ def test_what_bedrock_says_of_a_model_that_is_gone_names_a_later_one(message: st
         model="us.anthropic.claude-3-5-sonnet-20241022-v2:0",
         messages=(Message(role="user", content="Hello"),),
     )
-    error = from_response(
-        404,
-        {"x-amzn-errortype": "ResourceNotFoundException"},
-        json.dumps({"message": message}).encode(),
-        reference=request.reference,
-        request=request,
-    )
+    headers, body = {"x-amzn-errortype": "ResourceNotFoundException"}, json.dumps({"message": message}).encode()
+    error = from_response(404, headers, body, ReplyContext(request.reference, request))
 
     assert isinstance(error, ModelNotFound)
     assert "a later model is us.anthropic.claude-sonnet-5-5" in str(error)

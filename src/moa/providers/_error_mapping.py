@@ -19,6 +19,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._error_body import ErrorBody
 from moa.providers._failure_words import kind_by_status, kind_by_words
 from moa.providers._rejections import rejections
+from moa.providers._reply_context import ReplyContext
 from moa.providers._retry_after import retry_after_s, retry_in_words_s
 from moa.providers._successors import successor
 
@@ -36,9 +37,8 @@ _ADVICE: Mapping[type[ProviderError], str] = {
 
 def map_error(
     complaint: ErrorBody,
+    context: ReplyContext,
     *,
-    reference: str,
-    request: ModelRequest | None = None,
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
     now: Callable[[], float] = time.time,
@@ -47,13 +47,12 @@ def map_error(
 
     Args:
         complaint: What the server said.
-        reference: The model's, for the error.
-        request: What was sent; None if unknown; the error then names no rejected part.
+        context: Whose reply it is; if the request is unknown, the error names no rejected part.
         status: HTTP status of the reply, None for an error that came inside of a good reply.
         headers: The reply's headers.
         now: The time of day in seconds since 1970, to which a Retry-After date is compared.
     """
-    known = status or complaint.status
+    known, request = status or complaint.status, context.request
     has_moved = status is not None and 300 <= status < 400
     kind, rejects = kind_and_rejects(complaint, known, None if has_moved else request)
     kind = BadRequest if has_moved else kind
@@ -65,7 +64,7 @@ def map_error(
     wait_s = retry_after_s(headers or {}, now)
     if wait_s is None and kind in (RateLimited, ServiceFailed):
         wait_s = retry_in_words_s(complaint.whole)
-    error = kind(f"{place}: {words}{advice}", model=reference, status=status, retry_after_s=wait_s)
+    error = kind(f"{place}: {words}{advice}", model=context.reference, status=status, retry_after_s=wait_s)
     error.rejects = rejects
     return error
 

@@ -12,23 +12,25 @@ from moa.errors import BrokenReply, ProviderError, Refused
 from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, ReplyFold, TextDelta, ToolCallDelta
 from moa.providers._bedrock.aws import FrameReader
 from moa.providers._bedrock.decode import Frame, StreamDecoder, whole_reply
+from moa.providers._reply_context import ReplyContext
 from tests.support.bedrock_calls import ask
 from tests.support.bedrock_server import Says
 from tests.support.event_stream import event, frame
 
 REFERENCE = "bedrock/some.model"
+CONTEXT = ReplyContext(REFERENCE)
 SAYS = Says("Grüße, ", "世界", reasoning=["hm"], tools=[("t1", "weather", ['{"city":', '"Rome"}'])], stop="tool_use")
 
 
 def streamed(*chunks: bytes) -> list[ReplyEvent]:
-    reader, decoder = FrameReader(reference=REFERENCE), StreamDecoder(reference=REFERENCE)
+    reader, decoder = FrameReader(reference=REFERENCE), StreamDecoder(CONTEXT)
     events = [e for chunk in chunks for frame in reader.feed(chunk) for e in decoder.feed(frame)]
     decoder.end()
     return events
 
 
 def whole(told: Any) -> list[ReplyEvent]:
-    return whole_reply(orjson.dumps(told), reference=REFERENCE)
+    return whole_reply(orjson.dumps(told), CONTEXT)
 
 
 def reply(*blocks: Any, stop: str = "end_turn", **fields: Any) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def test_events_and_deltas_of_later_versions_are_passed_over() -> None:
 
 def test_message_without_a_type_is_an_error_not_text() -> None:
     with pytest.raises(ProviderError):
-        StreamDecoder(reference=REFERENCE).feed(Frame({}, b'{"delta": {"text": "boo"}}'))
+        StreamDecoder(CONTEXT).feed(Frame({}, b'{"delta": {"text": "boo"}}'))
 
 
 def test_empty_pieces_give_no_events() -> None:
@@ -129,10 +131,11 @@ def test_empty_pieces_give_no_events() -> None:
 
 
 def test_whole_reply_gives_its_blocks_in_order() -> None:
-    assert whole_reply(SAYS.whole(), reference=REFERENCE) == [
+    assert whole_reply(SAYS.whole(), CONTEXT) == [
         ReasoningDelta("hm"),
         TextDelta("Grüße, 世界"),
-        ToolCallDelta(index=0, id="t1", name="weather", arguments='{"city":"Rome"}'),
+        ToolCallDelta(index=0, id="t1", name="weather"),
+        ToolCallDelta(index=0, arguments='{"city":"Rome"}'),
         Finish(reason="tool_calls", usage=TokenUsage(input_tokens=7, output_tokens=2)),
     ]
 
@@ -155,14 +158,14 @@ def test_whole_reply_gives_its_blocks_in_order() -> None:
 )
 def test_reply_that_is_not_what_the_service_model_says_is_a_broken_reply(content: bytes) -> None:
     with pytest.raises(BrokenReply):
-        whole_reply(content, reference=REFERENCE)
+        whole_reply(content, CONTEXT)
 
 
 @pytest.mark.slow
 @given(content=st.binary(max_size=60) | st.recursive(st.none() | st.text(max_size=5), st.lists).map(orjson.dumps))
 def test_garbage_is_never_text(content: bytes) -> None:
     with pytest.raises(BrokenReply):
-        whole_reply(content, reference=REFERENCE)
+        whole_reply(content, CONTEXT)
 
 
 def test_block_without_anything_to_show_is_passed_over() -> None:
@@ -188,8 +191,8 @@ def test_the_stop_sequence_is_that_of_the_models_own_fields_or_the_only_one() ->
     found = [
         streamed(frames, metadata)[-1],
         whole(reply({"text": "a"}, stop="stop_sequence") | _ended_by({"stop_sequence": "END"}))[-1],
-        whole_reply(said, reference=REFERENCE, request=asked)[-1],
-        whole_reply(said, reference=REFERENCE)[-1],
+        whole_reply(said, ReplyContext(REFERENCE, asked))[-1],
+        whole_reply(said, CONTEXT)[-1],
     ]
 
     assert [end.stop_sequence for end in found if isinstance(end, Finish)] == ["END", "END", "STOP", None]
@@ -215,7 +218,7 @@ def _ended_by(own: dict[str, Any]) -> dict[str, Any]:
 def test_stop_reason_is_said_in_our_words(stop: str, reason: str) -> None:
     says = Says("text", stop=stop)
 
-    for events in (whole_reply(says.whole(), reference=REFERENCE), streamed(*says.frames())):
+    for events in (whole_reply(says.whole(), CONTEXT), streamed(*says.frames())):
         assert isinstance(events[-1], Finish)
         assert events[-1].reason == reason
 
@@ -233,7 +236,7 @@ def test_stop_reason_is_said_in_our_words(stop: str, reason: str) -> None:
 )
 def test_filtered_reply_without_the_models_own_text_is_refused(stop: str, says: Any) -> None:
     with pytest.raises(Refused, match=stop):
-        whole_reply(says(stop).whole(), reference=REFERENCE)
+        whole_reply(says(stop).whole(), CONTEXT)
     with pytest.raises(Refused, match=stop):
         streamed(*says(stop).frames())
 
@@ -241,7 +244,7 @@ def test_filtered_reply_without_the_models_own_text_is_refused(stop: str, says: 
 @pytest.mark.parametrize("stop", ["malformed_model_output", "malformed_tool_use"])
 def test_reply_that_bedrock_cant_read_is_a_broken_reply(stop: str) -> None:
     with pytest.raises(BrokenReply, match=stop):
-        whole_reply(Says("x", stop=stop).whole(), reference=REFERENCE)
+        whole_reply(Says("x", stop=stop).whole(), CONTEXT)
     with pytest.raises(BrokenReply, match=stop):
         streamed(*Says("x", stop=stop).frames())
 
@@ -269,7 +272,7 @@ def test_cached_tokens_are_part_of_the_input_tokens() -> None:
 def test_thoughts_in_tags_are_reasoning_streamed_and_whole() -> None:
     says = Says("<think", "ing>By country.</thinking>", "\n\n3.7 ", "billion.")
 
-    for events in (streamed(*says.frames()), whole_reply(says.whole(), reference=REFERENCE)):
+    for events in (streamed(*says.frames()), whole_reply(says.whole(), CONTEXT)):
         fold = ReplyFold()
         for each in events:
             fold.add(each)

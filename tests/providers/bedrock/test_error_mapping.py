@@ -12,17 +12,19 @@ from moa.errors import (
     ServiceFailed,
 )
 from moa.providers._bedrock.error_mapping import from_event, from_response
+from moa.providers._reply_context import ReplyContext
 
 REFERENCE = "bedrock/some.model"
+CONTEXT = ReplyContext(REFERENCE)
 
 
 def answered(status: int, code: str, message: str = "It failed.") -> ProviderError:
     headers = {"x-amzn-errortype": f"{code}:http://internal.amazon.com/coral/"}
-    return from_response(status, headers, b'{"message": "%s"}' % message.encode(), reference=REFERENCE)
+    return from_response(status, headers, b'{"message": "%s"}' % message.encode(), CONTEXT)
 
 
 def in_stream(code: str, message: str = "It failed.") -> ProviderError:
-    return from_event({":exception-type": code}, b'{"message": "%s"}' % message.encode(), reference=REFERENCE)
+    return from_event({":exception-type": code}, b'{"message": "%s"}' % message.encode(), CONTEXT)
 
 
 CODES = [
@@ -87,7 +89,7 @@ def test_every_error_of_the_service_model_has_a_kind_by_its_code_alone() -> None
     ],
 )
 def test_unknown_answer_is_judged_by_its_status(status: int, kind: type[ProviderError]) -> None:
-    error = from_response(status, {}, b"<html>nope</html>", reference=REFERENCE)
+    error = from_response(status, {}, b"<html>nope</html>", CONTEXT)
 
     assert type(error) is kind
     assert f"HTTP {status}: <html>nope</html>" in str(error)
@@ -96,7 +98,7 @@ def test_unknown_answer_is_judged_by_its_status(status: int, kind: type[Provider
 def test_code_is_also_found_in_the_body() -> None:
     content = b'{"__type": "com.amazon.coral.service#ThrottlingException", "Message": "slow"}'
 
-    error = from_response(400, {}, content, reference=REFERENCE)
+    error = from_response(400, {}, content, CONTEXT)
     assert isinstance(error, RateLimited)
     assert error.args == ("ThrottlingException: slow",)
 
@@ -166,12 +168,12 @@ def test_long_message_is_shortened() -> None:
 def test_wait_that_the_service_asks_for_is_kept(value: str, seconds: float | None) -> None:
     headers = {"x-amzn-errortype": "ThrottlingException", "retry-after": value}
 
-    assert from_response(429, headers, b"{}", reference=REFERENCE).retry_after_s == seconds
+    assert from_response(429, headers, b"{}", CONTEXT).retry_after_s == seconds
 
 
 def test_error_event_without_a_known_code_is_a_failure_of_the_service() -> None:
     headers = {":message-type": "error", ":error-code": "Boom", ":error-message": "It broke."}
 
-    error = from_event(headers, b"", reference=REFERENCE)
+    error = from_event(headers, b"", CONTEXT)
     assert type(error) is ServiceFailed
     assert error.args == ("Boom: It broke.",)

@@ -6,6 +6,7 @@ from typing import Any
 from moa._usage import TokenUsage
 from moa.providers._base import Reply, ReplyEvent, ReplyFold
 from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply
+from moa.providers._reply_context import ReplyContext
 
 Json = dict[str, Any]
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
@@ -21,7 +22,7 @@ def fold(events: list[ReplyEvent]) -> Reply:
 
 def whole(message: Json | None, finish: str | None = "stop", **fields: Any) -> Reply:
     choice = {"index": 0, "message": message, "finish_reason": finish}
-    return fold(decode_reply(json.dumps({"choices": [choice], **fields}).encode(), reference="lab/small"))
+    return fold(decode_reply(json.dumps({"choices": [choice], **fields}).encode(), ReplyContext("lab/small")))
 
 
 def sse(*chunks: Json | str) -> bytes:
@@ -35,7 +36,7 @@ def piece(finish: str | None = None, logprobs: Json | None = None, **delta: Any)
 
 
 def streamed(*chunks: bytes) -> Reply:
-    decoder = StreamDecoder(reference="lab/small")
+    decoder = StreamDecoder(ReplyContext("lab/small"))
     events = [event for chunk in chunks for event in decoder.feed(chunk)]
     return fold(events + list(decoder.end()))
 

@@ -13,6 +13,7 @@ from moa.errors import (
 )
 from moa.providers._openai_compatible.decode import decode_reply
 from moa.providers._openai_compatible.usage import read_usage
+from moa.providers._reply_context import ReplyContext
 from tests.providers.openai_compatible.replies import TOKENS, USAGE, Json, both, fold, piece, sse, streamed, whole
 
 
@@ -73,12 +74,12 @@ def test_reply_without_content_is_empty_and_has_no_text(content: str | None) -> 
 )
 def test_reply_of_anything_else_is_broken(body: bytes) -> None:
     with pytest.raises(BrokenReply):
-        decode_reply(body, reference="lab/small")
+        decode_reply(body, ReplyContext("lab/small"))
 
 
 def test_a_web_page_in_place_of_a_reply_is_no_reason_to_ask_again() -> None:
     with pytest.raises(BadRequest, match="check the endpoint's base_url") as caught:
-        decode_reply(b"\n<!doctype html><title>Open WebUI</title>", reference="lab/small")
+        decode_reply(b"\n<!doctype html><title>Open WebUI</title>", ReplyContext("lab/small"))
     assert not caught.value.retryable
 
 
@@ -87,7 +88,7 @@ def test_reply_cut_off_anywhere_is_broken() -> None:
 
     for cut in range(len(body)):
         with pytest.raises(BrokenReply):
-            decode_reply(body[:cut], reference="lab/small")
+            decode_reply(body[:cut], ReplyContext("lab/small"))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_reply_cut_off_anywhere_is_broken() -> None:
 )
 def test_reply_that_is_an_error_in_spite_of_http_200_is_a_failure(body: object) -> None:
     with pytest.raises(ServiceFailed, match="boom"):
-        decode_reply(json.dumps(body).encode(), reference="lab/small")
+        decode_reply(json.dumps(body).encode(), ReplyContext("lab/small"))
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
@@ -199,7 +200,7 @@ def test_logprobs_keep_the_apis_shape_both_ways() -> None:
 
     replies = [
         streamed(sse(*chunks, piece("stop"))),
-        fold(decode_reply(json.dumps({"choices": [choice]}).encode(), reference="lab/small")),
+        fold(decode_reply(json.dumps({"choices": [choice]}).encode(), ReplyContext("lab/small"))),
     ]
 
     assert [reply.logprobs for reply in replies] == [(entry("y"), entry("es"))] * 2

@@ -20,6 +20,7 @@ from moa.errors import (
 )
 from moa.providers._error_body import MOST_SHOWN, parse_error_body
 from moa.providers._error_mapping import map_error
+from moa.providers._reply_context import ReplyContext
 from tests.providers.requests import ask
 
 
@@ -30,7 +31,7 @@ def error_of(
     parts = (TextPart(text="What is this?"), ImagePart(data=b"GIF8", media_type="image/gif"))
     request = ask(messages=(Message(role="user", content=parts),)) if has_images else ask()
     said = parse_error_body(sent)
-    return map_error(said, reference="lab/small", request=request, status=status, headers=headers)
+    return map_error(said, ReplyContext("lab/small", request), status=status, headers=headers)
 
 
 def openai(message: str, **fields: Any) -> dict[str, Any]:
@@ -235,14 +236,14 @@ def test_a_refused_part_is_found_in_any_wording_shape_and_status(part: str) -> N
         for shape, body in _shapes(wording.format(name), name).items():
             status = next(statuses)
             complaint = parse_error_body(body.encode())
-            error = map_error(complaint, reference="lab/small", request=request, status=status)
+            error = map_error(complaint, ReplyContext("lab/small", request), status=status)
             assert error.rejects[:1] == (Rejection(part),), (wording, shape, status)
             assert type(error) is BadRequest
 
 
 def test_an_address_that_has_moved_is_named_without_its_query() -> None:
     headers = {"location": "https://x.test/v1/chat/completions?key=secret"}
-    error = map_error(parse_error_body(b"moved"), reference="lab/m", status=308, headers=headers)
+    error = map_error(parse_error_body(b"moved"), ReplyContext("lab/m"), status=308, headers=headers)
 
     assert "it has moved to https://x.test/v1/chat/completions: correct the endpoint's base_url" in str(error)
     assert not error.retryable
@@ -251,5 +252,5 @@ def test_an_address_that_has_moved_is_named_without_its_query() -> None:
 def test_a_wait_in_the_body_counts_where_no_header_names_one() -> None:
     body = parse_error_body(b'{"error":{"code":429,"details":[{"retryDelay":"39s"}],"status":"RESOURCE_EXHAUSTED"}}')
 
-    assert map_error(body, reference="lab/m", status=429).retry_after_s == 39
-    assert map_error(body, reference="lab/m", status=429, headers={"retry-after": "2"}).retry_after_s == 2
+    assert map_error(body, ReplyContext("lab/m"), status=429).retry_after_s == 39
+    assert map_error(body, ReplyContext("lab/m"), status=429, headers={"retry-after": "2"}).retry_after_s == 2

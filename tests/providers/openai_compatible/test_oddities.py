@@ -9,6 +9,7 @@ from moa._messages import ServiceState
 from moa.errors import Refused
 from moa.providers._openai_compatible.decode import decode_reply
 from moa.providers._openai_compatible.usage import read_usage
+from moa.providers._reply_context import ReplyContext
 from tests.providers.openai_compatible.replies import Json, fold, piece, sse, streamed, whole
 
 
@@ -115,7 +116,7 @@ def test_a_reason_of_a_filter_without_a_message_is_a_refusal(reason: str) -> Non
     body = json.dumps({"choices": [{"index": 0, "finish_reason": reason}]}).encode()
 
     with pytest.raises(Refused) as caught:
-        decode_reply(body, reference="lab/small")
+        decode_reply(body, ReplyContext("lab/small"))
     assert not caught.value.retryable
     with pytest.raises(Refused):
         streamed(b"data: " + body + b"\n\n")
@@ -125,7 +126,7 @@ def test_a_prompt_that_was_blocked_is_a_refusal() -> None:
     body = json.dumps({"choices": [], "promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}).encode()
 
     with pytest.raises(Refused, match="PROHIBITED_CONTENT"):
-        decode_reply(body, reference="lab/small")
+        decode_reply(body, ReplyContext("lab/small"))
 
 
 @pytest.mark.parametrize("value", ["-Infinity", "NaN", "null", "-9999.0"])
@@ -135,7 +136,7 @@ def test_a_token_that_is_not_likely_at_all_has_a_log_probability_all_the_same(va
         f'"logprob":-0.1,"top_logprobs":[{{"token":"A","logprob":-0.1}},{{"token":"B","logprob":{value}}}]}}]}}}}]}}'
     )
 
-    reply = fold(decode_reply(body.encode(), reference="lab/small"))
+    reply = fold(decode_reply(body.encode(), ReplyContext("lab/small")))
 
     assert [one["logprob"] for one in reply.logprobs[0]["top_logprobs"]] == [-0.1, -9999.0]
 
@@ -154,7 +155,7 @@ def test_parts_of_a_message_that_are_unknown_are_passed_over() -> None:
     parts = [{"type": "audio", "audio": {}}, {"type": "text", "text": "yes"}, {"type": "reasoning", "text": "hm"}]
     body = json.dumps({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}).encode()
 
-    reply = fold(decode_reply(body, reference="lab/small"))
+    reply = fold(decode_reply(body, ReplyContext("lab/small")))
 
     assert (reply.text, reply.reasoning) == ("yes", "hm")
 
@@ -207,7 +208,7 @@ def test_the_tier_that_a_reply_was_served_in_is_part_of_its_usage(named: str | N
     usage = {"prompt_tokens": 5, "completion_tokens": 7}
     body = {"choices": [{"message": {"content": "a"}}], "usage": usage, "service_tier": named}
 
-    found = fold(decode_reply(json.dumps(body).encode(), reference="lab/small")).finish.usage
+    found = fold(decode_reply(json.dumps(body).encode(), ReplyContext("lab/small"))).finish.usage
 
     assert found is not None
     assert found.tier == tier

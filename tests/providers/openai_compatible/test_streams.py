@@ -19,6 +19,7 @@ from moa.errors import (
 )
 from moa.providers._base import ReplyEvent, TextDelta, ToolCallDelta
 from moa.providers._openai_compatible.decode import StreamDecoder
+from moa.providers._reply_context import ReplyContext
 from tests.providers.openai_compatible.replies import TOKENS, USAGE, Json, piece, sse, streamed
 
 GOOD = sse(
@@ -154,7 +155,7 @@ def test_stream_numbers_tool_calls_whose_service_does_not() -> None:
 
 
 def test_stream_hands_out_each_delta_as_soon_as_it_is_there() -> None:
-    decoder = StreamDecoder(reference="lab/small")
+    decoder = StreamDecoder(ReplyContext("lab/small"))
 
     found = list(
         decoder.feed(sse(piece(tool_calls=[{"index": 2, "id": "c", "function": {"name": "f", "arguments": "{"}}])))
@@ -165,7 +166,7 @@ def test_stream_hands_out_each_delta_as_soon_as_it_is_there() -> None:
 
 @pytest.mark.parametrize("ending", [{"error": "boom"}, "no JSON"])
 def test_stream_hands_out_the_text_that_came_before_an_error(ending: Json | str) -> None:
-    decoder, found = StreamDecoder(reference="lab/small"), list[ReplyEvent]()
+    decoder, found = StreamDecoder(ReplyContext("lab/small")), list[ReplyEvent]()
     stream = sse(piece(content="one "), piece(content="two"), ending)
 
     with pytest.raises(ProviderError):
@@ -175,7 +176,7 @@ def test_stream_hands_out_the_text_that_came_before_an_error(ending: Json | str)
 
 
 def test_stream_without_its_last_line_end_hands_out_its_text_before_it_is_broken() -> None:
-    decoder, found = StreamDecoder(reference="lab/small"), list[ReplyEvent]()
+    decoder, found = StreamDecoder(ReplyContext("lab/small")), list[ReplyEvent]()
 
     with pytest.raises(BrokenReply):
         found.extend(chain(decoder.feed(sse(piece(content="one"))[:-2]), decoder.end()))

@@ -29,6 +29,7 @@ from moa.providers._bedrock.error_mapping import from_response
 from moa.providers._endpoint import BatchSettings, Endpoint
 from moa.providers._lenient_json import loads
 from moa.providers._redaction import Secrets, texts_of
+from moa.providers._reply_context import ReplyContext
 
 log = logging.getLogger(__name__)
 
@@ -169,23 +170,17 @@ class BedrockBatchService:
         Raises:
             ProviderError: It is a failure.
         """
-        record = loads(reply)
+        record, context = loads(reply), ReplyContext(reference, request, secrets=self._secrets)
         output, error = record.get("modelOutput"), record.get("error")
         if isinstance(error, dict):
             code, message = error.get("errorCode"), str(error.get("errorMessage") or "no reason given")
             if "expired" in message.lower() or "timed out" in message.lower():
                 raise ServiceFailed(f"not processed: {self._secrets.beginning(message, 500)}", model=reference)
-            raise from_response(
-                code if isinstance(code, int) else 400,
-                {},
-                orjson.dumps({"message": message}),
-                reference=reference,
-                request=request,
-                secrets=self._secrets,
-            )
+            status = code if isinstance(code, int) else 400
+            raise from_response(status, {}, orjson.dumps({"message": message}), context)
         if not isinstance(output, dict):
             raise BrokenReply("the record has neither a reply nor an error", model=reference)
-        return whole_reply(orjson.dumps(output), reference=reference, request_id=None)
+        return whole_reply(orjson.dumps(output), context)
 
     async def cancel(self, job: BatchJob) -> None:
         """End a job."""
@@ -251,14 +246,9 @@ def _mapped(error: Any, reference: str, secrets: Secrets) -> ProviderError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code == "ServiceQuotaExceededException":
         return RateLimited(f"{code}: {secrets.beginning(message, 500)}", model=reference, status=status)
-    body = orjson.dumps({"message": message})
-    return from_response(
-        status if isinstance(status, int) else 500,
-        {"x-amzn-errortype": code},
-        body,
-        reference=reference,
-        secrets=secrets,
-    )
+    body, headers = orjson.dumps({"message": message}), {"x-amzn-errortype": code}
+    context = ReplyContext(reference, secrets=secrets)
+    return from_response(status if isinstance(status, int) else 500, headers, body, context)
 
 
 class _FlexOrStandard:

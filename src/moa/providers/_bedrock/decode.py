@@ -1,6 +1,6 @@
 """Bedrock's replies as our events: a whole Converse reply, and the events of a ConverseStream one by one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,11 +8,11 @@ import orjson
 
 from moa._usage import TokenUsage
 from moa.errors import BrokenReply, Refused
-from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, TextDelta, ToolCallDelta
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, ToolCallDelta
 from moa.providers._bedrock.error_mapping import from_event
 from moa.providers._cache_marks import HOUR
 from moa.providers._lenient_json import TextJoiner, loads, loads_whole, whole_characters
-from moa.providers._redaction import NO_SECRETS, Secrets
+from moa.providers._reply_context import ReplyContext
 from moa.providers._service_state import ServiceState, owner_of
 from moa.providers._service_tier import tier_of
 from moa.providers._thoughts import ThoughtSplitter
@@ -28,6 +28,10 @@ _REASONS = {
 }
 
 
+_EVENTS = frozenset({"contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"})
+"""What counts of a stream: not `messageStart`, nor what later versions of the service may add."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One message of an event stream, its checksums already checked."""
@@ -36,32 +40,41 @@ class Frame:
     payload: bytes
 
 
-def whole_reply(
-    content: bytes, *, reference: str, request: ModelRequest | None = None, request_id: str | None = None
-) -> list[ReplyEvent]:
+def whole_reply(content: bytes, context: ReplyContext) -> list[ReplyEvent]:
     """Return the events of a Converse reply, the last one being the `Finish`.
 
     Raises:
         BrokenReply: It isn't what the service model says.
         Refused: A guardrail or filter left nothing of the model's own text.
     """
-    data, events, tools, splitter = _object(content, reference, whole=True), list[ReplyEvent](), 0, ThoughtSplitter()
+    data, decoder = _object(content, context.reference, whole=True), StreamDecoder(context)
     match data:
-        case {"output": {"message": {"content": list(blocks)}}, "stopReason": str(reason)}:
-            for block in blocks:
-                for event in _block_events(block, tools, reference):
-                    events += splitter.feed(event.text) if isinstance(event, TextDelta) else [event]
-                tools += isinstance(block, dict) and "toolUse" in block
-        case _:
-            raise BrokenReply("the reply has no message or no stop reason", model=reference)
-    events += splitter.end()
-    wrote = any(isinstance(event, TextDelta | ToolCallDelta) for event in events)
-    thoughts = [
-        block["reasoningContent"] for block in blocks if isinstance(block, dict) and "reasoningContent" in block
-    ]
-    finish = _finish(reason, data, wrote=wrote, reference=reference, request_id=request_id)
-    state = _state(thoughts, reference) if tools else None
-    return [*events, replace(finish, state=state, stop_sequence=_stop_sequence(reason, data, request))]
+        case {"output": {"message": {"content": list(blocks)}}, "stopReason": str()}:
+            events = [
+                event
+                for at, block in enumerate(blocks)
+                for kind, fields in _as_streamed(block)
+                for event in decoder.take(kind, {**fields, "contentBlockIndex": at})
+            ]
+            return [*events, *decoder.take("messageStop", data), *decoder.take("metadata", data)]
+    raise BrokenReply("the reply has no message or no stop reason", model=context.reference)
+
+
+def _as_streamed(block: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A content block of a whole reply as the events of a stream that had it."""
+    match block:
+        case {"text": text}:
+            yield "contentBlockDelta", {"delta": {"text": text}}
+        case {"reasoningContent": dict(thought)}:
+            pieces = thought.get("reasoningText")
+            rest = {key: value for key, value in thought.items() if key != "reasoningText"}
+            yield (
+                "contentBlockDelta",
+                {"delta": {"reasoningContent": (pieces if isinstance(pieces, dict) else {}) | rest}},
+            )
+        case {"toolUse": call}:
+            yield "contentBlockStart", {"start": {"toolUse": call}}
+            yield "contentBlockDelta", {"delta": {"toolUse": {"input": orjson.dumps(call.get("input", {})).decode()}}}
 
 
 def _stop_sequence(reason: str, data: Mapping[str, Any], request: ModelRequest | None) -> str | None:
@@ -83,19 +96,6 @@ def _state(thoughts: list[Any], reference: str) -> ServiceState | None:
     return ServiceState(owner_of(reference), {"reasoningContent": signed}) if signed else None
 
 
-def _block_events(block: object, tool: int, reference: str) -> list[ReplyEvent]:
-    match block:
-        case {"text": str(text)}:
-            return [TextDelta(text)] if text else []
-        case {"reasoningContent": {"reasoningText": {"text": str(text)}}}:
-            return [ReasoningDelta(text)] if text else []
-        case {"toolUse": {"toolUseId": str(call_id), "name": str(name), "input": arguments}}:
-            return [ToolCallDelta(index=tool, id=call_id, name=name, arguments=orjson.dumps(arguments).decode())]
-        case {"text": _} | {"toolUse": _}:
-            raise BrokenReply("a content block is not what the service model says", model=reference)
-    return []  # e.g. redacted reasoning: nothing that could be shown
-
-
 @dataclass(slots=True)
 class _Tool:
     index: int
@@ -110,22 +110,12 @@ class StreamDecoder:
     """Takes in the frames of one ConverseStream reply; a reply is whole after its `messageStop` and `metadata`.
 
     Args:
-        reference: The model, for errors.
-        request: What was asked, for errors that name a part of it.
-        request_id: The service's id of the request.
-        secrets: What errors that quote the service must not show.
+        context: Whose reply it is.
     """
 
-    def __init__(
-        self,
-        *,
-        reference: str,
-        request: ModelRequest | None = None,
-        request_id: str | None = None,
-        secrets: Secrets = NO_SECRETS,
-    ) -> None:
+    def __init__(self, context: ReplyContext) -> None:
         self.finished = False
-        self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
+        self._context, self._reference = context, context.reference
         self._tools: dict[int, _Tool] = {}
         self._splitter, self._joiner = ThoughtSplitter(), TextJoiner()
         self._thoughts: dict[int, dict[str, Any]] = {}
@@ -144,25 +134,25 @@ class StreamDecoder:
         """
         headers = frame.headers
         if headers.get(":message-type") != "event":
-            raise from_event(
-                headers, frame.payload, reference=self._reference, request=self._request, secrets=self._secrets
-            )
-        match headers.get(":event-type"):
+            raise from_event(headers, frame.payload, self._context)
+        kind = headers.get(":event-type")
+        return self.take(kind, _object(frame.payload, self._reference)) if kind in _EVENTS else []
+
+    def take(self, kind: str, data: dict[str, Any]) -> list[ReplyEvent]:
+        """Return the events of the next event of the stream; raises as `feed`."""
+        match kind:
             case "contentBlockDelta":
-                return self._delta(self._payload(frame))
+                return self._delta(data)
             case "contentBlockStart":
-                return self._start(self._payload(frame))
+                return self._start(data)
             case "contentBlockStop":
-                return self._stop(self._payload(frame))
+                return self._stop(data)
             case "messageStop":
-                payload = self._payload(frame)
-                self._reason = _text(payload, "stopReason", self._reference)
-                self._stop_sequence = _stop_sequence(self._reason, payload, self._request)
-                return self._finish_when_whole()
+                self._reason = _text(data, "stopReason", self._reference)
+                self._stop_sequence = _stop_sequence(self._reason, data, self._context.request)
             case "metadata":
-                self._metadata = self._payload(frame)
-                return self._finish_when_whole()
-        return []  # messageStart, and what later versions of the service may add
+                self._metadata = data
+        return self._finish_when_whole()
 
     def end(self) -> None:
         """Take note that nothing follows.
@@ -172,9 +162,6 @@ class StreamDecoder:
         """
         if not self.finished:
             raise BrokenReply("the stream ended before the reply was whole", model=self._reference)
-
-    def _payload(self, frame: Frame) -> dict[str, Any]:
-        return _object(frame.payload, self._reference)
 
     def _delta(self, data: Mapping[str, Any]) -> list[ReplyEvent]:
         match data.get("delta"):
@@ -232,13 +219,7 @@ class StreamDecoder:
         if self._reason is None or self._metadata is None or self.finished:
             return []
         self.finished = True
-        finish = _finish(
-            self._reason,
-            self._metadata,
-            wrote=self._wrote,
-            reference=self._reference,
-            request_id=self._request_id,
-        )
+        finish = _finish(self._reason, self._metadata, self._context, wrote=self._wrote)
         thoughts = [self._thoughts[at] for at in sorted(self._thoughts)]
         state = _state(thoughts, self._reference) if self._tools else None
         last = self._splitter.feed(half) if (half := self._joiner.end()) else []
@@ -246,7 +227,8 @@ class StreamDecoder:
         return [*last, *self._splitter.end(), finish]
 
 
-def _finish(reason: str, data: Mapping[str, Any], *, wrote: bool, reference: str, request_id: str | None) -> Finish:
+def _finish(reason: str, data: Mapping[str, Any], context: ReplyContext, *, wrote: bool) -> Finish:
+    reference = context.reference
     if reason.startswith("malformed_"):
         raise BrokenReply(f"the model wrote something that Bedrock can't read ({reason})", model=reference)
     usage, known = _usage(data.get("usage"), reference), _REASONS.get(reason, reason)
@@ -255,7 +237,7 @@ def _finish(reason: str, data: Mapping[str, Any], *, wrote: bool, reference: str
     if known == "content_filter" and not (wrote and (usage is None or usage.output_tokens)):
         # With a guardrail, the text of a reply that cost no token is the guardrail's own, not the model's.
         raise Refused(f"a guardrail or content filter of Bedrock stepped in ({reason})", model=reference)
-    return Finish(reason=known, usage=usage, served_by=_served_by(data), request_id=request_id)
+    return Finish(reason=known, usage=usage, served_by=_served_by(data), request_id=context.request_id)
 
 
 def _served_by(data: Mapping[str, Any]) -> str | None:

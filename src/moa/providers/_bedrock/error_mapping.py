@@ -18,7 +18,7 @@ from moa.providers._base import ModelRequest
 from moa.providers._error_body import ErrorBody
 from moa.providers._error_mapping import instead, kind_and_rejects
 from moa.providers._failure_words import kind_by_status
-from moa.providers._redaction import NO_SECRETS, Secrets
+from moa.providers._reply_context import ReplyContext
 from moa.providers._retry_after import retry_after_s
 
 _MESSAGE_LIMIT = 600
@@ -53,63 +53,40 @@ _SEVERAL: dict[type[ProviderError], int] = {BadRequest: 400, AuthenticationFaile
 """Kinds whose codes cover other failures too, with their usual status: exceptions in a stream have none."""
 
 
-def from_response(
-    status: int,
-    headers: Mapping[str, str],
-    content: bytes,
-    *,
-    reference: str,
-    request: ModelRequest | None = None,
-    secrets: Secrets = NO_SECRETS,
-) -> ProviderError:
+def from_response(status: int, headers: Mapping[str, str], content: bytes, context: ReplyContext) -> ProviderError:
     """Return the error for an HTTP response that isn't a success; of a known request, the part that was turned down."""
     body = _json(content)
     code = headers.get("x-amzn-errortype") or _text(body, "__type", "code", "Code") or ""
     message = _text(body, "message", "Message") or content.decode("utf-8", "replace")
-    error = _error(code, message, reference=reference, request=request, secrets=secrets, status=status)
+    error = _error(code, message, context, status)
     error.retry_after_s = retry_after_s(headers)
     return error
 
 
-def from_event(
-    headers: Mapping[str, object],
-    payload: bytes,
-    *,
-    reference: str,
-    request: ModelRequest | None = None,
-    secrets: Secrets = NO_SECRETS,
-) -> ProviderError:
+def from_event(headers: Mapping[str, object], payload: bytes, context: ReplyContext) -> ProviderError:
     """Return the error for an exception or error event inside an event stream."""
     body = _json(payload)
     code = str(headers.get(":exception-type") or headers.get(":error-code") or "an error event")
     message = _text(body, "message", "Message", "originalMessage") or str(headers.get(":error-message") or "")
-    return _error(code, message, reference=reference, request=request, secrets=secrets)
+    return _error(code, message, context)
 
 
-def _error(
-    code: str,
-    message: str,
-    *,
-    reference: str,
-    request: ModelRequest | None,
-    secrets: Secrets,
-    status: int | None = None,
-) -> ProviderError:
+def _error(code: str, message: str, context: ReplyContext, status: int | None = None) -> ProviderError:
     # The code may come with a namespace before it (`com.amazon.coral#`) and an address after it (`:http://…`).
     name = code.rpartition("#")[2].partition(":")[0].strip()
     known = name.lower().removesuffix("exception")
     kind, rejects = _KINDS.get(known) or kind_by_status(status), tuple[Rejection, ...]()
     if kind in _SEVERAL:
         complaint = ErrorBody(message=message, code=name)
-        kind, rejects = kind_and_rejects(complaint, _SEVERAL[kind], request)
+        kind, rejects = kind_and_rejects(complaint, _SEVERAL[kind], context.request)
     elif kind is ModelNotFound and "use case" in message:
         kind = AuthenticationFailed  # access to the model was not asked for: the model is there
     elif kind is RateLimited and "per day" in message:
         kind = QuotaExhausted  # a day's allowance doesn't come back while a run waits
-    text = secrets.beginning(_shown_text(message, kind), _MESSAGE_LIMIT)
+    text = context.secrets.beginning(_shown_text(message, kind), _MESSAGE_LIMIT)
     description = ": ".join(filter(None, (name or f"HTTP {status}", text)))
-    hint = _hint(known, kind, message, request)
-    error = kind(f"{description} ({hint})" if hint else description, model=reference, status=status)
+    hint = _hint(known, kind, message, context.request)
+    error = kind(f"{description} ({hint})" if hint else description, model=context.reference, status=status)
     error.rejects = rejects
     return error
 

@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
 from moa.errors import ProviderError
-from moa.providers._base import ModelRequest, ReplyEvent
+from moa.providers._base import ModelRequest, ReplyEvent, WholeReply
 from moa.providers._bedrock import encode
 from moa.providers._bedrock.aws import Aws, FrameReader
 from moa.providers._bedrock.decode import StreamDecoder, whole_reply
 from moa.providers._bedrock.error_mapping import from_response
 from moa.providers._http import HttpRequest, HttpResponse, Transport, drain
-from moa.providers._redaction import Secrets
+from moa.providers._reply_context import ReplyContext
 
 
 class BedrockProvider:
@@ -42,10 +42,14 @@ class BedrockProvider:
         secrets = self._aws.secrets(headers)
         try:
             async with self._transport(sent) as response:
+                request_id = response.headers.get("x-amzn-requestid")
+                context = ReplyContext(request.reference, request, request_id, secrets)
                 if response.status != 200:
-                    raise await _refusal(response, request, secrets)
-                events = _streamed(response, request, secrets) if request.deltas else _whole(response, request)
-                async with aclosing(events):
+                    raise from_response(response.status, response.headers, await response.read(), context)
+                if not request.deltas:
+                    yield WholeReply(whole_reply(await response.read(), context))
+                    return
+                async with aclosing(_streamed(response, context)) as events:
                     yield events
         except ProviderError as error:
             secrets.redact(error)
@@ -56,31 +60,8 @@ class BedrockProvider:
         await self._close()
 
 
-async def _refusal(response: HttpResponse, request: ModelRequest, secrets: Secrets) -> ProviderError:
-    content = await response.read()
-    return from_response(
-        response.status,
-        response.headers,
-        content,
-        reference=request.reference,
-        request=request,
-        secrets=secrets,
-    )
-
-
-async def _whole(response: HttpResponse, request: ModelRequest) -> AsyncGenerator[ReplyEvent, None]:
-    content = await response.read()
-    for event in whole_reply(content, reference=request.reference, request=request, request_id=_request_id(response)):
-        yield event
-
-
-async def _streamed(
-    response: HttpResponse, request: ModelRequest, secrets: Secrets
-) -> AsyncGenerator[ReplyEvent, None]:
-    reader = FrameReader(reference=request.reference)
-    decoder = StreamDecoder(
-        reference=request.reference, request=request, request_id=_request_id(response), secrets=secrets
-    )
+async def _streamed(response: HttpResponse, context: ReplyContext) -> AsyncGenerator[ReplyEvent, None]:
+    reader, decoder = FrameReader(reference=context.reference), StreamDecoder(context)
     chunks = response.chunks()
     async for chunk in chunks:
         for frame in reader.feed(chunk):
@@ -90,7 +71,3 @@ async def _streamed(
             await drain(chunks)
             return
     decoder.end()
-
-
-def _request_id(response: HttpResponse) -> str | None:
-    return response.headers.get("x-amzn-requestid")

@@ -30,6 +30,7 @@ from moa.providers._openai_compatible.decode import decode_reply
 from moa.providers._openai_compatible.encode import encode
 from moa.providers._openai_compatible.provider import address, headers_of
 from moa.providers._redaction import Secrets, texts_of
+from moa.providers._reply_context import ReplyContext
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ class OpenAIBatchService:
         for fault in _errors(batch):
             if isinstance(line := fault.get("line"), int) and line > 0:
                 body = error_body_of(fault, self._secrets)
-                yield line - 1, map_error(body, reference=_reference(job), status=400)
+                yield line - 1, map_error(body, ReplyContext(_reference(job)), status=400)
 
     def _message(self, batch: Mapping[str, Any]) -> str:
         first = next(_errors(batch), None) or batch.get("error")
@@ -231,19 +232,14 @@ class OpenAIBatchService:
             error = error_body_of(record.get("error") or "no reply and no reason", self._secrets)
             if "expired" in error.code or "cancelled" in error.code:
                 raise ServiceFailed(f"not processed: {error.message or error.code}", model=reference)
-            raise map_error(error, reference=reference, request=request)
+            raise map_error(error, ReplyContext(reference, request))
         status, body = response.get("status_code"), orjson.dumps(response.get("body"))
         if isinstance(status, int) and not 200 <= status < 300:
             complaint = parse_error_body(body, self._secrets)
-            raise map_error(complaint, reference=reference, request=request, status=status)
+            raise map_error(complaint, ReplyContext(reference, request), status=status)
         request_id = response.get("request_id")
-        return decode_reply(
-            body,
-            reference=reference,
-            request=request,
-            request_id=request_id if isinstance(request_id, str) else None,
-            secrets=self._secrets,
-        )
+        request_id = request_id if isinstance(request_id, str) else None
+        return decode_reply(body, ReplyContext(reference, request, request_id, self._secrets))
 
     async def cancel(self, job: BatchJob) -> None:
         """End a batch."""
@@ -326,7 +322,7 @@ class OpenAIBatchService:
 
     def _error(self, job: BatchJob, response: HttpResponse, content: bytes) -> ProviderError:
         body = parse_error_body(content, self._secrets)
-        return map_error(body, reference=_reference(job), status=response.status, headers=response.headers)
+        return map_error(body, ReplyContext(_reference(job)), status=response.status, headers=response.headers)
 
 
 def _reference(job: BatchJob) -> str:

@@ -12,7 +12,7 @@ import orjson
 from moa._ledger import ErrorInfo
 from moa._usage import TokenUsage
 from moa.errors import BadRequest, BrokenReply, ProviderError, Refused
-from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
+from moa.providers._base import Finish, ReasoningDelta, ReplyEvent, Restarted, TextDelta, ToolCallDelta
 from moa.providers._cache_marks import asks_for_an_hour
 from moa.providers._error_body import error_body_of, is_error
 from moa.providers._error_mapping import map_error
@@ -20,7 +20,7 @@ from moa.providers._lenient_json import TextJoiner, loads, whole_characters
 from moa.providers._openai_compatible.sse import BOM, SseReader
 from moa.providers._openai_compatible.tool_calls import ToolCalls
 from moa.providers._openai_compatible.usage import largest, read_usage
-from moa.providers._redaction import NO_SECRETS, Secrets
+from moa.providers._reply_context import ReplyContext
 from moa.providers._service_state import ServiceState, owner_of
 from moa.providers._service_tier import tier_of
 from moa.providers._thoughts import Logprobs, ThoughtSplitter, starts_with_thoughts, text_after_thoughts
@@ -52,27 +52,13 @@ NOT_LIKELY = -9999.0
 """The log probability of what is not likely at all. Source: OpenAI's API reference."""
 
 
-def decode_reply(
-    body: bytes,
-    *,
-    reference: str,
-    request: ModelRequest | None = None,
-    request_id: str | None = None,
-    secrets: Secrets = NO_SECRETS,
-) -> list[ReplyEvent]:
+def decode_reply(body: bytes, context: ReplyContext) -> list[ReplyEvent]:
     """Return the events of a reply that came whole.
-
-    Args:
-        body: The reply's body.
-        reference: The model's, for errors.
-        request: What was asked, for errors that name a part of it.
-        request_id: The service's id of the request, if its headers had one.
-        secrets: What errors that quote the reply must not show.
 
     Raises:
         ProviderError: It is an error, a refusal, or not what the protocol says.
     """
-    return _Events(reference, request, request_id, secrets).of_whole(body)
+    return _Events(context).of_whole(body)
 
 
 def split_choices(body: bytes) -> list[bytes]:
@@ -100,25 +86,14 @@ class StreamDecoder:
         done: `[DONE]` has come; nothing follows.
 
     Args:
-        reference: The model's, for errors.
-        request: What was asked, for errors that name a part of it.
-        request_id: The service's id of the request, if its headers had one.
-        secrets: What errors that quote the reply must not show.
+        context: Whose reply it is.
         holds: The model is expected to write thoughts without an opening tag: text is held until they are closed.
     """
 
-    def __init__(
-        self,
-        *,
-        reference: str,
-        request: ModelRequest | None = None,
-        request_id: str | None = None,
-        secrets: Secrets = NO_SECRETS,
-        holds: bool = False,
-    ) -> None:
+    def __init__(self, context: ReplyContext, *, holds: bool = False) -> None:
         self.done = False
         self._reader = SseReader()
-        self._events = _Events(reference, request, request_id, secrets, holds=holds)
+        self._events = _Events(context, holds=holds)
         self._sniffing = True
         self._held: list[bytes] = []
         self._comes_in_deltas = False
@@ -216,25 +191,18 @@ def _documents(data: bytes) -> Sequence[bytes]:
 class _Events:
     """What streamed and whole replies have in common: fields of a message, in pieces or all at once, as events."""
 
-    def __init__(
-        self,
-        reference: str,
-        request: ModelRequest | None,
-        request_id: str | None,
-        secrets: Secrets,
-        *,
-        holds: bool = False,
-    ) -> None:
+    def __init__(self, context: ReplyContext, *, holds: bool = False) -> None:
         self.finish_reason: str | None = None
         self._stop_sequence: str | None = None
-        self._reference, self._request, self._request_id, self._secrets = reference, request, request_id, secrets
+        self._context, self._reference, self._request = context, context.reference, context.request
+        self._secrets, self._request_id = context.secrets, context.request_id
         self._served_by: str | None = None
         self._usage: TokenUsage | None = None
         self._tier: str | None = None
         self.splitter = ThoughtSplitter(holds=holds)
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
-        self._owner = owner_of(reference)
+        self._owner = owner_of(context.reference)
         self._tools = ToolCalls(self._owner)
         self._joiner = TextJoiner()
         self._state: dict[str, Any] = {}
@@ -479,7 +447,7 @@ class _Events:
     def error(self, reply: Mapping[str, Any]) -> ProviderError:
         """Our error for one that came inside of a reply."""
         error_body = error_body_of(reply, self._secrets)
-        return self._with_usage(map_error(error_body, reference=self._reference, request=self._request))
+        return self._with_usage(map_error(error_body, self._context))
 
     def broken(self, what: str, piece: object = None) -> ProviderError:
         """The error for something that isn't what the protocol says."""

@@ -18,6 +18,7 @@ from moa.providers._http import HttpRequest, HttpResponse, HttpTransport, Transp
 from moa.providers._openai_compatible.decode import StreamDecoder, decode_reply, split_choices
 from moa.providers._openai_compatible.encode import encode
 from moa.providers._redaction import Secrets, texts_of
+from moa.providers._reply_context import ReplyContext
 from moa.providers._thoughts import WITHOUT_PARSER
 
 
@@ -103,20 +104,15 @@ class OpenAICompatible:
                 body = await response.read()
                 if not 200 <= response.status < 300:
                     raise self.rejection(request, response, body)
-            choices = split_choices(body)
-            return [self._decoded(choice, request, response, alone=len(choices) == 1) for choice in choices]
+            choices, context = split_choices(body), self.context(request, response)
+            return [self._decoded(choice, context, alone=len(choices) == 1) for choice in choices]
         except ProviderError as error:
             self.secrets.redact(error)
             raise
 
-    def _decoded(
-        self, body: bytes, request: ModelRequest, response: HttpResponse, *, alone: bool
-    ) -> list[ReplyEvent] | ProviderError:
-        request_id = response.headers.get("x-request-id")
+    def _decoded(self, body: bytes, context: ReplyContext, *, alone: bool) -> list[ReplyEvent] | ProviderError:
         try:
-            return decode_reply(
-                body, reference=request.reference, request=request, request_id=request_id, secrets=self.secrets
-            )
+            return decode_reply(body, context)
         except ProviderError as error:
             if alone:
                 raise
@@ -128,15 +124,14 @@ class OpenAICompatible:
         if self._own is not None:
             await self._own.aclose()
 
+    def context(self, request: ModelRequest, response: HttpResponse) -> ReplyContext:
+        """Return what is known of a reply before it is read."""
+        return ReplyContext(request.reference, request, response.headers.get("x-request-id"), self.secrets)
+
     def rejection(self, request: ModelRequest, response: HttpResponse, body: bytes) -> ProviderError:
         """Return what a server's refusal means."""
-        return map_error(
-            parse_error_body(body, self.secrets),
-            reference=request.reference,
-            request=request,
-            status=response.status,
-            headers=response.headers,
-        )
+        complaint, context = parse_error_body(body, self.secrets), self.context(request, response)
+        return map_error(complaint, context, status=response.status, headers=response.headers)
 
 
 class _OpenReply:
@@ -166,15 +161,7 @@ class _OpenReply:
             raise self._provider.rejection(request, response, await response.read())
         if _is_stream(response, request):
             return _StreamedReply(response, request, self._provider)
-        return WholeReply(
-            decode_reply(
-                await response.read(),
-                reference=request.reference,
-                request=request,
-                request_id=response.headers.get("x-request-id"),
-                secrets=self._provider.secrets,
-            )
-        )
+        return WholeReply(decode_reply(await response.read(), self._provider.context(request, response)))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -189,14 +176,8 @@ class _StreamedReply:
 
     def __init__(self, response: HttpResponse, request: ModelRequest, provider: OpenAICompatible) -> None:
         self._chunks = response.chunks()
-        request_id = response.headers.get("x-request-id")
-        self._decoder = StreamDecoder(
-            reference=request.reference,
-            request=request,
-            request_id=request_id,
-            secrets=provider.secrets,
-            holds=provider.thinks_in_text(request.model),
-        )
+        holds = provider.thinks_in_text(request.model)
+        self._decoder = StreamDecoder(provider.context(request, response), holds=holds)
         self._provider, self._model = provider, request.model
         self._ready: deque[ReplyEvent] = deque()
         self._failure: ProviderError | None = None
