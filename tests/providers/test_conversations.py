@@ -13,7 +13,7 @@ from moa._messages import Conversation, ImagePart, Message, ReplyOptions, Servic
 from moa.errors import Rejection
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock import encode as bedrock
-from moa.providers._conversations import GO_ON, NO_RESULT, RESHAPED, normal_form
+from moa.providers._conversations import GO_ON, NO_RESULT, OTHER_RESULT, RESHAPED, normal_form
 from moa.providers._openai_compatible.encode import encode
 from moa.providers._reshaping import without_all
 from moa.providers._service_state import owner_of
@@ -76,6 +76,28 @@ def test_a_call_without_a_result_gets_one_and_ids_are_used_once() -> None:
     assert results == {ids[0]: "first", ids[1]: NO_RESULT, ids[2]: "second"}
 
 
+def test_results_without_a_call_of_their_own_become_turns_of_the_user() -> None:
+    """Clients cut their histories off at the front, and answer a call twice: services refuse both for ever."""
+    turns = (result("gone", "old"), said("user", "Go"), said("assistant", tool_calls=(call("0"), call("1"))))
+    answers = (
+        result("0", "first"),
+        result("0", "again"),
+        result("1", (TextPart(text="second"),)),
+        said("user", "Thanks"),
+    )
+
+    form = normal_form(turns + answers)
+
+    assert roles(form) == ["user", "user", "assistant", "tool", "tool", "user", "user"]
+    assert [turn.text for turn in form if turn.role == "user"] == [
+        f"{OTHER_RESULT}\n\nold",
+        "Go",
+        f"{OTHER_RESULT}\n\nagain",
+        "Thanks",
+    ]
+    assert normal_form((said("user", "Go"), result("gone", "late")))[-1].text == f"{OTHER_RESULT}\n\nlate"
+
+
 def test_an_image_is_named_by_its_bytes() -> None:
     images = (ImagePart(data=JPEG, media_type="image/png"), ImagePart(data=PNG, media_type="image/png"))
 
@@ -106,8 +128,9 @@ def test_the_normal_form_holds_every_text_once_and_is_its_own_normal_form(turns:
     form = normal_form(tuple(turns))
 
     assert normal_form(form) == form
-    texts = [text for turn in turns if turn.role != "tool" for text in turn.text.split()]
-    assert sorted(text for turn in form if turn.role != "tool" for text in turn.text.split()) == sorted(texts)
+    texts = [text for turn in turns for text in turn.text.split()]
+    found = " ".join(turn.text for turn in form).replace(OTHER_RESULT, "").replace(NO_RESULT, "")
+    assert sorted(found.split()) == sorted(texts)
     assert roles(form).count("system") <= 1
     assert all(one.role != "assistant" or two.role != "assistant" for one, two in pairwise(form))
     for at, turn in enumerate(form):
@@ -118,6 +141,8 @@ def test_the_normal_form_holds_every_text_once_and_is_its_own_normal_form(turns:
             answered.append(later.tool_call_id)
         if at + 1 < len(form):
             assert {each.id for each in turn.tool_calls} <= set(answered)
+    calls = [each.id for turn in form for each in turn.tool_calls]
+    assert {turn.tool_call_id for turn in form if turn.role == "tool"} <= set(calls)
 
 
 @pytest.mark.parametrize("part", sorted(RESHAPED))

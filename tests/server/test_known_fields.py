@@ -74,7 +74,7 @@ def test_every_field_has_one_treatment_and_every_nested_kind_is_there(table: Tab
         (CHAT, {"tools": [{"type": "mcp"}]}, "tools.0", "runs at its vendor's servers"),
         (MESSAGES, {"tools": [{"type": "bash_2031", "name": "bash"}]}, "tools.0", "'bash_2031' is not supported"),
         (MESSAGES, {"tools": [{"name": "f", "input_schema": {}, "colour": 1}]}, "tools.0.colour", "no client"),
-        (RESPONSES, {"input": [{"type": "web_search_call"}]}, "input.0", "begin a new conversation"),
+        (RESPONSES, {"input": [{"type": "computer_call"}]}, "input.0", "own models know it"),
         (RESPONSES, {"input": [{"type": "hologram"}]}, "input.0", "'hologram' is not supported"),
         (
             RESPONSES,

@@ -179,3 +179,34 @@ def test_half_of_a_character_in_a_body_is_read_as_the_replacement_character() ->
 def test_half_of_a_character_excuses_nothing_else(body: bytes) -> None:
     with pytest.raises(RequestError, match="not valid JSON"):
         read_json(body)
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_prompt_that_is_only_a_system_message_is_asked_as_the_users(role: str) -> None:
+    """As title generators send it, and OpenAI's models take it."""
+    chat = read_chat_request({"model": "m", "messages": [{"role": role, "content": "A title for: cats"}]})
+    response = read_responses_request({"model": "m", "input": [{"role": role, "content": "A title for: cats"}]})
+
+    assert [[(turn.role, turn.text) for turn in each.messages] for each in (chat, response)] == [
+        [("user", "A title for: cats")]
+    ] * 2
+
+
+def test_what_tools_of_openai_did_in_an_earlier_turn_is_shown_as_text() -> None:
+    """A conversation that began at OpenAI went on nowhere else, as its searches were refused."""
+    items = [
+        {"role": "user", "content": "Who won?"},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "cup"}},
+        {"type": "image_generation_call", "id": "ig_1", "result": "iVBOR" * 1000, "revised_prompt": "A cup"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Rome."}]},
+        {"type": "function_call_output", "name": "create_thread", "output": "Go on"},
+    ]
+    request = read_responses_request({"model": "m", "input": items})
+
+    assert [(turn.role, turn.text) for turn in request.messages] == [
+        ("user", "Who won?"),
+        ("assistant", '[web_search_call: {"action":{"query":"cup"}}]'),
+        ("assistant", '[image_generation_call: {"revised_prompt":"A cup"}]'),
+        ("assistant", "Rome."),
+        ("tool", "Go on"),
+    ]

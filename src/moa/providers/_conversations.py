@@ -18,6 +18,8 @@ NOTED = "Understood."
 """The assistant's turn between a tool's result and what the user says next, where a service wants one."""
 NO_RESULT = "(no result)"
 """Stands for the result of a call that nobody answered: services refuse calls without one."""
+OTHER_RESULT = "A tool gave this result:"
+"""Before a result without a call, or a second one for its call: services refuse both as such."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -119,18 +121,24 @@ def _behind_its_call(result: Message, turns: list[Message]) -> int:
 
 
 def _with_every_result(turns: list[Message]) -> list[Message]:
+    """The turns with one result for each call; results without a call of their own follow as a user's turns."""
     whole: list[Message] = []
     unanswered: list[str] = []
+    others: list[Message] = []
     for turn in turns:
         if turn.role != "tool":
             whole += [Message(role="tool", content=NO_RESULT, tool_call_id=call_id) for call_id in unanswered]
-            unanswered = [call.id for call in turn.tool_calls]
+            whole += others
+            unanswered, others = [call.id for call in turn.tool_calls], []
         elif turn.tool_call_id in unanswered:
             unanswered.remove(turn.tool_call_id)
+        else:
+            others.append(Message(role="user", content=_joined_content(OTHER_RESULT, turn.content)))
+            continue
         whole.append(turn)
-    if whole and whole[-1].role == "tool":
+    if others or (whole and whole[-1].role == "tool"):
         whole += [Message(role="tool", content=NO_RESULT, tool_call_id=call_id) for call_id in unanswered]
-    return whole
+    return whole + others
 
 
 def _with_own_ids(turns: list[Message]) -> list[Message]:

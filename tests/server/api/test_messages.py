@@ -191,3 +191,34 @@ async def test_a_clients_cache_marks_are_carried_to_where_they_stood() -> None:
     ]
     assert {message.cache_ttl for message in request.messages} == {None}
     assert [tool["cache_control"] for tool in request.options.tools] == [{"type": "ephemeral", "ttl": "1h"}]
+
+
+def _calling_the_first_tool(body: dict[str, Any], _: int) -> Text:
+    function = {"name": body["tools"][0]["function"]["name"], "arguments": "{}"}
+    return Text("", tool_calls=({"id": "c1", "function": function},), finish="tool_calls")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tools_name_of_more_than_64_characters_is_shortened_for_services_and_whole_for_the_client(
+    stream: bool,
+) -> None:
+    """The API takes 128, and coding agents name MCP tools so; OpenAI's and Bedrock's models take 64."""
+    name = "mcp__" + "database_" * 8
+    asked: Any = {**ASKED, "tools": [{**WEATHER, "name": name}], "tool_choice": {"type": "tool", "name": name}}
+    async with served() as server:
+        server.upstream.behave("writer", _calling_the_first_tool)
+        if stream:
+            async with server.anthropic.messages.stream(**asked) as events:
+                reply: Any = await events.get_final_message()
+        else:
+            reply = await server.anthropic.messages.create(**asked)
+        call = reply.content[-1]
+        result = {"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}
+        turns = [*HELLO, {"role": "assistant", "content": [call.to_dict()]}, {"role": "user", "content": [result]}]
+        await server.anthropic.messages.create(**{**asked, "messages": turns})
+
+    sent = server.upstream.requests[-1].body
+    short = sent["tools"][0]["function"]["name"]
+    assert (call.name, len(short)) == (name, 64)
+    assert sent["tool_choice"]["function"]["name"] == short
+    assert [each["function"]["name"] for turn in sent["messages"] for each in turn.get("tool_calls") or ()] == [short]

@@ -343,3 +343,13 @@ async def test_the_access_log_holds_the_prompt_when_asked_for(caplog: pytest.Log
     assert [record.__dict__["facts"].get("prompt") for record in caplog.records if "facts" in record.__dict__] == [
         "Say hello"
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("/v1/completions", "chat"), ("/v1/embeddings", "embeddings"), ("/api/chat", "Ollama")]
+)
+async def test_addresses_of_other_servers_say_what_to_set_in_the_client(path: str, says: str) -> None:
+    async with served() as server:
+        status, body = await server.post(path, {"model": "moa/duo", "prompt": "Hi"})
+
+    assert (status, says in body["error"]["message"]) == (404, True)

@@ -1,7 +1,11 @@
-"""Files in a conversation as text: models of a mixture read text and images, and nothing else for certain."""
+"""Files and tools' records as text: models of a mixture read text and images, and nothing else for certain."""
 
 import base64
 import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
 
 from moa._server.http.errors import RequestError
 
@@ -47,3 +51,20 @@ def file_text(name: object, data: str, *, at: str) -> str:
 def titled(name: str | None, text: str) -> str:
     """Return a document's text below its title."""
     return f"{name}:\n\n{text}" if name else text
+
+
+def vendors_text(kind: str, fields: Mapping[str, Any]) -> str:
+    """Return what a tool of a service's own did in an earlier turn, as text for models that don't have the tool."""
+    shown = {name: value for name, value in _readable(fields).items() if name not in ("id", "status")}
+    return f"[{kind}: {orjson.dumps(shown).decode()}]"
+
+
+def _readable(value: Any) -> Any:
+    """A value without what only the service that wrote it can read."""
+    if isinstance(value, list):
+        return [_readable(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: _readable(each) for name, each in value.items() if not name.startswith("encrypted") and name != "type"
+    }

@@ -88,6 +88,7 @@ NOT_STORED = "this server stores no such thing"
 _RUNS_ELSEWHERE = "it runs at its vendor's servers, not here; switch it off, or give a function of your own"
 _OPERATORS_CHOICE = "the operator chooses who serves a model, by `extra` in the mixture"
 _NO_SERVER_TOOLS = Refusal(why=_RUNS_ELSEWHERE)
+_OF_THEIR_MODELS = Refusal(why="only its vendor's own models know it; give functions of your own")
 _NO_FILES = Refusal(why="this server keeps no files: send the content itself")
 _MODERATION = Refusal(why="use a service of its own")
 _CLIENT_KEYS = (
@@ -224,6 +225,12 @@ CHAT: Table = {
 
 _BREAKPOINT = "prompt_cache_breakpoint"
 _ITEM = "id status"
+VENDORS_ITEMS = (
+    *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "mcp_call"),
+    *("mcp_approval_request", "tool_search_call", "tool_search_output", "local_shell_call", "local_shell_call_output"),
+    *("shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output", "program", "program_output"),
+)
+"""Items of tools of OpenAI's own in a conversation that began there: models are shown them as text."""
 _FUNCTION_HINTS = "async allowed_callers defer_loading output_schema"
 
 RESPONSES: Table = {
@@ -289,13 +296,18 @@ RESPONSES: Table = {
     ),
     **_each("item", "mcp_list_tools mcp_approval_response compaction_trigger ghost_snapshot", DROPPED),
     "item:compaction": Refusal(why="its text is encrypted by the service that made it: begin a new conversation"),
+    **_each("item", "computer_call computer_call_output", _OF_THEIR_MODELS),
     **_each(
         "item",
-        "file_search_call computer_call computer_call_output web_search_call tool_search_call tool_search_output "
-        "image_generation_call code_interpreter_call local_shell_call local_shell_call_output shell_call "
-        "shell_call_output apply_patch_call apply_patch_call_output mcp_approval_request mcp_call program "
-        "program_output",
-        Refusal(why="it belongs to a tool that runs at OpenAI: begin a new conversation without it"),
+        " ".join(VENDORS_ITEMS),
+        _known(
+            "type action arguments code error name operation output outputs queries result results server_label tools",
+            harmless=f"{_ITEM} approval_request_id call_id caller container_id environment execution fingerprint "
+            "internal_chat_message_metadata_passthrough max_output_length",
+        ),
+    ),
+    "item:image_generation_call": _known(
+        "type revised_prompt error", harmless=f"{_ITEM} action background output_format quality result size svg_usage"
     ),
     "part:input_text": _known("type text", harmless=_BREAKPOINT),
     "part:text": _known("type text", harmless=_BREAKPOINT),
@@ -327,11 +339,11 @@ RESPONSES: Table = {
     ),
     **_each(
         "tool",
-        "file_search computer computer_use_preview web_search_2025_08_26 mcp code_interpreter "
-        "programmatic_tool_calling image_generation local_shell shell web_search_preview "
-        "web_search_preview_2025_03_11 apply_patch tool_search",
+        "file_search web_search_2025_08_26 mcp code_interpreter programmatic_tool_calling image_generation "
+        "web_search_preview web_search_preview_2025_03_11",
         _NO_SERVER_TOOLS,
     ),
+    **_each("tool", "computer computer_use_preview local_shell shell apply_patch tool_search", _OF_THEIR_MODELS),
     "tool_choice:allowed_tools": _known("type mode tools"),
     "tool_choice:function": _known("type name", harmless="namespace"),
     "tool_choice:custom": _known("type name", harmless="namespace"),
@@ -431,7 +443,7 @@ MESSAGES: Table = {
     "tool:custom": _known("type name description input_schema strict cache_control", harmless=_TOOL_HINTS),
     **_each("tool", _CLIENT_TOOLS, _known("type name cache_control", harmless=f"{_TOOL_HINTS} strict max_characters")),
     **_each("tool", _SERVER_TOOLS, _NO_SERVER_TOOLS),
-    **_each("tool", _SCREEN_TOOLS, Refusal(why="only Anthropic's models know it; give functions of your own")),
+    **_each("tool", _SCREEN_TOOLS, _OF_THEIR_MODELS),
     "tool_choice": _known("type name disable_parallel_tool_use"),
     "metadata": _known("user_id"),
     "output_config": _known("effort format", harmless="task_budget", nested={"format": "output_format"}),

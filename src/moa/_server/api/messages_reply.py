@@ -73,7 +73,7 @@ def _message(exchange: HttpExchange, request: ApiRequest, usage: TokenUsage) -> 
 
 def messages_reply(exchange: HttpExchange, request: ApiRequest, answer: Answer) -> EncodedReply:
     """Return a whole reply."""
-    content = _content(exchange, thinking(request, answer), answer)
+    content = _content(exchange, request, thinking(request, answer), answer)
     message = _message(exchange, request, answer.usage)
     if openai_tier(answer) == "priority":
         message["usage"]["service_tier"] = "priority"
@@ -94,7 +94,7 @@ def _stored(exchange: HttpExchange, request: ApiRequest, content: list[dict[str,
     return {_id(exchange): {**request.history, "messages": [*request.history["messages"], turn]}}
 
 
-def _content(exchange: HttpExchange, reasoning: str, answer: Answer) -> list[dict[str, Any]]:
+def _content(exchange: HttpExchange, request: ApiRequest, reasoning: str, answer: Answer) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = []
     if (packed := carried_state(exchange, answer)) is not None:
         content.append({"type": "redacted_thinking", "data": packed})
@@ -103,8 +103,8 @@ def _content(exchange: HttpExchange, reasoning: str, answer: Answer) -> list[dic
     if answer.text or not answer.tool_calls:
         content.append({"type": "text", "text": answer.text, "citations": None})
     for index, call in enumerate(answer.tool_calls):
-        identity = call.id or call_id(exchange, index)
-        content.append({"type": "tool_use", "id": identity, "name": call.name, "input": arguments_object(call)})
+        identity, name = call.id or call_id(exchange, index), request.tools.original(call.name).name
+        content.append({"type": "tool_use", "id": identity, "name": name, "input": arguments_object(call)})
     return content
 
 
@@ -156,7 +156,8 @@ class MessagesStreamEncoder(BaseStreamEncoder):
 
     def _tool(self, event: AnswerToolCallDelta) -> bytes:
         identity = event.id or call_id(self._exchange, event.index)
-        block = {"type": "tool_use", "id": identity, "name": event.name or "", "input": {}}
+        name = self._request.tools.original(event.name or "").name
+        block = {"type": "tool_use", "id": identity, "name": name, "input": {}}
         begun = self._begun(("tool", event.index), block)
         return begun + self._delta("input_json_delta", "partial_json", event.arguments)
 
@@ -188,7 +189,8 @@ class MessagesStreamEncoder(BaseStreamEncoder):
 
     def stored(self, answer: Answer) -> Mapping[str, Any]:
         """The thread that the message continues, with the message."""
-        return _stored(self._exchange, self._request, _content(self._exchange, "".join(self._thoughts), answer))
+        content = _content(self._exchange, self._request, "".join(self._thoughts), answer)
+        return _stored(self._exchange, self._request, content)
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The error, as the API encodes it in a stream."""

@@ -4,18 +4,17 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import Field, WithJsonSchema
 
 from moa._messages import Message, ReplyOptions, Sampling, longest_ttl
 from moa._server.api.client_tools import description_and_schema
 from moa._server.api.conversations import Conversations
-from moa._server.api.documents import document_text, titled
+from moa._server.api.documents import document_text, titled, vendors_text
 from moa._server.api.known_fields import MESSAGES
 from moa._server.api.openai_request import Probability, TopK, read_response_format
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages, passthrough_fields
 from moa._server.api.request_model import Integer, RequestModel, split_request, validate
-from moa._server.api.translated_tools import TranslatedTools, function_tool
+from moa._server.api.translated_tools import OriginalTool, TranslatedTools, flat_name, function_tool
 from moa._server.http.errors import RequestError
 
 Blocks = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})]
@@ -137,7 +136,14 @@ def _read(model: type[MessagesRequest], body: dict[str, Any]) -> ApiRequest:
         message = "stream: with max_tokens: 0 there is no answer to stream"
         raise RequestError(400, "invalid_request", message, param="stream")
     choice = request.tool_choice or ToolChoice(type="auto")
-    tools = TranslatedTools(functions=tuple(_tool(tool, f"tools.{at}") for at, tool in enumerate(request.tools or ())))
+    tools = TranslatedTools(
+        functions=tuple(_tool(tool, f"tools.{at}") for at, tool in enumerate(request.tools or ())),
+        originals={
+            short: OriginalTool(name=tool.name)
+            for tool in request.tools or ()
+            if (short := flat_name(None, tool.name)) != tool.name
+        },
+    )
     history = {name: body.get(name) for name in ("system", "tools", "messages")}
     return ApiRequest(
         model=request.model,
@@ -252,18 +258,8 @@ def _block_text(block: Any, at: str) -> str:
             return ""
     if isinstance(block, dict) and block.get("type") not in ("text", "image", "tool_use", "tool_result"):
         # The result of a tool that ran at Anthropic's servers in an earlier turn.
-        return f"[{block.get('type')}: {orjson.dumps(_without_secrets(block)).decode()}]"
+        return vendors_text(str(block.get("type")), block)
     raise _unsupported(block, at)
-
-
-def _without_secrets(value: Any) -> Any:
-    """A value without what only the service that wrote it can read."""
-    if isinstance(value, list):
-        return [_without_secrets(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    readable = {name: each for name, each in value.items() if not name.startswith("encrypted") and name != "type"}
-    return {name: _without_secrets(each) for name, each in readable.items()}
 
 
 def _document(title: str | None, source: Any, at: str) -> str:
@@ -350,7 +346,7 @@ def _assistant_turn(content: object, at: str) -> dict[str, Any]:
         mark = (_mark(block) if isinstance(block, dict) else {}) or mark
         match block:
             case {"type": "tool_use", "id": str(call), "name": str(name), **rest}:
-                calls.append({"id": call, "function": {"name": name, "arguments": rest.get("input")}})
+                calls.append({"id": call, "function": {"name": flat_name(None, name), "arguments": rest.get("input")}})
             case {"type": "redacted_thinking", "data": str(packed)}:
                 carried = packed
             case {"type": "thinking" | "redacted_thinking"}:
@@ -365,7 +361,8 @@ def _tool(tool: ClientTool, at: str) -> dict[str, Any]:
     if schema is None:
         param = f"{at}.input_schema"
         raise RequestError(400, "invalid_request", f"{param}: a tool needs it", param=param)
-    described = {"name": tool.name, "description": description, "strict": tool.strict}
+    # The API allows 128 characters.
+    described = {"name": flat_name(None, tool.name), "description": description, "strict": tool.strict}
     return function_tool({**described, "parameters": schema}, tool.cache_control)
 
 
@@ -379,5 +376,5 @@ def _tool_choice(choice: ToolChoice | None, *, has_tools: bool) -> str | Mapping
     if choice.type == "tool":
         if choice.name is None:
             raise RequestError(400, "invalid_request", "tool_choice.name: which tool?", param="tool_choice.name")
-        return {"type": "function", "function": {"name": choice.name}}
+        return {"type": "function", "function": {"name": flat_name(None, choice.name)}}
     return "required" if choice.type == "any" else choice.type

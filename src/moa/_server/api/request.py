@@ -1,7 +1,7 @@
 """What a client asks, whatever API it speaks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -81,6 +81,10 @@ def parse_messages(messages: Sequence[Message | Mapping[str, Any]], *, param: st
         RequestError: They are none; `param` is the field where they stand.
     """
     joined = _joined_calls(messages)
+    if joined and all(_role(turn) in ("system", "developer") for turn in joined):
+        # OpenAI's own models take a system message for the whole prompt; others want a user's.
+        only = joined[-1]
+        joined[-1] = replace(only, role="user") if isinstance(only, Message) else {**only, "role": "user"}
     if len(joined) > MAX_MESSAGES:
         message = f"the conversation has more than {MAX_MESSAGES:,} messages, the most that this server takes"
         raise RequestError(413, "request_too_large", message, param=param)
@@ -93,6 +97,10 @@ def parse_messages(messages: Sequence[Message | Mapping[str, Any]], *, param: st
         return tuple(with_state(*pair) for pair in zip(conversation(plain), unpacked_states(states), strict=True))
     except UsageError as error:
         raise RequestError(400, "invalid_request", str(error), param=param) from None
+
+
+def _role(turn: Message | Mapping[str, Any]) -> object:
+    return turn.role if isinstance(turn, Message) else turn.get("role")
 
 
 def _joined_calls(messages: Sequence[Message | Mapping[str, Any]]) -> list[Message | Mapping[str, Any]]:

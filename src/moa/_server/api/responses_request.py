@@ -7,8 +7,8 @@ from pydantic import Field, WithJsonSchema
 
 from moa._messages import ReplyOptions, Sampling
 from moa._server.api.conversations import Conversations
-from moa._server.api.documents import file_text
-from moa._server.api.known_fields import RESPONSES
+from moa._server.api.documents import file_text, vendors_text
+from moa._server.api.known_fields import RESPONSES, VENDORS_ITEMS
 from moa._server.api.openai_request import (
     OpenAIRequest,
     Tokens,
@@ -253,13 +253,19 @@ def _item(item: Any, at: str) -> Iterator[dict[str, Any]]:
             yield _call(call, flat_name(item.get("namespace"), name), custom_arguments(text))
         case {"type": "function_call_output" | "custom_tool_call_output", "call_id": str(call), "output": output}:
             yield {"role": "tool", "tool_call_id": call, "content": _content(output, f"{at}.output")}
+        case {"type": "function_call_output" | "custom_tool_call_output", "output": output}:
+            # Codex reports so what no model has asked for.
+            yield {"role": "tool", "tool_call_id": "", "content": _content(output, f"{at}.output")}
         case {"type": "reasoning" | "additional_tools" | "configuration_update"}:
             return
+        case {"type": str(kind)} if kind in VENDORS_ITEMS:
+            # A tool that ran at OpenAI, or that only its models know, in an earlier turn.
+            yield {"role": "assistant", "content": vendors_text(kind, item)}
         case {"role": str(role), "content": content, **rest} if rest.get("type", "message") == "message":
             yield {"role": role, "content": _content(content, f"{at}.content")}
         case _:
-            kind = item.get("type") if isinstance(item, dict) else type(item).__name__
-            message = f"{at}: an item of type {kind!r:.40} is not supported, or lacks a field"
+            what = item.get("type") if isinstance(item, dict) else type(item).__name__
+            message = f"{at}: an item of type {what!r:.40} is not supported, or lacks a field"
             raise RequestError(400, "invalid_request", message, param=at)
 
 

@@ -45,6 +45,16 @@ _PAGE_HEADERS: HeaderList = [
 _SINGLE = frozenset((b"authorization", b"x-api-key", b"api-key", b"content-type", b"origin"))
 """Headers that decide what is allowed, and so must not be read differently by a proxy in front."""
 
+_OLLAMA = "this is not Ollama's API: set up an OpenAI-compatible service in the client, with the address of /v1"
+_OTHERS_ADDRESSES = {
+    "/completions": "set the client to chat models, so that it calls /v1/chat/completions",
+    "/embeddings": "there are no embeddings here: give the client another service for them",
+    "/api/chat": _OLLAMA,
+    "/api/generate": _OLLAMA,
+    "/api/tags": _OLLAMA,
+}
+"""Addresses of other servers that clients may take this one for, with what to do."""
+
 _STOPPING = RequestError(503, "shutting_down", "the server had to stop before the answer was whole", retry_after_s=5)
 
 
@@ -143,7 +153,8 @@ class ApiMiddleware:
     def _route(self, exchange: HttpExchange, route: Route | None, methods: dict[str, Route]) -> Route:
         """Return the route of a request, which takes its method and the type of its body."""
         if not methods:
-            message = f"there is nothing at {exchange.path:.200}: GET /openapi.json lists all addresses"
+            advice = next((advice for end, advice in _OTHERS_ADDRESSES.items() if exchange.path.endswith(end)), None)
+            message = f"there is nothing at {exchange.path:.200}: {advice or 'GET /openapi.json lists all addresses'}"
             raise RequestError(404, "not_found", message)
         if route is None and exchange.header(b"upgrade").lower() == "websocket":
             # Codex goes on without WebSockets at this status alone; at others it tries again.

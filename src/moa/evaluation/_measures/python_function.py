@@ -59,7 +59,7 @@ def python_function(argument: str) -> Measure:
         except TimeoutError:
             return failed(f"the function took longer than {TIME_S:g} s")
         except Exception as error:  # the user's own code: whatever it raises is a row of the report, and not the end
-            return failed(f"the function {type(error).__name__}: {error}")
+            return failed(f"the function raised {type(error).__name__}: {error}")
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     return Measure(name=f"python:{path.name}:{name}@{digest}", score=score, needs=())
