@@ -20,7 +20,7 @@ def watching() -> Iterator[Callable[[Progress], None]]:
     """Yield the function that shows each step."""
     console = err_console()
     if not console.is_terminal:
-        yield _Lines().show
+        yield _lines()
         return
     columns = (
         TextColumn("{task.description:>8}"),
@@ -29,44 +29,31 @@ def watching() -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[text]}"),
     )
     with Bars(*columns, console=console, transient=False) as bars:
-        yield _Terminal(bars).show
+        answers, verdicts = bars.add_task("answers", text=""), bars.add_task("verdicts", text="", visible=False)
+
+        def show(progress: Progress) -> None:
+            text, total = progress_text(progress), progress.verdicts_total
+            bars.update(answers, completed=progress.answers, total=progress.answers_total, text=text)
+            bars.update(verdicts, completed=progress.verdicts, total=total, visible=total > 0)
+
+        yield show
 
 
-class _Terminal:
-    """Two bars: answers and verdicts."""
+def _lines() -> Callable[[Progress], None]:
+    """What prints a line at the beginning and then every few seconds."""
+    next_at = 0.0
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._answers = bars.add_task("answers", text="")
-        self._verdicts = bars.add_task("verdicts", text="", visible=False)
-
-    def show(self, progress: Progress) -> None:
-        """Move the bars."""
-        text = progress_text(progress)
-        self._bars.update(self._answers, completed=progress.answers, total=progress.answers_total, text=text)
-        self._bars.update(
-            self._verdicts,
-            completed=progress.verdicts,
-            total=progress.verdicts_total,
-            visible=progress.verdicts_total > 0,
-        )
-
-
-class _Lines:
-    """A line at the beginning and then every few seconds."""
-
-    def __init__(self) -> None:
-        self._next_at = 0.0
-
-    def show(self, progress: Progress) -> None:
-        """Print a line if it is time for one."""
-        if progress.elapsed_s < self._next_at:
+    def show(progress: Progress) -> None:
+        nonlocal next_at
+        if progress.elapsed_s < next_at:
             return
-        self._next_at = progress.elapsed_s + LINE_EVERY_S
+        next_at = progress.elapsed_s + LINE_EVERY_S
         parts = [f"{progress.answers:,} of {progress.answers_total:,} answers"]
         if progress.verdicts_total:
             parts.append(f"{progress.verdicts:,} of {progress.verdicts_total:,} verdicts")
         say(f"{', '.join(parts)}{_dot()}{progress_text(progress)}")
+
+    return show
 
 
 def progress_text(progress: Progress) -> str:

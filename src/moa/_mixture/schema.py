@@ -229,16 +229,19 @@ class Mixture(StrictModel):
         return self.model_copy(update={"layers": layers, "aggregator": changed(self.aggregator)})
 
     @property
+    def agents(self) -> tuple[Agent, ...]:
+        """Every agent, the aggregator last."""
+        return (*(agent for layer in self.layers for agent in layer.proposers), self.aggregator)
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Every model that it may call, fallbacks included, each once, in order."""
-        agents = [agent for layer in self.layers for agent in layer.proposers] + [self.aggregator]
-        return tuple(dict.fromkeys(name for agent in agents for name in (agent.model, *agent.fallback)))
+        return tuple(dict.fromkeys(name for agent in self.agents for name in (agent.model, *agent.fallback)))
 
     @property
     def most_calls(self) -> int:
         """The most calls that a run makes, retries aside: every sample with its fallbacks, hedged ones twice."""
-        agents = [agent for layer in self.layers for agent in layer.proposers] + [self.aggregator]
-        return sum(agent.samples * (1 + len(agent.fallback)) * (2 if agent.hedge else 1) for agent in agents)
+        return sum(agent.samples * (1 + len(agent.fallback)) * (2 if agent.hedge else 1) for agent in self.agents)
 
     @property
     def most_calls_at_once(self) -> int:

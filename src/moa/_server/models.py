@@ -70,7 +70,7 @@ class ServedModels:
         self._settings = settings
         self._max_calls = max((max_calls, *(mixture.most_calls for mixture in mixtures)))
         self._allows_unserved_models = allows_unserved_models
-        agents = [agent for mixture in mixtures for agent in _agents(mixture)]
+        agents = [agent for mixture in mixtures for agent in mixture.agents]
         self._prices = {(agent.model, agent.price) for agent in agents if agent.price}
         self._extras = [(agent.model, agent.extra) for agent in agents if agent.extra]
         self._prompts = {(mixture.prompt, mixture.template) for mixture in mixtures}
@@ -140,7 +140,7 @@ class ServedModels:
         if mixture.allow_unpriced and not self._may_be_unpriced.issuperset(mixture.references):
             message = "a request may not allow unpriced models: only the operator's mixture may, for its own models"
             raise MixtureError(message, key="allow_unpriced")
-        for agent in _agents(mixture):
+        for agent in mixture.agents:
             self._check(agent)
         return mixture
 
@@ -174,10 +174,6 @@ class ServedModels:
 def without_layers(mixture: Mixture) -> Mixture:
     """Return the mixture's aggregator alone."""
     return mixture.model_copy(update={"layers": ()})
-
-
-def _agents(mixture: Mixture) -> list[Agent]:
-    return [*(agent for layer in mixture.layers for agent in layer.proposers), mixture.aggregator]
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,16 +146,16 @@ class Fill:
             failed = self._failed_proposals.get((instruction.index, self._alone(system) or ""))
             if failed is None:
                 record, trace = await self._asked(system, instruction)
-                paid = paid_for(Ledger(calls=trace.calls))
+                ledger = Ledger(calls=trace.calls)
             else:
-                record, trace, paid = *failed_record(system.name, instruction, *failed), Paid()
-        self._pay(paid)
+                record, trace = failed_record(system.name, instruction, *failed)
+                ledger = Ledger()
         self._note_failures(system, instruction, trace)
         if record.status == "stopped":
-            await self._table.store.put_spent(paid)
+            await self._write_off(ledger)
             self._stop("budget")
             return
-        await self._table.keep_answer(record, trace, paid)
+        await self._table.keep_answer(record, trace, self._pay(ledger))
         self._step()
 
     def _note_failures(self, system: System, instruction: Instruction, trace: AnswerTrace) -> None:
@@ -210,17 +210,13 @@ class Fill:
             except EngineError as error:
                 await self._give_up(error)
                 return None
-        paid = paid_for(value.ledger)
-        self._pay(paid)
-        await column.keep(system, index, value, paid)
+        await column.keep(system, index, value, self._pay(value.ledger))
         self._step()
         return value
 
     async def _give_up(self, error: EngineError) -> None:
         """Stop where the budget is used up; any other error that a judge or measure raises is for good."""
-        paid = paid_for(error.ledger)
-        self._pay(paid)
-        await self._table.store.put_spent(paid)
+        await self._write_off(error.ledger)
         if not is_out_of_money(error):
             raise error
         self._stop("budget")
@@ -231,10 +227,8 @@ class Fill:
             ledger = await require_usable(judge, self._engine)
         except EngineError as error:
             await self._give_up(error)
-            return
-        paid = paid_for(ledger)
-        self._pay(paid)
-        await self._table.store.put_spent(paid)
+        else:
+            await self._write_off(ledger)
 
     def _stop(self, why: Ended) -> None:
         if self.ended == "complete":
@@ -246,12 +240,19 @@ class Fill:
         if self._looks.decided():
             self._stop("decided")
 
-    def _pay(self, paid: Paid) -> None:
+    async def _write_off(self, ledger: Ledger) -> None:
+        """Count what calls have cost that have become no cell."""
+        await self._table.store.put_spent(self._pay(ledger))
+
+    def _pay(self, ledger: Ledger) -> Paid:
+        """Count what calls have cost, and return it."""
+        paid = paid_for(ledger)
         self._spent = Paid(
             cached_usd=self._spent.cached_usd + paid.cached_usd,
             lost_usd=self._spent.lost_usd + paid.lost_usd,
             unpriced=self._spent.unpriced or paid.unpriced,
         )
+        return paid
 
     def _step(self) -> None:
         self._steps += 1

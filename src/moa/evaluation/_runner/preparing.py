@@ -206,8 +206,7 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     _require_sensible(spec)
     require_known(settings, spec.models, spec.providers)
     if spec.budget_usd is not None:
-        asked = {system.name: system.mixture for system in systems if system.mixture is not None}
-        require_worst_cases(settings, asked, spec.judging_models)
+        require_worst_cases(settings, spec.mixtures, spec.judging_models)
     if spec.half_price:
         require_batch_api(spec.judging_models, settings)
     return spec

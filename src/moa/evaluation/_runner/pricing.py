@@ -7,7 +7,7 @@ from typing import Any
 from moa._config.settings import Settings
 from moa._ledger import Pricer
 from moa._mixture.model_reference import split_reference
-from moa._mixture.schema import Agent, Mixture
+from moa._mixture.schema import Mixture
 from moa._pricing.lookup import find_price
 from moa._pricing.price import Price
 from moa._usage import TokenUsage, json_usd
@@ -28,14 +28,9 @@ def pricer_of(settings: Settings, reference: str, own: Price | None = None) -> P
     return find_price(settings.endpoints.get(name), model, override=own)
 
 
-def agents_of(mixture: Mixture) -> tuple[Agent, ...]:
-    """Return every agent of a mixture, the aggregator last."""
-    return (*(agent for layer in mixture.layers for agent in layer.proposers), mixture.aggregator)
-
-
 def price_list(settings: Settings, mixtures: Iterable[Mixture], models: Iterable[str]) -> dict[str, Any]:
     """Return today's prices of all models, in US dollars per million tokens; null where unknown."""
-    own = {agent.model: agent.price for mixture in mixtures for agent in agents_of(mixture)}
+    own = {agent.model: agent.price for mixture in mixtures for agent in mixture.agents}
     fallbacks = [name for mixture in mixtures for name in mixture.references]
     wanted = {**dict.fromkeys((*fallbacks, *models)), **own}
     return {reference: _rates(pricer_of(settings, reference, price)) for reference, price in sorted(wanted.items())}
@@ -53,7 +48,7 @@ def require_worst_cases(settings: Settings, mixtures: Mapping[str, Mixture], jud
         UsageError: A price or a max_tokens is missing; it says of which system.
     """
     for system, mixture in mixtures.items():
-        endless = sorted({agent.model for agent in agents_of(mixture) if agent.max_tokens is None})
+        endless = sorted({agent.model for agent in mixture.agents if agent.max_tokens is None})
         if endless:
             whose = "" if endless == [system] else f" for {', '.join(endless)}"
             raise UsageError(

@@ -8,6 +8,7 @@ from platform import platform, python_version
 from typing import Any
 
 from moa._config.settings import Settings
+from moa._mixture.schema import Mixture
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._judges.base import Judge
@@ -121,6 +122,11 @@ class Spec:
         return tuple(system for system in self.systems if system.mixture is not None)
 
     @property
+    def mixtures(self) -> dict[str, Mixture]:
+        """What is asked, by system."""
+        return {system.name: system.mixture for system in self.systems if system.mixture is not None}
+
+    @property
     def judging_models(self) -> tuple[str, ...]:
         """References of the models that measures and the judge ask."""
         return tuple(model for one in (*self.measures, self.judge) if one is not None for model in one.models)
@@ -128,7 +134,7 @@ class Spec:
     @property
     def models(self) -> tuple[str, ...]:
         """References of all models that may be asked, each once."""
-        asked = (model for system in self.systems if system.mixture is not None for model in system.mixture.references)
+        asked = (model for mixture in self.mixtures.values() for model in mixture.references)
         return tuple(dict.fromkeys((*asked, *self.judging_models)))
 
     @property
@@ -157,7 +163,6 @@ class Spec:
     def session(self) -> Session:
         """What may differ from session to session, for the manifest; looks up prices, which takes a second."""
         used = sorted({model.partition("/")[0] for model in self.models} & self.settings.endpoints.keys())
-        mixtures = [system.mixture for system in self.systems if system.mixture is not None]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return Session(
             started=now,
@@ -173,7 +178,7 @@ class Spec:
             prices={
                 "date": now[:10],
                 "unit": "US dollars per million tokens",
-                "models": price_list(self.settings, mixtures, self.models),
+                "models": price_list(self.settings, self.mixtures.values(), self.models),
             },
         )
 
