@@ -282,14 +282,14 @@ def _opponents(
                 f"--reference {reference}: give an outputs file, it is what all systems are judged against"
             )
         return baseline, third
-    official = _official(options.get("data_dir")) if prompts == ALPACA_EVAL and judging else None
+    has_official, data_dir = prompts == ALPACA_EVAL and judging, options.get("data_dir")
+    official = _official(data_dir) if has_official else None
+    if baseline is None and has_official and official is None:
+        raise UsageError(
+            f"--data-dir {data_dir} has no {BASELINE_FILE}, the baseline of AlpacaEval: put it there, "
+            "or give another one by --baseline"
+        )
     if baseline is None:
-        data_dir = options.get("data_dir")
-        if official is None and data_dir is not None and prompts == ALPACA_EVAL and judging:
-            raise UsageError(
-                f"--data-dir {data_dir} has no {BASELINE_FILE}, the baseline of AlpacaEval: put it there, "
-                "or give another one by --baseline"
-            )
         return (None if official is None else baseline_of(official)), None
     if official is None or reference == HEAD_TO_HEAD or baseline.name == BASELINE:
         return baseline, None
