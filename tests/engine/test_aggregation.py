@@ -13,7 +13,7 @@ from moa._runtime.engine import Engine
 from moa._usage import TokenUsage
 from moa.errors import AggregationFailed, BadRequest, LayerFailed, ServiceFailed, UsageError
 from moa.events import AnswerDelta
-from moa.providers._base import Finish, ModelRequest, ReasoningDelta, ToolCallDelta
+from moa.providers._base import Finish, ModelRequest, ReasoningDelta, TextDelta, ToolCallDelta
 from moa.providers._endpoint import BreakerSettings, Endpoint
 from moa.providers._scripted import Pause, Script, ScriptedProvider
 from tests.support.engines import engine_of, mixture_of, scripted, system_text
@@ -61,6 +61,32 @@ async def test_a_fallback_answers_for_an_aggregator_that_fails() -> None:
     assert (answer.text, answer.model, answer.status) == ("instead", "fake/c", "degraded")
     assert [call.model for call in answer.ledger.calls] == ["fake/a", "fake/agg", "fake/b", "fake/c"]
     assert [reason.code for reason in answer.degraded] == ["fallback"]
+
+
+@virtual_time
+async def test_a_blank_token_with_log_probabilities_is_an_answer_and_is_shown() -> None:
+    logprobs = ({"token": " ", "logprob": -0.1},)
+    provider = scripted({"agg": [TextDelta(" ", logprobs), CUT]})
+    async with engine_of(provider) as engine, engine.astream(mixture_of(), "hi") as events:
+        shown = [event.logprobs async for event in events if isinstance(event, AnswerDelta)]
+
+    assert shown == [logprobs]
+
+
+@virtual_time
+async def test_samples_are_asked_for_together_and_those_of_a_fallback_one_by_one() -> None:
+    batches: dict[str, list[int | None]] = {"a": [], "spare": []}
+
+    def script(request: ModelRequest) -> Script:
+        batch = request.context.batch
+        batches[request.model].append(batch and batch.size)
+        return _fails("a") if request.model == "a" else "instead"
+
+    provider = scripted({"a": script, "spare": script, "agg": "done"})
+    await _run(provider, mixture_of([{"model": "a", "samples": 2, "fallback": ["fake/spare"]}]))
+
+    assert batches == {"a": [2] * len(batches["a"]), "spare": [None, None]}
+    assert len(batches["a"]) >= 2
 
 
 @virtual_time

@@ -7,11 +7,15 @@ import pytest
 
 from moa._engine.briefing import Briefing, lay_out
 from moa._engine.cache_points import CacheMarks, chance_to_go_on, marks_for
-from moa._ledger import Pricer
-from moa._messages import Conversation, Message, ReplyOptions, ToolCall
+from moa._engine.plan import Model, Planner, RunOptions
+from moa._engine.run import execute
+from moa._ledger import Meter, Pricer
+from moa._messages import Conversation, Message, ReplyOptions, ToolCall, conversation
 from moa._policies.cache.key import request_digest
 from moa._pricing.price import Price, cost_of
+from moa._runtime.engine import Engine
 from moa.providers._base import ModelRequest
+from moa.providers._scripted import Script
 from tests.support.engines import engine_of, mixture_of, scripted
 from tests.support.virtual_clock import virtual_time
 
@@ -148,3 +152,38 @@ async def test_a_callers_own_cache_points_are_carried_and_mark_the_place_behind_
     assert _points(request) == [("system", (len("Be brief."),)), ("user", (len("A book"),)), ("user", (1,))]
     assert request.messages[0].content == "Be brief.\n\nAn editor."
     assert request.messages[1].content == "A book\nWhat of it?"
+
+
+class _CountingModels:
+    """The models of an engine, which count how often prices were waited for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.waits = 0
+        self._models = engine._models
+
+    def model(self, reference: str, price: Price | None) -> Model:
+        return self._models.model(reference, price)
+
+    async def prices_ready(self) -> None:
+        self.waits += 1
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "waits"), [("hi", ReplyOptions(), 0), ("hi", TOOLS, 1), (_turns(2), ReplyOptions(), 1)]
+)
+@virtual_time
+async def test_prices_are_waited_for_only_before_a_prompt_that_may_be_marked(
+    said: str | Conversation, options: ReplyOptions, waits: int
+) -> None:
+    waited: list[int] = []
+
+    def script(request: ModelRequest) -> Script:
+        waited.append(models.waits)
+        return "done"
+
+    async with engine_of(scripted({"agg": script})) as engine:
+        models = _CountingModels(engine)
+        plan = Planner(models).plan(mixture_of(), RunOptions(reply=options))
+        await execute(plan, conversation(said), models, (), Meter(), None)
+
+    assert waited == [waits]

@@ -122,6 +122,18 @@ async def test_the_embedded_model_writes_one_reply_at_a_time_unless_it_has_more_
     assert seconds(limits=LimitSettings(max_concurrency=2)) == pytest.approx(4 * one)
 
 
+async def test_no_more_tokens_are_planned_for_a_minute_than_it_allows() -> None:
+    endpoint = Endpoint(name="fake", kind="given", limits=LimitSettings(tokens_per_minute=1000))
+    expectations = Expectations(endpoints={"fake": endpoint})
+    workload = Workload(expectations)
+    ((call,),) = expectations.calls(Planner(_Models(endpoint)).plan(mixture_of(aggregator=_agent("agg")), RunOptions()))
+    workload.add([[(call, 8)]], 8)
+
+    minutes = -(-8 * call.usage.total_tokens // 1000)
+    assert minutes > 1
+    assert workload.seconds(32) == 60.0 * (minutes - 1)
+
+
 async def test_a_kind_of_call_that_was_not_measured_is_like_the_models_others() -> None:
     endpoint = Endpoint(name="fake", kind="given")
     measured = {

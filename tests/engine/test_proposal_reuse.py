@@ -134,6 +134,7 @@ async def test_an_answer_from_reused_proposals_says_again_why_it_is_degraded() -
     assert first.degraded == second.degraded
     assert [reason.code for reason in second.degraded] == ["service_failed"]
     assert [proposal.status for proposal in second.layers[0].roster] == ["used", "failed"]
+    assert [call.agent for call in second.ledger.calls] == ["a", "aggregator"], "what failed is not reused"
     assert _asked(provider) == "a b agg agg"
 
 

@@ -384,3 +384,14 @@ async def test_200_runs_at_once_with_10_percent_faults_lose_no_answer() -> None:
     assert faults > 60
     assert all(answer.agent == "aggregator" for answer in answers)
     assert sum(answer.status == "degraded" for answer in answers) <= 2
+
+
+@virtual_time
+async def test_what_is_held_for_the_aggregator_pays_for_no_further_attempt_of_a_proposer() -> None:
+    full = Finish(reason="stop", usage=TokenUsage(input_tokens=0, output_tokens=10))
+    broken = [BrokenReply("it broke off", model="fake/b")]
+    scripts = {"a": ["one", full], "b": broken, "c": ["three", full], "agg": ["done", full]}
+    async with _with_retries(scripts) as engine:
+        answer = await engine.arun(_mixture("a", "bc", budget_usd=40), "hi")
+
+    assert (answer.text, [reason.agent for reason in answer.degraded]) == ("done", ["b"])

@@ -89,6 +89,14 @@ async def test_layers_close_early_enough_to_leave_the_aggregator_its_share_of_th
 
 
 @virtual_time
+async def test_layers_share_evenly_what_they_leave_to_the_aggregator() -> None:
+    scripts = {"a": "one", "b": [HANG], "c": "two", "agg": "done"}
+    answer = await _run(scripts, mixture_of(["a", "b"], ["c"]), deadline_s=30)
+
+    assert (answer.layers[0].closed_by, answer.layers[0].duration_s) == ("deadline", pytest.approx(10))
+
+
+@virtual_time
 async def test_time_that_a_quick_layer_leaves_over_goes_to_the_layers_after_it() -> None:
     scripts = {"a": "one", "b": [Pause(19), "two"], "agg": "done"}
     answer = await _run(scripts, mixture_of(["a"], ["b"]), deadline_s=30)

@@ -76,12 +76,13 @@ async def test_a_watched_reply_that_has_begun_is_not_hedged() -> None:
     assert len(race.attempts) == 1
 
 
+@pytest.mark.parametrize("replayable", [True, False])
 @virtual_time
-async def test_an_attempt_that_fails_leaves_the_race_to_the_other() -> None:
+async def test_an_attempt_that_fails_leaves_the_race_to_the_other(replayable: bool) -> None:
     boom = ServiceFailed("boom", model="fake/a")
     race = Race([Pause(3), boom], [Pause(5), "second"])
 
-    assert (await race.run()).text == "second"
+    assert (await race.run(replayable=replayable)).text == "second"
 
 
 @virtual_time

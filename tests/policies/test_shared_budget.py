@@ -155,8 +155,11 @@ async def test_an_idle_process_gives_back_its_block_within_seconds() -> None:
         await busy.reserve(Decimal("0.001"), "lab/m")
 
 
+@pytest.mark.parametrize(("charged", "spent"), [("0.1", "0.8"), ("0.15", "0.85")])
 @virtual_time
-async def test_a_process_that_slept_too_long_has_lost_its_lease_and_goes_on_with_another() -> None:
+async def test_a_process_that_slept_too_long_has_lost_its_lease_and_goes_on_with_another(
+    charged: str, spent: str
+) -> None:
     store = Unreliable()
     sleepy = budget(store)
     settle = await sleepy.reserve(Decimal("0.1"), "lab/m")
@@ -167,9 +170,9 @@ async def test_a_process_that_slept_too_long_has_lost_its_lease_and_goes_on_with
     await spend(other, "0.5", "0.5")  # now the store has noticed
 
     await spend(sleepy, "0.2", "0.2", seconds=2)
-    settle(Decimal("0.1"))
+    settle(Decimal(charged))
     await sleepy.aclose()
-    assert sleepy.spent_usd == Decimal("0.8")
+    assert sleepy.spent_usd == Decimal(spent)
 
 
 @virtual_time

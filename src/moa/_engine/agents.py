@@ -192,8 +192,7 @@ def _may_be_marked(request: AgentRequest) -> bool:
     briefing = request.briefing
     if briefing.layout == "system" and briefing.proposals is not None:
         return False
-    first, *further = briefing.conversation
-    return first.role == "system" or bool(further) or bool(request.options.tools)
+    return len(briefing.conversation) > 1 or bool(request.options.tools)
 
 
 async def _read(model: Model, model_request: ModelRequest, request: AgentRequest) -> Reply:

@@ -260,6 +260,30 @@ async def test_a_call_that_is_cancelled_gives_its_lease_back(path: Path) -> None
         assert (await other.arun(_alone(), "hi")).text == "mine"
 
 
+async def test_the_lease_of_a_call_that_takes_long_is_renewed_again_and_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moa._policies.cache.async_store.LEASE_S", 0.06)
+    silent, started = _announced(Pause(1000))
+
+    def until(statement: str) -> int:
+        with closing(sqlite3.connect(path)) as file, file:
+            return int((file.execute(statement).fetchone() or [0])[0])
+
+    async with _engine(silent, path) as engine:
+        left = asyncio.ensure_future(engine.arun(_alone(), "hi"))
+        await started.wait()
+        for _ in range(2):
+            until("UPDATE leases SET until = 1")
+            for _ in range(1000):
+                if until("SELECT until FROM leases") > 1:
+                    break
+                await asyncio.sleep(0.01)
+            else:
+                pytest.fail("nobody renews it")
+        left.cancel()
+
+
 @pytest.mark.slow
 async def test_damaged_rows_are_misses_told_once_and_kept_anew(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     provider = _numbered()
