@@ -125,34 +125,13 @@ class UsageError(MoaError):
     code = "usage_error"
 
 
-class TraceError(UsageError):
-    """A trace can't be read, written or replayed.
-
-    Attributes:
-        path: The file.
-        line: Line in it, from 1; None for the whole.
-    """
-
-    code = "invalid_trace"
-
-    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None) -> None:
-        super().__init__(message)
-        self.path, self.line = path, line
-
-    def __str__(self) -> str:
-        return _located(self.args[0], self.path, self.line, None)
+def _located(message: str, path: Path | None, line: int | None, key: str | None) -> str:
+    place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
+    return f"{place}{key}: {message}" if key else f"{place}{message}"
 
 
-class MixtureError(MoaError):
-    """A mixture can't be used as it is written.
-
-    Attributes:
-        path: The file, or None for a mapping given in code.
-        line: Line in that file, from 1; None if unknown.
-        key: Dotted path of the value, e.g. `layers.0.proposers.1.temperature`; None for the whole.
-    """
-
-    code = "invalid_mixture"
+class _InFile(Exception):
+    """Something in a file, or in a mapping given in code, that can't be used; attributes as in `MixtureError`."""
 
     def __init__(
         self, message: str, *, path: Path | None = None, line: int | None = None, key: str | None = None
@@ -162,6 +141,29 @@ class MixtureError(MoaError):
 
     def __str__(self) -> str:
         return _located(self.args[0], self.path, self.line, self.key)
+
+
+class TraceError(_InFile, UsageError):
+    """A trace can't be read, written or replayed.
+
+    Attributes:
+        path: The file.
+        line: Line in it, from 1; None for the whole.
+    """
+
+    code = "invalid_trace"
+
+
+class MixtureError(_InFile, MoaError):
+    """A mixture can't be used as it is written.
+
+    Attributes:
+        path: The file, or None for a mapping given in code.
+        line: Line in that file, from 1; None if unknown.
+        key: Dotted path of the value, e.g. `layers.0.proposers.1.temperature`; None for the whole.
+    """
+
+    code = "invalid_mixture"
 
 
 class UnknownMixture(MixtureError):
@@ -176,19 +178,10 @@ class TemplateError(MixtureError):
     code = "invalid_template"
 
 
-class ConfigError(MoaError):
+class ConfigError(_InFile, MoaError):
     """The endpoints or settings can't be used as they are written; attributes as in `MixtureError`."""
 
     code = "invalid_config"
-
-    def __init__(
-        self, message: str, *, path: Path | None = None, line: int | None = None, key: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.path, self.line, self.key = path, line, key
-
-    def __str__(self) -> str:
-        return _located(self.args[0], self.path, self.line, self.key)
 
 
 class UnknownEndpoint(ConfigError):
@@ -212,11 +205,6 @@ class MissingDependency(ConfigError):
     def of(cls, feature: str, *, extra: str) -> Self:
         """The error for a feature of this package's extra, with the command that installs it."""
         return cls(f'{feature} needs an optional package: pip install "mixture-of-agents[{extra}]"')
-
-
-def _located(message: str, path: Path | None, line: int | None, key: str | None) -> str:
-    place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
-    return f"{place}{key}: {message}" if key else f"{place}{message}"
 
 
 @dataclass(frozen=True, slots=True)

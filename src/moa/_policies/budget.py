@@ -10,7 +10,7 @@ from typing import Protocol
 from moa._ledger import AttemptRecord
 from moa._usage import TokenUsage
 from moa.errors import BudgetExceeded
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WrappedProvider
 from moa.providers._call_context import Account, Settle
 from moa.providers._service_tier import dearer_tier
 from moa.providers._token_estimates import estimated_input_tokens, most_extra_tokens
@@ -135,7 +135,7 @@ async def reserve_in_all(budgets: Sequence[SpendingLimit], amount_usd: Decimal, 
     return settle_all
 
 
-class BudgetPolicy:
+class BudgetPolicy(WrappedProvider):
     """Reserves the worst case of each attempt from the request's account, and settles it with what was charged.
 
     Stands outside of limits and breaker: an attempt that is not made for want of money takes no place of theirs.
@@ -145,8 +145,7 @@ class BudgetPolicy:
     """
 
     def __init__(self, inner: Provider) -> None:
-        self.takes_seed = inner.takes_seed
-        self._inner = inner
+        super().__init__(inner)
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply; entering it raises `BudgetExceeded`, with nothing sent, if there is no money for it."""
@@ -171,7 +170,3 @@ class BudgetPolicy:
                 yield events
         finally:
             settle(charged_usd)
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()

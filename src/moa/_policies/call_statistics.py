@@ -1,7 +1,7 @@
 """How long replies are and take, by endpoint, model and kind of call: what plans expect of the next ones."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from moa._ledger import AttemptRecord
 from moa.providers._base import ModelRequest
@@ -29,15 +29,11 @@ class CallStatistics:
 
     def __add__(self, other: "CallStatistics") -> "CallStatistics":
         """Add field by field."""
-        return CallStatistics(
-            calls=self.calls + other.calls,
-            input_tokens=self.input_tokens + other.input_tokens,
-            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
-            seconds=self.seconds + other.seconds,
-        )
+        return CallStatistics(**{name: getattr(self, name) + getattr(other, name) for name in MEASURES})
 
+
+MEASURES = tuple(field.name for field in fields(CallStatistics))
+"""The names of what is added up."""
 
 VERDICT = "conversation choice"
 """How kinds begin of which a judge's calls in a given form are."""
@@ -79,15 +75,13 @@ class CallRecorder:
         kind = kind_of_call(
             call.layer, request.sampling.max_tokens, has_format=request.options.response_format is not None
         )
-        key = endpoint, request.model, kind
-        so_far = self._sums[key]
-        self._sums[key] = CallStatistics(
-            calls=so_far.calls + 1.0,
-            input_tokens=so_far.input_tokens + usage.input_tokens,
-            cached_input_tokens=so_far.cached_input_tokens + usage.cached_input_tokens,
-            output_tokens=so_far.output_tokens + usage.output_tokens,
-            reasoning_tokens=so_far.reasoning_tokens + usage.reasoning_tokens,
-            seconds=so_far.seconds + (attempt.ended_at - attempt.sent_at),
+        self._sums[endpoint, request.model, kind] += CallStatistics(
+            calls=1.0,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            seconds=attempt.ended_at - attempt.sent_at,
         )
 
     def take(self) -> dict[tuple[str, str, str], CallStatistics]:

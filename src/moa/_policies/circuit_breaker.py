@@ -15,14 +15,14 @@ from moa.errors import (
     ProviderFault,
     ServiceFailed,
 )
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WrappedProvider
 from moa.providers._endpoint import BreakerSettings
 
 FAULTS = (ServiceFailed, ConnectionFailed, IdleTimedOut, BrokenReply, ProviderFault)
 """What counts as a failure of the model's service. Throttling doesn't: a busy service is a working one."""
 
 
-class Breaker:
+class Breaker(WrappedProvider):
     """Skips a model whose service keeps failing; wraps the provider for one model.
 
     Failures count as such in a row only once there are more of them than calls under way that began before: of many
@@ -35,8 +35,8 @@ class Breaker:
     """
 
     def __init__(self, inner: Provider, settings: BreakerSettings, now: Now) -> None:
-        self.takes_seed = inner.takes_seed
-        self._inner, self._settings, self._now = inner, settings, now
+        super().__init__(inner)
+        self._settings, self._now = settings, now
         self._in_a_row = 0
         self._is_open = False
         self._open_until = 0.0
@@ -101,10 +101,6 @@ class Breaker:
         if self._is_open or self._in_a_row >= self._settings.failures + older:
             self._is_open = True
             self._open_until = self._now() + self._settings.cooldown_s
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 class _BreakerCall:

@@ -7,7 +7,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from moa.errors import ProviderError
-from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream, TextDelta, ToolCallDelta
+from moa.providers._base import (
+    Finish,
+    ModelRequest,
+    Provider,
+    ReplyEvent,
+    ReplyStream,
+    TextDelta,
+    ToolCallDelta,
+    WrappedProvider,
+)
 
 LEAST_SAMPLES = 20
 """Latencies that an agent must have shown before its 95th percentile means anything."""
@@ -32,7 +41,7 @@ class Latencies:
         return seen[int(0.95 * len(seen))] if len(seen) >= LEAST_SAMPLES else None
 
 
-class Hedged:
+class Hedged(WrappedProvider):
     """Starts a second attempt when the first is slower than the request says, or than the agent's p95.
 
     A replayable reply is won by whichever is whole first, and comes whole. One that a user watches is won by the first
@@ -43,13 +52,8 @@ class Hedged:
     """
 
     def __init__(self, inner: Provider) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._latencies = Latencies()
-
-    @property
-    def takes_seed(self) -> bool:
-        """Whether the service honors a seed, as far as is known by now."""
-        return self._inner.takes_seed
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, twice if need be."""
@@ -82,10 +86,6 @@ class Hedged:
         finally:
             for runner in runners:
                 await runner.stop()
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 class _Runner:

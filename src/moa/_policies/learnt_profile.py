@@ -15,7 +15,7 @@ from typing import Any
 
 from moa._policies.profile_store import GOOD_FOR_S, Lesson, ProfileStore
 from moa.errors import BadRequest, ProviderError, Rejection
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WholeReply
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WholeReply, WrappedProvider
 from moa.providers._rejections import parts_of, rejections
 from moa.providers._reshaping import without, without_all
 
@@ -146,7 +146,7 @@ def _rejects(error: ProviderError, request: ModelRequest) -> tuple[Rejection, ..
     return rejections(status=error.status, code="", parameter="", message=str(error.args[0]), request=request)
 
 
-class LearntProfile:
+class LearntProfile(WrappedProvider):
     """Leaves out what a model's service refuses, and learns it.
 
     Stands inside of the retries, which concern faults that may pass, and outside of budget, breaker and limits: each
@@ -159,7 +159,8 @@ class LearntProfile:
     """
 
     def __init__(self, inner: Provider, profile: Profile, *, scouts: bool = True) -> None:
-        self._inner, self.profile, self._scouts = inner, profile, scouts
+        super().__init__(inner)
+        self.profile, self._scouts = profile, scouts
 
     @property
     def takes_seed(self) -> bool:
@@ -169,10 +170,6 @@ class LearntProfile:
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, asking again without what is refused."""
         return _AdaptedCall(self._inner, self.profile, request, scouts=self._scouts)
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 class _AdaptedCall:

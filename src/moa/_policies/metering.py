@@ -19,6 +19,7 @@ from moa.providers._base import (
     TextDelta,
     ToolCallDelta,
     WholeReply,
+    WrappedProvider,
 )
 from moa.providers._token_estimates import BYTES_PER_TOKEN, estimated_input_tokens, size_bytes, tokens_of
 
@@ -33,7 +34,7 @@ code have a token for every three to five characters."""
 OnEnd = Callable[[ModelRequest, AttemptRecord], None]
 
 
-class Metered:
+class Metered(WrappedProvider):
     """A provider that reports each of its attempts to the request's call record.
 
     Usage that the service reports is written down as reported. A reply that was cut off (cancelled, timed out, broken)
@@ -49,16 +50,12 @@ class Metered:
     """
 
     def __init__(self, inner: Provider, *, cached: bool = False, on_end: OnEnd | None = None) -> None:
-        self.takes_seed = inner.takes_seed
-        self._inner, self._cached, self._on_end = inner, cached, on_end
+        super().__init__(inner)
+        self._cached, self._on_end = cached, on_end
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply and record its attempt in the ledger."""
         return _Metering(self._inner, request, cached=self._cached, on_end=self._on_end)
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 def _fault(error: Exception, reference: str) -> ProviderFault:

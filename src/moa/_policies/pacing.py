@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 
 from moa._messages import ImagePart, Message
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WrappedProvider
 
 PER_PASS = 32
 """Small requests that one pass prepares; a large one takes a whole pass."""
@@ -57,7 +57,7 @@ class Turnstile:
                 self._count(places)
 
 
-class Paced:
+class Paced(WrappedProvider):
     """Lets requests wait while others are prepared.
 
     Args:
@@ -66,8 +66,8 @@ class Paced:
     """
 
     def __init__(self, inner: Provider, turnstile: Turnstile) -> None:
-        self.takes_seed = inner.takes_seed
-        self._inner, self._turnstile = inner, turnstile
+        super().__init__(inner)
+        self._turnstile = turnstile
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply."""
@@ -76,10 +76,6 @@ class Paced:
         if self._turnstile.take(places):
             return self._inner.stream(request)
         return _PacedCall(self._inner, self._turnstile, request, places)
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 def _is_large(message: Message) -> bool:

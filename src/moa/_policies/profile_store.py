@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moa._policies.call_statistics import CallStatistics
+from moa._policies.call_statistics import MEASURES, CallStatistics
 from moa.errors import Rejection
 
 log = logging.getLogger(__name__)
 
 GOOD_FOR_S = 7 * 24 * 3600.0
 """Seconds after which one call tries again whether the service still refuses what was learnt."""
-
-_MEASURES = ("calls", "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "seconds")
 
 EARLIER_CALLS = 50.0
 """Calls by which what was measured before counts, beside what is measured now: services change."""
@@ -108,18 +106,18 @@ class ProfileStore:
         """Return what was measured of replies, by endpoint, model and kind of call."""
         rows = self._execute("SELECT * FROM measured", read=True)
         return {
-            (endpoint, model, kind): CallStatistics(**dict(zip(_MEASURES, sums, strict=True)))
+            (endpoint, model, kind): CallStatistics(**dict(zip(MEASURES, sums, strict=True)))
             for endpoint, model, kind, *sums in rows
         }
 
     def add_statistics(self, measured: Mapping[tuple[str, str, str], CallStatistics]) -> None:
         """Add what was measured; of what was measured before, as much as `EARLIER_CALLS` calls goes on counting."""
         weight = f"MIN(1.0, {EARLIER_CALLS} / measured.calls)"
-        sums = ", ".join(f"{column} = excluded.{column} + {weight} * measured.{column}" for column in _MEASURES)
-        marks = ", ".join("?" * len(_MEASURES))
+        sums = ", ".join(f"{column} = excluded.{column} + {weight} * measured.{column}" for column in MEASURES)
+        marks = ", ".join("?" * len(MEASURES))
         query = f"INSERT INTO measured VALUES (?, ?, ?, {marks}) ON CONFLICT DO UPDATE SET {sums}"
         for key, each in measured.items():
-            self._execute(query, *key, *(getattr(each, column) for column in _MEASURES))
+            self._execute(query, *key, *(getattr(each, column) for column in MEASURES))
 
     def forget(self) -> int:
         """Forget everything, and return how many lessons there were."""

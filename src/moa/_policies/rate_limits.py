@@ -16,7 +16,7 @@ from moa._policies.budget import worst_case
 from moa._policies.shared_window import SharedRates, SharedWindow
 from moa._policies.sliding_window import SlidingWindow, WindowEntry
 from moa.errors import RateLimited, StateUnavailable
-from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream, WholeReply
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyStream, WholeReply, WrappedProvider
 from moa.providers._endpoint import LimitSettings
 
 LONGEST_PAUSE_S = 60.0
@@ -210,7 +210,7 @@ class Limiter:
         return None
 
 
-class Limits:
+class Limits(WrappedProvider):
     """Delays a call until its limiter admits it; the ledger records the wait as `queue_s`.
 
     Args:
@@ -219,8 +219,8 @@ class Limits:
     """
 
     def __init__(self, inner: Provider, limiter: Limiter) -> None:
-        self.takes_seed = inner.takes_seed
-        self._inner, self.limiter = inner, limiter
+        super().__init__(inner)
+        self.limiter = limiter
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply when a slot is free.
@@ -255,10 +255,6 @@ class Limits:
         with context.time.paused() if context.time else nullcontext():
             place = await limiter.enter(context.call.run if context.call else None, tokens)
         return place, replace(request, context=replace(context, asked_at=asked_at))
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 class _Admitted:

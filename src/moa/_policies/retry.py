@@ -10,7 +10,7 @@ from types import TracebackType
 
 from moa._ledger import Now
 from moa.errors import BudgetExceeded, ProviderError, RateLimited
-from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, Restarted, WholeReply
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, Restarted, WholeReply, WrappedProvider
 from moa.providers._endpoint import RetrySettings
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class RetryBudget:
         return True
 
 
-class Retry:
+class Retry(WrappedProvider):
     """Retries after throttling, server errors, connection errors and timeouts; never after a permanent error.
 
     A reply that was interrupted after its first part is retried only if the request is replayable; `Restarted` then
@@ -77,14 +77,10 @@ class Retry:
         rng: random.Random | None = None,
         now: Now = time.monotonic,
     ) -> None:
-        self._inner, self._settings = inner, settings
+        super().__init__(inner)
+        self._settings = settings
         self._rng = rng or random.Random()
         self.budget = RetryBudget(settings, now)
-
-    @property
-    def takes_seed(self) -> bool:
-        """Whether the service honors a seed, as far as is known."""
-        return self._inner.takes_seed
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, with retries."""
@@ -111,10 +107,6 @@ class Retry:
         call = request.context.call
         last = call is not None and call.purpose == "answer"
         return pause_s if isinstance(error, RateLimited) or self.budget.take(last=last) else None
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 class _Attempts:

@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 from moa._policies.profile_store import GOOD_FOR_S, Lesson, ProfileStore
 from moa._usage import TokenUsage
 from moa.errors import BadRequest, ContextTooLong, ProviderError, Rejection
-from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream, WrappedProvider
 from moa.providers._call_context import SampleBatch
 from moa.providers._token_estimates import size_bytes
 
@@ -48,7 +48,7 @@ class AsksForSamples(Protocol):
         ...
 
 
-class SampleCalls:
+class SampleCalls(WrappedProvider):
     """Asks for the samples of a batch by one call; each alone where the service doesn't have that.
 
     Which models of a service don't is kept with what else services refuse, and tried again after the same time.
@@ -60,17 +60,13 @@ class SampleCalls:
     """
 
     def __init__(self, inner: Provider, *, endpoint: str = "", store: ProfileStore | None = None) -> None:
-        self._inner, self._endpoint = inner, endpoint
+        super().__init__(inner)
+        self._endpoint = endpoint
         self._store = store or ProfileStore()
         lessons = (one for one in self._store.lessons() if one.endpoint == endpoint and one.rejection == _N)
         self._lessons = {lesson.model: lesson for lesson in lessons}
         self._suspected: dict[str, str] = {}
         self._retrying: dict[str, SampleBatch] = {}
-
-    @property
-    def takes_seed(self) -> bool:
-        """Whether the service honors a seed."""
-        return self._inner.takes_seed
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply; that of a batch comes whole, with the others."""
@@ -139,10 +135,6 @@ class SampleCalls:
             message=message,
         )
         self._store.learn(lesson)
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 def _with_shared_usage(replies: Sequence[Reply | ProviderError]) -> list[Reply | ProviderError]:

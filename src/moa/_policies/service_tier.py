@@ -3,13 +3,13 @@
 from dataclasses import replace
 from types import MappingProxyType
 
-from moa.providers._base import ModelRequest, Provider, ReplyStream
+from moa.providers._base import ModelRequest, Provider, ReplyStream, WrappedProvider
 
 NAMES = MappingProxyType({"flex": "flex", "standard": "default", "priority": "priority"})
 """Our names of the tiers, and the services'. Sources: the API references of OpenAI and Amazon Bedrock."""
 
 
-class ServiceTier:
+class ServiceTier(WrappedProvider):
     """Adds the tier to requests that name none. It stands inside of the cache: a reply is the same in every tier.
 
     Args:
@@ -18,8 +18,8 @@ class ServiceTier:
     """
 
     def __init__(self, inner: Provider, tier: str | None) -> None:
-        self.takes_seed = inner.takes_seed
-        self._inner, self._tier = inner, tier
+        super().__init__(inner)
+        self._tier = tier
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply."""
@@ -28,7 +28,3 @@ class ServiceTier:
             return self._inner.stream(request)
         sampling = replace(request.sampling, extra={**extra, "service_tier": NAMES[tier]})
         return self._inner.stream(replace(request, sampling=sampling))
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()

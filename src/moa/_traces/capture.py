@@ -11,7 +11,7 @@ from moa._policies.cache.key import request_digest
 from moa._pricing.price import Price
 from moa._traces.lines import CallEndedLine, CallLine, Line, RecordedError, ReplyLine
 from moa.errors import ProviderError
-from moa.providers._base import ModelRequest, Provider, ReplyEvent
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, WrappedProvider
 
 
 class CaptureSink(Protocol):
@@ -55,12 +55,12 @@ class CapturedModels:
         await self._inner.prices_ready()
 
 
-class _CapturedProvider:
+class _CapturedProvider(WrappedProvider):
     """A provider whose replies are recorded."""
 
     def __init__(self, inner: Provider, sink: CaptureSink) -> None:
-        self.takes_seed = inner.takes_seed
-        self._inner, self._sink = inner, sink
+        super().__init__(inner)
+        self._sink = sink
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
@@ -91,9 +91,6 @@ class _CapturedProvider:
         async for event in events:
             self._sink.write(ReplyLine(at_s=self._sink.elapsed_s(), call=call.id, event=event))
             yield event
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 def _call_line(request: ModelRequest, call: CallRecord, at_s: float) -> CallLine:

@@ -149,6 +149,26 @@ class Provider(Protocol):
         ...
 
 
+class WrappedProvider:
+    """A provider around another one: like it in all that a subclass doesn't say otherwise.
+
+    Args:
+        inner: The other one.
+    """
+
+    def __init__(self, inner: Provider) -> None:
+        self._inner = inner
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the service honors a seed, as far as is known by now."""
+        return self._inner.takes_seed
+
+    async def aclose(self) -> None:
+        """Close the wrapped provider."""
+        await self._inner.aclose()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A whole reply."""

@@ -11,12 +11,12 @@ from moa._policies.cache.async_store import AsyncStore
 from moa._policies.cache.entry import Entry
 from moa._policies.cache.key import cache_key
 from moa._policies.metering import Metered
-from moa.providers._base import ModelRequest, Provider, ReplyEvent
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, WrappedProvider
 from moa.providers._endpoint import Endpoint
 from moa.providers._reply_serialization import is_worth_keeping, joined
 
 
-class Cache:
+class Cache(WrappedProvider):
     """Answers calls with their stored replies, and stores each new reply.
 
     Only complete replies are stored. When a call returns, its reply is on disk. Failures are never stored.
@@ -28,12 +28,8 @@ class Cache:
     """
 
     def __init__(self, inner: Provider, store: AsyncStore, endpoint: Endpoint) -> None:
-        self._inner, self._store, self._endpoint = inner, store, endpoint
-
-    @property
-    def takes_seed(self) -> bool:
-        """Whether the service honors a seed, as far as is known."""
-        return self._inner.takes_seed
+        super().__init__(inner)
+        self._store, self._endpoint = store, endpoint
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
@@ -68,10 +64,6 @@ class Cache:
         reply = joined(received)
         if is_worth_keeping(reply):
             await self._store.put(key, partial(_entry, request, reply))
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider; the store stays open, as other providers use it."""
-        await self._inner.aclose()
 
 
 async def _tee(events: AsyncIterator[ReplyEvent], received: list[ReplyEvent]) -> AsyncGenerator[ReplyEvent]:

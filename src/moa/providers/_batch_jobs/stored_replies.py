@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from moa._pricing.lookup import STANDARD
-from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, WholeReply
+from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, WholeReply, WrappedProvider
 from moa.providers._batch_jobs.store import JobStore
 from moa.providers._reply_serialization import event_dict, event_from, is_worth_keeping, joined
 
@@ -18,7 +18,7 @@ Key = Callable[[ModelRequest], str | None]
 """Returns the durable identity of a request."""
 
 
-class StoredReplies:
+class StoredReplies(WrappedProvider):
     """Answers a request that was answered before with the same reply, and writes every whole reply down.
 
     Args:
@@ -29,12 +29,8 @@ class StoredReplies:
     """
 
     def __init__(self, inner: Provider, store: JobStore, endpoint: str, key: Key) -> None:
-        self._inner, self._store, self._endpoint, self._key = inner, store, endpoint, key
-
-    @property
-    def takes_seed(self) -> bool:
-        """Whether the service honors a seed."""
-        return self._inner.takes_seed
+        super().__init__(inner)
+        self._store, self._endpoint, self._key = store, endpoint, key
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
@@ -51,10 +47,6 @@ class StoredReplies:
             except sqlite3.Error as error:  # it was paid for, and is returned
                 log.warning("a reply of %s can't be written down: %s", request.reference, error)
         yield WholeReply(list(reply))
-
-    async def aclose(self) -> None:
-        """Close the wrapped provider."""
-        await self._inner.aclose()
 
 
 def in_tier(events: list[ReplyEvent], tier: str | None) -> list[ReplyEvent]:

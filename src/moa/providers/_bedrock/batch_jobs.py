@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import orjson
 
 from moa.errors import BadRequest, BrokenReply, ConfigError, ConnectionFailed, ProviderError, RateLimited, ServiceFailed
-from moa.providers._base import ModelRequest, Provider, ReplyEvent
+from moa.providers._base import ModelRequest, Provider, ReplyEvent, WrappedProvider
 from moa.providers._batch_jobs.service import JobStatus
 from moa.providers._batch_jobs.store import BatchJob
 from moa.providers._bedrock import encode
@@ -251,12 +251,11 @@ def _mapped(error: Any, reference: str, secrets: Secrets) -> ProviderError:
     return from_response(status if isinstance(status, int) else 500, headers, body, context)
 
 
-class _FlexOrStandard:
+class _FlexOrStandard(WrappedProvider):
     """Asks in the flexible tier, which costs as little as a job; models without it in the usual tier."""
 
     def __init__(self, inner: Provider) -> None:
-        self.takes_seed = inner.takes_seed
-        self._inner = inner
+        super().__init__(inner)
         self._without: set[str] = set()
 
     @asynccontextmanager
@@ -277,6 +276,3 @@ class _FlexOrStandard:
                 log.warning("%s has no flexible tier: its calls cost the usual price", request.reference)
         async with self._inner.stream(request) as events:
             yield events
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
