@@ -12,15 +12,16 @@ from moa._policies.cache.store import Store
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine
 from moa.evaluation._analysis.load_run import table_in
-from moa.evaluation._data.outputs import write_json, write_outputs
+from moa.evaluation._data.outputs import write_outputs, write_rows
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.fill import Ended, Fill
+from moa.evaluation._runner.generation import output_of
 from moa.evaluation._runner.preparing import Candidates, Options, Prompts, prepare
 from moa.evaluation._runner.progress import Progress
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid
-from moa.evaluation._runner.table import Table, table_of
+from moa.evaluation._runner.table import Table, keep_given, table_of
 
 OnProgress = Callable[[Progress], None]
 
@@ -144,8 +145,8 @@ async def carry_out(spec: Spec, out: Path, on_progress: OnProgress) -> Evaluatio
     async with opened(spec, out) as run:
         if len(spec.instructions) == spec.prompts.count:
             run.store.write_prompts(spec.instructions)
+        await keep_given(spec, run.store)
         table = table_of(spec, run.store)
-        await table.keep_given()
         if spec.rejudge:
             await table.judge_again()
         fill = Fill(spec, table, note_progress)
@@ -220,7 +221,10 @@ def _judging_engine(spec: Spec, folder: RunDirectory, answering: Engine) -> Engi
 
 def export(table: Table, folder: RunDirectory) -> None:
     """Write outputs and annotations as AlpacaEval's files have them, in the prompts' order."""
-    for name in table.records:
-        write_outputs(folder.outputs(name), table.outputs(name).values())
-    for name in table.verdicts:
-        write_json(folder.annotations(name), [one.as_dict() for one in table.judgements(name)])
+    cells, indices = table.cells, [one.index for one in table.instructions]
+    for name in table.answers:
+        records = (record for index in indices for record in cells.records((name,), index).values())
+        write_outputs(folder.outputs(name), (output_of(one, cells.by_index[one.index]) for one in records))
+    for name in table.judging.found:
+        rows = (cells.judgement(name, index) for index in indices)
+        write_rows(folder.annotations(name), (one.as_dict() for one in rows if one is not None))

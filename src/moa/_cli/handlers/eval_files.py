@@ -34,6 +34,7 @@ from moa.evaluation._length_control.models import LengthModel
 from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, length_inflation
 from moa.evaluation._metrics.leaderboard import MIN_MODELS, correlate, published, read_ratings
 from moa.evaluation._metrics.metrics import Metrics, metrics
+from moa.evaluation._metrics.verdicts import verdicts_of
 from moa.evaluation._reporting import write_report
 from moa.evaluation._runner.preparing import judge_of, require_batch_api
 from moa.evaluation._runner.run_directory import RunDirectory
@@ -122,7 +123,7 @@ async def _with_progress(
 
 def _show_judging(rows: Sequence[Judgement], judge: Judge, out: Path) -> int:
     """Say what came out; judging that gave not one verdict has failed."""
-    found = judge_record(rows)
+    found = judge_record(verdicts_of(rows))
     parts = [count(found.missing, "verdict") + " missing"]
     if found.flips is not None:
         parts.append(f"{100 * found.flips:.1f}% changed sides with the order")
@@ -161,14 +162,14 @@ def show_metrics(
 ) -> None:
     """Print the figures of a file of annotations."""
     chosen: LengthModel | None = next((name for name in get_args(LengthModel) if name == model), None)
-    rows = read_annotations(path)
+    rows = verdicts_of(read_annotations(path))
     found = metrics(rows, _data(data_dir), align=align, model=chosen)
     if as_json:
         print_json({"system": found.system, "baseline": found.baseline, **found.as_dict()})
         return
     for line in _lines(found):
         print(line)
-    if missing := sum(row.preference is None for row in rows):
+    if missing := len(rows) - found.counts.n_total:
         print(f"verdicts missing            {missing:,} of {len(rows):,}: they count for neither side")
     if found.fit is not None and length_inflation(found.fit.design) >= SERIOUS_INFLATION:
         print("Length can't be told from quality: the win rate at equal length extrapolates, and means little.")

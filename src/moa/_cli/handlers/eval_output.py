@@ -18,12 +18,13 @@ from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.measured import Measured
 from moa.evaluation._analysis.recommendation import MEASURES, JudgeChecks, Ratio, VerdictBasis, why_undecidable
 from moa.evaluation._analysis.summary import Summary
-from moa.evaluation._data.annotations import Annotation, read_annotations
+from moa.evaluation._data.annotations import read_annotations
 from moa.evaluation._data.datasets import ALPACA_EVAL
 from moa.evaluation._data.huggingface import reference_folder
 from moa.evaluation._data.reference_data import AlpacaEvalData, load_alpaca_eval_data
 from moa.evaluation._judges.self_preference import conflicts
 from moa.evaluation._metrics.paired_difference import Comparison, compare
+from moa.evaluation._metrics.verdicts import Annotations, verdicts_of
 from moa.evaluation._pipeline import Evaluation
 from moa.evaluation._report import format as figures
 from moa.evaluation._runner.cost_estimate import Need, Plan
@@ -177,7 +178,7 @@ def reference_data(folder: Path | None) -> AlpacaEvalData | None:
 def show_latency(folder: Path, *, as_json: bool) -> None:
     """Print cost and latency of every system, and what they come to."""
     evaluation = collect(RunDirectory(folder))
-    found = {one.name: economics(tuple(one.records.values())) for one in evaluation.systems}
+    found = {one.name: economics(one.answers) for one in evaluation.systems}
     known = {name: one for name, one in found.items() if one is not None}
     if as_json:
         print_json({name: one.as_dict() for name, one in known.items()})
@@ -222,20 +223,20 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
     data = load_alpaca_eval_data(data_dir) if data_dir else None
     mine, theirs = _annotations(first), _annotations(second)
     found = compare(mine, theirs, data, margin=margin, seed=seed)
-    names = mine[0].generator_2, theirs[0].generator_2
+    names, baseline = (mine.systems[0], theirs.systems[0]), mine.opponents[0]
     if as_json:
-        why = _why_undecidable(found, names, mine[0].generator_1)
-        systems = {"first": names[0], "second": names[1], "baseline": mine[0].generator_1}
+        why = _why_undecidable(found, names, baseline)
+        systems = {"first": names[0], "second": names[1], "baseline": baseline}
         print_json({**systems, **_dict(found), "undecidable": why})
         return
-    print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {mine[0].generator_1}:")
+    print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {baseline}:")
     print(f"win rate, A - B: {_points(found.win_rate_difference)}")
     print(f"{MEASURES[found.lc_model]} ({found.lc_model}), A - B: {_points(found.lc_difference)}")
     if found.predicted_win_rate is not None:
         one = found.predicted_win_rate
         figure = f"{one.value:.2f}% ({one.interval:.2f})"
         print(f"win rate of A against B as the official model predicts it: {figure}; not judged")
-    if (why := _why_undecidable(found, names, mine[0].generator_1)) is not None:
+    if (why := _why_undecidable(found, names, baseline)) is not None:
         print(why)
     elif found.evidence is not None:
         verdict = found.evidence.controlled
@@ -263,14 +264,14 @@ def _why_undecidable(found: Comparison, names: tuple[str, str], opponent: str) -
     )
 
 
-def _annotations(path: Path) -> Sequence[Annotation]:
+def _annotations(path: Path) -> Annotations:
     """The annotations of a file, or of the mixture of a run directory."""
     if not path.is_dir():
-        return read_annotations(path)
-    rows = collect(RunDirectory(path)).candidate.annotations
-    if not rows:
+        return verdicts_of(read_annotations(path))
+    found = collect(RunDirectory(path)).candidate.verdicts
+    if found is None:
         raise EvaluationDataError("nothing has been judged in this run: give it a --judge", path=path)
-    return rows
+    return found
 
 
 def _points(found: Estimate | None) -> str:

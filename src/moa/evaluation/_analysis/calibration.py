@@ -19,6 +19,7 @@ from moa.evaluation._data.reference_data import AlpacaEvalData, words_of
 from moa.evaluation._judges.alpaca_eval import OFFICIAL
 from moa.evaluation._judges.base import Pair
 from moa.evaluation._metrics.metrics import Metrics, metrics
+from moa.evaluation._metrics.verdicts import verdicts_of
 from moa.evaluation._statistics.agreement import cohen_kappa, rank_correlation
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.transfer import NoLine, Reading, Transfer, transfer
@@ -242,7 +243,7 @@ def calibrate(
         mine = [row for _, row in both if row.generator_2 == name]
         if len(mine) < 2:
             continue
-        theirs, found = metrics(rows, data), metrics(mine, data)
+        theirs, found = metrics(verdicts_of(rows), data), metrics(verdicts_of(mine), data)
         models.add(found.lc_model)
         rated.append(_rated(name, theirs, found))
     first = next(iter(official.values()))[0]
@@ -254,12 +255,14 @@ def calibrate(
         same_side=sum(theirs == mine for theirs, mine in sides) / len(sides),
         kappa=cohen_kappa(*zip(*sides, strict=True)),
         length_model=", ".join(sorted(models)),
-        opponent=tuple(sorted({_digest(row) for rows in official.values() for row in rows})),
+        opponent=tuple(
+            sorted({opponent_digest(row.instruction, row.output_1) for rows in official.values() for row in rows})
+        ),
     )
 
 
 def on_official_scale(
-    calibration: Calibration, system: str, judge: str, rows: Sequence[Annotation], found: Metrics
+    calibration: Calibration, system: str, judge: str | None, pairs: Sequence[str], found: Metrics
 ) -> tuple[OnOfficialScale, ...]:
     """Return what a system's figures read as on the official scale; nothing where they can't be read.
 
@@ -267,10 +270,10 @@ def on_official_scale(
         calibration: What judging again has shown.
         system: The system's name.
         judge: Who judged it: only the judge that was calibrated can be read.
-        rows: Its annotations: only against the outputs that the calibration is about.
+        pairs: Digests of what it was judged against: only the outputs that the calibration is about.
         found: Its figures.
     """
-    if why_unreadable(calibration, judge, rows) is not None:
+    if why_unreadable(calibration, judge, pairs) is not None:
         return ()
     own = _shrunk(found, of=len(calibration.opponent))
     wanted: list[tuple[Scale, float | None, float | None]] = [
@@ -286,19 +289,24 @@ def on_official_scale(
     )
 
 
-def why_unreadable(calibration: Calibration, judge: str | None, rows: Sequence[Annotation]) -> str | None:
-    """Return why verdicts can't be read on the official scale, or None where they can."""
+def why_unreadable(calibration: Calibration, judge: str | None, pairs: Sequence[str]) -> str | None:
+    """Return why verdicts can't be read on the official scale, or None where they can; as `on_official_scale`."""
     if judge != calibration.judge:
         return f"it is about the judge {calibration.judge}, and {judge or 'no judge'} gave these verdicts"
     known = set(calibration.opponent)
-    others = sum(_digest(row) not in known for row in rows)
+    others = sum(pair not in known for pair in pairs)
     if others:
         return (
-            f"{others:,} of {len(rows):,} verdicts are on other prompts, or against other outputs, than those that "
+            f"{others:,} of {len(pairs):,} verdicts are on other prompts, or against other outputs, than those that "
             f"{calibration.annotator} judged"
         )
     line = calibration.line("raw")
     return str(line) if isinstance(line, NoLine) else None
+
+
+def opponent_digest(instruction: str, output: str) -> str:
+    """Return what tells an instruction with the output that all systems were judged against."""
+    return sha256(f"{words_of(instruction)}\0{output}".encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
@@ -370,10 +378,6 @@ def _side(row: Annotation) -> int:
 
 def _pair(row: Annotation) -> tuple[str, str, str]:
     return row.instruction, row.output_1, row.output_2
-
-
-def _digest(row: Annotation) -> str:
-    return sha256(f"{words_of(row.instruction)}\0{row.output_1}".encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def as_dict(calibration: Calibration) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from moa._render.format import count
-from moa.evaluation._analysis.calibration import Calibration, why_unreadable
 from moa.evaluation._analysis.collected import Collected
 from moa.evaluation._analysis.recommendation import MEASURES
 from moa.evaluation._analysis.system_summary import SystemSummary
@@ -21,7 +20,7 @@ FEW_PROMPTS = 200
 
 
 def cautions(
-    evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None, calibration: Calibration | None
+    evaluation: Collected, systems: Sequence[SystemSummary], evidence: Evidence | None, unreadable: str | None
 ) -> tuple[str, ...]:
     """Return what has to be known to read the figures right.
 
@@ -29,7 +28,7 @@ def cautions(
         evaluation: All of it.
         systems: The figures of its systems.
         evidence: What the verdicts show; None without any.
-        calibration: How the judge's figures read on another's scale, if that was measured.
+        unreadable: Why the judge's calibration says nothing here; None if it does, or there is none.
     """
     return (
         *_about_the_judge(evaluation, systems),
@@ -43,7 +42,7 @@ def cautions(
             for one in systems
             if one.output_issues.judge_marks
         ),
-        *_uncalibrated(evaluation, calibration),
+        *(() if unreadable is None else (f"The calibration can't be used here: {unreadable}.",)),
     )
 
 
@@ -72,27 +71,26 @@ def _missing(what: str, found: Sequence[tuple[str, int, int]]) -> Iterator[str]:
 def _incomplete(evaluation: Collected, systems: Sequence[SystemSummary]) -> Iterator[str]:
     """Say what there is too little of."""
     candidate, planned = evaluation.candidate, evaluation.planned
-    judged = len(candidate.annotations)
+    judged = 0 if candidate.verdicts is None else len(candidate.verdicts)
     if evaluation.settlement is None and 0 < judged < planned:
         yield f"Only {judged:,} of {planned:,} prompts are judged so far: the same command goes on."
     if 0 < judged < FEW_PROMPTS:
         few = f"{count(judged, 'prompt')} {'is' if judged == 1 else 'are'} few"
         yield f"{few}: at worst, a win rate is known to ± {100.0 / judged**0.5:.0f} points only."
-    rows = len(candidate.outputs)
-    if repeated := rows - len({one.instruction for one in candidate.outputs.values()}):
+    there = candidate.answers.is_there.tolist()
+    prompts = [one.text for one, is_there in zip(evaluation.instructions, there, strict=True) if is_there]
+    rows = len(prompts)
+    if repeated := rows - len(set(prompts)):
         yield f"{repeated:,} of {rows:,} prompts repeat others: all rows about one prompt count as one draw."
     for one in systems:
         if one.name == evaluation.about and one.categories is not None and not any(one.categories.estimates.values()):
             yield "No category has enough prompts for a win rate of its own."
     for system in evaluation.systems:
-        if system.failed:
-            codes = Counter(
-                str((record.error or {}).get("code", record.status))
-                for record in system.records.values()
-                if not record.has_output
-            )
-            (why, _), *_ = codes.most_common(1)
-            yield f"{system.name}: {system.failed:,} of {len(system.records):,} answers failed ({why})."
+        answers = system.answers
+        if failed := answers.failed:
+            errors = answers.error[answers.is_there & ~answers.has_output]
+            (why, _), *_ = Counter(str((error or {}).get("code", "failed")) for error in errors).most_common(1)
+            yield f"{system.name}: {failed:,} of {answers.asked:,} answers failed ({why})."
 
 
 def _elsewhere(evaluation: Collected) -> Iterator[str]:
@@ -136,11 +134,3 @@ def _settled(evaluation: Collected) -> Iterator[str]:
             "Judging was to stop as soon as the answer was settled: the intervals of the first sentences allow for "
             "that, those of the tables are for a number of prompts fixed beforehand, and too narrow."
         )
-
-
-def _uncalibrated(evaluation: Collected, calibration: Calibration | None) -> Iterator[str]:
-    """Say why a calibration says nothing here."""
-    if calibration is not None:
-        judged = [row for one in evaluation.systems if one.name != evaluation.opponent for row in one.annotations]
-        if (why := why_unreadable(calibration, evaluation.judge, judged)) is not None:
-            yield f"The calibration can't be used here: {why}."

@@ -1,41 +1,58 @@
 """What an evaluation left behind, as the values that the analysis reads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from moa._mixture.schema import Mixture
 from moa.evaluation._analysis.human import HumanCheck
 from moa.evaluation._analysis.measured import Measured, Scores
 from moa.evaluation._data.annotations import Judgement
-from moa.evaluation._data.outputs import Output
+from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._metrics.stopping import Settlement
-from moa.evaluation._runner.records import AnswerTrace, Record
+from moa.evaluation._metrics.verdicts import Annotations
+from moa.evaluation._runner.records import Answers, AnswerTrace, Record
+
+
+class Texts(Protocol):
+    """What systems wrote, by system and by the prompt's index: read when it is asked for, as it is much."""
+
+    def answers(self, system: str) -> Iterator[tuple[Record, AnswerTrace]]:
+        """All answers of a system, one after another, and how they came about."""
+
+    def records(self, systems: Sequence[str], index: int) -> Mapping[str, Record]:
+        """The answers of some systems to a prompt, as far as they are there."""
+
+    def trace(self, system: str, index: int) -> AnswerTrace:
+        """How an answer came about."""
+
+    def judgement(self, system: str, index: int) -> Judgement | None:
+        """What the judge says of an answer; None while that is to come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """One system with all that is known of it.
+    """One system with all that is known of it, but for texts.
 
     Attributes:
         name: Its name.
         role: As in `systems.System`; likewise mixture and parent.
-        records: By the prompt's index.
-        outputs: By the prompt's index.
+        answers: A row for each prompt.
         is_precomputed: Whether its outputs, and times if any, come out of a file.
-        traces: Gives how its records came about, by the prompt's index; read when it is called, as that is much.
-        annotations: What the judge said of its outputs, if it was judged.
+        verdicts: What the judge said of its outputs, a row for each prompt on which it said something; None if it
+            said nothing.
     """
 
     name: str
     role: str
-    records: Mapping[int, Record]
-    outputs: Mapping[int, Output]
+    answers: Answers
     mixture: Mixture | None = None
     parent: str | None = None
     is_precomputed: bool = False
-    traces: Callable[[], Mapping[int, AnswerTrace]] = dict
-    annotations: Sequence[Judgement] = ()
+    verdicts: Annotations | None = None
 
     @property
     def is_single_model(self) -> bool:
@@ -45,12 +62,7 @@ class Evaluated:
     @property
     def was_timed_elsewhere(self) -> bool:
         """Whether its times come out of a file: they were measured under another load."""
-        return self.is_precomputed and any(record.seconds is not None for record in self.records.values())
-
-    @property
-    def failed(self) -> int:
-        """On how many prompts it has no output."""
-        return sum(not record.has_output for record in self.records.values())
+        return self.is_precomputed and not np.isnan(self.answers.seconds).all()
 
     @property
     def models(self) -> Sequence[str]:
@@ -64,6 +76,8 @@ class Collected:
 
     Attributes:
         systems: All of them; none of them is what it is by its place.
+        instructions: The prompts, in the order of the answers' rows.
+        reading: Opens what the systems wrote.
         about: Name of the system that the verdict is about.
         opponent: Name of the system that all others were judged against; None if nothing was judged.
         judge: The judge's name.
@@ -79,6 +93,8 @@ class Collected:
     """
 
     systems: tuple[Evaluated, ...]
+    instructions: Sequence[Instruction]
+    reading: Callable[[], AbstractContextManager[Texts]]
     about: str
     opponent: str | None
     judge: str | None
@@ -103,9 +119,11 @@ class Collected:
         return tuple(one for scores in self.scores for one in scores.measured(self.baseline))
 
     @property
-    def deciding(self) -> Scores | None:
-        """The scores that the verdict rests on; None if it rests on a judge."""
-        return next((one for one in self.scores if one.measure == self.rests_on), None)
+    def deciding(self) -> Mapping[str, Annotations]:
+        """What the verdict rests on, by system: the scores of one measure, or the judge's verdicts."""
+        if self.rests_on is not None:
+            return next(one.found for one in self.scores if one.measure == self.rests_on)
+        return {one.name: one.verdicts for one in self.systems if one.verdicts is not None}
 
     def named(self, name: str) -> Evaluated:
         """Return the system of that name; KeyError if there is none."""

@@ -1,16 +1,16 @@
 """What a system's answers cost and how long they took, out of the books of its real calls. Unknown stays unknown."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from moa._ledger import Call, Ledger
-from moa.evaluation._runner.records import AnswerTrace, Record
-
-_NO_TRACES: Mapping[int, AnswerTrace] = {}
+from moa._ledger import Call
+from moa._usage import Spend, TokenUsage
+from moa.evaluation._runner.records import Answers, AnswerTrace, Record
+from moa.evaluation._statistics.array_types import Floats
 
 Place = tuple[int, str, str]
 """Layer, agent and model."""
@@ -103,112 +103,114 @@ class CostLatency:
         }
 
 
-def economics(records: Sequence[Record], traces: Mapping[int, AnswerTrace] = _NO_TRACES) -> CostLatency | None:
+class CallSums:
+    """Sums up the calls of a system's answers, which come one after another."""
+
+    def __init__(self) -> None:
+        self.by_place: defaultdict[Place, _Sum] = defaultdict(_Sum)
+        self.by_layer: defaultdict[int, _Sum] = defaultdict(_Sum)
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, record: Record, trace: AnswerTrace) -> None:
+        """Take an answer in, given how it came about."""
+        for call in trace.calls:
+            self.by_place[call.layer, call.agent, call.model].add(call)
+            self.by_layer[call.layer].add(call)
+        for layer in trace.layers if record.has_output else ():
+            if layer.roster:
+                slowest = max(layer.roster, key=lambda proposal: proposal.duration_s)
+                self._seconds[slowest.agent] += layer.duration_s
+        if record.has_output and record.aggregation_s:
+            self._seconds["aggregator" if trace.layers else record.agent or "model"] += record.aggregation_s
+
+    def critical_share(self) -> dict[str, float]:
+        """Return which part of the critical path's time each agent is to blame for, longest first.
+
+        In each layer it is the proposer that was still running when the layer closed, or the last one to end.
+        """
+        total, longest_first = sum(self._seconds.values()), sorted(self._seconds.items(), key=lambda entry: -entry[1])
+        return {agent: time / total for agent, time in longest_first} if total else {}
+
+
+def economics(answers: Answers, calls: CallSums | None = None) -> CostLatency | None:
     """Return what a system's answers cost and how long they took.
 
     Args:
-        records: Its records; those that failed were paid for and count.
-        traces: How they came about, by the prompt's index; without any, nothing is said of agents and layers.
+        answers: What is known of them; those that failed were paid for and count.
+        calls: Of all of them; without, nothing is said of agents and layers.
 
     Returns:
-        The figures, or None without any record.
+        The figures, or None without any answer.
     """
-    if not records:
+    prompts, calls = answers.asked, calls or CallSums()
+    if not prompts:
         return None
-    timed = [record for record in records if record.has_output]
-    calls = [call for one in records if one.index in traces for call in traces[one.index].calls]
+    timed, by_place = (
+        answers.at(answers.has_output),
+        {place: one.cost(prompts) for place, one in calls.by_place.items()},
+    )
     return CostLatency(
-        prompts=len(records),
-        cost=_system_cost(records),
-        by_place=_by_place(calls, len(records)),
-        by_layer=_by_layer(calls, len(records)),
-        total=percentiles([record.seconds for record in timed]),
-        first_token=percentiles([record.first_token_s for record in timed]),
-        critical_share=critical_share([(one, traces[one.index]) for one in timed if one.index in traces]),
+        prompts=prompts,
+        cost=_system_cost(answers.at(answers.is_there)),
+        by_place=dict(sorted(by_place.items(), key=lambda entry: -entry[1].priced_usd)),
+        by_layer={layer: one.cost(prompts) for layer, one in sorted(calls.by_layer.items())},
+        total=percentiles(timed.seconds),
+        first_token=percentiles(timed.first_token_s),
+        critical_share=calls.critical_share(),
     )
 
 
-def percentiles(seconds: Sequence[float | None]) -> Percentiles | None:
+def percentiles(seconds: Floats) -> Percentiles | None:
     """Return the percentiles of the times that are known, None if none is."""
-    known = [value for value in seconds if value is not None]
-    if not known:
+    known = seconds[~np.isnan(seconds)]
+    if not len(known):
         return None
     p50, p95, p99 = (float(value) for value in np.percentile(known, [50, 95, 99]))
     return Percentiles(p50=p50, p95=p95, p99=p99, n=len(known))
 
 
-def critical_share(runs: Sequence[tuple[Record, AnswerTrace]]) -> dict[str, float]:
-    """Return which part of the critical path's time each agent is to blame for, longest first.
+def _system_cost(answers: Answers) -> Cost:
+    n = len(answers.cost_usd)
 
-    In each layer it is the proposer that was still running when the layer closed, or the last one to end.
+    def mean(column: Floats) -> float | None:
+        return None if np.isnan(column).any() else sum(column.tolist()) / n
 
-    Args:
-        runs: With their layers and the aggregator's time.
-    """
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for record, trace in runs:
-        for layer in trace.layers:
-            if layer.roster:
-                slowest = max(layer.roster, key=lambda proposal: proposal.duration_s)
-                seconds[slowest.agent] += layer.duration_s
-        if record.aggregation_s:
-            seconds["aggregator" if trace.layers else record.agent or "model"] += record.aggregation_s
-    total = sum(seconds.values())
-    return (
-        {agent: time / total for agent, time in sorted(seconds.items(), key=lambda entry: -entry[1])} if total else {}
-    )
+    def per_1000(column: Floats) -> float | None:
+        return None if np.isnan(column).any() else 1000 * sum(column.tolist()) / n
 
-
-def _system_cost(records: Sequence[Record]) -> Cost:
-    usages = [record.usage for record in records if record.usage is not None]
-    known = len(usages) == len(records)
-    costs = [record.cost_usd for record in records]
     # Of a given output that has no token counts, all of the cost is an estimate; of an asked one, part of it may be.
-    abouts = [
-        one.priced_usd + one.estimated_usd
-        for one in records
-        if one.cost_usd is not None or (one.usage is None and one.estimated_usd)
-    ]
-    priced = sum(record.priced_usd for record in records)
-    n = len(records)
-    saved = [record.saved_usd for record in records if record.saved_usd is not None]
+    is_estimate = np.isnan(answers.output_tokens) & (answers.estimated_usd != 0)
+    about = np.where(np.isnan(answers.cost_usd) & ~is_estimate, np.nan, answers.priced_usd + answers.estimated_usd)
     return Cost(
-        usd=None if None in costs else 1000 * sum(cost for cost in costs if cost is not None) / n,
-        priced_usd=1000 * priced / n,
-        estimated_usd=1000 * sum(record.estimated_usd for record in records) / n,
-        about_usd=1000 * sum(abouts) / n if len(abouts) == n else None,
-        input_tokens=sum(usage.input_tokens for usage in usages) / n if known else None,
-        cached_input_tokens=sum(usage.cached_input_tokens for usage in usages) / n if known else None,
-        output_tokens=sum(usage.output_tokens for usage in usages) / n if known else None,
-        saved_usd=1000 * sum(saved) / n if len(saved) == n else None,
+        usd=per_1000(answers.cost_usd),
+        priced_usd=per_1000(answers.priced_usd) or 0.0,
+        estimated_usd=per_1000(answers.estimated_usd) or 0.0,
+        about_usd=per_1000(about),
+        input_tokens=mean(answers.input_tokens),
+        cached_input_tokens=mean(answers.cached_input_tokens),
+        output_tokens=mean(answers.output_tokens),
+        saved_usd=per_1000(answers.saved_usd),
     )
 
 
-def _by_place(calls: Sequence[Call], prompts: int) -> dict[Place, Cost]:
-    groups: defaultdict[Place, list[Call]] = defaultdict(list)
-    for call in calls:
-        groups[call.layer, call.agent, call.model].append(call)
-    costs = {place: _cost_of_calls(found, prompts) for place, found in groups.items()}
-    return dict(sorted(costs.items(), key=lambda entry: -entry[1].priced_usd))
+class _Sum:
+    """What some calls cost."""
 
+    def __init__(self) -> None:
+        self._spend, self._usage = Spend(), TokenUsage()
 
-def _by_layer(calls: Sequence[Call], prompts: int) -> dict[int, Cost]:
-    groups: defaultdict[int, list[Call]] = defaultdict(list)
-    for call in calls:
-        groups[call.layer].append(call)
-    return {layer: _cost_of_calls(found, prompts) for layer, found in sorted(groups.items())}
+    def add(self, call: Call) -> None:
+        self._spend, self._usage = self._spend + call.spend, self._usage + call.usage
 
-
-def _cost_of_calls(calls: Sequence[Call], prompts: int) -> Cost:
-    ledger = Ledger(calls=tuple(calls))
-    spend, usage = ledger.spend, ledger.usage
-    return Cost(
-        usd=None if spend.cost_usd is None else 1000 * float(spend.cost_usd) / prompts,
-        priced_usd=1000 * float(spend.priced_usd) / prompts,
-        estimated_usd=1000 * float(spend.estimated_usd) / prompts,
-        about_usd=None if spend.cost_usd is None else 1000 * float(spend.cost_usd + spend.estimated_usd) / prompts,
-        input_tokens=usage.input_tokens / prompts,
-        cached_input_tokens=usage.cached_input_tokens / prompts,
-        output_tokens=usage.output_tokens / prompts,
-        saved_usd=1000 * float(spend.saved_usd) / prompts,
-    )
+    def cost(self, prompts: int) -> Cost:
+        spend, usage = self._spend, self._usage
+        return Cost(
+            usd=None if spend.cost_usd is None else 1000 * float(spend.cost_usd) / prompts,
+            priced_usd=1000 * float(spend.priced_usd) / prompts,
+            estimated_usd=1000 * float(spend.estimated_usd) / prompts,
+            about_usd=None if spend.cost_usd is None else 1000 * float(spend.cost_usd + spend.estimated_usd) / prompts,
+            input_tokens=usage.input_tokens / prompts,
+            cached_input_tokens=usage.cached_input_tokens / prompts,
+            output_tokens=usage.output_tokens / prompts,
+            saved_usd=1000 * float(spend.saved_usd) / prompts,
+        )

@@ -18,11 +18,11 @@ def cost_sentence(evaluation: Collected) -> str:
     first = evaluation.candidate
     baseline = next((one for one in evaluation.systems if one.name == evaluation.baseline), None)
     if baseline is None or baseline is first:
-        return f"{first.name}: {_figures(economics(tuple(first.records.values())))}."
-    common = sorted(set(first.records) & set(baseline.records))
-    if not common:
+        return f"{first.name}: {_figures(economics(first.answers))}."
+    common = first.answers.is_there & baseline.answers.is_there
+    if not common.any():
         return f"{first.name} and {baseline.name} have answered no prompt in common: nothing can be compared."
-    mine, theirs = (economics([one.records[index] for index in common]) for one in (first, baseline))
+    mine, theirs = (economics(one.answers.at(common)) for one in (first, baseline))
     parts = [f"{one.name}: {_figures(found)}" for one, found in ((first, mine), (baseline, theirs))]
     relations = [*_relation("cost", _usd(mine), _usd(theirs)), *_relation("time", _median(mine), _median(theirs))]
     relation = f"{first.name} takes {' and '.join(relations)}" if relations else "Neither cost nor time can be compared"

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from moa.evaluation._analysis.collected import Evaluated
+import numpy as np
+
+from moa.evaluation._analysis.collected import Collected, Evaluated, Texts
 from moa.evaluation._analysis.verbatim_overlap import differs
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._metrics.paired_difference import compare
@@ -52,6 +54,8 @@ class Effect:
 def effect(
     mixture: Evaluated,
     other: Evaluated,
+    evaluation: Collected,
+    texts: Texts,
     *,
     leaves_out: bool,
     of: int = 1,
@@ -64,6 +68,8 @@ def effect(
     Args:
         mixture: The full mixture.
         other: The variant.
+        evaluation: Of which both are part.
+        texts: What they wrote.
         leaves_out: As in `Effect`.
         of: How many variants are looked at together: the interval holds for all of them at once (Bonferroni).
         data: AlpacaEval's reference data, or None for other prompts.
@@ -74,12 +80,11 @@ def effect(
         EvaluationDataError: Annotations don't belong together.
     """
     difference = _difference(mixture, other, 1.0 - (1.0 - LEVEL) / of, data, seed) if is_compared else None
-    pairs = [
-        (mixture.records[index].output, record.output)
-        for index, record in other.records.items()
-        if record.has_output and index in mixture.records and mixture.records[index].has_output
-    ]
-    changed = sum(differs(*pair) for pair in pairs)
+    both = np.flatnonzero(mixture.answers.has_output & other.answers.has_output).tolist()
+    changed = 0
+    for index in (evaluation.instructions[row].index for row in both):
+        found = texts.records((mixture.name, other.name), index)
+        changed += differs(found[mixture.name].output, found[other.name].output)
     finding = f"{other.name}: the judge can't tell them apart."
     if is_compared:
         finding = _difference_sentence(mixture.name, other.name, difference, leaves_out=leaves_out)
@@ -89,17 +94,17 @@ def effect(
         difference=difference,
         of=of,
         changed=changed,
-        n=len(pairs),
-        sentence=f"{finding} {changed} of {len(pairs)} answers differ materially.",
+        n=len(both),
+        sentence=f"{finding} {changed} of {len(both)} answers differ materially.",
     )
 
 
 def _difference(
     mixture: Evaluated, other: Evaluated, level: float, data: AlpacaEvalData | None, seed: int
 ) -> Estimate | None:
-    if not (mixture.annotations and other.annotations):
+    if mixture.verdicts is None or other.verdicts is None:
         return None
-    both = compare(mixture.annotations, other.annotations, data, seed=seed, level=level)
+    both = compare(mixture.verdicts, other.verdicts, data, seed=seed, level=level)
     return both.lc_difference or both.win_rate_difference
 
 

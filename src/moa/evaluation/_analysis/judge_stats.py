@@ -1,12 +1,17 @@
 """How a judge did: what it cost, how long it took, which verdicts are missing, where it changed its mind."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moa.evaluation._data.annotations import DRAW, NO_BASELINE, Judgement
+import numpy as np
+
+from moa.evaluation._data.annotations import NO_BASELINE
 from moa.evaluation._judges.panel import Agreement, agreement
+from moa.evaluation._metrics.verdicts import Annotations
+from moa.evaluation._statistics.array_types import Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,28 +65,34 @@ class JudgeStats:
         }
 
 
-def judge_record(rows: Sequence[Judgement]) -> JudgeStats:
+def judge_record(verdicts: Annotations) -> JudgeStats:
     """Return how the judge did. Verdicts of other programs have no orders, prices or failures: these are unknown."""
-    rows = [row for row in rows if row.verdict != NO_BASELINE]
-    given = [row.preference for row in rows if row.preference is not None]
-    flips = [row.flipped for row in rows if row.flipped is not None]
-    consistent = [(row.preference or DRAW) - 1.0 for row in rows if row.flipped is False and row.preference is not None]
-    reasons = Counter(row.failure["code"] for row in rows if row.failure)
+    rows = verdicts.at(np.array([why != NO_BASELINE for why in verdicts.unasked], dtype=np.bool_))
+    given = rows.won[~np.isnan(rows.won)]
+    orders = np.stack([rows.baseline_first, rows.system_first])
+    is_tried = ~np.isnan(orders).any(axis=0)
+    is_flipped = is_tried & (orders.min(axis=0) < 0.5) & (orders.max(axis=0) > 0.5)
+    consistent = rows.won[is_tried & ~is_flipped & ~np.isnan(rows.won)]
+    reasons = Counter(failure["code"] for failure in rows.failure if failure)
+    panel = zip(*map(_known, rows.by_judge.values()), strict=True)
     return JudgeStats(
         n=len(rows),
         missing=len(rows) - len(given),
         reasons=dict(reasons.most_common()),
-        ties=sum(preference in (0, DRAW) for preference in given) / len(given) if given else None,
-        flips=sum(flips) / len(flips) if flips else None,
-        consistent_win_rate=100.0 * sum(consistent) / len(consistent) if consistent else None,
-        usd=_sum([row.price_per_example for row in rows]),
-        seconds=_sum([row.time_per_example for row in rows]),
-        dropped=tuple(sorted({part for row in rows for part in row.dropped})),
-        agreement=agreement([dict(row.by_judge) for row in rows if row.by_judge]),
+        ties=np.count_nonzero(given == 0.5) / len(given) if len(given) else None,
+        flips=np.count_nonzero(is_flipped) / np.count_nonzero(is_tried) if is_tried.any() else None,
+        consistent_win_rate=100.0 * sum(consistent.tolist()) / len(consistent) if len(consistent) else None,
+        usd=_sum(rows.usd),
+        seconds=_sum(rows.seconds),
+        dropped=tuple(sorted(rows.dropped)),
+        agreement=agreement([dict(zip(rows.by_judge, said, strict=True)) for said in panel]),
     )
 
 
-def _sum(figures: Sequence[float | None]) -> float | None:
+def _known(column: Floats) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in column.tolist()]
+
+
+def _sum(figures: Floats) -> float | None:
     """The sum of a figure over all rows, None if one of them lacks it."""
-    known = [one for one in figures if one is not None]
-    return sum(known) if len(known) == len(figures) else None
+    return None if np.isnan(figures).any() else sum(figures.tolist())

@@ -1,30 +1,33 @@
 """A run directory read back: every system with its outputs, books and annotations, and how it was measured."""
 
 import json
-from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from moa.errors import EvaluationDataError
-from moa.evaluation._analysis.collected import Collected, Evaluated
+from moa.evaluation._analysis.collected import Collected, Evaluated, Texts
 from moa.evaluation._analysis.human import HumanCheck, human_check
-from moa.evaluation._analysis.measured import Scores, scores_of, scores_of_judge
-from moa.evaluation._data.annotations import judgements_of
-from moa.evaluation._data.datasets import ALPACA_EVAL
+from moa.evaluation._analysis.measured import Scores, scores_of
+from moa.evaluation._data.annotations import Judgement, judgements_of
+from moa.evaluation._data.datasets import ALPACA_EVAL, Instruction
 from moa.evaluation._data.outputs import file_name, read_outputs
 from moa.evaluation._data.reference_data import BASELINE
 from moa.evaluation._data.rows import read_rows
 from moa.evaluation._judges.self_preference import conflicts
-from moa.evaluation._runner.labels import labels_of
+from moa.evaluation._metrics.verdicts import verdicts_of
+from moa.evaluation._runner.labels import Label, labels_of
 from moa.evaluation._runner.manifest import FORMAT, JudgeEntry, Manifest, Protocol, Session, SystemEntry
 from moa.evaluation._runner.preparing import BASELINE_FILE
-from moa.evaluation._runner.records import RECORDS, TRACES, AnswerTrace, Record
+from moa.evaluation._runner.records import RECORDS, TRACES, Answers, AnswerTrace, Record
 from moa.evaluation._runner.run_directory import RunDirectory
-from moa.evaluation._runner.store import CellStore
-from moa.evaluation._runner.table import Table
+from moa.evaluation._runner.store import CellStore, outputs_key
+from moa.evaluation._runner.table import Cells, Table
 
 
 def collect(folder: RunDirectory) -> Collected:
@@ -41,22 +44,23 @@ def collect(folder: RunDirectory) -> Collected:
     human: tuple[HumanCheck, ...] = ()
     scores: tuple[Scores, ...] = ()
     damaged: list[str] = []
+    reading: Callable[[], AbstractContextManager[Texts]]
     if manifest.format == FORMAT:
-        store = CellStore(folder.cells, read_only=True)
-        try:
+        with _reading(folder) as store:
             table = table_in(manifest, store)
-            systems, human = _systems(folder, protocol, table), _human(table, store)
-            scores = (*scores_of(table, protocol.measures), *_by_former_judges(manifest, store))
-            damaged = store.damaged
-        finally:
-            store.close()
+            instructions, reading = table.instructions, partial(_cells, folder, table.instructions, judge)
+            systems, scores = _systems(protocol, table), scores_of(table, protocol.measures)
+            human, damaged = _human(table), store.damaged
     else:
-        systems = tuple(_system_of_format_1(folder.path, one) for one in protocol.systems)
-    if not any(system.name == protocol.candidate and system.outputs for system in systems):
+        texts = TextsOfFormat1(folder.path, protocol.systems)
+        instructions, systems, reading = texts.instructions, texts.systems, lambda: nullcontext(texts)
+    if not any(system.name == protocol.candidate and system.answers.is_there.any() for system in systems):
         raise EvaluationDataError("nothing has been answered yet: run the evaluation first", path=folder.path)
     asked = tuple(dict.fromkeys((*(judge.models if judge is not None else ()), *protocol.graders)))
     return Collected(
         systems=systems,
+        instructions=instructions,
+        reading=reading,
         about=protocol.candidate,
         opponent=None if judge is None else judge.against,
         judge=None if judge is None else judge.name,
@@ -78,89 +82,125 @@ def collect(folder: RunDirectory) -> Collected:
 
 def table_in(manifest: Manifest, store: CellStore) -> Table:
     """Return what a run has, by what its manifest says; errors as in `collect`."""
-    return _table(manifest, store, manifest.protocol.judge, manifest.measures)
-
-
-def _table(manifest: Manifest, store: CellStore, judge: JudgeEntry | None, measures: Sequence[str] = ()) -> Table:
-    names = [one.name for one in manifest.protocol.systems]
+    names, judge = [one.name for one in manifest.protocol.systems], manifest.protocol.judge
     opponent, name = (None, None) if judge is None else (judge.against, judge.name)
-    return Table(store.prompts(), names, store, opponent=opponent, judge=name, measures=measures)
+    former = {one: against for one, against in manifest.judges.items() if one != name and against in names}
+    measures = manifest.measures
+    return Table(store.prompts(), names, store, opponent=opponent, judge=name, measures=measures, former=former)
 
 
-def _by_former_judges(manifest: Manifest, store: CellStore) -> Iterator[Scores]:
-    protocol = manifest.protocol
-    names = [one.name for one in protocol.systems]
-    for judge, opponent in manifest.judges.items():
-        if judge != (protocol.judge and protocol.judge.name) and opponent in names:
-            found = scores_of_judge(_table(manifest, store, JudgeEntry(name=judge, against=opponent)))
-            yield from (found,) if found.points else ()
-
-
-def _traces(
-    cells: Path, system: str, keys: Mapping[str, Sequence[int]], known: Container[int]
-) -> dict[int, AnswerTrace]:
-    """How answers came about, but for those that another process has added since the others were read."""
-    store = CellStore(cells, read_only=True)
+@contextmanager
+def _reading(folder: RunDirectory) -> Iterator[CellStore]:
+    store = CellStore(folder.cells, read_only=True)
     try:
-        found = {key: TRACES.validate_python(body) for key, body in store.traces(system)}
+        yield store
     finally:
         store.close()
-    return {index: trace for key, trace in found.items() for index in keys.get(key, ()) if index in known}
 
 
-def _systems(folder: RunDirectory, protocol: Protocol, table: Table) -> tuple[Evaluated, ...]:
-    keys: defaultdict[str, list[int]] = defaultdict(list)
-    for one in table.instructions:
-        keys[one.key].append(one.index)
+@contextmanager
+def _cells(folder: RunDirectory, prompts: Sequence[Instruction], judge: JudgeEntry | None) -> Iterator[Cells]:
+    with _reading(folder) as store:
+        yield Cells(store, prompts, *((judge.name, judge.against) if judge is not None else (None, None)))
+
+
+def _systems(protocol: Protocol, table: Table) -> tuple[Evaluated, ...]:
+    verdicts = {name: table.verdicts(table.judging, name) for name in table.judging.found}
     return tuple(
         Evaluated(
             name=one.name,
             role=one.role,
             mixture=one.load(),
             parent=one.parent,
-            records=table.records[one.name],
-            outputs=table.outputs(one.name),
+            answers=table.answers[one.name],
             is_precomputed=one.outputs is not None,
-            traces=partial(_traces, folder.cells, one.name, keys, table.records[one.name]),
-            annotations=table.judgements(one.name),
+            verdicts=verdicts[one.name] if len(verdicts.get(one.name, ())) else None,
         )
         for one in protocol.systems
     )
 
 
-def _human(table: Table, store: CellStore) -> tuple[HumanCheck, ...]:
-    labels = labels_of(store)
-    found = (
-        human_check(name, str(table.opponent), table.preferences(name), table.of_pairs(name, labels))
-        for name in (table.verdicts if labels else ())
-    )
+def _human(table: Table) -> tuple[HumanCheck, ...]:
+    labels = labels_of(table.store)
+    labelled = {key for key, _ in labels}
+    found = list[HumanCheck | None]()
+    for name in table.judging.found if labels else ():
+        rows = table.judging.found[name]
+        is_judged, known = ~np.isnan(rows.won), dict[int, Label]()
+        for one in table.instructions:
+            if one.key in labelled and (pair := table.cells.pair(name, one.index)) is not None:
+                key = one.key, outputs_key(pair.output_1, pair.output_2)
+                known |= {one.index: labels[key]} if key in labels else {}
+        judged = dict(zip(rows.index[is_judged].tolist(), (1.0 + rows.won[is_judged]).tolist(), strict=True))
+        found.append(human_check(name, str(table.opponent), judged, known))
     return tuple(one for one in found if one is not None)
 
 
-def _system_of_format_1(run: Path, entry: SystemEntry) -> Evaluated:
-    """A system of a run of the first format: lines of JSON, and the files in AlpacaEval's format."""
-    stem = file_name(entry.name)
-    found, traces = dict[int, Record](), dict[int, AnswerTrace]()
-    for line in _lines(run / "calls" / f"{stem}.jsonl"):
-        record = RECORDS.validate_python(line)
-        # Times of replies that were given again mean nothing there.
-        record = replace(record, seconds=None, first_token_s=None) if line.get("replayed") else record
-        if record.status != "stopped" and (record.has_output or record.index not in found):
-            found[record.index], traces[record.index] = record, _trace_of_format_1(line)
-    path = run / "annotations" / f"{stem}.json"
-    rows = read_rows(path) if path.exists() else ()
-    outputs = read_outputs(run / "outputs" / f"{stem}.json") if found else ()
-    return Evaluated(
-        name=entry.name,
-        role=entry.role,
-        mixture=entry.load(),
-        parent=entry.parent,
-        records=found,
-        outputs=dict(zip(sorted(found), outputs, strict=False)),
-        is_precomputed=entry.outputs is not None,
-        traces=lambda: traces,
-        annotations=judgements_of(rows, path),
-    )
+class TextsOfFormat1:
+    """A run of the first format: lines of JSON, and the files in AlpacaEval's format.
+
+    Args:
+        run: Its directory.
+        entries: Its systems.
+
+    Attributes:
+        instructions: The prompts that were answered.
+        systems: The systems.
+    """
+
+    def __init__(self, run: Path, entries: Sequence[SystemEntry]) -> None:
+        self._traces = dict[tuple[str, int], AnswerTrace]()
+        self._records = {one.name: self._read(run, one.name) for one in entries}
+        self._rows = dict[str, dict[int, Judgement]]()
+        prompts = dict[int, Instruction]()
+        for one in entries:
+            stem, indices = file_name(one.name), sorted(self._records[one.name])
+            path = run / "annotations" / f"{stem}.json"
+            rows = judgements_of(read_rows(path) if path.exists() else (), path)
+            self._rows[one.name] = {row.index or 0: row for row in rows}
+            outputs = read_outputs(run / "outputs" / f"{stem}.json") if indices else ()
+            for index, output in zip(indices, outputs, strict=False):
+                prompts[index] = Instruction(index=index, prompt=output.instruction, category=output.dataset)
+        self.instructions = tuple(prompts[index] for index in sorted(prompts))
+        self.systems = tuple(
+            Evaluated(
+                name=one.name,
+                role=one.role,
+                mixture=one.load(),
+                parent=one.parent,
+                answers=Answers.of(self._records[one.name].get(each.index) for each in self.instructions),
+                is_precomputed=one.outputs is not None,
+                verdicts=verdicts_of(tuple(said.values())) if (said := self._rows[one.name]) else None,
+            )
+            for one in entries
+        )
+
+    def _read(self, run: Path, system: str) -> dict[int, Record]:
+        found = dict[int, Record]()
+        for line in _lines(run / "calls" / f"{file_name(system)}.jsonl"):
+            record = RECORDS.validate_python(line)
+            # Times of replies that were given again mean nothing there.
+            record = replace(record, seconds=None, first_token_s=None) if line.get("replayed") else record
+            if record.status != "stopped" and (record.has_output or record.index not in found):
+                found[record.index], self._traces[system, record.index] = record, _trace_of_format_1(line)
+        return found
+
+    def answers(self, system: str) -> Iterator[tuple[Record, AnswerTrace]]:
+        """As in `Texts`; likewise the others."""
+        for index, record in self._records[system].items():
+            yield record, self._traces[system, index]
+
+    def records(self, systems: Sequence[str], index: int) -> Mapping[str, Record]:
+        """See `Texts`."""
+        return {name: self._records[name][index] for name in systems if index in self._records[name]}
+
+    def trace(self, system: str, index: int) -> AnswerTrace:
+        """See `Texts`."""
+        return self._traces.get((system, index), AnswerTrace())
+
+    def judgement(self, system: str, index: int) -> Judgement | None:
+        """See `Texts`."""
+        return self._rows[system].get(index)
 
 
 def _trace_of_format_1(line: Mapping[str, Any]) -> AnswerTrace:

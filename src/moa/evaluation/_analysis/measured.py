@@ -1,17 +1,15 @@
 """What measures of one output and former judges say: mean scores, and how much better they are than the baseline's."""
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import nan
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from moa.evaluation._metrics.evidence import Verdicts, scores_as_verdicts
+from moa.evaluation._metrics.verdicts import Annotations
 from moa.evaluation._runner.table import Table
-from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.estimates import Estimate
-from moa.evaluation._statistics.sample_means import DIFFERENCE, numbered, rows_with_interval
+from moa.evaluation._statistics.sample_means import DIFFERENCE, rows_with_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,96 +66,56 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scores:
-    """What one measure says of all systems: a row for each prompt, a column for each system.
+    """What one measure, or a former judge, says of all systems.
 
     Attributes:
         measure: Its name.
-        indices: The prompts' indices.
-        keys: What tells prompts apart: rows with the same key are about the same prompt.
-        points: Percent 0-100 by system; NaN where there is none.
-        failures: By system, what the measure said of each output on which it failed.
+        found: By system, rows about the same prompts in the same order.
     """
 
     measure: str
-    indices: tuple[int, ...]
-    keys: tuple[str, ...]
-    points: Mapping[str, Floats]
-    failures: Mapping[str, Sequence[str]]
-
-    def at(self, indices: Container[int]) -> "Scores":
-        """Return the rows of some prompts."""
-        chosen = np.array([index in indices for index in self.indices], dtype=np.bool_)
-        return replace(
-            self,
-            indices=tuple(np.array(self.indices)[chosen].tolist()),
-            keys=tuple(np.array(self.keys)[chosen].tolist()),
-            points={system: points[chosen] for system, points in self.points.items()},
-        )
-
-    def verdicts(self, system: str) -> Verdicts:
-        """Return a system's scores as verdicts against the right answers."""
-        return scores_as_verdicts(self.points[system] / 100.0, numbered(self.keys))
+    found: Mapping[str, Annotations]
 
     def measured(self, baseline: str | None) -> tuple[Measured, ...]:
         """Return each system's figures; the baseline is the one that all others are compared with, if it has scores."""
-        return tuple(self._of(system, None if baseline == system else baseline) for system in self.points)
+        return tuple(self._of(system, None if baseline == system else baseline) for system in self.found)
 
     def _of(self, system: str, baseline: str | None) -> Measured:
-        values, failures = self.points[system], self.failures.get(system, ())
-        theirs = None if baseline is None else self.points.get(baseline)
-        known = values[~np.isnan(values)]
+        rows = self.found[system]
+        values, theirs = 100.0 * rows.won, None if baseline is None else self.found.get(baseline)
+        prompts = range(len(rows)) if rows.prompt is None else rows.prompt.tolist()
+        known, failures = values[~np.isnan(values)], [one for one in rows.failure if one is not None]
+        difference = None
+        if theirs is not None:
+            difference = rows_with_interval(values - 100.0 * theirs.won, prompts, most=DIFFERENCE)
         return Measured(
             measure=self.measure,
             system=system,
-            estimate=rows_with_interval(values, self.keys, center=50.0),
-            difference=None if theirs is None else rows_with_interval(values - theirs, self.keys, most=DIFFERENCE),
+            estimate=rows_with_interval(values, prompts, center=50.0),
+            difference=difference,
             all_equal=float(known[0]) if len(known) > 1 and not np.ptp(known) else None,
             n=len(known),
             missing=len(failures),
-            why=failures[0] if failures else "",
+            why=str(failures[0]["message"]) if failures else "",
         )
 
 
 def scores_of(table: Table, measures: Sequence[str]) -> tuple[Scores, ...]:
-    """Return what measures say of every system; of one that was scored by a former session's alone, what there is.
+    """Return what measures and former judges say; of one that isn't asked for now, of the systems that it scored.
 
     Args:
-        table: What a run has, by these measures and by former ones.
+        table: What a run has.
         measures: Names of those that are asked for now.
     """
-    answered = {index for found in table.records.values() for index in found}
-    rows = [one for one in table.instructions if one.index in answered]
-    found = []
-    for measure, by_system in table.scores.items():
-        systems = [name for name in by_system if measure in measures or by_system[name]]
-        given = {name: [score for _, score in sorted(by_system[name].items())] for name in systems}
-        found.append(
-            Scores(
-                measure=measure,
-                indices=tuple(one.index for one in rows),
-                keys=tuple(one.key for one in rows),
-                points={
-                    name: np.array([100.0 * table.score(measure, name, one.index) for one in rows]) for name in systems
-                },
-                failures={name: [one.failure.message for one in given[name] if one.failure] for name in systems},
-            )
-        )
-    return tuple(found)
-
-
-def scores_of_judge(table: Table) -> Scores:
-    """Return the win rates that a judge gives every system, as scores."""
-    points, failures = dict[str, Floats](), dict[str, list[str]]()
-    for name in table.verdicts:
-        rows = {row.index: row for row in table.judgements(name)}
-        known = {index: row.preference for index, row in rows.items() if row.preference is not None}
-        if known:
-            points[name] = np.array([100.0 * (known.get(one.index, nan) - 1.0) for one in table.instructions])
-            failures[name] = [str(row.failure["message"]) for row in rows.values() if row.failure]
-    return Scores(
-        measure=f"{table.judge} against {table.opponent}",
-        indices=tuple(one.index for one in table.instructions),
-        keys=tuple(one.key for one in table.instructions),
-        points=points,
-        failures=failures,
-    )
+    answered = np.logical_or.reduce([one.is_there for one in table.answers.values()])
+    scores = []
+    for column in (*table.measuring.values(), *table.former):
+        found = {name: table.all_rows(column, name)[0].take(answered) for name in column.found}
+        if column.opponent is not None:
+            found = {name: rows for name, rows in found.items() if not np.isnan(rows.won).all()}
+        elif column.name not in measures:
+            found = {name: rows for name, rows in found.items() if column.said[name].any()}
+        against = "" if column.opponent is None else f" against {column.opponent}"
+        if found or column.opponent is None:
+            scores.append(Scores(measure=f"{column.name}{against}", found=found))
+    return tuple(scores)

@@ -1,11 +1,12 @@
 """What is wrong with a system's answers apart from their quality: cut off, empty, refused, leaking."""
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from moa.evaluation._analysis.text_heuristics import holds_judge_marks, leaks, looks_cut_off, refuses
 from moa.evaluation._data.outputs import Output
+from moa.evaluation._runner.records import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +36,37 @@ class OutputIssues:
         return asdict(self)
 
 
-def output_issues(outputs: Sequence[Output]) -> OutputIssues:
-    """Return the counts of one system's answers.
+class IssueCounter:
+    """Counts what is wrong with a system's answers, which come one after another."""
 
-    Args:
-        outputs: Of one system; answers that failed count as empty.
-    """
-    known = [output.finish_reason for output in outputs if output.finish_reason is not None]
-    return OutputIssues(
-        n=len(outputs),
-        cut_off=known.count("length") if known else None,
-        looks_cut_off=sum(looks_cut_off(output.output) for output in outputs),
-        empty=sum(not output.output.strip() for output in outputs),
-        refusals=sum(refuses(output.output) for output in outputs),
-        leaks=sum(leaks(output.output, output.instruction) for output in outputs),
-        judge_marks=sum(holds_judge_marks(output.output) for output in outputs),
-    )
+    def __init__(self) -> None:
+        self._found, self._ends = Counter[str](), Counter[str | None]()
+
+    def add(self, output: Output | Record, instruction: str) -> None:
+        """Count an answer, given its prompt; one that failed counts as empty."""
+        text, found = output.output, self._found
+        self._ends[output.finish_reason] += 1
+        found["looks_cut_off"] += looks_cut_off(text)
+        found["empty"] += not text.strip()
+        found["refusals"] += refuses(text)
+        found["leaks"] += leaks(text, instruction)
+        found["judge_marks"] += holds_judge_marks(text)
+
+    def counts(self) -> OutputIssues:
+        """Return the counts so far."""
+        found, n = self._found, self._ends.total()
+        return OutputIssues(
+            n=n,
+            cut_off=None if self._ends[None] == n else self._ends["length"],
+            looks_cut_off=found["looks_cut_off"],
+            empty=found["empty"],
+            refusals=found["refusals"],
+            leaks=found["leaks"],
+            judge_marks=found["judge_marks"],
+        )
 
 
-def is_cut_off(output: Output) -> bool:
+def is_cut_off(output: Output | Record) -> bool:
     """Return whether one answer was cut off: by how it ended, or, where nothing says so, by how its text ends."""
     if output.finish_reason is None:
         return looks_cut_off(output.output)

@@ -11,9 +11,11 @@ from moa.evaluation._analysis.calibration import (
     Calibration,
     OnOfficialScale,
     on_official_scale,
+    opponent_digest,
+    why_unreadable,
 )
 from moa.evaluation._analysis.cautions import cautions
-from moa.evaluation._analysis.collected import Collected, Evaluated
+from moa.evaluation._analysis.collected import Collected, Evaluated, Texts
 from moa.evaluation._analysis.cost_latency import CostLatency, economics
 from moa.evaluation._analysis.effects import Effect, effect
 from moa.evaluation._analysis.human import HumanCheck
@@ -33,9 +35,9 @@ from moa.evaluation._analysis.stopped import Stopped
 from moa.evaluation._analysis.system_summary import SystemSummary, system_summary
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
 from moa.evaluation._metrics.evidence import Evidence
-from moa.evaluation._metrics.metrics import choose_model, comparable_verdicts
-from moa.evaluation._metrics.paired_difference import common_to_all
+from moa.evaluation._metrics.metrics import choose_model, with_difficulty
 from moa.evaluation._metrics.single_model import SingleModel, weigh_all
+from moa.evaluation._metrics.verdicts import common_rows
 from moa.evaluation._statistics.findings import Assessment, Finding
 from moa.evaluation._statistics.sample_means import MARGIN, ByCategory
 
@@ -146,12 +148,16 @@ def summarize(
         EvaluationDataError: Annotations don't belong together.
     """
     rated = board if evaluation.comparable and evaluation.opponent == BASELINE else None
-    systems = tuple(system_summary(system, evaluation, data, rated) for system in evaluation.systems)
     stopped = _stopped(evaluation)
     evidence, single = _weighed(evaluation, data, margin, None if stopped is None else evaluation.planned)
+    with evaluation.reading() as texts:
+        systems = tuple(system_summary(system, evaluation, texts, data, rated) for system in evaluation.systems)
+        readings, unreadable = _readings(evaluation, systems, texts, calibration)
     case = _case(evaluation, systems, evidence, single)
     conclusion = _nothing_judged(evaluation.about) if case is None else recommend(case)
     is_compared = conclusion.line != title_of(judge_cannot_tell)
+    with evaluation.reading() as texts:
+        effects = _effects(evaluation, texts, data, seed, is_compared=is_compared)
     return Summary(
         systems=systems,
         about=evaluation.about,
@@ -164,40 +170,49 @@ def summarize(
         best_member=None
         if case is None or case.alternative is None or not is_compared
         else _best_member(case.alternative),
-        warnings=(*evaluation.warnings, *cautions(evaluation, systems, evidence, calibration)),
+        warnings=(*evaluation.warnings, *cautions(evaluation, systems, evidence, unreadable)),
         how=evaluation.how,
-        effects=_effects(evaluation, data, seed, is_compared=is_compared),
+        effects=effects,
         stopped=stopped,
         human=evaluation.human,
         measured=evaluation.measured,
-        readings=_readings(evaluation, systems, calibration),
+        readings=readings,
     )
 
 
 def _readings(
-    evaluation: Collected, systems: Sequence[SystemSummary], calibration: Calibration | None
-) -> tuple[OnOfficialScale, ...]:
-    if calibration is None or evaluation.judge is None:
-        return ()
-    return tuple(
+    evaluation: Collected, systems: Sequence[SystemSummary], texts: Texts, calibration: Calibration | None
+) -> tuple[tuple[OnOfficialScale, ...], str | None]:
+    """What figures read as by a calibration, and why it can't be used for all of the verdicts, if it can't."""
+    if calibration is None:
+        return (), None
+    judged = [one for one in evaluation.systems if one.verdicts is not None and one.name != evaluation.opponent]
+    prompts = {one.index: one.text for one in evaluation.instructions}
+    against = texts.answers(str(evaluation.opponent)) if judged else ()
+    digests = {record.index: opponent_digest(prompts[record.index], record.output) for record, _ in against}
+    pairs = {one.name: [digests[index] for index in one.verdicts.index.tolist()] for one in judged if one.verdicts}
+    readings = tuple(
         reading
-        for one, figures in zip(evaluation.systems, systems, strict=True)
-        if figures.metrics is not None and one.name != evaluation.opponent
-        for reading in on_official_scale(calibration, one.name, evaluation.judge, one.annotations, figures.metrics)
+        for one in systems
+        if one.name in pairs and one.metrics is not None
+        for reading in on_official_scale(calibration, one.name, evaluation.judge, pairs[one.name], one.metrics)
     )
+    return readings, why_unreadable(calibration, evaluation.judge, [pair for some in pairs.values() for pair in some])
 
 
 def _stopped(evaluation: Collected) -> Stopped | None:
     if evaluation.settlement is None:
         return None
-    scores = evaluation.deciding
-    judged = len(evaluation.candidate.annotations)
-    if scores is not None:
-        judged = int(np.count_nonzero(~np.isnan(scores.points[evaluation.about])))
+    found = evaluation.deciding.get(evaluation.about)
+    judged = 0 if found is None else len(found)
+    if found is not None and evaluation.rests_on is not None:
+        judged = int(np.count_nonzero(~np.isnan(found.won)))
     return Stopped(settlement=evaluation.settlement, judged=judged, planned=evaluation.planned)
 
 
-def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int, *, is_compared: bool) -> tuple[Effect, ...]:
+def _effects(
+    evaluation: Collected, texts: Texts, data: AlpacaEvalData | None, seed: int, *, is_compared: bool
+) -> tuple[Effect, ...]:
     """Of other proposals alone: what answers from some of the candidate's, or from all in another order.
 
     Of a judge that can't tell, no difference is taken.
@@ -212,7 +227,17 @@ def _effects(evaluation: Collected, data: AlpacaEvalData | None, seed: int, *, i
     ]
     kinds = [leaves_out for _, leaves_out in found]
     return tuple(
-        effect(mixture, one, leaves_out=kind, of=kinds.count(kind), data=data, seed=seed, is_compared=is_compared)
+        effect(
+            mixture,
+            one,
+            evaluation,
+            texts,
+            leaves_out=kind,
+            of=kinds.count(kind),
+            data=data,
+            seed=seed,
+            is_compared=is_compared,
+        )
         for one, kind in found
     )
 
@@ -225,44 +250,31 @@ def _weighed(
     evaluation: Collected, data: AlpacaEvalData | None, margin: float, looks: int | None
 ) -> tuple[Evidence | None, SingleModel | None]:
     """What is shown about mixture and baseline, and about the best of the mixture's models alone."""
-    if evaluation.settlement is not None:
-        seen = frozenset(evaluation.settlement.prompts)
-        evaluation = replace(evaluation, systems=tuple(_only_at(one, seen) for one in evaluation.systems))
-    mixture, baseline = evaluation.candidate, evaluation.replaced
-    if baseline is not None and evaluation.deciding is not None:
-        return _weighed_by_scores(evaluation, evaluation.deciding, baseline, margin, looks)
-    if baseline is None or not mixture.annotations:
+    baseline, known = evaluation.replaced, evaluation.deciding
+    if baseline is None:
         return None, None
-    sides = [mixture, *(() if baseline.name == evaluation.opponent else (baseline,))]
-    models = [one for one in evaluation.single_models if one.annotations]
-    if not all(side.annotations for side in sides):
+    if evaluation.settlement is not None:  # what was looked at when judging was stopped
+        seen = evaluation.settlement.prompts
+        known = {name: found.take(np.isin(found.index, seen)) for name, found in known.items()}
+        known = {name: found for name, found in known.items() if len(found)}
+    # By a measure of one output, figures are shares of right answers, and their differences.
+    is_direct = evaluation.rests_on is None and baseline.name == evaluation.opponent
+    sides = [evaluation.about, *(() if is_direct else (baseline.name,))]
+    models = [one.name for one in evaluation.single_models if one.name in known]
+    if not all(side in known for side in sides):
         return None, None
-    rows = common_to_all([one.annotations for one in (*sides, *models)])
+    rows = common_rows([known[name] for name in (*sides, *models)])
     if rows is None:  # a model alone was judged on other prompts
-        models, rows = [], common_to_all([one.annotations for one in sides])
+        models, rows = [], common_rows([known[name] for name in sides])
     if rows is None:
         return None, None
-    name, _ = choose_model(rows[0], data)
-    verdicts = comparable_verdicts(rows, data, name)
-    alone = {one.name: found for one, found in zip(models, verdicts[len(sides) :], strict=True)}
+    name = None
+    if evaluation.rests_on is None:
+        name, _ = choose_model(rows[0], data)
+        rows = [with_difficulty(one, data, name) for one in rows]
+    alone = dict(zip(models, rows[len(sides) :], strict=True))
     gamed = None if data is None else data.gamed
-    return weigh_all(verdicts[: len(sides)], alone, name, gamed, margin=margin, looks=looks)
-
-
-def _weighed_by_scores(
-    evaluation: Collected, scores: Scores, baseline: Evaluated, margin: float, looks: int | None
-) -> tuple[Evidence | None, SingleModel | None]:
-    """The same by a measure of one output: figures are shares of right answers, and their differences."""
-    if evaluation.settlement is not None:
-        scores = scores.at(frozenset(evaluation.settlement.prompts))
-    alone = {one.name: scores.verdicts(one.name) for one in evaluation.single_models}
-    sides = [scores.verdicts(name) for name in (evaluation.about, baseline.name)]
-    return weigh_all(sides, alone, None, margin=margin, looks=looks)
-
-
-def _only_at(system: Evaluated, prompts: frozenset[int]) -> Evaluated:
-    """A system with its annotations on some prompts: those that were looked at when judging was stopped."""
-    return replace(system, annotations=[one for one in system.annotations if one.index in prompts])
+    return weigh_all(rows[: len(sides)], alone, name, gamed, margin=margin, looks=looks)
 
 
 def _case(
@@ -272,12 +284,11 @@ def _case(
     mixture, baseline = evaluation.candidate, evaluation.replaced
     if baseline is None or evidence is None:
         return None
-    common = sorted(set(mixture.records) & set(baseline.records))
-    mine, theirs = (economics([one.records[index] for index in common]) for one in (mixture, baseline))
+    common = mixture.answers.is_there & baseline.answers.is_there
+    mine, theirs = (economics(one.answers.at(common)) for one in (mixture, baseline))
     cost = ratio((mixture.name, _usd(mine)), (baseline.name, _usd(theirs)))
     latency = ratio((mixture.name, _median(mine)), (baseline.name, _median(theirs)))
-    controls = [row.control for one in evaluation.systems for row in one.annotations if row.control is not None]
-    alternative, failures = None, {one.name: (one.failed, len(one.records)) for one in (mixture, baseline)}
+    alternative, failures = None, {one.name: _failures(one) for one in (mixture, baseline)}
     figures = {one.name: one for one in systems}
     if single is not None:
         model, price = evaluation.named(single.name), (single.name, _usd(figures[single.name].economics))
@@ -287,9 +298,9 @@ def _case(
             cost=ratio(price, (mixture.name, _usd(figures[mixture.name].economics))),
             cost_to_baseline=ratio(price, (baseline.name, _usd(theirs))),
         )
-        failures[alternative.name] = (model.failed, len(model.records))
-    if (scores := evaluation.deciding) is not None:
-        known = scores.measured(None)
+        failures[alternative.name] = _failures(model)
+    if evaluation.rests_on is not None:
+        known = Scores(measure=evaluation.rests_on, found=evaluation.deciding).measured(None)
         scored = next(one for one in known if one.system == mixture.name)
         equal = {one.all_equal for one in known if one.n}
         checks = JudgeChecks(
@@ -300,12 +311,14 @@ def _case(
     else:
         opponent = None if baseline.name == evaluation.opponent else evaluation.opponent
         labels = next((one for one in evaluation.human if one.system == mixture.name), None)
-        asked = [one for one in mixture.annotations if one.verdict is None]
+        verdicts = evaluation.deciding[mixture.name]
+        asked = verdicts.won[np.array([why is None for why in verdicts.unasked], dtype=np.bool_)]
+        controls = np.concatenate([one.control for one in evaluation.deciding.values()])
         checks = JudgeChecks(
             contradicted=labels.against_the_judge(evidence.controlled.margin) if labels and opponent is None else "",
-            missing=sum(one.preference is None for one in asked) / max(len(asked), 1),
-            controls=len(controls),
-            controls_right=sum(controls),
+            missing=np.count_nonzero(np.isnan(asked)) / max(len(asked), 1),
+            controls=int(np.count_nonzero(~np.isnan(controls))),
+            controls_right=int(np.nansum(controls)),
         )
     return VerdictBasis(
         mixture=mixture.name,
@@ -324,6 +337,10 @@ def _case(
     )
 
 
+def _failures(system: Evaluated) -> tuple[int, int]:
+    return system.answers.failed, system.answers.asked
+
+
 def _other_way(categories: ByCategory | None, evidence: Evidence) -> tuple[str, ...]:
     """The categories in which a mixture is shown to be on the other side of equality than in all."""
     known = {} if categories is None else {name: one for name, one in categories.estimates.items() if one is not None}
@@ -337,7 +354,7 @@ def _other_way(categories: ByCategory | None, evidence: Evidence) -> tuple[str, 
 
 def _plain_name(system: Evaluated, mixture: str) -> str:
     """What to call a part of the mixture in a sentence: its model, where that is one and the same."""
-    models = {record.model for record in system.records.values() if record.model is not None}
+    models = {model for model in system.answers.model if model is not None}
     part = models.pop() if len(models) == 1 else system.name.removeprefix(f"{mixture}.").removeprefix("member.")
     return f"{part} alone"
 

@@ -1,20 +1,19 @@
 """The figures of one system, as plain values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from moa.evaluation._analysis.collected import Collected, Evaluated
-from moa.evaluation._analysis.cost_latency import CostLatency, economics
+from moa.evaluation._analysis.collected import Collected, Evaluated, Texts
+from moa.evaluation._analysis.cost_latency import CallSums, CostLatency, economics
 from moa.evaluation._analysis.judge_stats import JudgeStats, judge_record
-from moa.evaluation._analysis.output_issues import OutputIssues, output_issues
+from moa.evaluation._analysis.output_issues import IssueCounter, OutputIssues
 from moa.evaluation._analysis.verbatim_overlap import Copied, copied, mean_copied
-from moa.evaluation._data.annotations import Annotation, win_probabilities
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._length_control.models import fold_spread
 from moa.evaluation._metrics.leaderboard import Rank, rank
 from moa.evaluation._metrics.metrics import Metrics, metrics
-from moa.evaluation._runner.records import AnswerTrace, Record
+from moa.evaluation._metrics.verdicts import Annotations
 from moa.evaluation._statistics.sample_means import ByCategory, by_category
 
 
@@ -57,58 +56,63 @@ class SystemSummary:
 
 
 def system_summary(
-    system: Evaluated, evaluation: Collected, data: AlpacaEvalData | None, board: Mapping[str, float] | None
+    system: Evaluated,
+    evaluation: Collected,
+    texts: Texts,
+    data: AlpacaEvalData | None,
+    board: Mapping[str, float] | None,
 ) -> SystemSummary:
     """Return the figures of one system.
 
     Args:
         system: Which one.
         evaluation: Of which it is part.
+        texts: What systems wrote.
         data: AlpacaEval's reference data, or None for other prompts.
         board: Published length-controlled win rates, for a rank; None if it would mean nothing.
 
     Raises:
         EvaluationDataError: Annotations don't belong together.
     """
-    outputs, traces = list(system.outputs.values()), system.traces()
     # What takes long is shown for the system that it is all about.
-    in_detail = system.name == evaluation.about
+    in_detail, answers, verdicts = system.name == evaluation.about, system.answers, system.verdicts
+    issues, calls, copies = IssueCounter(), CallSums(), list[Mapping[str, Copied]]()
+    there = zip(evaluation.instructions, answers.is_there.tolist(), strict=True)
+    prompts = {one.index: one.text for one, is_there in there if is_there}
+    # But for those that another process has added since the columns were read.
+    known = (one for one in texts.answers(system.name) if one[0].index in prompts)
+    for record, trace in known:
+        issues.add(record, prompts[record.index])
+        calls.add(record, trace)
+        if in_detail and trace.layers and record.has_output:
+            copies.append(copied(record.output, {one.agent: one.text for one in trace.layers[-1].proposals}))
     summary = SystemSummary(
         name=system.name,
         role="model" if system.role == "mixture" and system.is_single_model else system.role,
-        output_issues=output_issues(outputs),
-        economics=economics(list(system.records.values()), traces),
-        avg_length=sum(len(output.output) for output in outputs) / len(outputs) if outputs else 0.0,
-        copied=_copied(system.records, traces) if in_detail else None,
+        output_issues=issues.counts(),
+        economics=economics(answers, calls),
+        avg_length=float(answers.length[answers.is_there].mean()) if answers.asked else 0.0,
+        copied=mean_copied(copies) if copies else None,
     )
-    if not system.annotations:
+    if verdicts is None:
         return summary
-    found = metrics(system.annotations, data)
+    found = metrics(verdicts, data)
     win_rate = found.length_controlled_win_rate
     return replace(
         summary,
         metrics=found,
-        categories=_categories(system.annotations),
-        judged=judge_record(system.annotations),
+        categories=_categories(verdicts),
+        judged=judge_record(verdicts),
         rank=None if board is None or win_rate is None else rank(win_rate, board),
         fold_spread=None if found.fit is None or not in_detail else fold_spread(found.fit.design),
     )
 
 
-def _categories(annotations: Sequence[Annotation]) -> ByCategory | None:
-    labels = [annotation.dataset or "" for annotation in annotations]
+def _categories(verdicts: Annotations) -> ByCategory | None:
+    labels = [category or "" for category in verdicts.category.tolist()]
     if len(set(labels)) < 2:
         return None
-    return by_category(100.0 * win_probabilities(annotations), labels, [one.instruction for one in annotations])
-
-
-def _copied(records: Mapping[int, Record], traces: Mapping[int, AnswerTrace]) -> Mapping[str, Copied] | None:
-    found = [
-        copied(record.output, {one.agent: one.text for one in trace.layers[-1].proposals})
-        for index, trace in traces.items()
-        if trace.layers and (record := records[index]).has_output
-    ]
-    return mean_copied(found) if found else None
+    return by_category(100.0 * verdicts.won, labels, verdicts.instruction.tolist())
 
 
 def _category_dict(categories: ByCategory) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,20 @@ def _number(row: dict[str, Any], key: str, path: Path, number: int) -> float | N
 
 def write_outputs(path: Path, outputs: Iterable[Output]) -> None:
     """Write outputs as a JSON list; the file is there whole or not at all."""
-    write_json(path, [output.as_dict() for output in outputs])
+    write_rows(path, (output.as_dict() for output in outputs))
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as a JSON list, one at a time, in place of a file; as `write_json`."""
+
+    def pieces() -> Iterator[bytes]:
+        mark = b"[\n  "
+        for row in rows:
+            yield mark + _encoded(row).rstrip().replace(b"\n", b"\n  ")
+            mark = b",\n  "
+        yield b"[]\n" if mark.startswith(b"[") else b"\n]\n"
+
+    _write(path, pieces())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -133,12 +146,16 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         EvaluationDataError: It can't be written.
     """
+    _write(path, (_encoded(value),))
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         name = path.parent / f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}"
         try:
             with name.open("xb") as file:
-                file.write(_encoded(value))
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(name, path)

@@ -122,7 +122,12 @@ def judgement_of(pair: Pair, verdict: Verdict, annotator: str) -> Judgement:
         time_per_example=verdict.seconds,
         orders=verdict.orders if len(verdict.orders) == 2 and None not in verdict.orders else (),
         control=verdict.control,
-        dropped=tuple(sorted({part for attempt in verdict.ledger.attempts for part in attempt.dropped})),
+        dropped=dropped_of(verdict),
         by_judge=dict(verdict.by_judge),
         failure=None if verdict.failure is None else verdict.failure.as_dict(),
     )
+
+
+def dropped_of(verdict: Verdict) -> tuple[str, ...]:
+    """Return what the judge's service refuses and was left out of what it was asked."""
+    return tuple(sorted({part for attempt in verdict.ledger.attempts for part in attempt.dropped}))

@@ -9,7 +9,6 @@ from scipy.special import gammaincc
 from moa.evaluation._length_control.bounded_taste import STEEPEST, with_taste
 from moa.evaluation._length_control.models import (
     GamedBaselines,
-    Judged,
     LengthFit,
     LengthModel,
     design_for,
@@ -19,7 +18,8 @@ from moa.evaluation._length_control.models import (
     fitted_rows,
 )
 from moa.evaluation._length_control.standard_errors import SERIOUS_INFLATION, influence_values, length_inflation
-from moa.evaluation._statistics.array_types import Bools, Floats, Ints, sigmoid
+from moa.evaluation._metrics.verdicts import Verdicts
+from moa.evaluation._statistics.array_types import Bools, Floats, sigmoid
 from moa.evaluation._statistics.findings import Assessment, Finding, assess, effective_number, either
 from moa.evaluation._statistics.position_consistency import PositionConsistency, least, position_consistency
 from moa.evaluation._statistics.sample_means import DIFFERENCE, MARGIN, WIN, by_prompt
@@ -30,82 +30,6 @@ MIN_EFFECTIVE = 10.0
 MISFIT = 0.001
 """Probability below which the length model is said not to fit: verdicts of hundreds of prompts show every small
 fault."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Verdicts:
-    """One system's verdicts against an opponent, a row for each prompt, in one order for all systems that are compared.
-
-    Attributes:
-        won: Probability 0-1 that the system wins; NaN where the verdict is missing.
-        length: Characters of its outputs.
-        opponent_length: Characters of the opponent's.
-        baseline_first: Probability 0-1 that the system wins where the opponent's output was shown first; NaN if not
-            tried.
-        system_first: The same where the system's was shown first.
-        same: Whether the two outputs are the same text.
-        difficulty: The official difficulty of each instruction, or None.
-        prompt: Which prompt, numbered from 0 without gaps, each row is about; None where each row has its own.
-    """
-
-    won: Floats
-    length: Floats
-    opponent_length: Floats
-    baseline_first: Floats
-    system_first: Floats
-    same: Bools
-    difficulty: Floats | None = None
-    prompt: Ints | None = None
-
-    def at(self, rows: Bools) -> "Verdicts":
-        """Return some of the rows."""
-        difficulty = None if self.difficulty is None else self.difficulty[rows]
-        prompt = None if self.prompt is None else np.unique(self.prompt[rows], return_inverse=True)[1]
-        return Verdicts(
-            won=self.won[rows],
-            length=self.length[rows],
-            opponent_length=self.opponent_length[rows],
-            baseline_first=self.baseline_first[rows],
-            system_first=self.system_first[rows],
-            same=self.same[rows],
-            difficulty=difficulty,
-            prompt=prompt,
-        )
-
-    def judged(self, model: LengthModel) -> Judged:
-        """Return what a length model is fitted to.
-
-        An empty output loses because it is empty: in `equal_length` that is no matter of length.
-        """
-        length = self.length
-        if model == "equal_length":
-            length = np.where(length > 0, length, self.opponent_length)
-        return Judged(
-            preference=self.won,
-            shorter_by=self.opponent_length - length,
-            doublings=doublings(length, self.opponent_length),
-            difficulty=self.difficulty,
-            prompt=self.prompt,
-        )
-
-
-def scores_as_verdicts(scores: Floats, prompt: Ints | None) -> Verdicts:
-    """Return scores from 0 to 1, NaN where there is none, as verdicts against the right answers.
-
-    Args:
-        scores: Shape (rows,).
-        prompt: As in `Verdicts`.
-    """
-    unknown, equal = np.full(len(scores), np.nan), np.ones(len(scores))
-    return Verdicts(
-        won=scores,
-        length=equal,
-        opponent_length=equal,
-        baseline_first=unknown,
-        system_first=unknown,
-        same=np.zeros(len(scores), dtype=np.bool_),
-        prompt=prompt,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,13 @@
 """All figures of one system's annotations: counts, win rate, length-controlled win rate and its error."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from moa.errors import EvaluationDataError
-from moa.evaluation._data.annotations import Annotation, WinRate, count_wins, win_probabilities
+from moa.evaluation._data.annotations import WinRate, count_wins
 from moa.evaluation._data.reference_data import BASELINE, AlpacaEvalData
 from moa.evaluation._length_control.models import (
     MIN_JUDGED,
@@ -19,10 +18,11 @@ from moa.evaluation._length_control.models import (
     fit_length_model,
 )
 from moa.evaluation._length_control.standard_errors import influence_values, lc_standard_error
-from moa.evaluation._metrics.evidence import Verdicts, fit_decided, spread_out
+from moa.evaluation._metrics.evidence import fit_decided, spread_out
+from moa.evaluation._metrics.verdicts import Annotations
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.estimates import LEVEL, Interval
-from moa.evaluation._statistics.sample_means import by_prompt, mean_with_interval, numbered
+from moa.evaluation._statistics.sample_means import by_prompt, mean_with_interval
 
 Align = Literal["instruction", "row"]
 """How a row finds its difficulty: by its instruction, or, as the official code does, by its position in the
@@ -81,7 +81,7 @@ class Metrics:
 
 
 def metrics(
-    annotations: Sequence[Annotation],
+    verdicts: Annotations,
     data: AlpacaEvalData | None = None,
     *,
     align: Align = "instruction",
@@ -91,7 +91,7 @@ def metrics(
     """Return all figures of one system's annotations.
 
     Args:
-        annotations: Of one system against one baseline.
+        verdicts: Of one system against one baseline.
         data: AlpacaEval's reference data, or None for other prompts.
         align: How rows find their difficulty.
         model: Which length model; if not given, the official one where prompts and baseline are AlpacaEval's,
@@ -105,9 +105,9 @@ def metrics(
         EvaluationDataError: There is no annotation, there are several systems or baselines, or the model that
             was asked for does not fit the prompts.
     """
-    system, baseline = _only(annotations, "generator_2"), _only(annotations, "generator_1")
-    name, reason = choose_model(annotations, data, align) if model is None else (model, _asked_for(model, baseline))
-    fit = None if system == baseline else fit_annotations(annotations, data, name, align)
+    system, baseline = _only(verdicts.systems, "generator_2"), _only(verdicts.opponents, "generator_1")
+    name, reason = choose_model(verdicts, data, align) if model is None else (model, _asked_for(model, baseline))
+    fit = None if system == baseline else fit_verdicts(verdicts, data, name, align)
     by_construction = 50.0 if system == baseline else None
     if system == baseline:
         reason = "50 by construction: the system is the baseline"
@@ -115,13 +115,13 @@ def metrics(
         reason = f"no figure: fewer than {MIN_JUDGED} verdicts"
     interval, win_rate = None, by_construction if fit is None else fit.win_rate
     if fit is not None:
-        found = mean_with_interval(_values(annotations, fit), center=50.0, level=level)
+        found = mean_with_interval(_values(verdicts, fit), center=50.0, level=level)
         interval, win_rate = found.interval, found.value if name == "equal_length" else fit.win_rate
     return Metrics(
         system=system,
         baseline=baseline,
-        counts=count_wins(win_probabilities(annotations)),
-        avg_length=int(np.mean([len(a.output_2) for a in annotations])),
+        counts=count_wins(verdicts.won),
+        avg_length=int(np.mean(verdicts.length)),
         length_controlled_win_rate=win_rate,
         lc_standard_error=None if fit is None else lc_standard_error(fit),
         lc_interval=interval,
@@ -132,10 +132,9 @@ def metrics(
     )
 
 
-def _values(annotations: Sequence[Annotation], fit: LengthFit) -> Floats:
+def _values(verdicts: Annotations, fit: LengthFit) -> Floats:
     """A pseudo-value of the figure at equal length for each prompt, in percent."""
     if fit.design.name == "equal_length":
-        verdicts = verdicts_of(annotations)
         verdicts = verdicts.at(~np.isnan(verdicts.won))
         decided = fit_decided(verdicts, "equal_length")
         if decided is not None:
@@ -144,25 +143,26 @@ def _values(annotations: Sequence[Annotation], fit: LengthFit) -> Floats:
 
 
 def choose_model(
-    annotations: Sequence[Annotation], data: AlpacaEvalData | None, align: Align = "instruction"
+    verdicts: Annotations, data: AlpacaEvalData | None, align: Align = "instruction"
 ) -> tuple[LengthModel, str]:
-    """Return the length model that fits prompts and baseline, and why.
+    """Return the length model that fits prompts and baseline, and why; as `model_for`."""
+    return model_for(verdicts.opponents[0], verdicts.instruction.tolist(), data, align)
+
+
+def model_for(
+    baseline: str, instructions: Sequence[str], data: AlpacaEvalData | None, align: Align = "instruction"
+) -> tuple[LengthModel, str]:
+    """Return the length model that fits a baseline's name and these instructions, and why.
 
     Args:
-        annotations: Of one system against one baseline.
+        baseline: Its name.
+        instructions: The prompts' texts.
         data: AlpacaEval's reference data, or None.
         align: How rows find their difficulty.
 
     Returns:
         The model's name and a sentence.
     """
-    return model_for(annotations[0].generator_1, [a.instruction for a in annotations], data, align)
-
-
-def model_for(
-    baseline: str, instructions: Sequence[str], data: AlpacaEvalData | None, align: Align = "instruction"
-) -> tuple[LengthModel, str]:
-    """Return the length model that fits a baseline's name and these instructions, and why; as `choose_model`."""
     if data is None:
         return "equal_length", "no AlpacaEval reference data was given"
     places = data.places(instructions)
@@ -179,81 +179,49 @@ def model_for(
     return "length_controlled_v1", reason
 
 
-def fit_annotations(
-    annotations: Sequence[Annotation], data: AlpacaEvalData | None, name: LengthModel, align: Align
+def fit_verdicts(
+    verdicts: Annotations, data: AlpacaEvalData | None, name: LengthModel, align: Align
 ) -> LengthFit | None:
-    """Return the fit of the named length model, or None on too few verdicts.
+    """Return the fit of the named length model, or None on too few verdicts; see `with_difficulty` for the rest."""
+    judged = with_difficulty(verdicts, data, name, align).judged(name)
+    return fit_length_model(design_for(name, judged, None if data is None else data.gamed))
+
+
+def with_difficulty(
+    verdicts: Annotations, data: AlpacaEvalData | None, name: LengthModel, align: Align = "instruction"
+) -> Annotations:
+    """Return verdicts with the difficulties that a length model needs.
 
     Args:
-        annotations: Of one system against one baseline.
+        verdicts: Of one system against one baseline.
         data: AlpacaEval's reference data, or None.
         name: Which model.
         align: How rows find their difficulty.
-
-    Returns:
-        The fit.
 
     Raises:
         EvaluationDataError: The model needs difficulties and the prompts have none, or there are more rows than
             could be aligned by row.
     """
-    needs_difficulty = name in WITH_DIFFICULTY
-    difficulty = _difficulties(annotations, data, align) if needs_difficulty and data is not None else None
-    if needs_difficulty and difficulty is None:
+    if name not in WITH_DIFFICULTY:
+        return verdicts
+    difficulty = None if data is None else _difficulties(verdicts, data, align)
+    if difficulty is None:
         raise EvaluationDataError(
             f"{name} needs AlpacaEval's reference data and only its prompts; use equal_length for other prompts"
         )
-    judged = verdicts_of(annotations, difficulty).judged(name)
-    return fit_length_model(design_for(name, judged, None if data is None else data.gamed))
+    return replace(verdicts, difficulty=difficulty)
 
 
-def comparable_verdicts(
-    systems: Sequence[Sequence[Annotation]],
-    data: AlpacaEvalData | None,
-    name: LengthModel,
-    align: Align = "instruction",
-) -> list[Verdicts]:
-    """Return systems' verdicts as arrays, each with the difficulties that the length model needs.
-
-    Args:
-        systems: Annotations of each, on the same prompts in the same order.
-        data: AlpacaEval's reference data, or None.
-        name: Which length model.
-        align: How rows find their difficulty.
-    """
-    needs_difficulty = name in WITH_DIFFICULTY and data is not None
-    return [
-        verdicts_of(rows, _difficulties(rows, data, align) if needs_difficulty and data is not None else None)
-        for rows in systems
-    ]
-
-
-def verdicts_of(annotations: Sequence[Annotation], difficulty: Floats | None = None) -> Verdicts:
-    """Return annotations as arrays."""
-    orders = [a.orders if len(a.orders) == 2 else (None, None) for a in annotations]
-    tried = np.array([[math.nan if one is None else one - 1.0 for one in both] for both in orders]).reshape(-1, 2)
-    return Verdicts(
-        won=win_probabilities(annotations),
-        length=np.array([float(len(a.output_2)) for a in annotations]),
-        opponent_length=np.array([float(len(a.output_1)) for a in annotations]),
-        baseline_first=tried[:, 0],
-        system_first=tried[:, 1],
-        same=np.array([a.output_1 == a.output_2 for a in annotations]),
-        difficulty=difficulty,
-        prompt=numbered([a.instruction for a in annotations]),
-    )
-
-
-def _difficulties(annotations: Sequence[Annotation], data: AlpacaEvalData, align: Align) -> Floats | None:
+def _difficulties(verdicts: Annotations, data: AlpacaEvalData, align: Align) -> Floats | None:
     if align == "instruction":
-        places = data.places([a.instruction for a in annotations])
+        places = data.places(verdicts.instruction.tolist())
         return None if places is None else data.difficulty[places]
-    if len(annotations) > len(data.difficulty):
+    if len(verdicts) > len(data.difficulty):
         raise EvaluationDataError(
-            f"{len(annotations)} annotations can't be aligned by row with {len(data.difficulty)} instructions: "
+            f"{len(verdicts)} annotations can't be aligned by row with {len(data.difficulty)} instructions: "
             "align them by instruction"
         )
-    return data.difficulty[: len(annotations)]
+    return data.difficulty[: len(verdicts)]
 
 
 def _asked_for(model: LengthModel, baseline: str) -> str:
@@ -262,9 +230,8 @@ def _asked_for(model: LengthModel, baseline: str) -> str:
     return f"as asked for, though difficulties were measured against {BASELINE}, not against {baseline}"
 
 
-def _only(annotations: Sequence[Annotation], field: Literal["generator_1", "generator_2"]) -> str:
-    names = sorted({getattr(a, field) for a in annotations})
+def _only(names: Sequence[str], field: Literal["generator_1", "generator_2"]) -> str:
     if len(names) != 1:
         found = ", ".join(names) if names else "none"
         raise EvaluationDataError(f"needs annotations of exactly one {field}, found {found}")
-    return str(names[0])
+    return names[0]

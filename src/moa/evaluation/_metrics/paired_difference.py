@@ -1,16 +1,14 @@
 """Two systems that were judged against the same baseline, on the same prompts."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moa.errors import EvaluationDataError
-from moa.evaluation._data.annotations import Annotation
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._length_control.models import WITH_DIFFICULTY, LengthModel
 from moa.evaluation._length_control.standard_errors import predicted_estimate
 from moa.evaluation._metrics.evidence import Evidence, weigh
-from moa.evaluation._metrics.metrics import Align, choose_model, comparable_verdicts, fit_annotations
+from moa.evaluation._metrics.metrics import Align, choose_model, fit_verdicts, with_difficulty
+from moa.evaluation._metrics.verdicts import Annotations, common_rows
 from moa.evaluation._statistics.estimates import LEVEL, Estimate
 from moa.evaluation._statistics.sample_means import (
     DIFFERENCE,
@@ -44,8 +42,8 @@ class Comparison:
 
 
 def compare(
-    first: Sequence[Annotation],
-    second: Sequence[Annotation],
+    first: Annotations,
+    second: Annotations,
     data: AlpacaEvalData | None = None,
     *,
     align: Align = "instruction",
@@ -57,8 +55,8 @@ def compare(
     """Return how much better the first system is than the second, on the prompts that both have.
 
     Args:
-        first: Annotations of the system, e.g. a mixture.
-        second: Annotations of the other, e.g. the expensive model, against the same baseline.
+        first: Verdicts on the system, e.g. a mixture.
+        second: Verdicts on the other, e.g. the expensive model, against the same baseline.
         data: AlpacaEval's reference data, or None for other prompts.
         align: How rows find their difficulty.
         margin: Percentage points by which the first may be worse and still be comparable.
@@ -72,9 +70,16 @@ def compare(
     Raises:
         EvaluationDataError: The baselines differ, or no prompt is common to both.
     """
-    mine, theirs = common_prompts(first, second)
-    name, _ = choose_model(mine, data, align)
-    sides = comparable_verdicts((mine, theirs), data, name, align)
+    baselines = {*first.opponents, *second.opponents}
+    if len(baselines) > 1:
+        raise EvaluationDataError(
+            f"systems are comparable against one baseline only, not against {', '.join(sorted(baselines))}"
+        )
+    common = common_rows([first, second])
+    if common is None:
+        raise EvaluationDataError("the two files have no prompt in common")
+    name, _ = choose_model(common[0], data, align)
+    sides = [with_difficulty(one, data, name, align) for one in common]
     evidence = weigh(sides, name, None if data is None else data.gamed, margin=margin)
     raw = gap = predicted = None
     if evidence is not None and len(evidence.raw_gaps) >= MIN_PROMPTS:
@@ -84,7 +89,7 @@ def compare(
         )
         gap = None if evidence.model is None else gap
     if name in WITH_DIFFICULTY and gap is not None:
-        fits = [fit_annotations(rows, data, name, align) for rows in (mine, theirs)]
+        fits = [fit_verdicts(one, data, name, align) for one in common]
         if fits[0] is not None and fits[1] is not None:
             predicted = predicted_estimate(fits[0], fits[1], seed=seed, resamples=resamples, level=level)
     return Comparison(
@@ -93,57 +98,5 @@ def compare(
         lc_model=name,
         predicted_win_rate=predicted,
         evidence=evidence,
-        n=len(mine),
+        n=len(common[0]),
     )
-
-
-def common_prompts(
-    first: Sequence[Annotation], second: Sequence[Annotation]
-) -> tuple[list[Annotation], list[Annotation]]:
-    """Return the annotations of the prompts that both systems have, in the first's order.
-
-    Args:
-        first: The one system's annotations.
-        second: The other's.
-
-    Returns:
-        Two lists of equal length, row by row about the same prompt; of a prompt with several rows the first goes
-        with the first, the second with the second.
-
-    Raises:
-        EvaluationDataError: The baselines differ, or no prompt is common to both.
-    """
-    baselines = {a.generator_1 for a in (*first, *second)}
-    if len(baselines) > 1:
-        raise EvaluationDataError(
-            f"systems are comparable against one baseline only, not against {', '.join(sorted(baselines))}"
-        )
-    theirs = _by_occurrence(second)
-    pairs = [(a, theirs[key]) for key, a in _by_occurrence(first).items() if key in theirs]
-    if not pairs:
-        raise EvaluationDataError("the two files have no prompt in common")
-    return [one for one, _ in pairs], [other for _, other in pairs]
-
-
-def common_to_all(systems: Sequence[Sequence[Annotation]]) -> list[list[Annotation]] | None:
-    """Return the annotations of the prompts that all systems have, in the first's order; None if there is none.
-
-    Args:
-        systems: The annotations of each, all against the same opponent.
-
-    Returns:
-        A list for each system, row by row about the same prompt.
-    """
-    known = [_by_occurrence(rows) for rows in systems]
-    keys = [key for key in known[0] if all(key in one for one in known)]
-    return [[one[key] for key in keys] for one in known] if keys else None
-
-
-def _by_occurrence(annotations: Sequence[Annotation]) -> dict[tuple[str, int], Annotation]:
-    """Return the annotations by their prompt and how many rows about it came before."""
-    seen: Counter[str] = Counter()
-    found = {}
-    for annotation in annotations:
-        found[annotation.instruction, seen[annotation.instruction]] = annotation
-        seen[annotation.instruction] += 1
-    return found

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from moa.evaluation._length_control.models import GamedBaselines, LengthModel
-from moa.evaluation._metrics.evidence import Evidence, Verdicts, weigh
+from moa.evaluation._metrics.evidence import Evidence, weigh
+from moa.evaluation._metrics.verdicts import Verdicts
 from moa.evaluation._statistics.array_types import Bools
 from moa.evaluation._statistics.findings import Assessment, assess
 from moa.evaluation._statistics.position_consistency import least
@@ -42,8 +43,8 @@ def best_single_model(
 ) -> SingleModel | None:
     """Return the best of several models by cross-fitting; None without any.
 
-    Each tenth of the prompts is judged by the model that is the best on the other nine tenths: the best of several
-    looks better than it is on the prompts that it was picked by.
+    Each half of the prompts is judged by the model that is the best on the other half: the best of several looks
+    better than it is on the prompts that it was picked by.
 
     Args:
         mixture: What the verdicts show about the mixture and the baseline.

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from moa.evaluation._length_control.models import GamedBaselines, LengthModel
-from moa.evaluation._metrics.evidence import Evidence, Verdicts, weigh
+from moa.evaluation._metrics.evidence import Evidence, weigh
 from moa.evaluation._metrics.single_model import SingleModel, weigh_all
+from moa.evaluation._metrics.verdicts import Verdicts
 from moa.evaluation._statistics.findings import Finding
 from moa.evaluation._statistics.sample_means import MARGIN
 

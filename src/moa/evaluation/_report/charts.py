@@ -1,6 +1,6 @@
 """The report's charts as Vega-Lite documents."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -8,26 +8,26 @@ import numpy as np
 
 from moa._ledger import Call
 from moa._render.format import seconds
+from moa.evaluation._analysis.collected import Collected, Texts
 from moa.evaluation._analysis.summary import Summary
 from moa.evaluation._analysis.system_summary import SystemSummary
-from moa.evaluation._data.annotations import Annotation, win_probabilities
 from moa.evaluation._length_control.models import LONGEST_RATIO, LengthFit, doublings, standard_deviation
+from moa.evaluation._metrics.verdicts import Verdicts
 from moa.evaluation._report.palette import BLUE, GREY, INK, MUTED, ORANGE
 from moa.evaluation._report.tradeoff import tradeoff
 from moa.evaluation._report.vega import WIDTH, Chart, chart_of, even_line, finished, short
-from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._statistics.array_types import sigmoid
 from moa.evaluation._statistics.sample_means import MIN_PROMPTS, ByCategory, rows_with_interval
 
 _BINS = 10
 
 
-def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Sequence[Call]) -> tuple[Chart, ...]:
+def pictures(summary: Summary, verdicts: Verdicts | None, median_run: Sequence[Call]) -> tuple[Chart, ...]:
     """Return the charts that the data is enough for.
 
     Args:
         summary: All figures.
-        annotations: Of the first system.
+        verdicts: On the first system; None where nothing was judged.
         median_run: Calls of the first system's run whose time is the median; none if there is no such run.
     """
     first = summary.candidate
@@ -35,7 +35,7 @@ def pictures(summary: Summary, annotations: Sequence[Annotation], median_run: Se
         tradeoff(summary),
         None if first.categories is None else by_category(first.name, first.categories),
         waterfall(median_run),
-        length_effect(first, annotations),
+        None if verdicts is None else length_effect(first, verdicts),
     )
     return tuple(picture for picture in found if picture is not None)
 
@@ -96,19 +96,18 @@ def waterfall(calls: Sequence[Call]) -> Chart | None:
     return Chart(name="waterfall", title="A median run", caption=caption, document=finished(bars + ticks + labels))
 
 
-def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> Chart | None:
+def length_effect(system: SystemSummary, verdicts: Verdicts) -> Chart | None:
     """Return how the preference goes with the difference in length, and what the length model makes of it."""
     fit = None if system.metrics is None else system.metrics.fit
     if fit is None:
         return None
-    longer = np.array([float(len(a.output_2) - len(a.output_1)) for a in annotations])
-    wins = 100.0 * win_probabilities(annotations)
+    longer, wins = verdicts.length - verdicts.opponent_length, 100.0 * verdicts.won
     dots = [row for part in np.array_split(np.argsort(longer), _BINS) if (row := _bin(longer[part], wins[part]))]
     if len(dots) < 3:
         return None
     low, high = min(row["longer"] for row in dots), max(row["longer"] for row in dots)
     grid = np.linspace(low, high, 60)
-    usual = float(np.median([len(a.output_1) for a in annotations]))
+    usual = float(np.median(verdicts.opponent_length))
     rates = _curve(fit, standard_deviation(longer) or np.inf, usual, grid)
     curve = [{"longer": float(x), "rate": float(y)} for x, y in zip(grid, rates, strict=True)]
     base = chart_of(dots, width=WIDTH - 60, height=240)
@@ -127,11 +126,13 @@ def length_effect(system: SystemSummary, annotations: Sequence[Annotation]) -> C
     return Chart(name="length", title="What length does", caption=caption, document=finished(chart))
 
 
-def median_run(records: Mapping[int, Record], traces: Mapping[int, AnswerTrace]) -> Sequence[Call]:
-    """Return the calls of the run whose time is the median, none if there is no run with calls."""
-    timed = [one for one in records.values() if one.seconds is not None and one.index in traces]
-    timed = sorted((one for one in timed if traces[one.index].calls), key=lambda record: record.seconds or 0.0)
-    return traces[timed[len(timed) // 2].index].calls if timed else ()
+def median_run(evaluation: Collected, texts: Texts) -> Sequence[Call]:
+    """Return the calls of the first system's run whose time is the median; none if its answers come out of a file."""
+    seconds = evaluation.candidate.answers.seconds
+    timed = sorted(np.flatnonzero(~np.isnan(seconds)).tolist(), key=lambda row: float(seconds[row]))
+    if not timed:
+        return ()
+    return texts.trace(evaluation.about, evaluation.instructions[timed[len(timed) // 2]].index).calls
 
 
 def _bars(call: Call) -> list[dict[str, Any]]:

@@ -53,8 +53,9 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     Raises:
         MissingDependency: The `eval` extra isn't installed.
     """
-    mixture = evaluation.candidate
-    drawn = pictures(summary, mixture.annotations, median_run(mixture.records, mixture.traces()))
+    with evaluation.reading() as texts:
+        drawn = pictures(summary, evaluation.candidate.verdicts, median_run(evaluation, texts))
+        shown = prompts(evaluation, texts)
     drawings = tuple((picture, svg(picture.document)) for picture in drawn)
     style, script = (asset(name) for name in ("report.css", "report.js"))
     values = {
@@ -78,7 +79,6 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
     }
     html = environment(autoescape=True).get_template("report.html.j2")
     markdown = environment(autoescape=False).get_template("report.md.j2")
-    shown = prompts(evaluation)
     return Report(
         html=html.render(
             **values,

@@ -1,19 +1,19 @@
 """The prompts of an evaluation, one by one, with outputs, proposals and verdicts side by side."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from moa.evaluation._analysis.collected import Collected, Evaluated
+import numpy as np
+
+from moa.evaluation._analysis.collected import Collected, Evaluated, Texts
 from moa.evaluation._analysis.output_issues import is_cut_off
 from moa.evaluation._analysis.text_heuristics import leaks, refuses
-from moa.evaluation._data.annotations import DRAW, Judgement
-from moa.evaluation._data.outputs import Output
-from moa.evaluation._runner.records import AnswerTrace
+from moa.evaluation._data.annotations import Judgement
+from moa.evaluation._runner.records import AnswerTrace, Record
 
 MOST_CHARS = 10_000_000
 """Characters of outputs and proposals that a page may hold, about: browsers open larger ones slowly."""
-
-_NO_TRACE = AnswerTrace()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +60,19 @@ class Prompt:
     proposals: tuple[ShownText, ...]
 
 
-def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
+def prompts(evaluation: Collected, texts: Texts) -> tuple[Prompt, ...]:
     """Return the prompts that the first system was asked, in their order, as many as a browser can bear.
 
     All outputs are in the run's folder; see `MOST_CHARS`.
     """
-    rows = {one.name: {row.index or 0: row for row in one.annotations} for one in evaluation.systems}
-    traces, found, chars = evaluation.candidate.traces(), list[Prompt](), 0
-    for index in sorted(evaluation.candidate.outputs):
-        prompt = _prompt(index, evaluation, rows, traces.get(index, _NO_TRACE))
+    found, chars = list[Prompt](), 0
+    places = {
+        one.name: {index: row for row, index in enumerate(one.verdicts.index.tolist())}
+        for one in evaluation.systems
+        if one.verdicts is not None
+    }
+    for row in np.flatnonzero(evaluation.candidate.answers.is_there).tolist():
+        prompt = _prompt(row, evaluation, places, texts)
         found.append(prompt)
         chars += sum(len(shown.text) for shown in (*prompt.main, *prompt.others, *prompt.proposals))
         if chars > MOST_CHARS:
@@ -76,42 +80,42 @@ def prompts(evaluation: Collected) -> tuple[Prompt, ...]:
     return tuple(found)
 
 
-def _prompt(
-    index: int, evaluation: Collected, rows: Mapping[str, Mapping[int, Judgement]], trace: AnswerTrace
-) -> Prompt:
-    mixture = evaluation.candidate
-    output, row = mixture.outputs[index], rows[mixture.name].get(index)
-    shown = {
-        system.name: _shown(system, index, None if system is mixture else rows[system.name].get(index))
-        for system in evaluation.systems
-        if index in system.outputs
-    }
+def _prompt(row: int, evaluation: Collected, places: Mapping[str, Mapping[int, int]], texts: Texts) -> Prompt:
+    mixture, instruction = evaluation.candidate, evaluation.instructions[row]
+    index, shown = instruction.index, dict[str, ShownText]()
+    records = texts.records([one.name for one in evaluation.systems], index)
+    for system in evaluation.systems:
+        if system.name in records:
+            said = "" if system is mixture else _verdict(system, places.get(system.name, {}).get(index))
+            shown[system.name] = _shown(records[system.name], said)
     main = tuple(shown.pop(name) for name in (mixture.name, evaluation.opponent) if name in shown)
+    place = places.get(mixture.name, {}).get(index)
+    verdict, _, preference = _verdict(mixture, place).partition(" ")
+    judgement = None if place is None else texts.judgement(mixture.name, index)
     return Prompt(
         index=index,
-        instruction=output.instruction,
-        category=output.dataset or "",
-        verdict=_verdict(row),
-        preference=_percent(row),
-        reasons=_reasons(row),
-        flags=_flags(output, row),
+        instruction=instruction.text,
+        category=instruction.category or instruction.dataset,
+        verdict=verdict,
+        preference=preference,
+        reasons=_reasons(judgement),
+        flags=_flags(records[mixture.name], instruction.text, judgement),
         main=main,
         others=tuple(shown.values()),
-        proposals=_proposals(trace),
+        proposals=_proposals(texts.trace(mixture.name, index)),
     )
 
 
-def _shown(system: Evaluated, index: int, row: Judgement | None) -> ShownText:
-    output, record = system.outputs[index], system.records.get(index)
-    notes = [] if row is None else [f"{_verdict(row)} {_percent(row)}".strip()]
-    notes.append(f"{len(output.output):,} characters")
-    if output.seconds is not None:
-        notes.append(f"{output.seconds:.1f} s")
-    if record is not None and record.cost_usd:
+def _shown(record: Record, verdict: str) -> ShownText:
+    notes = [verdict] if verdict else []
+    notes.append(f"{len(record.output):,} characters")
+    if record.seconds is not None:
+        notes.append(f"{record.seconds:.1f} s")
+    if record.cost_usd:
         notes.append(f"${record.cost_usd:.2g}")
-    if output.error is not None:
-        notes.append(output.error)
-    return ShownText(name=system.name, text=output.output, notes=tuple(notes))
+    if record.error is not None:
+        notes.append(f"{record.error['code']}: {record.error['message']}")
+    return ShownText(name=record.system, text=record.output, notes=tuple(notes))
 
 
 def _proposals(trace: AnswerTrace) -> tuple[ShownText, ...]:
@@ -126,18 +130,14 @@ def _proposals(trace: AnswerTrace) -> tuple[ShownText, ...]:
     )
 
 
-def _verdict(row: Judgement | None) -> str:
-    if row is None:
+def _verdict(system: Evaluated, place: int | None) -> str:
+    """What was said of an output, and the probability that it wins; empty where nothing was judged."""
+    if system.verdicts is None or place is None:
         return ""
-    if row.preference is None:
+    won = float(system.verdicts.won[place])
+    if math.isnan(won):
         return "missing"
-    if row.preference in (0, DRAW):
-        return "draw"
-    return "win" if row.preference > DRAW else "lose"
-
-
-def _percent(row: Judgement | None) -> str:
-    return "" if row is None or row.preference is None else f"{100 * ((row.preference or DRAW) - 1):.0f}%"
+    return f"{'draw' if won == 0.5 else 'win' if won > 0.5 else 'lose'} {100 * won:.0f}%"
 
 
 def _reasons(row: Judgement | None) -> tuple[ShownText, ...]:
@@ -160,12 +160,12 @@ def _sides(row: Judgement | None, number: int) -> str:
     return f"A: {first}, B: {second}"
 
 
-def _flags(output: Output, row: Judgement | None) -> tuple[str, ...]:
+def _flags(record: Record, instruction: str, row: Judgement | None) -> tuple[str, ...]:
     found = {
         "flip": row is not None and row.flipped is True,
-        "leak": leaks(output.output, output.instruction),
-        "cut": is_cut_off(output),
-        "refusal": refuses(output.output),
-        "empty": not output.output.strip(),
+        "leak": leaks(record.output, instruction),
+        "cut": is_cut_off(record),
+        "refusal": refuses(record.output),
+        "empty": not record.output.strip(),
     }
     return tuple(name for name, applies in found.items() if applies)

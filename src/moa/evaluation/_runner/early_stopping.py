@@ -5,12 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from moa.evaluation._data.datasets import Instruction
-from moa.evaluation._metrics.evidence import Verdicts, scores_as_verdicts
-from moa.evaluation._metrics.metrics import comparable_verdicts, model_for
+from moa.evaluation._metrics.metrics import model_for, with_difficulty
 from moa.evaluation._metrics.stopping import Settlement, look, look_sizes
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.table import Table
-from moa.evaluation._statistics.sample_means import numbered
 
 
 class StoppingMonitor:
@@ -27,6 +25,7 @@ class StoppingMonitor:
 
     def __init__(self, spec: Spec, table: Table, order: Sequence[Instruction]) -> None:
         self._spec, self._table, self._order = spec, table, order
+        self._column = table.judging if spec.rests_on is None else table.measuring[spec.rests_on]
         self._sides = [system.name for system in spec.sides]
         self._models = [system.name for system in spec.single_models]
         self._is_on = spec.until != "all" and (spec.rests_on is not None or bool(spec.judged))
@@ -62,24 +61,20 @@ class StoppingMonitor:
 
     def _is_settled(self, instruction: Instruction) -> bool:
         names = (*self._sides, *self._models)
-        return all(self._table.is_settled(name, instruction.index, self._spec.rests_on) for name in names)
+        return all(self._table.is_settled(name, instruction.index, self._column) for name in names)
 
     def _look(self, size: int) -> bool:
-        data, prompts = self._spec.data, self._order[:size]
+        data, rows = self._spec.data, np.array([self._table.rows[one.index] for one in self._order[:size]])
+        verdicts = {name: self._table.verdicts(self._column, name, rows) for name in (*self._sides, *self._models)}
+        if self._length_model is not None:
+            name = self._length_model
+            verdicts = {system: with_difficulty(found, data, name) for system, found in verdicts.items()}
         return look(
             self._spec.until,
-            [self._verdicts(name, prompts) for name in self._sides],
-            {name: self._verdicts(name, prompts) for name in self._models},
+            [verdicts[name] for name in self._sides],
+            {name: verdicts[name] for name in self._models},
             self._length_model,
             None if data is None else data.gamed,
             planned=len(self._order),
             margin=self._spec.margin,
         )
-
-    def _verdicts(self, system: str, prompts: Sequence[Instruction]) -> Verdicts:
-        measure = self._spec.rests_on
-        if measure is not None or self._length_model is None:
-            scores = [self._table.score(str(measure), system, one.index) for one in prompts]
-            return scores_as_verdicts(np.array(scores), numbered([one.key for one in prompts]))
-        rows = [row for one in prompts if (row := self._table.judgement(system, one)) is not None]
-        return comparable_verdicts([rows], self._spec.data, self._length_model)[0]

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
-from typing import Literal
+from typing import Literal, TypeVar
 
 from moa._ledger import ErrorInfo, Ledger
 from moa._mixture.roster import roster
@@ -23,7 +23,7 @@ from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.checks import UnreadableCounter, require_usable
 from moa.evaluation._judges.judge_calls import is_out_of_money, together
-from moa.evaluation._measures.base import Case, Measure
+from moa.evaluation._measures.base import Case, Measure, Score
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.early_stopping import StoppingMonitor
 from moa.evaluation._runner.generation import failed_record, generate, paid_for
@@ -32,7 +32,9 @@ from moa.evaluation._runner.records import AnswerTrace, Record
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System, as_arrived, request_of
-from moa.evaluation._runner.table import Column, Table, V
+from moa.evaluation._runner.table import Column, Table
+
+V = TypeVar("V", Verdict, Score)
 
 Ended = Literal["complete", "budget", "decided"]
 
@@ -95,7 +97,7 @@ class Fill:
             self._verdict_places = _Places(_JUDGED_AT_ONCE)
             prompts_at_once = min(_JUDGED_AT_ONCE, len(self._order))
         judge = self._spec.judge
-        if judge is not None and self._spec.checks_judge and not any(self._table.verdicts.values()):
+        if judge is not None and self._spec.checks_judge and not self._table.judging.count:
             await self._try(judge)
         self._look()
         self._report_progress()
@@ -120,12 +122,12 @@ class Fill:
             *(
                 self._score(rank, measure, name, instruction)
                 for measure in self._spec.measures
-                for name in self._table.measuring[measure.name].open(instruction.index)
+                for name in self._table.open(self._table.measuring[measure.name], instruction.index)
             ),
             *(
                 self._judge(rank, judge, pair)
-                for name in self._table.judging.open(instruction.index)
-                if (judge := self._spec.judge) and (pair := self._table.pair(name, instruction))
+                for name in self._table.open(self._table.judging, instruction.index)
+                if (judge := self._spec.judge) and (pair := self._table.cells.pair(name, instruction.index))
             ),
         )
 
@@ -173,7 +175,7 @@ class Fill:
     async def _asked(self, system: System, instruction: Instruction) -> tuple[Record, AnswerTrace]:
         mixture, why = system.mixture, "no other proposal is left to answer from"
         if mixture is not None and system.parent is not None:
-            before = self._table.records[system.parent].get(instruction.index)
+            before = self._table.cells.records((system.parent,), instruction.index).get(system.parent)
             if before is None or not before.used:
                 mixture, why = None, f"{system.parent} made no proposal to answer from"
             else:
@@ -183,13 +185,13 @@ class Fill:
         return await generate(self._engine, system.name, mixture, instruction, self._spec.seed)
 
     async def _score(self, rank: int, measure: Measure, system: str, instruction: Instruction) -> None:
-        output = self._table.records[system][instruction.index].output
+        output = self._table.cells.texts((system,), instruction.index)[system]
         case = Case(prompt=instruction.text, output=output, row=instruction.row)
         column = self._table.measuring[measure.name]
         await self._say(rank, column, system, instruction.index, lambda: measure.score(self._judging, case))
 
     async def _judge(self, rank: int, judge: Judge, pair: Pair) -> None:
-        again = self._table.asked_before(pair.generator_2, pair.index)
+        again = self._table.asked_before(pair)
 
         async def ask() -> Verdict:
             return replace(await judge.judge(self._judging, pair, again=again), again=again)
@@ -199,7 +201,7 @@ class Fill:
             self._unreadable.add(verdict)
 
     async def _say(
-        self, rank: int, column: Column[V], system: str, index: int, ask: Callable[[], Awaitable[V]]
+        self, rank: int, column: Column, system: str, index: int, ask: Callable[[], Awaitable[V]]
     ) -> V | None:
         """Have something said about an output, and keep it; None once nothing more is asked."""
         async with self._verdict_places.at(rank):
@@ -210,7 +212,7 @@ class Fill:
             except EngineError as error:
                 await self._give_up(error)
                 return None
-        await column.keep(system, index, value, self._pay(value.ledger))
+        await self._table.keep(column, system, index, value, self._pay(value.ledger))
         self._step()
         return value
 
@@ -263,25 +265,24 @@ class Fill:
     def is_fruitless(self) -> bool:
         """Whether nothing can be said about the candidate: it has no output, or no verdict where it should."""
         name = self._spec.candidate.name
-        if not any(record.has_output for record in self._table.records[name].values()):
+        if not self._table.answers[name].has_output.any():
             return True
-        scores = [one for column in self._table.columns for one in column.found.get(name, {}).values()]
-        return self._spec.is_judged and not any(one.failure is None for one in scores)
+        columns = [column for column in self._table.columns if name in column.found]
+        given = (both for one in columns for both in zip(one.said[name], one.found[name].failure, strict=True))
+        return self._spec.is_judged and not any(is_said and failure is None for is_said, failure in given)
 
     @property
     def cause(self) -> str | None:
         """Why most of what failed has failed; None if nothing has."""
-        records = (record for found in self._table.records.values() for record in found.values())
-        causes = Counter(record.error["message"] for record in records if record.error is not None)
-        for column in self._table.columns:
-            scores = (one for found in column.found.values() for one in found.values())
-            causes.update(one.failure.message for one in scores if one.failure is not None)
+        columns = [one.error for one in self._table.answers.values()]
+        columns += [rows.failure for column in self._table.columns for rows in column.found.values()]
+        causes = Counter(error["message"] for column in columns for error in column if error is not None)
         return causes.most_common(1)[0][0] if causes else None
 
     def _report_progress(self) -> None:
         spec, table = self._spec, self._table
-        answers = sum(len(table.records[system.name]) for system in spec.asked)
-        verdicts = sum(len(found) for column in table.columns for found in column.found.values())
+        answers = sum(table.answered[system.name] for system in spec.asked)
+        verdicts = sum(column.count for column in table.columns)
         answers_total = len(spec.asked) * len(self._order)
         verdicts_total = len(spec.judged) * len(self._order) - table.unjudgeable
         verdicts_total += len(spec.measures) * (len(spec.systems) * len(self._order) - table.failed)
@@ -295,7 +296,7 @@ class Fill:
                 verdicts=verdicts,
                 verdicts_total=verdicts_total,
                 failed=table.failed,
-                unjudged=table.unjudged,
+                unjudged=table.judging.failed,
                 spent_usd=self._spent.cached_usd + self._spent.lost_usd,
                 lost_usd=self._spent.lost_usd,
                 unpriced=self._spent.unpriced,

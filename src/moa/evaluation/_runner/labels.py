@@ -83,11 +83,11 @@ class Labels:
     """
 
     def __init__(self, table: Table, store: CellStore, system: str, *, seed: int = 0) -> None:
-        if system not in table.verdicts:
-            known = ", ".join(table.verdicts) or "none: nothing has been judged yet"
+        if system not in table.judging.found:
+            known = ", ".join(table.judging.found) or "none: nothing has been judged yet"
             raise UsageError(f"there are no judged pairs of {system}; there are of {known}")
         self._store, self._seed = store, seed
-        pairs = [pair for one in table.instructions if (pair := table.pair(system, one)) is not None]
+        pairs = [pair for one in table.instructions if (pair := table.cells.pair(system, one.index)) is not None]
         # In one random order: whenever people stop, those that are labelled are a simple random sample.
         self.pairs = random.Random(f"labels/{seed}").sample(pairs, len(pairs))
         self._keys = {one.index: one.key for one in table.instructions}

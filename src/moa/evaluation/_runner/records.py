@@ -1,16 +1,20 @@
 """What is kept of every answer: the text and its sums as one record, and how it came about as its trace."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
+from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from moa._ledger import Call, Ledger
 from moa._results import LayerResult
 from moa._usage import TokenUsage, json_usd
+from moa.evaluation._statistics.array_types import Bools, Floats, Ints, Objects
 
 RecordStatus = Literal["complete", "degraded", "failed", "stopped"]
+WITH_OUTPUT: tuple[RecordStatus, ...] = ("complete", "degraded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +85,86 @@ class Record:
     @property
     def has_output(self) -> bool:
         """Whether there is an output to be judged."""
-        return self.status in ("complete", "degraded")
+        return self.status in WITH_OUTPUT
 
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """What is known of a system's answers besides their texts: columns with a row for each prompt.
+
+    Attributes:
+        is_there: Whether there is an answer, or a failure in its place.
+        has_output: Whether there is an output to be judged.
+        error: As a record's; likewise finish_reason, agent, model.
+        text_key: What tells equal outputs: a digest of the text.
+        length: Characters of the output; 0 where the system has failed.
+        seconds: As a record's, NaN where unknown; likewise all others.
+    """
+
+    is_there: Bools
+    has_output: Bools
+    error: Objects
+    finish_reason: Objects
+    agent: Objects
+    model: Objects
+    text_key: Ints
+    length: Floats
+    seconds: Floats
+    first_token_s: Floats
+    aggregation_s: Floats
+    input_tokens: Floats
+    cached_input_tokens: Floats
+    output_tokens: Floats
+    cost_usd: Floats
+    priced_usd: Floats
+    estimated_usd: Floats
+    saved_usd: Floats
+
+    @classmethod
+    def empty(cls, prompts: int) -> Self:
+        """Return the columns of so many prompts without any answer."""
+        columns: dict[str, Any] = {one.name: np.full(prompts, np.nan) for one in fields(cls)}
+        columns |= {name: np.zeros(prompts, np.bool_) for name in ("is_there", "has_output")}
+        columns |= {name: np.full(prompts, None, np.object_) for name in ("error", "finish_reason", "agent", "model")}
+        return cls(**{**columns, "text_key": np.zeros(prompts, np.int64), "length": np.zeros(prompts)})
+
+    @classmethod
+    def of(cls, records: Iterable[Record | None]) -> Self:
+        """Return records as columns, one for each prompt; None where there is no answer."""
+        given = tuple(records)
+        columns = cls.empty(len(given))
+        for row, record in enumerate(given):
+            if record is not None:
+                columns.put(row, record)
+        return columns
+
+    def put(self, row: int, record: Record) -> None:
+        """Take the answer to one prompt into its row."""
+        for name in _AS_IN_RECORDS:
+            getattr(self, name)[row] = getattr(record, name)
+        for name in ("input_tokens", "cached_input_tokens", "output_tokens"):
+            getattr(self, name)[row] = None if record.usage is None else getattr(record.usage, name)
+        digest = blake2b(record.output.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        self.text_key[row] = int.from_bytes(digest, signed=True)
+        self.length[row] = len(record.output)
+        self.is_there[row], self.has_output[row] = True, record.has_output
+
+    def at(self, rows: Bools | Ints) -> Self:
+        """Return some of the rows."""
+        return replace(self, **{one.name: getattr(self, one.name)[rows] for one in fields(self)})
+
+    @property
+    def failed(self) -> int:
+        """On how many prompts the system has no output."""
+        return int(np.count_nonzero(self.is_there & ~self.has_output))
+
+    @property
+    def asked(self) -> int:
+        """On how many prompts there is an answer, or a failure in its place."""
+        return int(np.count_nonzero(self.is_there))
+
+
+_AS_IN_RECORDS = tuple(one.name for one in fields(Answers) if one.name in {own.name for own in fields(Record)})
 
 RECORDS, TRACES = TypeAdapter(Record), TypeAdapter(AnswerTrace)
 """How records and traces are written down."""

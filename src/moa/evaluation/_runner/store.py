@@ -7,7 +7,7 @@ out, named, and filled again: the replies that it was made from are in the engin
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -87,6 +87,8 @@ class CellStore:
             if not read_only:
                 use_log(self._db, busy_s=BUSY_S)
                 self._db.executescript(f"PRAGMA synchronous = NORMAL; {_TABLES}")
+            # Writes are made in a thread of their own: what is read meanwhile goes through another connection.
+            self._reading = self._db if read_only else connected(path, busy_s=BUSY_S, mode="ro")
 
     def write_prompts(self, prompts: Iterable[Instruction]) -> None:
         """Keep the prompts of this session, in their order, in place of those of the last one."""
@@ -115,10 +117,21 @@ class CellStore:
             for place, key, text, category, reference, dataset, row in rows
         )
 
-    def answers(self, system: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Give the answers of one system, each with its prompt's key; damaged ones are left out and named."""
-        rows = self._rows("SELECT prompt, body, digest, trace FROM answers WHERE system = ?", system)
-        yield from self._whole(rows, f"answer of {system}")
+    def answers(
+        self, systems: Sequence[str], prompt: str | None = None
+    ) -> Iterator[tuple[str, str, dict[str, Any], bytes]]:
+        """Give the answers of some systems, to one prompt or all; damaged ones are left out and named.
+
+        Yields:
+            The system, the key of the prompt, the answer, and how it came about as JSON.
+        """
+        query = f"SELECT system, prompt, body, digest, trace FROM answers WHERE system IN ({_marks(systems)})"
+        one = () if prompt is None else (prompt,)
+        rows = self._rows(f"{query} AND prompt = ?" if one else query, *systems, *one)
+        for system, key, body, digest, trace in rows:
+            answer = self._whole(body, digest, trace, f"answer of {system} on prompt {key}")
+            if answer is not None:
+                yield system, key, answer, trace
 
     def outputs(self, system: str) -> Iterator[tuple[str, str]]:
         """Give the outputs of one system that there are, each with its prompt's key; for plans: nothing is verified."""
@@ -132,42 +145,28 @@ class CellStore:
         # As `put_score` writes it; in a text, the quotes would be escaped.
         query = "SELECT prompt, outputs FROM scores WHERE measure = ? AND instr(body, ?) > 0"
         with self._translated_errors():
-            return set(self._db.execute(query, (measure, b'"failure": null')))
+            return set(self._reading.execute(query, (measure, b'"failure": null')))
 
-    def traces(self, system: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Give the traces of one system's answers, each with its prompt's key; damaged ones are left out."""
-        rows = self._rows("SELECT prompt, trace, digest, body FROM answers WHERE system = ?", system)
-        for key, trace, digest, body in rows:
-            if _digest(body + trace) == digest:
-                yield key, loads(trace)
+    def scores(self, measure: str, prompt: str | None = None) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+        """Give the scores by one measure, of one prompt or all, by the keys of prompt and outputs; as in `answer`."""
+        query = "SELECT prompt, outputs, body, digest FROM scores WHERE measure = ?"
+        one = () if prompt is None else (prompt,)
+        for *key, body, digest in self._rows(f"{query} AND prompt = ?" if one else query, measure, *one):
+            found = self._whole(body, digest, b"", f"score by {measure} on prompt {tuple(key)}")
+            if found is not None:
+                yield (key[0], key[1]), found
 
-    def scores(self, measure: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-        """Give the scores by one measure, each with the keys of prompt and outputs; damaged ones likewise."""
-        rows = self._rows("SELECT prompt, outputs, body, digest FROM scores WHERE measure = ?", measure)
-        paired = (((prompt, outputs), body, digest, b"") for prompt, outputs, body, digest in rows)
-        yield from self._whole(paired, f"score by {measure}")
-
-    def score(self, measure: str, key: tuple[str, str]) -> dict[str, Any] | None:
-        """Return one score; None if it isn't there, or is damaged."""
-        query = "SELECT body, digest FROM scores WHERE measure = ? AND prompt = ? AND outputs = ?"
+    def _rows(self, query: str, *values: str) -> Iterator[Any]:
         with self._translated_errors():
-            row = self._db.execute(query, (measure, *key)).fetchone()
-        return (
-            next((body for _, body in self._whole(iter([(key, *row, b"")]), f"score by {measure}")), None)
-            if row
-            else None
-        )
+            yield from self._reading.execute(query, values)
 
-    def _rows(self, query: str, name: str) -> Iterator[Any]:
-        with self._translated_errors():
-            yield from self._db.execute(query, (name,))
-
-    def _whole(self, rows: Iterator[tuple[T, bytes, bytes, bytes]], what: str) -> Iterator[tuple[T, dict[str, Any]]]:
-        for key, body, digest, rest in rows:
-            if _digest(body + rest) == digest:
-                yield key, loads(body)
-            else:
-                self.damaged.append(f"{what} on prompt {key}")
+    def _whole(self, body: bytes, digest: bytes, rest: bytes, what: str) -> dict[str, Any] | None:
+        if _digest(body + rest) == digest:
+            found: dict[str, Any] = loads(body)
+            return found
+        if what not in self.damaged:
+            self.damaged.append(what)
+        return None
 
     async def put_answer(
         self, system: str, prompt: str, body: Mapping[str, Any], trace: Mapping[str, Any], paid: Paid
@@ -213,6 +212,7 @@ class CellStore:
     def close(self) -> None:
         """Write what is under way and close the file, which is all that is left, unless somebody else reads it."""
         self._thread.shutdown()
+        self._reading.close()
         if not self._read_only:
             # Else a report, which may not write, would leave `-wal` and `-shm` files behind.
             with suppress(sqlite3.Error):
@@ -229,6 +229,10 @@ class CellStore:
                 f"is damaged, move it away, and the same command makes it again from them",
                 path=self._path,
             ) from error
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _digest(body: bytes) -> bytes:

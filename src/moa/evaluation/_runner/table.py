@@ -1,28 +1,30 @@
-"""What a run has: answers by system and prompt, verdicts by system and prompt, out of its store."""
+"""What a run has, out of its store: answers and what is said of them as columns, and whole cells on demand.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+Texts are many times as large as all else. They are read a prompt at a time, and nothing here holds them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import nan
-from typing import Generic, TypeVar
+from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
-from moa._ledger import ErrorInfo, Ledger
+from moa._ledger import ErrorInfo
+from moa._usage import json_usd
 from moa.evaluation._data.annotations import NO_BASELINE, NO_OUTPUT, Judgement
 from moa.evaluation._data.datasets import Instruction
-from moa.evaluation._data.outputs import Output
-from moa.evaluation._judges.base import Pair, Verdict, judgement_of
+from moa.evaluation._judges.base import Pair, Verdict, dropped_of, judgement_of
 from moa.evaluation._judges.judge_calls import UNPARSEABLE
 from moa.evaluation._measures.base import Score
-from moa.evaluation._runner.generation import given_record, output_of
-from moa.evaluation._runner.records import RECORDS, TRACES, AnswerTrace, Record
+from moa.evaluation._metrics.verdicts import Annotations, won_by
+from moa.evaluation._runner.generation import given_record
+from moa.evaluation._runner.records import RECORDS, TRACES, Answers, AnswerTrace, Record
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid, outputs_key, row_text
-
-T = TypeVar("T")
-V = TypeVar("V", Verdict, Score)
-Key = tuple[str, str]
-"""What tells a score from others of its measure: the key of the prompt, and that of the outputs."""
+from moa.evaluation._statistics.array_types import Bools, Ints, Objects
+from moa.providers._lenient_json import loads
 
 JUDGED_AGAIN = "judged_again"
 """Code of a verdict that was given up, to be judged once more."""
@@ -31,117 +33,164 @@ LOST = 1.0
 """The preference where only the opponent has an output."""
 
 _VERDICTS, _SCORES = TypeAdapter(Verdict), TypeAdapter(Score)
-_NO_CALLS = Ledger()
 
 
-class Column(Generic[V]):
-    """What the judge, or a measure, says of outputs. Kept by the outputs: systems with the same one share it.
-
-    Of each verdict and score only the figures are held, and neither its calls nor what was written: `whole` reads them.
+class Cells:
+    """Whole cells of a run by system and prompt, read when they are asked for.
 
     Args:
-        name: The judge's name, or the measure's.
-        systems: Names of the systems of which it says something.
-        store: Where all of it is.
-        kind: What it is written down as.
-        key: The key of a system's output on a prompt; None while there is nothing to be said about.
-
-    Attributes:
-        found: By system and by the prompt's index.
-        failed: Systems and indices where it failed, and is asked again when the run is resumed.
-        stored: All of it, also about outputs that no system has any more.
+        store: Where they are.
+        instructions: The prompts.
+        judge: The judge's name; None if nothing is judged.
+        opponent: Name of the system against which it judges, likewise.
     """
 
     def __init__(
-        self,
-        name: str,
-        systems: Iterable[str],
-        store: CellStore,
-        kind: TypeAdapter[V],
-        key: Callable[[str, int], Key | None],
+        self, store: CellStore, instructions: Sequence[Instruction], judge: str | None, opponent: str | None
     ) -> None:
-        self.name, self._store, self._key_of = name, store, key
-        self._kind: TypeAdapter[V] = kind
-        self.found: dict[str, dict[int, V]] = {system: {} for system in systems}
-        self.failed: set[tuple[str, int]] = set()
-        self._keys: dict[tuple[str, int], Key] = {}
-        self.stored: dict[Key, V] = {key: _light(kind.validate_python(body)) for key, body in store.scores(name)}
+        self.store, self.judge, self.opponent = store, judge, opponent
+        self.by_index = {one.index: one for one in instructions}
+        self._indices = defaultdict[str, list[int]](list)
+        for one in instructions:
+            self._indices[one.key].append(one.index)
 
-    def key(self, system: str, index: int) -> Key | None:
-        """The key of a system's output on a prompt; None if there is nothing to be said about."""
-        known = self._keys.get((system, index)) or self._key_of(system, index)
-        if known is not None:
-            self._keys[system, index] = known
-        return known
+    def records(self, systems: Sequence[str], index: int) -> dict[str, Record]:
+        """The answers of some systems to a prompt, as far as they are there."""
+        found = self.store.answers(systems, self.by_index[index].key)
+        return {name: _at(RECORDS.validate_python(body), index) for name, _, body, _ in found}
 
-    def changed(self, system: str, index: int) -> None:
-        """Take note that a system's output on a prompt, or what it is compared with, is another one."""
-        self._keys.pop((system, index), None)
+    def texts(self, systems: Sequence[str], index: int) -> dict[str, str]:
+        """The texts of their outputs."""
+        return {name: one.output for name, one in self.records(systems, index).items() if one.has_output}
 
-    def find(self, system: str, index: int) -> V | None:
-        """What is said of a system's output, perhaps asked for as another system's; None if nothing is."""
-        key = self.key(system, index) if system in self.found else None
-        found = None if key is None else self.stored.get(key)
-        if found is not None:
-            self.found[system][index] = found
-            (self.failed.discard if found.failure is None else self.failed.add)((system, index))
-        return found
+    def answers(self, system: str) -> Iterator[tuple[Record, AnswerTrace]]:
+        """All answers of a system, one after another, and how they came about."""
+        for _, key, body, trace in self.store.answers((system,)):
+            record, how = RECORDS.validate_python(body), TRACES.validate_python(loads(trace))
+            for index in self._indices.get(key, ()):
+                yield _at(record, index), how
 
-    def whole(self, system: str, index: int) -> V | None:
-        """The same with all that is known of it."""
-        key = self.key(system, index)
-        body = None if key is None else self._store.score(self.name, key)
-        return None if body is None else self._kind.validate_python(body)
+    def trace(self, system: str, index: int) -> AnswerTrace:
+        """How an answer came about."""
+        found = self.store.answers((system,), self.by_index[index].key)
+        return next((TRACES.validate_python(loads(trace)) for *_, trace in found), AnswerTrace())
 
-    def open(self, index: int) -> list[str]:
-        """Systems about whose outputs to a prompt nothing is said yet, one of those that have the same output."""
-        names = {key: name for name in self.found if (key := self.key(name, index)) and self.find(name, index) is None}
-        return list(names.values())
+    def verdict(self, pair: Pair) -> Verdict | None:
+        """What the judge said of a pair, with all that is known of it."""
+        key = self.by_index[pair.index].key, outputs_key(pair.output_1, pair.output_2)
+        found = dict(self.store.scores(str(self.judge), key[0]))
+        return _VERDICTS.validate_python(found[key]) if key in found else None
 
-    async def keep(self, system: str, index: int, value: V, paid: Paid) -> None:
-        """Keep what is said about a system's output to a prompt, for all systems that have this very one."""
-        if (key := self.key(system, index)) is not None:
-            await self.put(key, value, paid)
-            for name in self.found:
-                self.find(name, index)
+    def pair(self, system: str, index: int) -> Pair | None:
+        """A system's and the opponent's output; None while one of them has none."""
+        found = self.records((system, str(self.opponent)), index)
+        if len(found) < 2 or not all(one.has_output for one in found.values()):
+            return None
+        return self._pair(found[system], found[str(self.opponent)])
 
-    async def put(self, key: Key, value: V, paid: Paid) -> None:
-        """Write down what is said about outputs."""
-        await self._store.put_score(self.name, key, self._kind.dump_python(value, mode="json"), paid)
-        self.stored[key] = _light(value)
+    def judgement(self, system: str, index: int) -> Judgement | None:
+        """What the judge says of a system's output; None while that is to come.
 
-    def forget_failed(self) -> dict[Key, V]:
-        """Forget where it failed, so that it is asked again; return what was said there."""
-        failed = {key: one for key, one in self.stored.items() if one.failure is not None}
-        for key in failed:
-            del self.stored[key]
-        for system, index in self.failed:
-            del self.found[system][index]
-        self.failed.clear()
-        return failed
+        A system that has no output loses. A prompt on which the opponent has none says nothing about the system: its
+        preference is missing, and counted as such. (The official command knows no failures: it reads the same outputs
+        files and has its judge compare an empty text.)
+        """
+        found = self.records((system, str(self.opponent)), index)
+        if len(found) < 2:
+            return None
+        mine, theirs = found[system], found[str(self.opponent)]
+        pair, judge = self._pair(mine, theirs), str(self.judge)
+        if not theirs.has_output:
+            return replace(judgement_of(pair, Verdict(preference=None), judge), verdict=NO_BASELINE)
+        if not mine.has_output:
+            return replace(judgement_of(pair, Verdict(preference=LOST), judge), verdict=NO_OUTPUT)
+        verdict = self.verdict(pair)
+        return None if verdict is None else judgement_of(pair, verdict, judge)
+
+    def _pair(self, mine: Record, theirs: Record) -> Pair:
+        instruction = self.by_index[mine.index]
+        return Pair(
+            instruction=instruction.text,
+            output_1=theirs.output,
+            output_2=mine.output,
+            generator_1=theirs.system,
+            generator_2=mine.system,
+            index=instruction.index,
+            dataset=instruction.category or instruction.dataset,
+        )
 
 
-def _light(one: V) -> V:
-    return replace(one, ledger=_NO_CALLS, raw=()) if isinstance(one, Verdict) else replace(one, ledger=_NO_CALLS)
+class Column:
+    """What a judge, or a measure of one output, says of the outputs of systems, a row for each prompt.
+
+    Args:
+        name: The judge's name, or the measure's.
+        opponent: Name of the system against which the judge judges; None for a measure.
+        found: The rows of each system of which it says something.
+
+    Attributes:
+        said: By system, where something is said: also that it failed.
+        count: How often something is said; `failed`: how often that it failed.
+    """
+
+    def __init__(self, name: str, opponent: str | None, found: Mapping[str, Annotations]) -> None:
+        self.name, self.opponent, self.found = name, opponent, found
+        self.said: Mapping[str, Bools] = {name: np.zeros(len(rows), np.bool_) for name, rows in found.items()}
+        self.count = self.failed = 0
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Whose output, besides a system's own, it is that something is said about."""
+        return () if self.opponent is None else (self.opponent,)
+
+    def say(self, system: str, row: int, value: Verdict | Score) -> None:
+        """Take what is said of an output into its row."""
+        self.forget(system, row)
+        failure = None if value.failure is None else value.failure.as_dict()
+        if isinstance(value, Score):
+            self.found[system].put(row, value.value, failure=failure)
+        else:
+            self.found[system].put(
+                row,
+                won_by(value.preference),
+                () if None in value.orders else value.orders,
+                control=value.control,
+                usd=json_usd(value.ledger.spend.cost_usd),
+                seconds=value.seconds,
+                failure=failure,
+                by_judge=value.by_judge,
+                dropped=dropped_of(value),
+            )
+        self.said[system][row] = True
+        self.count, self.failed = self.count + 1, self.failed + (failure is not None)
+
+    def forget(self, system: str, row: int) -> None:
+        """Forget what is said of an output."""
+        if self.said[system][row]:
+            self.said[system][row] = False
+            self.count, self.failed = self.count - 1, self.failed - (self.found[system].failure[row] is not None)
+            self.found[system].put(row, None, failure=None)
 
 
 class Table:
-    """Answers and verdicts, as far as they are there.
+    """Answers and what is said of them, as far as they are there, as columns.
 
     Args:
         instructions: The prompts.
         systems: Names of the systems.
+        store: Where all of it is.
         opponent: Name of the one against which all others are judged; None if nothing is.
         judge: The judge's name, likewise.
         measures: Names of the measures of one output.
-        store: Where they are kept.
-        given: Answers that come out of files, in place of what is kept.
+        former: Judges of earlier sessions, with the system against which each judged.
 
     Attributes:
-        records: Answers by system and by the prompt's index.
-        judging: Verdicts on outputs against the opponent's; of no system if nothing is judged.
+        answers: By system, a row for each prompt; `answered`: how many of them are there.
+        rows: The row of each prompt, by its index.
+        judging: What the judge says; of no system if nothing is judged.
         measuring: What each measure says, by its name.
-        columns: All of these.
+        former: What former judges say.
+        cells: The same, whole.
         unjudgeable: How many pairs there are in which a side has failed.
     """
 
@@ -154,212 +203,215 @@ class Table:
         opponent: str | None = None,
         judge: str | None = None,
         measures: Sequence[str] = (),
-        given: Iterable[Record] = (),
+        former: Mapping[str, str] | None = None,
     ) -> None:
-        self.instructions, self.opponent, self.judge, self.store = instructions, opponent, judge, store
-        self.records: dict[str, dict[int, Record]] = {name: {} for name in systems}
+        self.instructions, self.opponent, self.judge, self.store = tuple(instructions), opponent, judge, store
+        self.cells = Cells(store, instructions, judge, opponent)
+        self.rows = {one.index: row for row, one in enumerate(instructions)}
+        self.answers = {name: Answers.empty(len(instructions)) for name in systems}
+        self.answered = dict.fromkeys(systems, 0)
         self.unjudgeable = 0
         self._failed: dict[int, set[str]] = {}
-        self._keys = {one.index: one.key for one in instructions}
-        self._rows = {one.index: row_text(one) for one in instructions} if measures else {}
-        judged = () if judge is None or opponent is None else (name for name in systems if name != opponent)
-        self.judging = Column(judge or "", judged, store, _VERDICTS, self._pair_key)
-        self.measuring = {one: Column(one, systems, store, _SCORES, self._score_key) for one in measures}
-        self.columns: tuple[Column[Verdict] | Column[Score], ...] = (self.judging, *self.measuring.values())
-        self._asked: dict[Key, int] = {}
-        self._given = tuple(given)
-        self._load()
+        self._prompts = {
+            "index": np.array([one.index for one in instructions], dtype=np.int64),
+            "instruction": np.array([one.text for one in instructions], dtype=np.object_),
+            "category": np.array([one.category or one.dataset for one in instructions], dtype=np.object_),
+        }
+        self.judging = self._column(judge or "", opponent) if judge and opponent else Column("", None, {})
+        self.measuring = {name: self._column(name, None) for name in measures}
+        self.former = tuple(self._column(name, against) for name, against in (former or {}).items())
+        self.columns = (*((self.judging,) if self.judging.name else ()), *self.measuring.values(), *self.former)
+        for one in self.instructions:
+            self._load(one)
 
-    def _load(self) -> None:
-        indices: dict[str, list[int]] = {}
-        for index, key in self._keys.items():
-            indices.setdefault(key, []).append(index)
-        for name in self.records:
-            for key, body in self.store.answers(name):
-                record = RECORDS.validate_python(body)
-                for index in indices.get(key, ()):
-                    self.add(record if record.index == index else replace(record, index=index))
-        for record in self._given:
+    def _column(self, name: str, opponent: str | None) -> Column:
+        rows, equal = len(self.instructions), np.ones(len(self.instructions))
+        found = {
+            system: Annotations.empty(
+                rows,
+                systems=(system,),
+                opponents=() if opponent is None else (opponent,),
+                length=equal if opponent is None else answers.length,
+                opponent_length=equal if opponent is None else self.answers[opponent].length,
+                **self._prompts,
+            )
+            for system, answers in self.answers.items()
+            if system != opponent
+        }
+        return Column(name, opponent, found)
+
+    def _load(self, instruction: Instruction) -> None:
+        records = self.cells.records(tuple(self.answers), instruction.index)
+        for record in records.values():
             self.add(record)
+        texts = {name: record.output for name, record in records.items() if record.has_output}
         for column in self.columns:
-            for name, records in self.records.items():
-                for index in records:
-                    column.find(name, index)
+            for name, value in self._stored(column, instruction, texts).items():
+                column.say(name, self.rows[instruction.index], value)
+
+    def _stored(
+        self, column: Column, instruction: Instruction, texts: Mapping[str, str]
+    ) -> dict[str, Verdict] | dict[str, Score]:
+        """What the store has of what is said of these outputs to a prompt, by system."""
+        bodies = {outputs: body for (_, outputs), body in self.store.scores(column.name, instruction.key)}
+        if not bodies or (column.opponent is not None and column.opponent not in texts):
+            return {}
+        kind: TypeAdapter[Any] = _SCORES if column.opponent is None else _VERDICTS
+        keys = {name: _key(column, instruction, name, texts) for name in column.found if name in texts}
+        values = {outputs: kind.validate_python(bodies[outputs]) for outputs in set(keys.values()) if outputs in bodies}
+        return {name: values[outputs] for name, outputs in keys.items() if outputs in values}
 
     def add(self, record: Record) -> None:
         """Take a record in; it isn't written down."""
-        index, before = record.index, self._lost_pairs(record.index)
-        failed = self._failed.setdefault(index, set())
+        row, before = self.rows[record.index], self._lost_pairs(record.index)
+        failed = self._failed.setdefault(record.index, set())
         (failed.discard if record.has_output else failed.add)(record.system)
-        self.unjudgeable += self._lost_pairs(index) - before
-        self.records[record.system][index] = record
+        self.unjudgeable += self._lost_pairs(record.index) - before
+        self.answered[record.system] += not self.answers[record.system].is_there[row]
+        self.answers[record.system].put(row, record)
         for column in self.columns:
-            for name in self.records if record.system == self.opponent else (record.system,):
-                column.changed(name, index)
+            for name in column.found if record.system == column.opponent else (record.system,):
+                column.forget(name, row)
 
     def _lost_pairs(self, index: int) -> int:
         failed = self._failed.get(index, set())
-        return len(self.verdicts) if self.opponent in failed else len(failed & self.verdicts.keys())
-
-    @property
-    def verdicts(self) -> Mapping[str, Mapping[int, Verdict]]:
-        """Verdicts by system and by the prompt's index; nothing but figures, see `Column`."""
-        return self.judging.found
-
-    @property
-    def scores(self) -> Mapping[str, Mapping[str, Mapping[int, Score]]]:
-        """What each measure says, by its name, the system and the prompt's index; likewise."""
-        return {name: column.found for name, column in self.measuring.items()}
+        return len(self.judging.found) if self.opponent in failed else len(failed & self.judging.found.keys())
 
     @property
     def failed(self) -> int:
         """How many answers failed."""
         return sum(map(len, self._failed.values()))
 
-    @property
-    def unjudged(self) -> int:
-        """How many verdicts are missing because the judge could not be asked."""
-        return len(self.judging.failed)
-
     def has_output(self, system: str | None, index: int) -> bool:
         """Whether there is an output to be judged."""
-        record = None if system is None else self.records[system].get(index)
-        return record is not None and record.has_output
+        return system is not None and bool(self.answers[system].has_output[self.rows[index]])
 
-    def pair(self, system: str, instruction: Instruction) -> Pair | None:
-        """A system's and the opponent's output; None while one of them has none."""
-        if not (self.has_output(system, instruction.index) and self.has_output(self.opponent, instruction.index)):
-            return None
-        return self._pair(system, instruction)
+    def open(self, column: Column, index: int) -> list[str]:
+        """Systems about whose outputs to a prompt nothing is said yet, one of those that have the same output."""
+        row, instruction = self.rows[index], self.cells.by_index[index]
+        if not all(self.has_output(name, index) for name in column.beside):
+            return []
+        names = [name for name, said in column.said.items() if not said[row] and self.has_output(name, index)]
+        if not names:
+            return []
+        texts = self.cells.texts((*names, *column.beside), index)
+        # Perhaps it was asked for as another system's.
+        for name, value in self._stored(column, instruction, texts).items():
+            if value.failure is None:
+                column.say(name, row, value)
+        return list({self.answers[one].text_key[row]: one for one in names if not column.said[one][row]}.values())
 
-    def _pair(self, system: str, instruction: Instruction) -> Pair:
-        mine, theirs = (self.records[str(name)][instruction.index] for name in (system, self.opponent))
-        return Pair(
-            instruction=instruction.text,
-            output_1=theirs.output,
-            output_2=mine.output,
-            generator_1=theirs.system,
-            generator_2=mine.system,
-            index=instruction.index,
-            dataset=instruction.category or instruction.dataset,
-        )
-
-    def _pair_key(self, system: str, index: int) -> Key | None:
-        if not (self.has_output(system, index) and self.has_output(self.opponent, index)):
-            return None
-        mine, theirs = self.records[system][index], self.records[str(self.opponent)][index]
-        return self._keys[index], outputs_key(theirs.output, mine.output)
-
-    def _score_key(self, system: str, index: int) -> Key | None:
-        if not self.has_output(system, index):
-            return None
-        return self._keys[index], outputs_key(self.records[system][index].output, self._rows[index])
+    async def keep(self, column: Column, system: str, index: int, value: Verdict | Score, paid: Paid) -> None:
+        """Keep what is said about a system's output to a prompt, for all systems that have this very one."""
+        row, instruction = self.rows[index], self.cells.by_index[index]
+        outputs = _key(column, instruction, system, self.cells.texts((system, *column.beside), index))
+        kind: TypeAdapter[Any] = _SCORES if column.opponent is None else _VERDICTS
+        body = kind.dump_python(value, mode="json")
+        await self.store.put_score(column.name, (instruction.key, outputs), body, paid)
+        text_key = self.answers[system].text_key[row]
+        for name in column.found:
+            if self.has_output(name, index) and self.answers[name].text_key[row] == text_key:
+                column.say(name, row, value)
 
     def forget_unjudged(self) -> None:
         """Forget what is missing, as a measure or the judge failed or could not be read: they are asked again."""
-        for column in self.measuring.values():
-            column.forget_failed()
-        # What a failed call had beside it stands, and so does its seed; what can't be read is asked for with another.
-        for key, one in self.judging.forget_failed().items():
-            code = None if one.failure is None else one.failure.code
-            self._asked[key] = one.again + (code in (UNPARSEABLE, JUDGED_AGAIN))
+        for column in self.columns:
+            for name, said in column.said.items():
+                for row in np.flatnonzero(said).tolist():
+                    if column.found[name].failure[row] is not None:
+                        column.forget(name, row)
 
-    def preferences(self, system: str) -> dict[int, float]:
-        """Return the judge's preference on each of a system's pairs, by index; missing verdicts are left out."""
-        found = self.verdicts[system].items()
-        return {index: verdict.preference for index, verdict in found if verdict.preference is not None}
-
-    def of_pairs(self, system: str, values: Mapping[Key, T]) -> dict[int, T]:
-        """Return, of values that are kept by prompt and outputs, those of a system's pairs, by index."""
-        keys = {index: self.judging.key(system, index) for index in self._keys}
-        return {index: values[key] for index, key in keys.items() if key is not None and key in values}
-
-    def asked_before(self, system: str, index: int) -> int:
+    def asked_before(self, pair: Pair) -> int:
         """Return how often a pair was judged in vain, or to be judged once more."""
-        key = self.judging.key(system, index)
-        return 0 if key is None else self._asked.get(key, 0)
+        one = self.cells.verdict(pair)
+        if one is None or one.failure is None:
+            return 0
+        # What a failed call had beside it stands, and so does its seed; what can't be read is asked for with another.
+        return one.again + (one.failure.code in (UNPARSEABLE, JUDGED_AGAIN))
 
     async def judge_again(self) -> None:
         """Give up every verdict: each pair is judged once more, also if that is interrupted."""
         failure = ErrorInfo(code=JUDGED_AGAIN, message="it is to be judged once more")
-        for key, verdict in self.judging.stored.items():
-            await self.judging.put(key, Verdict(preference=None, again=verdict.again, failure=failure), Paid())
-        for name, found in self.judging.found.items():
-            for index in found:
-                self.judging.find(name, index)
+        for key, body in self.store.scores(self.judging.name):
+            again = _VERDICTS.validate_python(body).again
+            given_up = Verdict(preference=None, again=again, failure=failure)
+            await self.store.put_score(self.judging.name, key, _VERDICTS.dump_python(given_up, mode="json"), Paid())
+        for name, said in self.judging.said.items():
+            for row in np.flatnonzero(said).tolist():
+                self.judging.forget(name, row)
 
-    def is_settled(self, system: str, index: int, measure: str | None) -> bool:
-        """Whether all that is to come of a system on a prompt is there: its answer, and what is said of it.
+    def is_settled(self, system: str, index: int, column: Column) -> bool:
+        """Whether all that is to come of a system on a prompt is there: its answer, and what is said of it."""
+        row = self.rows[index]
+        names = (system, *column.beside)
+        there = all(self.answers[name].is_there[row] for name in names)
+        return there and bool(column.said[system][row] or not all(self.has_output(name, index) for name in names))
 
-        Args:
-            system: Its name.
-            index: The prompt's.
-            measure: Of one output; None for the judge.
+    def all_rows(self, column: Column, system: str) -> tuple[Annotations, Bools]:
+        """Return what is said of a system's outputs, with a row for every prompt; and where something is.
+
+        A system that has no output loses, or scores nothing. A prompt on which the opponent has none says nothing
+        about the system: its verdict is missing, and counted as such.
         """
-        column = self.judging if measure is None else self.measuring[measure]
-        names = (system, str(self.opponent)) if measure is None else (system,)
-        there = all(index in self.records[name] for name in names)
-        return there and (index in column.found[system] or column.key(system, index) is None)
+        found, mine = column.found[system], self.answers[system]
+        lost = mine.is_there & ~mine.has_output
+        if column.opponent is None:
+            return replace(found, won=np.where(lost, 0.0, found.won)), column.said[system] | lost
+        theirs = self.answers[column.opponent]
+        no_baseline = theirs.is_there & ~theirs.has_output
+        unasked: Objects = np.full(len(found), None, dtype=np.object_)
+        unasked[lost], unasked[no_baseline] = NO_OUTPUT, NO_BASELINE
+        nobody = lost | no_baseline
+        is_known = mine.is_there & theirs.is_there & (column.said[system] | nobody)
+        known = replace(
+            found,
+            won=np.where(no_baseline | ~is_known, np.nan, np.where(lost, 0.0, found.won)),
+            usd=np.where(nobody, 0.0, found.usd),
+            seconds=np.where(nobody, 0.0, found.seconds),
+            same=mine.text_key == theirs.text_key,
+            unasked=unasked,
+        )
+        return known, is_known
 
-    def score(self, measure: str, system: str, index: int) -> float:
-        """What a measure says of a system's answer, 0-1; 0 where the system failed, NaN where nothing is known."""
-        record, score = self.records[system].get(index), self.scores[measure][system].get(index)
-        if record is not None and not record.has_output:
-            return 0.0
-        return nan if score is None or score.value is None else score.value
-
-    def judgement(self, system: str, instruction: Instruction, *, whole: bool = False) -> Judgement | None:
-        """What the judge says of a system's output; None while that is to come.
-
-        A system that has no output loses. A prompt on which the opponent has none says nothing about the system: its
-        preference is missing, and counted as such. (The official command knows no failures: it reads the same outputs
-        files and has its judge compare an empty text.)
-
-        Args:
-            system: Its name.
-            instruction: The prompt.
-            whole: Whether it comes with what the judge wrote and what that cost.
-        """
-        index = instruction.index
-        if index not in self.records[system] or index not in self.records[str(self.opponent)]:
-            return None
-        pair, verdict = self._pair(system, instruction), self.judging.found[system].get(index)
-        if verdict is not None:
-            verdict = (self.judging.whole(system, index) if whole else None) or verdict
-            return judgement_of(pair, verdict, self.judging.name)
-        if not self.has_output(self.opponent, index):
-            return replace(judgement_of(pair, Verdict(preference=None), self.judging.name), verdict=NO_BASELINE)
-        if not self.has_output(system, index):
-            return replace(judgement_of(pair, Verdict(preference=LOST), self.judging.name), verdict=NO_OUTPUT)
-        return None
-
-    def judgements(self, system: str) -> list[Judgement]:
-        """Return what the judge says of a system's outputs, in the prompts' order; nothing where it isn't judged."""
-        if system not in self.verdicts:
-            return []
-        found = (self.judgement(system, one, whole=True) for one in self.instructions)
-        return [one for one in found if one is not None]
-
-    def outputs(self, system: str) -> dict[int, Output]:
-        """Return a system's outputs by index, in the prompts' order; of those that failed, the reason."""
-        records = self.records[system]
-        return {one.index: output_of(records[one.index], one) for one in self.instructions if one.index in records}
-
-    async def keep_given(self) -> None:
-        """Keep the answers that come out of files with the others, for those who read the run without the files."""
-        for record in self._given:
-            await self.keep_answer(record, AnswerTrace(), Paid())
+    def verdicts(self, column: Column, system: str, rows: Ints | None = None) -> Annotations:
+        """Return what is said of a system's outputs on some of the prompts, or all; as far as something is."""
+        found, is_known = self.all_rows(column, system)
+        rows = np.arange(len(found)) if rows is None else rows
+        return found.take(rows[is_known[rows]])
 
     async def keep_answer(self, record: Record, trace: AnswerTrace, paid: Paid) -> None:
         """Keep an answer; it counts once it is on the disk."""
-        values, how = RECORDS.dump_python(record, mode="json"), TRACES.dump_python(trace, mode="json")
-        await self.store.put_answer(record.system, self._keys[record.index], values, how, paid)
+        await _put(self.store, self.cells.by_index[record.index], record, trace, paid)
         self.add(record)
+
+
+def _at(record: Record, index: int) -> Record:
+    """An answer as that to a prompt of another number, as a later session may give it."""
+    return record if record.index == index else replace(record, index=index)
+
+
+def _key(column: Column, instruction: Instruction, system: str, texts: Mapping[str, str]) -> str:
+    """What tells a system's output, with what it is compared with or graded by, from others to a prompt."""
+    if column.opponent is None:
+        return outputs_key(texts[system], row_text(instruction))
+    return outputs_key(texts[column.opponent], texts[system])
+
+
+async def _put(store: CellStore, instruction: Instruction, record: Record, trace: AnswerTrace, paid: Paid) -> None:
+    values, how = RECORDS.dump_python(record, mode="json"), TRACES.dump_python(trace, mode="json")
+    await store.put_answer(record.system, instruction.key, values, how, paid)
+
+
+async def keep_given(spec: Spec, store: CellStore) -> None:
+    """Keep the answers that come out of files with the others, for those who read the run without the files."""
+    for system in spec.systems:
+        if system.outputs is not None:
+            for one in spec.instructions:
+                await _put(store, one, given_record(system, one), AnswerTrace(), Paid())
 
 
 def table_of(spec: Spec, store: CellStore) -> Table:
     """Return what a store has of an evaluation; errors as in `CellStore`."""
-    given = [system for system in spec.systems if system.outputs is not None]
     return Table(
         spec.instructions,
         [system.name for system in spec.systems],
@@ -367,5 +419,4 @@ def table_of(spec: Spec, store: CellStore) -> Table:
         opponent=None if spec.opponent is None else spec.opponent.name,
         judge=None if spec.judge is None else spec.judge.name,
         measures=[measure.name for measure in spec.measures],
-        given=[given_record(system, one) for system in given for one in spec.instructions],
     )

@@ -16,7 +16,6 @@ from moa._ledger import Pricer
 from moa._messages import conversation
 from moa._mixture.schema import Agent
 from moa.errors import EvaluationDataError, UsageError
-from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._pipeline import OnProgress, opened
 from moa.evaluation._runner.fill import Ended, Fill
@@ -24,7 +23,7 @@ from moa.evaluation._runner.preparing import Options, Prompts, prepare
 from moa.evaluation._runner.pricing import price_list, pricer_of, require_worst_cases
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.systems import System
-from moa.evaluation._runner.table import Table, table_of
+from moa.evaluation._runner.table import Table, keep_given, table_of
 from moa.evaluation._search import race
 from moa.evaluation._search.candidates import (
     Answers,
@@ -262,7 +261,7 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
     """
     async with opened(search.spec, out) as run:
         run.store.write_prompts(search.spec.instructions)
-        await table_of(search.spec, run.store).keep_given()
+        await keep_given(search.spec, run.store)
 
         async def ask(pool: Sequence[Candidate], size: int) -> Mapping[str, Answers]:
             run.folder.add_systems(one.system.entry() for one in pool)
@@ -281,34 +280,29 @@ async def run_search(search: Search, out: Path, on_progress: OnProgress) -> Foun
 
 
 def _answers_of(search: Search, table: Table) -> dict[str, Answers]:
-    found = {}
-    for system, records in table.records.items():
-        answers = [records.get(one.index) for one in search.everything]
-        # What is unknown, None, becomes NaN.
-        took = [
-            (None, None, None) if one is None else (one.cost_usd, one.seconds, one.usage and one.usage.output_tokens)
-            for one in answers
-        ]
-        usd, seconds, output_tokens = np.array(took, dtype=np.float64).reshape(-1, 3).T
-        found[system] = Answers(
-            advantages=np.array([_advantage(search, table, system, one) for one in search.everything]),
-            answered=np.array([one is not None for one in answers]),
-            usd=usd,
-            seconds=seconds,
-            output_tokens=output_tokens,
+    rows = np.array([table.rows[one.index] for one in search.everything])
+    found = {system: known.at(rows) for system, known in table.answers.items()}
+    return {
+        system: Answers(
+            advantages=_advantages(search, table, system)[rows],
+            answered=known.is_there,
+            usd=known.cost_usd,
+            seconds=known.seconds,
+            output_tokens=known.output_tokens,
         )
-    return found
+        for system, known in found.items()
+    }
 
 
-def _advantage(search: Search, table: Table, system: str, instruction: Instruction) -> float:
-    """Points above the baseline on a prompt; a system without an output scores nothing."""
-    measure, baseline, index = search.spec.rests_on, search.baseline.name, instruction.index
-    if system == baseline or index not in table.records[system] or not table.has_output(baseline, index):
-        return math.nan
-    if measure is not None:
-        return 100.0 * (table.score(measure, system, index) - table.score(measure, baseline, index))
-    found = table.judgement(system, instruction)
-    return math.nan if found is None or found.preference is None else 100.0 * (found.preference - DRAW)
+def _advantages(search: Search, table: Table, system: str) -> Floats:
+    """Points above the baseline on each prompt; a system without an output scores nothing."""
+    measure, baseline = search.spec.rests_on, search.baseline.name
+    if system == baseline:
+        return np.full(len(table.instructions), np.nan)
+    column = table.judging if measure is None else table.measuring[measure]
+    equal = 0.5 if measure is None else table.all_rows(column, baseline)[0].won
+    is_known = table.answers[system].is_there & table.answers[baseline].has_output
+    return np.where(is_known, 100.0 * (table.all_rows(column, system)[0].won - equal), np.nan)
 
 
 async def decide(search: Search, ask: Ask) -> Found:
