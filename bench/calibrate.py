@@ -21,12 +21,13 @@ import numpy as np
 from bench.reference import read_annotations_of, read_reference
 from bench.report import Row, Table, options, publish
 from moa.errors import MissingDependency
-from moa.evaluation._analysis.calibration import Scale, calibrate, on_official_scale, sample
+from moa.evaluation._analysis.calibration import Scale, calibrate, on_official_scale, opponent_digest, sample
 from moa.evaluation._data.alpaca_eval_package import package_folder
 from moa.evaluation._data.annotations import Annotation
 from moa.evaluation._data.reference_data import AlpacaEvalData
 from moa.evaluation._metrics.leaderboard import read_ratings
 from moa.evaluation._metrics.metrics import metrics
+from moa.evaluation._metrics.verdicts import verdicts_of
 from moa.evaluation._statistics.array_types import Floats
 from moa.evaluation._statistics.transfer import NoLine, transfer
 
@@ -117,7 +118,8 @@ def real_verdicts(official: dict[str, list[Annotation]], data: AlpacaEvalData, s
             others = replace(whole, rated=tuple(one for one in whole.rated if one is not left))
             own = again[left.name]
             truth = {"raw": left.official, "controlled": left.official_controlled}
-            for found in on_official_scale(others, left.name, "planted", own, metrics(own, data)):
+            against = [opponent_digest(row.instruction, row.output_1) for row in own]
+            for found in on_official_scale(others, left.name, "planted", against, metrics(verdicts_of(own), data)):
                 interval, true = found.reading.interval, truth[found.scale]
                 held[found.scale].append(true is not None and interval.low <= true <= interval.high)
                 widths[found.scale].append(interval.high - interval.low)

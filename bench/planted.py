@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from moa.evaluation._metrics.evidence import Verdicts
+from moa.evaluation._metrics.verdicts import Verdicts
 from moa.evaluation._statistics.array_types import Floats
 
 Taste = Literal["none", "ratio", "bonus", "difference"]

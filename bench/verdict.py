@@ -33,9 +33,10 @@ from moa.evaluation._analysis.recommendation import (
     recommend,
 )
 from moa.evaluation._length_control.models import GamedBaselines, Judged, LengthModel, design_for, fit_length_model
-from moa.evaluation._metrics.evidence import Verdicts, weigh
+from moa.evaluation._metrics.evidence import weigh
 from moa.evaluation._metrics.single_model import weigh_all
 from moa.evaluation._metrics.stopping import Until, look, look_sizes
+from moa.evaluation._metrics.verdicts import Verdicts
 from moa.evaluation._statistics.array_types import Floats, Ints
 from moa.evaluation._statistics.findings import Finding
 from moa.evaluation._statistics.sample_means import MARGIN, mean_with_interval

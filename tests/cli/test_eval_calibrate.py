@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moa.evaluation._analysis.calibration import official_annotations, read_calibration, why_unreadable
+from moa.evaluation._analysis.calibration import official_annotations, opponent_digest, read_calibration, why_unreadable
 from tests.cli.moa_command import moa
 from tests.support.judge_server import JudgeServer, written
 
@@ -136,4 +136,5 @@ def test_a_judge_that_rates_all_systems_alike_is_told_so_and_not_to_judge_more_p
 
     calibration = read_calibration(tmp_path / "calibration")
     rows = official_annotations([tmp_path / "results"])["m1"]
-    assert "rates all systems alike" in str(why_unreadable(calibration, "pairwise@lab/first", rows))
+    against = [opponent_digest(row.instruction, row.output_1) for row in rows]
+    assert "rates all systems alike" in str(why_unreadable(calibration, "pairwise@lab/first", against))

@@ -11,7 +11,8 @@ import pytest
 from bench.planted import World, plant
 
 from moa._cli.main import main
-from moa.evaluation._metrics.evidence import Verdicts, weigh
+from moa.evaluation._metrics.evidence import weigh
+from moa.evaluation._metrics.verdicts import Verdicts
 from tests.support.judge_server import JudgeServer, written
 
 pytestmark = pytest.mark.slow

@@ -35,12 +35,12 @@ def test_its_report_is_written_from_its_files(run: Path) -> None:
 
 
 def test_its_answers_and_how_they_came_about_are_typed_values(run: Path) -> None:
-    mixture = collect(RunDirectory(run)).systems[0]
+    with collect(RunDirectory(run)).reading() as texts:
+        trace, answer = texts.trace("test", 0), texts.records(("test",), 0)["test"]
 
-    trace = mixture.traces()[0]
     assert [proposal.text for proposal in trace.layers[0].roster] == ["answer of one", "answer of two"]
     assert [call.agent for call in trace.calls] == ["one", "two", "aggregator"]
-    assert mixture.records[0].output == "answer of agg"
+    assert answer.output == "answer of agg"
 
 
 async def test_it_is_not_gone_on_with(run: Path) -> None:

@@ -9,6 +9,7 @@ from moa.evaluation._data.annotations import Judgement, judgements_of, read_anno
 from moa.evaluation._data.outputs import Output
 from moa.evaluation._judge_files import judge_into, left_out, pairs_of, replies_beside
 from moa.evaluation._judges.loading import load_judge
+from moa.evaluation._metrics.verdicts import verdicts_of
 from tests.support.engines import engine_of, scripted
 
 
@@ -54,7 +55,7 @@ async def test_verdicts_that_the_file_has_are_kept_and_only_the_others_are_asked
     assert len(provider.requests) == 6
     found = read_annotations(path)
     assert [annotation.preference for annotation in found] == [1.5, 1.5, 1.5]
-    record = judge_record(judgements_of(json.loads(path.read_text())))
+    record = judge_record(verdicts_of(judgements_of(json.loads(path.read_text()))))
     assert (record.n, record.missing, record.flips, record.ties, record.usd) == (3, 0, 1.0, 1.0, None)
 
 
@@ -109,13 +110,11 @@ async def test_a_file_of_another_judge_or_of_other_outputs_is_refused(tmp_path: 
 
 
 def test_annotations_of_other_programs_have_unknown_prices_and_orders() -> None:
-    record = judge_record(
-        [
-            Judgement(
-                instruction="q", output_1="a", output_2="b", generator_1="x", generator_2="y", preference=preference
-            )
-            for preference in (1.0, None)
-        ]
-    )
+    rows = [
+        Judgement(instruction="q", output_1="a", output_2="b", generator_1="x", generator_2="y", preference=preference)
+        for preference in (1.0, None)
+    ]
+
+    record = judge_record(verdicts_of(rows))
 
     assert (record.missing, record.usd, record.flips, record.agreement) == (1, None, None, None)

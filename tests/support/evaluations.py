@@ -1,13 +1,14 @@
 """Evaluations of scripted models, in a line each."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from moa._config.settings import Settings
 from moa._mixture.schema import Mixture
 from moa.evaluation._analysis.load_run import collect
+from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._pipeline import Evaluation, aevaluate
 from moa.evaluation._runner.preparing import Candidates
 from moa.evaluation._runner.records import AnswerTrace, Record
@@ -81,9 +82,30 @@ def asked(provider: ScriptedProvider) -> Mapping[str, int]:
 
 def records(run: Path, system: str) -> Mapping[int, Record]:
     """A system's records in a run directory, by the prompt's index."""
-    return next(one.records for one in collect(RunDirectory(run)).systems if one.name == system)
+    with collect(RunDirectory(run)).reading() as texts:
+        return {record.index: record for record, _ in texts.answers(system)}
 
 
 def traces(run: Path, system: str) -> Mapping[int, AnswerTrace]:
     """How a system's answers came about, by the prompt's index."""
-    return next(one.traces() for one in collect(RunDirectory(run)).systems if one.name == system)
+    with collect(RunDirectory(run)).reading() as texts:
+        return {record.index: trace for record, trace in texts.answers(system)}
+
+
+class GivenTexts:
+    """What systems wrote, of values: answers by system, without how they came about."""
+
+    def __init__(self, *given: Iterable[Record]) -> None:
+        self._records = {(one.system, one.index): one for some in given for one in some}
+
+    def answers(self, system: str) -> Iterator[tuple[Record, AnswerTrace]]:
+        return ((one, AnswerTrace()) for (name, _), one in self._records.items() if name == system)
+
+    def records(self, systems: Sequence[str], index: int) -> Mapping[str, Record]:
+        return {name: self._records[name, index] for name in systems if (name, index) in self._records}
+
+    def trace(self, system: str, index: int) -> AnswerTrace:
+        return AnswerTrace()
+
+    def judgement(self, system: str, index: int) -> Judgement | None:
+        return None

@@ -14,6 +14,7 @@ from moa.evaluation._analysis.calibration import (
     calibrate,
     official_annotations,
     on_official_scale,
+    opponent_digest,
     read_calibration,
     sample,
     why_unreadable,
@@ -22,6 +23,7 @@ from moa.evaluation._analysis.calibration import (
 from moa.evaluation._analysis.summary import summarize
 from moa.evaluation._data.annotations import Annotation
 from moa.evaluation._metrics.metrics import metrics
+from moa.evaluation._metrics.verdicts import verdicts_of
 from tests.evaluation.analysis.test_summary import collected, system
 from tests.evaluation.conftest import Reference
 
@@ -54,6 +56,10 @@ def official() -> dict[str, list[Annotation]]:
 def again(official: dict[str, list[Annotation]]) -> dict[str, list[Annotation]]:
     rng = np.random.default_rng(5)
     return {name: judged_again(rows, 1.0, 0.0, 0.0, rng) for name, rows in official.items()}
+
+
+def against(rows: list[Annotation]) -> list[str]:
+    return [opponent_digest(row.instruction, row.output_1) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +102,7 @@ def test_a_figure_of_another_system_is_read_and_its_official_one_lies_in_the_int
     others = replace(calibration, rated=tuple(one for one in calibration.rated if one is not left))
     rows = again[left.name]
 
-    raw, controlled = on_official_scale(others, left.name, "planted", rows, metrics(rows))
+    raw, controlled = on_official_scale(others, left.name, "planted", against(rows), metrics(verdicts_of(rows)))
 
     assert raw.reading.interval.low <= left.official <= raw.reading.interval.high
     assert left.official_controlled is not None
@@ -112,11 +118,11 @@ def test_other_judges_prompts_and_opponents_are_not_read(
     elsewhere = [replace(row, output_1="another base") for row in rows]
     other_prompts = [replace(row, instruction="mine") for row in rows[:2]]
 
-    assert why_unreadable(calibration, "planted", rows) is None
-    assert "another@x gave these verdicts" in str(why_unreadable(calibration, "another@x", rows))
-    assert "120 of 120 verdicts are on other prompts" in str(why_unreadable(calibration, "planted", elsewhere))
-    assert "2 of 2" in str(why_unreadable(calibration, "planted", other_prompts))
-    assert on_official_scale(calibration, "m3", "planted", elsewhere, metrics(elsewhere)) == ()
+    assert why_unreadable(calibration, "planted", against(rows)) is None
+    assert "another@x gave these verdicts" in str(why_unreadable(calibration, "another@x", against(rows)))
+    assert "120 of 120 verdicts are on other prompts" in str(why_unreadable(calibration, "planted", against(elsewhere)))
+    assert "2 of 2" in str(why_unreadable(calibration, "planted", against(other_prompts)))
+    assert on_official_scale(calibration, "m3", "planted", against(elsewhere), metrics(verdicts_of(elsewhere))) == ()
 
 
 def test_a_summary_says_why_a_calibration_of_other_verdicts_says_nothing(calibration: Calibration) -> None:
@@ -176,7 +182,9 @@ def test_on_real_verdicts_a_judge_who_prefers_length_is_read_back(reference: Ref
     for left in whole.rated:
         others = replace(whole, rated=tuple(one for one in whole.rated if one is not left))
         rows = again[left.name]
-        found = on_official_scale(others, left.name, "planted", rows, metrics(rows, reference.data))
+        found = on_official_scale(
+            others, left.name, "planted", against(rows), metrics(verdicts_of(rows), reference.data)
+        )
         truths = {"raw": left.official, "controlled": left.official_controlled}
         held += sum(
             one.reading.interval.low <= float(truths[one.scale] or 0) <= one.reading.interval.high for one in found

@@ -1,13 +1,14 @@
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from moa._ledger import Attempt, Call, Ledger
 from moa._results import LayerResult, Proposal
 from moa._usage import TokenUsage
-from moa.evaluation._analysis.cost_latency import CostLatency, critical_share, economics, percentiles
-from moa.evaluation._runner.records import AnswerTrace, Record, sums_of
+from moa.evaluation._analysis.cost_latency import CallSums, CostLatency, economics, percentiles
+from moa.evaluation._runner.records import AnswerColumns, AnswerTrace, Record, sums_of
 
 
 def call(agent: str, layer: int, usd: float | None, *, tokens: int = 10) -> Call:
@@ -26,8 +27,12 @@ CALLS = (call("small", 1, 0.001), call("aggregator", 2, 0.003))
 
 def figures(*answers: dict[str, Any]) -> CostLatency | None:
     """Cost and latency of answers, each given by its calls and the fields of its record that are of interest."""
-    traces = {index: AnswerTrace(calls=answer.pop("calls", CALLS)) for index, answer in enumerate(answers)}
-    return economics([record(index, traces[index].calls, **answer) for index, answer in enumerate(answers)], traces)
+    records, sums = list[Record](), CallSums()
+    for index, answer in enumerate(answers):
+        calls = answer.pop("calls", CALLS)
+        records.append(record(index, calls, **answer))
+        sums.add(records[-1], AnswerTrace(calls=calls))
+    return economics(AnswerColumns.of(records), sums)
 
 
 def record(index: int, calls: tuple[Call, ...] = CALLS, **fields: Any) -> Record:
@@ -67,8 +72,8 @@ def test_failed_answers_were_paid_for() -> None:
 
 
 def test_without_records_there_is_nothing_to_say() -> None:
-    assert economics([]) is None
-    assert percentiles([None]) is None
+    assert economics(AnswerColumns.empty(3)) is None
+    assert percentiles(np.array([np.nan])) is None
 
 
 def test_the_critical_path_is_charged_to_the_slowest_of_each_layer_and_the_aggregator() -> None:
@@ -78,6 +83,7 @@ def test_the_critical_path_is_charged_to_the_slowest_of_each_layer_and_the_aggre
     )
     layer = LayerResult(number=1, roster=roster, closed_by="all", started_s=0.0, duration_s=3.0)
 
-    found = critical_share([(record(0, aggregation_s=1.0), AnswerTrace(layers=(layer,)))])
+    sums = CallSums()
+    sums.add(record(0, aggregation_s=1.0), AnswerTrace(layers=(layer,)))
 
-    assert found == {"slow": 0.75, "aggregator": 0.25}
+    assert sums.critical_share() == {"slow": 0.75, "aggregator": 0.25}

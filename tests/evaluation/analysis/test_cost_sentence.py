@@ -64,7 +64,7 @@ async def test_a_file_without_token_counts_costs_about_what_its_texts_do_and_its
 
     assert "big: about $1.53 per 1,000 prompts by estimate, time unknown. mix takes about 25% of the cost (" in said
     (big,) = (one for one in collect(RunDirectory(tmp_path / "run")).systems if one.name == "big")
-    found = economics(tuple(big.records.values()))
+    found = economics(big.answers)
     assert found is not None
     assert found.cost.usd is None, "an estimate is never taken for a measured cost"
     assert found.cost.about_usd == pytest.approx(1000 * (9 * 3 + 100 * 15) / 1e6)
@@ -109,7 +109,7 @@ async def test_what_prompt_caches_saved_is_in_the_report(
     await aevaluate(
         ["hi", "ho"], [mix, alone], out=tmp_path, settings=Settings(endpoints={}), providers={"fake": provider}
     )
-    figures = {one.name: economics(tuple(one.records.values())) for one in collect(RunDirectory(tmp_path)).systems}
+    figures = {one.name: economics(one.answers) for one in collect(RunDirectory(tmp_path)).systems}
 
     sentence = caching_sentence((name, figures[name]) for name in ("alone", "mix"))
     assert (said in sentence) if said else sentence == ""

@@ -1,14 +1,20 @@
-from moa.evaluation._analysis.collected import Evaluated
+from contextlib import nullcontext
+from typing import Any
+
+from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.effects import Effect, effect
 from moa.evaluation._data.annotations import Judgement
-from moa.evaluation._runner.records import Record
+from moa.evaluation._data.datasets import Instruction
+from moa.evaluation._metrics.verdicts import verdicts_of
+from moa.evaluation._runner.records import AnswerColumns, Record
+from tests.support.evaluations import GivenTexts
 
 GOOD = [1.9, 1.8, 2.0, 1.7] * 10
 BAD = [1.1, 1.3, 1.0, 1.2] * 10
 TEXT = "the quick brown fox jumps over the lazy dog"
 
 
-def side(name: str, preferences: list[float], text: str = TEXT) -> Evaluated:
+def side(name: str, preferences: list[float]) -> Evaluated:
     annotations = [
         Judgement(
             instruction=f"q{n}",
@@ -20,12 +26,32 @@ def side(name: str, preferences: list[float], text: str = TEXT) -> Evaluated:
         )
         for n, preference in enumerate(preferences)
     ]
-    records = {n: Record(system=name, index=n, status="complete", output=text) for n in range(len(preferences) or 3)}
-    return Evaluated(name=name, role="mixture", records=records, outputs={}, annotations=annotations)
+    answers = AnswerColumns.of(records(name, TEXT, len(preferences) or 3))
+    verdicts = verdicts_of(annotations) if annotations else None
+    return Evaluated(name=name, role="mixture", answers=answers, verdicts=verdicts)
 
 
-def found(mine: list[float], theirs: list[float], *, leaves_out: bool = True, of: int = 1) -> Effect:
-    return effect(side("mix", mine), side("mix.other", theirs), leaves_out=leaves_out, of=of)
+def records(name: str, text: str, prompts: int) -> list[Record]:
+    return [Record(system=name, index=n, status="complete", output=text) for n in range(prompts)]
+
+
+def found(
+    mine: list[float], theirs: list[float], *, other_text: str = TEXT, leaves_out: bool = True, **options: Any
+) -> Effect:
+    mixture, other, prompts = side("mix", mine), side("mix.other", theirs), len(mine) or 3
+    texts = GivenTexts(records("mix", TEXT, prompts), records("mix.other", other_text, prompts))
+    evaluation = Collected(
+        systems=(mixture, other),
+        instructions=[Instruction(index=n, prompt=f"q{n}") for n in range(prompts)],
+        reading=lambda: nullcontext(texts),
+        about="mix",
+        opponent="big",
+        judge="judge",
+        comparable=False,
+        warnings=(),
+        how={},
+    )
+    return effect(mixture, other, evaluation, texts, leaves_out=leaves_out, **options)
 
 
 def test_a_proposer_without_which_the_mixture_is_worse_helps() -> None:
@@ -56,18 +82,16 @@ def test_intervals_of_several_proposers_are_wider_as_they_hold_at_once() -> None
 
 
 def test_of_a_judge_that_cannot_tell_no_difference_is_taken() -> None:
-    told = effect(side("mix", GOOD), side("mix.other", BAD), leaves_out=True, is_compared=False)
+    told = found(GOOD, BAD, is_compared=False)
 
     assert told.difference is None
     assert "the judge can't tell them apart." in told.sentence
 
 
 def test_answers_that_differ_are_counted_without_verdicts_too() -> None:
-    other = side("mix.shuffled", [], "something else entirely that shares no words with it")
-
-    told = effect(side("mix", []), other, leaves_out=False)
+    told = found([], [], other_text="something else entirely that shares no words with it", leaves_out=False)
 
     assert (told.difference, told.changed, told.n) == (None, 3, 3)
     assert told.sentence == (
-        "mix.shuffled: too little is judged to compare it with mix. 3 of 3 answers differ materially."
+        "mix.other: too little is judged to compare it with mix. 3 of 3 answers differ materially."
     )

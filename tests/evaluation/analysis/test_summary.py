@@ -1,17 +1,22 @@
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from moa._mixture.loading import single
 from moa.evaluation._analysis.collected import Collected, Evaluated
 from moa.evaluation._analysis.summary import summarize
 from moa.evaluation._data.annotations import Judgement
-from moa.evaluation._data.outputs import Output
+from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._metrics.stopping import Settlement
-from moa.evaluation._runner.records import Record
+from moa.evaluation._metrics.verdicts import verdicts_of
+from moa.evaluation._runner.records import AnswerColumns, Record
+from tests.support.evaluations import GivenTexts
 
 
 def system(name: str, role: str, preferences: list[float | None], opponent: str = "third") -> Evaluated:
-    outputs = {n: Output(instruction=f"q{n}", output=f"{name} {n}", generator=name) for n in range(len(preferences))}
     annotations = [
         Judgement(
             index=n,
@@ -26,16 +31,25 @@ def system(name: str, role: str, preferences: list[float | None], opponent: str 
         for n, preference in enumerate(preferences)
     ]
     mixture = single("fake/model") if role in ("member", "aggregator") else None
-    return Evaluated(name=name, role=role, mixture=mixture, records={}, outputs=outputs, annotations=annotations)
+    answers = answered(Record(system=name, index=n, status="complete") for n in range(len(preferences)))
+    return Evaluated(name=name, role=role, mixture=mixture, answers=answers, verdicts=verdicts_of(annotations))
+
+
+def answered(records: Iterable[Record]) -> AnswerColumns:
+    by_index = {one.index: one for one in records}
+    return AnswerColumns.of(by_index.get(n) for n in range(PROMPTS))
 
 
 def collected(*systems: Evaluated, opponent: str | None = "third", **fields: Any) -> Collected:
     values: dict[str, Any] = {"judge": "judge", "comparable": False, "warnings": (), "how": {}, **fields}
+    values |= {"instructions": [Instruction(index=n, prompt=f"q{n}") for n in range(PROMPTS)]}
+    values |= {"reading": lambda: nullcontext(GivenTexts())}
     return Collected(systems=systems, about=systems[0].name, opponent=opponent, **values)
 
 
 MIXED = [1.0, 2.0, 1.9, 1.95, 1.8] * 8
-THIRD = Evaluated(name="third", role="reference", records={}, outputs={})
+PROMPTS = 400
+THIRD = Evaluated(name="third", role="reference", answers=AnswerColumns.empty(PROMPTS))
 
 
 def test_verdicts_that_are_all_equal_are_judged_by_an_interval_that_holds_for_them() -> None:
@@ -60,7 +74,7 @@ def test_mixture_and_baseline_judged_against_a_third_are_compared_by_their_diffe
 
 
 def test_a_baseline_that_nobody_has_judged_yet_leaves_it_undecided() -> None:
-    big = Evaluated(name="big", role="baseline", records={}, outputs={})
+    big = Evaluated(name="big", role="baseline", answers=AnswerColumns.empty(PROMPTS))
 
     found = summarize(collected(system("mix", "mixture", MIXED), big, THIRD, baseline="big"))
 
@@ -82,7 +96,7 @@ def priced(one: Evaluated, usd: float) -> Evaluated:
     def record(index: int) -> Record:
         return Record(system=one.name, index=index, status="complete", output="x", cost_usd=usd)
 
-    return replace(one, records={n: record(n) for n in one.outputs})
+    return replace(one, answers=answered(map(record, range(one.answers.asked))))
 
 
 def test_a_mixture_whose_aggregator_alone_is_as_good_and_cheaper_is_not_to_be_used() -> None:
@@ -102,16 +116,17 @@ def test_a_mixture_whose_aggregator_alone_is_as_good_and_cheaper_is_not_to_be_us
 
 
 def _priced_third(prompts: int) -> Evaluated:
-    records = {n: Record(system="third", index=n, status="complete", output="x", cost_usd=1.0) for n in range(prompts)}
-    return replace(THIRD, records=records)
+    records = (Record(system="third", index=n, status="complete", output="x", cost_usd=1.0) for n in range(prompts))
+    return replace(THIRD, answers=answered(records))
 
 
 def test_times_out_of_a_file_are_said_to_be_measured_elsewhere() -> None:
     def timed(one: Evaluated, seconds: float) -> Evaluated:
-        records = {
-            n: Record(system=one.name, index=n, status="complete", output="x", seconds=seconds) for n in one.outputs
-        }
-        return replace(one, records=records)
+        records = (
+            Record(system=one.name, index=n, status="complete", output="x", seconds=seconds)
+            for n in range(one.answers.asked)
+        )
+        return replace(one, answers=answered(records))
 
     mixture, baseline = timed(system("mix", "mixture", MIXED), 1.0), timed(system("big", "baseline", MIXED), 4.0)
 
@@ -128,7 +143,7 @@ def test_what_there_is_too_little_of_is_said() -> None:
     mixture = system("mix", "mixture", MIXED)
     failed = Record(system="mix", index=0, status="failed", error={"code": "empty", "message": "no text"})
 
-    found = summarize(collected(replace(mixture, records={0: failed}), THIRD, planned=60))
+    found = summarize(collected(replace(mixture, answers=answered([failed])), THIRD, planned=60))
 
     assert "; 40 of 60 prompts" in found.conclusion.proof
     assert "Only 40 of 60 prompts are judged so far: the same command goes on." in found.warnings
@@ -139,9 +154,9 @@ def test_what_there_is_too_little_of_is_said() -> None:
 def test_categories_that_are_too_small_are_not_passed_over_in_silence() -> None:
     def by(size: int) -> Evaluated:
         mixture = system("mix", "mixture", MIXED)
-        return replace(
-            mixture, annotations=[replace(a, dataset=f"c{n // size}") for n, a in enumerate(mixture.annotations)]
-        )
+        assert mixture.verdicts is not None
+        category = np.array([f"c{n // size}" for n in range(len(mixture.verdicts))], dtype=np.object_)
+        return replace(mixture, verdicts=replace(mixture.verdicts, category=category))
 
     small, large = (summarize(collected(by(size), THIRD)).warnings for size in (4, 20))
 
@@ -159,7 +174,7 @@ def test_missing_verdicts_and_another_judge_are_warned_of() -> None:
 
 def test_a_rank_is_given_only_for_the_leaderboards_judge_and_baseline() -> None:
     mixture, board = system("mix", "mixture", MIXED, "gpt4_1106_preview"), {"a": 99.0, "b": 1.0}
-    third = Evaluated(name="gpt4_1106_preview", role="baseline", records={}, outputs={})
+    third = Evaluated(name="gpt4_1106_preview", role="baseline", answers=AnswerColumns.empty(PROMPTS))
 
     official = summarize(collected(mixture, third, opponent="gpt4_1106_preview", comparable=True), board=board)
     other = summarize(collected(mixture, third, opponent="gpt4_1106_preview"), board=board)
@@ -181,11 +196,8 @@ def _lengths(shorter_by: list[int]) -> Evaluated:
         )
         for n, difference in enumerate(shorter_by)
     ]
-    outputs = {
-        n: Output(instruction=one.instruction, output=one.output_2, generator="mix")
-        for n, one in enumerate(annotations)
-    }
-    return Evaluated(name="mix", role="mixture", records={}, outputs=outputs, annotations=annotations)
+    answers = answered(Record(system="mix", index=n, status="complete") for n in range(len(annotations)))
+    return Evaluated(name="mix", role="mixture", answers=answers, verdicts=verdicts_of(annotations))
 
 
 def test_length_that_cannot_be_told_from_quality_is_the_first_sentence() -> None:

@@ -1,8 +1,9 @@
 import time
+from collections.abc import Iterable
 
 import pytest
 
-from moa.evaluation._analysis.output_issues import output_issues
+from moa.evaluation._analysis.output_issues import IssueCounter, OutputIssues
 from moa.evaluation._analysis.text_heuristics import holds_judge_marks, leaks, looks_cut_off, refuses
 from moa.evaluation._data.outputs import Output, read_outputs
 from tests.evaluation.conftest import SHARED
@@ -60,6 +61,13 @@ def test_marks_of_a_judges_prompt_are_found() -> None:
     assert not holds_judge_marks("{output}")
 
 
+def counted(outputs: Iterable[Output]) -> OutputIssues:
+    counter = IssueCounter()
+    for output in outputs:
+        counter.add(output, output.instruction)
+    return counter.counts()
+
+
 def test_hygiene_counts_by_finish_reason_where_it_is_known() -> None:
     outputs = [
         Output(instruction="a", output="", generator="s", finish_reason="stop"),
@@ -67,10 +75,10 @@ def test_hygiene_counts_by_finish_reason_where_it_is_known() -> None:
         Output(instruction="c", output="Fine.", generator="s"),
     ]
 
-    found = output_issues(outputs)
+    found = counted(outputs)
 
     assert (found.n, found.empty, found.refusals, found.cut_off) == (3, 1, 1, 1)
-    assert output_issues(outputs[2:]).cut_off is None
+    assert counted(outputs[2:]).cut_off is None
 
 
 @pytest.mark.slow
@@ -78,7 +86,7 @@ def test_the_measured_rates_are_those_of_the_real_outputs() -> None:
     if not SHARED.is_dir():
         pytest.skip("AlpacaEval's reference data (CC BY-NC) is not beside the repository: ../shared/alpaca_eval")
     mixture, single, baseline = (
-        output_issues(read_outputs(SHARED / f"{name}_outputs.json.gz"))
+        counted(read_outputs(SHARED / f"{name}_outputs.json.gz"))
         for name in ("aws_moa", "sonnet35", "gpt4_1106_preview")
     )
 

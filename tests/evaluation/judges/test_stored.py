@@ -1,6 +1,7 @@
 """Verdicts out of files of annotations, in place of a judge or before one."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ async def run(folder: Path, *, baseline: str = "theirs", mine: str = "mine", **o
 
 def preferences(folder: Path, system: str = "mine") -> list[float | None]:
     found = next(one for one in collect(RunDirectory(folder / "run")).systems if one.name == system)
-    return [annotation.preference for annotation in found.annotations]
+    assert found.verdicts is not None
+    return [None if math.isnan(won) else 1.0 + won for won in found.verdicts.won.tolist()]
 
 
 async def test_given_outputs_are_judged_by_stored_verdicts_and_nobody_is_asked(folder: Path) -> None:

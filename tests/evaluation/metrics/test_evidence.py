@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from bench.planted import World, plant
 
-from moa.evaluation._metrics.evidence import Evidence, Verdicts, fit_test, weigh
+from moa.evaluation._metrics.evidence import Evidence, fit_test, weigh
 from moa.evaluation._metrics.single_model import weigh_all
 from moa.evaluation._metrics.stopping import is_settled, look, look_sizes
+from moa.evaluation._metrics.verdicts import Verdicts
 from moa.evaluation._statistics.findings import Finding
 
 FINE = (Finding.BETTER, Finding.GOOD_ENOUGH)

@@ -1,17 +1,29 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.annotations import Annotation, read_annotations
-from moa.evaluation._metrics.metrics import Metrics, metrics
-from moa.evaluation._metrics.paired_difference import common_prompts, compare
+from moa.evaluation._metrics.metrics import Metrics
+from moa.evaluation._metrics.metrics import metrics as metrics_of
+from moa.evaluation._metrics.paired_difference import Comparison
+from moa.evaluation._metrics.paired_difference import compare as compare_verdicts
+from moa.evaluation._metrics.verdicts import common_rows, verdicts_of
 from moa.evaluation._statistics.findings import Finding
 from tests.evaluation.conftest import Reference
+
+
+def metrics(rows: Sequence[Annotation], *args: Any, **options: Any) -> Metrics:
+    return metrics_of(verdicts_of(rows), *args, **options)
+
+
+def compare(first: Sequence[Annotation], second: Sequence[Annotation], *args: Any, **options: Any) -> Comparison:
+    return compare_verdicts(verdicts_of(first), verdicts_of(second), *args, **options)
 
 
 @pytest.mark.slow
@@ -219,10 +231,12 @@ def test_comparison_pairs_a_repeated_prompt_row_by_row() -> None:
     mine = [_annotation(1, 2.0), _annotation(2, 2.0), _annotation(1, 1.0)]
     theirs = [_annotation(1, 1.1), _annotation(1, 1.2), _annotation(1, 1.3)]
 
-    found, others = common_prompts(mine, theirs)
+    common = common_rows([verdicts_of(mine), verdicts_of(theirs)])
 
-    assert [a.preference for a in found] == [2.0, 1.0]
-    assert [a.preference for a in others] == [1.1, 1.2]
+    assert common is not None
+    found, others = common
+    assert (1.0 + found.won).tolist() == [2.0, 1.0]
+    assert (1.0 + others.won).tolist() == [1.1, 1.2]
 
 
 def test_comparison_refuses_different_baselines_and_strangers() -> None:

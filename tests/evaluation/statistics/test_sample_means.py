@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from moa.evaluation._analysis.measured import Scores
+from moa.evaluation._metrics.verdicts import Annotations
 from moa.evaluation._statistics.estimates import student_quantile
 from moa.evaluation._statistics.sample_means import (
     by_category,
@@ -68,21 +69,19 @@ def test_intervals_of_scores_and_of_paired_differences_hold_the_truth_near_eithe
 ) -> None:
     """Planted 0/1 scores by a measure; the other system is right on exactly the same prompts but for that share."""
     rng, held, differs, close = np.random.default_rng([prompts, int(1000 * share)]), 0, 0, 0
+    order = np.arange(prompts)
     for _ in range(SERIES):
         fails = rng.random(prompts) < share
-        scores = Scores(
-            measure="exact",
-            indices=tuple(range(prompts)),
-            keys=tuple(map(str, range(prompts))),
-            points={"good": np.full(prompts, 100.0), "other": np.where(fails, 0.0, 100.0)},
-            failures={},
-        )
-        _, found = scores.measured("good")
-        assert found.estimate is not None
-        assert found.difference is not None
-        held += found.estimate.interval.low <= 100 * (1 - share) <= found.estimate.interval.high
-        differs += found.difference.interval.low <= -100 * share <= found.difference.interval.high
-        close += found.difference.interval.low > -3.0
+        known = {"systems": (), "opponents": (), "index": order, "instruction": order.astype(str), "category": order}
+        columns = {"good": np.ones(prompts), "other": np.where(fails, 0.0, 1.0)}
+        found = {name: Annotations.empty(prompts, **known, won=won) for name, won in columns.items()}
+        scores = Scores(measure="exact", found=found)
+        _, other = scores.measured("good")
+        assert other.estimate is not None
+        assert other.difference is not None
+        held += other.estimate.interval.low <= 100 * (1 - share) <= other.estimate.interval.high
+        differs += other.difference.interval.low <= -100 * share <= other.difference.interval.high
+        close += other.difference.interval.low > -3.0
 
     assert min(held, differs) / SERIES >= 0.94 - 3 * (0.94 * 0.06 / SERIES) ** 0.5
     if share == 0.03:  # worse by the margin: at most one in forty may be called good enough, or few more

@@ -14,7 +14,7 @@ from moa.evaluation._data.annotations import Judgement
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._metrics.verdicts import Annotations
-from moa.evaluation._runner.records import Answers, AnswerTrace, Record
+from moa.evaluation._runner.records import AnswerColumns, AnswerTrace, Record
 
 
 class Texts(Protocol):
@@ -48,7 +48,7 @@ class Evaluated:
 
     name: str
     role: str
-    answers: Answers
+    answers: AnswerColumns
     mixture: Mixture | None = None
     parent: str | None = None
     is_precomputed: bool = False

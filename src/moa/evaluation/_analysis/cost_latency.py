@@ -9,7 +9,7 @@ import numpy as np
 
 from moa._ledger import Call
 from moa._usage import Spend, TokenUsage
-from moa.evaluation._runner.records import Answers, AnswerTrace, Record
+from moa.evaluation._runner.records import AnswerColumns, AnswerTrace, Record
 from moa.evaluation._statistics.array_types import Floats
 
 Place = tuple[int, str, str]
@@ -132,7 +132,7 @@ class CallSums:
         return {agent: time / total for agent, time in longest_first} if total else {}
 
 
-def economics(answers: Answers, calls: CallSums | None = None) -> CostLatency | None:
+def economics(answers: AnswerColumns, calls: CallSums | None = None) -> CostLatency | None:
     """Return what a system's answers cost and how long they took.
 
     Args:
@@ -169,7 +169,7 @@ def percentiles(seconds: Floats) -> Percentiles | None:
     return Percentiles(p50=p50, p95=p95, p99=p99, n=len(known))
 
 
-def _system_cost(answers: Answers) -> Cost:
+def _system_cost(answers: AnswerColumns) -> Cost:
     n = len(answers.cost_usd)
 
     def mean(column: Floats) -> float | None:

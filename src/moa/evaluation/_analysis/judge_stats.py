@@ -85,7 +85,7 @@ def judge_record(verdicts: Annotations) -> JudgeStats:
         usd=_sum(rows.usd),
         seconds=_sum(rows.seconds),
         dropped=tuple(sorted(rows.dropped)),
-        agreement=agreement([dict(zip(rows.by_judge, said, strict=True)) for said in panel]),
+        agreement=agreement([dict(zip(rows.by_judge, preferences, strict=True)) for preferences in panel]),
     )
 
 

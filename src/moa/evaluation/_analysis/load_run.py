@@ -24,7 +24,7 @@ from moa.evaluation._metrics.verdicts import verdicts_of
 from moa.evaluation._runner.labels import Label, labels_of
 from moa.evaluation._runner.manifest import FORMAT, JudgeEntry, Manifest, Protocol, Session, SystemEntry
 from moa.evaluation._runner.preparing import BASELINE_FILE
-from moa.evaluation._runner.records import RECORDS, TRACES, Answers, AnswerTrace, Record
+from moa.evaluation._runner.records import RECORDS, TRACES, AnswerColumns, AnswerTrace, Record
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.store import CellStore, outputs_key
 from moa.evaluation._runner.table import Cells, Table
@@ -168,9 +168,9 @@ class TextsOfFormat1:
                 role=one.role,
                 mixture=one.load(),
                 parent=one.parent,
-                answers=Answers.of(self._records[one.name].get(each.index) for each in self.instructions),
+                answers=AnswerColumns.of(self._records[one.name].get(each.index) for each in self.instructions),
                 is_precomputed=one.outputs is not None,
-                verdicts=verdicts_of(tuple(said.values())) if (said := self._rows[one.name]) else None,
+                verdicts=verdicts_of(tuple(found.values())) if (found := self._rows[one.name]) else None,
             )
             for one in entries
         )

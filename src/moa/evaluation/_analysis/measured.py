@@ -114,7 +114,7 @@ def scores_of(table: Table, measures: Sequence[str]) -> tuple[Scores, ...]:
         if column.opponent is not None:
             found = {name: rows for name, rows in found.items() if not np.isnan(rows.won).all()}
         elif column.name not in measures:
-            found = {name: rows for name, rows in found.items() if column.said[name].any()}
+            found = {name: rows for name, rows in found.items() if column.is_known[name].any()}
         against = "" if column.opponent is None else f" against {column.opponent}"
         if found or column.opponent is None:
             scores.append(Scores(measure=f"{column.name}{against}", found=found))

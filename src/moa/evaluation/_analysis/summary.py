@@ -190,7 +190,9 @@ def _readings(
     prompts = {one.index: one.text for one in evaluation.instructions}
     against = texts.answers(str(evaluation.opponent)) if judged else ()
     digests = {record.index: opponent_digest(prompts[record.index], record.output) for record, _ in against}
-    pairs = {one.name: [digests[index] for index in one.verdicts.index.tolist()] for one in judged if one.verdicts}
+    pairs = {
+        one.name: [digests.get(index, "") for index in one.verdicts.index.tolist()] for one in judged if one.verdicts
+    }
     readings = tuple(
         reading
         for one in systems

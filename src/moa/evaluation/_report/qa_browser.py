@@ -86,8 +86,8 @@ def _prompt(row: int, evaluation: Collected, places: Mapping[str, Mapping[int, i
     records = texts.records([one.name for one in evaluation.systems], index)
     for system in evaluation.systems:
         if system.name in records:
-            said = "" if system is mixture else _verdict(system, places.get(system.name, {}).get(index))
-            shown[system.name] = _shown(records[system.name], said)
+            verdict = "" if system is mixture else _verdict(system, places.get(system.name, {}).get(index))
+            shown[system.name] = _shown(records[system.name], verdict)
     main = tuple(shown.pop(name) for name in (mixture.name, evaluation.opponent) if name in shown)
     place = places.get(mixture.name, {}).get(index)
     verdict, _, preference = _verdict(mixture, place).partition(" ")

@@ -268,8 +268,8 @@ class Fill:
         if not self._table.answers[name].has_output.any():
             return True
         columns = [column for column in self._table.columns if name in column.found]
-        given = (both for one in columns for both in zip(one.said[name], one.found[name].failure, strict=True))
-        return self._spec.is_judged and not any(is_said and failure is None for is_said, failure in given)
+        given = (both for one in columns for both in zip(one.is_known[name], one.found[name].failure, strict=True))
+        return self._spec.is_judged and not any(is_known and failure is None for is_known, failure in given)
 
     @property
     def cause(self) -> str | None:

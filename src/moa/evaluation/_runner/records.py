@@ -89,7 +89,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answers:
+class AnswerColumns:
     """What is known of a system's answers besides their texts: columns with a row for each prompt.
 
     Attributes:
@@ -164,7 +164,7 @@ class Answers:
         return int(np.count_nonzero(self.is_there))
 
 
-_AS_IN_RECORDS = tuple(one.name for one in fields(Answers) if one.name in {own.name for own in fields(Record)})
+_AS_IN_RECORDS = tuple(one.name for one in fields(AnswerColumns) if one.name in {own.name for own in fields(Record)})
 
 RECORDS, TRACES = TypeAdapter(Record), TypeAdapter(AnswerTrace)
 """How records and traces are written down."""

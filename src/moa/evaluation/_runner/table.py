@@ -20,7 +20,7 @@ from moa.evaluation._judges.judge_calls import UNPARSEABLE
 from moa.evaluation._measures.base import Score
 from moa.evaluation._metrics.verdicts import Annotations, won_by
 from moa.evaluation._runner.generation import given_record
-from moa.evaluation._runner.records import RECORDS, TRACES, Answers, AnswerTrace, Record
+from moa.evaluation._runner.records import RECORDS, TRACES, AnswerColumns, AnswerTrace, Record
 from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import CellStore, Paid, outputs_key, row_text
 from moa.evaluation._statistics.array_types import Bools, Ints, Objects
@@ -129,13 +129,13 @@ class Column:
         found: The rows of each system of which it says something.
 
     Attributes:
-        said: By system, where something is said: also that it failed.
+        is_known: By system, where something is said: also that it failed.
         count: How often something is said; `failed`: how often that it failed.
     """
 
     def __init__(self, name: str, opponent: str | None, found: Mapping[str, Annotations]) -> None:
         self.name, self.opponent, self.found = name, opponent, found
-        self.said: Mapping[str, Bools] = {name: np.zeros(len(rows), np.bool_) for name, rows in found.items()}
+        self.is_known: Mapping[str, Bools] = {name: np.zeros(len(rows), np.bool_) for name, rows in found.items()}
         self.count = self.failed = 0
 
     @property
@@ -143,7 +143,7 @@ class Column:
         """Whose output, besides a system's own, it is that something is said about."""
         return () if self.opponent is None else (self.opponent,)
 
-    def say(self, system: str, row: int, value: Verdict | Score) -> None:
+    def add(self, system: str, row: int, value: Verdict | Score) -> None:
         """Take what is said of an output into its row."""
         self.forget(system, row)
         failure = None if value.failure is None else value.failure.as_dict()
@@ -161,13 +161,13 @@ class Column:
                 by_judge=value.by_judge,
                 dropped=dropped_of(value),
             )
-        self.said[system][row] = True
+        self.is_known[system][row] = True
         self.count, self.failed = self.count + 1, self.failed + (failure is not None)
 
     def forget(self, system: str, row: int) -> None:
         """Forget what is said of an output."""
-        if self.said[system][row]:
-            self.said[system][row] = False
+        if self.is_known[system][row]:
+            self.is_known[system][row] = False
             self.count, self.failed = self.count - 1, self.failed - (self.found[system].failure[row] is not None)
             self.found[system].put(row, None, failure=None)
 
@@ -208,7 +208,7 @@ class Table:
         self.instructions, self.opponent, self.judge, self.store = tuple(instructions), opponent, judge, store
         self.cells = Cells(store, instructions, judge, opponent)
         self.rows = {one.index: row for row, one in enumerate(instructions)}
-        self.answers = {name: Answers.empty(len(instructions)) for name in systems}
+        self.answers = {name: AnswerColumns.empty(len(instructions)) for name in systems}
         self.answered = dict.fromkeys(systems, 0)
         self.unjudgeable = 0
         self._failed: dict[int, set[str]] = {}
@@ -247,7 +247,7 @@ class Table:
         texts = {name: record.output for name, record in records.items() if record.has_output}
         for column in self.columns:
             for name, value in self._stored(column, instruction, texts).items():
-                column.say(name, self.rows[instruction.index], value)
+                column.add(name, self.rows[instruction.index], value)
 
     def _stored(
         self, column: Column, instruction: Instruction, texts: Mapping[str, str]
@@ -291,15 +291,15 @@ class Table:
         row, instruction = self.rows[index], self.cells.by_index[index]
         if not all(self.has_output(name, index) for name in column.beside):
             return []
-        names = [name for name, said in column.said.items() if not said[row] and self.has_output(name, index)]
+        names = [name for name, known in column.is_known.items() if not known[row] and self.has_output(name, index)]
         if not names:
             return []
         texts = self.cells.texts((*names, *column.beside), index)
         # Perhaps it was asked for as another system's.
         for name, value in self._stored(column, instruction, texts).items():
             if value.failure is None:
-                column.say(name, row, value)
-        return list({self.answers[one].text_key[row]: one for one in names if not column.said[one][row]}.values())
+                column.add(name, row, value)
+        return list({self.answers[one].text_key[row]: one for one in names if not column.is_known[one][row]}.values())
 
     async def keep(self, column: Column, system: str, index: int, value: Verdict | Score, paid: Paid) -> None:
         """Keep what is said about a system's output to a prompt, for all systems that have this very one."""
@@ -311,13 +311,13 @@ class Table:
         text_key = self.answers[system].text_key[row]
         for name in column.found:
             if self.has_output(name, index) and self.answers[name].text_key[row] == text_key:
-                column.say(name, row, value)
+                column.add(name, row, value)
 
     def forget_unjudged(self) -> None:
         """Forget what is missing, as a measure or the judge failed or could not be read: they are asked again."""
         for column in self.columns:
-            for name, said in column.said.items():
-                for row in np.flatnonzero(said).tolist():
+            for name, known in column.is_known.items():
+                for row in np.flatnonzero(known).tolist():
                     if column.found[name].failure[row] is not None:
                         column.forget(name, row)
 
@@ -336,8 +336,8 @@ class Table:
             again = _VERDICTS.validate_python(body).again
             given_up = Verdict(preference=None, again=again, failure=failure)
             await self.store.put_score(self.judging.name, key, _VERDICTS.dump_python(given_up, mode="json"), Paid())
-        for name, said in self.judging.said.items():
-            for row in np.flatnonzero(said).tolist():
+        for name, known in self.judging.is_known.items():
+            for row in np.flatnonzero(known).tolist():
                 self.judging.forget(name, row)
 
     def is_settled(self, system: str, index: int, column: Column) -> bool:
@@ -345,7 +345,7 @@ class Table:
         row = self.rows[index]
         names = (system, *column.beside)
         there = all(self.answers[name].is_there[row] for name in names)
-        return there and bool(column.said[system][row] or not all(self.has_output(name, index) for name in names))
+        return there and bool(column.is_known[system][row] or not all(self.has_output(name, index) for name in names))
 
     def all_rows(self, column: Column, system: str) -> tuple[Annotations, Bools]:
         """Return what is said of a system's outputs, with a row for every prompt; and where something is.
@@ -356,13 +356,13 @@ class Table:
         found, mine = column.found[system], self.answers[system]
         lost = mine.is_there & ~mine.has_output
         if column.opponent is None:
-            return replace(found, won=np.where(lost, 0.0, found.won)), column.said[system] | lost
+            return replace(found, won=np.where(lost, 0.0, found.won)), column.is_known[system] | lost
         theirs = self.answers[column.opponent]
         no_baseline = theirs.is_there & ~theirs.has_output
         unasked: Objects = np.full(len(found), None, dtype=np.object_)
         unasked[lost], unasked[no_baseline] = NO_OUTPUT, NO_BASELINE
         nobody = lost | no_baseline
-        is_known = mine.is_there & theirs.is_there & (column.said[system] | nobody)
+        is_known = mine.is_there & theirs.is_there & (column.is_known[system] | nobody)
         known = replace(
             found,
             won=np.where(no_baseline | ~is_known, np.nan, np.where(lost, 0.0, found.won)),
