@@ -116,7 +116,7 @@ def require_rows(measures: Sequence[Measure], instructions: Sequence[Instruction
             numbers += ", …" if len(lacking) > _MOST_NAMED else ""
             raise UsageError(
                 f"--measure {measure.name} needs `{'` or `'.join(keys)}` with every prompt, and {len(lacking)} of "
-                f"{len(instructions)} have none (number {numbers}): their answers would be paid for and say nothing. "
+                f"{len(instructions)} have none (row {numbers}): their answers would be paid for and say nothing. "
                 "Leave them out, or write a measure that knows what to do with them: python:FILE:FUNCTION"
             )
 

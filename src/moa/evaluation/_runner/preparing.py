@@ -170,6 +170,13 @@ def prepare(prompts: Prompts, mixture: Candidates, **options: Unpack[Options]) -
     settings = _for_measuring(options.get("settings") or load_settings(options.get("config")))
     settings = settings.in_tier(options.get("tier"))
     judge = options.get("judge")
+    if (judge is not None or options.get("annotations")) and baseline is None and reference is None:
+        raise UsageError(
+            "a judge compares with something: give --baseline (a model, a mixture or an outputs file), or a --measure "
+            "in place of the judge"
+        )
+    if baseline is None and any(value is not None for value in _of_baseline(options).values()):
+        raise UsageError("--baseline-price and --baseline-max-tokens are for a baseline: give --baseline, too")
     if isinstance(judge, str):
         judge = judge_of(judge, sides_of(systems), settings, options)
     checks_judge = judge is not None and options.get("judge_checks", True)
@@ -290,7 +297,7 @@ def _opponents(
             "or give another one by --baseline"
         )
     if baseline is None:
-        return (None if official is None else baseline_of(official)), None
+        return (None if official is None else baseline_of(official, **_of_baseline(options))), None
     if official is None or reference == HEAD_TO_HEAD or baseline.name == BASELINE:
         return baseline, None
     return baseline, baseline_of(official, role="reference")
@@ -310,13 +317,16 @@ def _official(data_dir: Path | None) -> Path | None:
     return path if path.is_file() else None
 
 
+def _of_baseline(options: Options) -> dict[str, Any]:
+    return {"price": options.get("baseline_price"), "max_tokens": options.get("baseline_max_tokens")}
+
+
 def _baseline(instructions: Sequence[Instruction], options: Options) -> System | None:
     source = options.get("baseline")
     if source is None:
         return None
     if source != REFERENCES:
-        price, max_tokens = options.get("baseline_price"), options.get("baseline_max_tokens")
-        return baseline_of(source, price=price, max_tokens=max_tokens)
+        return baseline_of(source, **_of_baseline(options))
     outputs = {
         one.text: Output(instruction=one.text, output=one.reference, generator=REFERENCES)
         for one in instructions
@@ -324,12 +334,10 @@ def _baseline(instructions: Sequence[Instruction], options: Options) -> System |
     }
     if not outputs:
         raise UsageError("--baseline reference: no prompt of this dataset comes with a reference answer")
-    return System(name=REFERENCES, role="baseline", outputs=outputs)
+    return System(name=REFERENCES, role="baseline", outputs=outputs, price=options.get("baseline_price"))
 
 
 def _require_sensible(spec: Spec) -> None:
-    if spec.judge is not None and spec.opponent is None:
-        raise UsageError("a judge compares with something: give --baseline (a model, a mixture or an outputs file)")
     if spec.until != "all" and (spec.baseline is None or not spec.is_judged):
         raise UsageError(f"--until {spec.until} needs a --baseline, and a --judge or a --measure to compare with it")
     if spec.until != "all" and len(spec.instructions) < LOOKED_AT_FROM:
