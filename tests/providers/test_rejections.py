@@ -1,12 +1,14 @@
 """Which part of a request a refusal names, in wordings that no list of sentences could foresee."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from moa._messages import Message, ReplyOptions, Sampling, ToolCall
 from moa.providers._base import ModelRequest
-from moa.providers._rejections import rejections
+from moa.providers._rejections import parts_of, rejections
+from moa.providers._reshaping import without
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}, "strict": True}}
 
@@ -137,6 +139,28 @@ def test_a_path_counts_more_than_the_sentence(path: str, message: str, expected:
     found = likeliest(message, parameter=path)
     assert found is not None
     assert found.partition(" beside")[0] == expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # github.com/earendil-works/pi/issues/149 and github.com/BerriAI/litellm/issues/24158
+        "litellm.UnsupportedParamsError: Anthropic doesn't support tool calling without `tools=` param specified.",
+        "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+    ],
+)
+def test_calls_in_a_request_without_tools_are_told_as_text(message: str) -> None:
+    request = full()
+    request = replace(request, options=ReplyOptions(), messages=request.messages[-4:])
+    (refused, *_) = rejections(status=400, code="", parameter="", message=message, request=request)
+    fewer = without(request, refused.part)
+
+    assert str(refused) == "tool_turns"
+    assert fewer is not None
+    assert [turn.role for turn in fewer.messages] == ["assistant", "user", "user", "assistant"]
+    assert fewer.messages[1].text == "Result of the tool f:\nx"
+    assert "tool_turns" not in parts_of(fewer)
+    assert likeliest(message) != "tool_turns", "beside tools it is about something else"
 
 
 def test_a_model_that_only_streams_is_asked_for_a_stream() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from moa._engine.cache_points import NO_MARKS, CacheMarks
-from moa._messages import Conversation, Message, TextPart, last_user_turn
+from moa._messages import Conversation, Message, last_user_turn
 from moa._mixture.prompts import with_system
 from moa._mixture.schema import PromptLayout
 
@@ -61,26 +61,3 @@ def lay_out(briefing: Briefing, marks: CacheMarks = NO_MARKS) -> Conversation:
 def _marked(message: Message) -> Message:
     end = len(message.content)
     return message if end in message.cache_points else replace(message, cache_points=(*message.cache_points, end))
-
-
-def tools_as_text(conversation: Conversation) -> Conversation:
-    """Return a conversation in which tool calls and their results are plain text.
-
-    Only the aggregator is given tools; services refuse tool turns from requests without tools, and a proposer has to
-    know what the tools returned. The caller's own messages are not touched.
-    """
-    if not any(turn.tool_calls or turn.role == "tool" for turn in conversation):
-        return conversation
-    names = {call.id: call.name for turn in reversed(conversation) for call in turn.tool_calls}
-    return tuple(_as_text(turn, names) for turn in conversation)
-
-
-def _as_text(turn: Message, names: dict[str, str]) -> Message:
-    if turn.role == "tool":
-        call_id = turn.tool_call_id or "(unknown)"
-        text = f"Result of the tool {names.get(call_id, call_id)}:\n{turn.text}"
-        return Message(role="user", content=(TextPart(text=text), *turn.images) if turn.images else text)
-    if turn.tool_calls:
-        calls = (f"I call the tool {call.name} with {call.arguments}" for call in turn.tool_calls)
-        return Message(role="assistant", content="\n".join(filter(None, (turn.text, *calls))))
-    return turn

@@ -13,7 +13,6 @@ from moa._engine.aggregation import (
     degradations_noted,
     fall_back_to_best_proposal,
 )
-from moa._engine.briefing import tools_as_text
 from moa._engine.forecast import Layers, RemainingRun
 from moa._engine.layers import LayerTask, run_layer
 from moa._engine.plan import AgentSlot, Models, RunPlan
@@ -35,6 +34,7 @@ from moa._policies.budget import SpendingLimit
 from moa._results import Answer, Degradation, Latency, LayerResult, Proposal
 from moa.errors import EngineError, UsageError
 from moa.events import LayerFinished, RunFinished, RunStarted
+from moa.providers._conversations import tools_as_text
 
 _FOR_ALL = Wait()
 

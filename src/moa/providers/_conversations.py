@@ -259,6 +259,28 @@ def _with_short_ids(conversation: Conversation) -> Conversation:
     )
 
 
+def tools_as_text(conversation: Conversation) -> Conversation:
+    """Return a conversation in which tool calls and their results are plain text, for those who are given no tools.
+
+    Some services refuse tool turns beside no tools, and who reads them has to know what the tools returned.
+    """
+    if not any(turn.tool_calls or turn.role == "tool" for turn in conversation):
+        return conversation
+    names = {call.id: call.name for turn in reversed(conversation) for call in turn.tool_calls}
+    return tuple(_as_text(turn, names) for turn in conversation)
+
+
+def _as_text(turn: Message, names: dict[str, str]) -> Message:
+    if turn.role == "tool":
+        call_id = turn.tool_call_id or "(unknown)"
+        text = f"Result of the tool {names.get(call_id, call_id)}:\n{turn.text}"
+        return Message(role="user", content=(TextPart(text=text), *turn.images) if turn.images else text)
+    if turn.tool_calls:
+        calls = (f"I call the tool {call.name} with {call.arguments}" for call in turn.tool_calls)
+        return Message(role="assistant", content="\n".join(filter(None, (turn.text, *calls))))
+    return turn
+
+
 RESHAPED: Mapping[str, Callable[[Conversation], Conversation]] = {
     "system": _without_system,
     "alternation": alternating,
@@ -267,6 +289,7 @@ RESHAPED: Mapping[str, Callable[[Conversation], Conversation]] = {
     "name": _nameless,
     "tool_call_id": _with_short_ids,
     "reasoning_content": _stateless,
+    "tool_turns": tools_as_text,
 }
 """By what a service turns down: how a conversation in its normal form is told to it all the same."""
 
@@ -282,27 +305,17 @@ def with_images_behind_results(conversation: Conversation) -> Conversation:
     held: list[Part] = []
     for turn in conversation:
         if turn.role != "tool" and held:
-            turns.append(_shown(held))
-            held = []
+            shown, held = _shown(held), []
+            if turn.role == "user":
+                turn = joined((shown, turn))
+            else:
+                turns.append(shown)
         if turn.role == "tool" and turn.images:
             held += [TextPart(text=f"Image in the result of the call {turn.tool_call_id}:"), *turn.images]
             turn = replace(turn, content=turn.text or "(see the image below)")
         turns.append(turn)
-    if held:
-        turns.append(_shown(held))
-    return alternating_users(turns)
+    return (*turns, _shown(held)) if held else tuple(turns)
 
 
 def _shown(parts: list[Part]) -> Message:
     return Message(role="user", content=tuple(parts))
-
-
-def alternating_users(turns: list[Message]) -> Conversation:
-    """Return the turns with the images' turn and a user's own turn behind it as one."""
-    merged: list[Message] = []
-    for turn in turns:
-        if merged and turn.role == "user" == merged[-1].role and merged[-1].images:
-            merged[-1] = joined((merged[-1], turn))
-        else:
-            merged.append(turn)
-    return tuple(merged)

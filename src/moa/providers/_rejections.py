@@ -119,6 +119,7 @@ _TOGETHER = re.compile(
 )
 
 _TURNS = (
+    (("tool_turns",), re.compile(r"without \W?tools\W|tool(?:s|config)\b.{0,20} must be (?:defined|provided)", re.I)),
     # What a service hung on its own calls is missing: another model made them, or a client has lost it.
     (("thought_signature",), re.compile(r"missing an? \W?thought[_ ]?signature", re.I)),
     (
@@ -163,7 +164,10 @@ _TURNS = (
 _PATH = re.compile(r"(?<![\w.])(?:body\.)?(?:messages|tools|input)[.\[][\w.\[\]-]+|(?<=loc['\"]: )[\[(][^\])]*[\])]")
 _CACHING = re.compile(r"prompt[\s_-]?cach(?!e[_-](?:key|retention|options))|cache[\s_-]?(?:points?|control)", re.I)
 _OF_TURNS = frozenset(
-    {"whole", "alternation", "user_after_tool", "prefill", "null_content", "thought_signature", "thoughts_of_calls"}
+    {
+        *("whole", "alternation", "user_after_tool", "prefill", "null_content"),
+        *("thought_signature", "thoughts_of_calls", "tool_turns"),
+    }
 )
 _STATUS = frozenset({400, 403, 404, 405, 406, 415, 422, 500, 501})
 _ACCESS = re.compile(
@@ -307,6 +311,8 @@ def parts_of(request: ModelRequest) -> frozenset[str]:
         if any(isinstance(tool.get("function"), dict) and "strict" in tool["function"] for tool in options.tools):
             parts.add("strict")
         parts |= _parts_of_marks(options.tools)
+    elif any(message.tool_calls for message in request.messages):
+        parts.add("tool_turns")
     if options.tool_choice is not None:
         parts.add("tool_choice")
     if options.response_format is not None:

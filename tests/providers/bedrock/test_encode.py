@@ -282,8 +282,8 @@ def test_tool_turns_become_text_where_no_tools_are_offered(options: ReplyOptions
 
     assert "toolConfig" not in encoded
     assert encoded["messages"][1:] == [
-        {"role": "assistant", "content": [text("Let me look."), text('[Called weather with {"city": "Rome"}]')]},
-        {"role": "user", "content": [text("[Result of weather]"), text("sunny"), text("And now?")]},
+        {"role": "assistant", "content": [text('Let me look.\nI call the tool weather with {"city": "Rome"}')]},
+        {"role": "user", "content": [text("Result of the tool weather:\nsunny"), text("And now?")]},
     ]
 
 

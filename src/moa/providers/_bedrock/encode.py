@@ -13,7 +13,7 @@ from moa.errors import BadRequest, Rejection, UnsupportedInput
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock.families import Family, Fields, family_of
 from moa.providers._cache_marks import tool_mark, with_marks_that_fit
-from moa.providers._conversations import normal_form, short_id
+from moa.providers._conversations import normal_form, short_id, tools_as_text
 from moa.providers._lenient_json import dumps
 from moa.providers._reshaping import HINTS
 from moa.providers._service_state import owner_of
@@ -165,12 +165,11 @@ def _conversation(request: ModelRequest) -> Fields:
 
 def _turns(request: ModelRequest, messages: Sequence[Message]) -> list[Fields]:
     """Converse wants turns that alternate and begin with a user: turns of the same role in a row become one."""
-    as_blocks = bool(_offered(request.options))
-    names = {call.id: call.name for message in messages for call in message.tool_calls}
     turns: list[Fields] = []
-    for message in messages:
+    # Converse takes tool turns only beside the tools.
+    for message in messages if _offered(request.options) else tools_as_text(tuple(messages)):
         role = "assistant" if message.role == "assistant" else "user"
-        blocks = _blocks(message, request.reference) if as_blocks else _plain_blocks(message, names, request.reference)
+        blocks = _blocks(message, request.reference)
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"].extend(blocks)
         elif blocks:
@@ -190,10 +189,11 @@ def _blocks(message: Message, reference: str) -> list[Fields]:
         result = {"toolUseId": _call_id(message.tool_call_id or ""), "content": shown or [{"text": NOTHING}]}
         return [{"toolResult": result}, *([_cache_point(message.cache_ttl)] if message.cache_points else [])]
     calls = [_tool_use(call, reference) for call in message.tool_calls]
-    blocks = _with_point_last([*content, *calls], content)
-    if calls and not content and message.cache_points:
-        blocks.append(_cache_point(message.cache_ttl))
-    return [*_thoughts(message, reference), *blocks]
+    if calls and message.cache_points and (not content or "cachePoint" in content[-1]):
+        # A point that ends the content stands behind the calls that follow it.
+        content = content[:-1]
+        calls.append(_cache_point(message.cache_ttl))
+    return [*_thoughts(message, reference), *content, *calls]
 
 
 def _thoughts(message: Message, reference: str) -> list[Fields]:
@@ -208,23 +208,6 @@ def _thoughts(message: Message, reference: str) -> list[Fields]:
         for block in (blocks if isinstance(blocks, list) else [])
         if isinstance(block, dict) and any(key in block for key in known)
     ]
-
-
-def _plain_blocks(message: Message, names: Mapping[str, str], reference: str) -> list[Fields]:
-    """Blocks without tools: Converse takes tool turns only beside the tools, so without them they become text."""
-    content = _content(message, reference)
-    if message.role == "tool":
-        return [{"text": f"[Result of {names.get(message.tool_call_id or '', 'a tool')}]"}, *content]
-    calls = ({"text": f"[Called {call.name} with {call.arguments}]"} for call in message.tool_calls)
-    return _with_point_last([*content, *calls], content)
-
-
-def _with_point_last(blocks: list[Fields], content: list[Fields]) -> list[Fields]:
-    """The blocks with a cache point that ends the content behind the calls that follow it."""
-    if content and "cachePoint" in content[-1] and len(blocks) > len(content):
-        at = len(content) - 1
-        return [*blocks[:at], *blocks[at + 1 :], content[-1]]
-    return blocks
 
 
 def _cache_point(ttl: str | None) -> Fields:
