@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from moa.evaluation._statistics.array_types import Floats
-from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
+from moa.evaluation._statistics.estimates import asymptotic_reach
 from moa.evaluation._statistics.findings import Finding, assess, effective_number, either, withstands
 from moa.evaluation._statistics.position_consistency import PositionConsistency
 from moa.evaluation._statistics.sample_means import mean_with_interval

@@ -45,16 +45,32 @@ def fit_exactly(
     problems, width = len(weight), features.shape[1]
     weights = np.tile(np.zeros(width) if start is None else start, (problems, 1))
     scaled = strength * weight
+
+    def objective(at: Floats) -> Floats:
+        loss = np.einsum("bn,bn->b", scaled, cross_entropy(_logits(features, at), target))
+        total: Floats = loss + np.abs(at).sum(axis=1)
+        return total
+
     for iteration in range(_MAX_ITERATIONS):
-        step, decrease = _newton_step(features, target, scaled, weights)
+        gradient, curvature = gradient_and_curvature(features, target, scaled, weights)
+        goal = _penalised_quadratic(curvature, (curvature @ weights[:, :, None])[:, :, 0] - gradient)
+        step = goal - weights
         if np.all(np.abs(step).max(axis=1) <= _TOLERANCE * (1.0 + np.abs(weights).max(axis=1))):
-            return weights + step
-        if iteration >= _PATIENCE and np.all(
-            np.abs(decrease) <= _FLAT * (1.0 + np.abs(_objective(features, target, scaled, weights)))
-        ):
+            return goal
+        before = objective(weights)
+        decrease = np.einsum("bk,bk->b", gradient, step) + np.abs(goal).sum(axis=1) - np.abs(weights).sum(axis=1)
+        if iteration >= _PATIENCE and np.all(np.abs(decrease) <= _FLAT * (1.0 + np.abs(before))):
             # Equal features (every answer much longer than the baseline's) share one weight in any proportion.
             return weights
-        weights = weights + step * _step_lengths(features, target, scaled, weights, step, decrease)[:, None]
+        # Of each problem's step, the first of 1, 1/2, 1/4 ... that lowers the objective enough.
+        lengths, slack = np.ones(problems), 1e-12 * (1.0 + np.abs(before))
+        while True:
+            after = objective(weights + lengths[:, None] * step)
+            short = (after > before + _SUFFICIENT * lengths * decrease + slack) & (lengths > _SHORTEST_STEP)
+            if not np.any(short):
+                break
+            lengths = np.where(short, 0.5 * lengths, lengths)
+        weights = weights + lengths[:, None] * step
     raise ArithmeticError(f"an L1 logistic regression did not converge in {_MAX_ITERATIONS} Newton steps")
 
 
@@ -70,23 +86,6 @@ def gradient_and_curvature(features: Floats, target: Floats, scaled: Floats, wei
 def _logits(features: Floats, weights: Floats) -> Floats:
     logits: Floats = (weights[:, None, :] @ features)[:, 0, :]
     return logits
-
-
-def _objective(features: Floats, target: Floats, scaled: Floats, weights: Floats) -> Floats:
-    logits = _logits(features, weights)
-    loss = np.einsum("bn,bn->b", scaled, cross_entropy(logits, target))
-    objective: Floats = loss + np.abs(weights).sum(axis=1)
-    return objective
-
-
-def _newton_step(features: Floats, target: Floats, scaled: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Return the step to the optimum of the penalised quadratic model and the decrease that it promises."""
-    gradient, curvature = gradient_and_curvature(features, target, scaled, weights)
-    pull = (curvature @ weights[:, :, None])[:, :, 0] - gradient
-    goal = _penalised_quadratic(curvature, pull)
-    step = goal - weights
-    decrease = np.einsum("bk,bk->b", gradient, step) + np.abs(goal).sum(axis=1) - np.abs(weights).sum(axis=1)
-    return step, decrease
 
 
 def _penalised_quadratic(curvature: Floats, pull: Floats) -> Floats:
@@ -109,18 +108,3 @@ def _penalised_quadratic(curvature: Floats, pull: Floats) -> Floats:
         if not np.any(least):
             break
     return best
-
-
-def _step_lengths(
-    features: Floats, target: Floats, scaled: Floats, weights: Floats, step: Floats, decrease: Floats
-) -> Floats:
-    """Return, for each problem, the first of 1, 1/2, 1/4 ... that lowers the objective enough."""
-    lengths = np.ones(len(weights))
-    before = _objective(features, target, scaled, weights)
-    slack = 1e-12 * (1.0 + np.abs(before))
-    while True:
-        after = _objective(features, target, scaled, weights + lengths[:, None] * step)
-        short = (after > before + _SUFFICIENT * lengths * decrease + slack) & (lengths > _SHORTEST_STEP)
-        if not np.any(short):
-            return lengths
-        lengths = np.where(short, 0.5 * lengths, lengths)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 
 from moa.evaluation._statistics.array_types import Floats
-from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
+from moa.evaluation._statistics.estimates import asymptotic_reach
 from moa.evaluation._statistics.sample_means import DIFFERENCE, POWER
 
 LEVEL = 0.95

@@ -1,5 +1,6 @@
 """The values that every statistic here comes back as, and the quantiles behind their intervals."""
 
+import math
 from dataclasses import dataclass
 
 from scipy.special import stdtrit
@@ -67,3 +68,25 @@ def student_quantile(level: float, n: int) -> float:
     if n < 2:
         raise ValueError(f"an interval needs at least 2 independent values, not {n}")
     return float(stdtrit(n - 1, 0.5 + level / 2.0))
+
+
+def asymptotic_reach(n: int, *, planned: int, level: float = LEVEL) -> float:
+    """Return how many standard deviations of one value an asymptotic confidence sequence extends after `n`.
+
+    Its intervals hold at every look, so that judging may stop as soon as they decide, at an error rate for large n.
+
+    Args:
+        n: Values so far, at least 1.
+        planned: At how many values the sequence should be tightest.
+        level: Probability 0-1 that the interval holds at all looks together.
+
+    Returns:
+        A number of standard deviations; it falls about as sqrt(log n / n).
+
+    Source:
+        arXiv 2103.06476, theorem 2.2, equation 7, and appendix B.2 for rho.
+    """
+    miss = 1.0 - level
+    rho2 = (-2.0 * math.log(miss) + math.log(-2.0 * math.log(miss) + 1.0)) / planned
+    growth = n * rho2 + 1.0
+    return math.sqrt(2.0 * growth / (n * n * rho2) * math.log(math.sqrt(growth) / miss))

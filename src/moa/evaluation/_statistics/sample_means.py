@@ -8,8 +8,7 @@ import numpy as np
 from scipy.special import ndtri, stdtr
 
 from moa.evaluation._statistics.array_types import Floats, Ints
-from moa.evaluation._statistics.confidence_sequence import asymptotic_reach
-from moa.evaluation._statistics.estimates import LEVEL, Estimate, Interval, student_quantile
+from moa.evaluation._statistics.estimates import LEVEL, Estimate, Interval, asymptotic_reach, student_quantile
 
 MIN_PROMPTS = 5
 """Fewest prompts of a category, or that two runs have in common, for a figure."""
