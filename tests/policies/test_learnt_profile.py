@@ -355,6 +355,33 @@ async def test_one_call_tries_again_after_a_week(still: bool, tmp_path: Path) ->
     assert len(store.lessons()) == still
 
 
+async def test_another_call_tries_again_if_the_first_was_left_before_its_reply_began(tmp_path: Path) -> None:
+    times = [1000.0]
+    scripts: list[Callable[[ModelRequest], Script]] = [refusing_temperature]
+    provider = ScriptedProvider(lambda request: scripts[-1](request))
+    wrapped = learning(provider, store=ProfileStore(tmp_path / "profiles.sqlite", now=lambda: times[0]))
+    await collect(wrapped, warm())
+    times[0] += GOOD_FOR_S + 1
+    scripts.append(lambda request: [Pause(float("inf"))])
+    left = asyncio.create_task(collect(wrapped, warm()))
+    await asyncio.sleep(0.01)
+    left.cancel()
+    await asyncio.wait([left])
+    scripts.append(lambda request: "fine")
+    await collect(wrapped, warm())
+
+    assert [request.sampling.temperature for request in provider.requests[-2:]] == [0.5, 0.5]
+
+
+def test_after_a_lesson_nothing_is_known_to_be_taken() -> None:
+    profile, parts = Profile("lab", "m"), frozenset({"temperature"})
+    profile.note_taken(parts, ())
+    assert profile.has_taken(parts)
+
+    profile.learn(Rejection("temperature"), "no")
+    assert not profile.has_taken(parts)
+
+
 @virtual_time
 async def test_calls_of_a_new_kind_wait_for_the_first_one_but_not_for_long() -> None:
     provider = ScriptedProvider(["slow"])

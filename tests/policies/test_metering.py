@@ -272,3 +272,14 @@ async def test_a_stream_that_was_cut_off_before_its_first_word_may_have_been_thi
     (attempt,) = books.attempts
     assert attempt.usage is not None
     assert (attempt.usage_source, attempt.usage.output_tokens) == expected
+
+
+@pytest.mark.parametrize(
+    ("sent", "read", "is_noted"), [(8000, 2050, True), (8000, 5000, False), (1500, 600, False), (8000, 0, False)]
+)
+async def test_a_prompt_of_which_far_less_was_read_than_sent_is_noted(sent: int, read: int, is_noted: bool) -> None:
+    books = Books()
+    finish = Finish(reason="stop", usage=TokenUsage(input_tokens=read, output_tokens=1))
+    await collect(Metered(Scripted([TextDelta("x"), finish])), ask(prompt="word" * sent, context=books.context))
+
+    assert [note.code for note in books.attempts[0].notes] == ["input_truncated"] * is_noted

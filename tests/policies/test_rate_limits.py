@@ -106,6 +106,16 @@ async def test_tokens_are_reserved_at_their_worst_and_corrected_afterwards() -> 
 
 
 @virtual_time
+async def test_a_throttled_call_gives_its_tokens_back() -> None:
+    crowd = Crowd(LimitSettings(tokens_per_minute=50), script=[RateLimited("slow down", model="fake/a")])
+    for _ in range(5):
+        with pytest.raises(RateLimited):
+            await crowd.ask()
+
+    assert crowd.began == [0] * 5, "15 tokens were reserved for each"
+
+
+@virtual_time
 async def test_a_call_larger_than_the_limit_waits_for_an_empty_minute_and_then_runs() -> None:
     crowd = Crowd(LimitSettings(tokens_per_minute=5))
     await asyncio.gather(crowd.ask(), crowd.ask())

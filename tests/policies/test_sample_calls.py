@@ -145,6 +145,7 @@ async def test_that_a_service_refuses_n_is_kept_on_disk_and_tried_again_by_one_b
     times[0] += GOOD_FOR_S
     refuses[0] = False
     assert await ask(1) == [2]
+    assert ProfileStore(tmp_path / "profiles.sqlite").lessons() == ()
     assert await ask(1) == [2]
 
 

@@ -4,9 +4,9 @@ import random
 import pytest
 
 from moa._policies.rate_limits import Limiter
-from moa._policies.shared_window import SharedRates
+from moa._policies.shared_window import SharedRates, SharedWindow
 from moa._state.memory import MemoryStore
-from moa._state.store import PermitClaim, Permits
+from moa._state.store import SLOT_S, PermitClaim, Permits
 from moa.errors import StateUnavailable
 from moa.providers._endpoint import LimitSettings
 from tests.support.virtual_clock import loop_time, virtual_time
@@ -68,6 +68,19 @@ async def test_tokens_that_a_call_did_not_use_come_back() -> None:
     await asyncio.gather(*(worker(limits) for limits in processes))
     assert most_in_any_minute(begun) <= 1000
     assert sum(n for _, n in begun) / 5 > 600
+
+
+@virtual_time
+async def test_tokens_come_back_to_the_slot_alone_that_they_were_taken_from() -> None:
+    limits = limiter(Unreliable(), tokens_per_minute=1000)
+    assert isinstance(limits._tokens, SharedWindow)
+    old = await limits.enter("run", 100)
+    await asyncio.sleep(2 * SLOT_S)
+    await limits.enter("run", 50)
+    used = limits._tokens._used
+    limits.leave(old, used_tokens=0)
+
+    assert limits._tokens._used == used
 
 
 @virtual_time

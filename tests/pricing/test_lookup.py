@@ -233,8 +233,10 @@ def test_a_tier_is_priced_by_the_users_factor_else_by_the_table_else_not_at_all(
 def test_a_tier_of_bedrock_is_not_taken_for_a_part_of_the_models_version() -> None:
     reserved = replace(USAGE, tier="reserved")
 
-    assert find_price(source("aws"), "us.amazon.nova-lite-v1:0")(USAGE) is not None
+    usual = find_price(source("aws"), "us.amazon.nova-lite-v1:0")(USAGE)
+    assert usual is not None
     assert find_price(source("aws"), "us.amazon.nova-lite-v1:0")(reserved) is None
+    assert find_price(source("aws"), "us.amazon.nova-lite-v1:0")(replace(USAGE, tier="standard")) == usual
 
 
 def test_tokens_that_are_cached_for_an_hour_cost_twice_an_uncached_one() -> None:
@@ -243,6 +245,8 @@ def test_tokens_that_are_cached_for_an_hour_cost_twice_an_uncached_one() -> None
     usage = TokenUsage(input_tokens=3_000_000, cache_write_tokens=2_000_000, cache_write_1h_tokens=1_000_000)
 
     assert cost_of(price, usage) == 4 + 5 + 8
+    # A service may count more of them than it has written at all.
+    assert cost_of(price, replace(usage, cache_write_1h_tokens=9_000_000)) == 4 + 8 + 8
 
 
 @pytest.mark.parametrize(
