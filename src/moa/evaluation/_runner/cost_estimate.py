@@ -1,7 +1,6 @@
 """What an evaluation would take before anything is bought: calls, tokens, dollars, minutes, and what they rest on."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from moa._config.settings import Settings
 from moa._engine.forecast import (
@@ -31,12 +32,12 @@ from moa._pricing.price import Price
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
 from moa.evaluation._measures.base import Measure
-from moa.evaluation._runner.generation import given_record
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
-from moa.evaluation._runner.store import CellStore, outputs_key, row_text
+from moa.evaluation._runner.store import CellStore
 from moa.evaluation._runner.systems import System
+from moa.evaluation._runner.table import table_of
 from moa.providers._batch_jobs.service import TIER
 from moa.providers._scripted import ScriptedProvider
 from moa.providers._token_estimates import estimated_conversation_tokens, estimated_tokens
@@ -209,30 +210,12 @@ def plan_rest(spec: Spec, out: Path | None) -> Plan:
 
 
 def _filled(spec: Spec, store: CellStore) -> Filled:
-    """What a store has; the outputs of two systems at a time are in memory."""
-    keys = defaultdict[str, list[int]](list)
-    for one in spec.instructions:
-        keys[one.key].append(one.index)
-
-    def outputs(system: System) -> dict[str, str]:
-        given = [] if system.outputs is None else [(one, given_record(system, one)) for one in spec.instructions]
-        stored = {key: output for key, output in store.outputs(system.name) if key in keys}
-        return stored | {one.key: record.output for one, record in given if record.has_output}
-
-    theirs = {} if spec.opponent is None else outputs(spec.opponent)
-    rows = {one.key: row_text(one) for one in spec.instructions} if spec.measures else {}
-    asking = (*(one for one in spec.measures if one.models), *(() if spec.judge is None else (spec.judge,)))
-    final, filled = {one.name: store.final_keys(one.name) for one in asking}, dict[tuple[str, str], set[int]]()
-    for system in spec.systems:
-        own = theirs if system is spec.opponent else outputs(system)
-        found = {ANSWERS: set(own)}
-        for one in asking:
-            if one is spec.judge:
-                outputs_keys = {key: outputs_key(theirs[key], own[key]) for key in own if key in theirs}
-            else:
-                outputs_keys = {key: outputs_key(own[key], rows[key]) for key in own}
-            found[one.name] = {key for key in outputs_keys if (key, outputs_keys[key]) in final[one.name]}
-        filled |= {(what, system.name): {i for key in those for i in keys[key]} for what, those in found.items()}
+    table, indices = table_of(spec, store), np.array([one.index for one in spec.instructions])
+    filled = {(ANSWERS, name): set(indices[one.has_output].tolist()) for name, one in table.answers.items()}
+    for column in table.columns:
+        for name, is_known in column.is_known.items():
+            is_final = is_known & np.array([failure is None for failure in column.found[name].failure])
+            filled[column.name, name] = set(indices[is_final].tolist())
     return filled
 
 

@@ -11,9 +11,10 @@ from moa._pricing.price import cost_of
 from moa._results import Answer, LayerResult, Proposal
 from moa._runtime.engine import Engine
 from moa._usage import TokenUsage, json_usd
-from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, OverBudget, QuotaExhausted
+from moa.errors import AuthenticationFailed, BudgetExceeded, EngineError, ModelNotFound, QuotaExhausted
 from moa.evaluation._data.datasets import Instruction
 from moa.evaluation._data.outputs import Output
+from moa.evaluation._judges.judge_calls import is_out_of_money
 from moa.evaluation._runner.records import AnswerTrace, Record, sums_of, trace_of
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System
@@ -99,12 +100,10 @@ def _layer_that_failed(layers: list[LayerResult], loose: list[Proposal]) -> list
 
 def _is_out_of_money(failed: EngineError | None, layers: list[LayerResult], loose: list[Proposal]) -> bool:
     """Whether the evaluation's budget kept the run, or one of its calls, from being made."""
-    if isinstance(failed, OverBudget):
+    if failed is not None and is_out_of_money(failed):
         return True
     errors = [proposal.error for proposal in (*(one for layer in layers for one in layer.roster), *loose)]
-    if any(error is not None and error.code == BudgetExceeded.code for error in errors):
-        return True
-    return failed is not None and any(isinstance(cause, BudgetExceeded) for cause in failed.failures)
+    return any(error is not None and error.code == BudgetExceeded.code for error in errors)
 
 
 def _require_whole(loose: list[Proposal], ledger: Ledger) -> None:

@@ -133,20 +133,6 @@ class CellStore:
             if answer is not None:
                 yield system, key, answer, trace
 
-    def outputs(self, system: str) -> Iterator[tuple[str, str]]:
-        """Give the outputs of one system that there are, each with its prompt's key; for plans: nothing is verified."""
-        for key, body in self._rows("SELECT prompt, body FROM answers WHERE system = ?", system):
-            answer = loads(body)
-            if answer["status"] in ("complete", "degraded"):
-                yield key, answer["output"]
-
-    def final_keys(self, measure: str) -> set[tuple[str, str]]:
-        """Return the keys of prompt and outputs about which a measure has said something; likewise."""
-        # As `put_score` writes it; in a text, the quotes would be escaped.
-        query = "SELECT prompt, outputs FROM scores WHERE measure = ? AND instr(body, ?) > 0"
-        with self._translated_errors():
-            return set(self._reading.execute(query, (measure, b'"failure": null')))
-
     def scores(self, measure: str, prompt: str | None = None) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
         """Give the scores by one measure, of one prompt or all, by the keys of prompt and outputs; as in `answer`."""
         query = "SELECT prompt, outputs, body, digest FROM scores WHERE measure = ?"
