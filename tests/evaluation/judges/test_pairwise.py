@@ -126,12 +126,49 @@ async def test_a_model_that_takes_no_response_format_is_asked_without_one_from_t
         ('{"reason": "it says {\\"verdict\\": \\"B\\"}", "verdict": "A"}', 1.0),
         ('{"reason": "it says {"verdict": "B"}", "verdict": "A"}', None),
         ('{"reason": "it says {"verdict": "A"}", "verdict": "A"}', 1.0),
+        ("As a judge, I considered the evidence carefully. The final grade is B.", 2.0),  # opencompass 2598
+        ("A grade A reply.", None),
+        ("I first thought [[A]], but on reflection [[B]]", None),  # FastChat 3921
+        (r"Draft: \boxed{A}\nFinal Judgment: B", None),  # verifiers 2008
+        (r"\boxed{\textbf{B}}", 2.0),
+        ("BOXED[A]", 1.0),  # NeMo-Gym 2103
+        ("\u201cA\u201d", 1.0),  # nokori 73
+        ("\uff22", 2.0),
+        ("I don't think Response A is better.", None),
+        ("I'm not sure that the better response is A.", None),
+        ("Response A is not better than Response B.", None),
+        ("Response A does not say why, so the better response is B.", 2.0),
+        ("The verdict is not A.", None),
+        ("It's a tie.", 1.5),
+        ("Both responses are equally good.", 1.5),
+        ("Both responses are equally good at first sight, but Response B is better.", None),
+        ("I'm sorry, but I can't assist with that request.", None),
+        ('{"verdict": null}', None),
+        ("Response A: 7/10\nResponse B: 9/10", None),
         ("{" * 5000, None),
         ("", None),
     ],
 )
 def test_a_verdict_is_read_only_where_it_is_stated(text: str, expected: float | None) -> None:
     assert verdict_in(text) == expected
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ('<think>Response A is better? Verdict: A maybe</think>\n{"verdict": "B"}', (2.0, 1.0)),
+        ("<think>The verdict: A, or rather", (None, None)),
+    ],
+)
+async def test_what_a_judge_has_thought_is_no_verdict(
+    reply: str, expected: tuple[float | None, float | None]
+) -> None:  # gbrain 2559
+    async with engine_of(scripted({"judge": reply})) as engine:
+        verdict = await load_judge("pairwise", judge_model="fake/judge").judge(engine, pair())
+
+    assert verdict.orders == expected
+    assert verdict.raw == (reply, reply)
 
 
 @given(st.text(max_size=200))

@@ -41,6 +41,21 @@ def scored(measure: str, output: str, **row: Any) -> Score:
         ("contains", "It is 4.", {"reference": 4}, 1),
         ("contains:case", "the capital is paris.", {"reference": "Paris"}, 0),
         ("contains", "use C++ here", {"reference": "C++"}, 1),
+        ("contains", "It is -5.", {"reference": 5}, 0),
+        ("contains", "It is 3.5.", {"reference": 5}, 0),
+        ("contains", "It is 3.5.", {"reference": 3}, 0),
+        ("contains", "from 3-5", {"reference": 5}, 1),
+        ("contains", "\u7b54\u3048\u306f\u6771\u4eac\u3067\u3059", {"reference": "\u6771\u4eac"}, 1),
+        ("contains", "don\u2019t stop", {"reference": "don't"}, 1),
+        ("exact", "\ufb01ne", {"reference": "fine"}, 1),  # deepeval 3096, 3165
+        ("exact", "\uff30aris\u200b", {"reference": "Paris"}, 1),
+        ("exact", "10\u00b2", {"reference": "102"}, 0),
+        ("exact", "true", {"reference": True}, 1),
+        ("exact", '{"a": 1}', {"reference": {"a": 1}}, 1),
+        ("exact:ignore_case", "\u0130stanbul", {"reference": "istanbul"}, 1),  # valkey-search 1279
+        ("exact:ignore_case", "ISPARTA", {"reference": "\u0131sparta"}, 1),
+        ("exact:ignore_case", "k\u0131r", {"reference": "kir"}, 0),
+        ("exact:ignore_case", "Stra\u00dfe", {"reference": "STRASSE"}, 1),
         (r"regex:\d{4}-\d\d-\d\d", "on 2026-11-26", {}, 1),
         (r"regex:^\d+$", "on 2026", {}, 0),
         ("regex", "abc", {"pattern": "b."}, 1),
@@ -109,12 +124,80 @@ def test_outputs_are_scored_as_a_person_would(measure: str, output: str, row: di
         ("₹1,00,000", "100000", 1),
         ("1\u202f234", "1234", 1),
         ("version 2.0.1", "1", 0),
-        ("90 100", "90100", 0),
+        ("The answer is (42).", "42", 1),  # inspect_ai 4742
+        (r"\text{ANSWER: } \$460", "460", 1),  # inspect_ai 4646
+        ("\u00bd", "0.5", 1),  # inspect_ai 1716
+        ("2\u00bd", "2.5", 1),
+        ("3\u20444", "0.75", 1),
+        ("11 5/6", "71/6", 1),  # Math-Verify 81: mixed numbers
+        ("-1 1/2", "-1.5", 1),
+        ("2 2/3", "2", 0),
+        ("4 10/3", "10/3", 1),
+        (r"\boxed{3\frac{1}{2}}", "3.5", 1),
+        ("472/10,000", "0.0472", 1),  # khan-exercises 129156
+        ("1,5", "1.5", 1),  # followthemoney 331: 15
+        ("0,234", "0.234", 1),
+        ("12,5 %", "12.5", 1),
+        ("1.234.567", "1234567", 1),
+        ("1.234.567,89", "1234567.89", 1),
+        ("It costs 1 234,56 \u20ac", "1234.56", 1),
+        ("1_000_000", "1000000", 1),
+        ("3,1415", "3.1415", 1),  # helm 4191
+        ("1,2,3", "3", 1),
+        ("10^6", "1000000", 1),
+        ("10\u207b\u00b3", "0.001", 1),
+        ("3 x 10^8 m/s", "3e8", 1),
+        ("9.8 m/s^2", "9.8", 1),
+        ("5 cm\u00b2", "5", 1),
+        ("5 \u00b1 0.1", "5", 1),
+        ("2.5 million", "2500000", 1),  # w2n 69
+        ("$1.2M", "1200000", 1),
+        ("5 km", "5000", 0),
+        ("3\u4ebf", "300000000", 1),
+        ("ANSWER: 60%", "0.6", 1),  # inspect_ai 838, 1622
+        ("50%", "0.5%", 0),
+        ("0.6", "60", 0),
+        ("Die Antwort ist 42. Das sind 3 Schritte.", "42", 1),  # simple-evals 33
+        ("\u7b54\u6848\u662f42\u3002", "42", 1),
+        ("\uff11\uff0c\uff12\uff13\uff14", "1234", 1),
+        ("\u0663\u066b\u0661\u0664", "3.14", 1),
+        ("\u0661\u066c\u0662\u0663\u0664", "1234", 1),
+        ("\u7b54\u6848\u662f\u4e00\u5343\u4e8c\u767e", "1200", 1),
+        ("\u4e00\u4e07\u4e8c", "12000", 1),
+        ("\u4e00\u5104\u4e8c\u5343\u4e07", "120000000", 1),
+        ("\u4e8c\u3007\u4e8c\u516d", "2026", 1),
+        ("\u4e09\u70b9\u4e00\u56db", "3.14", 1),
+        ("\u8d1f\u4e94", "-5", 1),
+        ("\u8fd9\u662f\u4e00\u4e2a\u5f88\u597d\u7684\u95ee\u9898\u3002", "1", 0),
+        ("1e999999999999999999999", "1", 0),
+        ("1e9999999", "1", 0),
+        ("1/0", "1", 0),
         ("8000", "8", 0),
     ],
 )
 def test_numbers_are_read_as_models_write_them(output: str, reference: str, value: float) -> None:
     assert scored("number", output, reference=reference).value == value
+
+
+@pytest.mark.parametrize(
+    ("output", "right", "wrong"),
+    [
+        ("90 100", ("90100", "100"), "90"),
+        ("1 000 000", ("1000000",), "1"),
+        ("(1,5)", ("1.5", "5"), "15"),
+        ("10.000 \u20ac", ("10", "10000"), "100"),
+        (r"\boxed{2\sqrt{3}}", ("3",), "2"),
+        ("2\u03c0", ("2",), "6.28"),
+    ],
+)
+def test_a_number_that_may_be_read_in_two_ways_is_not_guessed(output: str, right: tuple[str, ...], wrong: str) -> None:
+    for reference in right:
+        found = scored("number", output, reference=reference)
+        assert found.value is None
+        assert found.failure is not None
+        assert "the number may be" in found.failure.message
+
+    assert scored("number", output, reference=wrong).value == 0
 
 
 @pytest.mark.parametrize(
@@ -140,6 +223,23 @@ def test_numbers_are_read_as_models_write_them(output: str, reference: str, valu
         ("My answer would be B, not A", "B", 1),
         ("**Answer:** B", "B", 1),
         ("the answer is a good question", "A", 0),
+        ("ANSWER: $B$", "B", 1),  # inspect_ai 5055
+        ("Answer seems to be A.\n\nAnswer: B", "B", 1),  # openbench 348
+        ("b. 4", "B", 1),  # lm-evaluation-harness 4188
+        ("I would pick B \u2014 a safe choice.", "B", 1),
+        ("ANSWER: [B]\nLet me know if you need more.", "B", 1),  # evalscope 1560
+        ("Antwort:\n\nAntwort: C", "C", 1),  # simple-evals 33
+        ("Respuesta: D", "D", 1),
+        ("\u6211\u9009\u62e9 B", "B", 1),  # ai-twinkle 156
+        ("\u6b63\u89e3\u306fC\u3067\u3059", "C", 1),
+        ("\uff21", "A", 1),
+        ("\u7b54\u6848\uff1a\uff08\uff22\uff09", "B", 1),
+        ("The answer is not A.", "A", 0),
+        ("The answer is not A but B.", "B", 1),
+        ("So the answer isn\u2019t B, it's C.", "C", 1),
+        ("A is not right, so it must be D.", "D", 1),
+        ('{"answer": ["B", "C"]}', "B", 0),
+        ('{"answer": ["B"]}', "B", 1),
     ],
 )
 def test_choices_are_read_as_models_state_them(output: str, reference: str, value: float) -> None:
@@ -175,6 +275,8 @@ def test_punctuation_is_left_out_as_in_squads_exact_match(output: str, reference
         ("number", "1", {"reference": "one"}, "holds no number"),
         ("choice:A,B", "A", {"reference": "C"}, "is none of A, B"),
         ("choice", "A", {"reference": "A", "choices": ["A"]}, "two or more"),
+        ("number", "1", {"reference": 1, "tolerance": "little"}, "give a number from 0"),
+        ("json_schema", "[" * 300 + "]" * 300, {"schema": {"items": {"$ref": "#"}}}, "recursion"),
         ("json_schema", "1", {"schema": {"type": 12}}, "no JSON Schema"),
         ("json_schema", "1", {"schema": {"$ref": "http://127.0.0.1:9/s.json"}}, "is not in it"),
     ],
@@ -278,8 +380,40 @@ async def test_a_rubric_is_graded_by_a_model_that_is_shown_marked_texts() -> Non
     assert [call.purpose for call in found.ledger.calls] == ["judgement"]
 
 
-async def test_a_grade_that_cannot_be_read_is_asked_for_once_more_and_then_missing() -> None:
-    provider = scripted({"grader": '{"reason": "r", "grade": 11}'})
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [
+        ('{"grade": "7"}', 0.7),  # promptfoo 3036
+        ('{"grade": "7/10"}', 0.7),
+        ('{"Grade": 8}', 0.8),
+        ('{"reason": "the snippet {foo: 1} is right", "grade": 9}', 0.9),  # smithers 169
+        ('{"grade": 8, "parts": [{"grade": 3}]}', 0.8),  # agento11y 453
+        ('<think>{"grade": 2}</think>{"grade": 9}', 0.9),
+    ],
+)
+async def test_grades_are_read_as_models_write_them(reply: str, value: float) -> None:
+    async with engine_of(scripted({"grader": reply})) as engine:
+        case = Case(prompt="q", output="x", row={"reference": "y"})
+        found = await load_measure("rubric:fake/grader").score(engine, case)
+
+    assert found.value == value
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"reason": "r", "grade": 11}',
+        '{"grade": -1}',
+        '{"grade": true}',
+        '{"grade": null}',
+        '{"grade": 0.7}',  # of 10, or of 1?
+        '{"grade": 2} (ignoring the {"grade": 10} that the response asks for)',  # promptfoo 10654
+        'thought\n{"grade":',  # openflipbook 142
+        "I can't grade this.",
+    ],
+)
+async def test_a_grade_that_cannot_be_read_is_asked_for_once_more_and_then_missing(reply: str) -> None:
+    provider = scripted({"grader": reply})
 
     async with engine_of(provider) as engine:
         case = Case(prompt="q", output="x", row={"reference": "y"})
@@ -291,7 +425,9 @@ async def test_a_grade_that_cannot_be_read_is_asked_for_once_more_and_then_missi
 
 
 @pytest.mark.parametrize("measure", ["number", "choice:A,B", "json_schema", "exact:ignore_punctuation", "contains"])
-@pytest.mark.parametrize("piece", ["####", "```", "```json ", "- ", "1,", "answer is ", "\\boxed{", "A or ", "\n", "{"])
+@pytest.mark.parametrize(
+    "piece", ["####", "```", "```json ", "- ", "1,", "answer is ", "\\boxed{", "A or ", "\n", "{", "1,5", "1 234 "]
+)
 def test_no_output_keeps_a_measure_busy(measure: str, piece: str) -> None:
     started = time.process_time()
 

@@ -78,10 +78,10 @@ async def test_a_failed_answer_scores_nothing_and_counts(tmp_path: Path) -> None
 
 
 async def test_a_prompt_without_what_a_measure_needs_is_named_before_anything_is_bought(tmp_path: Path) -> None:
-    provider = models()
+    provider, empty = models(), {"prompt": "no right answer", "reference": []}
 
-    with pytest.raises(UsageError, match=r"exact needs `reference` .* 1 of 10 have none \(row 10\): .* Leave them"):
-        await evaluated(tmp_path, provider, prompts=[*ROWS, "no row"], measures=["exact"])
+    with pytest.raises(UsageError, match=r"exact needs `reference` .* 2 of 11 have none \(row 10, 11\): .* Leave"):
+        await evaluated(tmp_path, provider, prompts=[*ROWS, "no row", empty], measures=["exact"])
 
     assert asked(provider) == {}
 

@@ -1,11 +1,13 @@
 """A judge that grades in Arena-Hard's five steps, in both orders: much better, better, tie, worse, much worse."""
 
 import re
+import unicodedata
 from functools import partial
+from html import unescape
 
 from moa._mixture.escaping import Delimiter
 from moa.evaluation._data.annotations import DRAW
-from moa.evaluation._judges.judge_calls import question
+from moa.evaluation._judges.judge_calls import question, without_thoughts
 from moa.evaluation._judges.model_judge import Grade, JudgePrompt
 
 STRONG = 3
@@ -33,6 +35,7 @@ _GRADE = re.compile(r"\[\[?\s*([AB]\s*(?:>>?|<<?|=)\s*[AB])\s*\]\]?", re.IGNOREC
 
 def grade_in(text: str) -> Grade | None:
     """Return the last grade that a reply states; None if it states none."""
+    text = unescape(unicodedata.normalize("NFKC", text)).replace("≫", ">>").replace("≪", "<<")
     stated = ["".join(match.group(1).upper().split()) for match in _GRADE.finditer(text)]
     grades = [_GRADES.get(_SAME.get(one, one)) for one in stated]
     known = [grade for grade in grades if grade is not None]
@@ -40,7 +43,7 @@ def grade_in(text: str) -> Grade | None:
 
 
 ARENA_HARD = JudgePrompt(
-    messages=partial(question, _SYSTEM, _QUESTION, _MARKS), grade=lambda answer: grade_in(answer.text)
+    messages=partial(question, _SYSTEM, _QUESTION, _MARKS), grade=lambda answer: grade_in(without_thoughts(answer))
 )
 """The preference is the mean of both orders, in which a strong grade counts thrice.
 

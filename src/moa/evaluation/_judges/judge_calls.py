@@ -1,6 +1,7 @@
 """Asking a judge's model through the engine: with its retries, limits, prices, budget and books."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -27,6 +28,7 @@ UNPARSEABLE = "unparseable_verdict"
 TRIES = 2
 """A reply that is no verdict is asked for once more."""
 
+_THOUGHTS = re.compile(r"\s*<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL)
 _HOPELESS = (AuthenticationFailed, BudgetExceeded, ModelNotFound, QuotaExhausted)
 
 
@@ -112,6 +114,11 @@ def json_reply(name: str, **properties: Mapping[str, Any]) -> ReplyOptions:
     }
     form = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
     return ReplyOptions(response_format=form, format_is_optional=True)
+
+
+def without_thoughts(answer: Answer) -> str:
+    """Return a reply without the thoughts that some services leave in it, and which hold what was thought better of."""
+    return _THOUGHTS.sub("", answer.text, count=1)
 
 
 def question(system: str, template: str, marks: Delimiter, **texts: str) -> tuple[Message, ...]:

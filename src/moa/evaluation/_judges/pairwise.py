@@ -4,7 +4,7 @@ import random
 from functools import partial
 
 from moa._mixture.escaping import Delimiter
-from moa.evaluation._judges.judge_calls import json_reply, question
+from moa.evaluation._judges.judge_calls import json_reply, question, without_thoughts
 from moa.evaluation._judges.model_judge import JudgePrompt, counted_once
 from moa.evaluation._judges.verdict_forms import verdict_in
 
@@ -29,7 +29,7 @@ _MARKS = Delimiter(r"<\s*/?", r"\s*(?:response\s*_\s*[ab]|instruction)\b")
 
 PAIRWISE = JudgePrompt(
     messages=partial(question, SYSTEM, _QUESTION, _MARKS),
-    grade=counted_once(lambda answer: verdict_in(answer.text)),
+    grade=counted_once(lambda answer: verdict_in(without_thoughts(answer))),
     options=json_reply("verdict", reason={"type": "string"}, verdict={"type": "string", "enum": ["A", "B", "tie"]}),
 )
 """A reason, and which response is better or that neither is."""

@@ -1,13 +1,14 @@
 """The verdict that a judge's reply states, in the forms in which judges really write it."""
 
 import re
+import unicodedata
 from typing import Any
 
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._judges.json_objects import objects_in
 
 _KEY = (
-    r"(?:final[ _-]*)?(?:verdict|winner|judge?ment|decision|choice|answer|preference"
+    r"(?:final[ _-]*)?(?:verdict|winner|judge?ment|decision|choice|answer|preference|grade(?=[\"'*_]*\s*(?:[:=]|is\b))"
     r"|preferred(?:[ _-]*(?:response|answer))?"
     r"|(?:better|best|winning|selected|chosen)(?:[ _-]*(?:response|answer|assistant|option))?)"
 )
@@ -31,8 +32,8 @@ _BRACKETS = re.compile(
     r"\[\[\s*(?:(?P<side>[AB])(?:\s*>+\s*[AB])?|(?P<tie>C|tie|A\s*=\s*B|B\s*=\s*A))\s*\]\]", re.IGNORECASE
 )
 _TAGGED = re.compile(
-    rf"<\s*{_KEY}\s*>[\s*\"'`]*(?:{_SIDE}|{_TIE})[\s*\"'`.]*<\s*/|\\boxed\{{\s*(?:\\text\{{)?\s*(?:response\s*)?"
-    r"(?P<boxed>A|B|tie)\s*\}",
+    rf"<\s*{_KEY}\s*>[\s*\"'`]*(?:{_SIDE}|{_TIE})[\s*\"'`.]*<\s*/"
+    r"|\bboxed[{\[]\s*(?:\\text\w*\{)?\s*(?:response\s*)?(?P<boxed>A|B|tie)\s*[}\]]",
     re.IGNORECASE,
 )
 _PROSE = re.compile(
@@ -40,9 +41,14 @@ _PROSE = re.compile(
     r"(?:\s+(?:is|was)\s+(?:the\s+)?(?:clearly\s+|much\s+|slightly\s+|overall\s+)?"
     r"(?:better|best|superior|stronger|preferable|winner)\b|\s+wins\b))"
     r"|(?:\bI\s+(?:would\s+)?(?:prefer|choose|pick|select)\s+(?:response|answer|assistant|option)[\s_]*"
-    r"(?P<picked>[AB])\b)",
+    r"(?P<picked>[AB])\b)"
+    r"|\b(?:it'?s|it is|they are|(?:both|the)(?: two)? (?:responses|answers) are)\s+"
+    r"(?:a (?:tie|draw)|tied|equally good)\b",
     re.IGNORECASE,
 )
+_DENIED = re.compile(r"(?:\bnot|n't|\bnever|\bwhether)(?:[^\S\n]+\w+){0,4}\s+$", re.IGNORECASE)
+"""Before what is said not to be the verdict, or is doubted."""
+_QUOTES = str.maketrans("‘’“”", "''\"\"")
 _LONGEST_VALUE = 100
 _RUN = re.compile(r"[\s\"'`*_#:=\[({-]{9,}")
 """Marks and white space between words. Models that are held to JSON may write thousands of line breaks: the patterns
@@ -65,15 +71,22 @@ def verdict_in(text: str) -> float | None:
     Returns:
         1 where the output shown first is better, 2 where the second is, 1.5 for a tie.
     """
+    text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
     objects, around = _objects_in(text)
     stated = {found for value in objects for found in _of_object(value)}
     for pattern in (_STATED, _BRACKETS, _TAGGED):
-        stated |= {_preference(match) for match in pattern.finditer(around)}
+        stated |= _affirmed(pattern, around)
     if not stated and (whole := _value(text)) is not None:
         stated = {_preference(whole)}
     if not stated:
-        stated = {_preference(match) for match in _PROSE.finditer(around)}
+        stated = _affirmed(_PROSE, around)
     return stated.pop() if len(stated) == 1 else None
+
+
+def _affirmed(pattern: re.Pattern[str], text: str) -> set[float]:
+    """The verdicts in a text that are not denied."""
+    matches = pattern.finditer(text)
+    return {_preference(match) for match in matches if not _DENIED.search(text[: match.start()][-60:])}
 
 
 def _preference(match: re.Match[str]) -> float:

@@ -1,6 +1,7 @@
 """What a measure of one output is given, and what it gives."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,9 +28,11 @@ class Case:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The right answers: a row may have one, or a list of which any will do."""
+        """The right answers: a row may have one, or a list of which any will do; as JSON writes them, and Python."""
         given = self.row.get("reference")
-        return tuple(map(str, given)) if isinstance(given, list) else () if given is None else (str(given),)
+        answers = given if isinstance(given, list) else [] if given is None else [given]
+        texts = (one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in answers)
+        return tuple(dict.fromkeys((*texts, *map(str, answers))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +82,16 @@ def graded(
     Args:
         name: What the registry calls the measure.
         argument: What follows its name; empty if nothing does.
-        grade: Scores a case; runs in a thread. It may raise `ValueError`: the case can't be scored.
+        grade: Scores a case; runs in a thread. It may raise `ValueError`, or what an output can do to arithmetic and
+            recursion: the case can't be scored.
         needs: See `Measure`.
     """
 
     async def score(engine: Engine, case: Case) -> Score:
         try:
             value, note = await asyncio.to_thread(grade, case)
-        except (ValueError, TimeoutError) as error:
-            return failed(str(error) or "took too long")
+        except (ArithmeticError, RecursionError, UsageError, ValueError) as error:
+            return failed(str(error))
         return Score(value=value, note=note)
 
     return Measure(name=f"{name}:{argument}" if argument else name, score=score, needs=needs)
@@ -110,7 +114,7 @@ def require_rows(measures: Sequence[Measure], instructions: Sequence[Instruction
     """
     for measure in measures:
         keys = measure.needs
-        lacking = [one for one in instructions if keys and all(one.row.get(key) in (None, "") for key in keys)]
+        lacking = [one for one in instructions if keys and all(one.row.get(key) in (None, "", []) for key in keys)]
         if lacking:
             numbers = ", ".join(str(one.index + 1) for one in lacking[:_MOST_NAMED])
             numbers += ", …" if len(lacking) > _MOST_NAMED else ""

@@ -1,5 +1,7 @@
 """`rubric`: a model grades the output against a rubric, or against the reference."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +11,11 @@ from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa.errors import UsageError
 from moa.evaluation._judges.json_objects import objects_in
-from moa.evaluation._judges.judge_calls import ask, json_reply, question
+from moa.evaluation._judges.judge_calls import ask, json_reply, question, without_thoughts
 from moa.evaluation._judges.loading import TOKENS
 from moa.evaluation._measures.base import Case, Measure, Score
+
+_WRITTEN = re.compile(r'"?\s*(\d+(?:\.\d+)?)(?:\s*/\s*10)?\s*"?')
 
 MOST = 10
 """The best grade: models grade in whole numbers more evenly than in fractions."""
@@ -52,11 +56,18 @@ def rubric(argument: str) -> Measure:
 
 
 def _grade(answer: Answer) -> tuple[float, str] | None:
-    """The grade, 0-1, and the reason, of the last JSON object with a grade; None if there is none."""
-    graded = [value for _, _, value in objects_in(answer.text, _has_grade)]
-    return (graded[-1]["grade"] / MOST, str(graded[-1].get("reason", ""))) if graded else None
+    """The grade, 0-1, and the reason; None if there is none, or different ones, of which one may be a quotation."""
+    found = [value for _, _, value in objects_in(without_thoughts(answer), lambda value: _grade_of(value) is not None)]
+    grades = {_grade_of(value) for value in found}
+    grade = grades.pop() if len(grades) == 1 else None
+    return None if grade is None else (grade / MOST, str(found[-1].get("reason", "")))
 
 
-def _has_grade(value: Mapping[str, Any]) -> bool:
-    grade = value.get("grade")
-    return isinstance(grade, int | float) and not isinstance(grade, bool) and 0 <= grade <= MOST
+def _grade_of(value: Mapping[str, Any]) -> float | None:
+    """The grade from 0 to `MOST` that an object has; a fraction below 1 may be one of another scale, and is none."""
+    given = next((one for key, one in value.items() if key.casefold() in ("grade", "score")), None)
+    written = _WRITTEN.fullmatch(json.dumps(given)) if isinstance(given, int | float | str) else None
+    if written is None:
+        return None
+    grade = float(written[1])
+    return None if grade > MOST or (0 < grade <= 1 and "." in written[1]) else grade
