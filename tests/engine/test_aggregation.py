@@ -88,6 +88,12 @@ async def test_samples_are_asked_for_together_and_those_of_a_fallback_one_by_one
     assert batches == {"a": [2] * len(batches["a"]), "spare": [None, None]}
     assert len(batches["a"]) >= 2
 
+    # Who doesn't want to wait for stragglers has them asked one by one.
+    batches["a"].clear()
+    impatient = {"min_proposals": 1, "grace_s": 1}
+    await _run(provider, mixture_of([{"model": "a", "samples": 2, "fallback": ["fake/spare"]}], wait=impatient))
+    assert set(batches["a"]) == {None}
+
 
 @virtual_time
 async def test_a_fallback_answers_for_a_proposer_that_fails() -> None:

@@ -187,3 +187,19 @@ async def test_prices_are_waited_for_only_before_a_prompt_that_may_be_marked(
         await execute(plan, conversation(said), models, (), Meter(), None)
 
     assert waited == [waits]
+
+
+@virtual_time
+async def test_no_prices_are_waited_for_before_proposals_in_the_system_message() -> None:
+    waited: dict[str, int] = {}
+
+    def script(request: ModelRequest) -> Script:
+        waited[request.model] = models.waits
+        return "done"
+
+    async with engine_of(scripted({"a": script, "agg": script})) as engine:
+        models = _CountingModels(engine)
+        plan = Planner(models).plan(mixture_of(["a"], prompt_layout="system"), RunOptions())
+        await execute(plan, _turns(2), models, (), Meter(), None)
+
+    assert waited == {"a": 1, "agg": 2}, "once more only for the proposal's own price"

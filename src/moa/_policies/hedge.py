@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from moa.errors import ProviderError
@@ -61,11 +61,8 @@ class Hedged(WrappedProvider):
 
     @asynccontextmanager
     async def _hedged(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        events = self._race(request)
-        try:
+        async with aclosing(self._race(request)) as events:
             yield events
-        finally:
-            await events.aclose()
 
     async def _race(self, request: ModelRequest) -> AsyncGenerator[ReplyEvent]:
         context = request.context

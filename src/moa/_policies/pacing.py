@@ -7,7 +7,7 @@ conversation. All samples of a layer begin at once: without pacing, nothing else
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from types import TracebackType
+from contextlib import asynccontextmanager
 
 from moa._messages import ImagePart, Message
 from moa.providers._base import ModelRequest, Provider, ReplyEvent, ReplyStream, WrappedProvider
@@ -75,7 +75,13 @@ class Paced(WrappedProvider):
         places = PER_PASS if is_large else 1
         if self._turnstile.take(places):
             return self._inner.stream(request)
-        return _PacedCall(self._inner, self._turnstile, request, places)
+        return self._paced(request, places)
+
+    @asynccontextmanager
+    async def _paced(self, request: ModelRequest, places: int) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        await self._turnstile.wait(places)
+        async with self._inner.stream(request) as events:
+            yield events
 
 
 def _is_large(message: Message) -> bool:
@@ -83,22 +89,3 @@ def _is_large(message: Message) -> bool:
     if isinstance(content, str):
         return len(content) > LARGE_CHARS
     return any(isinstance(part, ImagePart) or len(part.text) > LARGE_CHARS for part in content)
-
-
-class _PacedCall:
-    """One request that has to wait."""
-
-    __slots__ = ("_inner", "_opened", "_places", "_request", "_turnstile")
-
-    def __init__(self, inner: Provider, turnstile: Turnstile, request: ModelRequest, places: int) -> None:
-        self._inner, self._turnstile, self._request, self._places = inner, turnstile, request, places
-
-    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
-        await self._turnstile.wait(self._places)
-        self._opened = self._inner.stream(self._request)
-        return await self._opened.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._opened.__aexit__(kind, error, trace)

@@ -8,15 +8,23 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 from moa._policies.profile_store import GOOD_FOR_S, Lesson, ProfileStore
 from moa._usage import TokenUsage
 from moa.errors import BadRequest, ContextTooLong, ProviderError, Rejection
-from moa.providers._base import Finish, ModelRequest, Provider, ReplyEvent, ReplyFold, ReplyStream, WrappedProvider
+from moa.providers._base import (
+    Finish,
+    ModelRequest,
+    Provider,
+    ReplyEvent,
+    ReplyFold,
+    ReplyStream,
+    WholeReply,
+    WrappedProvider,
+)
 from moa.providers._call_context import SampleBatch
 from moa.providers._token_estimates import size_bytes
 
@@ -73,7 +81,18 @@ class SampleCalls(WrappedProvider):
         context = request.context
         if context.batch is None or context.hedge or self._refuses(request.model, context.batch):
             return self._inner.stream(request)
-        return _Sample(self, context.batch, request)
+        return self._sample(context.batch, request)
+
+    @asynccontextmanager
+    async def _sample(self, batch: SampleBatch, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
+        """Open one sample's reply: its part of the batch's call, or a call of its own."""
+        reply = await _join(self, batch, request)
+        if reply is not None:
+            yield WholeReply(reply)
+            return
+        async with self._inner.stream(request) as events:
+            self._note_taken_alone(request)
+            yield events
 
     def _refuses(self, model: str, batch: SampleBatch) -> bool:
         """Whether a model is known to give one reply to a request; one batch tries again after a while."""
@@ -83,10 +102,6 @@ class SampleCalls(WrappedProvider):
         if lesson.learnt_at + GOOD_FOR_S > self._store.now():
             return True
         return self._retrying.setdefault(model, batch) is not batch
-
-    def alone(self, request: ModelRequest) -> ReplyStream:
-        """Open a reply for one sample."""
-        return self._inner.stream(request)
 
     async def ask(self, requests: Sequence[ModelRequest]) -> Sequence[Reply | Exception | None]:
         """Return a reply or an error for each request of a batch; None for those that are to be asked alone.
@@ -118,7 +133,7 @@ class SampleCalls(WrappedProvider):
         shared = _with_shared_usage(replies[:count])
         return [*shared, *[None] * (count - len(shared))]
 
-    def note_taken_alone(self, request: ModelRequest) -> None:
+    def _note_taken_alone(self, request: ModelRequest) -> None:
         """Take in that a request for one sample was taken: if several were refused before, that is a lesson."""
         if (message := self._suspected.pop(request.model, None)) is not None:
             self._learn(request, message)
@@ -177,33 +192,6 @@ def _shares(total: int, weights: Sequence[int]) -> list[int]:
     for at in by_remainder[: total - sum(shares)]:
         shares[at] += 1
     return shares
-
-
-class _Sample:
-    """One sample's reply: its part of the batch's call, or a call of its own."""
-
-    def __init__(self, calls: SampleCalls, batch: SampleBatch, request: ModelRequest) -> None:
-        self._calls, self._batch, self._request = calls, batch, request
-        self._own: AbstractAsyncContextManager[AsyncIterator[ReplyEvent]] | None = None
-
-    async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
-        reply = await _join(self._calls, self._batch, self._request)
-        if reply is not None:
-            return _events(reply)
-        self._own = self._calls.alone(self._request)
-        events = await self._own.__aenter__()
-        self._calls.note_taken_alone(self._request)
-        return events
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return None if self._own is None else await self._own.__aexit__(kind, error, trace)
-
-
-async def _events(reply: Reply) -> AsyncIterator[ReplyEvent]:
-    for event in reply:
-        yield event
 
 
 async def _join(calls: SampleCalls, batch: SampleBatch, request: ModelRequest) -> Reply | None:

@@ -221,7 +221,7 @@ class Batcher:
             job = self._written_down(current)
         except (OSError, sqlite3.Error) as error:
             message = f"the batch job can't be written down: {error}"
-            self._fail(current.keys, lambda: ProviderFault(message, model=f"{self._endpoint}/{current.model}"))
+            self._fail(current.keys, ProviderFault(message, model=f"{self._endpoint}/{current.model}"))
         else:
             await self._work(job, set(current.keys))
         finally:
@@ -237,7 +237,7 @@ class Batcher:
                 self._service.fewest,
             )
         self._store.input_of(current.token).unlink(missing_ok=True)
-        self._fail(current.keys, lambda: _AskAtOnce())
+        self._fail(current.keys, _AskAtOnce())
 
     async def _tried(self, current: JobInput) -> JobInput:
         """Return an input without the requests that were answered, or refused, at once.
@@ -252,7 +252,7 @@ class Batcher:
                     ahead = self._ahead[current.model, parts] = asyncio.ensure_future(self._ask_ahead(keys[0]))
                 refusal = await asyncio.shield(ahead)
                 if refusal is not None:
-                    self._fail(keys, partial(copy.copy, refusal))
+                    self._fail(keys, refusal)
         left = [key for key in current.keys if self._sent.get(key) == current.token]
         if len(left) == len(current.keys):
             return current
@@ -325,16 +325,15 @@ class Batcher:
         try:
             status = await self._run(job, keys)
         except ProviderError as error:
-            failure = error
             if any(known.token == job.token for known in self._store.jobs(job.endpoint)):
                 # It may still be collected by a later process: its requests must not be sent again.
-                self._failures[job.token] = failure
-            self._fail(keys, lambda: copy.copy(failure))
+                self._failures[job.token] = error
+            self._fail(keys, error)
         except Exception as error:
             # A bug, or a full disk: the waiting calls fail with it, and a later process can collect the job.
             message = f"batch job {job.token}: {type(error).__name__}: {error}"
             fault = self._failures[job.token] = ProviderFault(message, model=f"{job.endpoint}/{job.model}")
-            self._fail(keys, lambda: copy.copy(fault))
+            self._fail(keys, fault)
         else:
             job, _ = self.running[job.token]
             if status.state == "over_quota":
@@ -428,10 +427,10 @@ class Batcher:
             self._delivering -= 1
         reference = f"{job.endpoint}/{job.model}"
         if status.cancelled and not job.cancelled:
-            self._fail(missing, lambda: Abandoned("its batch job was cancelled", model=reference))
+            self._fail(missing, Abandoned("its batch job was cancelled", model=reference))
         else:
             reason = f"its batch job ended without it ({status.word}{': ' if status.message else ''}{status.message})"
-            self._fail(missing, lambda: ServiceFailed(reason, model=reference))
+            self._fail(missing, ServiceFailed(reason, model=reference))
 
     async def _take_all(self, job: BatchJob, missing: set[str], status: JobStatus) -> JobStatus:
         """Take the replies out of what is missing, and return the state in which they were taken.
@@ -480,7 +479,7 @@ class Batcher:
         for key, events in good.items():
             self._give(key, events)
         for key, failure in failed.items():
-            self._fail([key], partial(copy.copy, failure))
+            self._fail([key], failure)
 
     def _give(self, key: str, reply: list[ReplyEvent]) -> None:
         self._sent.pop(key, None)
@@ -491,15 +490,15 @@ class Batcher:
         """Blame the requests that a job was refused for; the others may go into the next job."""
         reference = f"{job.endpoint}/{job.model}"
         if not status.faults:
-            self._fail(keys, lambda: BadRequest(f"batch job {status.word}: {status.message}", model=reference))
+            self._fail(keys, BadRequest(f"batch job {status.word}: {status.message}", model=reference))
             return
         order = self._order(job)
         for line, fault in status.faults.items():
             if line < len(order):
-                self._fail([order[line]], partial(copy.copy, fault))
+                self._fail([order[line]], fault)
         rest = keys - {order[line] for line in status.faults if line < len(order)}
         message = f"batch job {status.word} because of another request: {status.message}"
-        self._fail(rest, lambda: ServiceFailed(message, model=reference))
+        self._fail(rest, ServiceFailed(message, model=reference))
 
     def _order(self, job: BatchJob) -> list[str]:
         with self._store.input_of(job.token).open("rb") as file:
@@ -520,12 +519,12 @@ class Batcher:
         for fresh in inputs:
             await self._work(self._written_down(fresh), keys & set(fresh.keys))
 
-    def _fail(self, keys: Iterable[str], error: Callable[[], Exception]) -> None:
+    def _fail(self, keys: Iterable[str], error: Exception) -> None:
         for key in list(keys):
             if self._sent.get(key) not in self._failures:
                 self._sent.pop(key, None)
             if (asker := self._askers.get(key)) is not None and not asker.events.done():
-                asker.events.set_exception(error())
+                asker.events.set_exception(copy.copy(error))
 
     async def _persistently(
         self, ask: Callable[[], Coroutine[Any, Any, Result]], what: str, *, attempts: int | None = None

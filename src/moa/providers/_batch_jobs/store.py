@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,6 +62,10 @@ class BatchJob:
     cancelled: bool = False
 
 
+_COLUMNS = tuple(field.name for field in fields(BatchJob))
+"""Those of `jobs` are named as a job's fields; SQLite's 0 and 1 are as good as false and true."""
+
+
 class JobStore:
     """The jobs and replies of one batch, in a folder of its own.
 
@@ -103,24 +107,8 @@ class JobStore:
 
     def jobs(self, endpoint: str | None = None) -> list[BatchJob]:
         """Return the jobs that haven't ended, the oldest first."""
-        rows = self._db.execute(
-            "SELECT token, endpoint, model, requests, created_at, file_id, remote_id, cancelled FROM jobs "
-            "WHERE ?1 IS NULL OR endpoint = ?1 ORDER BY created_at",
-            (endpoint,),
-        )
-        return [
-            BatchJob(
-                token=token,
-                endpoint=name,
-                model=model,
-                requests=requests,
-                created_at=created_at,
-                file_id=file_id,
-                remote_id=remote_id,
-                cancelled=bool(cancelled),
-            )
-            for token, name, model, requests, created_at, file_id, remote_id, cancelled in rows
-        ]
+        query = f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE ?1 IS NULL OR endpoint = ?1 ORDER BY created_at"
+        return [BatchJob(**dict(zip(_COLUMNS, row, strict=True))) for row in self._db.execute(query, (endpoint,))]
 
     def add(self, job: BatchJob, keys: Sequence[str]) -> None:
         """Write a job down, before it is sent."""
