@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
-from typing import Literal, TypeVar
+from typing import Literal
 
 from moa._ledger import ErrorInfo, Ledger
 from moa._mixture.roster import roster
@@ -33,8 +33,6 @@ from moa.evaluation._runner.spec import Spec
 from moa.evaluation._runner.store import Paid
 from moa.evaluation._runner.systems import System, as_arrived, request_of
 from moa.evaluation._runner.table import Column, Table
-
-V = TypeVar("V", Verdict, Score)
 
 Ended = Literal["complete", "budget", "decided"]
 
@@ -61,7 +59,6 @@ class Fill:
         self._spec, self._table, self._on_progress = spec, table, on_progress
         table.forget_unjudged()
         self.ended: Ended = "complete"
-        self._stopped = False
         self._unreadable = UnreadableCounter(self._spec.concurrency)
         self._random = random.Random(f"order/{self._spec.seed}")
         self._order = self._random.sample(self._spec.instructions, len(self._spec.instructions))
@@ -69,8 +66,13 @@ class Fill:
         self._places = self._verdict_places = _Places(self._spec.concurrency)
         self._began_at, self._steps = time.monotonic(), 0
         self._spent = Paid()
-        mixtures = [system.mixture for system in spec.asked if system.mixture is not None and system.mixture.layers]
-        self._proposers = {request_of(agent) for mixture in mixtures for agent in mixture.layers[0].proposers}
+        first_layers = [mixture.layers[0] for mixture in spec.mixtures.values() if mixture.layers]
+        proposers = {request_of(agent) for layer in first_layers for agent in layer.proposers}
+        self._alone = {name: request_of(one.aggregator) for name, one in spec.mixtures.items() if not one.layers}
+        # What they are asked depends on how the others fared: a proposal that failed has been asked for.
+        self._last = {one.name for one in spec.asked if one.parent is not None}
+        if spec.shares_replies:
+            self._last |= {name for name, request in self._alone.items() if request in proposers}
         self._failed_proposals: dict[tuple[int, str], tuple[ErrorInfo, Ledger]] = {}
 
     @property
@@ -98,7 +100,10 @@ class Fill:
             prompts_at_once = min(_JUDGED_AT_ONCE, len(self._order))
         judge = self._spec.judge
         if judge is not None and self._spec.checks_judge and not self._table.judging.count:
-            await self._try(judge)
+            try:
+                await self._write_off(await require_usable(judge, self._engine))
+            except EngineError as error:
+                await self._give_up(error)
         self._look()
         self._report_progress()
         prompts = enumerate(self._order)
@@ -108,14 +113,14 @@ class Fill:
 
     async def _prompts(self, prompts: Iterator[tuple[int, Instruction]]) -> None:
         for rank, instruction in prompts:
-            if self._stopped:
+            if self._is_stopped:
                 return
             await self._prompt(rank, instruction)
 
     async def _prompt(self, rank: int, instruction: Instruction) -> None:
         asked = self._random.sample(self._spec.asked, len(self._spec.asked))
-        for follows in (False, True):
-            turn = [system for system in asked if self._follows(system) == follows]
+        for is_last in (False, True):
+            turn = [system for system in asked if (system.name in self._last) == is_last]
             systems = [system for system in turn if not self._table.has_output(system.name, instruction.index)]
             await together(*(self._answer(rank, system, instruction) for system in systems))
         await together(
@@ -131,21 +136,11 @@ class Fill:
             ),
         )
 
-    def _follows(self, system: System) -> bool:
-        """Whether what a system is asked depends on how the others fared: a proposal that failed has been asked for."""
-        return system.parent is not None or (self._spec.shares_replies and self._alone(system) in self._proposers)
-
-    @staticmethod
-    def _alone(system: System) -> str | None:
-        """What a single model is asked; None for a mixture."""
-        mixture = system.mixture
-        return None if mixture is None or mixture.layers else request_of(mixture.aggregator)
-
     async def _answer(self, rank: int, system: System, instruction: Instruction) -> None:
         async with self._places.at(rank):
-            if self._stopped:
+            if self._is_stopped:
                 return
-            failed = self._failed_proposals.get((instruction.index, self._alone(system) or ""))
+            failed = self._failed_proposals.get((instruction.index, self._alone.get(system.name, "")))
             if failed is None:
                 record, trace = await self._asked(system, instruction)
                 ledger = Ledger(calls=trace.calls)
@@ -196,25 +191,24 @@ class Fill:
         async def ask() -> Verdict:
             return replace(await judge.judge(self._judging, pair, again=again), again=again)
 
-        verdict = await self._say(rank, self._table.judging, pair.generator_2, pair.index, ask)
-        if verdict is not None:
-            self._unreadable.add(verdict)
+        await self._say(rank, self._table.judging, pair.generator_2, pair.index, ask)
 
     async def _say(
-        self, rank: int, column: Column, system: str, index: int, ask: Callable[[], Awaitable[V]]
-    ) -> V | None:
-        """Have something said about an output, and keep it; None once nothing more is asked."""
+        self, rank: int, column: Column, system: str, index: int, ask: Callable[[], Awaitable[Verdict | Score]]
+    ) -> None:
+        """Have something said about an output, and keep it, unless nothing more is asked."""
         async with self._verdict_places.at(rank):
-            if self._stopped:
-                return None
+            if self._is_stopped:
+                return
             try:
                 value = await ask()
             except EngineError as error:
                 await self._give_up(error)
-                return None
+                return
         await self._table.keep(column, system, index, value, self._pay(value.ledger))
         self._step()
-        return value
+        if isinstance(value, Verdict):
+            self._unreadable.add(value)
 
     async def _give_up(self, error: EngineError) -> None:
         """Stop where the budget is used up; any other error that a judge or measure raises is for good."""
@@ -223,19 +217,13 @@ class Fill:
             raise error
         self._stop("budget")
 
-    async def _try(self, judge: Judge) -> None:
-        """Find out whether the judge can be used."""
-        try:
-            ledger = await require_usable(judge, self._engine)
-        except EngineError as error:
-            await self._give_up(error)
-        else:
-            await self._write_off(ledger)
+    @property
+    def _is_stopped(self) -> bool:
+        return self.ended != "complete"
 
     def _stop(self, why: Ended) -> None:
-        if self.ended == "complete":
+        if not self._is_stopped:
             self.ended = why
-        self._stopped = True
 
     def _look(self) -> None:
         """Stop if what is known so far has settled the question."""
