@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from moa._config.settings import Settings
 from moa._mixture.loading import load
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
-from moa._server.endpoint_models import EndpointModels
+from moa._server.playground import listed_references
 from moa.providers._endpoint import Endpoint
 from tests.support.model_server import Status, Text
 from tests.support.served import DUO, HELLO, SOLO, ServedModel, served
@@ -124,7 +124,7 @@ async def test_where_requests_may_name_any_model_the_page_is_offered_what_endpoi
         settings = Settings(
             endpoints={each.name: each for each in (endpoint, nowhere, keyless)}, key_variables={"keyless": "KEY"}
         )
-        found = await EndpointModels(settings).references()
+        found = await listed_references(settings)
 
     assert found == ["paid/a", "paid/b", "paid/served"]
 

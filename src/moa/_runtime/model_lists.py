@@ -56,15 +56,17 @@ async def model_lists(
     names: Iterable[str],
     *,
     fresh: bool = False,
+    max_age_s: float = MAX_AGE_S,
     retry_s: float = RETRY_S,
     now: Callable[[], float] = time.time,
 ) -> tuple[ModelList, ...]:
-    """Return what endpoints list, each as of the last day.
+    """Return what endpoints list, each as of the last day, or of another time.
 
     Args:
         settings: The endpoints, and the folder in which lists are kept.
         names: Of the endpoints.
-        fresh: Whether to ask also where a list of the last day is there.
+        fresh: Whether to ask also where a list that is good is there.
+        max_age_s: Seconds for which a list is good.
         retry_s: Seconds until an endpoint that could not be asked is asked again.
         now: The time, in seconds of Unix time.
     """
@@ -74,7 +76,7 @@ async def model_lists(
     missing = []
     for endpoint in wanted:
         entry = known.get(_key(endpoint))
-        good_s = MAX_AGE_S if entry is not None and entry["failure"] is None else retry_s
+        good_s = max_age_s if entry is not None and entry["failure"] is None else retry_s
         if fresh or entry is None or not 0 <= now() - entry["at"] < good_s:
             missing.append(endpoint)
         else:

@@ -7,6 +7,7 @@ import orjson
 import yaml
 from pydantic import Field
 
+from moa._config.settings import Settings
 from moa._engine.stream import RunStream
 from moa._ledger import ErrorInfo
 from moa._messages import Conversation, ReplyOptions, Sampling
@@ -14,10 +15,11 @@ from moa._mixture.roster import roster
 from moa._mixture.schema import Mixture
 from moa._render.errors import unfinished_dict
 from moa._results import Answer
+from moa._runtime.model_lists import model_lists
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages
 from moa._server.api.request_model import M, RequestModel, encode, parse
+from moa._server.api.stream_encoder import StreamEncoder
 from moa._server.api.usage import without_messages
-from moa._server.endpoint_models import EndpointModels
 from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
 from moa._server.http.routes import Route
@@ -31,6 +33,9 @@ from moa.events import AnswerDelta, AnswerToolCallDelta, Event, ProposalDelta
 
 MAX_YAML_CHARS = 100_000
 """Longest text that is checked: a hundred times what a mixture needs."""
+
+LISTS_AGE_S = 300.0
+"""Seconds for which an endpoint's list of models is good: the operator may just have installed one."""
 
 CUSTOM = "custom"
 """Label of mixtures that a request brings."""
@@ -63,6 +68,17 @@ class RunRequest(RequestModel):
     budget_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
+async def listed_references(settings: Settings) -> list[str]:
+    """Return `endpoint/model-id` of each model that OpenAI-compatible endpoints list, endpoint by endpoint."""
+    names = [each.name for each in settings.endpoints.values() if each.kind == "openai" and each.base_url]
+    lists = await model_lists(settings, names, max_age_s=LISTS_AGE_S, retry_s=LISTS_AGE_S)
+    return [
+        reference
+        for one in lists
+        for reference in sorted(f"{one.endpoint}/{model.id}" for model in one.models if model.status != "retired")
+    ]
+
+
 def _mixture_dict(mixture: Mixture) -> dict[str, Any]:
     aggregator = mixture.aggregator
     return {
@@ -86,7 +102,6 @@ class Playground:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._endpoint_models = EndpointModels(service.engine.settings)
 
     def routes(self) -> list[Route]:
         """Return the addresses that the page calls."""
@@ -107,7 +122,8 @@ class Playground:
     async def list_models(self, exchange: HttpExchange) -> None:
         """List single models: those that are served, and where requests may name any, those that endpoints list."""
         served = sorted(self._service.models.references)
-        others = await self._endpoint_models.references() if self._service.options.takes_unserved_models else []
+        takes_others = self._service.options.takes_unserved_models
+        others = await listed_references(self._service.engine.settings) if takes_others else []
         listed = {"served": served, "others": [other for other in others if other not in served]}
         await exchange.reply(200, encode(listed))
 
@@ -191,7 +207,7 @@ def _located(document: Document, error: MixtureError) -> MixtureError:
     return error
 
 
-class EventStreamEncoder:
+class EventStreamEncoder(StreamEncoder):
     """The engine's events as JSON objects, one for each server-sent event.
 
     Args:
@@ -199,9 +215,8 @@ class EventStreamEncoder:
         show_details: Whether to include the text of services' errors.
     """
 
-    keep_alive = b": keep-alive\n\n"
-
     def __init__(self, run: RunStream, *, show_details: bool) -> None:
+        # Events are written as they are: neither the exchange nor the request is needed.
         self._run, self._show_details = run, show_details
 
     def opening(self) -> bytes:
@@ -217,10 +232,6 @@ class EventStreamEncoder:
     def closing(self, answer: Answer, moa: Mapping[str, Any]) -> bytes:
         """`run_finished` is the last event."""
         return b""
-
-    def stored(self, answer: Answer) -> Mapping[str, Any]:
-        """Nothing: the page sends whole conversations."""
-        return {}
 
     def failure(self, failure: ErrorResponse) -> bytes:
         """The last event of a run that failed, with the ledger of what it used all the same."""

@@ -1,48 +1,18 @@
 """A run on its way to the client: whole, or as a stream of events."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
 from moa._engine.stream import RunStream
 from moa._results import Answer
 from moa._server.api.conversations import Conversations
 from moa._server.api.request import ApiRequest
+from moa._server.api.stream_encoder import StreamEncoder
 from moa._server.api.usage import moa_field
-from moa._server.http.disconnect import DisconnectWatcher
-from moa._server.http.errors import ErrorResponse
+from moa._server.http.disconnect import cancelled_on_disconnect
 from moa._server.http.exchange import HttpExchange
 from moa._server.http.held_stream import HeldStream
 from moa._server.models import ServedModel
 from moa._server.service import ServedRun, Service
 from moa.errors import MoaError
-from moa.events import Event, RunFinished
-
-
-class StreamEncoder(Protocol):
-    """How one API writes a run as a stream of events; keeps the state of one stream."""
-
-    keep_alive: bytes
-    """What shows that a silent stream is alive."""
-
-    def opening(self) -> bytes:
-        """What a stream begins with, before anything has happened."""
-        ...
-
-    def event(self, event: Event) -> bytes:
-        """What an event of the engine adds to the stream; empty if nothing."""
-        ...
-
-    def closing(self, answer: Answer, moa: Mapping[str, Any]) -> bytes:
-        """What a stream ends with after `RunFinished`; `moa` is the reply's field of that name."""
-        ...
-
-    def stored(self, answer: Answer) -> Mapping[str, Any]:
-        """What later requests may refer to, by id; asked for after `closing`."""
-        ...
-
-    def failure(self, failure: ErrorResponse) -> bytes:
-        """How a failure is written after the stream has begun."""
-        ...
+from moa.events import RunFinished
 
 
 async def stream_reply(
@@ -60,7 +30,7 @@ async def stream_reply(
     """
     exchange.encode_error = encoder.failure
     async with HeldStream(exchange, encoder.opening(), hold_s=service.options.hold_headers_s) as stream:
-        watcher = DisconnectWatcher(
+        watcher = cancelled_on_disconnect(
             exchange, stream.write, keep_alive=encoder.keep_alive, every_s=service.options.keep_alive_s
         )
         async with watcher, service.recorded(exchange, served, run) as served_run:
@@ -105,7 +75,7 @@ async def collect_answer(service: Service, exchange: HttpExchange, served: Serve
     Raises:
         MoaError: There is none.
     """
-    async with DisconnectWatcher(exchange), service.recorded(exchange, served, run) as served_run:
+    async with cancelled_on_disconnect(exchange), service.recorded(exchange, served, run) as served_run:
         async for event in run:
             if isinstance(event, RunFinished):
                 served_run.answer = event.answer

@@ -19,10 +19,9 @@ from moa._server.api.request import ApiRequest
 from moa._server.api.request_model import RequestModel
 from moa._server.api.responses_reply import ResponsesStreamEncoder, responses_reply
 from moa._server.api.responses_request import ResponsesRequest, read_responses_request, with_stored_items
-from moa._server.api.stream_encoder import EncodedReply
+from moa._server.api.stream_encoder import EncodedReply, StreamEncoder
 from moa._server.http.exchange import HttpExchange
 from moa._server.http.routes import ErrorEncoder
-from moa._server.streaming import StreamEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from moa._messages import ToolCall
 from moa._results import Answer
 from moa._server.api.errors import openai_error
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, carried_state, thinking
+from moa._server.api.stream_encoder import EncodedReply, StreamEncoder, call_id, carried_state, thinking
 from moa._server.api.translated_tools import custom_input
 from moa._server.api.usage import openai_tier, openai_usage
 from moa._server.http.errors import ErrorResponse
@@ -79,10 +79,8 @@ def _id(exchange: HttpExchange) -> str:
     return f"chatcmpl-{exchange.id.removeprefix('req-')}"
 
 
-class ChatStreamEncoder(BaseStreamEncoder):
+class ChatStreamEncoder(StreamEncoder):
     """A run as chunks."""
-
-    keep_alive = b": keep-alive\n\n"
 
     def __init__(self, exchange: HttpExchange, request: ApiRequest) -> None:
         super().__init__(exchange, request)

@@ -9,7 +9,7 @@ from moa._messages import ToolCall
 from moa._results import Answer
 from moa._server.api.errors import anthropic_error
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, carried_state, thinking
+from moa._server.api.stream_encoder import EncodedReply, StreamEncoder, call_id, carried_state, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.usage import openai_tier
 from moa._server.http.errors import ErrorResponse
@@ -117,7 +117,7 @@ def arguments_object(call: ToolCall) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"arguments": value}
 
 
-class MessagesStreamEncoder(BaseStreamEncoder):
+class MessagesStreamEncoder(StreamEncoder):
     """A run as events: blocks of content, one after another, each begun, filled and ended."""
 
     keep_alive = b'event: ping\ndata: {"type":"ping"}\n\n'

@@ -8,7 +8,7 @@ import orjson
 
 from moa._results import Answer
 from moa._server.api.request import ApiRequest
-from moa._server.api.stream_encoder import BaseStreamEncoder, EncodedReply, call_id, carried_state, thinking
+from moa._server.api.stream_encoder import EncodedReply, StreamEncoder, call_id, carried_state, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.translated_tools import custom_input
 from moa._server.api.usage import openai_tier
@@ -104,10 +104,8 @@ def _text_part(text: str, logprobs: list[Any]) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
 
-class ResponsesStreamEncoder(BaseStreamEncoder):
+class ResponsesStreamEncoder(StreamEncoder):
     """A run as events: items of output, one after another, each added, filled and done."""
-
-    keep_alive = b": keep-alive\n\n"
 
     def __init__(self, exchange: HttpExchange, request: ApiRequest) -> None:
         super().__init__(exchange, request)

@@ -1,5 +1,6 @@
 """What the replies of all APIs have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from moa._results import Answer
 from moa._server.api.carried_state import packed_state
 from moa._server.api.proposal_reasoning import ProposalReasoning, proposals_text
 from moa._server.api.request import ApiRequest
+from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
 from moa.events import Event
 
@@ -40,17 +42,38 @@ def thinking(request: ApiRequest, answer: Answer) -> str:
     return (proposals_text(answer) if request.moa.proposals == "reasoning" else "") + answer.reasoning
 
 
-class BaseStreamEncoder:
-    """The state of one run that is streamed to a client, whatever API it speaks.
+class StreamEncoder(ABC):
+    """How one API writes a run as a stream of events; keeps the state of one stream.
 
     Args:
         exchange: The request that is answered.
         request: What was asked.
+
+    Attributes:
+        keep_alive: What shows that a silent stream is alive.
     """
+
+    keep_alive = b": keep-alive\n\n"
 
     def __init__(self, exchange: HttpExchange, request: ApiRequest) -> None:
         self._exchange, self._request = exchange, request
         self._proposals = ProposalReasoning() if request.moa.proposals == "reasoning" else None
+
+    @abstractmethod
+    def opening(self) -> bytes:
+        """What a stream begins with, before anything has happened."""
+
+    @abstractmethod
+    def event(self, event: Event) -> bytes:
+        """What an event of the engine adds to the stream; empty if nothing."""
+
+    @abstractmethod
+    def closing(self, answer: Answer, moa: Mapping[str, Any]) -> bytes:
+        """What a stream ends with after `RunFinished`; `moa` is the reply's field of that name."""
+
+    @abstractmethod
+    def failure(self, failure: ErrorResponse) -> bytes:
+        """How a failure is written after the stream has begun."""
 
     def stored(self, answer: Answer) -> Mapping[str, Any]:
         """What later requests may refer to, by id; asked for after `closing`."""

@@ -1,66 +1,49 @@
 """Watches a client while its reply is made: detects a disconnect, and sends keep-alives on a silent stream."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from types import TracebackType
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from moa._server.http.exchange import HttpExchange
 
 
-class DisconnectWatcher:
-    """Cancels the task inside its block when the client disconnects, and sets `exchange.client_gone`.
-
-    ::
-
-        async with DisconnectWatcher(exchange, keep_alive=COMMENT, every_s=10):
-            ... make the reply ...
+@asynccontextmanager
+async def cancelled_on_disconnect(
+    exchange: HttpExchange,
+    write: Callable[[bytes], Awaitable[None]] | None = None,
+    *,
+    keep_alive: bytes = b"",
+    every_s: float | None = None,
+) -> AsyncIterator[None]:
+    """Cancel the task inside the block when the client disconnects, and set `exchange.client_gone`.
 
     Leave the block before the reply is ended: ASGI reports the end in the same way as a disconnect.
 
     Args:
         exchange: The request whose client is watched.
-        write: Writes into the stream.
-        keep_alive: What to write into a silent stream; empty writes nothing.
+        write: Writes into the stream; None: there is none, and silence is all right.
+        keep_alive: What to write into a silent stream.
         every_s: Longest silence, in seconds.
     """
+    task = asyncio.current_task()
+    assert task is not None
 
-    def __init__(
-        self,
-        exchange: HttpExchange,
-        write: Callable[[bytes], Awaitable[None]] | None = None,
-        *,
-        keep_alive: bytes = b"",
-        every_s: float | None = None,
-    ) -> None:
-        self._exchange, self._keep_alive = exchange, keep_alive
-        self._write = write or exchange.write
-        self._every_s = every_s if keep_alive else None
-        self._watcher: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> None:
-        """Begin."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._watcher = asyncio.ensure_future(self._watch(task))
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    async def _watch(self, task: asyncio.Task[object]) -> None:
-        """Wait for the disconnect, and send a keep-alive whenever that takes longer than the longest silence."""
+    async def watch() -> None:
         while True:
             try:
-                async with asyncio.timeout(self._every_s):
-                    while (await self._exchange.receive())["type"] != "http.disconnect":
+                async with asyncio.timeout(None if write is None else every_s):
+                    while (await exchange.receive())["type"] != "http.disconnect":
                         pass
                 break
             except TimeoutError:
-                silent_s = asyncio.get_running_loop().time() - self._exchange.wrote_at
-                if self._every_s is not None and silent_s >= self._every_s / 2:
-                    await self._write(self._keep_alive)
-        self._exchange.client_gone = True
+                silent_s = asyncio.get_running_loop().time() - exchange.wrote_at
+                if write is not None and every_s is not None and silent_s >= every_s / 2:
+                    await write(keep_alive)
+        exchange.client_gone = True
         task.cancel()
+
+    watcher = asyncio.ensure_future(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
