@@ -1,15 +1,13 @@
 """Options that the commands of `moa eval` share: each is declared once, and a command takes them in groups."""
 
-import inspect
 from collections.abc import Callable
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, TypedDict
 
 import typer
 
-from moa._cli.options import BudgetOption, ConfigOption, SetOption, TierOption
+from moa._cli.options import BudgetOption, ConfigOption, SetOption, TierOption, with_shared_options
 
 
 class JudgeOrders(StrEnum):
@@ -212,36 +210,7 @@ class JudgedRunOptions(PartOptions, JudgeOptions, HalfPriceOptions):
 _DEFAULTS = {"seed": 0, "concurrency": 32, "until": "all", "margin": 3.0, "judge_checks": True}
 """Of options that are neither off nor unset by default."""
 
-_FIRST = ("mixture", "outputs", "baseline", "measure", "judge", "judge_model", "out")
-"""What help lists first: what is most often given."""
 
-
-def with_shared_options(command: Callable[..., None], **defaults: Any) -> Callable[..., None]:
-    """Return a command whose `**given: Unpack[…]` is spelt out, so that Typer sees each option.
-
-    Args:
-        command: The command.
-        **defaults: What shared options are by default, where that is not the same for all commands.
-    """
-    signature = inspect.signature(command)
-    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    (group,) = get_args(signature.parameters["given"].annotation)
-    options, defaults = get_type_hints(group, include_extras=True), {**_DEFAULTS, **defaults}
-    shared = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=options[name],
-            default=defaults.get(name, False if get_args(options[name])[0] is bool else None),
-        )
-        for name in sorted(options, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
-    ]
-
-    @wraps(command)
-    def expanded(**values: Any) -> None:
-        command(**values)
-
-    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + shared
-    expanded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    expanded.__annotations__ = {one.name: one.annotation for one in parameters}
-    return expanded
+def with_eval_options(command: Callable[..., None], **defaults: Any) -> Callable[..., None]:
+    """Return a command with the options of its `**given: Unpack[…]`, and with the defaults of `moa eval`."""
+    return with_shared_options(command, **{**_DEFAULTS, **defaults})

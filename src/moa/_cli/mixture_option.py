@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moa._cli.console import say
-from moa._cli.options import DEFAULT_MIXTURE
+from moa._cli.options import DEFAULT_MIXTURE, MixtureOptions
 from moa._config.settings import load_settings
 from moa._mixture.loading import load, single
 from moa._mixture.schema import Mixture, Tier
@@ -38,6 +38,14 @@ def resolve_mixture(
     named = single(model) if model else mixture or _default(config)
     chosen = load(named, overrides=overrides)
     return chosen if tier is None else chosen.in_tier(tier)
+
+
+def mixture_of(given: MixtureOptions) -> Mixture:
+    """Return the mixture that a command's options name; raises as `resolve_mixture`."""
+    tier, overrides = given["tier"], given["overrides"] or ()
+    return resolve_mixture(
+        given["mixture"], given["model"], overrides, config=given["config"], tier=tier.value if tier else None
+    )
 
 
 def _default(config: Path | None) -> str:

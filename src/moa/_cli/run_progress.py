@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.live import Live
 
@@ -16,34 +16,50 @@ from moa.errors import EngineError
 from moa.events import AnswerDelta, Event, ProposalFinished, RunFinished
 
 
-class ProgressDisplay(Protocol):
-    """Shows the progress of a run; a context manager around it."""
+class LineProgress:
+    """Shows the progress of a run by one line for each agent that has finished; for log files and pipes.
 
-    wants_deltas: bool
-    """Whether it shows proposals while they are written."""
+    A context manager around the run.
 
-    def __enter__(self) -> Self: ...
+    Attributes:
+        wants_deltas: Whether it shows proposals while they are written.
+    """
+
+    wants_deltas = False
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._progress, self._now = RunProgress(), now
+        self._shown_failures: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        """End."""
 
     def show(self, event: Event) -> None:
         """Show the next event."""
-        ...
+        self._progress.apply(event, self._now())
+        if isinstance(event, ProposalFinished):
+            row = self._progress.layers[event.proposal.layer - 1][event.proposal.index]
+            repeated = row.failure in self._shown_failures
+            say(f"layer {event.proposal.layer}: {finished_line(row, repeated=repeated)}")
+            self._shown_failures |= {row.failure} if row.failure else set()
 
     def hand_over(self) -> None:
         """Stop drawing: the answer will be written below."""
-        ...
 
 
-class LiveProgress:
-    """An animated view of the layers; for a terminal."""
+class LiveProgress(LineProgress):
+    """An animated view of the layers, which redraws itself; for a terminal."""
 
     wants_deltas = True
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._progress, self._now = RunProgress(), now
+        super().__init__(now)
         picture = LiveRun(self._progress, now)
         self._live = Live(
             get_renderable=lambda: picture,
@@ -66,7 +82,7 @@ class LiveProgress:
         self._live.stop()
 
     def show(self, event: Event) -> None:
-        """Apply the next event; the view redraws itself."""
+        """Apply the next event."""
         self._progress.apply(event, self._now())
 
     def hand_over(self) -> None:
@@ -77,43 +93,12 @@ class LiveProgress:
             say("")
 
 
-class LineProgress:
-    """One line for each agent that has finished; for log files and pipes."""
-
-    wants_deltas = False
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._progress, self._now = RunProgress(), now
-        self._shown_failures: set[str] = set()
-
-    def __enter__(self) -> Self:
-        """Nothing to prepare."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to release."""
-
-    def show(self, event: Event) -> None:
-        """Print a line if an agent has finished."""
-        self._progress.apply(event, self._now())
-        if isinstance(event, ProposalFinished):
-            row = self._progress.layers[event.proposal.layer - 1][event.proposal.index]
-            repeated = row.failure in self._shown_failures
-            say(f"layer {event.proposal.layer}: {finished_line(row, repeated=repeated)}")
-            self._shown_failures |= {row.failure} if row.failure else set()
-
-    def hand_over(self) -> None:
-        """Lines stay where they are."""
-
-
-def progress_for_stderr() -> LiveProgress | LineProgress:
+def progress_for_stderr() -> LineProgress:
     """Return the display that suits standard error."""
     return LiveProgress() if err_console().is_terminal else LineProgress()
 
 
-async def watch(stream: RunStream, progress: ProgressDisplay, writer: AnswerWriter | None) -> Answer:
+async def watch(stream: RunStream, progress: LineProgress, writer: AnswerWriter | None) -> Answer:
     """Return a run's answer, shown while it arrives.
 
     Args:

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 from moa._cli.console import AnswerWriter
 from moa._cli.run_progress import progress_for_stderr, watch
@@ -28,6 +27,17 @@ class Cancelled(Exception):
     def __init__(self, ledger: Ledger) -> None:
         super().__init__("cancelled")
         self.ledger = ledger
+
+
+class RunArguments(TypedDict, total=False):
+    """What a run takes besides its mixture and prompt, as in `Engine.arun`."""
+
+    system: str | None
+    images: Sequence[ImagePart]
+    seed: int | None
+    deadline_s: float | None
+    budget_usd: float | None
+    trace: Path | None
 
 
 class RunSession:
@@ -56,17 +66,7 @@ class RunSession:
             self._loop.run(self._engine.aclose())
 
     def run(
-        self,
-        mixture: Mixture,
-        prompt: Prompt,
-        *,
-        writer: AnswerWriter | None,
-        system: str | None,
-        images: Sequence[ImagePart] = (),
-        seed: int | None,
-        deadline_s: float | None,
-        budget_usd: float | Decimal | None,
-        trace: Path | None = None,
+        self, mixture: Mixture, prompt: Prompt, *, writer: AnswerWriter | None, **options: Unpack[RunArguments]
     ) -> Answer:
         """Return the answer of one run, shown while it arrives.
 
@@ -74,12 +74,7 @@ class RunSession:
             mixture: What runs.
             prompt: Text, or a conversation.
             writer: Receives the answer's text as it arrives; None if the caller shows it afterwards.
-            system: As in `Engine.arun`, like all that follow here.
-            images: As in `Engine.arun`.
-            seed: As in `Engine.arun`.
-            deadline_s: As in `Engine.arun`.
-            budget_usd: As in `Engine.arun`.
-            trace: As in `Engine.arun`.
+            **options: As in `Engine.arun`.
 
         Raises:
             Cancelled: The user pressed Ctrl-C.
@@ -96,12 +91,7 @@ class RunSession:
                 prompt,
                 proposal_deltas=progress.wants_deltas,
                 answer_deltas=writer is not None,
-                system=system,
-                images=images,
-                seed=seed,
-                deadline_s=deadline_s,
-                budget_usd=budget_usd,
-                trace=trace,
+                **options,
             )
             return await watch(stream, progress, writer)
 

@@ -1,12 +1,47 @@
 """`moa batch`: many prompts, one mixture."""
 
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
-from moa._cli.options import ConfigOption, MixtureOption, ModelOption, SeedOption, SetOption, SystemOption, TierOption
+from moa._cli.options import MixtureOptions, with_shared_options
 
 
+class BatchOptions(MixtureOptions):
+    """What a batch takes besides its files."""
+
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--column", metavar="NAME", help="Column with the prompt, if not prompt, instruction or messages."
+        ),
+    ]
+    at_once: Annotated[
+        int | None,
+        typer.Option("--at-once", metavar="N", min=1, help="Rows under way at once: 64, or 20,000 with --half-price."),
+    ]
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first so many rows.")]
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", min=0.000001, metavar="USD", help="US dollars for this start of the batch."),
+    ]
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try rows again that failed in an earlier start.")
+    ]
+    half_price: Annotated[
+        bool,
+        typer.Option("--half-price", help="Use the services' batch APIs: half the price, but it takes hours."),
+    ]
+    status: Annotated[
+        bool, typer.Option("--status", help="Show the jobs of --half-price that are under way, and do nothing else.")
+    ]
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="End the jobs of --half-price that are under way, and do nothing else.")
+    ]
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it would take at most, and buy nothing.")]
+
+
+@with_shared_options
 def batch(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="ANSWERS", help="Where the answers go; the same kinds of file.")
@@ -15,44 +50,7 @@ def batch(
         str | None,
         typer.Argument(metavar="PROMPTS", help="A .jsonl, .csv or .parquet file, s3://BUCKET/KEY, or -."),
     ] = None,
-    mixture: MixtureOption = None,
-    model: ModelOption = None,
-    overrides: SetOption = None,
-    system: SystemOption = None,
-    column: Annotated[
-        str | None,
-        typer.Option(
-            "--column", metavar="NAME", help="Column with the prompt, if not prompt, instruction or messages."
-        ),
-    ] = None,
-    at_once: Annotated[
-        int | None,
-        typer.Option("--at-once", metavar="N", min=1, help="Rows under way at once: 64, or 20,000 with --half-price."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first so many rows.")
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option("--budget", min=0.000001, metavar="USD", help="US dollars for this start of the batch."),
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try rows again that failed in an earlier start.")
-    ] = False,
-    half_price: Annotated[
-        bool,
-        typer.Option("--half-price", help="Use the services' batch APIs: half the price, but it takes hours."),
-    ] = False,
-    status: Annotated[
-        bool, typer.Option("--status", help="Show the jobs of --half-price that are under way, and do nothing else.")
-    ] = False,
-    cancel: Annotated[
-        bool, typer.Option("--cancel", help="End the jobs of --half-price that are under way, and do nothing else.")
-    ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what it would take at most, and buy nothing.")] = False,
-    seed: SeedOption = None,
-    tier: TierOption = None,
-    config: ConfigOption = None,
+    **given: Unpack[BatchOptions],
 ) -> None:
     """Answer every row of a file with a mixture.
 
@@ -70,27 +68,10 @@ def batch(
     Exit codes: 0 all rows were tried, 1 the rest was not tried, 2 usage, 4 the budget is used up, 130 cancelled.
     """
     # Imported here: they load aiohttp and pydantic, which `moa --help` must not wait for.
-    from moa._cli.handlers.batch import BatchOptions, run_batch, show_jobs, show_plan
+    from moa._cli.handlers.batch import run_batch, show_jobs, show_plan
 
-    if status or cancel:
-        raise typer.Exit(show_jobs(output, config, cancel=cancel))
+    if given["status"] or given["cancel"]:
+        raise typer.Exit(show_jobs(output, given["config"], cancel=given["cancel"]))
     if prompts is None:
         raise typer.BadParameter("missing: a file of prompts, or -", param_hint="PROMPTS")
-    options = BatchOptions(
-        prompts=prompts,
-        output=output,
-        mixture=mixture,
-        model=model,
-        overrides=tuple(overrides or ()),
-        system=system,
-        column=column,
-        at_once=at_once,
-        limit=limit,
-        budget_usd=budget,
-        retry_failed=retry_failed,
-        half_price=half_price,
-        seed=seed,
-        tier=tier.value if tier else None,
-        config=config,
-    )
-    raise typer.Exit(show_plan(options) if plan else run_batch(options))
+    raise typer.Exit(show_plan(prompts, given) if given["plan"] else run_batch(prompts, output, given))

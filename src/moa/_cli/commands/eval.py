@@ -14,7 +14,7 @@ from moa._cli.eval_options import (
     PartOptions,
     PromptsArgument,
     SystemOptions,
-    with_shared_options,
+    with_eval_options,
 )
 
 evaluation = typer.Typer(
@@ -23,7 +23,7 @@ evaluation = typer.Typer(
 
 
 @evaluation.command()
-@with_shared_options
+@with_eval_options
 def run(prompts: PromptsArgument, **given: Unpack[JudgedRunOptions]) -> None:
     """Answer prompts with a mixture, its parts and a baseline, judge the answers, and write a report.
 
@@ -44,7 +44,7 @@ def run(prompts: PromptsArgument, **given: Unpack[JudgedRunOptions]) -> None:
 
 
 @evaluation.command()
-@with_shared_options
+@with_eval_options
 def generate(prompts: PromptsArgument, **given: Unpack[PartOptions]) -> None:
     """Write the outputs of a mixture, its parts and a baseline, in AlpacaEval's format; judge nothing.
 
@@ -56,7 +56,7 @@ def generate(prompts: PromptsArgument, **given: Unpack[PartOptions]) -> None:
 
 
 @evaluation.command()
-@with_shared_options
+@with_eval_options
 def latency(prompts: PromptsArgument, **given: Unpack[SystemOptions]) -> None:
     """Measure cost and latency only: each system is asked separately, in random order and under the same load.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moa._cli.eval_options import DataOption, JsonOption, JudgingOptions, with_shared_options
+from moa._cli.eval_options import DataOption, JsonOption, JudgingOptions, with_eval_options
 
 
 def calibrate(
@@ -41,4 +41,4 @@ def calibrate(
 
 def register(group: typer.Typer) -> None:
     """Add the command to the group `moa eval`."""
-    group.command()(with_shared_options(calibrate, judge="pairwise", concurrency=64))
+    group.command()(with_eval_options(calibrate, judge="pairwise", concurrency=64))

@@ -6,7 +6,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moa._cli.eval_options import JudgingOptions, with_shared_options
+from moa._cli.eval_options import JudgingOptions, with_eval_options
 
 DataOption = Annotated[
     Path | None,
@@ -148,5 +148,5 @@ def correlate(
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group `moa eval`."""
-    for command in (with_shared_options(judge, judge="pairwise", concurrency=64), metrics, report, label, correlate):
+    for command in (with_eval_options(judge, judge="pairwise", concurrency=64), metrics, report, label, correlate):
         group.command()(command)

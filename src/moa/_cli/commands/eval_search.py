@@ -4,12 +4,12 @@ from typing import Annotated, Unpack
 
 import typer
 
-from moa._cli.eval_options import PromptsArgument, SearchOptions, with_shared_options
+from moa._cli.eval_options import PromptsArgument, SearchOptions, with_eval_options
 
 
 def register(evaluation: typer.Typer) -> None:
     """Add the command."""
-    evaluation.command()(with_shared_options(search))
+    evaluation.command()(with_eval_options(search))
 
 
 def search(

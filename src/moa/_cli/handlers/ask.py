@@ -1,48 +1,30 @@
 """Handler of `moa ask`."""
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
+from moa._cli.commands.ask import AskOptions
 from moa._cli.console import AnswerWriter, print_json, show_cancelled, show_totals, write_answer
 from moa._cli.exit_codes import COMPLETE, DEGRADED, INTERRUPTED
 from moa._cli.image_files import image_from_file
-from moa._cli.mixture_option import resolve_mixture
+from moa._cli.mixture_option import mixture_of
 from moa._cli.prompt_input import read_prompt
 from moa._cli.session import Cancelled, RunSession
 from moa._ledger import ErrorInfo
-from moa._mixture.schema import Tier
 from moa._render.errors import failure_dict, unfinished_dict
 from moa._results import Answer
 from moa.errors import MoaError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskOptions:
-    """The options of `moa ask`."""
-
-    words: tuple[str, ...]
-    mixture: str | None
-    model: str | None
-    system: str | None
-    images: tuple[Path, ...]
-    overrides: tuple[str, ...]
-    deadline_s: float | None
-    budget_usd: float | None
-    seed: int | None
-    trace: Path | None
-    tier: Tier | None
-    config: Path | None
-
-
-def run_ask(options: AskOptions, *, as_json: bool, stream: bool, strict: bool) -> int:
+def run_ask(words: Sequence[str], given: AskOptions) -> int:
     """Ask, show, and return the exit code.
 
     Raises:
-        MoaError: There is no answer; under `as_json` the object that says so is printed already.
+        MoaError: There is no answer; under `--json` the object that says so is printed already.
     """
+    as_json, stream = given["as_json"], not given["no_stream"]
     try:
-        answer = _answer(options, stream=stream and not as_json)
+        answer = _answer(words, given, stream=stream and not as_json)
     except MoaError as error:
         if as_json:
             print_json(failure_dict(error))
@@ -57,24 +39,22 @@ def run_ask(options: AskOptions, *, as_json: bool, stream: bool, strict: bool) -
     elif not stream:
         write_answer(answer.text)
     show_totals(answer)
-    return DEGRADED if strict and answer.status == "degraded" else COMPLETE
+    return DEGRADED if given["strict"] and answer.status == "degraded" else COMPLETE
 
 
-def _answer(options: AskOptions, *, stream: bool) -> Answer:
-    mixture = resolve_mixture(
-        options.mixture, options.model, options.overrides, config=options.config, tier=options.tier
-    )
-    images = tuple(image_from_file(path) for path in options.images)
-    prompt = read_prompt(options.words, sys.stdin)
-    with RunSession(options.config) as runs:
+def _answer(words: Sequence[str], given: AskOptions, *, stream: bool) -> Answer:
+    mixture = mixture_of(given)
+    images = tuple(image_from_file(path) for path in given["image"] or ())
+    prompt = read_prompt(words, sys.stdin)
+    with RunSession(given["config"]) as runs:
         return runs.run(
             mixture,
             prompt,
             writer=AnswerWriter(sys.stdout) if stream else None,
-            system=options.system,
+            system=given["system"],
             images=images,
-            seed=options.seed,
-            deadline_s=options.deadline_s,
-            trace=options.trace,
-            budget_usd=options.budget_usd,
+            seed=given["seed"],
+            deadline_s=given["deadline"],
+            trace=given["trace"],
+            budget_usd=given["budget"],
         )

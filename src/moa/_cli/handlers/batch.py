@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +11,12 @@ from tempfile import TemporaryDirectory
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from moa._cli.commands.batch import BatchOptions
 from moa._cli.console import draw, err_console, err_symbols, say
 from moa._cli.exit_codes import COMPLETE, FAILED, INTERRUPTED, STOPPED
-from moa._cli.mixture_option import resolve_mixture
+from moa._cli.mixture_option import mixture_of
 from moa._config.settings import load_settings
-from moa._mixture.schema import Mixture, Tier
+from moa._mixture.schema import Mixture
 from moa._render.format import count, seconds, usd
 from moa._render.sanitize import safe
 from moa._runtime.engine import Engine
@@ -28,34 +29,13 @@ LINE_EVERY_S = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOptions:
-    """The options of `moa batch`."""
-
-    prompts: str
-    output: str
-    mixture: str | None
-    model: str | None
-    overrides: tuple[str, ...]
-    system: str | None
-    column: str | None
-    at_once: int | None
-    limit: int | None
-    budget_usd: float | None
-    retry_failed: bool
-    half_price: bool
-    seed: int | None
-    tier: Tier | None
-    config: Path | None
-
-
-def run_batch(options: BatchOptions) -> int:
+def run_batch(prompts: str, output: str, given: BatchOptions) -> int:
     """Answer all rows, show how it goes, and return the exit code.
 
     Raises:
         MoaError: A file, the mixture or an endpoint can't be used.
     """
-    mixture = _mixture(options)
+    mixture = mixture_of(given)
     last: BatchProgress | None = None
 
     async def work(show: Callable[[BatchProgress], None]) -> BatchResult:
@@ -65,18 +45,18 @@ def run_batch(options: BatchOptions) -> int:
             show(progress)
 
         return await answer_file(
-            options.prompts,
+            prompts,
             mixture,
-            options.output,
-            config=options.config,
-            budget_usd=options.budget_usd,
-            half_price=options.half_price,
-            seed=options.seed,
-            system=options.system,
-            column=options.column,
-            at_once=options.at_once,
-            limit=options.limit,
-            retry_failed=options.retry_failed,
+            output,
+            config=given["config"],
+            budget_usd=given["budget"],
+            half_price=given["half_price"],
+            seed=given["seed"],
+            system=given["system"],
+            column=given["column"],
+            at_once=given["at_once"],
+            limit=given["limit"],
+            retry_failed=given["retry_failed"],
             on_progress=note,
         )
 
@@ -121,26 +101,26 @@ def show_jobs(output: str, config: Path | None, *, cancel: bool) -> int:
     return COMPLETE
 
 
-def show_plan(options: BatchOptions) -> int:
+def show_plan(prompts: str, given: BatchOptions) -> int:
     """Show what a batch would take as expected and at most, and return the exit code.
 
     Raises:
         MoaError: A file, the mixture or an endpoint can't be used.
     """
-    mixture = _mixture(options)
+    mixture = mixture_of(given)
 
     async def work() -> BatchPlan:
         with ExitStack() as stack:
-            folder = stack.enter_context(TemporaryDirectory(prefix="moa-")) if options.half_price else None
-            async with Engine(options.config, batch_jobs=folder) as engine:
+            folder = stack.enter_context(TemporaryDirectory(prefix="moa-")) if given["half_price"] else None
+            async with Engine(given["config"], batch_jobs=folder) as engine:
                 planned = mixture if folder is None else for_batch_jobs(mixture, engine.settings)[0]
                 return await plan_batch(
-                    options.prompts,
+                    prompts,
                     planned,
                     engine=engine,
-                    column=options.column,
-                    limit=options.limit,
-                    at_once=options.at_once,
+                    column=given["column"],
+                    limit=given["limit"],
+                    at_once=given["at_once"],
                 )
 
     plan = asyncio.run(work())
@@ -157,10 +137,6 @@ def show_plan(options: BatchOptions) -> int:
     if not plan.is_measured:
         say("to measure instead: the same command with --limit 20, then --plan again")
     return COMPLETE
-
-
-def _mixture(options: BatchOptions) -> Mixture:
-    return resolve_mixture(options.mixture, options.model, options.overrides, config=options.config, tier=options.tier)
 
 
 def _ended(result: BatchResult, mixture: Mixture) -> int:

@@ -17,7 +17,8 @@ from moa._cli.console import (
     show_totals,
 )
 from moa._cli.exit_codes import COMPLETE, exit_code
-from moa._cli.mixture_option import resolve_mixture
+from moa._cli.mixture_option import mixture_of, resolve_mixture
+from moa._cli.options import ChatOptions
 from moa._cli.session import Cancelled, RunSession
 from moa._ledger import Ledger
 from moa._messages import Message
@@ -39,10 +40,8 @@ class ChatSession:
 
     Attributes:
         mixture: What answers the next turn.
+        given: The command's options.
         system: System message, None for none.
-        deadline_s: Seconds for each answer.
-        budget_usd: US dollars for each answer.
-        seed: Seed of each run.
         turns: The conversation so far, without the system message.
         answers: Every answer of the session, also those whose turns were cleared.
         ledgers: What every run of the session used, also those that failed or were cancelled.
@@ -50,10 +49,8 @@ class ChatSession:
     """
 
     mixture: Mixture
+    given: ChatOptions
     system: str | None = None
-    deadline_s: float | None = None
-    budget_usd: float | None = None
-    seed: int | None = None
     turns: list[Message] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     ledgers: list[Ledger] = field(default_factory=list)
@@ -74,7 +71,7 @@ class ChatSession:
         }
 
 
-def chat_loop(chat: ChatSession, config: Path | None) -> int:
+def chat_loop(given: ChatOptions) -> int:
     """Chat until the user quits, and return the exit code.
 
     An interactive user has seen each failure. For piped input, the exit code is that of the first failure.
@@ -83,12 +80,12 @@ def chat_loop(chat: ChatSession, config: Path | None) -> int:
         ConfigError: The configuration can't be used.
         UsageError: Standard input is not text.
     """
-    interactive = sys.stdin.isatty()
+    chat, interactive = ChatSession(given=given, mixture=mixture_of(given), system=given["system"]), sys.stdin.isatty()
     if interactive:
         _enable_line_editing()
         say(f"{chat.mixture.name}: {summary(chat.mixture)}")
         say("/help lists the commands, Ctrl-C stops an answer, Ctrl-D quits.", style="dim")
-    with RunSession(config) as runs:
+    with RunSession(given["config"]) as runs:
         while (line := _read_line(interactive)) is not None:
             if line.strip() and not _take(line.strip(), chat, runs):
                 break
@@ -150,9 +147,9 @@ def _answer(line: str, chat: ChatSession, runs: RunSession) -> None:
             turns,
             writer=AnswerWriter(sys.stdout),
             system=chat.system,
-            deadline_s=chat.deadline_s,
-            budget_usd=chat.budget_usd,
-            seed=chat.seed,
+            deadline_s=chat.given["deadline"],
+            budget_usd=chat.given["budget"],
+            seed=chat.given["seed"],
         )
     except Cancelled as stop:
         chat.ledgers.append(stop.ledger)
