@@ -13,7 +13,6 @@ from starlette.staticfiles import StaticFiles
 
 from moa._pricing.lookup import preload
 from moa._runtime.engine import Engine
-from moa._server.api.apis import api_of
 from moa._server.api.handlers import api_routes
 from moa._server.api.model_list import model_routes
 from moa._server.api.stored_responses import stored_response_routes
@@ -89,7 +88,7 @@ def create_app(engine: Engine, options: ServerOptions, *, tracer: Tracer | None 
 
     table = route_table(service)
     # The middleware answers everything: Starlette gives the life cycle, the files of the page, and CORS.
-    middleware = [Middleware(ApiMiddleware, options=options, routes=table, api_of=api_of)]
+    middleware = [Middleware(ApiMiddleware, options=options, routes=table)]
     if options.cors_origins:
         cors = Middleware(
             CORSMiddleware,

@@ -20,7 +20,7 @@ from moa._server.api.request import ApiRequest, MoaFields, parse_messages
 from moa._server.api.request_model import M, RequestModel, encode, parse
 from moa._server.api.stream_encoder import StreamEncoder
 from moa._server.api.usage import without_messages
-from moa._server.http.errors import ErrorResponse
+from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa._server.http.routes import Route
 from moa._server.models import MAX_MIXTURE_VALUES, ServedModel
@@ -233,7 +233,7 @@ class EventStreamEncoder(StreamEncoder):
         """`run_finished` is the last event."""
         return b""
 
-    def failure(self, failure: ErrorResponse) -> bytes:
+    def failure(self, failure: RequestError) -> bytes:
         """The last event of a run that failed, with the ledger of what it used all the same."""
         causes = [dict(cause) for cause in failure.causes]
         error = {"code": failure.code, "message": failure.message, "causes": causes}

@@ -11,7 +11,6 @@ import pytest
 from starlette.applications import Starlette
 from yarl import URL
 
-from moa._server.api.apis import api_of
 from moa._server.api_keys import ApiKeys, KeySettings, hash_key
 from moa._server.app import route_table
 from moa._server.http.exchange import HttpExchange
@@ -188,7 +187,7 @@ async def test_an_address_that_nobody_declared_open_needs_a_key(tmp_path: Path) 
 
     added = Route(method="GET", path="/v2/anything", handle=handle)
     opened = Route(method="GET", path="/v2/open", handle=handle, is_open=True)
-    app = ApiMiddleware(Starlette(), options, RouteTable([added, opened]), api_of)
+    app = ApiMiddleware(Starlette(), options, RouteTable([added, opened]))
     async with listening(app) as url, aiohttp.ClientSession() as http:
         statuses = {}
         for path in ("/v2/anything", "/v2/nothing", "/app.js", "/v2/open", "/v2/open/below"):

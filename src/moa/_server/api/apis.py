@@ -20,8 +20,8 @@ from moa._server.api.request_model import RequestModel
 from moa._server.api.responses_reply import ResponsesStreamEncoder, responses_reply
 from moa._server.api.responses_request import ResponsesRequest, read_responses_request, with_stored_items
 from moa._server.api.stream_encoder import EncodedReply, StreamEncoder
+from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
-from moa._server.http.routes import ErrorEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Api:
         read: Makes a request of such a body; raises RequestError.
         encode_reply: Writes a whole reply.
         stream_encoder: Makes what writes a stream.
-        encode_error: Writes an error reply.
+        encode_error: Writes an error reply, given the error and the request's id.
         key_headers: Headers in which its clients send their API key, the usual one first.
         marker_header: A header that all of its clients send; identifies the API at addresses that APIs share.
     """
@@ -51,7 +51,7 @@ class Api:
     read: Callable[[dict[str, Any]], ApiRequest]
     encode_reply: Callable[[HttpExchange, ApiRequest, Answer], EncodedReply]
     stream_encoder: Callable[[HttpExchange, ApiRequest], StreamEncoder]
-    encode_error: ErrorEncoder
+    encode_error: Callable[[RequestError, str], dict[str, Any]]
     key_headers: tuple[bytes, ...]
     look_up: Callable[[dict[str, Any], Conversations], Awaitable[dict[str, Any]]] | None = None
     marker_header: bytes | None = None

@@ -13,7 +13,7 @@ from moa._server.api.request import ApiRequest
 from moa._server.api.stream_encoder import EncodedReply, StreamEncoder, call_id, carried_state, thinking
 from moa._server.api.translated_tools import custom_input
 from moa._server.api.usage import openai_tier, openai_usage
-from moa._server.http.errors import ErrorResponse
+from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event
 
@@ -155,6 +155,6 @@ class ChatStreamEncoder(StreamEncoder):
         whole = _tool_call(self._request, call, call.id or call_id(self._exchange, index))
         return self._chunk({"tool_calls": [{"index": index, **whole}]})
 
-    def failure(self, failure: ErrorResponse) -> bytes:
+    def failure(self, failure: RequestError) -> bytes:
         """The error, as the API encodes it in a stream; without `[DONE]`, as the answer is incomplete."""
         return b"data: " + orjson.dumps(openai_error(failure, self._exchange.id)) + b"\n\n"

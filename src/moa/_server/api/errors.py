@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moa._server.http.errors import ErrorResponse
+from moa._server.http.errors import RequestError
 
 _OPENAI_TYPES = {
     401: "authentication_error",
@@ -22,7 +22,7 @@ _ANTHROPIC_TYPES = {
 }
 
 
-def openai_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
+def openai_error(failure: RequestError, request_id: str) -> dict[str, Any]:
     """Return the body of a failure in the OpenAI API's shape; `moa` holds what it has no place for."""
     default = "invalid_request_error" if failure.status < 500 else "server_error"
     body: dict[str, Any] = {
@@ -34,7 +34,7 @@ def openai_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
     return {"error": body, "moa": _details(failure, request_id)}
 
 
-def anthropic_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
+def anthropic_error(failure: RequestError, request_id: str) -> dict[str, Any]:
     """Return the body of a failure in the Anthropic API's shape."""
     default = "invalid_request_error" if failure.status < 500 else "api_error"
     kind = _ANTHROPIC_TYPES.get(failure.status, default)
@@ -47,5 +47,5 @@ def anthropic_error(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
     return {"type": "error", "error": body, "request_id": request_id, "moa": _details(failure, request_id)}
 
 
-def _details(failure: ErrorResponse, request_id: str) -> dict[str, Any]:
+def _details(failure: RequestError, request_id: str) -> dict[str, Any]:
     return {"request_id": request_id, "causes": [dict(cause) for cause in failure.causes]}

@@ -12,7 +12,7 @@ from moa._server.api.request import ApiRequest
 from moa._server.api.stream_encoder import EncodedReply, StreamEncoder, call_id, carried_state, thinking
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.usage import openai_tier
-from moa._server.http.errors import ErrorResponse
+from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa._usage import TokenUsage
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event
@@ -192,7 +192,7 @@ class MessagesStreamEncoder(StreamEncoder):
         content = _content(self._exchange, self._request, "".join(self._thoughts), answer)
         return _stored(self._exchange, self._request, content)
 
-    def failure(self, failure: ErrorResponse) -> bytes:
+    def failure(self, failure: RequestError) -> bytes:
         """The error, as the API encodes it in a stream."""
         return b"event: error\ndata: " + orjson.dumps(anthropic_error(failure, self._exchange.id)) + b"\n\n"
 

@@ -12,7 +12,7 @@ from moa._server.api.stream_encoder import EncodedReply, StreamEncoder, call_id,
 from moa._server.api.tool_call_deltas import ToolCallSequencer
 from moa._server.api.translated_tools import custom_input
 from moa._server.api.usage import openai_tier
-from moa._server.http.errors import ErrorResponse
+from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa._usage import TokenUsage
 from moa.events import AnswerDelta, AnswerToolCallDelta, Event
@@ -183,7 +183,7 @@ class ResponsesStreamEncoder(StreamEncoder):
         """The response with its conversation under its id, and each item of it under its own."""
         return _stored(self._request, self._response)
 
-    def failure(self, failure: ErrorResponse) -> bytes:
+    def failure(self, failure: RequestError) -> bytes:
         """The response, failed."""
         causes = [dict(cause) for cause in failure.causes]
         error = {"code": _error_code(failure), "message": failure.message}
@@ -192,7 +192,7 @@ class ResponsesStreamEncoder(StreamEncoder):
         return self._line("response.failed", {"response": response})
 
 
-def _error_code(failure: ErrorResponse) -> str:
+def _error_code(failure: RequestError) -> str:
     """The error's code, one of those that clients of the API know."""
     if failure.code in ("context_length_exceeded", "rate_limit_exceeded", "insufficient_quota"):
         return failure.code

@@ -9,7 +9,7 @@ from moa._results import Answer
 from moa._server.api.carried_state import packed_state
 from moa._server.api.proposal_reasoning import ProposalReasoning, proposals_text
 from moa._server.api.request import ApiRequest
-from moa._server.http.errors import ErrorResponse
+from moa._server.http.errors import RequestError
 from moa._server.http.exchange import HttpExchange
 from moa.events import Event
 
@@ -72,7 +72,7 @@ class StreamEncoder(ABC):
         """What a stream ends with after `RunFinished`; `moa` is the reply's field of that name."""
 
     @abstractmethod
-    def failure(self, failure: ErrorResponse) -> bytes:
+    def failure(self, failure: RequestError) -> bytes:
         """How a failure is written after the stream has begun."""
 
     def stored(self, answer: Answer) -> Mapping[str, Any]:

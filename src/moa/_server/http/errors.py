@@ -1,7 +1,6 @@
 """What goes wrong, as HTTP: a status for every class of errors, and what a client may know of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from moa import errors
 from moa.errors import BadRequest, ConfigError, EngineError, MoaError, ProviderError
@@ -59,16 +58,17 @@ MAX_PARAM_CHARS = 200
 
 
 class RequestError(Exception):
-    """The server won't do what is asked; nothing was sent to any model.
+    """Why a request gets no answer, as its client may know it.
 
     Attributes:
-        status: HTTP status of the answer.
+        status: HTTP status of the reply.
         code: Stable and safe to match on.
         message: What is wrong and what to do.
         param: The field of the request that is wrong, None for the whole.
         retry_after_s: Seconds after which the same request may be taken, None if it never will.
         allow: Methods that the address takes, if this one was none of them.
         details: What clients of the API look for beside the code.
+        causes: What went wrong with each model, if a run failed.
     """
 
     def __init__(
@@ -81,68 +81,12 @@ class RequestError(Exception):
         retry_after_s: float | None = None,
         allow: str | None = None,
         details: Mapping[str, str] | None = None,
+        causes: tuple[Mapping[str, str], ...] = (),
     ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-        self.param, self.retry_after_s, self.allow, self.details = param, retry_after_s, allow, details
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorResponse:
-    """Why there is no answer, as a client may know it.
-
-    Attributes:
-        status: HTTP status.
-        causes: What went wrong with each model, if a run failed.
-    """
-
-    status: int
-    code: str
-    message: str
-    param: str | None = None
-    retry_after_s: float | None = None
-    allow: str | None = None
-    details: Mapping[str, str] | None = None
-    causes: tuple[Mapping[str, str], ...] = ()
-
-
-INTERNAL = ErrorResponse(status=500, code="internal_error", message="the server made a mistake; its log says more")
-
-
-def status_of(kind: type[MoaError]) -> int:
-    """Return the HTTP status of a class of errors: its own, or that of the nearest class above it."""
-    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
-
-
-def error_response(error: MoaError | RequestError, *, show_details: bool) -> ErrorResponse:
-    """Return an error as a client may know it.
-
-    Args:
-        error: What was raised.
-        show_details: Whether to include the text of services' errors and their addresses; for operators only.
-    """
-    if isinstance(error, RequestError):
-        return ErrorResponse(
-            status=error.status,
-            code=error.code,
-            message=_shortened(error.message, MAX_MESSAGE_CHARS),
-            param=error.param and _shortened(error.param, MAX_PARAM_CHARS),
-            retry_after_s=error.retry_after_s,
-            allow=error.allow,
-            details=error.details,
-        )
-    if isinstance(error, EngineError):
-        return _failed_run(error, show_details=show_details)
-    status = status_of(type(error))
-    hidden = status >= 500 and isinstance(error, ConfigError) and not show_details
-    message = "the server is not set up for this request; its log says more" if hidden else str(error)
-    param = error.key if isinstance(error, errors.MixtureError) else None
-    return ErrorResponse(
-        status=status,
-        code=error.code,
-        message=_shortened(message, MAX_MESSAGE_CHARS),
-        param=param and _shortened(param, MAX_PARAM_CHARS),
-    )
+        self.status, self.code, self.message = status, code, _shortened(message, MAX_MESSAGE_CHARS)
+        self.param = param and _shortened(param, MAX_PARAM_CHARS)
+        self.retry_after_s, self.allow, self.details, self.causes = retry_after_s, allow, details, causes
 
 
 def _shortened(text: str, limit: int) -> str:
@@ -150,7 +94,33 @@ def _shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _failed_run(error: EngineError, *, show_details: bool) -> ErrorResponse:
+INTERNAL = RequestError(status=500, code="internal_error", message="the server made a mistake; its log says more")
+
+
+def status_of(kind: type[MoaError]) -> int:
+    """Return the HTTP status of a class of errors: its own, or that of the nearest class above it."""
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
+
+
+def error_response(error: MoaError | RequestError, *, show_details: bool) -> RequestError:
+    """Return any error as a client may know it.
+
+    Args:
+        error: What was raised.
+        show_details: Whether to include the text of services' errors and their addresses; for operators only.
+    """
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, EngineError):
+        return _failed_run(error, show_details=show_details)
+    status = status_of(type(error))
+    hidden = status >= 500 and isinstance(error, ConfigError) and not show_details
+    message = "the server is not set up for this request; its log says more" if hidden else str(error)
+    param = error.key if isinstance(error, errors.MixtureError) else None
+    return RequestError(status, error.code, message, param=param)
+
+
+def _failed_run(error: EngineError, *, show_details: bool) -> RequestError:
     """A failed run; if all causes are of one class, that class determines code and status."""
     causes = tuple(_cause(cause, show_details=show_details) for cause in error.failures)
     kinds = {type(cause) for cause in error.failures}
@@ -159,7 +129,7 @@ def _failed_run(error: EngineError, *, show_details: bool) -> ErrorResponse:
     # Each once: a hundred samples of one model fail for one cause.
     words = "; ".join(dict.fromkeys(f"{cause['model']}: {cause.get('message') or cause['code']}" for cause in causes))
     waits = [cause.retry_after_s for cause in error.failures if cause.retry_after_s is not None]
-    return ErrorResponse(
+    return RequestError(
         status=status_of(kind),
         code=_CODES.get(kind.code, kind.code),
         message=f"{error.args[0]} ({words})" if words else str(error.args[0]),

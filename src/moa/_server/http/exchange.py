@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 from moa._server.api_keys import ANONYMOUS, Caller
 from moa._server.http.body_decoding import body_decoder
 from moa._server.http.client_addresses import counted_address
-from moa._server.http.errors import ErrorResponse, RequestError
+from moa._server.http.errors import RequestError
 from moa._server.http.json_bounds import JsonBounds
 
 CLIENT_CLOSED_REQUEST = 499
@@ -86,7 +86,7 @@ class HttpExchange:
         self.caller: Caller = ANONYMOUS
         self.status = 0
         self.client_gone = self.aborted = False
-        self.encode_error: Callable[[ErrorResponse], bytes] | None = None
+        self.encode_error: Callable[[RequestError], bytes] | None = None
         self.log_fields: dict[str, object] = {}
         self.started_at = asyncio.get_running_loop().time()
         self.wrote_at = self.started_at

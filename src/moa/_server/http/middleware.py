@@ -7,17 +7,17 @@ an operator's browser must not be able to spend their money.
 import asyncio
 import logging
 import re
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from moa._server.api.apis import api_of
 from moa._server.http.address_rates import AddressRates
 from moa._server.http.client_addresses import forwarded_client
-from moa._server.http.errors import INTERNAL, ErrorResponse, RequestError, error_response
+from moa._server.http.errors import INTERNAL, RequestError, error_response
 from moa._server.http.exchange import CLIENT_CLOSED_REQUEST, ClientGone, HeaderList, HttpExchange
-from moa._server.http.routes import ClientConventions, Route, RouteTable, canonical_path
+from moa._server.http.routes import Route, RouteTable, canonical_path
 from moa._server.options import ServerOptions
 from moa.errors import MoaError
 
@@ -69,17 +69,10 @@ class ApiMiddleware:
         app: Gets what is no HTTP request: the life cycle of the process.
         options: How the server behaves.
         routes: What there is. What isn't marked as open needs a key, and so does every address that isn't there.
-        api_of: Returns what a client expects: how it sends its key, and how it reads errors.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        options: ServerOptions,
-        routes: RouteTable,
-        api_of: Callable[[HttpExchange], ClientConventions],
-    ) -> None:
-        self._app, self._options, self._routes, self._api_of = app, options, routes, api_of
+    def __init__(self, app: ASGIApp, options: ServerOptions, routes: RouteTable) -> None:
+        self._app, self._options, self._routes = app, options, routes
         self._strangers = AddressRates(STRANGERS_PER_MINUTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +98,7 @@ class ApiMiddleware:
             exchange.client_gone = True
         except asyncio.CancelledError:
             if exchange.aborted:
-                await self._fail(exchange, error_response(_STOPPING, show_details=False), _STOPPING)
+                await self._fail(exchange, _STOPPING, _STOPPING)
             elif not exchange.client_gone:
                 raise
         except Exception as error:
@@ -138,7 +131,7 @@ class ApiMiddleware:
             if route.tag is None:  # the page's files; probes must be answered whatever else goes on
                 self._strangers.check(exchange.client, exchange.started_at)
             return
-        sent = [key for name in self._api_of(exchange).key_headers if (key := _key_in(exchange, name))]
+        sent = [key for name in api_of(exchange).key_headers if (key := _key_in(exchange, name))]
         caller = next((caller for key in sent if (caller := keys.caller(key)) is not None), None)
         if caller is None:
             self._strangers.check(exchange.client, exchange.started_at)
@@ -172,12 +165,12 @@ class ApiMiddleware:
                 raise RequestError(415, "unsupported_media_type", message)
         return route
 
-    async def _fail(self, exchange: HttpExchange, failure: ErrorResponse, error: Exception) -> None:
+    async def _fail(self, exchange: HttpExchange, failure: RequestError, error: Exception) -> None:
         exchange.log_fields["error"] = failure.code
         if not isinstance(error, RequestError) and failure.status >= 500:
             error_log.warning("%s", error, extra={"request_id": exchange.id})
         if exchange.status == 0:
-            body = orjson.dumps(self._api_of(exchange).encode_error(failure, exchange.id))
+            body = orjson.dumps(api_of(exchange).encode_error(failure, exchange.id))
             await exchange.reply(failure.status, body, _error_headers(failure))
         elif exchange.encode_error is not None:
             await exchange.end(exchange.encode_error(failure))
@@ -207,7 +200,7 @@ def _hostname(host: str) -> str:
     return (found[1] or found[2]).lower() if found else ""
 
 
-def _error_headers(failure: ErrorResponse) -> HeaderList:
+def _error_headers(failure: RequestError) -> HeaderList:
     headers: HeaderList = []
     if failure.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -3,34 +3,11 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from pydantic import BaseModel
 
-from moa._server.http.errors import ErrorResponse
 from moa._server.http.exchange import HttpExchange
-
-
-class ErrorEncoder(Protocol):
-    """Writes errors in the shape of one API."""
-
-    def __call__(self, failure: ErrorResponse, request_id: str) -> dict[str, Any]:
-        """Return the body of an error."""
-        ...
-
-
-class ClientConventions(Protocol):
-    """What a client expects of every reply, whatever address it called."""
-
-    @property
-    def key_headers(self) -> tuple[bytes, ...]:
-        """Headers in which the client sends its API key, the usual one first."""
-        ...
-
-    @property
-    def encode_error(self) -> ErrorEncoder:
-        """Writes errors."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
