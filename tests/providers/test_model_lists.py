@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from moa._config.settings import load_settings
 from moa._messages import Message
 from moa._runtime.model_lists import lifecycle_notes, model_lists
-from moa.errors import ModelNotFound
+from moa.errors import ConnectionFailed, ModelNotFound
 from moa.providers._base import ModelRequest
 from moa.providers._bedrock.error_mapping import from_response
 from moa.providers._endpoint import Endpoint
@@ -195,3 +195,33 @@ async def test_a_key_that_a_service_lists_is_not_kept() -> None:
         listed = await list_models(endpoint)
 
     assert [one.id for one in listed] == ["small", "Bearer ***"]
+
+
+async def test_a_list_is_asked_for_as_the_models_are() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    async def models(request: web.Request) -> web.Response:
+        asked.append((request.path_qs, request.headers.get("x-team")))
+        return web.json_response({"data": [{"id": "small"}]})
+
+    app = web.Application()
+    app.router.add_get("/openai/models", models)
+    async with TestServer(app) as server:
+        endpoint = Endpoint(
+            name="lab",
+            kind="openai",
+            base_url=str(server.make_url("/openai/chat/completions")),
+            query={"api-version": "2026-01-01"},
+            headers={"x-team": "a"},
+        )
+        (model,) = await list_models(endpoint)
+
+    assert model.id == "small"
+    assert asked == [("/openai/models?api-version=2026-01-01", "a")]
+
+
+async def test_a_list_is_asked_for_through_the_endpoints_proxy() -> None:
+    endpoint = Endpoint(name="lab", kind="openai", base_url="http://models.test/v1", proxy="http://127.0.0.1:9")
+
+    with pytest.raises(ConnectionFailed, match="connection refused"):
+        await list_models(endpoint)

@@ -5,6 +5,7 @@ OpenAI's `/v1/models` has `shutdown_date` (its deprecations page), Anthropic's `
 under one name or another. Bedrock's `ListFoundationModels` has `modelLifecycle` (botocore's service model).
 """
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +13,12 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
-import aiohttp
 import orjson
-from yarl import URL
 
 from moa.errors import ConnectionFailed, ProviderError
 from moa.providers._endpoint import Endpoint
-from moa.providers._http import words_of
+from moa.providers._http import HttpRequest, HttpTransport, Transport
+from moa.providers._openai_compatible.provider import address, headers_of
 from moa.providers._redaction import Secrets, texts_of
 
 TIMEOUT_S = 2.5
@@ -81,39 +81,33 @@ async def list_models(endpoint: Endpoint) -> tuple[ListedModel, ...]:
         ProviderError: It can't be asked, or its answer isn't a list of models.
         MissingDependency: It is on Bedrock, and botocore isn't installed.
     """
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
-        try:
-            if endpoint.kind == "bedrock":
-                return await _bedrock(session, endpoint)
-            if endpoint.kind == "openai" and endpoint.base_url:
-                headers = dict(endpoint.headers)
-                if endpoint.api_key is not None:
-                    headers["authorization"] = f"Bearer {endpoint.api_key.get_secret_value().strip()}"
-                url = f"{endpoint.base_url.rstrip('/')}/models"
-                found, secrets = await _json(session, url, headers, endpoint.name), Secrets(texts_of(endpoint))
-                return tuple(replace(one, id=secrets.hide(one.id)) for one in _from_openai(found))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ConnectionFailed(f"can't list models: {words_of(error)}", model=endpoint.name) from error
+    transport = HttpTransport(proxy=endpoint.proxy, ca_bundle=endpoint.ca_bundle)
+    try:
+        if endpoint.kind == "bedrock":
+            return await _bedrock(transport, endpoint)
+        if endpoint.kind == "openai" and endpoint.base_url:
+            found = await _json(transport, address(endpoint, "models"), headers_of(endpoint), endpoint.name)
+            secrets = Secrets(texts_of(endpoint))
+            return tuple(replace(one, id=secrets.hide(one.id)) for one in _from_openai(found))
+    finally:
+        await transport.aclose()
     return ()
 
 
-async def _json(session: aiohttp.ClientSession, url: str | URL, headers: Mapping[str, str], name: str) -> Any:
-    async with session.get(url, headers=headers, allow_redirects=False) as response:
-        if response.status != 200:
-            raise ProviderError(f"lists no models: HTTP {response.status}", model=name, status=response.status)
-        body = b""
-        async for piece in response.content.iter_chunked(65_536):
-            body += piece
-            if len(body) > MAX_BYTES:
-                raise ProviderError("lists no models: the answer is too large", model=name)
+async def _json(transport: Transport, url: str, headers: Mapping[str, str], name: str) -> Any:
+    request = HttpRequest(url=url, headers=headers, body=b"", method="GET", reference=name, max_bytes=MAX_BYTES)
     try:
-        return orjson.loads(body)
+        async with asyncio.timeout(TIMEOUT_S), transport(request) as response:
+            if response.status != 200:
+                raise ProviderError(f"lists no models: HTTP {response.status}", model=name, status=response.status)
+            return orjson.loads(await response.read())
+    except TimeoutError as error:
+        raise ConnectionFailed(f"lists no models within {TIMEOUT_S:g} s", model=name) from error
     except orjson.JSONDecodeError as error:
         raise ProviderError("lists no models: the answer is not JSON", model=name) from error
 
 
-async def _bedrock(session: aiohttp.ClientSession, endpoint: Endpoint) -> tuple[ListedModel, ...]:
+async def _bedrock(transport: Transport, endpoint: Endpoint) -> tuple[ListedModel, ...]:
     # Imported here: Bedrock is optional.
     from moa.providers._bedrock.aws import Aws
 
@@ -121,7 +115,7 @@ async def _bedrock(session: aiohttp.ClientSession, endpoint: Endpoint) -> tuple[
 
     async def get(path: str) -> Any:
         url, headers = await aws.signed(path, b"", reference=endpoint.name, method="GET")
-        return await _json(session, URL(url, encoded=True), headers, endpoint.name)
+        return await _json(transport, url, headers, endpoint.name)
 
     models = {one.id: one for one in _from_bedrock(await get("/foundation-models"))}
     profiles: list[dict[str, Any]] = []
