@@ -1,7 +1,7 @@
 """The prompt of a row of a user's file: a text, or a conversation."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moa._messages import MESSAGE_KEYS, Message, conversation, whole_characters
@@ -17,6 +17,9 @@ DATASET_COLUMNS = (
     *("inputs", "body", "params"),
 )
 """Columns in which others write prompts: public datasets, exports of evaluation tools, batch files of services."""
+
+ANSWER_COLUMNS = ("answer", "output", "outputs", "response", "completion")
+"""Columns in which a row may have an answer to its prompt; the first one counts."""
 
 _INSTRUCTED = ("input", "context")
 """What an instruction is about, in columns of its own: Alpaca's and Dolly's."""
@@ -56,6 +59,44 @@ def prompt_in(row: Mapping[str, Any], column: str | None = None) -> str | tuple[
     except (UsageError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"the prompt can't be used: {error}") from error
     return whole_characters(value) if isinstance(value, str) else turns
+
+
+def asked_in(row: Mapping[str, Any]) -> tuple[str | tuple[Message, ...], list[str]]:
+    """Return what a row asks, and the answer that its conversation ends with, as logs and training data do.
+
+    Raises:
+        UsageError: As for `prompt_in`.
+    """
+    prompt = prompt_in(row)
+    if isinstance(prompt, str) or prompt[-1].role != "assistant" or len(prompt) == 1:
+        return prompt, []
+    return prompt[:-1], [prompt[-1].text] if prompt[-1].text else []
+
+
+def text_of(prompt: str | tuple[Message, ...]) -> str:
+    """Return a prompt as one text."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0].text
+    return "\n\n".join(f"{message.role}: {message.text}" for message in prompt)
+
+
+def answers_in(row: Mapping[str, Any], columns: Sequence[str] = ANSWER_COLUMNS) -> list[str]:
+    """Return the answers in the first of some columns that has any: texts, messages, or a traced function's outputs."""
+    name = next((one for one in columns if row.get(one) not in (None, "", [])), None)
+    return [] if name is None else _texts(row[name], columns)
+
+
+def _texts(value: Any, columns: Sequence[str]) -> list[str]:
+    if isinstance(value, Mapping):
+        inside = value.get("content") or value.get("message") or answers_in(value, columns)
+        if not inside and len(value) == 1:
+            (inside,) = value.values()
+        return _texts(inside, columns) if inside else [json.dumps(value, ensure_ascii=False, default=str)]
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one, columns)]
+    return [str(value)]
 
 
 def _found(row: Mapping[str, Any]) -> Any:

@@ -155,3 +155,41 @@ def test_a_table_may_be_separated_and_encoded_as_spreadsheets_do(data: bytes, tm
     (one,) = load_instructions(tmp_path / "p.csv")
 
     assert (one.prompt, one.category) == ("Hi, you; there", "a")
+
+
+def test_answers_of_a_batch_and_logs_of_other_tools_are_outputs(tmp_path: Path) -> None:
+    batch = {
+        **{"prompt": "Two and two?", "answer": "4", "answer_status": "complete", "answer_error": None},
+        **{"answer_input_tokens": 9, "answer_output_tokens": 1, "answer_seconds": 0.5},
+    }
+    failed = {"prompt": "And three?", "answer": None, "answer_status": "failed", "answer_error": "timeout: 60 s"}
+    others = [{"messages": [USER, FOUR]}, {"inputs": {"ask": "Two and two?"}, "outputs": {"said": "4"}}]
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (batch, failed, *others)))
+
+    one, none, *rest = read_outputs(path)
+
+    assert (one.instruction, one.output, one.seconds, one.error) == ("Two and two?", "4", 0.5, None)
+    assert one.usage is not None
+    assert (one.usage.input_tokens, one.usage.output_tokens) == (9, 1)
+    assert (none.instruction, none.output, none.error) == ("And three?", "", "timeout: 60 s")
+    assert [(row.instruction, row.output) for row in rest] == [("Two and two?", "4")] * 2
+
+
+def test_an_output_of_alpacas_shape_belongs_to_the_whole_prompt(tmp_path: Path) -> None:
+    row = {"instruction": "Sum up.", "input": "A text.", "output": "T."}
+    (tmp_path / "p.json").write_text(json.dumps([row]))
+
+    (output,), (prompt,) = read_outputs(tmp_path / "p.json"), load_instructions(tmp_path / "p.json")
+
+    assert output.instruction == prompt.text
+
+
+def test_outputs_in_a_table_may_have_tokens_and_seconds(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_text(
+        "instruction,output,input_token_usage,output_token_usage,total_time\na,b,9,1,0.5\nc,d,,,\n"
+    )
+
+    one, two = read_outputs(tmp_path / "o.csv")
+
+    assert (one.usage is not None, one.seconds, two.usage, two.seconds) == (True, 0.5, None, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moa._messages import Message
-from moa._runtime.prompt_rows import PROMPT_COLUMNS, prompt_in
+from moa._runtime.prompt_rows import ANSWER_COLUMNS, PROMPT_COLUMNS, answers_in, asked_in, text_of
 from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.huggingface import hub_file
 from moa.evaluation._data.rows import FORMATS, read_rows
@@ -22,7 +22,7 @@ STARTER = "starter"
 
 REFERENCE_COLUMNS = (
     *("reference", "ideal", "target", "expected", "expected_output", "expectedOutput", "ground_truth"),
-    *("referenceResponse", "answer", "output", "outputs", "response", "completion"),
+    *("referenceResponse", *ANSWER_COLUMNS),
 )
 """Columns in which a row may have a right answer, ours and those of `DATASET_COLUMNS`; the first one counts."""
 
@@ -60,11 +60,7 @@ class Instruction:
     @property
     def text(self) -> str:
         """The prompt as one text: what files in AlpacaEval's format hold as `instruction`."""
-        if isinstance(self.prompt, str):
-            return self.prompt
-        if len(self.prompt) == 1:
-            return self.prompt[0].text
-        return "\n\n".join(f"{message.role}: {message.text}" for message in self.prompt)
+        return text_of(self.prompt)
 
 
 def load_instructions(
@@ -130,7 +126,7 @@ def _instruction(row: Any, index: int, path: Path | None, name: str) -> Instruct
     if not isinstance(values, Mapping):
         raise EvaluationDataError("expected a prompt or an object with one", path=path, row=index + 1)
     try:
-        prompt, answered = _asked(prompt_in(values))
+        prompt, answered = asked_in(values)
     except UsageError as error:
         raise EvaluationDataError(str(error), path=path, row=index + 1) from error
     rest = {key: value for key, value in values.items() if key not in PROMPT_COLUMNS}
@@ -148,31 +144,10 @@ def _instruction(row: Any, index: int, path: Path | None, name: str) -> Instruct
     )
 
 
-def _asked(prompt: str | tuple[Message, ...]) -> tuple[str | tuple[Message, ...], list[str]]:
-    """What is asked, and the answer to it that a conversation ends with, as those of models' training data do."""
-    if isinstance(prompt, str) or prompt[-1].role != "assistant" or len(prompt) == 1:
-        return prompt, []
-    return prompt[:-1], [prompt[-1].text] if prompt[-1].text else []
-
-
 def _references(values: Mapping[str, Any]) -> list[str]:
-    """The right answers of a row, any of which will do."""
-    for name in REFERENCE_COLUMNS:
-        # An output with a generator's name is what some model wrote.
-        if values.get(name) not in (None, "", []) and not (name == "output" and values.get("generator")):
-            return _texts(values[name])
-    return []
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, Mapping):  # a message, or the outputs of a traced function
-        inside = value.get("content") or value.get("message") or _references(value)
-        if not inside and len(value) == 1:
-            (inside,) = value.values()
-        return _texts(inside) if inside else [json.dumps(value, ensure_ascii=False, default=str)]
-    if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
-    return [str(value)]
+    """The right answers of a row, any of which will do; an output with a generator's name is what some model wrote."""
+    is_generated = bool(values.get("generator"))
+    return answers_in(values, [name for name in REFERENCE_COLUMNS if not (is_generated and name == "output")])
 
 
 def _text(values: Mapping[str, Any], key: str) -> str | None:

@@ -1,5 +1,6 @@
 """Outputs of a system in AlpacaEval's file format, with the tokens and times that extended files carry."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,9 +14,10 @@ from typing import Any
 import orjson
 
 from moa._messages import whole_characters
+from moa._runtime.prompt_rows import ANSWER_COLUMNS, answers_in, asked_in, text_of
 from moa._usage import TokenUsage
 from moa._validation.file_errors import os_reason
-from moa.errors import EvaluationDataError
+from moa.errors import EvaluationDataError, UsageError
 from moa.evaluation._data.rows import read_rows
 
 UNFINISHED = ".unfinished"
@@ -67,7 +69,8 @@ def read_outputs(path: Path) -> tuple[Output, ...]:
 
     Args:
         path: As for `read_rows`. Each row has `instruction` and `output`, maybe `generator`, `dataset`,
-            `input_token_usage`, `output_token_usage` and `total_time` (seconds); other fields are ignored.
+            `input_token_usage`, `output_token_usage` and `total_time` (seconds); other fields are ignored. Or it is a
+            row of answers that `moa batch` wrote, or has a prompt and an answer in the columns of another tool.
 
     Returns:
         At least one output, in the file's order. Rows without a generator get the file's stem.
@@ -85,6 +88,7 @@ def read_outputs(path: Path) -> tuple[Output, ...]:
 def _output(row: Any, stem: str, path: Path, number: int) -> Output:
     if not isinstance(row, dict):
         raise EvaluationDataError(f"is {type(row).__name__} where an object is expected", path=path, row=number)
+    row = _in_own_columns(row)
     return Output(
         instruction=_text(row, "instruction", path, number),
         output=_text(row, "output", path, number),
@@ -95,6 +99,30 @@ def _output(row: Any, stem: str, path: Path, number: int) -> Output:
         finish_reason=row.get("finish_reason"),
         error=row.get("error"),
     )
+
+
+_OF_A_BATCH = {
+    "answer_input_tokens": "input_token_usage",
+    "answer_output_tokens": "output_token_usage",
+    "answer_seconds": "total_time",
+    "answer_error": "error",
+}
+"""Columns of the answers that `moa batch` writes, and what they are called here."""
+
+
+def _in_own_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of answers, or of another tool, with AlpacaEval's columns."""
+    if {"instruction", "output"} <= row.keys() and not row.get("input") and not row.get("context"):
+        return row
+    try:
+        prompt, answered = asked_in(row)
+    except UsageError:
+        return row
+    answers = answers_in(row, ("output", *ANSWER_COLUMNS)) or answered
+    if not answers and row.get("answer_error"):
+        answers = [""]
+    renamed = {_OF_A_BATCH.get(key, key): value for key, value in row.items()}
+    return {**renamed, "instruction": text_of(prompt), **({"output": answers[0]} if answers else {})}
 
 
 def _text(row: dict[str, Any], key: str, path: Path, number: int) -> str:
@@ -115,6 +143,9 @@ def _usage(row: dict[str, Any], path: Path, number: int) -> TokenUsage | None:
 
 def _number(row: dict[str, Any], key: str, path: Path, number: int) -> float | None:
     value = row.get(key)
+    if isinstance(value, str):  # a cell of a CSV file
+        with contextlib.suppress(ValueError):
+            value = float(value) if value else None
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
