@@ -107,5 +107,5 @@ class GivenTexts:
     def trace(self, system: str, index: int) -> AnswerTrace:
         return AnswerTrace()
 
-    def judgement(self, system: str, index: int) -> Judgement | None:
-        return None
+    def judgements(self, systems: Sequence[str], records: Mapping[str, Record]) -> Mapping[str, Judgement]:
+        return {}

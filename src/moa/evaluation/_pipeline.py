@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -12,7 +12,7 @@ from moa._policies.cache.store import Store
 from moa._runtime.default_engine import in_background
 from moa._runtime.engine import Engine
 from moa.evaluation._analysis.load_run import table_in
-from moa.evaluation._data.outputs import write_outputs, write_rows
+from moa.evaluation._data.outputs import row_writer
 from moa.evaluation._metrics.stopping import Settlement
 from moa.evaluation._runner.fill import Ended, Fill
 from moa.evaluation._runner.generation import output_of
@@ -221,10 +221,13 @@ def _judging_engine(spec: Spec, folder: RunDirectory, answering: Engine) -> Engi
 
 def export(table: Table, folder: RunDirectory) -> None:
     """Write outputs and annotations as AlpacaEval's files have them, in the prompts' order."""
-    cells, indices = table.cells, [one.index for one in table.instructions]
-    for name in table.answers:
-        records = (record for index in indices for record in cells.records((name,), index).values())
-        write_outputs(folder.outputs(name), (output_of(one, cells.by_index[one.index]) for one in records))
-    for name in table.judging.found:
-        rows = (cells.judgement(name, index) for index in indices)
-        write_rows(folder.annotations(name), (one.as_dict() for one in rows if one is not None))
+    cells, judged = table.cells, tuple(table.judging.found)
+    with ExitStack() as files:
+        outputs = {name: files.enter_context(row_writer(folder.outputs(name))) for name in table.answers}
+        annotations = {name: files.enter_context(row_writer(folder.annotations(name))) for name in judged}
+        for one in table.instructions:
+            records = cells.records(tuple(table.answers), one.index)
+            for name, record in records.items():
+                outputs[name](output_of(record, one).as_dict())
+            for name, row in cells.judgements(judged, records).items():
+                annotations[name](row.as_dict())

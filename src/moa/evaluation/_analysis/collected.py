@@ -29,8 +29,8 @@ class Texts(Protocol):
     def trace(self, system: str, index: int) -> AnswerTrace:
         """How an answer came about."""
 
-    def judgement(self, system: str, index: int) -> Judgement | None:
-        """What the judge says of an answer; None while that is to come."""
+    def judgements(self, systems: Sequence[str], records: Mapping[str, Record]) -> Mapping[str, Judgement]:
+        """What the judge says of systems' answers to a prompt, given all answers to it; as far as it says something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,9 +198,10 @@ class TextsOfFormat1:
         """See `Texts`."""
         return self._traces.get((system, index), AnswerTrace())
 
-    def judgement(self, system: str, index: int) -> Judgement | None:
+    def judgements(self, systems: Sequence[str], records: Mapping[str, Record]) -> Mapping[str, Judgement]:
         """See `Texts`."""
-        return self._rows[system].get(index)
+        places = ((name, records[name].index) for name in systems if name in records)
+        return {name: self._rows[name][index] for name, index in places if index in self._rows[name]}
 
 
 def _trace_of_format_1(line: Mapping[str, Any]) -> AnswerTrace:

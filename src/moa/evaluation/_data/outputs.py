@@ -6,10 +6,11 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -155,20 +156,24 @@ def _number(row: dict[str, Any], key: str, path: Path, number: int) -> float | N
 
 def write_outputs(path: Path, outputs: Iterable[Output]) -> None:
     """Write outputs as a JSON list; the file is there whole or not at all."""
-    write_rows(path, (output.as_dict() for output in outputs))
+    with row_writer(path) as write:
+        for output in outputs:
+            write(output.as_dict())
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as a JSON list, one at a time, in place of a file; as `write_json`."""
-
-    def pieces() -> Iterator[bytes]:
+@contextmanager
+def row_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Give what writes the next row of a JSON list, which replaces a file once the block ends; as `write_json`."""
+    with _replaced(path) as file:
         mark = b"[\n  "
-        for row in rows:
-            yield mark + _encoded(row).rstrip().replace(b"\n", b"\n  ")
-            mark = b",\n  "
-        yield b"[]\n" if mark.startswith(b"[") else b"\n]\n"
 
-    _write(path, pieces())
+        def write(row: Mapping[str, Any]) -> None:
+            nonlocal mark
+            file.write(mark + _encoded(row).rstrip().replace(b"\n", b"\n  "))
+            mark = b",\n  "
+
+        yield write
+        file.write(b"[]\n" if mark.startswith(b"[") else b"\n]\n")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -177,16 +182,18 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         EvaluationDataError: It can't be written.
     """
-    _write(path, (_encoded(value),))
+    with _replaced(path) as file:
+        file.write(_encoded(value))
 
 
-def _write(path: Path, pieces: Iterable[bytes]) -> None:
+@contextmanager
+def _replaced(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         name = path.parent / f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}"
         try:
             with name.open("xb") as file:
-                file.writelines(pieces)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(name, path)

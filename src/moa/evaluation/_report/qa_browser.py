@@ -91,7 +91,7 @@ def _prompt(row: int, evaluation: Collected, places: Mapping[str, Mapping[int, i
     main = tuple(shown.pop(name) for name in (mixture.name, evaluation.opponent) if name in shown)
     place = places.get(mixture.name, {}).get(index)
     verdict, _, preference = _verdict(mixture, place).partition(" ")
-    judgement = None if place is None else texts.judgement(mixture.name, index)
+    judgement = texts.judgements((mixture.name,), records).get(mixture.name)
     return Prompt(
         index=index,
         instruction=instruction.text,

@@ -133,11 +133,16 @@ class CellStore:
             if answer is not None:
                 yield system, key, answer, trace
 
-    def scores(self, measure: str, prompt: str | None = None) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-        """Give the scores by one measure, of one prompt or all, by the keys of prompt and outputs; as in `answer`."""
-        query = "SELECT prompt, outputs, body, digest FROM scores WHERE measure = ?"
-        one = () if prompt is None else (prompt,)
-        for *key, body, digest in self._rows(f"{query} AND prompt = ?" if one else query, measure, *one):
+    def scores(self, measure: str, *keys: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+        """Give the scores by one measure, each with the keys of prompt and outputs; as in `answers`.
+
+        Args:
+            measure: Its name.
+            keys: Of the prompt, and of the outputs, if those of all are not wanted.
+        """
+        wanted = "".join(f" AND {column} = ?" for column, _ in zip(("prompt", "outputs"), keys, strict=False))
+        query = f"SELECT prompt, outputs, body, digest FROM scores WHERE measure = ?{wanted}"
+        for *key, body, digest in self._rows(query, measure, *keys):
             found = self._whole(body, digest, b"", f"score by {measure} on prompt {tuple(key)}")
             if found is not None:
                 yield (key[0], key[1]), found

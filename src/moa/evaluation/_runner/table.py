@@ -78,8 +78,8 @@ class Cells:
     def verdict(self, pair: Pair) -> Verdict | None:
         """What the judge said of a pair, with all that is known of it."""
         key = self.by_index[pair.index].key, outputs_key(pair.output_1, pair.output_2)
-        found = dict(self.store.scores(str(self.judge), key[0]))
-        return _VERDICTS.validate_python(found[key]) if key in found else None
+        found = self.store.scores(str(self.judge), *key)
+        return next((_VERDICTS.validate_python(body) for _, body in found), None)
 
     def pair(self, system: str, index: int) -> Pair | None:
         """A system's and the opponent's output; None while one of them has none."""
@@ -88,24 +88,35 @@ class Cells:
             return None
         return self._pair(found[system], found[str(self.opponent)])
 
-    def judgement(self, system: str, index: int) -> Judgement | None:
-        """What the judge says of a system's output; None while that is to come.
+    def judgements(self, systems: Sequence[str], records: Mapping[str, Record]) -> dict[str, Judgement]:
+        """What the judge says of systems' outputs to a prompt, as far as it says something.
 
         A system that has no output loses. A prompt on which the opponent has none says nothing about the system: its
         preference is missing, and counted as such. (The official command knows no failures: it reads the same outputs
         files and has its judge compare an empty text.)
+
+        Args:
+            systems: Their names.
+            records: The answers to that prompt, the opponent's too.
         """
-        found = self.records((system, str(self.opponent)), index)
-        if len(found) < 2:
-            return None
-        mine, theirs = found[system], found[str(self.opponent)]
-        pair, judge = self._pair(mine, theirs), str(self.judge)
-        if not theirs.has_output:
-            return replace(judgement_of(pair, Verdict(preference=None), judge), verdict=NO_BASELINE)
-        if not mine.has_output:
-            return replace(judgement_of(pair, Verdict(preference=LOST), judge), verdict=NO_OUTPUT)
-        verdict = self.verdict(pair)
-        return None if verdict is None else judgement_of(pair, verdict, judge)
+        theirs, found = records.get(str(self.opponent)), dict[str, Judgement]()
+        if theirs is None or self.judge is None:
+            return {}
+        key = self.by_index[theirs.index].key
+        bodies = dict(self.store.scores(self.judge, key))
+        for name in systems:
+            if (mine := records.get(name)) is None:
+                continue
+            pair = self._pair(mine, theirs)
+            if not theirs.has_output:
+                row = judgement_of(pair, Verdict(preference=None), self.judge)
+                found[name] = replace(row, verdict=NO_BASELINE)
+            elif not mine.has_output:
+                row = judgement_of(pair, Verdict(preference=LOST), self.judge)
+                found[name] = replace(row, verdict=NO_OUTPUT)
+            elif body := bodies.get((key, outputs_key(theirs.output, mine.output))):
+                found[name] = judgement_of(pair, _VERDICTS.validate_python(body), self.judge)
+        return found
 
     def _pair(self, mine: Record, theirs: Record) -> Pair:
         instruction = self.by_index[mine.index]
