@@ -1,6 +1,7 @@
 """What the analysis and a running evaluation hold: figures of every answer and verdict, and the text of none."""
 
 import gc
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -35,7 +36,9 @@ def held(value: object) -> set[str]:
 
 
 async def test_no_text_of_an_answer_or_a_verdict_is_held(tmp_path: Path) -> None:
-    provider = models(agg=f"{ANSWER} of agg", big=f"{ANSWER} of big", judge='{"reason": "%s", "verdict": "A"}' % REASON)
+    provider = models(
+        agg=f"{ANSWER} of agg", big=f"{ANSWER} of big", judge=json.dumps({"reason": REASON, "verdict": "A"})
+    )
     await evaluated(tmp_path, provider, measures=["regex:agg"], leave_one_out=True, **judged())
     folder = RunDirectory(tmp_path)
 

@@ -232,7 +232,8 @@ class Table:
         self.measuring = {name: self._column(name, None) for name in measures}
         self.former = tuple(self._column(name, against) for name, against in (former or {}).items())
         self.columns = (*((self.judging,) if self.judging.name else ()), *self.measuring.values(), *self.former)
-        for one in self.instructions:
+        # In the order of the store, whose pages are then read once.
+        for one in sorted(self.instructions, key=lambda one: one.key):
             self._load(one)
 
     def _column(self, name: str, opponent: str | None) -> Column:
