@@ -25,7 +25,7 @@ from moa._engine.proposal_reuse import (
     reused,
     turn_key,
 )
-from moa._engine.run_budget import RunBudget, dropped_agents, fit_to_budget, reserve_budget
+from moa._engine.run_budget import dropped_agents, fit_to_budget, reserve_budget
 from moa._ledger import Meter
 from moa._messages import Conversation
 from moa._mixture.prompts import Rendered, render_selection, render_synthesis
@@ -64,7 +64,8 @@ async def execute(
         UsageError: The mixture can't do what is asked; nothing was sent.
         EngineError: The run failed; its ledger says what was spent.
     """
-    _require_possible(plan)
+    if plan.mixture.aggregation == "selection" and plan.options.reply.tools:
+        raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
     run_id = f"run-{token_hex(8)}"
     if shared or plan.budget_usd is not None:
         await models.prices_ready()
@@ -76,7 +77,15 @@ async def execute(
         shown=[proposal.text for proposal in made.layers[-1].proposals] if made else (),
     )
     budget, layers = await reserve_budget(plan, rest, shared, meter)
-    context = _context(plan, models, budget, meter, on_event)
+    context = RunContext(
+        plan=plan,
+        meter=meter,
+        on_event=on_event,
+        # From now on: a run that had to wait for its share of a budget has not begun.
+        deadline_at=None if plan.deadline_s is None else meter.now() + plan.deadline_s,
+        prices_ready=models.prices_ready,
+        budget=budget,
+    )
     context.emit(
         lambda: RunStarted(
             id=run_id,
@@ -120,23 +129,6 @@ async def _answered(
     return _answer(run_id, context, state, result)
 
 
-def _require_possible(plan: RunPlan) -> None:
-    if plan.mixture.aggregation == "selection" and plan.options.reply.tools:
-        raise UsageError("a mixture that selects a proposal can't call tools: use `aggregation: synthesis`")
-
-
-def _context(plan: RunPlan, models: Models, budget: RunBudget, meter: Meter, on_event: OnEvent | None) -> RunContext:
-    return RunContext(
-        plan=plan,
-        meter=meter,
-        on_event=on_event,
-        # From now on: a run that had to wait for its share of a budget has not begun.
-        deadline_at=None if plan.deadline_s is None else meter.now() + plan.deadline_s,
-        prices_ready=models.prices_ready,
-        budget=budget,
-    )
-
-
 @dataclass(slots=True, kw_only=True)
 class _RunState:
     """How far a run has come: its layers, why they are less than planned, the prompt that shows the last one."""
@@ -158,7 +150,7 @@ def _restore_layers(context: RunContext, made: TurnProposals, state: _RunState) 
     shown = [proposal.text for proposal in state.proposals]
     state.prompt = _render(context.plan, shown, is_last=True).text
     for layer in again.layers:
-        _emit_layer_finished(context, layer)
+        context.emit(LayerFinished, result=layer)
 
 
 async def _run_layers(context: RunContext, conversation: Conversation, left: Layers, state: _RunState) -> None:
@@ -173,7 +165,7 @@ async def _run_layers(context: RunContext, conversation: Conversation, left: Lay
             # Only now it is known who is shown it: the next layer, or the aggregator that selects.
             rendered = _render(plan, shown, is_last=not left)
             state.layers[-1], state.prompt = _with_escapes(state.layers[-1], rendered), rendered.text
-            _emit_layer_finished(context, state.layers[-1])
+            context.emit(LayerFinished, result=state.layers[-1])
         if not left:
             return
         slots, left = left[0], left[1:]
@@ -189,10 +181,6 @@ async def _run_layers(context: RunContext, conversation: Conversation, left: Lay
         result = await run_layer(task)
         state.layers.append(result)
         state.degraded += _degradations(slots, result)
-
-
-def _emit_layer_finished(context: RunContext, layer: LayerResult) -> None:
-    context.emit(LayerFinished, result=layer)
 
 
 def _close_at(context: RunContext, *, layers_left: int) -> float:

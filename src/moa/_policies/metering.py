@@ -58,7 +58,9 @@ class Metered(WrappedProvider):
         return _Metering(self._inner, request, cached=self._cached, on_end=self._on_end)
 
 
-def _fault(error: Exception, reference: str) -> ProviderFault:
+def _fault(error: Exception, reference: str) -> ProviderError:
+    if isinstance(error, ProviderError):
+        return error
     if isinstance(error, MoaError):
         return ProviderFault(str(error), model=reference)
     return ProviderFault(f"a bug in its provider: {type(error).__name__}: {error}", model=reference)
@@ -96,7 +98,7 @@ class _Metering:
             except Exception as error:
                 # Providers may come from other packages. This is the door through which their bugs come in: here each
                 # of them becomes the failure of one call, or it would take the whole run down.
-                fault = self._fault_of(error)
+                fault = _fault(error, self._request.reference)
                 self._end(fault)
                 raise fault from error
             except BaseException as stopped:
@@ -122,16 +124,13 @@ class _Metering:
         try:
             await self._inner.__aexit__(kind, error, trace)
         except Exception as failed:
-            ours = failed if failed is error or isinstance(failed, ProviderError) else self._fault_of(failed)
+            ours = failed if failed is error else _fault(failed, self._request.reference)
             self._end(ours)
             raise ours from failed.__cause__
         except BaseException as stopped:
             self._end(stopped)
             raise
         self._end(error)
-
-    def _fault_of(self, error: Exception) -> ProviderFault:
-        return _fault(error, self._request.reference)
 
     def _end(self, error: BaseException | None) -> None:
         """Write down how the attempt ended, however it ended."""
@@ -151,7 +150,21 @@ def _note_end(watched: "_Watched", request: ModelRequest, call: CallRecord, erro
         record.status, record.error = "cancelled", _interruption(error)
     else:
         record.status = "ok" if watched.finish else "cancelled"
-    _close(watched, request, call, failed)
+    record.ended_at = call.now()
+    reported = (watched.finish and watched.finish.usage) or (failed and failed.usage)
+    if reported:
+        record.usage, record.usage_source = reported, "reported"
+    elif failed is None or failed.maybe_billed or watched.written_bytes:
+        record.usage_source = "estimated"
+        record.usage = TokenUsage(
+            input_tokens=estimated_input_tokens(request), output_tokens=tokens_of(watched.written_bytes)
+        )
+        longest = request.sampling.max_tokens
+        is_unseen = not request.deltas or not watched.written_bytes
+        if record.status != "ok" and is_unseen and longest is not None:
+            # Nothing is seen of a reply that comes whole until it is there, nor of thoughts that a service keeps to
+            # itself: it may be as long as it was allowed to be.
+            record.usage, record.usage_source = replace(record.usage, output_tokens=longest), "upper_bound"
 
 
 class _Watched:
@@ -213,22 +226,6 @@ def _interruption(error: BaseException) -> ErrorInfo:
     return ErrorInfo(code="interrupted", message=f"the call was left because of {type(error).__name__}")
 
 
-def _close(watched: _Watched, request: ModelRequest, call: CallRecord, error: ProviderError | None) -> None:
-    record, finish = watched.record, watched.finish
-    record.ended_at = call.now()
-    reported = (finish and finish.usage) or (error and error.usage)
-    if reported:
-        record.usage, record.usage_source = reported, "reported"
-    elif error is None or error.maybe_billed or watched.written_bytes:
-        record.usage, record.usage_source = _estimate(request, watched.written_bytes), "estimated"
-        longest = request.sampling.max_tokens
-        is_unseen = not request.deltas or not watched.written_bytes
-        if record.status != "ok" and is_unseen and longest is not None:
-            # Nothing is seen of a reply that comes whole until it is there, nor of thoughts that a service keeps to
-            # itself: it may be as long as it was allowed to be.
-            record.usage, record.usage_source = replace(record.usage, output_tokens=longest), "upper_bound"
-
-
 def _written_bytes(event: ReplyEvent) -> int:
     match event:
         case TextDelta() | ReasoningDelta():
@@ -236,7 +233,3 @@ def _written_bytes(event: ReplyEvent) -> int:
         case ToolCallDelta():
             return size_bytes((event.name or "") + event.arguments)
     return 0
-
-
-def _estimate(request: ModelRequest, written_bytes: int) -> TokenUsage:
-    return TokenUsage(input_tokens=estimated_input_tokens(request), output_tokens=tokens_of(written_bytes))

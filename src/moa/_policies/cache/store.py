@@ -324,7 +324,7 @@ class Store:
                 pass
 
     def _shrink(self) -> None:
-        if self._pragma("page_count") * self._pragma("page_size") > self._max_bytes:
+        if _pragma(self._db, "page_count") * _pragma(self._db, "page_size") > self._max_bytes:
             # As a script: as a single statement it would stop after the first page.
             self._db.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
 
@@ -340,10 +340,7 @@ class Store:
         return len(victims)
 
     def _used_bytes(self) -> int:
-        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
-
-    def _pragma(self, name: str) -> int:
-        return _pragma(self._db, name)
+        return (_pragma(self._db, "page_count") - _pragma(self._db, "freelist_count")) * _pragma(self._db, "page_size")
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:

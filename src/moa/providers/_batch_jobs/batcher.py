@@ -332,7 +332,7 @@ class Batcher:
         except Exception as error:
             # A bug, or a full disk: the waiting calls fail with it, and a later process can collect the job.
             message = f"batch job {job.token}: {type(error).__name__}: {error}"
-            fault = self._failures[job.token] = ProviderFault(message, model=f"{job.endpoint}/{job.model}")
+            fault = self._failures[job.token] = ProviderFault(message, model=job.reference)
             self._fail(keys, fault)
         else:
             job, _ = self.running[job.token]
@@ -406,7 +406,7 @@ class Batcher:
                 if misses >= MOST_MISSES or (misses >= MISSES and (await self._looked_up(job)).remote_id is None):
                     self._store.end(job.token)
                     message = f"the service doesn't know batch job {job.remote_id} any more"
-                    raise ServiceFailed(message, model=f"{job.endpoint}/{job.model}") from error
+                    raise ServiceFailed(message, model=job.reference) from error
             else:
                 misses = 0
                 self.running[job.token] = job, status
@@ -425,12 +425,11 @@ class Batcher:
             status = await self._take_all(job, missing, status)
         finally:
             self._delivering -= 1
-        reference = f"{job.endpoint}/{job.model}"
         if status.cancelled and not job.cancelled:
-            self._fail(missing, Abandoned("its batch job was cancelled", model=reference))
+            self._fail(missing, Abandoned("its batch job was cancelled", model=job.reference))
         else:
             reason = f"its batch job ended without it ({status.word}{': ' if status.message else ''}{status.message})"
-            self._fail(missing, ServiceFailed(reason, model=reference))
+            self._fail(missing, ServiceFailed(reason, model=job.reference))
 
     async def _take_all(self, job: BatchJob, missing: set[str], status: JobStatus) -> JobStatus:
         """Take the replies out of what is missing, and return the state in which they were taken.
@@ -466,11 +465,10 @@ class Batcher:
     def _deliver(self, job: BatchJob, replies: Mapping[str, bytes]) -> None:
         good: dict[str, list[ReplyEvent]] = {}
         failed: dict[str, ProviderError] = {}
-        reference = f"{job.endpoint}/{job.model}"
         for key, reply in replies.items():
             asker = self._askers.get(key)
             try:
-                events = self._service.decode(reply, reference=reference, request=asker.request if asker else None)
+                events = self._service.decode(reply, reference=job.reference, request=asker.request if asker else None)
                 good[key] = in_tier(events, TIER)
             except ProviderError as error:
                 failed[key] = error
@@ -488,9 +486,8 @@ class Batcher:
 
     def _refuse(self, job: BatchJob, keys: set[str], status: JobStatus) -> None:
         """Blame the requests that a job was refused for; the others may go into the next job."""
-        reference = f"{job.endpoint}/{job.model}"
         if not status.faults:
-            self._fail(keys, BadRequest(f"batch job {status.word}: {status.message}", model=reference))
+            self._fail(keys, BadRequest(f"batch job {status.word}: {status.message}", model=job.reference))
             return
         order = self._order(job)
         for line, fault in status.faults.items():
@@ -498,7 +495,7 @@ class Batcher:
                 self._fail([order[line]], fault)
         rest = keys - {order[line] for line in status.faults if line < len(order)}
         message = f"batch job {status.word} because of another request: {status.message}"
-        self._fail(rest, ServiceFailed(message, model=reference))
+        self._fail(rest, ServiceFailed(message, model=job.reference))
 
     def _order(self, job: BatchJob) -> list[str]:
         with self._store.input_of(job.token).open("rb") as file:

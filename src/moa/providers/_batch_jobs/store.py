@@ -61,6 +61,11 @@ class BatchJob:
     remote_id: str | None = None
     cancelled: bool = False
 
+    @property
+    def reference(self) -> str:
+        """The reference of its model, for errors."""
+        return f"{self.endpoint}/{self.model}"
+
 
 _COLUMNS = tuple(field.name for field in fields(BatchJob))
 """Those of `jobs` are named as a job's fields; SQLite's 0 and 1 are as good as false and true."""

@@ -114,7 +114,7 @@ class BedrockBatchService:
             ),
         )
         if not isinstance(created.get("jobArn"), str):
-            raise BrokenReply("the created job has no ARN", model=f"{job.endpoint}/{job.model}")
+            raise BrokenReply("the created job has no ARN", model=job.reference)
         return str(created["jobArn"])
 
     def _output(self, job: BatchJob) -> str:
@@ -225,15 +225,14 @@ class BedrockBatchService:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # type: ignore[import-untyped]
         from botocore.exceptions import ConnectionError as Unreachable
 
-        reference = f"{job.endpoint}/{job.model}"
         try:
             return await asyncio.to_thread(call)
         except ClientError as error:
-            raise _mapped(error, reference, self._secrets) from error
+            raise _mapped(error, job.reference, self._secrets) from error
         except (HTTPClientError, Unreachable) as error:
-            raise ConnectionFailed(f"batch job: {error}", model=reference) from error
+            raise ConnectionFailed(f"batch job: {error}", model=job.reference) from error
         except (BotoCoreError, ValueError) as error:
-            raise credentials_error(error, reference) from error
+            raise credentials_error(error, job.reference) from error
 
 
 def _some(lines: Iterator[bytes]) -> list[bytes]:

@@ -110,13 +110,13 @@ class OpenAIBatchService:
             if not target or not file_id:
                 raise await self._failure(job, response)
         if not re.fullmatch(r"[\w-]+", file_id):
-            raise BrokenReply("the upload got no usable file id", model=_reference(job))
+            raise BrokenReply("the upload got no usable file id", model=job.reference)
         with path.open("rb") as file:
             # The address carries its own permission: the key is for the API alone.
-            request = HttpRequest(url=target, headers={}, body=file, reference=_reference(job), method="PUT")
+            request = HttpRequest(url=target, headers={}, body=file, reference=job.reference, method="PUT")
             async with self._exchange(request, TRANSFER_S) as response:
                 if not 200 <= response.status < 300:
-                    raise ServiceFailed(f"the upload failed: HTTP {response.status}", model=_reference(job))
+                    raise ServiceFailed(f"the upload failed: HTTP {response.status}", model=job.reference)
         await self._json(job, "POST", f"files/{file_id}/preprocess", None)
         return file_id
 
@@ -134,7 +134,7 @@ class OpenAIBatchService:
         except (BadRequest, ModelNotFound) as error:
             if not _NOT_VISIBLE.search(str(error)):
                 raise
-            raise ServiceFailed(f"the input isn't visible yet: {error.args[0]}", model=_reference(job)) from error
+            raise ServiceFailed(f"the input isn't visible yet: {error.args[0]}", model=job.reference) from error
         return _id_of(_unwrapped(created), job)
 
     async def find(self, job: BatchJob) -> str | None:
@@ -158,7 +158,7 @@ class OpenAIBatchService:
         batch = _unwrapped(await self._json(job, "GET", f"batches/{job.remote_id}", None))
         word = batch.get("status")
         if not isinstance(word, str):
-            raise ModelNotFound(f"no batch: {self._shown(batch)}", model=_reference(job))
+            raise ModelNotFound(f"no batch: {self._shown(batch)}", model=job.reference)
         word = word.lower()
         counts = batch.get("request_counts")
         done = sum(_number(counts.get(name)) for name in ("completed", "failed")) if isinstance(counts, dict) else None
@@ -185,7 +185,7 @@ class OpenAIBatchService:
         for fault in _errors(batch):
             if isinstance(line := fault.get("line"), int) and line > 0:
                 body = error_body_of(fault, self._secrets)
-                yield line - 1, map_error(body, ReplyContext(_reference(job)), status=400)
+                yield line - 1, map_error(body, ReplyContext(job.reference), status=400)
 
     def _message(self, batch: Mapping[str, Any]) -> str:
         first = next(_errors(batch), None) or batch.get("error")
@@ -287,7 +287,7 @@ class OpenAIBatchService:
             url=str(URL(address(self._endpoint, path)).update_query(query or {})),
             headers=headers,
             body=body,
-            reference=_reference(job),
+            reference=job.reference,
             method=method,
             idle_timeout_s=IDLE_S,
             max_bytes=_LARGEST,
@@ -309,24 +309,17 @@ class OpenAIBatchService:
 
     async def _json(self, job: BatchJob, method: str, path: str, body: Any, **options: Any) -> Any:
         async with self._response(job, method, path, body, **options) as response:
-            content = await response.read()
             if not 200 <= response.status < 300:
-                raise self._error(job, response, content)
+                raise await self._failure(job, response)
+            content = await response.read()
         try:
             return loads(content) if content.strip() else {}
         except ValueError as error:
-            raise BrokenReply("the reply isn't JSON", model=_reference(job)) from error
+            raise BrokenReply("the reply isn't JSON", model=job.reference) from error
 
     async def _failure(self, job: BatchJob, response: HttpResponse) -> ProviderError:
-        return self._error(job, response, await response.read())
-
-    def _error(self, job: BatchJob, response: HttpResponse, content: bytes) -> ProviderError:
-        body = parse_error_body(content, self._secrets)
-        return map_error(body, ReplyContext(_reference(job)), status=response.status, headers=response.headers)
-
-
-def _reference(job: BatchJob) -> str:
-    return f"{job.endpoint}/{job.model}"
+        body = parse_error_body(await response.read(), self._secrets)
+        return map_error(body, ReplyContext(job.reference), status=response.status, headers=response.headers)
 
 
 def _unwrapped(answer: Any) -> Mapping[str, Any]:
@@ -340,7 +333,7 @@ def _id_of(thing: Any, job: BatchJob) -> str:
     found = thing.get("id") if isinstance(thing, dict) else None
     # It becomes part of addresses.
     if not isinstance(found, str) or not re.fullmatch(r"[\w.:-]+", found):
-        raise BrokenReply("the reply has no usable id", model=_reference(job))
+        raise BrokenReply("the reply has no usable id", model=job.reference)
     return found
 
 
