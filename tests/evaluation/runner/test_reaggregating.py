@@ -102,7 +102,8 @@ async def test_a_finished_evaluation_with_variants_buys_nothing_when_it_is_resum
 
 @pytest.mark.slow
 async def test_the_parts_of_a_mixture_stand_on_the_proposals_that_arrived_in_time_there(tmp_path: Path) -> None:
-    provider = models(two=[Pause(0.2), "answer of two"], agg=echoing)
+    # Long, so that it is late on a busy machine, too.
+    provider = models(two=[Pause(1.0), "answer of two"], agg=echoing)
 
     await evaluated(tmp_path, provider, trio(wait={"min_proposals": 1, "grace_s": 0}), selection=True, **WISH)
 

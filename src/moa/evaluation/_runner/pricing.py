@@ -90,8 +90,7 @@ def require_known(settings: Settings, references: Iterable[str], given: Iterable
     Raises:
         ConfigError: One of them can't be used.
     """
-    ready = set(given)
+    ready = set(given) - settings.endpoints.keys()
     for reference in references:
-        name = reference.partition("/")[0]
-        if not (name in ready and name not in settings.endpoints):
+        if reference.partition("/")[0] not in ready:
             settings.endpoint(reference)
