@@ -113,6 +113,9 @@ class Design:
         judged: The system's rows.
         gamed: The regulariser's rows, for `length_controlled_v1` only.
         gamed_weight: Weight of each of the regulariser's rows.
+
+    Raises:
+        ValueError: The model needs difficulties and there are none.
     """
 
     name: LengthModel
@@ -120,10 +123,9 @@ class Design:
     gamed: GamedBaselines | None = None
     gamed_weight: float = GAMED_WEIGHT
 
-    @property
-    def uses_difficulty(self) -> bool:
-        """Whether the instruction's difficulty is one of the features."""
-        return self.name in WITH_DIFFICULTY
+    def __post_init__(self) -> None:
+        if self.name in WITH_DIFFICULTY and self.judged.difficulty is None:
+            raise ValueError("this length model needs the difficulty of every instruction")
 
     @property
     def has_folds(self) -> bool:
@@ -139,9 +141,9 @@ class Design:
     @property
     def at_equal_length(self) -> Floats:
         """Features of the system's rows at zero length difference, shape (features, rows)."""
-        ones = np.ones(len(self.judged))
-        difficulty = [self.judged.difficulty] if self.uses_difficulty and self.judged.difficulty is not None else []
-        return np.stack([*[0.0 * ones] * self.length_features, *difficulty, ones])
+        ones, difficulty = np.ones(len(self.judged)), self.judged.difficulty
+        others = [ones] if difficulty is None or self.name not in WITH_DIFFICULTY else [difficulty, ones]
+        return np.stack([*[0.0 * ones] * self.length_features, *others])
 
     @property
     def prior_features(self) -> Floats:
@@ -214,8 +216,6 @@ def design_for(name: LengthModel, judged: Judged, gamed: GamedBaselines | None =
     regularised = name == "length_controlled_v1"
     if regularised and gamed is None:
         raise ValueError("length_controlled_v1 needs the rows of the gamed baselines (df_gamed.csv)")
-    if name in WITH_DIFFICULTY and judged.difficulty is None:
-        raise ValueError("this length model needs the difficulty of every instruction")
     used = gamed if regularised else None
     return Design(name=name, judged=judged, gamed=used, gamed_weight=share * GAMED_WEIGHT)
 
