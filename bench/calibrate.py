@@ -159,7 +159,7 @@ def real_judges() -> Iterator[Row]:
             others = [name for name in names if name != left]
             mine, wanted = (np.array([board[name] for name in others]) for board in (theirs, official))
             line = transfer(mine, np.zeros(len(others)), wanted)
-            if line is None:
+            if isinstance(line, NoLine):
                 continue
             interval = line.read(theirs[left], 0.0).interval
             held += interval.low <= official[left] <= interval.high

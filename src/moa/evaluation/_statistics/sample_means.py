@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from scipy.special import ndtri, stdtr
@@ -90,7 +91,7 @@ def rows_with_interval(
     known = ~np.isnan(values)
     if not known.any():
         return None
-    numbers = numbered([prompt for prompt, is_known in zip(prompts, known, strict=True) if is_known])
+    numbers = numbered(list(compress(prompts, known)))
     return mean_with_interval(by_prompt(values[known], numbers), center=center, most=most, level=level)
 
 
@@ -171,13 +172,11 @@ def by_category(values: Floats, categories: Sequence[str], prompts: Sequence[Has
         Holm 1979, Scandinavian Journal of Statistics 6(2); Bonferroni's inequality for the intervals.
     """
     names = sorted(set(categories))
-    labels = np.array(categories, dtype=object)
     each_level = 1.0 - (1.0 - LEVEL) / max(1, len(names))
-    keys = np.array(numbered(prompts) if len(set(prompts)) < len(prompts) else range(len(prompts)))
     estimates = {}
     for name in names:
-        rows = labels == name
-        found = rows_with_interval(values[rows], keys[rows].tolist(), center=50.0, level=each_level)
+        rows = np.array([category == name for category in categories])
+        found = rows_with_interval(values[rows], list(compress(prompts, rows)), center=50.0, level=each_level)
         estimates[name] = None if found is None or found.n < MIN_PROMPTS else found
     raw = {name: _p_value(found) for name, found in estimates.items() if found is not None}
     words = (
