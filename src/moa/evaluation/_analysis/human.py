@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._data.annotations import preferred
 from moa.evaluation._runner.labels import Label
 from moa.evaluation._statistics.agreement import cohen_kappa, krippendorff_alpha
 from moa.evaluation._statistics.prediction_powered import MIN_LABELS, Corrected, corrected_win_rate
-
-_SIDES = ("baseline", "draw", "system")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +109,11 @@ def human_check(
     corrected = corrected_win_rate(preferences, given, chances if weighted else None) if indices else None
     if corrected is None:
         return None
-    both = [(_side(judged[index]), _side(labels[index].preference)) for index in indices if index in labels]
+    both = [(preferred(judged[index]), preferred(labels[index].preference)) for index in indices if index in labels]
     raters = list(dict.fromkeys(name for label in known for name in label.by_rater))
-    ratings = [[_side(value) if (value := label.by_rater.get(name)) else None for name in raters] for label in known]
+    ratings = [
+        [preferred(value) if (value := label.by_rater.get(name)) else None for name in raters] for label in known
+    ]
     return HumanCheck(
         system=system,
         against=against,
@@ -123,7 +123,3 @@ def human_check(
         kappa=cohen_kappa(*map(list, zip(*both, strict=True))),
         alpha=krippendorff_alpha(ratings) if len(raters) > 1 else None,
     )
-
-
-def _side(preference: float) -> str:
-    return _SIDES[1] if preference == DRAW else _SIDES[2] if preference > DRAW else _SIDES[0]

@@ -15,6 +15,7 @@ from moa.evaluation._data.rows import read_rows, rows_as
 from moa.evaluation._statistics.array_types import Floats
 
 DRAW = 1.5
+SIDES = ("baseline", "draw", "system")
 
 NO_OUTPUT, NO_BASELINE = "no_output", "no_baseline"
 """`Judgement.verdict` where nobody was asked, as the system, or what it is judged against, has no output."""
@@ -158,6 +159,11 @@ def read_annotations(path: Path) -> list[Annotation]:
 def judgements_of(rows: Sequence[Mapping[str, Any]], path: Path | None = None) -> list[Judgement]:
     """Return rows that this program once wrote; errors as in `read_annotations`."""
     return rows_as(_JUDGEMENTS, rows, path, _FORMAT)
+
+
+def preferred(preference: float) -> str:
+    """Return which of `SIDES` a preference is for."""
+    return SIDES[1 + (preference > DRAW) - (preference < DRAW)]
 
 
 def win_probabilities(annotations: Sequence[Annotation]) -> Floats:

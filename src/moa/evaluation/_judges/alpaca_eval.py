@@ -103,13 +103,13 @@ def alpaca_eval_judge(
     )
 
 
-def is_swapped(instruction: str, seed: int = SEED) -> bool:
+def is_swapped(instruction: str) -> bool:
     """Return whether the official code shows the system's output first for this instruction.
 
     Source:
         alpaca_eval, `processors.py` (`RandomSwitchTwoColumnsProcessor`), `utils.py` (`random_seeded_choice`).
     """
-    return random.Random(f"is_switched_outputs{instruction}{seed}").choices([False, True], k=1)[0]
+    return random.Random(f"is_switched_outputs{instruction}{SEED}").choices([False, True], k=1)[0]
 
 
 def messages(template: str, instruction: str, first: str, second: str) -> tuple[Message, ...]:

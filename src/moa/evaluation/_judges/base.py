@@ -1,7 +1,7 @@
 """What every judge takes and gives: pairs and verdicts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from moa._ledger import ErrorInfo, Ledger
@@ -108,15 +108,9 @@ def judgement_of(pair: Pair, verdict: Verdict, annotator: str) -> Judgement:
         annotator: The judge's name.
     """
     return Judgement(
-        instruction=pair.instruction,
-        output_1=pair.output_1,
-        generator_1=pair.generator_1,
-        output_2=pair.output_2,
-        generator_2=pair.generator_2,
-        dataset=pair.dataset,
+        **asdict(pair),
         annotator=annotator,
         preference=verdict.preference,
-        index=pair.index,
         raw_completion=list(verdict.raw),
         price_per_example=json_usd(verdict.ledger.spend.cost_usd),
         time_per_example=verdict.seconds,

@@ -8,12 +8,10 @@ from statistics import fmean
 import numpy as np
 
 from moa._runtime.engine import Engine
-from moa.evaluation._data.annotations import DRAW
+from moa.evaluation._data.annotations import SIDES, preferred
 from moa.evaluation._judges.base import Judge, Pair, Verdict
 from moa.evaluation._judges.judge_calls import judgements, together
 from moa.evaluation._statistics.agreement import cohen_kappa, fleiss_kappa
-
-_LABELS = ("baseline", "draw", "system")
 
 
 def panel(judges: Sequence[Judge]) -> Judge:
@@ -77,15 +75,11 @@ def agreement(by_judge: Sequence[dict[str, float | None]]) -> Agreement | None:
     if len(names) < 2:
         return None
     rows = [[verdicts.get(name) for name in names] for verdicts in by_judge]
-    labels = [[_label(value) for value in row if value is not None] for row in rows if None not in row]
+    labels = [[preferred(value) for value in row if value is not None] for row in rows if None not in row]
     columns = {name: [row[place] for row in labels] for place, name in enumerate(names)}
-    counts = np.array([[row.count(label) for label in _LABELS] for row in labels], dtype=np.int64)
+    counts = np.array([[row.count(label) for label in SIDES] for row in labels], dtype=np.int64)
     return Agreement(
         n=len(labels),
         pairs={(one, other): cohen_kappa(columns[one], columns[other]) for one, other in combinations(names, 2)},
         fleiss=fleiss_kappa(counts) if labels else None,
     )
-
-
-def _label(preference: float) -> str:
-    return "draw" if preference == DRAW else "system" if preference > DRAW else "baseline"

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from statistics import fmean
 
@@ -131,36 +132,33 @@ class Labels:
         by_index = {str(pair.index): pair for pair in self.pairs}
         rows: list[tuple[Pair, str, float, float | None]] = []
         first: dict[tuple[int, str], tuple[int, float]] = {}
+
+        def refused(message: str, key: str | None = None) -> EvaluationDataError:
+            return EvaluationDataError(message, path=path, row=number, key=key)
+
         for number, row in enumerate(read_rows(path), 1):
             if not isinstance(row, Mapping):
-                raise EvaluationDataError("is no object", path=path, row=number)
+                raise refused("is no object")
             names = ", ".join(f"`{name}`" for name in row)
             row = {str(name).strip().casefold(): value for name, value in row.items()}
             text = row.get("instruction", row.get("prompt"))
             if text is None and "index" not in row:
-                raise EvaluationDataError(
-                    f"has neither `instruction` nor `index`: its columns are {names}", path=path, row=number
-                )
+                raise refused(f"has neither `instruction` nor `index`: its columns are {names}")
             pair = by_text.get(without_white_space(str(text))) or by_index.get(str(row.get("index")))
             if pair is None:
-                raise EvaluationDataError("is about no pair of this run", path=path, row=number)
-            preference = _preference(row.get("preference"), pair)
-            share = row.get("probability")
-            if preference is None:
+                raise refused("is about no pair of this run")
+            preference, share = _preference(row.get("preference"), pair), row.get("probability")
+            if not 1.0 <= preference <= 2.0:
                 wanted = f"1 to 2, {pair.generator_2}, {pair.generator_1} or tie"
-                raise EvaluationDataError(f"has no preference: write {wanted}", path=path, row=number, key="preference")
+                raise refused(f"has no preference: write {wanted}", "preference")
             probability = None if share in (None, "") else _number(share)
-            if share not in (None, "") and (probability is None or not 0 < probability <= 1):
-                raise EvaluationDataError("is no probability above 0", path=path, row=number, key="probability")
+            if probability is not None and not 0 < probability <= 1:
+                raise refused("is no probability above 0", "probability")
             who = str(row.get("rater") or rater)
             at, other = first.setdefault((pair.index, who), (number, preference))
             if other != preference:
-                raise EvaluationDataError(
-                    f"has another preference of {who} about the pair of row {at}: keep one of them",
-                    path=path,
-                    row=number,
-                    key="preference",
-                )
+                what = f"has another preference of {who} about the pair of row {at}: keep one of them"
+                raise refused(what, "preference")
             rows.append((pair, who, preference, probability))
         for pair, who, preference, probability in rows:
             await self.keep(pair, who, preference, probability)
@@ -172,16 +170,16 @@ def labels_of(store: CellStore) -> dict[tuple[str, str], Label]:
     return {key: _LABELS.validate_python(body) for key, body in store.scores(HUMAN)}
 
 
-def _preference(given: object, pair: Pair) -> float | None:
+def _preference(given: object, pair: Pair) -> float:
+    """From 1 to 2; anything else, or NaN, if the cell holds none."""
     text = str(given).strip()
     words = {"tie": DRAW, "draw": DRAW, pair.generator_1.casefold(): 1.0, pair.generator_2.casefold(): 2.0}
-    value = {pair.generator_1: 1.0, pair.generator_2: 2.0}.get(text, words.get(text.casefold()))
-    value = _number(given) if value is None else value
-    return value if value is not None and 1.0 <= value <= 2.0 else None
+    return {pair.generator_1: 1.0, pair.generator_2: 2.0}.get(text, words.get(text.casefold(), _number(given)))
 
 
-def _number(given: object) -> float | None:
+def _number(given: object) -> float:
+    """A cell's number; NaN if it holds none."""
     try:
         return float(str(given).replace(",", "."))  # as spreadsheets write it where the comma is the decimal point
     except ValueError:
-        return None
+        return nan
