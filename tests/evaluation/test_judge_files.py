@@ -86,7 +86,9 @@ async def test_verdicts_beyond_the_limit_stay_in_the_file(tmp_path: Path) -> Non
     assert (len(rows), len(read_annotations(path)), len(provider.requests)) == (1, 3, 6)
 
 
-@pytest.mark.parametrize("name", ["annotations.json.gz", "annotations.jsonl", "taken/annotations.json"])
+@pytest.mark.parametrize(
+    "name", ["annotations.json.gz", "annotations.jsonl", "annotations.CSV", "taken/annotations.json"]
+)
 def test_a_place_for_annotations_that_can_not_be_is_refused_before_anybody_is_asked(name: str, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
 

@@ -10,7 +10,7 @@ from moa._validation.file_errors import os_reason
 from moa.errors import EvaluationDataError
 from moa.evaluation._data.annotations import Judgement, judgements_of
 from moa.evaluation._data.outputs import Output, write_json
-from moa.evaluation._data.rows import read_rows
+from moa.evaluation._data.rows import FORMATS, read_rows
 from moa.evaluation._judges.base import Judge, Pair, Verdict, judgement_of
 from moa.evaluation._judges.checks import UnreadableCounter
 from moa.evaluation._judges.judge_calls import together
@@ -113,7 +113,8 @@ def replies_beside(path: Path) -> CacheSettings:
     Raises:
         EvaluationDataError: Nothing can be written there.
     """
-    if path.name.endswith((".gz", ".jsonl")):
+    name = path.name.lower()
+    if name.endswith((*FORMATS, ".gz")) and not name.endswith(".json"):
         raise EvaluationDataError("annotations are a JSON list: give an --out that ends with .json", path=path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
