@@ -28,6 +28,13 @@ _SIGNATURES = (
 )
 
 
+def image_type(data: bytes) -> str | None:
+    """Return the media type of a PNG, JPEG, GIF or WebP image by its first bytes, None for anything else."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), None)
+
+
 def normal_form(conversation: Conversation) -> Conversation:
     """Return a conversation in its normal form; one that has it already comes back as it is."""
     if _is_plain(conversation):
@@ -175,9 +182,7 @@ def _with_true_type(part: Part) -> Part:
     """The part; an image named by its first bytes, as services refuse one whose name is another."""
     if not isinstance(part, ImagePart) or not part.data:
         return part
-    true = next((kind for start, kind in _SIGNATURES if part.data.startswith(start)), part.media_type)
-    if part.data[:4] == b"RIFF" and part.data[8:12] == b"WEBP":
-        true = "image/webp"
+    true = image_type(part.data) or part.media_type
     return part if true == part.media_type else replace(part, media_type=true)
 
 

@@ -51,8 +51,8 @@ class Api:
     read: Callable[[dict[str, Any]], ApiRequest]
     encode_reply: Callable[[HttpExchange, ApiRequest, Answer], EncodedReply]
     stream_encoder: Callable[[HttpExchange, ApiRequest], StreamEncoder]
-    encode_error: Callable[[RequestError, str], dict[str, Any]]
-    key_headers: tuple[bytes, ...]
+    encode_error: Callable[[RequestError, str], dict[str, Any]] = openai_error
+    key_headers: tuple[bytes, ...] = (b"authorization", b"x-api-key")
     look_up: Callable[[dict[str, Any], Conversations], Awaitable[dict[str, Any]]] | None = None
     marker_header: bytes | None = None
 
@@ -74,8 +74,6 @@ CHAT = Api(
     read=read_chat_request,
     encode_reply=chat_reply,
     stream_encoder=ChatStreamEncoder,
-    encode_error=openai_error,
-    key_headers=(b"authorization", b"x-api-key"),
 )
 RESPONSES = Api(
     name="OpenAI's Responses API",
@@ -87,8 +85,6 @@ RESPONSES = Api(
     read=read_responses_request,
     encode_reply=responses_reply,
     stream_encoder=ResponsesStreamEncoder,
-    encode_error=openai_error,
-    key_headers=(b"authorization", b"x-api-key"),
 )
 MESSAGES = Api(
     name="Anthropic's Messages API",

@@ -9,7 +9,7 @@ Codex, opencode, Vercel's AI SDK, LiteLLM, OpenRouter's, vLLM's and llama.cpp's 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 SDK_VERSIONS = {"openai": "3.57.0", "anthropic": "2.14.0"}
 """Up to which versions of the SDKs the tables are complete; `scripts/check_clients.py` lists what newer ones added."""
@@ -28,11 +28,10 @@ class Refusal:
     harmless: tuple[object, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """One kind of object in a request.
+    """One kind of object in a request; its fields are given as words.
 
-    Attributes:
+    Args:
         honoured: Fields that have their meaning here.
         passed_on: Fields that go to the aggregator's service as they are.
         harmless: Fields that can't change the answer; taken and left out.
@@ -41,17 +40,21 @@ class Known:
         defaults: What the API takes refused fields for that aren't there, where that asks for something.
     """
 
-    honoured: frozenset[str] = frozenset()
-    passed_on: frozenset[str] = frozenset()
-    harmless: frozenset[str] = frozenset()
-    refused: Mapping[str, Refusal] = field(default_factory=dict)
-    nested: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def names(self) -> frozenset[str]:
-        """All fields."""
-        return self.honoured | self.passed_on | self.harmless | frozenset(self.refused)
+    def __init__(
+        self,
+        honoured: str = "",
+        *,
+        passed_on: str = "",
+        harmless: str = "",
+        refused: Mapping[str, Refusal] | None = None,
+        nested: Mapping[str, str] | None = None,
+        defaults: Mapping[str, object] | None = None,
+    ) -> None:
+        self.honoured = frozenset(honoured.split())
+        self.passed_on = frozenset(passed_on.split())
+        self.harmless = frozenset(harmless.split())
+        self.refused, self.nested, self.defaults = refused or {}, nested or {}, defaults or {}
+        self.names = self.honoured | self.passed_on | self.harmless | frozenset(self.refused)
 
 
 DROPPED = Known()
@@ -59,25 +62,6 @@ DROPPED = Known()
 
 Table = Mapping[str, Known | Refusal]
 """Kinds of objects by name; `KIND:TYPE` is for objects of a kind whose `type` (of messages: whose `role`) is TYPE."""
-
-
-def _known(
-    honoured: str = "",
-    *,
-    passed_on: str = "",
-    harmless: str = "",
-    refused: Mapping[str, Refusal] | None = None,
-    nested: Mapping[str, str] | None = None,
-    defaults: Mapping[str, object] | None = None,
-) -> Known:
-    return Known(
-        honoured=frozenset(honoured.split()),
-        passed_on=frozenset(passed_on.split()),
-        harmless=frozenset(harmless.split()),
-        refused=refused or {},
-        nested=nested or {},
-        defaults=defaults or {},
-    )
 
 
 def _each(kind: str, types: str, known: Known | Refusal) -> dict[str, Known | Refusal]:
@@ -116,7 +100,7 @@ _OF_LLAMA_CPP = (
 """Source: the README of llama.cpp's tools/server."""
 
 CHAT: Table = {
-    "request": _known(
+    "request": Known(
         "messages model temperature top_p top_k max_tokens max_completion_tokens stop seed tools tool_choice "
         "response_format logprobs top_logprobs reasoning_effort stream stream_options moa reasoning",
         passed_on=f"{_OPENAI_PASSED_ON} frequency_penalty presence_penalty logit_bias verbosity min_p top_a typical_p "
@@ -156,11 +140,9 @@ CHAT: Table = {
             "reasoning": "reasoning",
         },
     ),
-    "reasoning": _known("effort", harmless="summary exclude enabled max_tokens generate_summary"),
-    "stream_options": _known(
-        "include_usage", harmless="include_obfuscation continuous_usage_stats chunk_include_usage"
-    ),
-    "message": _known(
+    "reasoning": Known("effort", harmless="summary exclude enabled max_tokens generate_summary"),
+    "stream_options": Known("include_usage", harmless="include_obfuscation continuous_usage_stats chunk_include_usage"),
+    "message": Known(
         "role content name tool_calls tool_call_id refusal reasoning_content reasoning_details cache_control",
         harmless="reasoning reasoning_text reasoning_opaque reasoning_signature thinking "
         "thinking_blocks annotations parsed id created_at createdAt timestamp status type model usage "
@@ -173,53 +155,51 @@ CHAT: Table = {
         nested={"content": "part", "tool_calls": "tool_call"},
     ),
     "message:function": Refusal(why="use the role tool, with tool_call_id"),
-    "part:text": _known("type text cache_control", harmless=f"prompt_cache_breakpoint annotations {_CLIENT_KEYS}"),
-    "part:input_text": _known(
-        "type text cache_control", harmless=f"prompt_cache_breakpoint annotations {_CLIENT_KEYS}"
-    ),
-    "part:output_text": _known("type text", harmless=f"annotations logprobs {_CLIENT_KEYS}"),
-    "part:refusal": _known("type refusal"),
-    "part:image_url": _known(
+    "part:text": Known("type text cache_control", harmless=f"prompt_cache_breakpoint annotations {_CLIENT_KEYS}"),
+    "part:input_text": Known("type text cache_control", harmless=f"prompt_cache_breakpoint annotations {_CLIENT_KEYS}"),
+    "part:output_text": Known("type text", harmless=f"annotations logprobs {_CLIENT_KEYS}"),
+    "part:refusal": Known("type refusal"),
+    "part:image_url": Known(
         "type image_url cache_control",
         harmless=f"prompt_cache_breakpoint {_CLIENT_KEYS}",
         nested={"image_url": "image_url"},
     ),
-    "image_url": _known("url detail", harmless="format media_type"),
-    "part:file": _known(
+    "image_url": Known("url detail", harmless="format media_type"),
+    "part:file": Known(
         "type file", harmless=f"prompt_cache_breakpoint cache_control {_CLIENT_KEYS}", nested={"file": "file"}
     ),
-    "file": _known("file_data filename", harmless="format", refused={"file_id": _NO_FILES}),
+    "file": Known("file_data filename", harmless="format", refused={"file_id": _NO_FILES}),
     **_each("part", "thinking redacted_thinking reasoning reasoning_text", DROPPED),
     "part:input_audio": Refusal(why="send its transcript as text"),
-    "tool_call": _known("id function", harmless=f"index {_CLIENT_KEYS}", nested={"function": "called_function"}),
-    "tool_call:function": _known(
+    "tool_call": Known("id function", harmless=f"index {_CLIENT_KEYS}", nested={"function": "called_function"}),
+    "tool_call:function": Known(
         "id type function", harmless=f"index {_CLIENT_KEYS}", nested={"function": "called_function"}
     ),
-    "called_function": _known("name arguments", harmless=f"description output parsed_arguments {_CLIENT_KEYS}"),
-    "tool_call:custom": _known("id type custom", harmless="index", nested={"custom": "called_custom"}),
-    "called_custom": _known("name input"),
-    "tool:function": _known(
+    "called_function": Known("name arguments", harmless=f"description output parsed_arguments {_CLIENT_KEYS}"),
+    "tool_call:custom": Known("id type custom", harmless="index", nested={"custom": "called_custom"}),
+    "called_custom": Known("name input"),
+    "tool:function": Known(
         "type function cache_control",
         harmless=f"defer_loading eager_input_streaming allowed_callers input_examples {_CLIENT_KEYS}",
         nested={"function": "function"},
     ),
-    "function": _known(
+    "function": Known(
         "name description parameters strict cache_control",
         harmless="returns examples defer_loading eager_input_streaming allowed_callers input_examples "
         "additionalProperties type",
     ),
-    "tool:custom": _known("type custom cache_control", nested={"custom": "custom"}),
-    "custom": _known("name description format", nested={"format": "custom_format"}),
-    "custom_format:text": _known("type"),
-    "custom_format:grammar": _known("type grammar", nested={"grammar": "grammar"}),
-    "grammar": _known("definition syntax"),
+    "tool:custom": Known("type custom cache_control", nested={"custom": "custom"}),
+    "custom": Known("name description format", nested={"format": "custom_format"}),
+    "custom_format:text": Known("type"),
+    "custom_format:grammar": Known("type grammar", nested={"grammar": "grammar"}),
+    "grammar": Known("definition syntax"),
     **_each("tool", "web_search web_search_preview openrouter:web_search mcp code_interpreter", _NO_SERVER_TOOLS),
-    "response_format:text": _known("type"),
-    "response_format:json_object": _known("type schema"),
-    "response_format:json_schema": _known(
+    "response_format:text": Known("type"),
+    "response_format:json_object": Known("type schema"),
+    "response_format:json_schema": Known(
         "type json_schema name description schema strict", nested={"json_schema": "json_schema"}
     ),
-    "json_schema": _known("name description schema strict"),
+    "json_schema": Known("name description schema strict"),
 }
 """OpenAI's Chat Completions."""
 
@@ -234,7 +214,7 @@ VENDORS_ITEMS = (
 _FUNCTION_HINTS = "async allowed_callers defer_loading output_schema"
 
 RESPONSES: Table = {
-    "request": _known(
+    "request": Known(
         "model input instructions max_output_tokens tools tool_choice text reasoning include metadata stream "
         "stream_options temperature top_p top_logprobs previous_response_id store moa",
         passed_on=_OPENAI_PASSED_ON,
@@ -256,42 +236,42 @@ RESPONSES: Table = {
             "tool_choice": "tool_choice",
         },
     ),
-    "stream_options": _known(harmless="include_obfuscation include_usage reasoning_summary_delivery"),
-    "reasoning": _known("effort summary", harmless="context generate_summary mode"),
-    "text": _known("format verbosity", nested={"format": "text_format"}),
-    "text_format:text": _known("type"),
-    "text_format:json_object": _known("type"),
-    "text_format:json_schema": _known("type name schema description strict"),
-    "item": _known("role content", harmless=f"{_ITEM} phase type", nested={"content": "part"}),
-    "item:message": _known(
+    "stream_options": Known(harmless="include_obfuscation include_usage reasoning_summary_delivery"),
+    "reasoning": Known("effort summary", harmless="context generate_summary mode"),
+    "text": Known("format verbosity", nested={"format": "text_format"}),
+    "text_format:text": Known("type"),
+    "text_format:json_object": Known("type"),
+    "text_format:json_schema": Known("type name schema description strict"),
+    "item": Known("role content", harmless=f"{_ITEM} phase type", nested={"content": "part"}),
+    "item:message": Known(
         "type role content",
         harmless=f"{_ITEM} phase end_turn internal_chat_message_metadata_passthrough {_CLIENT_KEYS}",
         nested={"content": "part"},
     ),
-    "item:function_call": _known(
+    "item:function_call": Known(
         "type call_id name arguments namespace",
         harmless=f"{_ITEM} async caller internal_chat_message_metadata_passthrough {_CLIENT_KEYS}",
     ),
-    "item:function_call_output": _known(
+    "item:function_call_output": Known(
         "type call_id output",
         harmless=f"{_ITEM} caller name namespace internal_chat_message_metadata_passthrough",
         nested={"output": "part"},
     ),
-    "item:custom_tool_call": _known(
+    "item:custom_tool_call": Known(
         "type call_id name input namespace",
         harmless=f"{_ITEM} async caller internal_chat_message_metadata_passthrough",
     ),
-    "item:custom_tool_call_output": _known(
+    "item:custom_tool_call_output": Known(
         "type call_id output",
         harmless=f"{_ITEM} caller name internal_chat_message_metadata_passthrough",
         nested={"output": "part"},
     ),
-    "item:item_reference": _known("type id"),
-    "item:additional_tools": _known("type tools", harmless="role id", nested={"tools": "tool"}),
-    "item:configuration_update": _known(
+    "item:item_reference": Known("type id"),
+    "item:additional_tools": Known("type tools", harmless="role id", nested={"tools": "tool"}),
+    "item:configuration_update": Known(
         "type reasoning text", harmless="id", nested={"reasoning": "reasoning", "text": "text"}
     ),
-    "item:reasoning": _known(
+    "item:reasoning": Known(
         "type id summary content encrypted_content", harmless="status internal_chat_message_metadata_passthrough"
     ),
     **_each("item", "mcp_list_tools mcp_approval_response compaction_trigger ghost_snapshot", DROPPED),
@@ -300,33 +280,33 @@ RESPONSES: Table = {
     **_each(
         "item",
         " ".join(VENDORS_ITEMS),
-        _known(
+        Known(
             "type action arguments code error name operation output outputs queries result results server_label tools",
             harmless=f"{_ITEM} approval_request_id call_id caller container_id environment execution fingerprint "
             "internal_chat_message_metadata_passthrough max_output_length",
         ),
     ),
-    "item:image_generation_call": _known(
+    "item:image_generation_call": Known(
         "type revised_prompt error", harmless=f"{_ITEM} action background output_format quality result size svg_usage"
     ),
-    "part:input_text": _known("type text", harmless=_BREAKPOINT),
-    "part:text": _known("type text", harmless=_BREAKPOINT),
-    "part:output_text": _known("type text", harmless=f"annotations logprobs {_BREAKPOINT}"),
-    "part:refusal": _known("type refusal"),
-    "part:input_image": _known("type image_url detail", harmless=_BREAKPOINT, refused={"file_id": _NO_FILES}),
-    "part:input_file": _known(
+    "part:input_text": Known("type text", harmless=_BREAKPOINT),
+    "part:text": Known("type text", harmless=_BREAKPOINT),
+    "part:output_text": Known("type text", harmless=f"annotations logprobs {_BREAKPOINT}"),
+    "part:refusal": Known("type refusal"),
+    "part:input_image": Known("type image_url detail", harmless=_BREAKPOINT, refused={"file_id": _NO_FILES}),
+    "part:input_file": Known(
         "type file_data file_url filename", harmless=f"detail {_BREAKPOINT}", refused={"file_id": _NO_FILES}
     ),
     "part:reasoning_text": DROPPED,
     "part:input_audio": Refusal(why="send its transcript as text"),
-    "tool:function": _known("type name description parameters strict cache_control", harmless=_FUNCTION_HINTS),
-    "tool:custom": _known(
+    "tool:function": Known("type name description parameters strict cache_control", harmless=_FUNCTION_HINTS),
+    "tool:custom": Known(
         "type name description format cache_control", harmless=_FUNCTION_HINTS, nested={"format": "custom_format"}
     ),
-    "custom_format:text": _known("type"),
-    "custom_format:grammar": _known("type definition syntax"),
-    "tool:namespace": _known("type name description tools", nested={"tools": "tool"}),
-    "tool:web_search": _known(
+    "custom_format:text": Known("type"),
+    "custom_format:grammar": Known("type definition syntax"),
+    "tool:namespace": Known("type name description tools", nested={"tools": "tool"}),
+    "tool:web_search": Known(
         harmless="type search_context_size user_location filters indexed_web_access return_token_budget "
         "search_content_types",
         refused={
@@ -344,9 +324,9 @@ RESPONSES: Table = {
         _NO_SERVER_TOOLS,
     ),
     **_each("tool", "computer computer_use_preview local_shell shell apply_patch tool_search", _OF_THEIR_MODELS),
-    "tool_choice:allowed_tools": _known("type mode tools"),
-    "tool_choice:function": _known("type name", harmless="namespace"),
-    "tool_choice:custom": _known("type name", harmless="namespace"),
+    "tool_choice:allowed_tools": Known("type mode tools"),
+    "tool_choice:function": Known("type name", harmless="namespace"),
+    "tool_choice:custom": Known("type name", harmless="namespace"),
     **_each(
         "tool_choice",
         "file_search web_search_preview computer computer_use_preview computer_use web_search_preview_2025_03_11 "
@@ -377,7 +357,7 @@ _SERVER_RESULTS = (
 )
 
 MESSAGES: Table = {
-    "request": _known(
+    "request": Known(
         "model max_tokens messages system temperature top_p top_k stop_sequences tools tool_choice metadata "
         "output_config output_format thinking thread stream moa",
         harmless="cache_control context_management diagnostics fallback_credit_token fallbacks service_tier speed "
@@ -400,37 +380,37 @@ MESSAGES: Table = {
             "thread": "thread",
         },
     ),
-    "message": _known(
+    "message": Known(
         "role content clear_at",
         harmless="output_config id type model stop_reason stop_sequence usage container context_management "
         "stop_details diagnostics name cache_control",
         nested={"content": "block"},
     ),
-    "block:text": _known("type text cache_control", harmless="citations parsed_output"),
-    "block:image": _known("type source cache_control", harmless="transformations", nested={"source": "source"}),
-    "block:document": _known(
+    "block:text": Known("type text cache_control", harmless="citations parsed_output"),
+    "block:image": Known("type source cache_control", harmless="transformations", nested={"source": "source"}),
+    "block:document": Known(
         "type source title context", harmless="cache_control citations", nested={"source": "source"}
     ),
-    "source:base64": _known("type data media_type"),
-    "source:url": _known("type url", harmless="media_type"),
-    "source:text": _known("type data", harmless="media_type"),
-    "source:content": _known("type content", nested={"content": "block"}),
+    "source:base64": Known("type data media_type"),
+    "source:url": Known("type url", harmless="media_type"),
+    "source:text": Known("type data", harmless="media_type"),
+    "source:content": Known("type content", nested={"content": "block"}),
     "source:file": _NO_FILES,
-    "block:search_result": _known(
+    "block:search_result": Known(
         "type title source content", harmless="cache_control citations", nested={"content": "block"}
     ),
-    "block:thinking": _known("type thinking signature", harmless="cache_control"),
-    "block:redacted_thinking": _known("type data", harmless="cache_control"),
-    "block:tool_use": _known("type id name input cache_control", harmless="caller toolset_name"),
-    "block:tool_result": _known(
+    "block:thinking": Known("type thinking signature", harmless="cache_control"),
+    "block:redacted_thinking": Known("type data", harmless="cache_control"),
+    "block:tool_use": Known("type id name input cache_control", harmless="caller toolset_name"),
+    "block:tool_result": Known(
         "type tool_use_id content is_error cache_control", harmless="toolset_name", nested={"content": "block"}
     ),
-    "block:tool_reference": _known("type tool_name", harmless="cache_control"),
-    "block:compaction": _known("type content", harmless="cache_control encrypted_content signature tool_changes"),
+    "block:tool_reference": Known("type tool_name", harmless="cache_control"),
+    "block:compaction": Known("type content", harmless="cache_control encrypted_content signature tool_changes"),
     **_each(
         "block",
         _SERVER_RESULTS,
-        _known(
+        Known(
             "type name input content",
             harmless="id tool_use_id caller cache_control server_name is_error tabs state_changes",
         ),
@@ -439,17 +419,17 @@ MESSAGES: Table = {
     "block:container_upload": _NO_FILES,
     "block:tool_addition": Refusal(why="give all tools in `tools`"),
     "block:tool_removal": Refusal(why="give all tools in `tools`"),
-    "tool": _known("name description input_schema strict cache_control", harmless=_TOOL_HINTS),
-    "tool:custom": _known("type name description input_schema strict cache_control", harmless=_TOOL_HINTS),
-    **_each("tool", _CLIENT_TOOLS, _known("type name cache_control", harmless=f"{_TOOL_HINTS} strict max_characters")),
+    "tool": Known("name description input_schema strict cache_control", harmless=_TOOL_HINTS),
+    "tool:custom": Known("type name description input_schema strict cache_control", harmless=_TOOL_HINTS),
+    **_each("tool", _CLIENT_TOOLS, Known("type name cache_control", harmless=f"{_TOOL_HINTS} strict max_characters")),
     **_each("tool", _SERVER_TOOLS, _NO_SERVER_TOOLS),
     **_each("tool", _SCREEN_TOOLS, _OF_THEIR_MODELS),
-    "tool_choice": _known("type name disable_parallel_tool_use"),
-    "metadata": _known("user_id"),
-    "output_config": _known("effort format", harmless="task_budget", nested={"format": "output_format"}),
-    "output_format": _known("type schema", harmless="name"),
-    "thinking": _known("type budget_tokens", harmless="display block_binding"),
-    "thread": _known("type previous_message_id"),
+    "tool_choice": Known("type name disable_parallel_tool_use"),
+    "metadata": Known("user_id"),
+    "output_config": Known("effort format", harmless="task_budget", nested={"format": "output_format"}),
+    "output_format": Known("type schema", harmless="name"),
+    "thinking": Known("type budget_tokens", harmless="display block_binding"),
+    "thread": Known("type previous_message_id"),
 }
 """Anthropic's Messages, with what is in beta."""
 

@@ -11,7 +11,7 @@ from moa._server.api.client_tools import description_and_schema
 from moa._server.api.conversations import Conversations
 from moa._server.api.documents import document_text, titled, vendors_text
 from moa._server.api.known_fields import MESSAGES
-from moa._server.api.openai_request import Probability, TopK, read_response_format
+from moa._server.api.openai_request import Probability, TopK, choose_tools, read_response_format
 from moa._server.api.request import ApiRequest, MoaFields, parse_messages, passthrough_fields
 from moa._server.api.request_model import Integer, RequestModel, split_request, validate
 from moa._server.api.translated_tools import OriginalTool, TranslatedTools, flat_name, function_tool
@@ -135,8 +135,7 @@ def _read(model: type[MessagesRequest], body: dict[str, Any]) -> ApiRequest:
     if request.stream and not request.max_tokens:
         message = "stream: with max_tokens: 0 there is no answer to stream"
         raise RequestError(400, "invalid_request", message, param="stream")
-    choice = request.tool_choice or ToolChoice(type="auto")
-    tools = TranslatedTools(
+    translated = TranslatedTools(
         functions=tuple(_tool(tool, f"tools.{at}") for at, tool in enumerate(request.tools or ())),
         originals={
             short: OriginalTool(name=tool.name)
@@ -144,6 +143,8 @@ def _read(model: type[MessagesRequest], body: dict[str, Any]) -> ApiRequest:
             if (short := flat_name(None, tool.name)) != tool.name
         },
     )
+    tools, choice = choose_tools(_flat_choice(request.tool_choice), translated)
+    is_serial = request.tool_choice is not None and bool(request.tool_choice.disable_parallel_tool_use)
     history = {name: body.get(name) for name in ("system", "tools", "messages")}
     return ApiRequest(
         model=request.model,
@@ -158,13 +159,13 @@ def _read(model: type[MessagesRequest], body: dict[str, Any]) -> ApiRequest:
             extra=passthrough_fields(
                 {
                     "user": metadata.user_id and _user(metadata.user_id),
-                    "parallel_tool_calls": False if choice.disable_parallel_tool_use and request.tools else None,
+                    "parallel_tool_calls": False if is_serial and request.tools else None,
                 }
             ),
         ),
         options=ReplyOptions(
             tools=tools.functions,
-            tool_choice=_tool_choice(request.tool_choice, has_tools=bool(request.tools)),
+            tool_choice=choice,
             response_format=read_response_format(
                 {"strict": True, **wanted} if (wanted := config.format or request.output_format) else None,
                 param="output_config.format",
@@ -366,15 +367,12 @@ def _tool(tool: ClientTool, at: str) -> dict[str, Any]:
     return function_tool({**described, "parameters": schema}, tool.cache_control)
 
 
-def _tool_choice(choice: ToolChoice | None, *, has_tools: bool) -> str | Mapping[str, Any] | None:
-    if choice is None or (not has_tools and choice.type in ("auto", "none")):
-        return None
-    if not has_tools:
-        raise RequestError(
-            400, "invalid_request", "tool_choice: there are no tools to choose from", param="tool_choice"
-        )
-    if choice.type == "tool":
-        if choice.name is None:
-            raise RequestError(400, "invalid_request", "tool_choice.name: which tool?", param="tool_choice.name")
-        return {"type": "function", "function": {"name": flat_name(None, choice.name)}}
-    return "required" if choice.type == "any" else choice.type
+def _flat_choice(choice: ToolChoice | None) -> object:
+    """A choice of tools as the Responses API writes it."""
+    if choice is None or choice.type in ("auto", "none"):
+        return choice and choice.type
+    if choice.type == "any":
+        return "required"
+    if choice.name is None:
+        raise RequestError(400, "invalid_request", "tool_choice.name: which tool?", param="tool_choice.name")
+    return {"type": "function", "name": flat_name(None, choice.name)}

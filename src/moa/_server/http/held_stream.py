@@ -1,6 +1,7 @@
 """A stream of events whose headers wait for its first piece, so that an early error has its own status."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -47,19 +48,16 @@ class HeldStream:
 
     async def write(self, piece: bytes) -> None:
         """Send a piece, after the headers and the opening if they are not sent yet."""
-        async with self._lock:
-            if self._is_open:
-                await self._exchange.write(piece)
-                return
-            self._is_open = True
-            await self._exchange.open_stream()
-            await self._exchange.write(self._opening + piece)
+        await self._send(self._exchange.write, piece)
 
     async def end(self, piece: bytes) -> None:
         """Send the last piece."""
+        await self._send(self._exchange.end, piece)
+
+    async def _send(self, send: Callable[[bytes], Awaitable[None]], piece: bytes) -> None:
         async with self._lock:
             if not self._is_open:
                 self._is_open = True
                 await self._exchange.open_stream()
                 piece = self._opening + piece
-            await self._exchange.end(piece)
+            await send(piece)
