@@ -23,6 +23,7 @@ from moa.evaluation._judge_files import judge_into, pairs_of
 from moa.evaluation._judges.loading import load_judge
 from moa.evaluation._judges.parsers import parser_of
 from moa.evaluation._metrics.metrics import metrics
+from moa.evaluation._metrics.verdicts import verdicts_of
 from moa.providers._endpoint import Endpoint
 from tests.evaluation.conftest import SHARED
 from tests.evaluation.judges.pairs import judge_answer
@@ -282,7 +283,8 @@ async def test_the_official_metrics_of_our_annotations_are_ours(tmp_path: Path) 
 
     expected = _official(tmp_path, "figures", f"{OFFICIAL}.json", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
 
-    found = metrics(read_annotations(tmp_path / f"{OFFICIAL}.json"), load_alpaca_eval_data(tmp_path / "data"))
+    rows = verdicts_of(read_annotations(tmp_path / f"{OFFICIAL}.json"))
+    found = metrics(rows, load_alpaca_eval_data(tmp_path / "data"))
     names = ("win_rate", "standard_error", "n_wins", "n_wins_base", "n_draws", "n_total", "discrete_win_rate")
     got = found.as_dict()
     assert {name: got[name] for name in names} == pytest.approx({name: expected[name] for name in names})

@@ -186,8 +186,6 @@ def test_numbers_are_read_as_models_write_them(output: str, reference: str, valu
         ("1 000 000", ("1000000",), "1"),
         ("(1,5)", ("1.5", "5"), "15"),
         ("10.000 \u20ac", ("10", "10000"), "100"),
-        (r"\boxed{2\sqrt{3}}", ("3",), "2"),
-        ("2\u03c0", ("2",), "6.28"),
     ],
 )
 def test_a_number_that_may_be_read_in_two_ways_is_not_guessed(output: str, right: tuple[str, ...], wrong: str) -> None:
@@ -198,6 +196,13 @@ def test_a_number_that_may_be_read_in_two_ways_is_not_guessed(output: str, right
         assert "the number may be" in found.failure.message
 
     assert scored("number", output, reference=wrong).value == 0
+
+
+@pytest.mark.parametrize("output", [r"\boxed{2\sqrt{3}}", "The area is 2\u03c0.", r"$\ln 3$"])
+@pytest.mark.parametrize("reference", ["2", "3", "6.28"])
+def test_a_number_that_is_a_part_of_what_is_not_computed_is_no_answer(output: str, reference: str) -> None:
+    assert scored("number", output, reference=reference).value is None
+    assert scored("number", f"{output} It is about 6.28", reference="6.28").value == (None if "boxed" in output else 1)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ _PLAIN = (
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _HASHED = re.compile(r"(?<!#)#{4,}([^\n]*)")
-_ROOT, _PI = re.compile(r"(?:√|\\(?:sqrt|log|ln|sin|cos|tan)\b)\W{0,3}$"), re.compile(r"\s*(?:[π√]|\\pi\b|\\sqrt\b)")
+_FUNCTION = re.compile(r"(?:√|\\(?:sqrt|log|ln|sin|cos|tan)\b)\W{0,3}$")
+_FACTOR = re.compile(r"\s*(?:[π√]|\\pi\b|\\sqrt\b)")
 _ANSWER = re.compile(
     rf"{ANSWER}[^\w$€£¥₹.+-]*(?P<number>{_NUMBER.pattern})"
     r"[^\S\n]*[^\W\d]{0,12}[)\]*_`$.!]*(?=\s*(?:$|\n|\(|[A-Z]))",
@@ -68,8 +69,8 @@ class Stated:
     """A number as it is written.
 
     Attributes:
-        readings: Its values; several where its signs may mean one thing or another, as in `90 100`, and NaN besides
-            where it is a part of what isn't computed here, as in `2π`.
+        readings: Its values; several where its signs may mean one thing or another, as in `90 100`, and none where it
+            is a part of what isn't computed here, as in `2π`.
         factor: Of a percent sign or of a word like "million"; 20% is 20, and it is 0.2.
     """
 
@@ -98,11 +99,13 @@ def number(argument: str) -> Measure:
         wanted = list[Stated]()
         for reference in case.references:
             right = stated(reference)
-            if right is None or math.isnan(right.readings[-1]):
+            if right is None or not right.readings:
                 raise ValueError(f"the reference {reference!r:.100} holds no number")
             wanted.append(right)
         if found is None:
             return 0.0, "no number is stated"
+        if not found.readings:
+            raise ValueError("the number is a part of what is not computed here")
         agree = {any(_agrees(one, found.factor, right, share, least) for right in wanted) for one in found.readings}
         shown = " or ".join(f"{one:g}" for one in found.readings)
         if len(agree) > 1:
@@ -154,17 +157,16 @@ def _last(text: str) -> Stated | None:
 
 def _readings(match: re.Match[str]) -> Iterator[float]:
     """The values that a number may have."""
-    digits = match["digits"]
+    before, after, digits = match.string[: match.start()][-12:], match.string[match.end() :][:12], match["digits"]
+    if _FUNCTION.search(before) or _FACTOR.match(after):
+        return
     yield _value(match, digits)
-    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if " " in digits and "," not in digits:  # 90 100
         yield _value(match, digits.rpartition(" ")[2])
-    elif re.fullmatch(r"\d+,\d+", digits) and before in ("(", "[", "{") and after in (")", "]", "}"):  # (1,5)
+    elif re.fullmatch(r"\d+,\d+", digits) and before[-1:] in tuple("([{") and after[:1] in tuple(")]}"):  # (1,5)
         yield _value(match, digits.rpartition(",")[2])
     elif re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", digits) and (match["currency"] or match["unit"] in tuple("$€£¥₹")):
         yield _value(match, digits.replace(".", ""))  # 1.234 €
-    elif _ROOT.search(match.string[: match.start()][-12:]) or _PI.match(match.string, match.end()):  # 2\\pi
-        yield math.nan
 
 
 def _value(match: re.Match[str], digits: str) -> float:
