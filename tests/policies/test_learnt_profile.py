@@ -373,6 +373,23 @@ async def test_another_call_tries_again_if_the_first_was_left_before_its_reply_b
     assert [request.sampling.temperature for request in provider.requests[-2:]] == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("effort", [None, "high"])
+async def test_a_model_that_takes_tools_only_without_its_own_thinking_is_told_not_to_think(effort: str | None) -> None:
+    def script(request: ModelRequest) -> Script:
+        if request.options.tools and request.sampling.reasoning_effort != "none":
+            message = "Function tools with reasoning_effort are not supported: set reasoning_effort to 'none'."
+            return [BadRequest(message, model="fake/a")]
+        return "fine"
+
+    provider = ScriptedProvider(script)
+    wrapped = learning(provider)
+    sampling = Sampling(reasoning_effort=effort)
+    for tools in ((TOOL,), (TOOL,), ()):
+        await collect(wrapped, ask(sampling=sampling, options=ReplyOptions(tools=tools)))
+
+    assert [request.sampling.reasoning_effort for request in provider.requests] == [effort, "none", "none", effort]
+
+
 def test_after_a_lesson_nothing_is_known_to_be_taken() -> None:
     profile, parts = Profile("lab", "m"), frozenset({"temperature"})
     profile.note_taken(parts, ())

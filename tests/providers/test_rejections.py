@@ -92,10 +92,16 @@ def likeliest(message: str, *, parameter: str = "", status: int = 400, deltas: b
         ("The last message must be from the user", "prefill"),
         ("messages.0.role: Input should be 'user' or 'assistant'", "system"),
         ("Unexpected role 'user' after role 'tool'", "user_after_tool"),
-        # github.com/openai/openai-openapi/issues/541: a judge, which has no tools, goes on with its effort
+        # github.com/BerriAI/litellm/pull/34569 and github.com/openai/openai-openapi/issues/541: a judge, which has no
+        # tools, goes on with its effort
         (
             "Function tools with reasoning_effort are not supported for gpt-5.4 in /v1/chat/completions. "
             "To use function tools, use /v1/responses or set reasoning_effort to 'none'.",
+            "default_effort",
+        ),
+        (
+            "Function tools with reasoning_effort are not supported for gpt-5.4 in /v1/chat/completions. "
+            "Please use /v1/responses instead.",
             "reasoning_effort beside tools",
         ),
         ("tool_choice 'required' is incompatible with thinking enabled", "tool_choice"),

@@ -150,7 +150,7 @@ class BudgetPolicy(WrappedProvider):
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply; entering it raises `BudgetExceeded`, with nothing sent, if there is no money for it."""
         account = request.context.account
-        return self._inner.stream(request) if account is None else self._paid(request, account)
+        return self.inner.stream(request) if account is None else self._paid(request, account)
 
     @asynccontextmanager
     async def _paid(self, request: ModelRequest, account: Account) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
@@ -166,7 +166,7 @@ class BudgetPolicy(WrappedProvider):
             settle = await reserve_worst_case(account, request)
         paid = replace(request, context=replace(context, asked_at=asked_at, on_attempt_end=note))
         try:
-            async with self._inner.stream(paid) as events:
+            async with self.inner.stream(paid) as events:
                 yield events
         finally:
             settle(charged_usd)

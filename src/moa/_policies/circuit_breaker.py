@@ -49,10 +49,6 @@ class Breaker(WrappedProvider):
         """Open a reply, unless the breaker is open: then entering it raises `CircuitOpen`, and nothing is sent."""
         return _BreakerCall(self, request)
 
-    def open(self, request: ModelRequest) -> ReplyStream:
-        """Open a reply, whatever the breaker says."""
-        return self._inner.stream(request)
-
     def begin(self) -> int:
         """Take in that a call was let through, and return its number."""
         self._begun += 1
@@ -110,7 +106,7 @@ class _BreakerCall:
 
     def __init__(self, breaker: Breaker, request: ModelRequest) -> None:
         self._breaker, self._request = breaker, request
-        self._inner = breaker.open(request)
+        self._inner = breaker.inner.stream(request)
         self._is_probe = False
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:

@@ -57,7 +57,7 @@ class Hedged(WrappedProvider):
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, twice if need be."""
-        return self._inner.stream(request) if request.context.hedging is None else self._hedged(request)
+        return self.inner.stream(request) if request.context.hedging is None else self._hedged(request)
 
     @asynccontextmanager
     async def _hedged(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
@@ -69,10 +69,10 @@ class Hedged(WrappedProvider):
         agent = context.call.agent if context.call else ""
         after_s = context.hedging.after_s if context.hedging else None
         after_s = self._latencies.p95(agent) if after_s is None else after_s
-        runners = [_Runner(self._inner, request)]
+        runners = [_Runner(self.inner, request)]
         try:
             if after_s is not None and not await runners[0].decides_within(after_s):
-                runners.append(_Runner(self._inner, replace(request, context=replace(context, hedge=True))))
+                runners.append(_Runner(self.inner, replace(request, context=replace(context, hedge=True))))
             winner = await _first_good(runners)
             self._latencies.note(agent, _first_took_s(runners[0], winner))
             for loser in runners:

@@ -165,11 +165,11 @@ class LearntProfile(WrappedProvider):
     @property
     def takes_seed(self) -> bool:
         """Whether the service honors a seed."""
-        return self._inner.takes_seed and not self.profile.refuses_seed
+        return self.inner.takes_seed and not self.profile.refuses_seed
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply, asking again without what is refused."""
-        return _AdaptedCall(self._inner, self.profile, request, scouts=self._scouts)
+        return _AdaptedCall(self.inner, self.profile, request, scouts=self._scouts)
 
 
 class _AdaptedCall:

@@ -55,7 +55,7 @@ class Metered(WrappedProvider):
 
     def stream(self, request: ModelRequest) -> ReplyStream:
         """Open a reply and record its attempt in the ledger."""
-        return _Metering(self._inner, request, cached=self._cached, on_end=self._on_end)
+        return _Metering(self.inner, request, cached=self._cached, on_end=self._on_end)
 
 
 def _fault(error: Exception, reference: str) -> ProviderError:

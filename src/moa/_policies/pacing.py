@@ -74,13 +74,13 @@ class Paced(WrappedProvider):
         is_large = len(request.messages) > LARGE_MESSAGES or any(map(_is_large, request.messages))
         places = PER_PASS if is_large else 1
         if self._turnstile.take(places):
-            return self._inner.stream(request)
+            return self.inner.stream(request)
         return self._paced(request, places)
 
     @asynccontextmanager
     async def _paced(self, request: ModelRequest, places: int) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
         await self._turnstile.wait(places)
-        async with self._inner.stream(request) as events:
+        async with self.inner.stream(request) as events:
             yield events
 
 

@@ -230,10 +230,6 @@ class Limits(WrappedProvider):
         """
         return _Admitted(self, request)
 
-    def open(self, request: ModelRequest) -> ReplyStream:
-        """Open a reply immediately."""
-        return self._inner.stream(request)
-
     async def admit(self, request: ModelRequest) -> tuple[Permit, ModelRequest]:
         """Return a slot for a request, and the request to send.
 
@@ -269,7 +265,7 @@ class _Admitted:
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         self._place, request = await self._limits.admit(self._request)
         try:
-            self._inner = self._limits.open(request)
+            self._inner = self._limits.inner.stream(request)
             events = await self._inner.__aenter__()
         except BaseException as error:
             self._leave(error)

@@ -87,10 +87,6 @@ class Retry(WrappedProvider):
         self.budget.note_fresh_call()
         return _Attempts(self, request)
 
-    def attempt(self, request: ModelRequest) -> ReplyStream:
-        """Open a reply once."""
-        return self._inner.stream(request)
-
     def pause_s(self, error: ProviderError, request: ModelRequest, attempt: int, *, begun: bool) -> float | None:
         """Return the seconds until the next attempt, or None for no retry; uses a retry of the budget."""
         settings = self._settings
@@ -126,7 +122,7 @@ class _Attempts:
 
     async def __aenter__(self) -> AsyncIterator[ReplyEvent]:
         while True:
-            attempt = self._retry.attempt(self._request)
+            attempt = self._retry.inner.stream(self._request)
             try:
                 self._events = events = await attempt.__aenter__()
             except ProviderError as error:

@@ -80,7 +80,7 @@ class SampleCalls(WrappedProvider):
         """Open a reply; that of a batch comes whole, with the others."""
         context = request.context
         if context.batch is None or context.hedge or self._refuses(request.model, context.batch):
-            return self._inner.stream(request)
+            return self.inner.stream(request)
         return self._sample(context.batch, request)
 
     @asynccontextmanager
@@ -90,7 +90,7 @@ class SampleCalls(WrappedProvider):
         if reply is not None:
             yield WholeReply(reply)
             return
-        async with self._inner.stream(request) as events:
+        async with self.inner.stream(request) as events:
             self._note_taken_alone(request)
             yield events
 
@@ -110,10 +110,10 @@ class SampleCalls(WrappedProvider):
             ProviderError: The call failed.
         """
         first, count = requests[0], len(requests)
-        if count == 1 or not isinstance(self._inner, AsksForSamples):
+        if count == 1 or not isinstance(self.inner, AsksForSamples):
             return [None] * count
         try:
-            replies = await self._inner.samples(replace(first, deltas=False), count)
+            replies = await self.inner.samples(replace(first, deltas=False), count)
         except ContextTooLong:
             raise
         except BadRequest as error:

@@ -25,6 +25,6 @@ class ServiceTier(WrappedProvider):
         """Open a reply."""
         tier, extra = request.context.tier or self._tier, request.sampling.extra
         if tier is None or not {"service_tier", "serviceTier"}.isdisjoint(extra):
-            return self._inner.stream(request)
+            return self.inner.stream(request)
         sampling = replace(request.sampling, extra={**extra, "service_tier": NAMES[tier]})
-        return self._inner.stream(replace(request, sampling=sampling))
+        return self.inner.stream(replace(request, sampling=sampling))

@@ -70,7 +70,7 @@ class _CapturedProvider(WrappedProvider):
         outcome: Literal["ok", "failed", "cancelled"] = "cancelled"
         error = None
         try:
-            async with self._inner.stream(request) as events, aclosing(self._capture(events, call)) as captured:
+            async with self.inner.stream(request) as events, aclosing(self._capture(events, call)) as captured:
                 yield captured
             outcome = "ok"
         except ProviderError as caught:

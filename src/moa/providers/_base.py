@@ -154,19 +154,22 @@ class WrappedProvider:
 
     Args:
         inner: The other one.
+
+    Attributes:
+        inner: The other one.
     """
 
     def __init__(self, inner: Provider) -> None:
-        self._inner = inner
+        self.inner = inner
 
     @property
     def takes_seed(self) -> bool:
         """Whether the service honors a seed, as far as is known by now."""
-        return self._inner.takes_seed
+        return self.inner.takes_seed
 
     async def aclose(self) -> None:
         """Close the wrapped provider."""
-        await self._inner.aclose()
+        await self.inner.aclose()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

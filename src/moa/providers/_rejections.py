@@ -119,6 +119,8 @@ _TOGETHER = re.compile(
 )
 
 _TURNS = (
+    # OpenAI's models think by themselves unless they are told not to, and some then take no tools.
+    (("default_effort",), re.compile(r"reasoning[_ .]?effort to \W?none\b", re.I)),
     (("tool_turns",), re.compile(r"without \W?tools\W|tool(?:s|config)\b.{0,20} must be (?:defined|provided)", re.I)),
     # What a service hung on its own calls is missing: another model made them, or a client has lost it.
     (("thought_signature",), re.compile(r"missing an? \W?thought[_ ]?signature", re.I)),
@@ -166,7 +168,7 @@ _CACHING = re.compile(r"prompt[\s_-]?cach(?!e[_-](?:key|retention|options))|cach
 _OF_TURNS = frozenset(
     {
         *("whole", "alternation", "user_after_tool", "prefill", "null_content"),
-        *("thought_signature", "thoughts_of_calls", "tool_turns"),
+        *("thought_signature", "thoughts_of_calls", "tool_turns", "default_effort"),
     }
 )
 _STATUS = frozenset({400, 403, 404, 405, 406, 415, 422, 500, 501})
@@ -307,7 +309,7 @@ def parts_of(request: ModelRequest) -> frozenset[str]:
     if sampling.stop:
         parts.add("stop")
     if options.tools:
-        parts.add("tools")
+        parts |= {"tools"} if sampling.reasoning_effort == "none" else {"tools", "default_effort"}
         if any(isinstance(tool.get("function"), dict) and "strict" in tool["function"] for tool in options.tools):
             parts.add("strict")
         parts |= _parts_of_marks(options.tools)

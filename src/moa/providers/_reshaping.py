@@ -47,6 +47,8 @@ def without(request: ModelRequest, part: str) -> ModelRequest | None:
     if part in _SAMPLING:
         fewer: dict[str, Any] = {part: None}
         return replace(request, sampling=replace(sampling, **fewer))
+    if part == "default_effort":
+        return replace(request, sampling=replace(sampling, reasoning_effort="none"))
     if part in sampling.extra:
         if not _is_droppable(part, sampling.extra[part]):
             return None

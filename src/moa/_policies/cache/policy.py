@@ -36,7 +36,7 @@ class Cache(WrappedProvider):
         """Open a reply: the stored one, else a new one."""
         key = cache_key(self._endpoint, request)
         if key is None:
-            async with self._inner.stream(request) as plain:
+            async with self.inner.stream(request) as plain:
                 yield plain
             return
         context = request.context
@@ -59,7 +59,7 @@ class Cache(WrappedProvider):
     @asynccontextmanager
     async def _fetch(self, request: ModelRequest, key: str) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
         received: list[ReplyEvent] = []
-        async with self._inner.stream(request) as events, aclosing(_tee(events, received)) as observed:
+        async with self.inner.stream(request) as events, aclosing(_tee(events, received)) as observed:
             yield observed
         reply = joined(received)
         if is_worth_keeping(reply):

@@ -39,7 +39,7 @@ class StoredReplies(WrappedProvider):
         if key is not None and (stored := self._store.stored_reply(self._endpoint, key)) is not None:
             yield WholeReply([event_from(event) for event in json.loads(stored)])
             return
-        async with self._inner.stream(replace(request, deltas=False)) as events:
+        async with self.inner.stream(replace(request, deltas=False)) as events:
             reply = joined([event async for event in events])
         if key is not None and is_worth_keeping(reply):
             try:

@@ -264,7 +264,7 @@ class _FlexOrStandard(WrappedProvider):
             flexible = replace(request, sampling=replace(request.sampling, extra={**extra, "service_tier": "flex"}))
             opened = False
             try:
-                async with self._inner.stream(flexible) as events:
+                async with self.inner.stream(flexible) as events:
                     opened = True
                     yield events
                 return
@@ -273,5 +273,5 @@ class _FlexOrStandard(WrappedProvider):
                     raise
                 self._without.add(request.model)
                 log.warning("%s has no flexible tier: its calls cost the usual price", request.reference)
-        async with self._inner.stream(request) as events:
+        async with self.inner.stream(request) as events:
             yield events
