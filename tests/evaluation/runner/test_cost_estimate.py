@@ -14,7 +14,7 @@ from moa.evaluation._runner.cost_estimate import JUDGE_PROMPT_TOKENS, Need, plan
 from moa.evaluation._runner.preparing import prepare
 from moa.evaluation._runner.spec import Spec
 from tests.support.engines import mixture_of
-from tests.support.evaluations import evaluated, models, trio
+from tests.support.evaluations import evaluated, judged, models, trio
 
 PRICE = {"input": 1, "output": 10}
 
@@ -126,9 +126,18 @@ async def test_given_outputs_cost_nothing_and_tell_how_long_answers_are(tmp_path
     # Four bytes are a token: the outputs that there are have 100 and 200, and a judge is shown two of the mean length.
     judging = needs(whole.needs)["judging"]
     assert list(needs(whole.needs)) == ["judging"]
-    assert (judging.calls, judging.input_tokens) == (2 * 2, 2 * 2 * (JUDGE_PROMPT_TOKENS + 2 * 150) + 2 * 2 * 5)
-    # The empty output can't be judged; that it is not there is known only now.
-    assert needs(rest.needs)["judging"].calls == 2
+    # The empty output can't be judged.
+    assert (judging.calls, judging.input_tokens) == (2, 2 * (JUDGE_PROMPT_TOKENS + 2 * 150) + 2 * 5)
+    assert needs(rest.needs)["judging"].calls == 0
+
+
+async def test_outputs_of_an_earlier_session_that_are_missing_are_not_planned_to_be_judged(tmp_path: Path) -> None:
+    (tmp_path / "given.json").write_text(json.dumps([{"instruction": "a", "output": "w"}]))
+    await evaluated(tmp_path / "run", prompts=["a", "b"], outputs={"mine": tmp_path / "given.json"}, **judged())
+
+    rest = plan_rest(prepared(trio(), ["a", "b"], judge_checks=False, **judged()), tmp_path / "run")
+
+    assert rest.total.calls == 0
 
 
 def test_a_budget_needs_the_price_of_a_model_that_grades() -> None:

@@ -32,6 +32,7 @@ from moa._pricing.price import Price
 from moa.evaluation._judges.base import Judge
 from moa.evaluation._judges.checks import CONTROL_PAIRS, ORDER_PAIRS
 from moa.evaluation._measures.base import Measure
+from moa.evaluation._runner.generation import given_record
 from moa.evaluation._runner.pricing import pricer_of
 from moa.evaluation._runner.run_directory import RunDirectory
 from moa.evaluation._runner.spec import Spec
@@ -162,16 +163,22 @@ def plan(spec: Spec, filled: Filled = MappingProxyType({})) -> Plan:
         filled: What is there already.
     """
     planned = _Planned(spec)
+    given = [system for system in spec.systems if system.outputs is not None]
+    missing = {
+        system.name: {one.index for one in spec.instructions if not given_record(system, one).has_output}
+        for system in given
+    }
 
-    def left(what: str, systems: Iterable[System]) -> list[set[int]]:
-        return [planned.prompts - filled.get((what, system.name), set()) for system in systems]
+    def left(what: str, systems: Iterable[System], opponent: System | None = None) -> list[set[int]]:
+        asked = planned.prompts - (set() if opponent is None else missing.get(opponent.name, set()))
+        return [asked - filled.get((what, one.name), set()) - missing.get(one.name, set()) for one in systems]
 
     unanswered = left(ANSWERS, spec.asked)
     for system, indices in zip(spec.asked, unanswered, strict=True):
         planned.calls(system, planned.prompts - indices)  # those are made
     needs = [planned.answers(system, indices) for system, indices in zip(spec.asked, unanswered, strict=True)]
     if spec.judge is not None:
-        pairs = left(spec.judge.name, spec.judged)
+        pairs = left(spec.judge.name, spec.judged, spec.opponent)
         needs.append(planned.verdicts("judging", spec.judge, pairs))
         if spec.checks_judge:
             needs.append(planned.verdicts("judge checks", spec.judge, _checked(spec.judge, pairs)))
@@ -215,6 +222,8 @@ def _filled(spec: Spec, store: CellStore) -> Filled:
     for column in table.columns:
         for name, is_known in column.is_known.items():
             is_final = is_known & np.array([failure is None for failure in column.found[name].failure])
+            if name not in spec.mixtures:
+                is_final |= ~table.answers[name].has_output  # of a file that has no more
             filled[column.name, name] = set(indices[is_final].tolist())
     return filled
 
