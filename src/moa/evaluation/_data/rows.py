@@ -18,9 +18,8 @@ from moa.errors import EvaluationDataError, MissingDependency
 
 T = TypeVar("T")
 
-JSON_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _CSV_SUFFIXES = (".csv", ".csv.gz")
-FORMATS = (*JSON_SUFFIXES, *_CSV_SUFFIXES, ".parquet")
+FORMATS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", *_CSV_SUFFIXES, ".parquet")
 """How names of files that can be read end."""
 
 _GZIP = b"\x1f\x8b"

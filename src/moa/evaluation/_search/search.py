@@ -381,22 +381,20 @@ class _Race:
             for model in search.models
             for aggregator in search.aggregators
         }
-        worth: dict[str, tuple[float, float]] = {}
-        pool = candidates_of(search, affordable)
-        for one in pool:
+        inside: list[tuple[Candidate, float, float]] = []  # each with what it promises, and the dollars it may save
+        for one in candidates_of(search, affordable):
             agent = search.agents[one.aggregator]
             bounds = bounds_of(one, alone, prompt_tokens, search.price(one.aggregator), agent.max_tokens)
-            members = dict.fromkeys(one.members)
-            scores = np.column_stack([self._answers[member].advantages for member in members])
+            scores = np.column_stack([self._answers[member].advantages for member in dict.fromkeys(one.members)])
             reason = self._out_of_bounds(one, bounds, scores)
             self._raced[one.name] = Raced(candidate=one, advantages=np.array([]), bounds=bounds, left_out=reason)
-            worth[one.name] = race.promise(scores), limit_usd - bounds.low_usd
-        inside = [one for one in pool if self._raced[one.name].left_out is None]
-        least = min((worth[one.name][0] for one in inside), default=0.0) - 1.0
-        inside.sort(key=lambda one: -(worth[one.name][0] - least) * worth[one.name][1])
-        for one in inside[MOST_RACED:]:
+            if reason is None:
+                inside.append((one, race.promise(scores), limit_usd - bounds.low_usd))
+        least = min((promise for _, promise, _ in inside), default=0.0) - 1.0
+        inside.sort(key=lambda entry: -(entry[1] - least) * entry[2])
+        for one, _, _ in inside[MOST_RACED:]:
             self._raced[one.name] = replace(self._raced[one.name], left_out=UNPROMISING)
-        return inside[:MOST_RACED]
+        return [one for one, _, _ in inside[:MOST_RACED]]
 
     def _out_of_bounds(self, one: Candidate, bounds: Bounds, scores: Floats) -> str | None:
         search = self._search
