@@ -45,17 +45,7 @@ BASELINE_FILE = "alpaca_eval_gpt4_baseline.json"
 HEAD_TO_HEAD = "none"
 """As a reference: judge against the baseline itself, on AlpacaEval's prompts too."""
 
-_AS_GIVEN = (
-    "providers",
-    "seed",
-    "concurrency",
-    "budget_usd",
-    "until",
-    "margin",
-    "rejudge",
-    "half_price",
-    "data_dir",
-)
+_AS_GIVEN = ("providers", "seed", "concurrency", "budget_usd", "until", "margin", "rejudge", "half_price", "data_dir")
 """Options that a spec has as they are given, and with its defaults."""
 
 Candidates = MixtureLike | Sequence[MixtureLike] | None
