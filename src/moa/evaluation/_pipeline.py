@@ -146,7 +146,7 @@ async def carry_out(spec: Spec, out: Path, on_progress: OnProgress) -> Evaluatio
         if len(spec.instructions) == spec.prompts.count:
             run.store.write_prompts(spec.instructions)
         await keep_given(spec, run.store)
-        table = table_of(spec, run.store)
+        table = table_of(spec, run.store, has_figures=spec.until != "all")
         if spec.rejudge:
             await table.judge_again()
         fill = Fill(spec, table, note_progress)

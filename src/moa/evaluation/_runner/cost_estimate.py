@@ -217,7 +217,7 @@ def plan_rest(spec: Spec, out: Path | None) -> Plan:
 
 
 def _filled(spec: Spec, store: CellStore) -> Filled:
-    table, indices = table_of(spec, store), np.array([one.index for one in spec.instructions])
+    table, indices = table_of(spec, store, has_figures=False), np.array([one.index for one in spec.instructions])
     filled = {(ANSWERS, name): set(indices[one.has_output].tolist()) for name, one in table.answers.items()}
     for column in table.columns:
         for name, is_known in column.is_known.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -95,8 +95,8 @@ class AnswerColumns:
     Attributes:
         is_there: Whether there is an answer, or a failure in its place.
         has_output: Whether there is an output to be judged.
-        error: As a record's; likewise finish_reason, agent, model.
-        text_key: What tells equal outputs: a digest of the text.
+        error: As a record's; likewise model.
+        text_key: What tells equal outputs in one process: a hash of the text.
         length: Characters of the output; 0 where the system has failed.
         seconds: As a record's, NaN where unknown; likewise all others.
     """
@@ -104,14 +104,11 @@ class AnswerColumns:
     is_there: Bools
     has_output: Bools
     error: Objects
-    finish_reason: Objects
-    agent: Objects
     model: Objects
     text_key: Ints
     length: Floats
     seconds: Floats
     first_token_s: Floats
-    aggregation_s: Floats
     input_tokens: Floats
     cached_input_tokens: Floats
     output_tokens: Floats
@@ -125,7 +122,7 @@ class AnswerColumns:
         """Return the columns of so many prompts without any answer."""
         columns: dict[str, Any] = {one.name: np.full(prompts, np.nan) for one in fields(cls)}
         columns |= {name: np.zeros(prompts, np.bool_) for name in ("is_there", "has_output")}
-        columns |= {name: np.full(prompts, None, np.object_) for name in ("error", "finish_reason", "agent", "model")}
+        columns |= {name: np.full(prompts, None, np.object_) for name in ("error", "model")}
         return cls(**{**columns, "text_key": np.zeros(prompts, np.int64), "length": np.zeros(prompts)})
 
     @classmethod
@@ -140,13 +137,12 @@ class AnswerColumns:
 
     def put(self, row: int, record: Record) -> None:
         """Take the answer to one prompt into its row."""
-        for name in _AS_IN_RECORDS:
-            getattr(self, name)[row] = getattr(record, name)
-        for name in ("input_tokens", "cached_input_tokens", "output_tokens"):
-            getattr(self, name)[row] = None if record.usage is None else getattr(record.usage, name)
-        digest = blake2b(record.output.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        self.text_key[row] = int.from_bytes(digest, signed=True)
-        self.length[row] = len(record.output)
+        for column, value in zip(_AS_IN_RECORDS(self), _AS_IN_RECORDS(record), strict=True):
+            column[row] = value
+        if record.usage is not None:
+            for column, tokens in zip(_TOKENS(self), _TOKENS(record.usage), strict=True):
+                column[row] = tokens
+        self.text_key[row], self.length[row] = hash(record.output), len(record.output)
         self.is_there[row], self.has_output[row] = True, record.has_output
 
     def at(self, rows: Bools | Ints) -> Self:
@@ -164,7 +160,8 @@ class AnswerColumns:
         return int(np.count_nonzero(self.is_there))
 
 
-_AS_IN_RECORDS = tuple(one.name for one in fields(AnswerColumns) if one.name in {own.name for own in fields(Record)})
+_AS_IN_RECORDS = attrgetter(*(one.name for one in fields(Record) if one.name in AnswerColumns.__slots__))
+_TOKENS = attrgetter("input_tokens", "cached_input_tokens", "output_tokens")
 
 RECORDS, TRACES = TypeAdapter(Record), TypeAdapter(AnswerTrace)
 """How records and traces are written down."""

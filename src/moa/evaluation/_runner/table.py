@@ -4,7 +4,7 @@ Texts are many times as large as all else. They are read a prompt at a time, and
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -159,7 +159,7 @@ class Column:
         self.forget(system, row)
         failure = None if value.failure is None else value.failure.as_dict()
         if isinstance(value, Score):
-            self.found[system].put(row, value.value, failure=failure)
+            self.found[system].won[row], self.found[system].failure[row] = value.value, failure
         else:
             self.found[system].put(
                 row,
@@ -194,6 +194,7 @@ class Table:
         judge: The judge's name, likewise.
         measures: Names of the measures of one output.
         former: Judges of earlier sessions, with the system against which each judged.
+        has_figures: Whether more is wanted of what the store has than where something is said, and where that failed.
 
     Attributes:
         answers: By system, a row for each prompt; `answered`: how many of them are there.
@@ -215,13 +216,14 @@ class Table:
         judge: str | None = None,
         measures: Sequence[str] = (),
         former: Mapping[str, str] | None = None,
+        has_figures: bool = True,
     ) -> None:
         self.instructions, self.opponent, self.judge, self.store = tuple(instructions), opponent, judge, store
         self.cells = Cells(store, instructions, judge, opponent)
         self.rows = {one.index: row for row, one in enumerate(instructions)}
         self.answers = {name: AnswerColumns.empty(len(instructions)) for name in systems}
         self.answered = dict.fromkeys(systems, 0)
-        self.unjudgeable = 0
+        self.unjudgeable, self._has_figures = 0, has_figures
         self._failed: dict[int, set[str]] = {}
         self._prompts = {
             "index": np.array([one.index for one in instructions], dtype=np.int64),
@@ -269,8 +271,10 @@ class Table:
         if not bodies or (column.opponent is not None and column.opponent not in texts):
             return {}
         kind: TypeAdapter[Any] = _SCORES if column.opponent is None else _VERDICTS
-        keys = {name: _key(column, instruction, name, texts) for name in column.found if name in texts}
-        values = {outputs: kind.validate_python(bodies[outputs]) for outputs in set(keys.values()) if outputs in bodies}
+        read = kind.validate_python if self._has_figures else _without_figures
+        key_of = _keys(column, instruction, texts)
+        keys = {name: key_of(name) for name in column.found if name in texts}
+        values = {outputs: read(bodies[outputs]) for outputs in set(keys.values()) if outputs in bodies}
         return {name: values[outputs] for name, outputs in keys.items() if outputs in values}
 
     def add(self, record: Record) -> None:
@@ -316,7 +320,7 @@ class Table:
     async def keep(self, column: Column, system: str, index: int, value: Verdict | Score, paid: Paid) -> None:
         """Keep what is said about a system's output to a prompt, for all systems that have this very one."""
         row, instruction = self.rows[index], self.cells.by_index[index]
-        outputs = _key(column, instruction, system, self.cells.texts((system, *column.beside), index))
+        outputs = _keys(column, instruction, self.cells.texts((system, *column.beside), index))(system)
         kind: TypeAdapter[Any] = _SCORES if column.opponent is None else _VERDICTS
         body = kind.dump_python(value, mode="json")
         await self.store.put_score(column.name, (instruction.key, outputs), body, paid)
@@ -402,11 +406,17 @@ def _at(record: Record, index: int) -> Record:
     return record if record.index == index else replace(record, index=index)
 
 
-def _key(column: Column, instruction: Instruction, system: str, texts: Mapping[str, str]) -> str:
-    """What tells a system's output, with what it is compared with or graded by, from others to a prompt."""
+def _keys(column: Column, instruction: Instruction, texts: Mapping[str, str]) -> Callable[[str], str]:
+    """What tells a system's output to a prompt, with what it is compared with or graded by, from others."""
     if column.opponent is None:
-        return outputs_key(texts[system], row_text(instruction))
-    return outputs_key(texts[column.opponent], texts[system])
+        row = row_text(instruction)
+        return lambda system: outputs_key(texts[system], row)
+    return lambda system: outputs_key(texts[str(column.opponent)], texts[system])
+
+
+def _without_figures(body: Mapping[str, Any]) -> Score:
+    failure = body["failure"]
+    return Score(value=None, failure=failure and ErrorInfo(**failure))
 
 
 async def _put(store: CellStore, instruction: Instruction, record: Record, trace: AnswerTrace, paid: Paid) -> None:
@@ -422,8 +432,8 @@ async def keep_given(spec: Spec, store: CellStore) -> None:
                 await _put(store, one, given_record(system, one), AnswerTrace(), Paid())
 
 
-def table_of(spec: Spec, store: CellStore) -> Table:
-    """Return what a store has of an evaluation; errors as in `CellStore`."""
+def table_of(spec: Spec, store: CellStore, *, has_figures: bool = True) -> Table:
+    """Return what a store has of an evaluation, see `Table`; errors as in `CellStore`."""
     return Table(
         spec.instructions,
         [system.name for system in spec.systems],
@@ -431,4 +441,5 @@ def table_of(spec: Spec, store: CellStore) -> Table:
         opponent=None if spec.opponent is None else spec.opponent.name,
         judge=None if spec.judge is None else spec.judge.name,
         measures=[measure.name for measure in spec.measures],
+        has_figures=has_figures,
     )
