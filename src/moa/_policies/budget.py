@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
@@ -49,6 +49,12 @@ class SpendingLimit(Protocol):
         ...
 
 
+def not_enough(amount_usd: Decimal, left_usd: Decimal, limit_usd: Decimal, reference: str) -> BudgetExceeded:
+    """Return the error for an amount that doesn't fit into what is left of a budget."""
+    left = f"${max(left_usd, Decimal(0)):.6f} is left of the budget of ${limit_usd:f}"
+    return BudgetExceeded(f"at worst ${amount_usd:.6f}, but only {left}", model=reference)
+
+
 class Budget:
     """US dollars that several calls share. What is spent exceeds it by no more than prompts were underestimated.
 
@@ -75,11 +81,7 @@ class Budget:
         """
         while amount_usd > self.left_usd:
             if amount_usd > self.limit_usd - self.spent_usd or not self._reserved:
-                raise BudgetExceeded(
-                    f"at worst ${amount_usd:.6f}, but only ${max(self.left_usd, Decimal(0)):.6f} is left "
-                    f"of the budget of ${self.limit_usd:f}",
-                    model=reference,
-                )
+                raise not_enough(amount_usd, self.left_usd, self.limit_usd, reference)
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._settled.append(waiting)
             await waiting
@@ -154,17 +156,16 @@ class BudgetPolicy(WrappedProvider):
 
     @asynccontextmanager
     async def _paid(self, request: ModelRequest, account: Account) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
-        context, charged_usd = request.context, Decimal(0)
+        context, charged_usd = request.context.asked(), Decimal(0)
 
         def note(record: AttemptRecord) -> None:
             nonlocal charged_usd
             if record.usage is not None and context.call is not None:
                 charged_usd += context.call.price(record.usage) or Decimal(0)
 
-        asked_at = context.call.now() if context.call and context.asked_at is None else context.asked_at
-        with context.time.paused() if context.time else nullcontext():
+        with context.waiting():
             settle = await reserve_worst_case(account, request)
-        paid = replace(request, context=replace(context, asked_at=asked_at, on_attempt_end=note))
+        paid = replace(request, context=replace(context, on_attempt_end=note))
         try:
             async with self.inner.stream(paid) as events:
                 yield events

@@ -8,7 +8,7 @@ lesson: it is remembered, and no later call is refused for it again.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -215,12 +215,11 @@ class _AdaptedCall:
 
     async def _wait_for(self, ahead: asyncio.Event) -> None:
         """Wait until the first request of this kind is through, or for a while."""
-        context = self._request.context
-        asked_at = context.call.now() if context.call and context.asked_at is None else context.asked_at
-        with context.time.paused() if context.time else nullcontext(), suppress(TimeoutError):
+        context = self._request.context.asked()
+        with context.waiting(), suppress(TimeoutError):
             async with asyncio.timeout(SCOUT_S):
                 await ahead.wait()
-        self._request = replace(self._request, context=replace(context, asked_at=asked_at))
+        self._request = replace(self._request, context=context)
 
     async def _open(self) -> AsyncIterator[ReplyEvent]:
         """Open a reply, again without what its service turns down."""

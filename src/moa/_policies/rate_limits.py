@@ -7,7 +7,6 @@ import asyncio
 import math
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -247,10 +246,10 @@ class Limits(WrappedProvider):
                 model=request.reference,
                 retry_after_s=wait_s,
             )
-        asked_at = context.call.now() if context.call and context.asked_at is None else context.asked_at
-        with context.time.paused() if context.time else nullcontext():
+        context = context.asked()
+        with context.waiting():
             place = await limiter.enter(context.call.run if context.call else None, tokens)
-        return place, replace(request, context=replace(context, asked_at=asked_at))
+        return place, replace(request, context=context)
 
 
 class _Admitted:

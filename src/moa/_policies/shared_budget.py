@@ -17,9 +17,10 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 from uuid import uuid4
 
+from moa._policies.budget import not_enough
 from moa._state.memory import MemoryStore
 from moa._state.store import Claim, Share, StateStore
-from moa.errors import BudgetExceeded, StateUnavailable
+from moa.errors import StateUnavailable
 from moa.providers._call_context import Settle
 
 Period = Literal["day", "month", "forever"]
@@ -164,11 +165,7 @@ class SharedBudget:
             BudgetExceeded: No amount can be returned any more.
         """
         if amount > self._limit - int(self.spent_usd * NANO):
-            raise BudgetExceeded(
-                f"at worst ${amount_usd:.6f}, but only ${max(self.left_usd, Decimal(0)):.6f} is left "
-                f"of the budget of ${self.limit_usd:f}",
-                model=reference,
-            )
+            raise not_enough(amount_usd, self.left_usd, self.limit_usd, reference)
         try:
             async with asyncio.timeout(POLL_S):
                 await self._changed.wait()

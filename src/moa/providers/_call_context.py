@@ -3,7 +3,8 @@
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -85,6 +86,14 @@ class CallContext:
     tier: str | None = None
     dropped: tuple[str, ...] = ()
     untried: bool = False
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Stop the call's clock inside of the block."""
+        return nullcontext() if self.time is None else self.time.paused()
+
+    def asked(self) -> "CallContext":
+        """Return the context of a call that begins to wait now, if it has not begun before."""
+        return self if self.call is None or self.asked_at is not None else replace(self, asked_at=self.call.now())
 
     def seconds_left(self) -> float:
         """Seconds until the call is given up, infinity without a limit."""

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -127,10 +127,9 @@ class Batcher:
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncIterator[AsyncIterator[ReplyEvent]]:
         """Open a reply, once its job has ended."""
-        whole, time_limit = replace(request, deltas=False), request.context.time
         try:
-            with time_limit.paused() if time_limit else nullcontext():
-                events = await self._reply(whole)
+            with request.context.waiting():
+                events = await self._reply(replace(request, deltas=False))
         except _AskAtOnce:
             async with self._at_once.stream(request) as now:
                 events = in_tier([event async for event in now], None)
