@@ -204,3 +204,21 @@ def test_figures_of_a_file_say_what_is_missing_and_where_length_hides_quality(tm
     assert "Length can't be told from quality" in told
     plain = moa("eval", "metrics", _annotations(tmp_path / "plain.json", "mix", [2.0, 1.0, 2.0] * 30)).out
     assert "missing" not in plain
+
+
+def test_a_judge_and_a_measure_that_contradict_the_verdict_are_in_the_first_sentence(run: Callable[..., Ended]) -> None:
+    measures = ("--measure", "contains", "--measure", "regex:poor")
+
+    ended = run(says("good"), says("poor"), *judged("longest"), *measures)
+    contrary = run(lambda n: says("good")(n) + " and more", says("poor"), *judged("first"), *measures, "--out", "same")
+    worse = run(
+        says("poor"), lambda n: says("good")(n) * 2, *judged("fair"), "--measure", "regex:poor", "--out", "worse"
+    )
+
+    assert "It is the other way round by regex:poor (-100.0 points, -100.0 to -" in ended.out.splitlines()[0], ended.out
+    assert "the other way round by regex:poor" in contrary.out.splitlines()[0]
+    assert "by the judge" not in contrary.out.splitlines()[0], "it changes sides: it shows nothing"
+    first = worse.out.splitlines()[0]
+    assert first.startswith("Use mix: better than big")
+    assert "It is the other way round by the judge (win rate 0%, 0 to " in first
+    assert "The first sentence rests on regex:poor; charts" in " ".join(worse.err.split())

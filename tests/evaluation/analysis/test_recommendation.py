@@ -123,7 +123,7 @@ def test_what_a_verdict_rests_on_besides_its_data_stands_in_the_first_sentence()
     failed = conclusion(evidence(2, 6), failures={"mix": (36, 400), "big": (3, 400), "other": (99, 400)})
     missing, worse = conclusion(evidence(2, 6, rows=rows)), conclusion(evidence(-14, -10, rows=rows))
     longer = conclusion(evidence(2, 6, length=length))
-    apart = conclusion(evidence(2, 6), worse_in=("hard (win rate 0%, 0 to 22)",))
+    apart = conclusion(evidence(2, 6), other_way=("in hard (win rate 0%, 0 to 22)",))
 
     assert plain.sentence.endswith("at 12% of its cost and 1.4 times its latency.")
     assert clear.sentence.endswith("its latency."), "it is better whatever the missing verdicts are"

@@ -49,6 +49,8 @@ def cautions(
 def _about_the_judge(evaluation: Collected, systems: Sequence[SystemSummary]) -> Iterator[str]:
     if evaluation.judge is not None and not evaluation.comparable:
         yield f"The judge {evaluation.judge} is not the official one: not the leaderboard's scale."
+    if evaluation.rests_on is not None and any(one.judged for one in systems):
+        yield f"The first sentence rests on {evaluation.rests_on}; the charts show the judge's figures."
     yield from _missing("Verdicts", [(s.name, s.judged.missing, s.judged.n) for s in systems if s.judged])
     for scores in evaluation.scores:
         found = [(one.system, one.missing, one.n + one.missing) for one in scores.measured(None)]

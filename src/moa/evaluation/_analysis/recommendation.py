@@ -111,7 +111,8 @@ class VerdictBasis:
         opponent: A third system, where mixture and baseline were both judged against one; else None.
         looked: Whether one looked before all prompts were judged.
         failures: On how many prompts a system has no answer, and of how many, by what it is called here.
-        worse_in: Categories, in words, in which the mixture is shown to be on the other side of equality.
+        other_way: In which categories, and by which measures or judge, the mixture is shown to be on the other side of
+            equality; in words.
         measure: What a figure without a length model is.
     """
 
@@ -126,7 +127,7 @@ class VerdictBasis:
     opponent: str | None = None
     looked: bool = False
     failures: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    worse_in: tuple[str, ...] = ()
+    other_way: tuple[str, ...] = ()
     measure: str = _WIN_RATE
 
     @property
@@ -384,8 +385,8 @@ def _caveats(case: VerdictBasis, evidence: Evidence, found: Recommendation) -> I
         )
     if case.judge.all_equal is not None:
         yield f"Every answer scores {case.judge.all_equal:g}%: harder prompts may tell them apart."
-    if case.worse_in:
-        yield f"It is the other way round in {' and '.join(case.worse_in)}."
+    if case.other_way:
+        yield f"It is the other way round {' and '.join(case.other_way)}."
 
 
 def ratio(system: tuple[str, float | None], baseline: tuple[str, float | None]) -> Ratio:

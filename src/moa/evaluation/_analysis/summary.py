@@ -1,6 +1,6 @@
 """Everything that an evaluation found, as plain values: what `summary.json` holds and the report shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -334,7 +334,10 @@ def _case(
         opponent=opponent,
         looked=evaluation.settlement is not None,
         failures=failures,
-        worse_in=() if opponent else _other_way(figures[mixture.name].categories, evidence),
+        other_way=(
+            *(() if opponent else _other_categories(figures[mixture.name].categories, evidence)),
+            *_other_measures(evaluation, mixture, evidence),
+        ),
         **({} if evaluation.rests_on is None else {"measure": evaluation.rests_on}),
     )
 
@@ -343,15 +346,30 @@ def _failures(system: Evaluated) -> tuple[int, int]:
     return system.answers.failed, system.answers.asked
 
 
-def _other_way(categories: ByCategory | None, evidence: Evidence) -> tuple[str, ...]:
+def _other_categories(categories: ByCategory | None, evidence: Evidence) -> tuple[str, ...]:
     """The categories in which a mixture is shown to be on the other side of equality than in all."""
     known = {} if categories is None else {name: one for name, one in categories.estimates.items() if one is not None}
     better = evidence.raw.gap.value > 0
     return tuple(
-        f"{name} (win rate {one.value:.0f}%, {one.interval:.0f})"
+        f"in {name} (win rate {one.value:.0f}%, {one.interval:.0f})"
         for name, one in known.items()
         if (one.interval.high < 50.0 if better else one.interval.low > 50.0)
     )
+
+
+def _other_measures(evaluation: Collected, mixture: Evaluated, evidence: Evidence) -> Iterator[str]:
+    """The measures, and the judge, by which a mixture is shown to be on the other side of equality than the verdict."""
+    better = evidence.raw.gap.value > 0
+    for one in evaluation.measured:
+        gap = one.difference if one.system == mixture.name and one.measure != evaluation.rests_on else None
+        if gap is not None and (gap.interval.high < 0.0 if better else gap.interval.low > 0.0):
+            yield f"by {one.measure} ({gap.value:+.1f} points, {gap.interval:+.1f})"
+    is_judged_beside = evaluation.rests_on is not None and evaluation.opponent == evaluation.baseline
+    if is_judged_beside and mixture.verdicts is not None:
+        (judged,) = Scores(measure="", found={mixture.name: mixture.verdicts}).measured(None)
+        rate = judged.estimate
+        if rate is not None and (rate.interval.high < 50.0 if better else rate.interval.low > 50.0):
+            yield f"by the judge (win rate {rate.value:.0f}%, {rate.interval:.0f})"
 
 
 def _plain_name(system: Evaluated, mixture: str) -> str:
