@@ -5,7 +5,7 @@ from contextlib import redirect_stdout
 import pytest
 from rich.table import Table
 
-from moa._cli.console import AnswerWriter, draw, print_json
+from moa._cli.console import AnswerWriter, draw, print_json, print_sentences
 
 
 class _Terminal(io.StringIO):
@@ -108,3 +108,18 @@ def test_draw_leaves_out_the_blanks_at_the_ends_of_lines_in_a_pipe() -> None:
 
     assert pipe.getvalue() == "name         value\nlonger name  v\n"
     assert "longer name  v    \n" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, _Terminal])
+def test_sentences_are_broken_between_words_on_a_terminal_and_are_lines_in_a_pipe(
+    stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    sentence = "Don't use refunds: worse than big by more than 3 points, at 11% of its cost\x1b[2J."
+
+    with redirect_stdout(stream()) as written:
+        print_sentences(sentence, "Another one.")
+
+    lines = written.getvalue().splitlines()
+    assert (len(lines), max(map(len, lines)) > 60) == ((3, False) if stream is _Terminal else (2, True))
+    assert " ".join(" ".join(lines).split()) == sentence.replace("\x1b", "␛") + " Another one."

@@ -221,4 +221,4 @@ def test_a_judge_and_a_measure_that_contradict_the_verdict_are_in_the_first_sent
     first = worse.out.splitlines()[0]
     assert first.startswith("Use mix: better than big")
     assert "It is the other way round by the judge (win rate 0%, 0 to " in first
-    assert "The first sentence rests on regex:poor; charts" in " ".join(worse.err.split())
+    assert "The first sentence rests on regex:poor; the charts" in " ".join(worse.err.split())

@@ -54,6 +54,13 @@ def say(lines: str | Iterable[str], *, style: str = "") -> None:
         console.print(Text(safe(line)), style=style, soft_wrap=not console.is_terminal)
 
 
+def print_sentences(*sentences: str) -> None:
+    """Print sentences on standard output, sanitized; on a terminal, broken between words."""
+    console = out_console()
+    for sentence in sentences:
+        console.print(Text(safe(sentence)), soft_wrap=not console.is_terminal)
+
+
 def draw(*pictures: RenderableType, keeps_lines: bool = False) -> None:
     """Print pictures on standard output; a pipe gets them without the blanks that fill their lines.
 

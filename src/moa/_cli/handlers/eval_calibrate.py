@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from moa._cli.console import print_json, say
+from moa._cli.console import print_json, print_sentences, say
 from moa._cli.eval_options import JudgingOptions
 from moa._cli.exit_codes import COMPLETE, FAILED, STOPPED
 from moa._cli.handlers.eval_files import judged, loaded_judge
@@ -66,8 +66,7 @@ def calibrate_judge(
     if as_json:
         print_json(as_dict(found))
         return COMPLETE
-    for line in _lines(found):
-        print(line)
+    print_sentences(*_lines(found))
     say(f"Calibration: {out / FILE}. `moa eval report RUN --calibration {out}` reads a run by it")
     return COMPLETE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from moa._cli.console import out_console, say
+from moa._cli.console import out_console, print_sentences, say
 from moa._render.format import count
 from moa._render.sanitize import safe
 from moa.errors import UsageError
@@ -48,7 +48,7 @@ def label(
         else:
             asyncio.run(_in_the_terminal(labels, rater, number, ask))
     human = collect(folder).human
-    print("no labels yet" if not human else "\n".join(one.sentence for one in human))
+    print_sentences(*([one.sentence for one in human] or ["no labels yet"]))
 
 
 async def _in_the_terminal(labels: Labels, rater: str, number: int, ask: Callable[[str], str]) -> None:

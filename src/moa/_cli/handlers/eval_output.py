@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from moa._cli.console import out_console, print_json, say
+from moa._cli.console import draw, out_console, print_json, print_sentences, say
 from moa._cli.eval_progress import money_parts
 from moa._render.format import count, seconds, usd
 from moa.errors import EvaluationDataError, MoaError
@@ -141,19 +141,19 @@ def show_report(folder: Path, spec: Spec, *, data_dir: Path | None, as_json: boo
 
 def show_findings(summary: Summary) -> None:
     """Print what an evaluation found: on standard output in sentences, with what qualifies them on standard error."""
-    print(summary.conclusion.sentence)
+    print_sentences(summary.conclusion.sentence)
     if summary.conclusion.proof:
-        print(summary.conclusion.proof)
+        print_sentences(summary.conclusion.proof)
     if summary.stopped is not None:
-        print(summary.stopped.sentence)
+        print_sentences(summary.stopped.sentence)
     if summary.best_member is not None:
-        print(summary.best_member.sentence)
+        print_sentences(summary.best_member.sentence)
     for effect in summary.effects:
-        print(effect.sentence)
+        print_sentences(effect.sentence)
     for one in summary.human:
-        print(one.sentence)
+        print_sentences(one.sentence)
     for _, found in groupby(summary.measured, key=lambda one: one.measure):
-        out_console().print(_by_measure(list(found)))
+        draw(_by_measure(list(found)))
     say((f"warning: {warning}" for warning in summary.warnings), style="yellow")
 
 
@@ -202,7 +202,7 @@ def show_latency(folder: Path, *, as_json: bool) -> None:
 def show_cost(folder: Path, candidate: str, *, as_json: bool) -> None:
     """Print what a system's outputs cost and how long they took, beside the baseline's."""
     sentence = cost_sentence(replace(collect(RunDirectory(folder)), about=candidate))
-    print_json({"sentence": sentence}) if as_json else print(sentence)
+    print_json({"sentence": sentence}) if as_json else print_sentences(sentence)
 
 
 def _table(what: str, *headings: str) -> Table:
@@ -229,21 +229,23 @@ def compare_runs(first: Path, second: Path, *, margin: float, seed: int, data_di
         systems = {"first": names[0], "second": names[1], "baseline": baseline}
         print_json({**systems, **_dict(found), "undecidable": why})
         return
-    print(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {baseline}:")
-    print(f"win rate, A - B: {_points(found.win_rate_difference)}")
-    print(f"{MEASURES[found.lc_model]} ({found.lc_model}), A - B: {_points(found.lc_difference)}")
+    print_sentences(f"{names[0]} (A) and {names[1]} (B) on {count(found.n, 'common prompt')}, against {baseline}:")
+    print_sentences(f"win rate, A - B: {_points(found.win_rate_difference)}")
+    print_sentences(f"{MEASURES[found.lc_model]} ({found.lc_model}), A - B: {_points(found.lc_difference)}")
     if found.predicted_win_rate is not None:
         one = found.predicted_win_rate
         figure = f"{one.value:.2f}% ({one.interval:.2f})"
-        print(f"win rate of A against B as the official model predicts it: {figure}; not judged")
+        print_sentences(f"win rate of A against B as the official model predicts it: {figure}; not judged")
     if (why := _why_undecidable(found, names, baseline)) is not None:
-        print(why)
+        print_sentences(why)
     elif found.evidence is not None:
         verdict = found.evidence.controlled
         if found.evidence.consistency is None:
-            print("nothing shows whether the judge keeps its side when two answers change places: no margin is tested")
+            print_sentences(
+                "nothing shows whether the judge keeps its side when two answers change places: no margin is tested"
+            )
         more = f", at least {verdict.more_prompts:,} more prompts would settle it" if verdict.more_prompts else ""
-        print(f"verdict with a margin of {margin:g} points: A is {verdict.finding.value}{more}")
+        print_sentences(f"verdict with a margin of {margin:g} points: A is {verdict.finding.value}{more}")
 
 
 def _why_undecidable(found: Comparison, names: tuple[str, str], opponent: str) -> str | None:

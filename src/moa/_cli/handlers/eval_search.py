@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from moa._cli.console import say
+from moa._cli.console import print_sentences, say
 from moa._cli.eval_options import SearchOptions
 from moa._cli.exit_codes import COMPLETE, INTERRUPTED, STOPPED
 from moa._cli.handlers.eval import check_models, read_options, until_interrupted
@@ -37,7 +37,7 @@ def find(prompts: str, models: Sequence[str], given: SearchOptions, **wanted: An
         show_judge(search.spec)
     if plan_only:
         plan = plan_search(search)
-        print(json.dumps(asdict(plan), indent=2) if as_json else "\n".join(plan.sentences))
+        print_sentences(*plan.sentences) if not as_json else print(json.dumps(asdict(plan), indent=2))
         return COMPLETE
     if out is None:
         raise UsageError("give the folder for the results: --out runs/NAME")
@@ -48,7 +48,7 @@ def find(prompts: str, models: Sequence[str], given: SearchOptions, **wanted: An
         return INTERRUPTED
     conclusion = conclude(found)
     write_search(found, conclusion, out)
-    print(json.dumps(as_dict(found, conclusion), indent=2) if as_json else "\n".join(conclusion.sentences))
+    print_sentences(*conclusion.sentences) if not as_json else print(json.dumps(as_dict(found, conclusion), indent=2))
     say(f"report: {out / 'search.html'}")
     if (out / "winner.yaml").exists():
         say(f"serve it: moa serve -m {out / 'winner.yaml'}")
