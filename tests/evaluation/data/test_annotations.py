@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from moa.errors import EvaluationDataError
-from moa.evaluation._data.annotations import count_wins, read_annotations, win_probabilities
+from moa.evaluation._data.annotations import count_wins, read_annotations
+from moa.evaluation._metrics.verdicts import verdicts_of
 from tests.evaluation.conftest import Reference
 
 ROW = {
@@ -41,7 +42,7 @@ def test_counts_equal_the_leaderboards(reference: Reference) -> None:
 def test_missing_verdicts_are_not_counted_and_zero_is_a_draw(tmp_path: Path) -> None:
     rows = [ROW | {"preference": value} for value in (2, 1, 1.5, 0, None, float("nan"), 1.25)]
 
-    found = win_probabilities(read_annotations(_write(tmp_path, rows)))
+    found = verdicts_of(read_annotations(_write(tmp_path, rows))).won
     counts = count_wins(found)
 
     np.testing.assert_array_equal(found, [1, 0, 0.5, 0.5, np.nan, np.nan, 0.25])

@@ -41,10 +41,6 @@ class Cost:
     output_tokens: float | None
     saved_usd: float | None
 
-    def as_dict(self) -> dict[str, float | None]:
-        """The figures by name."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Percentiles:
@@ -58,10 +54,6 @@ class Percentiles:
     p95: float
     p99: float
     n: int
-
-    def as_dict(self) -> dict[str, float | int]:
-        """The figures by name."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +83,14 @@ class CostLatency:
         places = self.by_place.items()
         return {
             "prompts": self.prompts,
-            "per_1000_prompts": self.cost.as_dict(),
+            "per_1000_prompts": asdict(self.cost),
             "by_agent": [
-                {"layer": layer, "agent": agent, "model": model, **cost.as_dict()}
+                {"layer": layer, "agent": agent, "model": model, **asdict(cost)}
                 for (layer, agent, model), cost in places
             ],
-            "by_layer": [{"layer": layer, **cost.as_dict()} for layer, cost in self.by_layer.items()],
-            "total_s": None if self.total is None else self.total.as_dict(),
-            "first_token_s": None if self.first_token is None else self.first_token.as_dict(),
+            "by_layer": [{"layer": layer, **asdict(cost)} for layer, cost in self.by_layer.items()],
+            "total_s": None if self.total is None else asdict(self.total),
+            "first_token_s": None if self.first_token is None else asdict(self.first_token),
             "critical_path_share": dict(self.critical_share),
         }
 

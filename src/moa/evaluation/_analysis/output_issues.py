@@ -1,8 +1,7 @@
 """What is wrong with a system's answers apart from their quality: cut off, empty, refused, leaking."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from moa.evaluation._analysis.text_heuristics import holds_judge_marks, leaks, looks_cut_off, refuses
 from moa.evaluation._data.outputs import Output
@@ -31,16 +30,13 @@ class OutputIssues:
     leaks: int
     judge_marks: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """The counts by name."""
-        return asdict(self)
-
 
 class IssueCounter:
     """Counts what is wrong with a system's answers, which come one after another."""
 
     def __init__(self) -> None:
-        self._found, self._ends = Counter[str](), Counter[str | None]()
+        self._ends = Counter[str | None]()
+        self._found = dict.fromkeys(("looks_cut_off", "empty", "refusals", "leaks", "judge_marks"), 0)
 
     def add(self, output: Output | Record, instruction: str) -> None:
         """Count an answer, given its prompt; one that failed counts as empty."""
@@ -54,16 +50,8 @@ class IssueCounter:
 
     def counts(self) -> OutputIssues:
         """Return the counts so far."""
-        found, n = self._found, self._ends.total()
-        return OutputIssues(
-            n=n,
-            cut_off=None if self._ends[None] == n else self._ends["length"],
-            looks_cut_off=found["looks_cut_off"],
-            empty=found["empty"],
-            refusals=found["refusals"],
-            leaks=found["leaks"],
-            judge_marks=found["judge_marks"],
-        )
+        n = self._ends.total()
+        return OutputIssues(n=n, cut_off=None if self._ends[None] == n else self._ends["length"], **self._found)
 
 
 def is_cut_off(output: Output | Record) -> bool:

@@ -1,7 +1,7 @@
 """The figures of one system, as plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from moa.evaluation._analysis.collected import Collected, Evaluated, Texts
@@ -43,7 +43,7 @@ class SystemSummary:
             "fold_spread": self.fold_spread,
             "leaderboard": None if self.rank is None else {"place": self.rank.place, "of": self.rank.of},
             "economics": None if self.economics is None else self.economics.as_dict(),
-            "hygiene": self.output_issues.as_dict(),
+            "hygiene": asdict(self.output_issues),
             "copied": None
             if self.copied is None
             else {

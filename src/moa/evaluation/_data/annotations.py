@@ -166,16 +166,6 @@ def preferred(preference: float) -> str:
     return SIDES[1 + (preference > DRAW) - (preference < DRAW)]
 
 
-def win_probabilities(annotations: Sequence[Annotation]) -> Floats:
-    """Return the probability 0-1 that the system wins each annotation, NaN where the verdict is missing.
-
-    Source:
-        alpaca_eval, `metrics/helpers.py` and `metrics/glm_winrate.py`: preference - 1, with 0 read as a draw.
-    """
-    given = (math.nan if a.preference is None else a.preference or DRAW for a in annotations)
-    return np.array([preference - 1.0 for preference in given])
-
-
 def count_wins(probabilities: Floats) -> WinRate:
     """Return the counts and rates that the official code reports.
 

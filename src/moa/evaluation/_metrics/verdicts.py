@@ -170,7 +170,11 @@ def verdicts_of(annotations: Sequence[Annotation]) -> Annotations:
 
 
 def won_by(preference: float | None) -> float | None:
-    """Return the probability 0-1 that the system wins; in old files, 0 is a draw."""
+    """Return the probability 0-1 that the system wins; in old files, 0 is a draw.
+
+    Source:
+        alpaca_eval, `metrics/helpers.py` and `metrics/glm_winrate.py`.
+    """
     return None if preference is None else (preference or DRAW) - 1.0
 
 
