@@ -57,6 +57,8 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         drawn = pictures(summary, evaluation.candidate.verdicts, median_run(evaluation, texts))
         shown = prompts(evaluation, texts)
     drawings = tuple((picture, svg(picture.document)) for picture in drawn)
+    found = summary.candidate.metrics
+    measure = MEASURES["equal_length" if found is None else found.lc_model]
     style, script = (asset(name) for name in ("report.css", "report.js"))
     values = {
         "title": title,
@@ -64,8 +66,8 @@ def make_report(summary: Summary, evaluation: Collected, *, title: str) -> Repor
         "rows": system_rows(summary),
         "baseline": summary.baseline,
         "planned": evaluation.planned,
-        "measure": _measure(summary),
-        "model": _model(summary),
+        "measure": measure[0].upper() + measure[1:],
+        "model": "" if found is None else f"{MODEL_NAMES[found.lc_model]} ({found.lc_reason})",
         "lines": table(summary.conclusion),
         "guessed_ends": any(system.output_issues.cut_off is None for system in summary.systems),
         "agents": _agents(summary.candidate),
@@ -121,18 +123,6 @@ def content_policy(style: str, script: str) -> str:
         f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _measure(summary: Summary) -> str:
-    """What the figure at equal length is called, as a heading."""
-    found = summary.candidate.metrics
-    text = MEASURES["equal_length" if found is None else found.lc_model]
-    return text[0].upper() + text[1:]
-
-
-def _model(summary: Summary) -> str:
-    found = summary.candidate.metrics
-    return "" if found is None else f"{MODEL_NAMES[found.lc_model]} ({found.lc_reason})"
 
 
 def _agents(system: SystemSummary) -> list[dict[str, Any]]:
