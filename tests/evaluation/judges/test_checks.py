@@ -1,6 +1,7 @@
 """What is asked of a judge besides its verdicts (the other order, control pairs, a trial pair), and when it stops."""
 
 import json
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from moa._config.settings import CacheSettings, Settings
 from moa._ledger import ErrorInfo
 from moa._runtime.engine import Engine
-from moa.errors import EvaluationDataError, ModelNotFound
+from moa.errors import BudgetExceeded, EngineError, EvaluationDataError, ModelNotFound
 from moa.evaluation._analysis.load_run import collect
 from moa.evaluation._analysis.summary import summarize
 from moa.evaluation._judges.base import Judge, Pair, Verdict, judgement_of
@@ -81,6 +82,24 @@ async def test_control_pairs_are_asked_anew_when_a_pair_is_judged_once_more(tmp_
 
     assert (misled.control, again.control) == (False, True)
     assert asked(mended) == {"judge": 4}
+
+
+@virtual_time
+async def test_a_budget_that_ends_within_a_verdict_leaves_nothing_unbooked() -> None:
+    no_more = (BudgetExceeded("no more", model="fake/judge"),)
+    replies = chain([SECOND, SECOND, "Hard to say."], repeat(no_more))
+
+    def script(request: ModelRequest) -> Script:
+        return next(replies)
+
+    judge = checked(pairwise(), prompts=1, systems=1, seed=0)
+    async with engine_of(scripted({"judge": script})) as engine:
+        with pytest.raises(EngineError) as caught:
+            await judge.judge(engine, pair(output_1=LONG))
+
+    # Both orders of the pair, and at least the control pair's reply that was no verdict.
+    assert len([one for one in caught.value.ledger.attempts if one.status == "ok"]) >= 3
+    assert {call.purpose for call in caught.value.ledger.calls} == {"judgement"}
 
 
 def test_a_known_loser_has_the_same_words_in_disorder_and_short_answers_have_none() -> None:

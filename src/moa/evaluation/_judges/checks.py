@@ -11,7 +11,7 @@ from moa._runtime.engine import Engine
 from moa.errors import EngineError, EvaluationDataError
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._judges.base import Judge, Pair, Verdict
-from moa.evaluation._judges.judge_calls import UNPARSEABLE, is_out_of_money, judgements
+from moa.evaluation._judges.judge_calls import UNPARSEABLE, carrying_ledgers, is_out_of_money, judgements
 
 ORDER_PAIRS = 100
 """Pairs of each system that a judge of one order is shown in both, at random."""
@@ -48,7 +48,9 @@ def checked(judge: Judge, *, prompts: int, systems: int, seed: int) -> Judge:
         about, share = f"{pair.instruction}/{pair.generator_2}", CONTROL_PAIRS / max(1, prompts * systems)
         if loser is None or verdict.failure is not None or not is_picked("control", about, share):
             return verdict
-        found = await judge.judge(engine, replace(pair, output_2=loser, generator_2="control"), again=again, both=True)
+        control = replace(pair, output_2=loser, generator_2="control")
+        with carrying_ledgers([verdict.ledger]):
+            found = await judge.judge(engine, control, again=again, both=True)
         is_known = len(found.orders) == 2 and None not in found.orders
         return replace(
             verdict,

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -89,6 +90,7 @@ async def ask(
         except EngineError as error:
             ledgers.append(error.ledger)
             if is_permanent(error):
+                error.ledger = judgements(ledgers, judge)
                 raise
             failure = error.info
             if any(isinstance(cause, EmptyReply) for cause in error.failures):
@@ -125,6 +127,16 @@ def question(system: str, template: str, marks: Delimiter, **texts: str) -> tupl
     """Return what a judge is asked; our own marks inside of a text are escaped, so that none breaks out."""
     safe = {name: escape(text, (marks,)) for name, text in texts.items()}
     return Message(role="system", content=system), Message(role="user", content=template.format(**safe))
+
+
+@contextmanager
+def carrying_ledgers(ledgers: Sequence[Ledger]) -> Iterator[None]:
+    """Give an error, besides its own calls, those that were made before it for the same verdict: they cost money."""
+    try:
+        yield
+    except EngineError as error:
+        error.ledger = judgements((*ledgers, error.ledger))
+        raise
 
 
 async def together(*questions: Awaitable[T]) -> list[T]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from moa._ledger import Ledger
 from moa._messages import Message, ReplyOptions
 from moa._mixture.schema import Mixture
 from moa._results import Answer
 from moa._runtime.engine import Engine
 from moa.evaluation._data.annotations import DRAW
 from moa.evaluation._judges.base import Judge, Pair, Verdict
-from moa.evaluation._judges.judge_calls import JudgeReply, ask, judgements, together
+from moa.evaluation._judges.judge_calls import JudgeReply, ask, carrying_ledgers, judgements, together
 
 Grade = tuple[float, int]
 """Preference in the order of showing (1 to 2), and how many times it counts."""
@@ -66,15 +67,19 @@ def model_judge(
         async def show(system_first: bool) -> JudgeReply[Grade]:
             first, second = (pair.output_2, pair.output_1) if system_first else (pair.output_1, pair.output_2)
             messages = prompt.messages(instruction=pair.instruction, first=first, second=second)
-            return await ask(
+            reply = await ask(
                 engine, model, messages, prompt.grade, judge=name, options=prompt.options, again=again, raw=prompt.raw
             )
+            ledgers.append(reply.ledger)
+            return reply
 
         if pair.output_1 == pair.output_2:
             return Verdict(preference=DRAW)
         own = (False, True) if shows_system_first is None else (shows_system_first(pair.instruction),)
         shown = (*own, not own[0]) if both and len(own) == 1 else own
-        replies = dict(zip(shown, await together(*map(show, shown)), strict=True))
+        ledgers = list[Ledger]()
+        with carrying_ledgers(ledgers):
+            replies = dict(zip(shown, await together(*map(show, shown)), strict=True))
         grades = {
             system_first: (3.0 - reply.value[0] if system_first else reply.value[0], reply.value[1])
             for system_first, reply in replies.items()

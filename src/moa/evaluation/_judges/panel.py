@@ -7,10 +7,11 @@ from statistics import fmean
 
 import numpy as np
 
+from moa._ledger import Ledger
 from moa._runtime.engine import Engine
 from moa.evaluation._data.annotations import SIDES, preferred
 from moa.evaluation._judges.base import Judge, Pair, Verdict
-from moa.evaluation._judges.judge_calls import judgements, together
+from moa.evaluation._judges.judge_calls import carrying_ledgers, judgements, together
 from moa.evaluation._statistics.agreement import cohen_kappa, fleiss_kappa
 
 
@@ -18,7 +19,15 @@ def panel(judges: Sequence[Judge]) -> Judge:
     """Return judges that each see every pair as one; its preference is the mean of those that gave a verdict."""
 
     async def judge(engine: Engine, pair: Pair, *, again: int = 0, both: bool = False) -> Verdict:
-        verdicts = await together(*(one.judge(engine, pair, again=again, both=both) for one in judges))
+        ledgers = list[Ledger]()
+
+        async def ask(one: Judge) -> Verdict:
+            verdict = await one.judge(engine, pair, again=again, both=both)
+            ledgers.append(verdict.ledger)
+            return verdict
+
+        with carrying_ledgers(ledgers):
+            verdicts = await together(*map(ask, judges))
         known = [verdict.preference for verdict in verdicts if verdict.preference is not None]
         failures = [verdict.failure for verdict in verdicts if verdict.failure is not None]
         return Verdict(
