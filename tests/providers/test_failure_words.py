@@ -131,6 +131,7 @@ OTHERS = [
     (403, "Your account was flagged and its key disabled", AuthenticationFailed),
     (403, "Project `p` does not have access to model `gpt-6`", AuthenticationFailed),
     (499, "Client closed request", ServiceFailed),
+    (400, "Model is overloaded, please retry later", ServiceFailed),
     # github.com/NousResearch/hermes-agent/pull/51793 and github.com/strands-agents/harness-sdk/pull/3722
     (400, "The parameter `max_tokens` is not valid: expected a value <= 32768, but got 65536", BadRequest),
     (400, "max_output_tokens (200000) exceeds model maximum output tokens (128000)", BadRequest),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from moa._messages import Message, ReplyOptions, Sampling, ToolCall
+from moa._messages import Message, ReplyOptions, Sampling, TextPart, ToolCall
 from moa.providers._base import ModelRequest
 from moa.providers._rejections import parts_of, rejections
 from moa.providers._reshaping import without
@@ -167,6 +167,25 @@ def test_calls_in_a_request_without_tools_are_told_as_text(message: str) -> None
     assert fewer.messages[1].text == "Result of the tool f:\nx"
     assert "tool_turns" not in parts_of(fewer)
     assert likeliest(message) != "tool_turns", "beside tools it is about something else"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        # github.com/tailcallhq/forgecode/issues/2008: DeepSeek, of a text in parts
+        "Failed to deserialize the JSON body: messages[9]: invalid type: sequence, expected a string at line 1",
+        "messages.0.content: Input should be a valid string",
+    ],
+)
+def test_a_text_in_parts_is_sent_as_one_where_a_service_takes_nothing_else(message: str) -> None:
+    request = replace(full(), messages=(Message(role="user", content=(TextPart(text="a"), TextPart(text="b"))),))
+    (refused, *_) = rejections(status=400, code="", parameter="", message=message, request=request)
+    fewer = without(request, refused.part)
+
+    assert str(refused) == "content_parts"
+    assert fewer is not None
+    assert fewer.messages == (Message(role="user", content=request.messages[0].text),)
+    assert "content_parts" not in parts_of(fewer)
 
 
 def test_a_model_that_only_streams_is_asked_for_a_stream() -> None:

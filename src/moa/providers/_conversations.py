@@ -286,6 +286,14 @@ def _as_text(turn: Message, names: dict[str, str]) -> Message:
     return turn
 
 
+def _without_parts(conversation: Conversation) -> Conversation:
+    """Texts in place of parts that are all text."""
+    return tuple(
+        turn if isinstance(turn.content, str) or turn.images else replace(turn, content=turn.text, cache_points=())
+        for turn in conversation
+    )
+
+
 RESHAPED: Mapping[str, Callable[[Conversation], Conversation]] = {
     "system": _without_system,
     "alternation": alternating,
@@ -295,6 +303,7 @@ RESHAPED: Mapping[str, Callable[[Conversation], Conversation]] = {
     "tool_call_id": _with_short_ids,
     "reasoning_content": _stateless,
     "tool_turns": tools_as_text,
+    "content_parts": _without_parts,
 }
 """By what a service turns down: how a conversation in its normal form is told to it all the same."""
 

@@ -98,7 +98,8 @@ _NO_MODEL = re.compile(
 )
 _NO_IMAGES = re.compile(
     r"(?:image|vision|multi-?modal|mmproj).{0,60}(?:support|only|not a|missing|required)"
-    r"|(?:support|not a).{0,40}(?:image|vision|multi-?modal)",
+    r"|(?:support|not a).{0,40}(?:image|vision|multi-?modal)|unknown variant \W?image|at most 0 image"
+    r"|sequence, expected a string|untagged enum \w*content",
     re.IGNORECASE,
 )
 
@@ -111,7 +112,7 @@ _KEY = re.compile(
     re.IGNORECASE,
 )
 _AUTH = re.compile(r"invalid_api_key|authentication|unauthorized|permission_(?:denied|error)", re.IGNORECASE)
-_FAILED = re.compile(r"\b(?:overloaded|server|internal)_error\b|internal_server_error|service_unavailable")
+_FAILED = re.compile(r"overloaded|\b(?:server|internal)_error\b|internal_server_error|service_unavailable")
 _OVERLOAD = re.compile(r"overloaded|server_error|internal|unavailable|timeout", re.IGNORECASE)
 _INVALID = re.compile(r"invalid_request|bad_?request|invalid_argument|invalid_parameter|unsupported_", re.IGNORECASE)
 

@@ -159,6 +159,10 @@ _TURNS = (
         ("tool_call_id",),
         re.compile(r"(?:tool[_ ]?(?:call|use)[_ ]?id|call_id)\b.{0,120}(?:must|length|match|pattern)", re.I),
     ),
+    (
+        ("content_parts",),
+        re.compile(r"sequence, expected a string|untagged enum \w*content|valid string|must be a string", re.I),
+    ),
     (("null_content",), re.compile(r"content\b.{0,60}(?:\bnull\b|\bnone\b|nil\b|valid string|must be a string)", re.I)),
 )
 """Complaints about the turns of a conversation, by what they speak of."""
@@ -168,7 +172,7 @@ _CACHING = re.compile(r"prompt[\s_-]?cach(?!e[_-](?:key|retention|options))|cach
 _OF_TURNS = frozenset(
     {
         *("whole", "alternation", "user_after_tool", "prefill", "null_content"),
-        *("thought_signature", "thoughts_of_calls", "tool_turns", "default_effort"),
+        *("thought_signature", "thoughts_of_calls", "tool_turns", "default_effort", "content_parts"),
     }
 )
 _STATUS = frozenset({400, 403, 404, 405, 406, 415, 422, 500, 501})
@@ -340,14 +344,20 @@ def _parts_of_turns(messages: tuple[Message, ...]) -> Iterator[str]:
             yield "system"
         if message.role == before != "tool":
             yield "alternation"
-        if message.cache_points:
-            yield from ("cache_points", "cache_ttl") if message.cache_ttl else ("cache_points",)
+        yield from _parts_of_turn(message)
         if message.role == "user" and before == "tool":
             yield "user_after_tool"
-        if message.name is not None:
-            yield "name"
-        if message.state is not None or any(call.state is not None for call in message.tool_calls):
-            yield "reasoning_content"
-        if message.tool_calls:
-            yield from ("tool_call_id", "null_content", "thought_signature", "thoughts_of_calls")
         before = message.role
+
+
+def _parts_of_turn(message: Message) -> Iterator[str]:
+    if not isinstance(message.content, str) and not message.images:
+        yield "content_parts"
+    if message.cache_points:
+        yield from ("cache_points", "cache_ttl") if message.cache_ttl else ("cache_points",)
+    if message.name is not None:
+        yield "name"
+    if message.state is not None or any(call.state is not None for call in message.tool_calls):
+        yield "reasoning_content"
+    if message.tool_calls:
+        yield from ("tool_call_id", "null_content", "thought_signature", "thoughts_of_calls")

@@ -146,6 +146,12 @@ def test_failure_is_a_refusal_when_a_filter_stepped_in(body: object) -> None:
         (400, "small is not a multimodal model"),
         (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
         (400, "This model does not support image input."),
+        # DeepSeek, and vLLM with a limit of its own
+        (400, "Failed to deserialize the JSON body: messages[0]: unknown variant `image_url`, expected `text`"),
+        (400, "At most 0 image(s) may be provided in one prompt."),
+        # github.com/chatboxai/chatbox/issues/1740 and github.com/browser-use/web-ui/issues/99
+        (422, "Failed to deserialize the JSON body: messages[2]: invalid type: sequence, expected a string at line 1"),
+        (422, "messages[2]: data did not match any variant of untagged enum ChatCompletionRequestContent at line 1"),
     ],
 )
 def test_failure_is_unsupported_input_when_a_model_takes_no_images(status: int, message: str) -> None:
