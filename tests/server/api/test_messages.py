@@ -120,6 +120,17 @@ async def test_max_tokens_0_which_asks_to_cache_a_prompt_is_answered_at_once_by_
     assert server.upstream.requests == []
 
 
+async def test_a_text_has_a_list_of_citations_which_is_empty() -> None:
+    """The SDK's type requires the field, and Vercel's client takes no null for a list: it read no whole answer."""
+    async with served() as server:
+        _, whole = await server.post("/v1/messages", ASKED)
+        async with server.http.post(f"{server.url}/v1/messages", json={**ASKED, "stream": True}) as response:
+            streamed = await response.text()
+
+    assert whole["content"] == [{"type": "text", "text": "This is writer", "citations": []}]
+    assert '"content_block":{"type":"text","text":"","citations":[]}' in streamed
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_stop_sequence_that_ended_an_answer_is_told(stream: bool) -> None:
     """Where the service tells it, as vLLM's does by `stop_reason`: clients could not tell it from an ordinary end."""

@@ -101,7 +101,7 @@ def _content(exchange: HttpExchange, request: ApiRequest, reasoning: str, answer
     if reasoning:
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     if answer.text or not answer.tool_calls:
-        content.append({"type": "text", "text": answer.text, "citations": None})
+        content.append({"type": "text", "text": answer.text, "citations": []})
     for index, call in enumerate(answer.tool_calls):
         identity, name = call.id or call_id(exchange, index), request.tools.original(call.name).name
         content.append({"type": "tool_use", "id": identity, "name": name, "input": arguments_object(call)})
@@ -139,7 +139,7 @@ class MessagesStreamEncoder(StreamEncoder):
         """The events that one of the engine's makes."""
         match event:
             case AnswerDelta(reasoning=False):
-                return self._begun("text", {"type": "text", "text": "", "citations": None}) + self._delta(
+                return self._begun("text", {"type": "text", "text": "", "citations": []}) + self._delta(
                     "text_delta", "text", event.text
                 )
             case AnswerDelta():
@@ -179,7 +179,7 @@ class MessagesStreamEncoder(StreamEncoder):
         """The reason, the usage of all calls, and the totals."""
         rest = b"".join(map(self._tool, self._tools.flush()))
         if self._open is None:
-            rest += self._begun("text", {"type": "text", "text": "", "citations": None})
+            rest += self._begun("text", {"type": "text", "text": "", "citations": []})
         # Clients take the last block for the answer, and services need their state for the results of tools alone.
         packed = carried_state(self._exchange, answer) if answer.tool_calls else None
         if packed is not None:
