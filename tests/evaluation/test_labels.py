@@ -180,3 +180,8 @@ def test_a_run_without_a_judge_has_nothing_to_label(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="nothing has been judged"):
         label_twelve(tmp_path)
+
+
+def test_a_run_that_an_earlier_version_wrote_says_why_it_can_not_be_labelled() -> None:
+    with pytest.raises(UsageError, match="an earlier version wrote this run"):
+        label_twelve(Path(__file__).parent / "format_1")

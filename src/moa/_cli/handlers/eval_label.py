@@ -36,7 +36,9 @@ def label(
     folder = RunDirectory(run)
     manifest = folder.manifest()
     protocol = manifest.protocol
-    if not folder.cells.exists() or protocol.judge is None:
+    if protocol.judge is not None and not folder.cells.exists():
+        raise UsageError(f"{run}: an earlier version wrote this run, which can be reported but not labelled")
+    if protocol.judge is None:
         raise UsageError(f"{run}: nothing has been judged in this run: labels correct a judge's win rate")
     with closing(CellStore(folder.cells)) as store:
         table = table_in(manifest, store)

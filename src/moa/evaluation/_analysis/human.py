@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from moa._render.format import count
 from moa.evaluation._data.annotations import preferred
 from moa.evaluation._runner.labels import Label
 from moa.evaluation._statistics.agreement import cohen_kappa, krippendorff_alpha
@@ -44,9 +45,9 @@ class HumanCheck:
             kappa = f" The judge's agreement with them is a kappa of {self.kappa:.2f} (chance is 0, full agreement 1)."
         alpha = "" if self.alpha is None else f" Among themselves they agree by an alpha of {self.alpha:.2f}."
         return (
-            f"{people} labelled {n:,} pairs: {self.system} wins {found.value:.1f}% against {self.against} ({low:.1f} "
-            f"to {high:.1f}, {how}); by the judge alone it is {self.judged:.1f}%.{kappa}{alpha} Figures at equal "
-            "length are not corrected by labels."
+            f"{people} labelled {count(n, 'pair')}: {self.system} wins {found.value:.1f}% against {self.against} "
+            f"({low:.1f} to {high:.1f}, {how}); by the judge alone it is {self.judged:.1f}%.{kappa}{alpha} "
+            "Figures at equal length are not corrected by labels."
         )
 
     def against_the_judge(self, margin: float) -> str:
