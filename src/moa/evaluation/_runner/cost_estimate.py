@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cache, partial
 from itertools import chain
@@ -217,6 +217,8 @@ def plan_rest(spec: Spec, out: Path | None) -> Plan:
 
 
 def _filled(spec: Spec, store: CellStore) -> Filled:
+    # What asks no model costs nothing, and isn't counted.
+    spec = replace(spec, measures=tuple(one for one in spec.measures if one.models))
     table, indices = table_of(spec, store, has_figures=False), np.array([one.index for one in spec.instructions])
     filled = {(ANSWERS, name): set(indices[one.has_output].tolist()) for name, one in table.answers.items()}
     for column in table.columns:
