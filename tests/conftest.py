@@ -17,9 +17,12 @@ MOST_PROCESSES = 4
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A process for each core for many tests; none besides pytest itself for one file, which would start later."""
+    """Return one process more than there are cores, as tests wait a third of their time for processes that they start.
+
+    For one file it is none besides pytest itself, as others would start later.
+    """
     files = [argument for argument in config.args if ".py" in argument]
-    return 0 if files else min(os.cpu_count() or 1, MOST_PROCESSES)
+    return 0 if files else min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
 
 
 class OutsideCallError(AssertionError):

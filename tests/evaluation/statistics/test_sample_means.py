@@ -62,8 +62,8 @@ def test_rows_without_a_value_are_left_out() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prompts", [10, 40, 64, 200, 805])
-@pytest.mark.parametrize("share", [0.0, 0.005, 0.01, 0.03, 0.1, 0.5])
+@pytest.mark.parametrize("prompts", [10, 64, 805])
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.03, 0.5])
 def test_intervals_of_scores_and_of_paired_differences_hold_the_truth_near_either_end(
     prompts: int, share: float
 ) -> None:
