@@ -1,10 +1,11 @@
 """The mixture edited where it is shown."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import yaml
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.server.page.doing import PLAIN, card, run_to_the_end
 from tests.support.page_scenes import GLM, HAIKU, LLAMA, MIXTRAL, QWEN
@@ -68,6 +69,26 @@ async def test_a_complaint_without_a_field_stands_above_them(page: Page) -> None
     await page.get_by_role("button", name="Done").click()
     await expect(page.locator(".card")).to_have_count(1)
     await expect(card(page, "fake/only-one")).to_be_visible()
+
+
+async def test_yaml_that_the_server_checks_slowly_is_used_although_the_editor_is_closed_meanwhile(page: Page) -> None:
+    await open_editor(page)
+    is_closed = asyncio.Event()
+
+    async def check_late(route: Route) -> None:
+        await is_closed.wait()
+        await route.continue_()
+
+    await page.route("**/api/check", check_late)
+    await page.get_by_role("button", name="Edit as YAML").click()
+    await page.get_by_label("Mixture as YAML").fill("name: x\nlayers: []\naggregator: {model: fake/only-one}\n")
+    await page.get_by_role("button", name="Use this").click()
+    await page.get_by_role("button", name="Done").click()
+    is_closed.set()
+
+    await expect(card(page, "fake/only-one")).to_be_visible()
+    await expect(page.locator(".card")).to_have_count(1)
+    await expect(page.get_by_label("Mixture", exact=True)).to_contain_text("x (edited)")
 
 
 async def test_a_run_that_is_refused_for_a_value_opens_the_editor_there(page: Page, server: PageServer) -> None:

@@ -153,6 +153,7 @@ class Playground {
     Object.assign(this, { mixture: structuredClone(mixture), name: null, fault });
     setText(byId("picture-title"), mixture.name ?? "Mixture");
     this.composer.offer(this.mixtures, null, mixture.name ?? "mixture");
+    if (!this.editor.isOpen && !this.session) this.showIdle();
     if (isNew) this.announcer.say("The mixture differs from the server’s now.");
   }
 

@@ -205,7 +205,7 @@ export class Editor {
     } catch (fault) {
       return this.complain(fault);
     }
-    return this.buildYaml(text);
+    if (this.isOpen) this.buildYaml(text);
   }
 
   buildYaml(text) {
@@ -235,13 +235,16 @@ export class Editor {
   }
 
   async useYaml(error) {
+    let mixture;
     try {
-      this.draft = structuredClone(await api.checked(this.yaml.value));
+      mixture = structuredClone(await api.checked(this.yaml.value));
     } catch (fault) {
       setText(error, fault.line ? `Line ${fault.line}: ${fault.message}` : fault.message);
       error.hidden = false;
       return;
     }
+    if (!this.isOpen) return this.changed(mixture, null); // closed before the server's word: used all the same
+    this.draft = mixture;
     this.build();
     this.recheck();
   }
