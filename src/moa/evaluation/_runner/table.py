@@ -22,7 +22,7 @@ from moa.evaluation._metrics.verdicts import Annotations, won_by
 from moa.evaluation._runner.generation import given_record
 from moa.evaluation._runner.records import RECORDS, TRACES, AnswerColumns, AnswerTrace, Record
 from moa.evaluation._runner.spec import Spec
-from moa.evaluation._runner.store import CellStore, Paid, outputs_key, row_text
+from moa.evaluation._runner.store import CellStore, Paid, keys_beside, outputs_key, row_text
 from moa.evaluation._statistics.array_types import Bools, Ints, Objects
 from moa.providers._lenient_json import loads
 
@@ -279,10 +279,11 @@ class Table:
 
     def add(self, record: Record) -> None:
         """Take a record in; it isn't written down."""
-        row, before = self.rows[record.index], self._lost_pairs(record.index)
-        failed = self._failed.setdefault(record.index, set())
-        (failed.discard if record.has_output else failed.add)(record.system)
-        self.unjudgeable += self._lost_pairs(record.index) - before
+        row = self.rows[record.index]
+        if not record.has_output or record.index in self._failed:
+            before, failed = self._lost_pairs(record.index), self._failed.setdefault(record.index, set())
+            (failed.discard if record.has_output else failed.add)(record.system)
+            self.unjudgeable += self._lost_pairs(record.index) - before
         self.answered[record.system] += not self.answers[record.system].is_there[row]
         self.answers[record.system].put(row, record)
         for column in self.columns:
@@ -411,7 +412,8 @@ def _keys(column: Column, instruction: Instruction, texts: Mapping[str, str]) ->
     if column.opponent is None:
         row = row_text(instruction)
         return lambda system: outputs_key(texts[system], row)
-    return lambda system: outputs_key(texts[str(column.opponent)], texts[system])
+    key_of = keys_beside(texts[str(column.opponent)])
+    return lambda system: key_of(texts[system])
 
 
 def _without_figures(body: Mapping[str, Any]) -> Score:
