@@ -52,6 +52,17 @@ def _reply(request: ModelRequest) -> str:
     return " ".join(rng.choices(WORDS, k=rng.randint(60, 600)))
 
 
+def _service() -> ScriptedProvider:
+    """A service that keeps no requests, as they would be most of what a fill holds."""
+
+    def reply(request: ModelRequest) -> str:
+        service.requests.clear()
+        return _reply(request)
+
+    service = ScriptedProvider(reply)
+    return service
+
+
 def _evaluation(systems: int, prompts: int) -> Mapping[str, Any]:
     """The arguments of an evaluation of so many systems, the baseline counted."""
     return {
@@ -66,7 +77,7 @@ def _evaluation(systems: int, prompts: int) -> Mapping[str, Any]:
         "judge_checks": False,
         "measures": ["regex:equal"],
         "settings": Settings(endpoints={}),
-        "providers": {"lab": ScriptedProvider(_reply)},
+        "providers": {"lab": _service()},
     }
 
 
