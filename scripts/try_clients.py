@@ -35,7 +35,7 @@ from moa._messages import Message, ServiceState
 from moa._mixture.loading import load
 from moa._runtime.engine import Engine
 from moa._server.app import create_app
-from moa._server.http.older_clients import OlderClientsProtocol
+from moa._server.launcher import ServeSettings, uvicorn_config
 from moa._server.options import ServerOptions
 from moa.providers._base import Finish, ModelRequest, ToolCallDelta
 from moa.providers._scripted import Script, ScriptedProvider
@@ -336,7 +336,7 @@ async def serve(
     """Serve, and run the clients one after another."""
     engine = Engine(settings=Settings(endpoints={}), providers={"lab": ScriptedProvider(script)})
     recorder = Recorder(create_app(engine, ServerOptions(mixtures=(TRIAL,))))
-    config = uvicorn.Config(recorder, port=0, log_config=None, interface="asgi3", http=OlderClientsProtocol)
+    config = uvicorn_config(recorder, ServeSettings(port=0), sets_up_logs=False)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
