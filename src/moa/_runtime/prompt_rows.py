@@ -111,9 +111,9 @@ def _found(row: Mapping[str, Any]) -> Any:
         value = "\n\n".join([value, *(text for one in _INSTRUCTED if isinstance(text := row.get(one), str) and text)])
     elif name in DATASET_COLUMNS:
         _require_whole(row, name)
-    if name == "turns":
-        return _one_turn(value)
     has_turns = isinstance(value, list)
+    if name == "turns" or (has_turns and len(value) > 1 and all(isinstance(one, str) for one in value)):
+        return _one_turn(value, "`turns`" if name == "turns" else f"turns in `{name}`")
     system = row.get("system_prompt") or (row.get("system") if has_turns else None)
     if not system or not isinstance(system, str | list):
         return value
@@ -137,10 +137,10 @@ def _require_whole(row: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _one_turn(value: Any) -> Any:
+def _one_turn(value: Any, what: str) -> Any:
     if not isinstance(value, list) or len(value) != 1:
         raise UsageError(
-            "has several `turns`, of which each is asked after an answer to the one before: one prompt is asked of "
+            f"has several {what}, of which each is asked after an answer to the one before: one prompt is asked of "
             "each row, so write the one to ask into a column `prompt`, or a conversation into `messages`"
         )
     return value[0].get("content") if isinstance(value[0], Mapping) else value[0]

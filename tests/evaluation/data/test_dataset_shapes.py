@@ -76,6 +76,10 @@ UNCLEAR: Mapping[str, tuple[dict[str, Any], str]] = {
     "SQuAD": ({"question": "Who?", "context": "A text."}, "has `context` beside `question`: write all"),
     "MMLU": ({"question": "Which?", "choices": ["a", "b"], "answer": 1}, "has `choices` beside `question`"),
     "promptfoo": ({"language": "fr", "input": "Hi", "__expected": "equals: Salut"}, "has `__expected` beside `input`"),
+    "MT-Bench as HuggingFaceH4/mt_bench_prompts": (
+        {"prompt_id": 81, "category": "writing", "prompt": ["Write.", "Shorten."], "reference": []},
+        "has several turns in `prompt`, of which each is asked after an answer",
+    ),
     "MT-Bench": ({"turns": ["Write.", "Shorten."]}, "has several `turns`, of which each is asked after an answer"),
     "a function's arguments": (
         {"inputs": {"topic": "sea", "style": "dry"}},

@@ -132,7 +132,7 @@ class Annotations(Verdicts):
             getattr(self, name)[row] = value
 
     def take(self, rows: Bools | Ints) -> Self:
-        """Return some of the rows in that order, with their prompts numbered anew."""
+        """Return some of the rows in that order, with their prompts renumbered."""
         taken = self.at(rows)
         return replace(taken, prompt=numbered(taken.instruction.tolist()))
 

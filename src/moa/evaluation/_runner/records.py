@@ -139,9 +139,9 @@ class AnswerColumns:
         """Take the answer to one prompt into its row."""
         for column, value in zip(_AS_IN_RECORDS(self), _AS_IN_RECORDS(record), strict=True):
             column[row] = value
-        if record.usage is not None:
-            for column, tokens in zip(_TOKENS(self), _TOKENS(record.usage), strict=True):
-                column[row] = tokens
+        # A later answer replaces all that an earlier one told.
+        for column, tokens in zip(_TOKENS(self), _TOKENS(record.usage) if record.usage else (None,) * 3, strict=True):
+            column[row] = tokens
         self.text_key[row], self.length[row] = hash(record.output), len(record.output)
         self.is_there[row], self.has_output[row] = True, record.has_output
 
